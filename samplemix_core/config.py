@@ -1,0 +1,200 @@
+"""One frozen, validated model of a run. Its JSON schema is the Airflow form, its fields are the command line's options.
+
+Light on purpose: DAG files import this module every time they are parsed, so it imports pydantic and nothing heavy.
+Connections (databases, endpoints, secrets) are not part of a run: see settings.py.
+"""
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from samplemix_core.errors import ConfigError
+from samplemix_core.identity import fingerprint
+
+_BUDGET = re.compile(r"^\s*(?P<number>\d+(?:[._]?\d+)*)\s*(?P<unit>[kKmMbBtT%]?)\s*$")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+
+class FrozenModel(BaseModel):
+    """A value object: can't be changed after validation, refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Budget(FrozenModel):
+    """A token budget: a number of tokens, or a share of the source's tokens. Exactly one is set."""
+
+    tokens: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Read '100B', '2.5M', '1_000_000' (tokens) or '20%' (share of the eligible source tokens)."""
+        match = _BUDGET.match(text)
+        if match is None:
+            raise ValueError(f"budget {text!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
+        number = float(match["number"].replace("_", ""))
+        if match["unit"] == "%":
+            budget = cls(share=number / 100)
+        else:
+            budget = cls(tokens=round(number * _UNITS[match["unit"].lower()]))
+        if not (budget.tokens or budget.share):
+            raise ValueError(f"budget {text!r} is zero")
+        return budget
+
+    def resolve(self, source_tokens: int) -> int:
+        """The budget in tokens, given the eligible source's tokens."""
+        if self.tokens is not None:
+            return self.tokens
+        assert self.share is not None
+        return round(self.share * source_tokens)
+
+
+class ReaderConfig(FrozenModel):
+    """How documents are read from shards. Part of a corpus's identity: it fixes which record is which sample."""
+
+    text_field: str = Field("text", description="Field that holds the text; dots reach into nested objects")
+    id_field: str | None = Field("id", description="Field that holds the document's own id, if it has one")
+    domain_field: str | None = Field(
+        None, description="Field that holds the domain, such as meta.domain; if empty, the domain comes from the path"
+    )
+    domain_path_index: int = Field(
+        1, ge=0, description="Without a domain field: which directory below the corpus root names the domain (0 is the snapshot)"
+    )
+    max_record_bytes: int = Field(64 * 2**20, ge=1, description="Longest record in bytes; longer ones go to quarantine")
+
+
+class EmbeddingConfig(FrozenModel):
+    """Which encoder turns text into vectors, and how."""
+
+    encoder: str = Field(
+        "all-MiniLM-L6-v2",
+        description="A sentence-transformers model by name or path; all-MiniLM-L6-v2 ships with the platform and loads offline",
+    )
+    revision: str | None = Field(None, description="Revision of a model from a hub; pin it for reproducible runs")
+    max_seq_tokens: int = Field(
+        256, ge=8, description="Tokens of a document that the encoder reads; counts always use the whole text"
+    )
+    batch_tokens: int = Field(4096, ge=64, description="Tokens in a batch, padding included")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the processor computes it natively (AMX, recent GPUs), else float32"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the worker's GPU if it has one")
+
+
+class DiversityConfig(FrozenModel):
+    """How clusters are fitted on a sample, and what a healthy result is."""
+
+    sample_size: int = Field(20_000, ge=50, description="Documents in the fit's stratified sample, at most")
+    pca_components: int = Field(50, ge=2)
+    umap_components: int = Field(5, ge=2)
+    umap_neighbors: int = Field(15, ge=2)
+    min_cluster_share: float = Field(0.001, gt=0, lt=1, description="Smallest cluster, as a share of the sample")
+    min_cluster_size: int = Field(10, ge=2, description="Smallest cluster in documents, whatever the share")
+    min_samples: int | None = Field(5, ge=1, description="HDBSCAN's min_samples; larger is more conservative")
+    selection: Literal["eom", "leaf"] = "eom"
+    noise_quantile: float = Field(
+        0.99, gt=0, le=1, description="A document farther from its centroid than this quantile of the cluster's members is noise"
+    )
+    gate_min_clusters: int = Field(10, ge=1, description="Fewer clusters than this stop the run")
+    gate_max_largest_share: float = Field(0.5, gt=0, le=1, description="A cluster larger than this share stops the run")
+    gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="More noise than this in the fit stops the run")
+
+
+class RunConfig(FrozenModel):
+    """Everything that decides what a corpus run produces, and nothing else."""
+
+    corpus_uri: str = Field(
+        description="Where the corpus lies: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
+        title="Corpus URI",
+    )
+    snapshots: tuple[str, ...] = Field((), description="Snapshots (crawls) to mix; none means all there are", title="Snapshots")
+    mixture_name: str = Field("default", pattern=_NAME, description="Name under which versions are published", title="Mixture name")
+    policy: Literal["samplemix", "natural"] = Field(
+        "samplemix", description="samplemix: by quality and diversity. natural: every sample alike, the baseline", title="Policy"
+    )
+    alpha: float = Field(0.8, ge=0, le=1, description="Weight of diversity against quality; 0.8 in the paper", title="Alpha")
+    tau: float = Field(0.2, gt=0, le=100, description="Temperature: small sharpens, large flattens; 0.2 in the paper", title="Tau")
+    budget: str = Field(
+        "20%",
+        description="Tokens of the mixture: a number (100B, 2.5M, 1000000) or a share of the source (20%)",
+        title="Token budget",
+    )
+    max_copies: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        description="Most copies of one sample; more than 4 epochs rarely help (Muennighoff et al. 2023)",
+        title="Max copies",
+    )
+    seed: int = Field(42, ge=0, lt=2**53, description="Seed of everything random", title="Seed")
+    reader: ReaderConfig = Field(ReaderConfig(), title="Reader")
+    embedding: EmbeddingConfig = Field(EmbeddingConfig(), title="Embedding")
+    diversity: DiversityConfig = Field(DiversityConfig(), title="Diversity")
+
+    @field_validator("corpus_uri")
+    @classmethod
+    def _no_trailing_slash(cls, uri: str) -> str:
+        uri = uri.strip().rstrip("/")
+        if not uri:
+            raise ValueError("the corpus URI is empty")
+        return uri
+
+    @field_validator("snapshots", mode="after")
+    @classmethod
+    def _snapshots_sorted(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not name or "/" in name:
+                raise ValueError(f"snapshot {name!r} is not a directory name below the corpus URI")
+        return tuple(sorted(set(names)))
+
+    @model_validator(mode="after")
+    def _budget_parses(self) -> Self:
+        Budget.parse(self.budget)
+        return self
+
+    @property
+    def parsed_budget(self) -> Budget:
+        return Budget.parse(self.budget)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of this configuration: equal configurations have equal fingerprints."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+def load_run_config(values: dict[str, Any]) -> RunConfig:
+    """Validate a run's values; raise ConfigError naming each bad field, its value and what is allowed."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'run'} = {item['input']!r}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigError(f"The run's configuration is not valid: {problems}.", "Correct these values and run again.") from None
+
+
+def form_schema() -> dict[str, dict[str, Any]]:
+    """The run's JSON schema, one self-contained schema a top-level field, with defaults: what a form is made of."""
+    schema = RunConfig.model_json_schema()
+    definitions = schema.get("$defs", {})
+    defaults = RunConfig.model_construct(corpus_uri="").model_dump(mode="json")
+    fields: dict[str, dict[str, Any]] = {}
+    for name, field in schema["properties"].items():
+        inlined = _inline(field, definitions)
+        inlined["default"] = defaults[name]
+        fields[name] = inlined
+    return fields
+
+
+def _inline(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            target = definitions[node["$ref"].rsplit("/", 1)[1]]
+            return _inline({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+        return {key: _inline(value, definitions) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_inline(item, definitions) for item in node]
+    return node

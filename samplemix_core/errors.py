@@ -1,0 +1,68 @@
+"""Every exception of SampleMix. Each message says what was wrong, where, and what the user can do about it."""
+
+
+class SampleMixError(Exception):
+    """Base of all errors a user can meet. `what` went wrong, and the `remedy`."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what} {remedy}".strip())
+        self.what = what
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type["SampleMixError"], tuple[str, str]]:
+        return type(self), (self.what, self.remedy)
+
+
+class ConfigError(SampleMixError):
+    """A setting is missing, malformed, or contradicts another or what is already stored."""
+
+
+class ServiceError(SampleMixError):
+    """An embedded or external service did not start, does not answer, or refused us."""
+
+
+class CorpusError(SampleMixError):
+    """The corpus as a whole can't be used: nothing there, or a registered shard changed or vanished."""
+
+
+class ShardRefusedError(SampleMixError):
+    """A shard is refused as a whole, because no row of it can be trusted (a truncated archive, a broken Parquet file).
+
+    Not transient: the same bytes give the same error. The run goes on without the shard, and says so.
+    """
+
+
+class PoisonShardError(SampleMixError):
+    """A shard killed every worker that tried it."""
+
+
+class ModelError(SampleMixError):
+    """An encoder or quality model can't be loaded or is not the one it claims to be."""
+
+
+class DiversityHealthError(SampleMixError):
+    """Clusters are degenerate: the message says which gate failed and which setting to move."""
+
+
+class BudgetError(SampleMixError):
+    """No copies can meet the token budget; the message states the largest feasible one."""
+
+
+class ManifestError(SampleMixError):
+    """A manifest is missing, malformed, or disagrees with its parts or with the corpus."""
+
+
+class ObjectStoreError(SampleMixError):
+    """An object can't be read or written."""
+
+
+class PreconditionFailedError(ObjectStoreError):
+    """A conditional write lost: the object exists already (if_none_match) or has changed (if_match)."""
+
+
+class AccountingError(SampleMixError):
+    """Counts do not add up: input documents != scored + quarantined (+ duplicates). Always a defect; nothing is published."""
+
+
+class CancelledRunError(SampleMixError):
+    """The run was cancelled; what is done stays done, and running it again goes on from there."""

@@ -1,0 +1,98 @@
+"""The Arrow schemas that pass between rooms: the contract, in one place.
+
+A sample is known by (snapshot, shard path relative to the corpus root, row). `row` is the 0-based index of the record in
+its shard as a reader meets it: the line number in JSON lines (blank lines count as lines, not as documents), the row
+number in Parquet.
+"""
+
+import pyarrow as pa
+
+DIMENSIONS = ("clarity", "completeness", "structure", "credibility", "significance", "knowledge", "reasoning")
+"""The seven quality dimensions (method.md of the paper, Table 1), in order. Ranges: quality/rubric.py."""
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("doc_id", pa.string()),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+    ]
+)
+"""corpus -> quality, embedding."""
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("byte_offset", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""corpus -> store. byte_offset counts decompressed bytes (JSON lines); it is -1 for Parquet, whose records have none."""
+
+SAMPLES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string()),
+        pa.field("n_tokens", pa.int32(), nullable=False),
+        pa.field("n_bytes", pa.int32(), nullable=False),
+        pa.field("content_hash", pa.binary(16), nullable=False),
+    ]
+)
+"""corpus and the encoder's tokenizer -> store."""
+
+QUALITY = pa.schema(
+    [pa.field("row", pa.int64(), nullable=False), pa.field("quality", pa.float32(), nullable=False)]
+    + [pa.field(name, pa.float32(), nullable=False) for name in DIMENSIONS]
+)
+"""quality -> store. quality in 0..10; each dimension in its rubric range."""
+
+
+def embeddings(dim: int) -> pa.Schema:
+    """embedding -> diversity, the shard's embedding file: float16 unit vectors in row order."""
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("vector", pa.list_(pa.float16(), dim), nullable=False),
+        ]
+    )
+
+
+ASSIGNMENTS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("cluster", pa.int32(), nullable=False),
+        pa.field("distance", pa.float32(), nullable=False),
+        pa.field("is_noise", pa.bool_(), nullable=False),
+    ]
+)
+"""diversity -> store. distance is cosine distance, 1 - cos, to the centroid of the cluster."""
+
+CLUSTERS = pa.schema(
+    [
+        pa.field("cluster", pa.int32(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("compactness", pa.float64(), nullable=False),
+        pa.field("separation", pa.float64(), nullable=False),
+        pa.field("diversity", pa.float64(), nullable=False),
+    ]
+)
+"""diversity -> store. diversity is normalised to [0, 1] with bounds that belong to the cluster model."""
+
+MIXTURE_PART = pa.schema(
+    [
+        pa.field("snapshot", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("shard", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("sample_key", pa.binary(16), nullable=False),
+        pa.field("domain", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("n_tokens", pa.int32(), nullable=False),
+        pa.field("copies", pa.int32(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),
+        pa.field("quality", pa.float32(), nullable=False),
+        pa.field("diversity", pa.float32(), nullable=False),
+        pa.field("cluster", pa.int32(), nullable=False),
+    ]
+)
+"""mixing -> manifest -> training jobs: manifest format version 1 (docs/manifest.md). Sorted by shard, row; copies >= 1."""

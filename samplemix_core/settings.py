@@ -1,0 +1,78 @@
+"""Where the services are: connections and secrets, from the environment or from what `samplemix up` wrote.
+
+Each setting comes from its environment variable; without one, from `services.json` (mode 0600) under SAMPLEMIX_HOME,
+which the embedded services write. So any external service replaces its embedded one by one variable.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samplemix_core.errors import ConfigError
+
+DEFAULT_HOME = ".samplemix"
+SERVICES_FILE = "services.json"
+
+ENVIRONMENT = {
+    "database_url": "SAMPLEMIX_DATABASE_URL",
+    "reader_database_url": "SAMPLEMIX_READER_DATABASE_URL",
+    "s3_endpoint": "SAMPLEMIX_S3_ENDPOINT",
+    "s3_bucket": "SAMPLEMIX_S3_BUCKET",
+    "s3_access_key": "AWS_ACCESS_KEY_ID",
+    "s3_secret_key": "AWS_SECRET_ACCESS_KEY",
+    "dask_scheduler": "SAMPLEMIX_DASK_SCHEDULER",
+    "airflow_url": "SAMPLEMIX_AIRFLOW_URL",
+    "airflow_user": "SAMPLEMIX_AIRFLOW_USER",
+    "airflow_password": "SAMPLEMIX_AIRFLOW_PASSWORD",
+}
+"""Field of Settings -> environment variable that sets it."""
+
+
+def home_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """The directory of all state of the embedded services: SAMPLEMIX_HOME, or .samplemix below the working directory."""
+    return Path(environ.get("SAMPLEMIX_HOME") or DEFAULT_HOME).absolute()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Connections of one deployment. A field that holds a secret is never part of its repr."""
+
+    home: Path
+    database_url: str | None = field(default=None, repr=False)
+    reader_database_url: str | None = field(default=None, repr=False)
+    s3_endpoint: str | None = None
+    s3_bucket: str | None = None
+    s3_access_key: str | None = field(default=None, repr=False)
+    s3_secret_key: str | None = field(default=None, repr=False)
+    dask_scheduler: str | None = None
+    airflow_url: str | None = None
+    airflow_user: str | None = None
+    airflow_password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the environment, then the embedded services' file; raise ConfigError if that file is unreadable."""
+        home = home_directory(environ)
+        path = home / SERVICES_FILE
+        stored: dict[str, Any] = {}
+        if path.exists():
+            try:
+                stored = json.loads(path.read_text())
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{path} can't be read: {error}.", "Run 'samplemix up' to write it again.") from error
+        return cls(home=home, **{name: environ.get(variable) or stored.get(name) for name, variable in ENVIRONMENT.items()})
+
+    def require(self, name: str) -> str:
+        """The value of one setting; raise ConfigError naming the variable to set if there is none."""
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise ConfigError(f"No {name.replace('_', ' ')} is configured.", f"Run 'samplemix up', or set {ENVIRONMENT[name]}.")
+        return value
+
+    @property
+    def state_root(self) -> str:
+        """URI under which the platform keeps what it makes: embeddings, cluster models, mixtures."""
+        return f"s3://{self.require('s3_bucket')}"
