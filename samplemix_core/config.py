@@ -36,10 +36,8 @@ class Budget(FrozenModel):
         if match is None:
             raise ValueError(f"budget {text!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
         number = float(match["number"].replace("_", ""))
-        if match["unit"] == "%":
-            budget = cls(share=number / 100)
-        else:
-            budget = cls(tokens=round(number * _UNITS[match["unit"].lower()]))
+        unit = match["unit"].lower()
+        budget = cls(share=number / 100) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
         if not (budget.tokens or budget.share):
             raise ValueError(f"budget {text!r} is zero")
         return budget
@@ -63,7 +61,7 @@ class ReaderConfig(FrozenModel):
     domain_path_index: int = Field(
         1, ge=0, description="Without a domain field: which directory below the corpus root names the domain (0 is the snapshot)"
     )
-    max_record_bytes: int = Field(64 * 2**20, ge=1, description="Longest record in bytes; longer ones go to quarantine")
+    max_record_bytes: int = Field(64 * 2**20, ge=1, lt=2**31, description="Longest record in bytes; longer ones go to quarantine")
 
 
 class EmbeddingConfig(FrozenModel):
@@ -157,6 +155,7 @@ class RunConfig(FrozenModel):
 
     @property
     def parsed_budget(self) -> Budget:
+        """The budget as tokens or a share."""
         return Budget.parse(self.budget)
 
     @property

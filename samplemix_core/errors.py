@@ -60,6 +60,10 @@ class PreconditionFailedError(ObjectStoreError):
     """A conditional write lost: the object exists already (if_none_match) or has changed (if_match)."""
 
 
+class QueryError(SampleMixError):
+    """An analyst's SQL is wrong, is not allowed, or takes too long."""
+
+
 class AccountingError(SampleMixError):
     """Counts do not add up: input documents != scored + quarantined (+ duplicates). Always a defect; nothing is published."""
 

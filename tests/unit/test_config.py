@@ -1,0 +1,61 @@
+import json
+
+import pytest
+
+from samplemix_core.config import Budget, RunConfig, form_schema, load_run_config
+from samplemix_core.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("100B", Budget(tokens=100 * 10**9)),
+        ("2.5M", Budget(tokens=2_500_000)),
+        ("1_000_000", Budget(tokens=1_000_000)),
+        ("12k", Budget(tokens=12_000)),
+        ("20%", Budget(share=0.2)),
+        (" 150 % ", Budget(share=1.5)),
+    ],
+)
+def test_budgets_are_tokens_or_a_share(text, budget):
+    assert Budget.parse(text) == budget
+
+
+@pytest.mark.parametrize("text", ["", "many", "-5", "0", "0%", "5 apples", "1e9", "B"])
+def test_other_budgets_are_refused_with_what_is_allowed(text):
+    with pytest.raises(ConfigError, match="budget"):
+        load_run_config({"corpus_uri": "s3://a/b", "budget": text})
+
+
+def test_a_share_is_of_the_source():
+    assert Budget.parse("20%").resolve(1_000_001) == 200_000
+    assert Budget.parse("7").resolve(1_000_001) == 7
+
+
+def test_every_bad_field_is_named_with_its_value():
+    with pytest.raises(ConfigError) as caught:
+        load_run_config({"corpus_uri": " ", "alpha": 2, "diversity": {"pca_components": 0}, "colour": "red"})
+    for part in ("corpus_uri", "alpha = 2", "diversity.pca_components = 0", "colour"):
+        assert part in str(caught.value)
+
+
+def test_equal_configurations_have_equal_fingerprints():
+    one = load_run_config({"corpus_uri": "s3://a/b/", "snapshots": ["y", "x", "y"]})
+    other = load_run_config({"corpus_uri": "s3://a/b", "snapshots": ["x", "y"]})
+    assert one == other
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != load_run_config({"corpus_uri": "s3://a/b", "snapshots": ["x"]}).fingerprint
+
+
+def test_the_form_has_every_field_self_contained_and_valid_by_default():
+    schema = form_schema()
+    assert schema.keys() == RunConfig.model_fields.keys()
+    assert "$ref" not in json.dumps(schema)
+    values = {name: field["default"] for name, field in schema.items()} | {"corpus_uri": "s3://a/b"}
+    assert load_run_config(values) == RunConfig(corpus_uri="s3://a/b")
+
+
+def test_a_configuration_can_not_be_changed():
+    config = RunConfig(corpus_uri="s3://a/b")
+    with pytest.raises(ValueError, match="frozen"):
+        config.alpha = 0.1
