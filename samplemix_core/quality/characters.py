@@ -1,0 +1,94 @@
+"""Classes of characters, for scripts with and without spaces between words.
+
+A table for ASCII, ranges for the rest: what a quality feature needs to know, not a full Unicode database. Where a range is
+coarse, an unlisted character counts as a letter.
+"""
+
+import numpy as np
+from numba import njit
+
+CONTROL, SPACE, NEWLINE, LOWER, UPPER, DIGIT, LETTER, IDEOGRAPH, UNSPACED, STOP, WIDE_STOP, CLOSER, PUNCTUATION, SYMBOL = range(14)
+"""LETTER: a letter whose case is unknown or does not exist. IDEOGRAPH: Han and kana; UNSPACED: Thai, Lao, Khmer, Burmese: two kinds
+of script without spaces. STOP ends a sentence if white space follows, WIDE_STOP wherever it stands. CLOSER may follow a stop."""
+
+CODE_MARKS = b"{}[]()<>;=+*/\\|&^~`$#@%_"
+
+
+def _ascii_table() -> np.ndarray:
+    table = np.full(128, CONTROL, dtype=np.uint8)
+    classes = {
+        b" \t\r\f\v": SPACE,
+        b"\n": NEWLINE,
+        bytes(range(ord("a"), ord("z") + 1)): LOWER,
+        bytes(range(ord("A"), ord("Z") + 1)): UPPER,
+        b"0123456789": DIGIT,
+        b".!?": STOP,
+        b"\"')]}": CLOSER,
+        b",:;(-": PUNCTUATION,
+        b"{[<>=+*/\\|&^~`$#@%_": SYMBOL,
+    }
+    for characters, kind in classes.items():
+        table[list(characters)] = kind
+    return table
+
+
+ASCII_CLASS = _ascii_table()
+IS_CODE_MARK = np.isin(np.arange(128), list(CODE_MARKS))
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def wide_class(code: int) -> int:  # pragma: no cover - compiled
+    """Class of a code point outside ASCII."""
+    if code < 0xC0:
+        if code < 0xA0:
+            return CONTROL
+        if code in (0xA0, 0xAD):
+            return SPACE
+        if code == 0xBB:
+            return CLOSER
+        return LETTER if code in (0xAA, 0xB5, 0xBA) else PUNCTUATION if code in (0xA1, 0xAB, 0xB7, 0xBF) else SYMBOL
+    if code < 0x0600:
+        if code <= 0xDE or 0x0391 <= code <= 0x03AB or 0x0400 <= code <= 0x042F:
+            return SYMBOL if code == 0xD7 else UPPER
+        return SYMBOL if code == 0xF7 else WIDE_STOP if code == 0x0589 else LETTER
+    if code < 0x2000:
+        if 0x0E00 <= code <= 0x0EFF or 0x1000 <= code <= 0x109F or 0x1780 <= code <= 0x17FF:
+            return UNSPACED
+        if code in (0x061F, 0x06D4, 0x0964, 0x0965, 0x1362):
+            return WIDE_STOP
+        if 0x0660 <= code <= 0x0669 or 0x06F0 <= code <= 0x06F9 or 0x0966 <= code <= 0x096F:
+            return DIGIT
+        return PUNCTUATION if code in (0x060C, 0x061B) else LETTER
+    if code < 0x2C00:
+        if code <= 0x200F or code in (0x2028, 0x2029, 0x202F, 0x205F, 0x2060):
+            return SPACE
+        if code in (0x2019, 0x201D):
+            return CLOSER
+        return STOP if code == 0x2026 else PUNCTUATION if code <= 0x206F else SYMBOL
+    if code < 0x3040:
+        if 0x2E80 <= code < 0x3000 or 0x3005 <= code <= 0x3007:
+            return IDEOGRAPH
+        if code < 0x2E80:
+            return LETTER if code < 0x2E00 else PUNCTUATION
+        if code == 0x3000:
+            return SPACE
+        return WIDE_STOP if code == 0x3002 else CLOSER if code in (0x300D, 0x300F) else PUNCTUATION
+    if code < 0xA000:
+        return IDEOGRAPH
+    if code < 0xFF00:
+        if 0xE000 <= code <= 0xF8FF:
+            return SYMBOL
+        return IDEOGRAPH if 0xF900 <= code <= 0xFAFF else SYMBOL if 0xFE00 <= code <= 0xFE0F else LETTER
+    if code < 0x10000:
+        if code in (0xFF01, 0xFF0E, 0xFF1F, 0xFF61):
+            return WIDE_STOP
+        if 0xFF10 <= code <= 0xFF19:
+            return DIGIT
+        if 0xFF21 <= code <= 0xFF3A:
+            return UPPER
+        if 0xFF41 <= code <= 0xFF5A:
+            return LETTER
+        return IDEOGRAPH if 0xFF66 <= code <= 0xFF9D else PUNCTUATION if code < 0xFFE0 else SYMBOL
+    if code < 0x1F000:
+        return LETTER
+    return SYMBOL if code < 0x20000 else IDEOGRAPH if code < 0x40000 else SYMBOL

@@ -1,0 +1,113 @@
+"""Nothing is lost silently: every line that is not blank is a document or in the quarantine, at its place, however it is read."""
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus import Reason, ShardBatch, json_lines, read_shard, streams
+
+LIMIT = 120
+
+_texts = st.text(min_size=1, max_size=30)
+_good = _texts.filter(lambda t: not t.isspace()).map(
+    lambda t: json.dumps({"text": t, "id": 1, "meta": {"k": [1.5, None]}}).encode()
+)
+_unescaped = _texts.map(lambda t: json.dumps({"text": t}, ensure_ascii=False).encode())
+_bad = st.one_of(
+    st.sampled_from(
+        [b"[]", b"{", b'{"text": 1}', b'{"text": ""}', b'{"text": "\\ud800"}', b'{"text": "\xff"}', b"x" * (LIMIT + 1)]
+    ),
+    st.binary(max_size=LIMIT + 10).map(lambda b: b.replace(b"\n", b"")),
+)
+_blank = st.sampled_from([b"", b"\r", b"  ", b"\t\r"])
+_shards = st.tuples(
+    st.booleans(),
+    st.lists(st.tuples(st.one_of(_good, _unescaped, _bad, _blank), st.sampled_from([b"", b"\r"])).map(b"".join), max_size=20),
+    st.booleans(),
+).map(lambda parts: (b"\xef\xbb\xbf" if parts[0] else b"") + b"\n".join(parts[1]) + (b"\n" if parts[2] else b""))
+
+
+class Trickle(io.RawIOBase):
+    """A body that gives at most `step` bytes at a time."""
+
+    def __init__(self, data: bytes, step: int) -> None:
+        self._data = io.BytesIO(data)
+        self._step = step
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._data.read(self._step if size < 0 else min(size, self._step))
+
+
+def compress(data: bytes, suffix: str, cut: int) -> bytes:
+    """One archive of two members (or frames)."""
+    if suffix == ".gz":
+        return gzip.compress(data[:cut]) + gzip.compress(data[cut:])
+    if suffix == ".zst":
+        codec = zstandard.ZstdCompressor(write_checksum=True)
+        return codec.compress(data[:cut]) + codec.compress(data[cut:])
+    return data
+
+
+def merged(batches: Iterator[ShardBatch]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    documents: list[dict[str, object]] = []
+    quarantine: list[dict[str, object]] = []
+    for batch in batches:
+        documents += batch.documents.to_pylist()
+        quarantine += batch.quarantine.to_pylist()
+    return documents, quarantine
+
+
+@settings(deadline=None)
+@given(_shards, st.integers(1, 40), st.integers(1, 40), st.sampled_from(["", ".gz", ".zst"]), st.integers(0, 200))
+def test_every_line_is_accounted_for_however_it_is_read(data: bytes, step: int, chunk: int, suffix: str, cut: int) -> None:
+    config = ReaderConfig(max_record_bytes=LIMIT)
+    whole = merged(read_shard(io.BytesIO(data), "crawl/web/p.jsonl", config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "CHUNK_BYTES", chunk)
+        patch.setattr(streams, "CHUNK_BYTES", chunk)
+        pieces = merged(read_shard(Trickle(compress(data, suffix, cut), step), f"crawl/web/p.jsonl{suffix}", config))
+    assert pieces == whole
+
+    documents, quarantine = whole
+    lines = data.split(b"\n")
+    expected = {
+        row
+        for row, line in enumerate(lines)
+        if len(line) > LIMIT or (line.removeprefix(b"\xef\xbb\xbf") if row == 0 else line).strip(b" \t\r\n\v\f")
+    }
+    assert sorted([r["row"] for r in documents] + [r["row"] for r in quarantine]) == sorted(expected)
+    for document in documents:
+        line = lines[document["row"]].removeprefix(b"\xef\xbb\xbf")
+        assert json.loads(line)["text"] == document["text"]
+    for record in quarantine:
+        line = lines[record["row"]]
+        assert data[record["byte_offset"] :].startswith(line)
+        assert data[: record["byte_offset"]].count(b"\n") == record["row"]
+        assert (record["reason"] == Reason.RECORD_TOO_LONG) == (len(line) > LIMIT)
+
+
+@settings(deadline=None)
+@given(_shards)
+def test_only_lines_that_python_reads_as_documents_are_documents(data: bytes) -> None:
+    documents, _ = merged(read_shard(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()))
+    kept = {document["row"] for document in documents}
+    for row, line in enumerate(data.split(b"\n")):
+        assert (row in kept) == is_document(line.removeprefix(b"\xef\xbb\xbf") if row == 0 else line)
+
+
+def is_document(line: bytes) -> bool:
+    try:
+        text = json.loads(line.decode())["text"]
+        return bool(text.encode().decode().strip())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False

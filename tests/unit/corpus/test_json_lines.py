@@ -1,0 +1,108 @@
+import io
+import json
+import tracemalloc
+
+import pytest
+
+from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus.batches import MAX_BATCH_RECORDS
+from samplemix_core.corpus.json_lines import read_json_lines, record_parser, split_lines
+from samplemix_core.corpus.records import Reason, RejectedRecordError
+
+
+def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    batches = list(read_json_lines(io.BytesIO(data).read, "web", config or ReaderConfig()))
+    return [r for b in batches for r in b.documents.to_pylist()], [r for b in batches for r in b.quarantine.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "cut', Reason.INVALID_JSON),
+        (b"not json", Reason.INVALID_JSON),
+        (b'{"text": "a"} trailing', Reason.INVALID_JSON),
+        (b'{"text": "a", "score": NaN}', Reason.INVALID_JSON),
+        (b'{"text": "a", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Reason.INVALID_JSON),
+        (b'{"text": "caf\xe9"}', Reason.INVALID_UTF8),
+        (b'{"text": "a", "caf\xe9": 1}', Reason.INVALID_UTF8),
+        (b"\xff\xfe{\x00", Reason.INVALID_UTF8),
+        (b'{"text": "a\\ud800b"}', Reason.UNPAIRED_SURROGATE),
+        (b'{"text": "a\\udc00 and so on"}', Reason.UNPAIRED_SURROGATE),
+        (b'{"text": "a", "\\ud800": 1}', Reason.UNPAIRED_SURROGATE),
+        (b'["text"]', Reason.NOT_AN_OBJECT),
+        (b'"text"', Reason.NOT_AN_OBJECT),
+        (b"{}", Reason.MISSING_TEXT),
+        (b'{"text": null}', Reason.MISSING_TEXT),
+        (b'{"text": 3.5}', Reason.TEXT_NOT_STRING),
+        (b'{"text": " \\n"}', Reason.EMPTY_TEXT),
+    ],
+)
+def test_a_bad_line_is_rejected_with_its_reason(line: bytes, reason: Reason) -> None:
+    with pytest.raises(RejectedRecordError) as rejected:
+        record_parser("web", ReaderConfig())(line)
+    assert rejected.value.reason is reason
+
+
+def test_a_detail_never_quotes_the_text() -> None:
+    secret = "a private sentence"
+    _, quarantine = rows(b'{"text": "%b' % secret.encode() + b"\n" + json.dumps({"text": [secret]}).encode())
+    assert [r["reason"] for r in quarantine] == ["invalid_json", "text_not_string"]
+    assert all(secret not in str(r["detail"]) for r in quarantine)
+
+
+def test_surrogate_pairs_and_escapes_are_decoded() -> None:
+    assert record_parser("web", ReaderConfig())(b'{"text": "\\ud83d\\ude00\\u00e9\\n"}').text == "\U0001f600é\n"
+
+
+def test_dotted_fields_reach_into_objects() -> None:
+    config = ReaderConfig(text_field="doc.body", id_field="meta.key", domain_field="meta.source.domain")
+    parse = record_parser(None, config)
+    assert parse(b'{"doc": {"body": "t"}, "meta": {"key": 5, "source": {"domain": "d"}}}') == ("5", "d", "t")
+    with pytest.raises(RejectedRecordError) as rejected:
+        parse(b'{"doc": {"body": "t"}, "meta": "flat"}')
+    assert rejected.value.reason is Reason.MISSING_DOMAIN
+
+
+def test_blank_lines_take_a_row_and_are_no_records() -> None:
+    documents, quarantine = rows(b'\n{"text": "a"}\r\n  \r\n\n{"text": "b"}\n\n')
+    assert [(r["row"], r["text"]) for r in documents] == [(1, "a"), (4, "b")]
+    assert quarantine == []
+
+
+def test_a_byte_order_mark_at_the_start_is_passed_over() -> None:
+    documents, quarantine = rows(b'\xef\xbb\xbf{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n')
+    assert [r["row"] for r in documents] == [0]
+    assert [(r["row"], r["reason"]) for r in quarantine] == [(1, "invalid_json")]
+    assert rows(b"\xef\xbb\xbf") == ([], [])
+
+
+def test_a_line_of_the_limit_passes_and_one_byte_more_does_not() -> None:
+    line = b'{"text": "abc"}'
+    config = ReaderConfig(max_record_bytes=len(line))
+    documents, quarantine = rows(line + b"\n" + line + b" \n" + line, config)
+    assert [r["row"] for r in documents] == [0, 2]
+    assert [(r["row"], r["byte_offset"], r["reason"]) for r in quarantine] == [(1, len(line) + 1, "record_too_long")]
+
+
+def test_an_overlong_line_is_passed_over_in_bounded_memory() -> None:
+    class Endless:
+        """64 MiB of one line, made as it is read."""
+
+        left = 64
+
+        def read(self, size: int) -> bytes:
+            self.left -= 1
+            return b"x" * size if self.left > 0 else b'\n{"text": "a"}' if self.left == 0 else b""
+
+    tracemalloc.start()
+    lines = list(split_lines(Endless().read, 2**20))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(line.row, line.n_bytes, line.data) for line in lines] == [(0, 63 * 2**20, None), (1, 13, b'{"text": "a"}')]
+    assert peak < 8 * 2**20
+
+
+def test_batches_are_bounded_whether_records_are_good_or_bad() -> None:
+    data = b'{"text": "a"}\n[]\n' * MAX_BATCH_RECORDS
+    batches = list(read_json_lines(io.BytesIO(data).read, "web", ReaderConfig()))
+    assert [b.documents.num_rows + b.quarantine.num_rows for b in batches] == [MAX_BATCH_RECORDS] * 2

@@ -1,0 +1,118 @@
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus.reader import read_shard
+from samplemix_core.errors import ShardRefusedError
+
+PATH = "crawl/web/part-0.parquet"
+
+
+def encode(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    batches = list(read_shard(io.BytesIO(data), PATH, config or ReaderConfig()))
+    return [r for b in batches for r in b.documents.to_pylist()], [r for b in batches for r in b.quarantine.to_pylist()]
+
+
+def test_rows_are_numbered_across_row_groups_and_batches() -> None:
+    n = 5000
+    table = pa.table({"text": [f"text {i}" if i % 7 else None for i in range(n)], "id": list(range(n))})
+    documents, quarantine = rows(encode(table, row_group_size=700))
+    assert [(r["row"], r["doc_id"], r["domain"], r["text"]) for r in documents] == [
+        (i, str(i), "web", f"text {i}") for i in range(n) if i % 7
+    ]
+    assert [(r["row"], r["byte_offset"], r["reason"]) for r in quarantine] == [(i, -1, "missing_text") for i in range(0, n, 7)]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_every_string_type_is_read(kind: pa.DataType) -> None:
+    text = pa.array(["Grüße", None, " "]).cast(kind)
+    documents, quarantine = rows(encode(pa.table({"text": text})))
+    assert [(r["row"], r["text"], r["doc_id"]) for r in documents] == [(0, "Grüße", None)]
+    assert [r["reason"] for r in quarantine] == ["missing_text", "empty_text"]
+
+
+def test_invalid_utf8_costs_its_own_row_only() -> None:
+    binary = pa.array([b"good", b"caf\xe9", b"fine"], pa.large_binary())
+    text = pa.LargeStringArray.from_buffers(3, *binary.buffers()[1:])
+    documents, quarantine = rows(encode(pa.table({"text": text})))
+    assert [r["row"] for r in documents] == [0, 2]
+    assert [(r["row"], r["reason"]) for r in quarantine] == [(1, "invalid_utf8")]
+
+
+def test_dotted_fields_reach_into_structs() -> None:
+    meta = pa.array([{"domain": "a", "key": 1}, {"domain": None, "key": 2}, None])
+    config = ReaderConfig(domain_field="meta.domain", id_field="meta.key")
+    documents, quarantine = rows(encode(pa.table({"text": ["x", "y", "z"], "meta": meta})), config)
+    assert [(r["row"], r["domain"], r["doc_id"]) for r in documents] == [(0, "a", "1")]
+    assert [(r["row"], r["reason"]) for r in quarantine] == [(1, "missing_domain"), (2, "missing_domain")]
+
+
+def test_a_text_over_the_limit_is_quarantined() -> None:
+    documents, quarantine = rows(encode(pa.table({"text": ["abc", "abcd"]})), ReaderConfig(max_record_bytes=3))
+    assert [r["row"] for r in documents] == [0]
+    assert [(r["row"], r["reason"]) for r in quarantine] == [(1, "record_too_long")]
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "problem"),
+    [
+        (pa.table({"body": ["x"]}), "text", "'text' is missing; its columns are body"),
+        (pa.table({"text": [1]}), "text", "'text' has type int64"),
+        (pa.table({"text": [["x"]]}), "text.item", "'text.item' is missing"),
+        (pa.table({"text": [{"a": "x"}]}), "text.b", "'text.b' is missing"),
+        (pa.table([pa.array(["x"]), pa.array(["y"])], names=["text", "text"]), "text", "'text' is missing"),
+    ],
+)
+def test_a_file_without_the_text_column_is_refused(table: pa.Table, field: str, problem: str) -> None:
+    with pytest.raises(ShardRefusedError, match=problem) as refused:
+        rows(encode(table), ReaderConfig(text_field=field))
+    assert PATH in refused.value.what
+
+
+def test_a_file_without_the_domain_column_is_refused() -> None:
+    with pytest.raises(ShardRefusedError, match="'domain' is missing"):
+        rows(encode(pa.table({"text": ["x"]})), ReaderConfig(domain_field="domain"))
+
+
+def test_broken_files_are_refused() -> None:
+    whole = encode(pa.table({"text": [f"text {i}" for i in range(3000)]}), write_page_checksum=True, use_dictionary=False)
+    flipped = bytearray(whole)
+    flipped[1000] ^= 0xFF
+    for broken in (b"", whole[:-1], whole[: len(whole) // 2], b"PAR1" + whole[:100], bytes(flipped)):
+        with pytest.raises(ShardRefusedError, match="not a whole Parquet file"):
+            rows(broken)
+
+
+class Pipe(io.RawIOBase):
+    """A body that can be read once, forwards, a little at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self.data.read(min(size, 1000) if size >= 0 else 1000)
+
+
+def test_a_stream_that_cannot_seek_is_spooled() -> None:
+    data = encode(pa.table({"text": [f"text {i}" for i in range(3000)]}))
+    [first, second] = read_shard(Pipe(data), PATH, ReaderConfig())
+    assert first.documents.num_rows + second.documents.num_rows == 3000
+
+
+def test_the_stream_stays_open() -> None:
+    stream = io.BytesIO(encode(pa.table({"text": ["x"]})))
+    assert len(list(read_shard(stream, PATH, ReaderConfig()))) == 1
+    assert not stream.closed

@@ -1,0 +1,50 @@
+import pytest
+
+from samplemix_core.corpus.records import Document, Reason, RejectedRecordError, check_document
+
+
+@pytest.mark.parametrize(
+    ("doc_id", "kept"),
+    [
+        ("x-1", "x-1"),
+        (7, "7"),
+        (-3, "-3"),
+        (2**70, str(2**70)),
+        (1.5, "1.5"),
+        (None, None),
+        (True, None),
+        ([1], None),
+        ({}, None),
+        ("", ""),
+    ],
+)
+def test_an_id_is_a_string_or_a_number_or_nothing(doc_id: object, kept: str | None) -> None:
+    assert check_document("text", doc_id, "web") == Document(kept, "web", "text")
+
+
+@pytest.mark.parametrize(
+    ("text", "doc_id", "domain", "reason"),
+    [
+        (None, None, "web", Reason.MISSING_TEXT),
+        (3, None, "web", Reason.TEXT_NOT_STRING),
+        (True, None, "web", Reason.TEXT_NOT_STRING),
+        (["a"], None, "web", Reason.TEXT_NOT_STRING),
+        ({"a": 1}, None, "web", Reason.TEXT_NOT_STRING),
+        ("", None, "web", Reason.EMPTY_TEXT),
+        (" \n\t\u3000\u00a0", None, "web", Reason.EMPTY_TEXT),
+        ("text", None, None, Reason.MISSING_DOMAIN),
+        ("text", None, "  ", Reason.MISSING_DOMAIN),
+        ("text", None, 4, Reason.DOMAIN_NOT_STRING),
+        ("text", None, "we\0b", Reason.NUL_CHARACTER),
+        ("text", "a\0", "web", Reason.NUL_CHARACTER),
+    ],
+)
+def test_what_is_no_document_says_why(text: object, doc_id: object, domain: object, reason: Reason) -> None:
+    with pytest.raises(RejectedRecordError) as rejected:
+        check_document(text, doc_id, domain)
+    assert rejected.value.reason is reason
+    assert rejected.value.detail
+
+
+def test_nul_inside_a_text_is_kept() -> None:
+    assert check_document("a\0b", None, "web").text == "a\0b"
