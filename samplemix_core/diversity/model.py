@@ -1,0 +1,132 @@
+"""A fitted clustering: the versioned artifact that makes everything after the fit exact."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from samplemix_core import schemas
+from samplemix_core.diversity.statistics import Bounds, ClusterSums, separation
+from samplemix_core.errors import ModelError
+from samplemix_core.identity import canonical_json
+
+_FORMAT = 1
+_TENSORS = ("centroids", "radii", "labels", "compactness", "assigned")
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterModel:
+    """Clusters of a sample, numbered from the largest; K clusters, n documents in the sample.
+
+    centroids: float32 (K, dim), unit vectors in the encoder's space.
+    radii: float32 (K,), cosine distance from the centroid beyond which a document counts as noise.
+    labels: int32 (n,), HDBSCAN's clusters of the sample's documents, -1 for its noise.
+    compactness: float64 (K,), mean cosine distance of those members to their centroid; stands in for a cluster that a corpus
+        has no document of.
+    assigned: int64 (K,), documents of the sample by nearest centroid, noise included.
+    bounds: least and greatest raw diversity in the sample by nearest centroid; they normalise d for every corpus and crawl
+        that this model is applied to, so d stays comparable when new crawls land.
+    config, seed, encoder_id: what made the model, together with the sample.
+    """
+
+    centroids: npt.NDArray[np.float32]
+    radii: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    compactness: npt.NDArray[np.float64]
+    assigned: npt.NDArray[np.int64]
+    bounds: Bounds
+    config: dict[str, Any]
+    seed: int
+    encoder_id: str
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters K."""
+        return int(self.centroids.shape[0])
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """HDBSCAN's members of each cluster in the sample, (K,)."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=self.n_clusters).astype(np.int64)
+
+    @property
+    def noise_share(self) -> float:
+        """Share of the sample's documents that HDBSCAN left out of every cluster."""
+        return float(np.mean(self.labels < 0))
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the sample's documents whose nearest centroid is that of the most frequent cluster."""
+        return float(self.assigned.max() / self.assigned.sum())
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the model: the SHA-256 of its bytes."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The model in safetensors form; equal models give equal bytes."""
+        header = {
+            "format": _FORMAT,
+            "config": self.config,
+            "seed": self.seed,
+            "encoder_id": self.encoder_id,
+            "bounds": [self.bounds.low, self.bounds.high],
+        }
+        # One entry: safetensors writes several in an order of its own that changes from run to run.
+        metadata = {"model": canonical_json(header).decode()}
+        return save({name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}, metadata)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "ClusterModel":
+        """Read what to_bytes() wrote; raise ModelError if it is not that."""
+        try:
+            tensors = load(data)
+            header = json.loads(_safetensors_header(data)["__metadata__"]["model"])
+            if header["format"] != _FORMAT:
+                raise ModelError(
+                    f"A cluster model has format {header['format']}; this version reads format {_FORMAT}.",
+                    "Fit the clusters again with this version.",
+                )
+            return cls(
+                **{name: tensors[name] for name in _TENSORS},
+                bounds=Bounds(*header["bounds"]),
+                config=header["config"],
+                seed=header["seed"],
+                encoder_id=header["encoder_id"],
+            )
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{len(data)} bytes that should hold a cluster model do not: {error!r}.", "Fit the clusters again."
+            ) from error
+
+
+def _safetensors_header(data: bytes) -> Any:
+    """The JSON header of a safetensors file: its length as a little-endian uint64 comes first."""
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def cluster_table(sums: ClusterSums, model: ClusterModel) -> pa.Table:
+    """Clusters of a corpus as schemas.CLUSTERS: size, compactness, separation, and d normalised with the model's bounds.
+
+    sums: of every document of the corpus, merged in shard order.
+    """
+    compactness = sums.compactness(model.compactness)
+    apart = separation(model.centroids)
+    return pa.Table.from_arrays(
+        [
+            pa.array(np.arange(model.n_clusters, dtype=np.int32)),
+            pa.array(sums.counts),
+            pa.array(compactness),
+            pa.array(apart),
+            pa.array(model.bounds.normalise(compactness * apart)),
+        ],
+        schema=schemas.CLUSTERS,
+    )

@@ -1,0 +1,121 @@
+"""Text to token ids, once: the same pass counts the whole document and yields what the encoder reads of it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from samplemix_core.identity import fingerprint
+
+MAX_PIECE_CHARS = 1_000_000
+"""Texts longer than this are tokenised in pieces, and no call to the tokenizer gets more than this and one text's excess."""
+
+_PLAIN_SPACE = re.compile(r"(?<=\S) (?=\S)")
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenized:
+    """Documents as tokens.
+
+    n_tokens: int32 (n,), tokens of each whole document, special tokens not counted.
+    ids: int32, what the encoder reads of all documents one after the other: cut to its longest sequence, special tokens included.
+    offsets: int64 (n + 1,), document i is ids[offsets[i]:offsets[i + 1]], never empty.
+    """
+
+    n_tokens: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+
+class DocumentTokenizer:
+    """An encoder's fast tokenizer, with its truncation and padding off.
+
+    `pad_id` stands in for a document that has no token at all in an encoder that adds no special tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_seq: int, pad_id: int) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._pad_id = pad_id
+        self._prefix, self._suffix = _special_tokens(self._tokenizer)
+        self._body = max_seq - len(self._prefix) - len(self._suffix)
+        if self._body < 1:
+            raise ValueError(f"max_seq = {max_seq} leaves no room for text beside the special tokens")
+        self.tokenizer_id = fingerprint(self._tokenizer.to_str())
+
+    def tokenize(self, texts: list[str]) -> Tokenized:
+        """Tokenise whole texts; memory beyond the result is bounded by the tokens of about MAX_PIECE_CHARS characters.
+
+        A text over MAX_PIECE_CHARS is tokenised in pieces, split at a single space between two words, where tokenizers in use
+        split anyway, so its count is that of the whole. Only a stretch of MAX_PIECE_CHARS without such a space is cut
+        anywhere; there the count may differ from the whole's by a few tokens a cut.
+        """
+        n_tokens = np.zeros(len(texts), dtype=np.int32)
+        bodies: list[npt.NDArray[np.int32]] = [np.empty(0, dtype=np.int32)] * len(texts)
+        for document, encoding in self._encodings(texts):
+            length = len(encoding)
+            missing = self._body - bodies[document].size
+            if missing > 0 and length:
+                read = np.asarray(encoding.ids[:missing], dtype=np.int32)
+                bodies[document] = read if not n_tokens[document] else np.concatenate([bodies[document], read])
+            n_tokens[document] += length
+        return self._join(n_tokens, bodies)
+
+    def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Encoding]]:
+        batch: list[tuple[int, str]] = []
+        chars = 0
+        for document, text in enumerate(texts):
+            for piece in _pieces(text):
+                if batch and chars + len(piece) > MAX_PIECE_CHARS:
+                    yield from self._encode(batch)
+                    batch, chars = [], 0
+                batch.append((document, piece))
+                chars += len(piece)
+        yield from self._encode(batch)
+
+    def _encode(self, batch: list[tuple[int, str]]) -> Iterator[tuple[int, Encoding]]:
+        encodings = self._tokenizer.encode_batch_fast([piece for _, piece in batch], add_special_tokens=False)
+        return zip((document for document, _ in batch), encodings, strict=True)
+
+    def _join(self, n_tokens: npt.NDArray[np.int32], bodies: list[npt.NDArray[np.int32]]) -> Tokenized:
+        filler = np.full(0 if self._prefix or self._suffix else 1, self._pad_id, dtype=np.int32)
+        prefix, suffix = np.asarray(self._prefix, dtype=np.int32), np.asarray(self._suffix, dtype=np.int32)
+        parts: list[npt.NDArray[np.int32]] = []
+        offsets = np.zeros(len(bodies) + 1, dtype=np.int64)
+        for i, body in enumerate(bodies):
+            read = body if body.size else filler
+            parts += [prefix, read, suffix]
+            offsets[i + 1] = offsets[i] + prefix.size + read.size + suffix.size
+        return Tokenized(n_tokens, np.concatenate(parts) if parts else np.empty(0, dtype=np.int32), offsets)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces of at most MAX_PIECE_CHARS; each but the first starts with the space it was split at."""
+    start = 0
+    while len(text) - start > MAX_PIECE_CHARS:
+        window = text[start : start + MAX_PIECE_CHARS]
+        cut = _last_plain_space(window)
+        yield window[:cut]
+        start += cut
+    yield text[start:]
+
+
+def _last_plain_space(window: str) -> int:
+    """Where the last single space between two words is; the window's length if there is none."""
+    end = len(window)
+    while (cut := window.rfind(" ", 1, end)) > 0:
+        if _PLAIN_SPACE.match(window, cut):
+            return cut
+        end = cut
+    return len(window)
+
+
+def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The ids a tokenizer puts before and after a text, from a probe."""
+    probe = tokenizer.encode("a", add_special_tokens=True)
+    inside = [i for i, special in enumerate(probe.special_tokens_mask) if not special]
+    return probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]

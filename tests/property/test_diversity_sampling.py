@@ -1,0 +1,91 @@
+"""The fit's sample has the size asked for, sees every stratum, and depends on counts and seed alone."""
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samplemix_core.diversity.sampling import ShardCount, allocate, stratified_positions
+
+
+@st.composite
+def corpora(draw):
+    counts = draw(
+        st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["", "web", "books"]), st.integers(0, 80)), max_size=25)
+    )
+    return [
+        ShardCount(snapshot, f"{snapshot}/{domain}/{i:03}.jsonl", domain, rows) for i, (snapshot, domain, rows) in enumerate(counts)
+    ]
+
+
+sizes_of_strata = st.dictionaries(st.tuples(st.sampled_from("abc"), st.text(max_size=3)), st.integers(0, 10**12), max_size=12)
+seeds = st.integers(0, 2**53)
+
+
+@given(sizes_of_strata, st.integers(1, 10**6))
+def test_allocation_fills_the_sample_within_each_stratum(sizes, sample_size):
+    quotas = allocate(sizes, sample_size)
+    assert quotas.keys() == sizes.keys()
+    assert sum(quotas.values()) == min(sample_size, sum(sizes.values()))
+    for stratum, quota in quotas.items():
+        assert min(sizes[stratum], sample_size // (10 * len(sizes))) <= quota <= sizes[stratum]
+
+
+@given(sizes_of_strata, st.integers(1, 10**6))
+def test_a_larger_stratum_never_gets_fewer_places_but_for_rounding(sizes, sample_size):
+    quotas = allocate(sizes, sample_size)
+    by_size = sorted(sizes, key=lambda stratum: sizes[stratum])
+    for smaller, larger in itertools.pairwise(by_size):
+        assert quotas[larger] >= quotas[smaller] - 1
+
+
+@given(corpora(), st.integers(1, 500), seeds)
+def test_positions_are_ascending_in_their_shard_and_as_many_as_asked_for(corpus, sample_size, seed):
+    chosen = stratified_positions(corpus, sample_size, seed)
+    rows = {shard.path: shard.rows for shard in corpus}
+    assert list(chosen) == sorted(chosen)
+    assert sum(positions.size for positions in chosen.values()) == min(sample_size, sum(rows.values()))
+    for path, positions in chosen.items():
+        assert positions.dtype == np.int64
+        assert positions.size
+        assert positions[0] >= 0
+        assert positions[-1] < rows[path]
+        assert np.all(np.diff(positions) > 0)
+
+
+@given(corpora(), st.integers(1, 500), seeds, st.randoms())
+def test_order_of_listing_does_not_matter(corpus, sample_size, seed, random):
+    shuffled = corpus.copy()
+    random.shuffle(shuffled)
+    expected, found = (stratified_positions(shards, sample_size, seed) for shards in (corpus, shuffled))
+    assert {path: positions.tolist() for path, positions in expected.items()} == {
+        path: positions.tolist() for path, positions in found.items()
+    }
+
+
+def test_small_domains_are_seen_and_small_shards_have_their_chance():
+    shards = [ShardCount("a", f"a/web/{i:04}", "web", 1000) for i in range(1000)] + [ShardCount("a", "a/rare/0", "rare", 40)]
+    chosen = stratified_positions(shards, 500, seed=1)
+    assert chosen["a/rare/0"].size == 25
+    web = [path for path in chosen if path.startswith("a/web/")]
+    assert len(web) == 475
+    thirds = [sum(path < f"a/web/{bound:04}" for path in web) for bound in (333, 667)]
+    assert abs(thirds[0] - 158) <= 1
+    assert abs(thirds[1] - 317) <= 1
+
+
+def test_another_seed_chooses_other_documents():
+    shards = [ShardCount("a", "a/web/0", "web", 1000)]
+    first, second = (stratified_positions(shards, 100, seed)["a/web/0"] for seed in (1, 2))
+    assert first.tolist() != second.tolist()
+
+
+def test_every_position_is_about_equally_likely():
+    shards = [ShardCount("a", "a/web/0", "web", 50), ShardCount("a", "a/web/1", "web", 7)]
+    hits = np.zeros(57)
+    for seed in range(2000):
+        chosen = stratified_positions(shards, 10, seed)
+        hits[chosen.get("a/web/0", np.empty(0, dtype=np.int64))] += 1
+        hits[50 + chosen.get("a/web/1", np.empty(0, dtype=np.int64))] += 1
+    assert np.abs(hits / 2000 - 10 / 57).max() < 0.04

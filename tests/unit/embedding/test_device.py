@@ -1,0 +1,48 @@
+"""Device, precision and worker resources follow from the configuration and the hardware."""
+
+import pytest
+
+from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding.device import Hardware, detect_hardware, resolve_device, resolve_precision
+from samplemix_core.embedding.resources import task_resources
+from samplemix_core.errors import ConfigError
+
+AMX = Hardware(has_cuda=False, cuda_bfloat16=False, cpu_bfloat16=True)
+OLD = Hardware(has_cuda=False, cuda_bfloat16=False, cpu_bfloat16=False)
+GPU = Hardware(has_cuda=True, cuda_bfloat16=True, cpu_bfloat16=False)
+OLD_GPU = Hardware(has_cuda=True, cuda_bfloat16=False, cpu_bfloat16=True)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "hardware", "expected"),
+    [
+        ("auto", "auto", AMX, ("cpu", "bfloat16")),
+        ("auto", "auto", OLD, ("cpu", "float32")),
+        ("auto", "auto", GPU, ("cuda", "bfloat16")),
+        ("auto", "auto", OLD_GPU, ("cuda", "float32")),
+        ("cpu", "auto", GPU, ("cpu", "float32")),
+        ("cpu", "auto", OLD_GPU, ("cpu", "bfloat16")),
+        ("cpu", "float32", AMX, ("cpu", "float32")),
+        ("cpu", "bfloat16", OLD, ("cpu", "bfloat16")),
+        ("cuda", "float32", GPU, ("cuda", "float32")),
+    ],
+)
+def test_resolution(device, precision, hardware, expected):
+    config = EmbeddingConfig(device=device, precision=precision)
+    resolved = resolve_device(config, hardware)
+    assert (resolved, resolve_precision(config, resolved, hardware)) == expected
+
+
+def test_a_missing_gpu_is_an_error_with_a_remedy():
+    with pytest.raises(ConfigError, match="sees no GPU"):
+        resolve_device(EmbeddingConfig(device="cuda"), AMX)
+
+
+def test_detection_is_consistent():
+    hardware = detect_hardware()
+    assert hardware.has_cuda or not hardware.cuda_bfloat16
+
+
+@pytest.mark.parametrize(("device", "resources"), [("auto", {}), ("cpu", {}), ("cuda", {"GPU": 1})])
+def test_a_task_asks_for_a_gpu_only_if_the_configuration_insists(device, resources):
+    assert task_resources(EmbeddingConfig(device=device)) == resources

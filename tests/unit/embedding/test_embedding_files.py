@@ -1,0 +1,102 @@
+"""Embedding files: round trip, equal bytes, partial reads, and the encoder they name."""
+
+import io
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from samplemix_core import schemas
+from samplemix_core.embedding.files import from_table, read_embeddings, read_positions, to_table, write_embeddings
+from samplemix_core.errors import ModelError
+
+DIM = 32
+
+
+def unit_vectors(n, seed=0):
+    vectors = np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def written(tables, encoder_id="encoder-1"):
+    sink = io.BytesIO()
+    write_embeddings(sink, tables, DIM, encoder_id)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def batches():
+    rows = np.array([0, 1, 2, 5, 6, 9, 10, 11, 40, 41], dtype=np.int64)
+    vectors = unit_vectors(rows.size)
+    return [(rows[:4], vectors[:4]), (rows[4:9], vectors[4:9]), (rows[9:], vectors[9:])]
+
+
+def test_table_has_the_contracts_schema_and_rounds_to_float16(batches):
+    rows, vectors = batches[0]
+    table = to_table(rows, vectors)
+    assert table.schema == schemas.embeddings(DIM)
+    read_rows, read_vectors = from_table(table)
+    assert read_rows.tolist() == rows.tolist()
+    np.testing.assert_allclose(read_vectors, vectors, atol=5e-4)
+
+
+def test_vectors_read_back_are_unit_to_float32(batches):
+    vectors = from_table(to_table(*batches[1]))[1]
+    np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), 1, atol=2e-7)
+
+
+def test_a_slice_of_a_table_reads_as_that_slice(batches):
+    table = to_table(*batches[1])
+    rows, vectors = from_table(table.slice(1, 3))
+    assert rows.tolist() == batches[1][0][1:4].tolist()
+    np.testing.assert_array_equal(vectors, from_table(table)[1][1:4])
+
+
+def test_file_gives_its_batches_back(batches):
+    data = written([to_table(*batch) for batch in batches])
+    read = list(read_embeddings(io.BytesIO(data), "encoder-1"))
+    assert len(read) == len(batches)
+    for (rows, vectors), batch in zip(read, batches, strict=True):
+        assert rows.tolist() == batch[0].tolist()
+        np.testing.assert_array_equal(vectors, from_table(to_table(*batch))[1])
+
+
+def test_equal_tables_give_equal_bytes_in_a_file_anyone_can_read(batches):
+    tables = [to_table(*batch) for batch in batches]
+    data = written(tables)
+    assert data == written(tables)
+    assert pq.read_table(io.BytesIO(data)).schema.equals(schemas.embeddings(DIM), check_metadata=False)
+
+
+def test_a_shard_without_documents_has_an_empty_file():
+    data = written([])
+    assert list(read_embeddings(io.BytesIO(data), "encoder-1")) == []
+    assert read_positions(io.BytesIO(data), "encoder-1", np.empty(0, dtype=np.int64)).shape == (0, DIM)
+
+
+@pytest.mark.parametrize("positions", [[], [0], [9], [3, 4], [0, 2, 8, 9], list(range(10))])
+def test_positions_are_read_across_row_groups(batches, positions):
+    data = written([to_table(*batch) for batch in batches])
+    everything = np.concatenate([vectors for _, vectors in read_embeddings(io.BytesIO(data), "encoder-1")])
+    read = read_positions(io.BytesIO(data), "encoder-1", np.array(positions, dtype=np.int64))
+    np.testing.assert_array_equal(read, everything[positions])
+
+
+@pytest.mark.parametrize("positions", [[10], [-1, 2], [3, 3], [4, 1]])
+def test_impossible_positions_are_refused(batches, positions):
+    data = written([to_table(*batch) for batch in batches])
+    with pytest.raises(ValueError, match=r"ascend within 0\.\.9"):
+        read_positions(io.BytesIO(data), "encoder-1", np.array(positions, dtype=np.int64))
+
+
+def test_another_encoders_file_is_refused(batches):
+    data = written([to_table(*batches[0])])
+    with pytest.raises(ModelError, match=r"encoder encoder-1, not with encoder-2"):
+        next(read_embeddings(io.BytesIO(data), "encoder-2"))
+    with pytest.raises(ModelError, match=r"encoder encoder-1, not with encoder-2"):
+        read_positions(io.BytesIO(data), "encoder-2", np.array([0]))
+
+
+def test_rows_and_vectors_must_match(batches):
+    with pytest.raises(ValueError, match="the first axes differ"):
+        to_table(batches[0][0], batches[1][1])

@@ -1,0 +1,94 @@
+"""One pass of the tokenizer gives the whole text's count and what the encoder reads."""
+
+import itertools
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding import tokens
+from samplemix_core.embedding.tokens import DocumentTokenizer
+from samplemix_core.embedding.weights import locate_model
+
+
+@pytest.fixture(scope="module")
+def plain_tokenizer():
+    tokenizer = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def plain_count(tokenizer, text):
+    return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def documents(tokenized):
+    return [tokenized.ids[start:stop].tolist() for start, stop in itertools.pairwise(tokenized.offsets)]
+
+
+def test_counts_are_those_of_the_plain_tokenizer_over_the_whole_text(float32_encoder, plain_tokenizer, texts):
+    tokenized = float32_encoder.tokenize(texts)
+    assert tokenized.n_tokens.tolist() == [plain_count(plain_tokenizer, text) for text in texts]
+    assert tokenized.n_tokens.dtype == np.int32
+    assert tokenized.n_tokens.max() > float32_encoder.max_seq
+
+
+def test_ids_are_those_sentence_transformers_reads(float32_encoder, texts):
+    model = SentenceTransformer(str(locate_model(EmbeddingConfig())), device="cpu")
+    features = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)
+    assert documents(float32_encoder.tokenize(texts)) == features["input_ids"]
+
+
+def test_long_texts_in_pieces_count_as_a_whole(float32_encoder, plain_tokenizer, monkeypatch):
+    monkeypatch.setattr(tokens, "MAX_PIECE_CHARS", 50)
+    texts = ["The  quick brown fox,\n jumped over\tthe lazy dog. " * 20, "short", "Voilà l'été où naît l'espoir. " * 30]
+    tokenized = float32_encoder.tokenize(texts)
+    assert tokenized.n_tokens.tolist() == [plain_count(plain_tokenizer, text) for text in texts]
+    bodies = [ids[1:-1] for ids in documents(tokenized)]
+    assert bodies == [plain_tokenizer.encode(text, add_special_tokens=False).ids[:254] for text in texts]
+
+
+def test_text_without_a_space_is_cut_and_stays_bounded(float32_encoder, monkeypatch):
+    monkeypatch.setattr(tokens, "MAX_PIECE_CHARS", 50)
+    text = "東" * 333
+    assert float32_encoder.tokenize([text]).n_tokens.tolist() == [333]
+
+
+@pytest.mark.parametrize("text", ["", "no-space", "a b", " lead", "trail ", "two  spaces  here", "x " * 40, "tab\there now"])
+def test_pieces_join_to_the_text_and_split_only_at_single_spaces(text, monkeypatch):
+    monkeypatch.setattr(tokens, "MAX_PIECE_CHARS", 8)
+    pieces = list(tokens._pieces(text))
+    assert "".join(pieces) == text
+    assert all(len(piece) <= 8 for piece in pieces)
+    for before, after in itertools.pairwise(pieces):
+        assert (after[0] == " " and not before[-1].isspace() and not after[1].isspace()) or len(before) == 8
+
+
+def test_nothing_in_gives_nothing_out(float32_encoder):
+    tokenized = float32_encoder.tokenize([])
+    assert tokenized.n_tokens.size == 0
+    assert tokenized.offsets.tolist() == [0]
+
+
+def test_without_special_tokens_an_empty_document_reads_as_padding():
+    plain = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenized = DocumentTokenizer(plain, max_seq=4, pad_id=0).tokenize(["", "a a", "a " * 9])
+    assert documents(tokenized) == [[0], [2, 2], [2, 2, 2, 2]]
+    assert tokenized.n_tokens.tolist() == [0, 2, 9]
+
+
+def test_a_sequence_without_room_for_text_is_refused(plain_tokenizer):
+    with pytest.raises(ValueError, match="max_seq = 2"):
+        DocumentTokenizer(plain_tokenizer, max_seq=2, pad_id=0)
+
+
+def test_the_callers_tokenizer_is_left_alone():
+    theirs = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))
+    truncation = theirs.truncation
+    assert truncation is not None
+    DocumentTokenizer(theirs, max_seq=256, pad_id=0)
+    assert theirs.truncation == truncation
