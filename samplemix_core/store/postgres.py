@@ -1,0 +1,105 @@
+"""Connections to Postgres: one engine a process and database, and one way to run a transaction on it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import psycopg2
+import sqlalchemy
+from psycopg2 import errors as pg
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from samplemix_core.errors import ConfigError, ServiceError
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+_SERVER_TROUBLE = {"53", "54", "58", "XX"}
+"""Classes of SQLSTATE: out of disk, memory or connections; a limit; a system error; an internal error."""
+
+
+def connect(database_url: str) -> Engine:
+    """The pool of connections to a database; the same one each time within a process, a new one after a fork.
+
+    Nothing is opened yet. Raises ConfigError for a URL that is not one of Postgres, without repeating it: it may hold a password.
+    """
+    return _engine(database_url, os.getpid())
+
+
+@lru_cache(maxsize=16)
+def _engine(database_url: str, _process: int) -> Engine:
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        raise ConfigError("The database URL is malformed.", "Write it as postgresql://user:password@host:port/database.") from None
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigError(
+            f"The database URL is one of {url.get_backend_name()}.", "SampleMix keeps scores in Postgres: postgresql://..."
+        )
+    return sqlalchemy.create_engine(
+        url.set(drivername="postgresql+psycopg2"),
+        pool_pre_ping=True,
+        pool_size=2,
+        max_overflow=8,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "samplemix"},
+    )
+
+
+Cursor: TypeAlias = Any
+"""A psycopg2 cursor within a transaction; psycopg2 has no types of its own."""
+
+
+@contextmanager
+def transaction(database_url: str) -> Iterator[Cursor]:
+    """A psycopg2 cursor in a transaction: committed at the end, rolled back by any exception.
+
+    Functions of this room take that cursor, so that what belongs together commits together. Raises ServiceError where the
+    database can't be reached, breaks off, or is not migrated; the password is in no message.
+    """
+    engine = connect(database_url)
+    with service_errors(engine):
+        connection = engine.raw_connection()
+    try:
+        with service_errors(engine):
+            cursor: Cursor = connection.cursor()
+            yield cursor
+            connection.commit()
+    finally:
+        # Back to the pool, which rolls back what is not committed and drops a connection that is broken.
+        connection.close()
+
+
+@contextmanager
+def service_errors(engine: Engine) -> Iterator[None]:
+    """Raise ServiceError, with the place and a remedy, for what is the database's fault and not the statement's."""
+    place = f"{engine.url.host}:{engine.url.port or 5432}/{engine.url.database}"
+    try:
+        yield
+    except (psycopg2.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, pg.UndefinedTable | pg.UndefinedColumn):
+            raise ServiceError(
+                f"The database {place} is not migrated: {_first_line(cause)}.", "Run 'samplemix up', or migrate it."
+            ) from error
+        if isinstance(cause, pg.InsufficientPrivilege):
+            raise ServiceError(
+                f"The database {place} refused: {_first_line(cause)}.", "Use a user that owns the tables."
+            ) from error
+        if isinstance(cause, pg.SerializationFailure | pg.DeadlockDetected | pg.LockNotAvailable):
+            raise ServiceError(
+                f"The database {place} gave up a transaction: {_first_line(cause)}.", "Run the step again."
+            ) from error
+        if isinstance(cause, psycopg2.OperationalError) and (cause.pgcode or "")[:2] in _SERVER_TROUBLE:
+            raise ServiceError(f"The database {place} is in trouble: {_first_line(cause)}.", "See the server's log.") from error
+        if isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError):
+            raise ServiceError(
+                f"The database {place} does not answer: {_first_line(cause)}.",
+                "Check that it runs and that SAMPLEMIX_DATABASE_URL is right.",
+            ) from error
+        raise
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().split("\n", 1)[0].rstrip(".")

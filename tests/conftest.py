@@ -1,0 +1,159 @@
+"""The real services tests run against: one Postgres and one S3 for the session, a fresh database or prefix for each test.
+
+With SAMPLEMIX_TEST_HOME set, the services of that home are used, started if need be, and left running for the next session.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import hypothesis
+import psycopg2
+import pytest
+from psycopg2 import sql
+from sqlalchemy.engine import URL, make_url
+
+from samplemix_core.local.credentials import load_credentials
+from samplemix_core.local.home import Home
+from samplemix_core.local.stack import Stack
+from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.store.migrate import migrate
+from samplemix_core.store.objects import ObjectStore, open_store
+from samplemix_core.store.postgres import connect
+
+REPOSITORY = Path(__file__).parents[1]
+
+# Examples are compiled code's first calls, on busy machines: how long one takes says nothing about the code.
+hypothesis.settings.register_profile("samplemix", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("samplemix")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The session's embedded services, none of them started."""
+    kept = os.environ.get("SAMPLEMIX_TEST_HOME")
+    home = Path(kept) if kept else tmp_path_factory.mktemp("samplemix")
+    environ = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT.values()}
+    stack = Stack(home, ports="free", environ=environ)
+    yield stack
+    if not kept:
+        stack.destroy()
+
+
+@pytest.fixture(scope="session")
+def services(stack: Stack) -> Settings:
+    """Postgres and S3, up. Its database is not migrated: tests take `database`."""
+    return stack.up({"postgres", "s3"})
+
+
+@pytest.fixture(scope="session")
+def platform(stack: Stack) -> Settings:
+    """Postgres, S3 and Dask, up, with the database migrated: what a run needs. Workers know this database only."""
+    settings = stack.up({"postgres", "s3", "dask"})
+    migrate(settings.require("database_url"))
+    return settings
+
+
+@pytest.fixture(scope="session")
+def airflow_json(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Run a program that imports Airflow, on an Airflow of its own with SQLite; returns the JSON of its last line."""
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT.values()} | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    }
+
+    def call(command: list[str], **variables: str) -> dict[str, Any]:
+        done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, timeout=280, check=False)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    return call
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server on which tests create databases, and one that is migrated, to copy from."""
+
+    superuser: URL
+    owner: str
+    template: str
+
+
+@pytest.fixture(scope="session")
+def postgres_server(services: Settings) -> Iterator[PostgresServer]:
+    url = make_url(services.require("database_url"))
+    password = load_credentials(Home(services.home)).postgres_superuser
+    superuser = url.set(username="postgres", password=password, database="postgres")
+    server = PostgresServer(superuser, str(url.username), f"template_{uuid4().hex}")
+    with _created(server, server.template):
+        template = url.set(database=server.template).render_as_string(hide_password=False)
+        migrate(template)
+        connect(template).dispose()
+        yield server
+
+
+@pytest.fixture
+def database(services: Settings, postgres_server: PostgresServer) -> Iterator[Settings]:
+    """The services' settings, with a fresh and migrated database."""
+    with _fresh(services, postgres_server, postgres_server.template) as settings:
+        yield settings
+
+
+@pytest.fixture
+def empty_database(services: Settings, postgres_server: PostgresServer) -> Iterator[Settings]:
+    """The services' settings, with a fresh database that is not migrated."""
+    with _fresh(services, postgres_server, "template1") as settings:
+        yield settings
+
+
+@pytest.fixture
+def object_store(services: Settings) -> ObjectStore:
+    """A fresh prefix in S3."""
+    return open_store(f"{services.state_root}/test-{uuid4().hex}", services)
+
+
+@contextmanager
+def _fresh(services: Settings, server: PostgresServer, template: str) -> Iterator[Settings]:
+    name = f"test_{uuid4().hex}"
+
+    def on_it(url: str | None) -> str:
+        return make_url(str(url)).set(database=name).render_as_string(hide_password=False)
+
+    settings = replace(services, database_url=on_it(services.database_url), reader_database_url=on_it(services.reader_database_url))
+    with _created(server, name, template):
+        yield settings
+        for url in (settings.database_url, settings.reader_database_url):
+            connect(str(url)).dispose()
+
+
+@contextmanager
+def _created(server: PostgresServer, name: str, template: str = "template1") -> Iterator[None]:
+    create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+    _execute(server, create.format(*map(sql.Identifier, (name, server.owner, template))))
+    try:
+        yield
+    finally:
+        _execute(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _execute(server: PostgresServer, statement: Any) -> None:
+    url = server.superuser
+    connection = psycopg2.connect(host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database)
+    # CREATE and DROP DATABASE can't run within a transaction.
+    connection.autocommit = True
+    try:
+        connection.cursor().execute(statement)
+    finally:
+        connection.close()

@@ -1,0 +1,105 @@
+"""A corpus in the ledger, and shards' scores to put into it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from samplemix_core import schemas
+from samplemix_core.identity import content_hash
+from samplemix_core.settings import Settings
+from samplemix_core.store import ledger
+from samplemix_core.store.clusters import Assignment
+from samplemix_core.store.ledger import ScoreVersion, Shard
+from samplemix_core.store.objects import ObjectInfo
+from samplemix_core.store.postgres import transaction
+from samplemix_core.store.scores import ShardScores
+
+ScoresOf = Callable[..., ShardScores]
+
+
+@dataclass(frozen=True)
+class LedgeredCorpus:
+    """Two snapshots of three shards each, registered in an order that is not theirs; nothing is scored."""
+
+    url: str = field(repr=False)
+    reader_url: str = field(repr=False)
+    corpus_id: int
+    version: ScoreVersion
+    snapshots: tuple[int, ...]
+    shards: tuple[Shard, ...]
+
+
+@pytest.fixture
+def ledgered(database: Settings) -> LedgeredCorpus:
+    url = database.require("database_url")
+    with transaction(url) as cursor:
+        corpus = ledger.register_corpus(cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer_id="tok")
+        for snapshot in ("crawl-b", "crawl-a"):
+            # In byte order 'B' < 'a' < 'ä': no locale's order.
+            entries = [ObjectInfo(f"{snapshot}/{name}", 100, f"etag-{name}") for name in ("ä.jsonl", "a.jsonl", "B.jsonl")]
+            ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries)
+        version = ScoreVersion(
+            ledger.ensure_encoder(cursor, "encoder-1", {"name": "encoder", "dim": 4}),
+            ledger.ensure_quality_model(cursor, "quality-1", {"name": "quality"}),
+        )
+        snapshots = tuple(ledger.snapshot_ids(cursor, corpus.corpus_id).values())
+        shards = tuple(state.shard for state in ledger.shard_states(cursor, snapshots, version))
+    return LedgeredCorpus(url, database.require("reader_database_url"), corpus.corpus_id, version, snapshots, shards)
+
+
+@pytest.fixture
+def scores_of() -> ScoresOf:
+    return make_scores
+
+
+def make_scores(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tuple[str, ...] = ("web", "books")) -> ShardScores:
+    """Scores of made-up documents: row i has text i; the rows in `bad_rows` come between them and are quarantined."""
+    rows = [row for row in range(len(texts) + len(bad_rows)) if row not in bad_rows]
+    n = len(texts)
+    samples = {
+        "row": rows,
+        "domain": [domains[i % len(domains)] for i in range(n)],
+        "doc_id": [None if i % 3 == 0 else f"doc-{i}" for i in range(n)],
+        "n_tokens": [len(text.split()) for text in texts],
+        "n_bytes": [len(text.encode()) for text in texts],
+        "content_hash": [content_hash(text) for text in texts],
+    }
+    quality = np.array([len(text) % 11 for text in texts], dtype=np.float32)
+    scores = {"row": rows, "quality": quality} | {name: quality / (i + 10) for i, name in enumerate(schemas.DIMENSIONS)}
+    quarantine = {
+        "row": list(bad_rows),
+        "byte_offset": [row * 100 for row in bad_rows],
+        "reason": ["bad_json"] * len(bad_rows),
+        "detail": ["not \0 JSON"] * len(bad_rows),
+    }
+    return ShardScores(
+        samples=pa.table(samples, schema=schemas.SAMPLES),
+        quality=pa.table(scores, schema=schemas.QUALITY),
+        quarantine=pa.table(quarantine, schema=schemas.QUARANTINE),
+        embedding_key="embeddings/x",
+        embedding_sha256="sha-1",
+        embedding_dim=4,
+        seconds=0.5,
+    )
+
+
+@pytest.fixture
+def assignment_of() -> Callable[..., Assignment]:
+    return make_assignment
+
+
+def make_assignment(scores: ShardScores, n_clusters: int = 3) -> Assignment:
+    """Clusters of made-up documents: by their row."""
+    rows = scores.samples["row"].to_numpy()
+    cluster = (rows % n_clusters).astype(np.int32)
+    distance = (0.1 + rows / 7 % 1).astype(np.float32)
+    table = pa.table([rows, cluster, distance, distance > 0.9], schema=schemas.ASSIGNMENTS)
+    return Assignment(
+        table,
+        scores.embedding_sha256,
+        np.bincount(cluster, minlength=n_clusters).astype(np.int64),
+        np.bincount(cluster, weights=distance, minlength=n_clusters).astype(np.float64),
+    )
