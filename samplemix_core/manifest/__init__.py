@@ -1,0 +1,1 @@
+"""copies -> manifest: parts, model, publish, read, verify. The format is described in docs/manifest.md."""

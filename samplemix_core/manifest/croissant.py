@@ -1,0 +1,143 @@
+"""MLCommons Croissant 1.0 metadata of a mixture, for catalogues and loaders that know nothing of SampleMix.
+
+The specification: https://docs.mlcommons.org/croissant/docs/croissant-spec.html
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from samplemix_core.manifest.model import ManifestDraft, PartFile, content_digest
+from samplemix_core.schemas import MIXTURE_PART
+
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+"""The context of the specification's appendix 1, which readers compare with."""
+
+_FIELDS = {
+    "snapshot": ("sc:Text", "Snapshot (crawl) the sample comes from"),
+    "shard": ("sc:Text", "Path of the sample's shard, relative to the corpus root"),
+    "row": ("sc:Integer", "0-based index of the sample in its shard"),
+    "sample_key": ("sc:Text", "128-bit hash of snapshot, shard and row, 16 bytes"),
+    "domain": ("sc:Text", "Domain of the sample"),
+    "n_tokens": ("sc:Integer", "Tokens of the whole text"),
+    "copies": ("sc:Integer", "How often the mixture repeats the sample; at least 1"),
+    "weight": ("sc:Float", "Weight that the policy gave the sample"),
+    "quality": ("sc:Float", "Quality score on its scorer's scale"),
+    "diversity": ("sc:Float", "Diversity score, 0 to 1"),
+    "cluster": ("sc:Integer", "Cluster of the sample's embedding"),
+}
+
+_PARQUET = "application/x-parquet"
+"""The type under which the reference loader, mlcroissant, reads Parquet."""
+
+
+def croissant_bytes(draft: ManifestDraft, version: int, parts: tuple[PartFile, ...], url: str, now: datetime) -> bytes:
+    """The text of croissant.json for the version at `url`, its parts named relative to it.
+
+    It names no licence: that of a mixture is its corpus's, which SampleMix does not know.
+    """
+    document = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": draft.name,
+        "description": (
+            f"Training mixture {draft.name}, version {version}: {draft.samples} samples of {draft.corpus_root} in {draft.copies} "
+            f"copies, {draft.realised_tokens} tokens, chosen by the policy {draft.policy.name}. The rows name samples of the "
+            "corpus and how often each is repeated; the texts stay in the corpus."
+        ),
+        "version": f"{version}.0.0",
+        "url": url,
+        "datePublished": now.date().isoformat(),
+        "creator": {"@type": "sc:Organization", "name": "SampleMix", "description": f"SampleMix {draft.lineage.code_version}"},
+        "distribution": [*map(_file_object, parts), _FILE_SET],
+        "recordSet": [_RECORD_SET],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def described_content(data: bytes) -> str | None:
+    """The content digest of the parts that a croissant.json describes; None if it describes none."""
+    try:
+        objects = [item for item in json.loads(data)["distribution"] if item["@type"] == "cr:FileObject"]
+        parts = [PartFile(path=item["@id"], rows=1, tokens=0, sha256=item["sha256"]) for item in objects]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return content_digest(parts)
+
+
+def _file_object(part: PartFile) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": part.path,
+        "name": part.path,
+        "contentUrl": part.path,
+        "encodingFormat": _PARQUET,
+        "sha256": part.sha256,
+    }
+
+
+_FILE_SET = {
+    "@type": "cr:FileSet",
+    "@id": "parts",
+    "name": "parts",
+    "description": "All parts, in order",
+    "encodingFormat": _PARQUET,
+    "includes": "part-*.parquet",
+}
+
+_RECORD_SET = {
+    "@type": "cr:RecordSet",
+    "@id": "samples",
+    "name": "samples",
+    "description": "The samples of the mixture, sorted by shard and row",
+    "key": [{"@id": "samples/shard"}, {"@id": "samples/row"}],
+    "field": [
+        {
+            "@type": "cr:Field",
+            "@id": f"samples/{name}",
+            "name": name,
+            "description": _FIELDS[name][1],
+            "dataType": _FIELDS[name][0],
+            "source": {"fileSet": {"@id": "parts"}, "extract": {"column": name}},
+        }
+        for name in MIXTURE_PART.names
+    ],
+}

@@ -1,0 +1,188 @@
+"""A draft becomes a version: conditional writes only, so that publishers may race, die and come back.
+
+The protocol, for a mixture with published versions up to 12:
+1. croissant.json of the next free version, 13, is created only if it does not exist. It lists the parts' hashes, so it is
+   the claim of version 13 for this content and no other. Who comes second with other content goes on to 14.
+2. The parts are created only if they do not exist. One that exists with the same bytes is ours, of a publisher of the same
+   content that died or is at work beside us.
+3. manifest.json is created only if it does not exist. That is the commit. Who comes second finds the same content, and
+   the two are one version.
+4. latest.json is moved by compare-and-swap to the greatest published version; never backwards.
+
+Content that is published already is not published again: its version is returned, and latest stays where it is. Content
+that was claimed but not committed is taken up where it was left.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from samplemix_core.errors import AccountingError, ManifestError, PreconditionFailedError
+from samplemix_core.manifest.consistency import manifest_problems
+from samplemix_core.manifest.croissant import croissant_bytes, described_content
+from samplemix_core.manifest.layout import CROISSANT, LATEST, MANIFEST, mixture_prefix, version_directory, version_prefix
+from samplemix_core.manifest.model import Manifest, ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
+from samplemix_core.manifest.objects import ObjectStore
+from samplemix_core.manifest.read import list_versions, read_manifest
+
+MAX_ATTEMPTS = 100
+"""Each lost attempt means that another publisher won one; so many in a row mean that something else is wrong."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version, and whether this call made it."""
+
+    manifest: Manifest
+    created: bool
+
+
+def publish(
+    store: ObjectStore,
+    root: str,
+    draft: ManifestDraft,
+    parts: Sequence[PartFile],
+    read_part: Callable[[PartFile], bytes],
+    now: datetime,
+) -> Published:
+    """Publish a draft and its parts below `root` as the next version of the mixture it names.
+
+    `read_part` gives a part's bytes, one part at a time; `now` (with a time zone) becomes created_at. Raises
+    AccountingError if the draft and the parts do not add up (nothing is written then), ManifestError if a part's bytes
+    are not those of its hash or no version can be had, ObjectStoreError from the store.
+    """
+    publisher = _Publisher(store, root, draft, tuple(parts), read_part, now)
+    for _ in range(MAX_ATTEMPTS):
+        published = publisher.attempt()
+        if published is not None:
+            return published
+    raise ManifestError(
+        f"{store.uri}/{mixture_prefix(root, draft.name)} has refused {MAX_ATTEMPTS} attempts to publish.",
+        "Look for many publishers at once, or for a store that does not honour conditional writes.",
+    )
+
+
+class _Publisher:
+    def __init__(
+        self,
+        store: ObjectStore,
+        root: str,
+        draft: ManifestDraft,
+        parts: tuple[PartFile, ...],
+        read_part: Callable[[PartFile], bytes],
+        now: datetime,
+    ) -> None:
+        problems = manifest_problems(publishable(draft, 1, None, parts, now))
+        if problems:
+            raise AccountingError(
+                f"Mixture {draft.name!r} does not add up, and is not published: {'; '.join(map(str, problems))}.",
+                "This is a defect of SampleMix: please report it.",
+            )
+        self.store, self.root, self.draft, self.parts, self.read_part, self.now = store, root, draft, parts, read_part, now
+        self.digest = content_digest(parts)
+        self.known: dict[int, Manifest] = {}
+        self.spoiled: set[int] = set()
+
+    def attempt(self) -> Published | None:
+        """Find this content, or publish it as one version; None if another publisher was faster."""
+        versions = list_versions(self.store, self.root, self.draft.name)
+        published = [version for version, committed in reversed(versions.items()) if committed]
+        for version in published:
+            if self._manifest(version).content_digest == self.digest:
+                self._move_latest(published[0])
+                return Published(self._manifest(version), created=False)
+        version = self._begun(versions) or max(versions, default=0) + 1
+        if not (self._claim(version) and self._put_parts(version)):
+            return None
+        result = self._commit(version, max((earlier for earlier in published if earlier < version), default=None))
+        if result is not None:
+            self._move_latest(max([version, *published]))
+        return result
+
+    def _manifest(self, version: int) -> Manifest:
+        if version not in self.known:
+            self.known[version] = read_manifest(self.store, self.root, self.draft.name, version)
+        return self.known[version]
+
+    def _begun(self, versions: dict[int, bool]) -> int | None:
+        """The version that is claimed for this content but not committed, if there is one."""
+        for version, committed in reversed(versions.items()):
+            if not committed and version not in self.spoiled and self._claimed(version):
+                return version
+        return None
+
+    def _key(self, version: int, name: str) -> str:
+        return version_prefix(self.root, self.draft.name, version) + name
+
+    def _existing(self, version: int, name: str) -> bytes | None:
+        key = self._key(version, name)
+        return None if self.store.head(key) is None else self.store.get(key)[0]
+
+    def _claimed(self, version: int) -> bool:
+        data = self._existing(version, CROISSANT)
+        return data is not None and described_content(data) == self.digest
+
+    def _claim(self, version: int) -> bool:
+        url = f"{self.store.uri}/{self._key(version, MANIFEST)}"
+        data = croissant_bytes(self.draft, version, self.parts, url, self.now)
+        try:
+            self.store.put(self._key(version, CROISSANT), data, if_none_match=True)
+        except PreconditionFailedError:
+            return self._claimed(version)
+        return True
+
+    def _put_parts(self, version: int) -> bool:
+        for part in self.parts:
+            data = self.read_part(part)
+            if hashlib.sha256(data).hexdigest() != part.sha256:
+                raise ManifestError(f"The bytes of {part.path} are not those it was written with.", "Mix again.")
+            try:
+                self.store.put(self._key(version, part.path), data, if_none_match=True)
+            except PreconditionFailedError:
+                existing = self._existing(version, part.path)
+                if existing is None:
+                    return False
+                if existing != data:
+                    # Not written by this protocol. The version can't be completed: leave it, it is not published.
+                    self.spoiled.add(version)
+                    return False
+        return True
+
+    def _commit(self, version: int, parent: int | None) -> Published | None:
+        manifest = publishable(self.draft, version, parent, self.parts, self.now)
+        try:
+            self.store.put(self._key(version, MANIFEST), manifest_bytes(manifest), if_none_match=True)
+        except PreconditionFailedError:
+            # Most likely a publisher of the same content was faster: the next attempt finds its manifest.
+            return None
+        return Published(manifest, created=True)
+
+    def _move_latest(self, version: int) -> None:
+        key = mixture_prefix(self.root, self.draft.name) + LATEST
+        names = {"version": version, "manifest": f"{version_directory(version)}/{MANIFEST}"}
+        data = json.dumps(names).encode() + b"\n"
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                if self.store.head(key) is None:
+                    self.store.put(key, data, if_none_match=True)
+                    return
+                current, info = self.store.get(key)
+                if _named_version(current) < version:
+                    self.store.put(key, data, if_match=info.etag)
+            except PreconditionFailedError:
+                continue
+            return
+        raise ManifestError(
+            f"{self.store.uri}/{key} changed under {MAX_ATTEMPTS} attempts to move it; version {version} itself is published.",
+            "Publish again: that moves it.",
+        )
+
+
+def _named_version(data: bytes) -> int:
+    """The version that a latest.json names; 0 if it is damaged, since it holds nothing that a listing does not."""
+    try:
+        return int(json.loads(data)["version"])
+    except (ValueError, KeyError, TypeError):
+        return 0

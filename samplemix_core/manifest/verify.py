@@ -1,0 +1,177 @@
+"""A published version read back and added up again."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from samplemix_core.errors import ManifestError
+from samplemix_core.manifest.consistency import Problem, manifest_problems
+from samplemix_core.manifest.croissant import described_content
+from samplemix_core.manifest.layout import CROISSANT, MANIFEST, version_prefix
+from samplemix_core.manifest.lineage import ShardEntry, shards_digest
+from samplemix_core.manifest.model import Manifest, PartFile
+from samplemix_core.manifest.objects import ObjectStore
+from samplemix_core.manifest.read import part_table
+from samplemix_core.manifest.rows import Place, canonical, check_rows, mixture_tokens
+from samplemix_core.sample_key import keys_to_bytes, sample_keys
+
+ShardsOfSnapshot = Callable[[str], Iterable[ShardEntry]]
+"""The shards of a snapshot as the corpus lists them now."""
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was counted in the parts, and everything that disagrees with the manifest."""
+
+    name: str
+    version: int
+    parts: int
+    rows: int
+    copies: int
+    tokens: int
+    problems: tuple[Problem, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "ok": not self.problems,
+            "parts": self.parts,
+            "rows": self.rows,
+            "copies": self.copies,
+            "tokens": self.tokens,
+            "problems": [{"place": problem.place, "what": problem.what} for problem in self.problems],
+        }
+
+    def lines(self) -> list[str]:
+        """The report for people: one line of figures, one a problem."""
+        counts = f"{self.parts} parts, {self.rows} samples, {self.copies} copies, {self.tokens} tokens"
+        verdict = f"{len(self.problems)} problems" if self.problems else "all agree with the manifest"
+        return [f"{self.name} version {self.version}: {counts}: {verdict}", *map(str, self.problems)]
+
+
+def verify(store: ObjectStore, root: str, manifest: Manifest, shards: ShardsOfSnapshot | None = None) -> VerifyReport:
+    """Check a published version against its manifest.
+
+    Parts: there, with the published bytes, the schema, sorted without repeats, copies within 1..max_copies, keys that are
+    the hash of their sample; their rows, copies and tokens added up again, in all and for each domain. The manifest
+    agrees with itself, the budget is met within one document, nothing else lies in the version's directory. With `shards`,
+    the corpus still has the shards, etags and sizes that the mixture was made from. Memory holds one part.
+    """
+    count = _Count()
+    problems = [*manifest_problems(manifest), *_objects(store, root, manifest)]
+    for part in manifest.parts:
+        problems.extend(count.part(store, version_prefix(root, manifest.name, manifest.version), part, manifest.solver.max_copies))
+    problems.extend(count.disagreements(manifest))
+    if shards is not None:
+        problems.extend(_corpus(manifest, shards))
+    return VerifyReport(
+        manifest.name, manifest.version, len(manifest.parts), count.rows, count.copies, count.tokens, tuple(problems)
+    )
+
+
+class _Count:
+    """Sums over the parts so far."""
+
+    def __init__(self) -> None:
+        self.rows = self.copies = self.tokens = 0
+        self.domains: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
+        self.last: Place | None = None
+
+    def part(self, store: ObjectStore, prefix: str, part: PartFile, max_copies: int) -> Iterator[Problem]:
+        """Add one part, and say what is wrong with it."""
+        if store.head(prefix + part.path) is None:
+            yield Problem(part.path, "is missing")
+            return
+        data, _ = store.get(prefix + part.path)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != part.sha256:
+            yield Problem(part.path, f"has SHA-256 {digest}, the manifest says {part.sha256}")
+        try:
+            table = canonical(part_table(data))
+        except (pa.ArrowException, OSError, ManifestError) as error:
+            yield Problem(part.path, f"can't be read as a part: {error}")
+            return
+        if table.num_rows:
+            self.last, problems = check_rows(table, self.last)
+            yield from (Problem(part.path, what) for what in problems)
+            yield from _rows(table, part, max_copies)
+        tokens = mixture_tokens(table)
+        total = pc.sum(tokens).as_py() or 0
+        for what, counted, claimed in (("rows", table.num_rows, part.rows), ("tokens", total, part.tokens)):
+            if counted != claimed:
+                yield Problem(part.path, f"has {counted} {what}, the manifest says {claimed}")
+        self.rows += table.num_rows
+        self.tokens += total
+        self.copies += pc.sum(table["copies"]).as_py() or 0
+        by_domain = (
+            table.append_column("tokens", tokens)
+            .group_by("domain")
+            .aggregate([("row", "count"), ("copies", "sum"), ("tokens", "sum")])
+        )
+        for row in by_domain.to_pylist():
+            old = self.domains[row["domain"]]
+            self.domains[row["domain"]] = (old[0] + row["row_count"], old[1] + row["copies_sum"], old[2] + row["tokens_sum"])
+
+    def disagreements(self, manifest: Manifest) -> Iterator[Problem]:
+        """Where the sums are not the manifest's."""
+        totals = {"samples": self.rows, "copies": self.copies, "realised_tokens": self.tokens}
+        for field, counted in totals.items():
+            if counted != getattr(manifest, field):
+                yield Problem(field, f"the parts add up to {counted}, the manifest says {getattr(manifest, field)}")
+        claimed = {row.domain: (row.samples, row.copies, row.mixture_tokens) for row in manifest.domains}
+        for domain in sorted(claimed.keys() | self.domains.keys()):
+            counts, figures = self.domains.get(domain, (0, 0, 0)), claimed.get(domain, (0, 0, 0))
+            if counts != figures:
+                yield Problem(
+                    f"domains, {domain}",
+                    "the parts have {} samples, {} copies, {} tokens".format(*counts)
+                    + ", the manifest says {}, {}, {}".format(*figures),
+                )
+
+
+def _rows(table: pa.Table, part: PartFile, max_copies: int) -> Iterator[Problem]:
+    most = pc.max(table["copies"]).as_py()
+    if most > max_copies:
+        yield Problem(part.path, f"has a sample with {most} copies, the manifest allows {max_copies}")
+    row, keys = table["row"].to_numpy(), table["sample_key"].chunk(0)
+    stored = np.frombuffer(keys.buffers()[1], dtype="V16")[keys.offset : keys.offset + len(keys)]
+    snapshot, shard = table["snapshot"].chunk(0), table["shard"].chunk(0)
+    pairs = snapshot.indices.to_numpy().astype(np.int64) * len(shard.dictionary) + shard.indices.to_numpy()
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], pairs.size], strict=True):
+        names = snapshot[int(start)].as_py(), shard[int(start)].as_py()
+        wrong = np.flatnonzero(keys_to_bytes(sample_keys(*names, row[start:end])) != stored[start:end])
+        if wrong.size:
+            yield Problem(part.path, f"{names[1]} row {row[start + wrong[0]]} has a sample_key that is not its own")
+            return
+
+
+def _objects(store: ObjectStore, root: str, manifest: Manifest) -> Iterator[Problem]:
+    """What lies in the version's directory, apart from the parts' content."""
+    prefix = version_prefix(root, manifest.name, manifest.version)
+    expected = {MANIFEST, CROISSANT, *(part.path for part in manifest.parts)}
+    found = {info.key[len(prefix) :] for info in store.list(prefix)}
+    for name in sorted(found - expected):
+        yield Problem(name, "lies in the version's directory, but is no part of it")
+    if CROISSANT not in found:
+        yield Problem(CROISSANT, "is missing")
+    elif described_content(store.get(prefix + CROISSANT)[0]) != manifest.content_digest:
+        yield Problem(CROISSANT, "describes other parts than the manifest")
+
+
+def _corpus(manifest: Manifest, shards: ShardsOfSnapshot) -> Iterator[Problem]:
+    for snapshot in manifest.lineage.snapshots:
+        entries = list(shards(snapshot.name))
+        if shards_digest(entries) != snapshot.shards_digest:
+            yield Problem(
+                f"snapshot {snapshot.name}",
+                f"has {len(entries)} shards now, {snapshot.shards} when it was mixed; a path, etag or size has changed",
+            )

@@ -1,0 +1,199 @@
+"""The budget solver: weights and a token budget in, whole copies out; exact, deterministic, in linear time.
+
+The paper takes floor(c_i) copies for certain and one more with probability c_i - floor(c_i). With one fixed uniform number
+u_i a sample that is floor(c_i + u_i), which grows with c_i and nothing else. So the realised tokens are a non-decreasing
+step function of the common scale kappa, and the largest kappa that stays within the budget is found by bisection. Because
+u_i is the sample's own, a small change of the weights changes few copies.
+
+The result is a function of its arguments alone. Token sums are integers, so their order does not matter; a product and a
+sum a sample are all the floating point there is, and numba without fastmath contracts them into no fused operation.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.mixing.compiled import compiled
+
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+UInt16Array = npt.NDArray[np.uint16]
+
+MIN_WEIGHT, MAX_WEIGHT = 1e-300, 1e300
+"""Between these, every kappa that matters is a finite float."""
+
+MAX_COPIES = np.iinfo(np.uint16).max
+
+FRACTION_BITS = 52
+"""Of a float64; the bits above are its exponent."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Copies a sample, and how they meet the budget.
+
+    copies_i = min(max_copies, floor(kappa * weights_i + uniforms_i)); where several samples step at that very float and
+    only some fit, the first of them in order have one copy more. `realised_tokens` is the sum of copies * tokens, never
+    over the budget and short of it by less than `next_tokens`, the tokens of the sample that would step next
+    (`next_tokens` is 0 where every sample has max_copies).
+    """
+
+    copies: UInt16Array
+    kappa: float
+    realised_tokens: int
+    next_tokens: int
+
+
+def solve_copies(
+    weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, budget_tokens: int, max_copies: int
+) -> Solution:
+    """Copies (n,) of n samples with the given weights, tokens and uniform numbers in [0, 1), within one document of the budget.
+
+    Only the ratios of the weights matter. Time is at most 80 passes over the samples; memory is the three inputs, the
+    result and for a moment 4 bytes a sample. A sample without tokens follows the same formula and costs nothing.
+
+    Raises ConfigError for a weight that is not between MIN_WEIGHT and MAX_WEIGHT or a cap outside 1..65535; BudgetError for
+    a budget that no copies can meet, stating the largest or smallest that they can; ValueError for malformed arrays.
+    """
+    _check_arrays(weights, tokens, uniforms)
+    if not 1 <= max_copies <= MAX_COPIES:
+        raise ConfigError(f"max_copies = {max_copies!r} is not in 1..{MAX_COPIES}.", "Muennighoff et al. 2023 advise 4 at most.")
+    largest = max_copies * int(tokens.sum(dtype=np.int64))
+    if largest > np.iinfo(np.int64).max:
+        raise ConfigError(f"{max_copies} copies of all samples are {largest} tokens, too many to count.", "Lower max_copies.")
+    if not 1 <= budget_tokens <= largest:
+        raise BudgetError(
+            f"The budget of {budget_tokens} tokens can't be met: {weights.size} eligible samples with at most {max_copies} "
+            f"copies each give between 1 and {largest} tokens.",
+            f"Ask for at most {largest} tokens, raise max_copies, or add snapshots." if largest else "Add documents to the corpus.",
+        )
+    upper = (max_copies + 1) / float(weights.min())
+    if budget_tokens == largest:
+        low = high = upper
+    else:
+        low, high = _bisect(weights, tokens, uniforms, budget_tokens, max_copies, upper)
+    copies = np.empty(weights.size, dtype=np.uint16)
+    realised, next_tokens = _settle(weights, tokens, uniforms, low, high, budget_tokens, max_copies, copies)
+    if realised == 0:
+        raise BudgetError(
+            f"The budget of {budget_tokens} tokens buys nothing: the first document in line has {next_tokens} tokens.",
+            f"Ask for at least {next_tokens} tokens.",
+        )
+    if next_tokens and realised == _total(weights, tokens, uniforms, low, max_copies):
+        low = _shortest(weights, tokens, uniforms, realised, max_copies, low)
+        _settle(weights, tokens, uniforms, low, low, budget_tokens, max_copies, copies)
+    return Solution(copies, low, int(realised), int(next_tokens))
+
+
+def _check_arrays(weights: Float64Array, tokens: Int32Array, uniforms: Float64Array) -> None:
+    arrays: dict[str, tuple[npt.NDArray[Any], str]] = {
+        "weights": (weights, "float64"),
+        "tokens": (tokens, "int32"),
+        "uniforms": (uniforms, "float64"),
+    }
+    for name, (array, dtype) in arrays.items():
+        if array.dtype != dtype or array.shape != (weights.size,):
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {dtype} ({weights.size},)")
+    bad = np.flatnonzero(~((weights >= MIN_WEIGHT) & (weights <= MAX_WEIGHT)))
+    if bad.size:
+        raise ConfigError(
+            f"The weight of sample {bad[0]} is {float(weights[bad[0]])!r}, not a number from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}.",
+            "Choose a policy or temperature that gives every sample a finite, positive weight.",
+        )
+    bad = np.flatnonzero(tokens < 0)
+    if bad.size:
+        raise ValueError(f"tokens[{bad[0]}] is {tokens[bad[0]]}, a negative number of tokens")
+    bad = np.flatnonzero(~((uniforms >= 0) & (uniforms < 1)))
+    if bad.size:
+        raise ValueError(f"uniforms[{bad[0]}] is {float(uniforms[bad[0]])!r}, not in [0, 1)")
+
+
+def _bisect(
+    weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, budget: int, cap: int, upper: float
+) -> tuple[float, float]:
+    """Two neighbouring floats: the largest kappa whose copies stay within the budget, and the next one.
+
+    Positive floats are ordered as their bit patterns are, so halving the patterns ends after 63 steps, whatever the range.
+    """
+    low, high = 0, _bits(upper)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _total(weights, tokens, uniforms, _float(middle), cap) <= budget:
+            low = middle
+        else:
+            high = middle
+    return _float(low), _float(high)
+
+
+def _shortest(weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, realised: int, cap: int, kappa: float) -> float:
+    """The kappa with the shortest fraction among those from its power of two up to `kappa` that realise the same tokens.
+
+    A whole interval does. This picks the number in it that a person would: 1.0, where every sample is wanted once.
+    """
+    bits = _bits(kappa)
+    kept, cleared = 0, FRACTION_BITS + 1
+    while cleared - kept > 1:
+        middle = (kept + cleared) // 2
+        if _total(weights, tokens, uniforms, _float(bits >> middle << middle), cap) == realised:
+            kept = middle
+        else:
+            cleared = middle
+    return _float(bits >> kept << kept)
+
+
+def _bits(value: float) -> int:
+    return cast(int, struct.unpack("<q", struct.pack("<d", value))[0])
+
+
+def _float(bits: int) -> float:
+    return cast(float, struct.unpack("<d", struct.pack("<q", bits))[0])
+
+
+@compiled
+def _copies(weight: float, uniform: float, kappa: float, cap: int) -> int:
+    wanted = kappa * weight + uniform
+    return cap if wanted >= cap else int(wanted)
+
+
+@compiled
+def _total(weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, kappa: float, cap: int) -> int:
+    """Tokens of all copies at kappa."""
+    total = 0
+    for i in range(weights.size):
+        total += _copies(weights[i], uniforms[i], kappa, cap) * tokens[i]
+    return total
+
+
+@compiled
+def _settle(
+    weights: Float64Array,
+    tokens: Int32Array,
+    uniforms: Float64Array,
+    low: float,
+    high: float,
+    budget: int,
+    cap: int,
+    copies: UInt16Array,
+) -> tuple[int, int]:
+    """Fill in the copies at `low`, then step samples to `high` in order until one does not fit.
+
+    Returns the realised tokens, and the tokens of the sample that did not fit (0 if all did).
+    """
+    realised = _total(weights, tokens, uniforms, low, cap)
+    next_tokens = 0
+    for i in range(weights.size):
+        count = _copies(weights[i], uniforms[i], low, cap)
+        if next_tokens == 0:
+            target = _copies(weights[i], uniforms[i], high, cap)
+            while count < target and next_tokens == 0:
+                if realised + tokens[i] <= budget:
+                    count += 1
+                    realised += tokens[i]
+                else:
+                    next_tokens = tokens[i]
+        copies[i] = count
+    return realised, next_tokens

@@ -1,0 +1,113 @@
+"""A small mixture, made the way the pipeline makes one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from samplemix_core.manifest.lineage import Lineage, SnapshotLineage, shards_digest
+from samplemix_core.manifest.model import Counts, ManifestDraft, PartFile, PolicyRecord, SolverRecord
+from samplemix_core.manifest.parts import write_parts
+from samplemix_core.manifest.publish import Published, publish
+from samplemix_core.mixing.policies import Columns, policy_weights
+from samplemix_core.mixing.solver import solve_copies
+from samplemix_core.mixing.summary import domain_table
+from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
+from samplemix_core.schemas import MIXTURE_PART
+from samplemix_core.store.file_store import FileStore
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+PAPER = {"alpha": 0.8, "tau": 0.2, "q_low": 0.0, "q_high": 10.0}
+DOMAINS = ["web", "books", "código"]
+SHARDS = [(f"crawl-a/web/part-{i:05d}.jsonl.zst", f"etag{i}", 100 + i) for i in range(3)]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A draft, its parts and where their files are."""
+
+    draft: ManifestDraft
+    parts: tuple[PartFile, ...]
+    directory: Path
+
+    def read(self, part: PartFile) -> bytes:
+        return (self.directory / part.path).read_bytes()
+
+    def publish(self, store: FileStore, root: str = "mixtures", now: datetime = NOW) -> Published:
+        return publish(store, root, self.draft, self.parts, self.read, now)
+
+
+def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_part: int = 40, name: str = "demo") -> Mixture:
+    """A mixture of three shards in three domains, at half of its source's tokens."""
+    rng = np.random.default_rng(5)
+    n = samples_a_shard * len(SHARDS)
+    row = np.tile(np.arange(samples_a_shard), len(SHARDS))
+    keys = np.concatenate([sample_keys("crawl-a", path, np.arange(samples_a_shard)) for path, _, _ in SHARDS])
+    quality, diversity = (rng.random(n) * 10).astype(np.float32), rng.random(n).astype(np.float32)
+    tokens, codes = rng.integers(0, 900, n).astype(np.int32), rng.integers(0, len(DOMAINS), n).astype(np.int16)
+    weights = policy_weights("samplemix", PAPER, Columns(quality, diversity))
+    budget = int(tokens.sum()) // 2
+    solution = solve_copies(weights, tokens, uniforms(seed, keys), budget, 4)
+    rows = pa.table(
+        {
+            "snapshot": pa.array(["crawl-a"] * n).dictionary_encode(),
+            "shard": pa.array(np.repeat([path for path, _, _ in SHARDS], samples_a_shard)).dictionary_encode(),
+            "row": row,
+            "sample_key": pa.array([key.tobytes() for key in keys_to_bytes(keys)], pa.binary(16)),
+            "domain": pa.DictionaryArray.from_arrays(codes.astype(np.int32), DOMAINS),
+            "n_tokens": tokens,
+            "copies": solution.copies.astype(np.int32),
+            "weight": weights,
+            "quality": quality,
+            "diversity": diversity,
+            "cluster": (row % 7).astype(np.int32),
+        },
+        schema=MIXTURE_PART,
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    draft = ManifestDraft(
+        name=name,
+        corpus_root="s3://corpora/demo",
+        seed=seed,
+        policy=PolicyRecord(name="samplemix", parameters=PAPER),
+        solver=SolverRecord(max_copies=4, kappa=solution.kappa, next_tokens=solution.next_tokens),
+        budget_tokens=budget,
+        realised_tokens=solution.realised_tokens,
+        samples=int(np.count_nonzero(solution.copies)),
+        copies=int(solution.copies.sum()),
+        counts=Counts(documents=n + 7, scored=n, quarantined=3, duplicates=4, eligible=n),
+        domains=domain_table(codes, DOMAINS, tokens, solution.copies),
+        lineage=Lineage(
+            corpus="c0ffee",
+            snapshots=(SnapshotLineage(name="crawl-a", shards=len(SHARDS), shards_digest=shards_digest(SHARDS)),),
+            quality_model="q1",
+            encoder="e1",
+            cluster_model="k1",
+            code_version="0.1.0",
+            config_fingerprint="f1",
+        ),
+    )
+    return Mixture(draft, write_parts([rows.filter(solution.copies > 0)], directory, rows_per_part), directory)
+
+
+@pytest.fixture(scope="session")
+def make_mixture(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Mixture]:
+    """Mixtures by seed and options, each made once."""
+    made: dict[tuple[tuple[str, object], ...], Mixture] = {}
+
+    def make(**options: object) -> Mixture:
+        key = tuple(sorted(options.items()))
+        if key not in made:
+            made[key] = mix(tmp_path_factory.mktemp("draft"), **options)  # type: ignore[arg-type]
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "store")

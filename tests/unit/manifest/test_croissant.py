@@ -1,0 +1,56 @@
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from samplemix_core.manifest.croissant import croissant_bytes, described_content
+from samplemix_core.manifest.model import content_digest
+from samplemix_core.schemas import MIXTURE_PART
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def data(make_mixture: Make) -> bytes:
+    mixture = make_mixture()
+    url = "s3://bucket/mixtures/demo/v000003/manifest.json"
+    return croissant_bytes(mixture.draft, 3, mixture.parts, url, datetime(2026, 3, 1, tzinfo=UTC))
+
+
+def test_declares_what_the_specification_asks_for(data: bytes) -> None:
+    document = json.loads(data)
+    assert document["@type"] == "sc:Dataset"
+    assert document["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    assert document["@context"]["cr"] == "http://mlcommons.org/croissant/"
+    assert {"name", "description", "url", "creator", "datePublished", "version"} <= document.keys()
+
+
+def test_describes_every_part_and_every_column(data: bytes, make_mixture: Make) -> None:
+    document = json.loads(data)
+    *files, file_set = document["distribution"]
+    assert [(item["@id"], item["contentUrl"], item["sha256"]) for item in files] == [
+        (part.path, part.path, part.sha256) for part in make_mixture().parts
+    ]
+    (records,) = document["recordSet"]
+    assert [field["source"]["extract"]["column"] for field in records["field"]] == MIXTURE_PART.names
+    assert {field["source"]["fileSet"]["@id"] for field in records["field"]} == {file_set["@id"]}
+
+
+def test_every_reference_names_something(data: bytes) -> None:
+    document = json.loads(data)
+    records = document["recordSet"][0]
+    ids = {item["@id"] for item in [*document["distribution"], records, *records["field"]]}
+    assert len(ids) == len(document["distribution"]) + 1 + len(records["field"])
+    assert {key["@id"] for key in records["key"]} <= ids
+
+
+def test_says_which_content_it_describes(data: bytes, make_mixture: Make) -> None:
+    assert described_content(data) == content_digest(make_mixture().parts)
+    assert described_content(data) != content_digest(make_mixture(seed=1).parts)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"distribution": [{}]}', b"\xff"])
+def test_anything_else_describes_no_content(data: bytes) -> None:
+    assert described_content(data) is None

@@ -1,0 +1,73 @@
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from samplemix_core.errors import ManifestError
+from samplemix_core.manifest.model import content_digest, manifest_bytes, parse_manifest, publishable, schema_json
+
+SCHEMA = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
+
+
+@pytest.fixture
+def manifest(make_mixture: Callable[..., Any]) -> Any:
+    mixture = make_mixture()
+    return publishable(mixture.draft, 2, 1, mixture.parts, datetime(2026, 3, 1, 13, tzinfo=timezone(timedelta(hours=1))))
+
+
+def test_reads_back_what_was_written(manifest: Any) -> None:
+    assert parse_manifest(manifest_bytes(manifest), "here") == manifest
+
+
+def test_times_are_utc(manifest: Any) -> None:
+    assert json.loads(manifest_bytes(manifest))["created_at"] == "2026-03-01T12:00:00Z"
+    assert manifest.created_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def test_the_committed_schema_is_this_models() -> None:
+    command = "python -c 'from samplemix_core.manifest.model import schema_json; print(schema_json(), end=\"\")'"
+    assert SCHEMA.read_text() == schema_json(), f"write it again: {command} > docs/manifest.schema.json"
+
+
+def test_a_manifest_satisfies_the_committed_schema(manifest: Any) -> None:
+    fields = json.loads(manifest_bytes(manifest))
+    jsonschema.validate(fields, json.loads(SCHEMA.read_text()))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**fields, "version": 0}, json.loads(SCHEMA.read_text()))
+
+
+def test_the_digest_is_of_the_parts_hashes_in_order(make_mixture: Callable[..., Any]) -> None:
+    parts = make_mixture().parts
+    assert len(parts) > 1
+    assert content_digest(parts) != content_digest(parts[::-1])
+
+
+def test_refuses_another_format_with_a_remedy(manifest: Any) -> None:
+    fields = {**json.loads(manifest_bytes(manifest)), "format_version": 2}
+    with pytest.raises(ManifestError, match=r"s3://b/m\.json has format version 2; this SampleMix reads version 1.*newer"):
+        parse_manifest(json.dumps(fields).encode(), "s3://b/m.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": -1}, "samples: Input should be greater"),
+        ({"extra": 1}, "extra: Extra inputs"),
+        ({"created_at": "2026-03-01T12:00:00"}, "created_at"),
+        ({"parts": []}, "parts"),
+    ],
+)
+def test_refuses_what_is_no_manifest_naming_the_field(manifest: Any, change: dict[str, Any], message: str) -> None:
+    fields = {**json.loads(manifest_bytes(manifest)), **change}
+    with pytest.raises(ManifestError, match=f"here is not a valid manifest.*{message}"):
+        parse_manifest(json.dumps(fields).encode(), "here")
+
+
+@pytest.mark.parametrize(("data", "message"), [(b"{", "here is not JSON"), (b"[]", "not a JSON object"), (b"\xff", "not JSON")])
+def test_refuses_what_is_no_json(data: bytes, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        parse_manifest(data, "here")

@@ -1,0 +1,153 @@
+"""Damage of every kind is found, and placed."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from samplemix_core.manifest.lineage import ShardEntry
+from samplemix_core.manifest.model import Manifest
+from samplemix_core.manifest.verify import VerifyReport, verify
+from samplemix_core.schemas import MIXTURE_PART
+from samplemix_core.store.file_store import FileStore
+
+Make = Callable[..., Any]
+PREFIX = "mixtures/demo/v000001/"
+SHARDS = [(f"crawl-a/web/part-{i:05d}.jsonl.zst", f"etag{i}", 100 + i) for i in range(3)]
+
+
+@pytest.fixture
+def manifest(store: FileStore, make_mixture: Make) -> Manifest:
+    published: Manifest = make_mixture().publish(store).manifest
+    return published
+
+
+def problems(store: FileStore, manifest: Manifest) -> list[str]:
+    return [str(problem) for problem in verify(store, "mixtures", manifest).problems]
+
+
+def rewrite(store: FileStore, manifest: Manifest, change: Callable[[pa.Table], pa.Table], tmp_path: Path) -> Manifest:
+    """Replace the second part by a changed one, with its hash made to fit: what is left must be found by counting."""
+    part = manifest.parts[1]
+    table = pq.read_table(pa.BufferReader(store.get(PREFIX + part.path)[0]))
+    pq.write_table(change(table), tmp_path / "changed.parquet")
+    data = (tmp_path / "changed.parquet").read_bytes()
+    store.put(PREFIX + part.path, data)
+    changed = part.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    return manifest.model_copy(update={"parts": (manifest.parts[0], changed, *manifest.parts[2:])})
+
+
+def set_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        index = MIXTURE_PART.get_field_index(name)
+        values = table[name].to_pylist()
+        values[row] = value
+        return table.set_column(index, MIXTURE_PART.field(index), pa.array(values, MIXTURE_PART.types[index]))
+
+    return change
+
+
+def test_a_sound_version_has_no_problems(store: FileStore, manifest: Manifest) -> None:
+    report = verify(store, "mixtures", manifest, lambda _: SHARDS)
+    assert report == VerifyReport("demo", 1, len(manifest.parts), manifest.samples, manifest.copies, manifest.realised_tokens, ())
+    assert report.lines() == [
+        f"demo version 1: 4 parts, {manifest.samples} samples, {manifest.copies} copies, {manifest.realised_tokens} tokens: "
+        "all agree with the manifest"
+    ]
+    assert report.as_dict()["ok"] is True
+
+
+def test_a_missing_part(store: FileStore, manifest: Manifest) -> None:
+    store.delete(PREFIX + "part-00001.parquet")
+    found = problems(store, manifest)
+    assert "part-00001.parquet: is missing" in found
+    assert any(problem.startswith("samples: the parts add up to") for problem in found)
+
+
+def test_changed_bytes(store: FileStore, manifest: Manifest) -> None:
+    data = bytearray(store.get(PREFIX + "part-00000.parquet")[0])
+    data[40] ^= 1
+    store.put(PREFIX + "part-00000.parquet", bytes(data))
+    assert problems(store, manifest)[0].startswith("part-00000.parquet: has SHA-256")
+
+
+def test_bytes_that_are_no_parquet(store: FileStore, manifest: Manifest) -> None:
+    store.put(PREFIX + "part-00000.parquet", b"nonsense")
+    found = problems(store, manifest)
+    assert found[1].startswith("part-00000.parquet: can't be read as a part")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (set_value("copies", 0, 0), "has copies 0, below 1"),
+        (set_value("copies", 0, 5), "has a sample with 5 copies, the manifest allows 4"),
+        (set_value("sample_key", 3, bytes(16)), "has a sample_key that is not its own"),
+        (set_value("row", 5, 0), "is out of order, or comes twice"),
+        (set_value("n_tokens", 5, 100_000), "tokens, the manifest says"),
+        (set_value("domain", 5, "elsewhere"), "domains, elsewhere: the parts have 1 samples"),
+        (lambda table: table.slice(1), "rows, the manifest says"),
+        (lambda table: table.take(list(range(table.num_rows))[::-1]), "out of order"),
+        (lambda table: table.drop_columns("cluster"), "Rows have the columns"),
+        (lambda table: table.slice(0, 0), "has 0 rows"),
+    ],
+)
+def test_changed_rows(
+    store: FileStore, manifest: Manifest, tmp_path: Path, change: Callable[[pa.Table], pa.Table], expected: str
+) -> None:
+    found = problems(store, rewrite(store, manifest, change, tmp_path))
+    assert any(expected in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "place"),
+    [
+        ("samples", 1, "samples"),
+        ("copies", 1, "copies"),
+        ("realised_tokens", 1, "realised_tokens"),
+        ("content_digest", "0" * 64, "content_digest"),
+        ("budget_tokens", 10**12, "realised_tokens"),
+        ("budget_tokens", 1, "realised_tokens"),
+        ("domains", (), "counts.eligible"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself(store: FileStore, manifest: Manifest, field: str, value: Any, place: str) -> None:
+    report = verify(store, "mixtures", manifest.model_copy(update={field: value}))
+    assert place in {problem.place for problem in report.problems}
+
+
+def test_counts_that_do_not_account_for_every_document(store: FileStore, manifest: Manifest) -> None:
+    counts = manifest.counts.model_copy(update={"quarantined": manifest.counts.quarantined + 1})
+    found = problems(store, manifest.model_copy(update={"counts": counts}))
+    assert [problem.partition(":")[0] for problem in found] == ["counts.documents"]
+
+
+def test_domain_figures_that_are_wrong(store: FileStore, manifest: Manifest) -> None:
+    row = manifest.domains[0]
+    wrong = row.model_copy(update={"mixture_share": row.mixture_share / 2, "copies": row.copies + 1})
+    found = problems(store, manifest.model_copy(update={"domains": (wrong, *manifest.domains[1:])}))
+    assert any(problem.startswith(f"domains, {row.domain}, mixture_share") for problem in found)
+    assert any(problem.startswith(f"domains, {row.domain}: the parts have") for problem in found)
+
+
+def test_objects_that_do_not_belong(store: FileStore, manifest: Manifest) -> None:
+    store.put(PREFIX + "part-00009.parquet", b"stray")
+    store.put(PREFIX + "croissant.json", b"{}")
+    assert problems(store, manifest) == [
+        "part-00009.parquet: lies in the version's directory, but is no part of it",
+        "croissant.json: describes other parts than the manifest",
+    ]
+    store.delete(PREFIX + "croissant.json")
+    assert "croissant.json: is missing" in problems(store, manifest)
+
+
+@pytest.mark.parametrize("shards", [SHARDS[1:], [(path, etag + "x", size) for path, etag, size in SHARDS], []])
+def test_a_corpus_that_has_changed(store: FileStore, manifest: Manifest, shards: list[ShardEntry]) -> None:
+    report = verify(store, "mixtures", manifest, lambda _: shards)
+    assert [problem.place for problem in report.problems] == ["snapshot crawl-a"]
+    assert report.as_dict()["ok"] is False
+    assert report.lines()[0].endswith("1 problems")
