@@ -114,7 +114,9 @@ class RunConfig(FrozenModel):
         "samplemix", description="samplemix: by quality and diversity. natural: every sample alike, the baseline", title="Policy"
     )
     alpha: float = Field(0.8, ge=0, le=1, description="Weight of diversity against quality; 0.8 in the paper", title="Alpha")
-    tau: float = Field(0.2, gt=0, le=100, description="Temperature: small sharpens, large flattens; 0.2 in the paper", title="Tau")
+    tau: float = Field(
+        0.2, ge=0.002, le=100, description="Temperature: small sharpens, large flattens; 0.2 in the paper", title="Tau"
+    )
     budget: str = Field(
         "20%",
         description="Tokens of the mixture: a number (100B, 2.5M, 1000000) or a share of the source (20%)",

@@ -1,7 +1,7 @@
 """Where the services are: connections and secrets, from the environment or from what `samplemix up` wrote.
 
-Each setting comes from its environment variable; without one, from `services.json` (mode 0600) under SAMPLEMIX_HOME,
-which the embedded services write. So any external service replaces its embedded one by one variable.
+A service whose address is in the environment is described by the environment; any other by `services.json` (mode 0600) under
+SAMPLEMIX_HOME, which the embedded services write. So an external service replaces its embedded one by a variable.
 """
 
 import json
@@ -15,6 +15,14 @@ from samplemix_core.errors import ConfigError
 
 DEFAULT_HOME = ".samplemix"
 SERVICES_FILE = "services.json"
+
+ADDRESSES = {
+    "database_url": ("database_url", "reader_database_url"),
+    "s3_endpoint": ("s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"),
+    "dask_scheduler": ("dask_scheduler",),
+    "airflow_url": ("airflow_url", "airflow_user", "airflow_password"),
+}
+"""The field that says where a service is -> all fields of that service."""
 
 ENVIRONMENT = {
     "database_url": "SAMPLEMIX_DATABASE_URL",
@@ -63,7 +71,14 @@ class Settings:
                 stored = json.loads(path.read_text())
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{path} can't be read: {error}.", "Run 'samplemix up' to write it again.") from error
-        return cls(home=home, **{name: environ.get(variable) or stored.get(name) for name, variable in ENVIRONMENT.items()})
+        fields: dict[str, str | None] = {}
+        for address, names in ADDRESSES.items():
+            # A service is described by one source as a whole: cloud credentials that happen to be exported are not the
+            # embedded store's.
+            source = environ if environ.get(ENVIRONMENT[address]) else None
+            for name in names:
+                fields[name] = (source.get(ENVIRONMENT[name]) if source else stored.get(name)) or None
+        return cls(home=home, **fields)
 
     def require(self, name: str) -> str:
         """The value of one setting; raise ConfigError naming the variable to set if there is none."""

