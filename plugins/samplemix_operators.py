@@ -1,0 +1,61 @@
+"""The operator that runs one step of the pipeline as an Airflow task."""
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class SampleMixStepOperator(BaseOperator):
+    """Run one step of samplemix_core.pipeline.
+
+    The run's configuration is the DAG run's params; `inputs` are the small results (keys and counts) of earlier steps.
+    A BaseOperator and not a decorated function, because only then does Airflow call `on_kill`: marking the task or its
+    run as failed cancels the step's work on the Dask cluster.
+
+    :param step: name of a step in samplemix_core.pipeline.steps.STEPS
+    :param inputs: keyword arguments of the step, usually results of earlier tasks (templated)
+    :param group: which part of the shards this task takes, for steps that are mapped over groups of shards
+    """
+
+    template_fields = ("inputs", "group")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "group": "json"}
+    ui_color = "#dbe9f6"
+
+    def __init__(self, *, step: str, inputs: Mapping[str, Any] | None = None, group: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step = step
+        self.inputs = inputs or {}
+        self.group = group
+        self._cancelled: threading.Event | None = None
+
+    def execute(self, context: "Context") -> Any:
+        """Run the step in this process; its result becomes the task's XCom."""
+        from samplemix_core.config import RunConfig, load_run_config
+        from samplemix_core.pipeline.context import RunContext
+        from samplemix_core.pipeline.progress import LogProgress
+        from samplemix_core.pipeline.steps import STEPS
+        from samplemix_core.settings import Settings
+
+        self._cancelled = threading.Event()
+        params = dict(context["params"])
+        run = RunContext(
+            config=load_run_config({name: params[name] for name in RunConfig.model_fields if name in params}),
+            settings=Settings.load(),
+            report=LogProgress(self.log.info),
+            cancelled=self._cancelled,
+            run_id=context["run_id"],
+        )
+        arguments = dict(self.inputs)
+        if self.group is not None:
+            arguments["group"] = self.group
+        return STEPS[self.step](run, **arguments)
+
+    def on_kill(self) -> None:
+        """Tell the step to cancel its Dask work and stop; it notices within half a second."""
+        if self._cancelled is not None:
+            self._cancelled.set()

@@ -1,0 +1,37 @@
+"""What a fit is made from: the scored shards, as counts and as an identity."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from samplemix_core.config import ReaderConfig, RunConfig
+from samplemix_core.corpus.listing import parse_shard_path
+from samplemix_core.diversity.sampling import ShardCount
+from samplemix_core.identity import fingerprint
+from samplemix_core.store.ledger import ShardState
+
+METHOD = "pca-umap-hdbscan-1"
+"""Name of the way clusters are fitted; another way gets another name, so that its models are other models."""
+
+
+def scored_shards(states: Sequence[ShardState]) -> list[ShardState]:
+    """Those that are done, in the order given."""
+    return [state for state in states if state.state == "done"]
+
+
+def shard_counts(states: Sequence[ShardState], reader: ReaderConfig) -> list[ShardCount]:
+    """The vectors each scored shard has, with the stratum its path puts it in."""
+    return [
+        ShardCount(state.shard.snapshot, state.shard.path, parse_shard_path(state.shard.path, reader)[1] or "", state.scored)
+        for state in scored_shards(states)
+    ]
+
+
+def fit_spec(states: Sequence[ShardState], config: RunConfig) -> dict[str, Any]:
+    """Everything that decides a fit: the method, its settings, the seed, and the vectors it may draw from."""
+    vectors = [[state.shard.snapshot, state.shard.path, state.embedding_sha256] for state in scored_shards(states)]
+    return {
+        "method": METHOD,
+        "diversity": config.diversity.model_dump(mode="json"),
+        "seed": config.seed,
+        "vectors": fingerprint(vectors),
+    }

@@ -1,0 +1,53 @@
+"""What steps hand to each other: keys and counts, small enough for an XCom, never data or secrets."""
+
+from typing import Any
+
+from samplemix_core.config import FrozenModel
+
+
+class Registered(FrozenModel):
+    """A corpus in the ledger, with the models that score it. Ids are the database's own and leave it only this way."""
+
+    corpus_id: int
+    corpus_key: str
+    encoder_id: int
+    encoder_key: str
+    quality_model_id: int
+    quality_model_key: str
+    quality_low: float
+    quality_high: float
+    snapshots: tuple[str, ...]
+    shards: int
+
+
+class ClusterModelRef(FrozenModel):
+    """A fitted cluster model."""
+
+    cluster_model_id: int
+    cluster_model_key: str
+    clusters: int
+
+
+class DraftRef(FrozenModel):
+    """A mixture that is computed and not yet published."""
+
+    draft: str
+    content_digest: str
+    realised_tokens: int
+    samples: int
+
+
+class PublishedRef(FrozenModel):
+    """A published version. `created` is False where its content was published before."""
+
+    name: str
+    version: int
+    manifest_uri: str
+    content_digest: str
+    created: bool
+    draft: str
+
+
+def as_xcom(value: FrozenModel) -> dict[str, Any]:
+    """The value as plain JSON types."""
+    return value.model_dump(mode="json")

@@ -1,0 +1,251 @@
+"""Step 6: scores to weights to copies, written as a draft that publish can make a version of."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import samplemix_core
+from samplemix_core.errors import AccountingError, BudgetError, CancelledRunError, CorpusError
+from samplemix_core.manifest.lineage import Lineage, SnapshotLineage, shards_digest
+from samplemix_core.manifest.model import Counts, ManifestDraft, PolicyRecord, SolverRecord
+from samplemix_core.manifest.parts import write_parts
+from samplemix_core.mixing.policies import Columns, policy_parameters, policy_weights
+from samplemix_core.mixing.solver import Solution, solve_copies
+from samplemix_core.mixing.summary import domain_table
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.drafts import Draft, write_draft
+from samplemix_core.pipeline.keys import ClusterModelRef, DraftRef, Registered
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.score import version_of
+from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
+from samplemix_core.schemas import MIXTURE_PART
+from samplemix_core.store import accounting, clusters, ledger
+from samplemix_core.store.columns import ShardColumns, stream_columns
+from samplemix_core.store.ledger import Shard, ShardState
+from samplemix_core.store.objects import open_store
+from samplemix_core.store.postgres import transaction
+from samplemix_core.store.scores import domain_names
+
+Duplicates = dict[int, npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The eligible samples of a run, one entry each, 38 bytes a sample, in the order of snapshot, path and row.
+
+    `slices` says which entries are whose: (shard, start, stop).
+    """
+
+    row: npt.NDArray[np.int32]
+    domain: npt.NDArray[np.int16]
+    tokens: npt.NDArray[np.int32]
+    quality: npt.NDArray[np.float32]
+    cluster: npt.NDArray[np.int32]
+    weight: npt.NDArray[np.float64]
+    uniform: npt.NDArray[np.float64]
+    slices: list[tuple[Shard, int, int]]
+
+    @classmethod
+    def empty(cls, samples: int) -> "Source":
+        """Room for that many samples."""
+        return cls(
+            row=np.empty(samples, dtype=np.int32),
+            domain=np.empty(samples, dtype=np.int16),
+            tokens=np.empty(samples, dtype=np.int32),
+            quality=np.empty(samples, dtype=np.float32),
+            cluster=np.empty(samples, dtype=np.int32),
+            weight=np.empty(samples, dtype=np.float64),
+            uniform=np.empty(samples, dtype=np.float64),
+            slices=[],
+        )
+
+
+def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> DraftRef:
+    """Solve the run's mixture over all scored samples of its snapshots and write it as a draft.
+
+    Raises BudgetError if no copies meet the budget, AccountingError if counts do not add up.
+    """
+    config = run.config
+    version = version_of(registered)
+    run.report(Progress("mix", 0, 4, unit="stages", message="reading scores"))
+    with transaction(run.settings.require("database_url")) as cursor:
+        snapshots = ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots)
+        ids = list(snapshots.values())
+        states = ledger.shard_states(cursor, ids, version)
+        duplicates = accounting.find_duplicates(cursor, ids, version)
+        counts = _count(states, duplicates)
+        names = domain_names(cursor)
+        diversity = clusters.cluster_table(cursor, model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
+    domains = sorted(names.values())
+    code_of = _domain_codes(names, domains)
+    parameters = policy_parameters(
+        config.policy,
+        {"alpha": config.alpha, "tau": config.tau, "q_low": registered.quality_low, "q_high": registered.quality_high},
+    )
+    source = Source.empty(counts.eligible)
+    with transaction(run.settings.require("database_url")) as cursor:
+        for shard_columns in stream_columns(cursor, ids, version, model.cluster_model_id):
+            if run.cancelled.is_set():
+                raise CancelledRunError("Cancelled while scores were read.", "Run again to go on.")
+            kept = _without(shard_columns, duplicates.get(shard_columns.shard.shard_id))
+            _append(source, kept, code_of)
+            start, stop = source.slices[-1][1:]
+            scored = Columns(quality=source.quality[start:stop], diversity=diversity[source.cluster[start:stop]])
+            source.weight[start:stop] = policy_weights(config.policy, parameters, scored)
+            keys = sample_keys(kept.shard.snapshot, kept.shard.path, kept.row)
+            source.uniform[start:stop] = uniforms(config.seed, keys)
+    filled = source.slices[-1][2] if source.slices else 0
+    if filled != counts.eligible:
+        raise AccountingError(f"{filled} samples were read, {counts.eligible} are eligible.")
+    source_tokens = int(source.tokens.sum(dtype=np.int64))
+    budget = config.parsed_budget.resolve(source_tokens)
+    if budget < 1:
+        raise BudgetError(
+            f"The budget {config.budget} of {source_tokens:,} source tokens is less than one token.", "Ask for a larger budget."
+        )
+    run.report(Progress("mix", 1, 4, unit="stages", message=f"{filled:,} samples, {source_tokens:,} tokens; solving"))
+    solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies)
+    run.report(Progress("mix", 2, 4, unit="stages", message=f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts"))
+    with tempfile.TemporaryDirectory(prefix="samplemix-") as directory:
+        parts = write_parts(_rows(source, solution, domains, diversity), Path(directory))
+        draft = Draft(
+            manifest=ManifestDraft(
+                name=config.mixture_name,
+                corpus_root=config.corpus_uri,
+                seed=config.seed,
+                policy=PolicyRecord(name=config.policy, parameters=parameters),
+                solver=SolverRecord(max_copies=config.max_copies, kappa=solution.kappa, next_tokens=solution.next_tokens),
+                budget_tokens=budget,
+                realised_tokens=solution.realised_tokens,
+                samples=int(np.count_nonzero(solution.copies)),
+                copies=int(solution.copies.sum(dtype=np.int64)),
+                counts=counts,
+                domains=domain_table(source.domain, domains, source.tokens, solution.copies),
+                lineage=_lineage(run, registered, model, states),
+            ),
+            parts=parts,
+            registered=registered,
+            cluster_model=model,
+        )
+        key = write_draft(open_store(run.settings.state_root, run.settings), draft, Path(directory))
+    message = f"{draft.manifest.samples:,} samples, {draft.manifest.copies:,} copies in {len(parts)} parts"
+    run.report(Progress("mix", 4, 4, unit="stages", message=message))
+    return DraftRef(
+        draft=key,
+        content_digest=draft.content_digest,
+        realised_tokens=solution.realised_tokens,
+        samples=draft.manifest.samples,
+    )
+
+
+def _count(states: list[ShardState], duplicates: Duplicates) -> Counts:
+    """What became of every document; raise CorpusError if a shard is still to be scored."""
+    waiting = [state for state in states if state.state not in ("done", "refused", "poison")]
+    if waiting:
+        raise CorpusError(
+            f"{len(waiting)} of {len(states)} shards are not scored, the first is {waiting[0].shard.path} ({waiting[0].state}).",
+            "Run the scoring step again.",
+        )
+    totals = accounting.totals(states)
+    repeated = sum(rows.size for rows in duplicates.values())
+    scored = totals.scored - repeated
+    if scored == 0:
+        raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for what became of them.")
+    return Counts(documents=totals.documents, scored=scored, quarantined=totals.quarantined, duplicates=repeated, eligible=scored)
+
+
+def _domain_codes(names: dict[int, str], domains: list[str]) -> npt.NDArray[np.int16]:
+    """Domain id of the database -> place of its name among the sorted names."""
+    if len(domains) > np.iinfo(np.int16).max:
+        raise CorpusError(
+            f"There are {len(domains)} domains; at most {np.iinfo(np.int16).max} can be mixed.",
+            "Set the reader's domain_field to a coarser field.",
+        )
+    codes = np.full(max(names, default=0) + 1, -1, dtype=np.int16)
+    place = {name: code for code, name in enumerate(domains)}
+    for domain_id, name in names.items():
+        codes[domain_id] = place[name]
+    return codes
+
+
+def _without(shard: ShardColumns, rows: npt.NDArray[np.int64] | None) -> ShardColumns:
+    """A shard's samples but for those rows (ascending)."""
+    if rows is None:
+        return shard
+    keep = ~np.isin(shard.row, rows, assume_unique=True)
+    return ShardColumns(
+        shard=shard.shard,
+        row=shard.row[keep],
+        domain_id=shard.domain_id[keep],
+        n_tokens=shard.n_tokens[keep],
+        quality=shard.quality[keep],
+        cluster=shard.cluster[keep],
+    )
+
+
+def _append(source: Source, shard: ShardColumns, code_of: npt.NDArray[np.int16]) -> None:
+    start = source.slices[-1][2] if source.slices else 0
+    stop = start + shard.row.size
+    if stop > source.row.size:
+        raise AccountingError(f"{shard.shard.path}: more samples than the {source.row.size} that are eligible.")
+    source.row[start:stop] = shard.row
+    source.domain[start:stop] = code_of[shard.domain_id]
+    source.tokens[start:stop] = shard.n_tokens
+    source.quality[start:stop] = shard.quality
+    source.cluster[start:stop] = shard.cluster
+    source.slices.append((shard.shard, start, stop))
+
+
+def _rows(source: Source, solution: Solution, domains: list[str], diversity: npt.NDArray[np.float32]) -> Iterator[pa.Table]:
+    """The samples that have copies, a table a shard, sorted by path and row."""
+    names = pa.array(domains, pa.string())
+    for shard, start, stop in sorted(source.slices, key=lambda item: item[0].path):
+        chosen = start + np.flatnonzero(solution.copies[start:stop])
+        if not chosen.size:
+            continue
+        row = source.row[chosen].astype(np.int64)
+        keys = keys_to_bytes(sample_keys(shard.snapshot, shard.path, row))
+        columns: list[Any] = [
+            _constant(shard.snapshot, chosen.size),
+            _constant(shard.path, chosen.size),
+            row,
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), chosen.size, [None, pa.py_buffer(keys)]),
+            pa.DictionaryArray.from_arrays(source.domain[chosen].astype(np.int32), names),
+            source.tokens[chosen],
+            solution.copies[chosen].astype(np.int32),
+            source.weight[chosen],
+            source.quality[chosen],
+            diversity[source.cluster[chosen]],
+            source.cluster[chosen],
+        ]
+        yield pa.table(columns, schema=MIXTURE_PART)
+
+
+def _constant(value: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), pa.array([value], pa.string()))
+
+
+def _lineage(run: RunContext, registered: Registered, model: ClusterModelRef, states: list[ShardState]) -> Lineage:
+    by_snapshot: dict[str, list[tuple[str, str, int]]] = {}
+    for state in states:
+        shard = state.shard
+        by_snapshot.setdefault(shard.snapshot, []).append((shard.path, shard.etag, shard.size_bytes))
+    return Lineage(
+        corpus=registered.corpus_key,
+        snapshots=tuple(
+            SnapshotLineage(name=name, shards=len(shards), shards_digest=shards_digest(shards))
+            for name, shards in sorted(by_snapshot.items())
+        ),
+        quality_model=registered.quality_model_key,
+        encoder=registered.encoder_key,
+        cluster_model=model.cluster_model_key,
+        code_version=samplemix_core.__version__,
+        config_fingerprint=run.config.fingerprint,
+        airflow_run_id=run.run_id,
+    )

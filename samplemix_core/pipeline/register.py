@@ -1,0 +1,100 @@
+"""Step 1: list the corpus's shards and enter them, and the models that will score them, into the ledger."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from samplemix_core.compute.cluster import connect
+from samplemix_core.compute.fanout import Work, fan_out
+from samplemix_core.config import RunConfig
+from samplemix_core.corpus.listing import parse_shard_path, select_snapshots
+from samplemix_core.identity import fingerprint
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.keys import Registered
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.tasks import describe_models
+from samplemix_core.settings import Settings
+from samplemix_core.store import ledger
+from samplemix_core.store.objects import ObjectInfo, open_store
+from samplemix_core.store.postgres import transaction
+
+SHARDS_PER_GROUP = 32
+MAX_GROUPS = 200
+URGENT = 2**50
+"""More than any shard's cost: a question about models does not queue behind another run's shards."""
+
+
+@dataclass(frozen=True)
+class CorpusListing:
+    """The shards of a run's snapshots, by snapshot, each list sorted by path."""
+
+    snapshots: dict[str, list[ObjectInfo]]
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are in all."""
+        return sum(map(len, self.snapshots.values()))
+
+
+def list_corpus(config: RunConfig, settings: Settings) -> CorpusListing:
+    """List the shards of the run's snapshots; raise CorpusError if a snapshot or a usable shard is missing."""
+    store = open_store(config.corpus_uri, settings)
+    objects = {item.key: item for item in store.list()}
+    snapshots: dict[str, list[ObjectInfo]] = {}
+    for path in select_snapshots(objects, config.snapshots):
+        snapshot, _ = parse_shard_path(path, config.reader)
+        snapshots.setdefault(snapshot, []).append(objects[path])
+    return CorpusListing(snapshots)
+
+
+def register(run: RunContext) -> Registered:
+    """Enter the corpus, its snapshots and shards, the encoder and the quality model into the ledger.
+
+    Running it again changes nothing; a shard that changed or vanished since is a CorpusError that names it.
+    """
+    listing = list_corpus(run.config, run.settings)
+    models = _describe_models(run)
+    quality_model_key = fingerprint(models["quality_model"])
+    low, high = models["quality_range"]
+    with transaction(run.settings.require("database_url")) as cursor:
+        corpus = ledger.register_corpus(
+            cursor,
+            uri=run.config.corpus_uri,
+            reader=run.config.reader.model_dump(mode="json"),
+            tokenizer_id=models["tokenizer_id"],
+        )
+        for snapshot, shards in listing.snapshots.items():
+            ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, shards)
+        registered = Registered(
+            corpus_id=corpus.corpus_id,
+            corpus_key=corpus.corpus_key,
+            encoder_id=ledger.ensure_encoder(cursor, models["encoder_key"], models["encoder"]),
+            encoder_key=models["encoder_key"],
+            quality_model_id=ledger.ensure_quality_model(
+                cursor, quality_model_key, models["quality_model"], q_low=low, q_high=high
+            ),
+            quality_model_key=quality_model_key,
+            quality_low=low,
+            quality_high=high,
+            snapshots=tuple(listing.snapshots),
+            shards=listing.shards,
+        )
+    size = sum(item.size for shards in listing.snapshots.values() for item in shards)
+    message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB"
+    run.report(Progress("register", listing.shards, listing.shards, message=message))
+    return registered
+
+
+def _describe_models(run: RunContext) -> dict[str, Any]:
+    """Ask a worker, where the models are going to be used, what they are."""
+    with connect(run.settings) as client:
+        (outcome,) = fan_out(client, describe_models, [Work("the models", (run.config.embedding,), cost=URGENT)], run.cancelled)
+    if outcome.error is not None:
+        raise outcome.error
+    models: dict[str, Any] = outcome.result
+    return models
+
+
+def shard_groups(registered: Registered) -> list[list[int]]:
+    """Split the shards into groups for mapped tasks: pairs [index, count], at most MAX_GROUPS, at least two where possible."""
+    count = min(MAX_GROUPS, registered.shards, max(2, -(-registered.shards // SHARDS_PER_GROUP)))
+    return [[index, count] for index in range(count)]

@@ -1,0 +1,135 @@
+"""Step 2: score and embed every shard that the ledger does not know as done, one Dask task a shard."""
+
+from samplemix_core.compute.cluster import connect
+from samplemix_core.compute.fanout import Outcome, Work, fan_out
+from samplemix_core.config import FrozenModel
+from samplemix_core.embedding.resources import task_resources
+from samplemix_core.errors import PoisonShardError, ServiceError, ShardRefusedError
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.keys import Registered
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.tasks import ScoreResult, ScoreTask, score_shard
+from samplemix_core.store import ledger, scores
+from samplemix_core.store.ledger import ScoreVersion, Shard
+from samplemix_core.store.postgres import transaction
+
+WHOLE = (0, 1)
+"""The group that holds every shard."""
+
+
+class ScoreCounts(FrozenModel):
+    """What a scoring step did. Refused and poison shards are named in the ledger and in the quarantine."""
+
+    shards: int
+    skipped: int
+    documents: int
+    quarantined: int
+    tokens: int
+    refused: tuple[str, ...]
+    poison: tuple[str, ...]
+
+
+def version_of(registered: Registered) -> ScoreVersion:
+    """The pair of models that a run's scores are made with."""
+    return ScoreVersion(registered.encoder_id, registered.quality_model_id)
+
+
+def score(run: RunContext, registered: Registered, group: tuple[int, ...] = WHOLE, *, retry_refused: bool = False) -> ScoreCounts:
+    """Score the shards of a group, [index, count] of the sorted shards; those that are done are skipped.
+
+    A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
+    """
+    index, count = group
+    version = version_of(registered)
+    database = run.settings.require("database_url")
+    with transaction(database) as cursor:
+        snapshots = list(ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots).values())
+        mine = {state.shard.shard_id for state in ledger.shard_states(cursor, snapshots, version)[index::count]}
+    tasks = score_tasks(run, registered, retry_refused=retry_refused)
+    todo = [task for task in tasks if task.shard.shard_id in mine]
+    progress = _ScoreProgress(run, len(mine), len(mine) - len(todo))
+    if not todo:
+        return progress.counts()
+    resources = task_resources(run.config.embedding)
+    work = [Work(task.shard.path, (task,), cost=task.shard.size_bytes, resources=resources) for task in todo]
+    with connect(run.settings) as client:
+        for outcome in fan_out(client, score_shard, work, run.cancelled):
+            progress.take(outcome)
+            if outcome.error is not None:
+                _enter(database, outcome, version)
+    return progress.counts()
+
+
+def score_tasks(run: RunContext, registered: Registered, *, retry_refused: bool = False) -> list[ScoreTask]:
+    """One task for each shard that is still to be scored, in the order of snapshot and path."""
+    version = version_of(registered)
+    with transaction(run.settings.require("database_url")) as cursor:
+        snapshots = list(ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots).values())
+        pending = ledger.pending_shards(cursor, snapshots, version, retry_refused=retry_refused)
+    return [
+        ScoreTask(
+            corpus_uri=run.config.corpus_uri,
+            reader=run.config.reader,
+            embedding=run.config.embedding,
+            shard=shard,
+            version=version,
+            embedding_key=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}.parquet",
+        )
+        for shard in pending
+    ]
+
+
+def _enter(database: str, outcome: Outcome, version: ScoreVersion) -> None:
+    """Enter a failure into the ledger; a refused shard entered itself."""
+    shard: Shard = outcome.work.arguments[0].shard
+    with transaction(database) as cursor:
+        if isinstance(outcome.error, PoisonShardError):
+            scores.poison_shard(cursor, shard, version, str(outcome.error))
+        elif not isinstance(outcome.error, ShardRefusedError):
+            scores.fail_shard(cursor, shard, version, repr(outcome.error))
+
+
+class _ScoreProgress:
+    """Counts outcomes and tells of them."""
+
+    def __init__(self, run: RunContext, shards: int, skipped: int) -> None:
+        self._run, self._shards, self._skipped = run, shards, skipped
+        self._done = skipped
+        self._results: list[ScoreResult] = []
+        self._failed: list[Outcome] = []
+        self._tell(f"{skipped} shards are done already" if skipped else "")
+
+    def take(self, outcome: Outcome) -> None:
+        self._done += 1
+        if outcome.error is None:
+            self._results.append(outcome.result)
+            self._tell("")
+        else:
+            self._failed.append(outcome)
+            self._tell(f"{outcome.work.name}: {outcome.error}")
+
+    def _tell(self, message: str) -> None:
+        documents = sum(result.documents for result in self._results)
+        self._run.report(Progress("score", self._done, self._shards, documents=documents, message=message))
+
+    def counts(self) -> ScoreCounts:
+        """The totals; raise ServiceError if a shard failed in a way that may pass."""
+        named = {
+            kind: tuple(sorted(item.work.name for item in self._failed if isinstance(item.error, kind)))
+            for kind in (ShardRefusedError, PoisonShardError)
+        }
+        others = [item for item in self._failed if not isinstance(item.error, ShardRefusedError | PoisonShardError)]
+        if others:
+            raise ServiceError(
+                f"{len(others)} of {self._shards} shards failed, the first is {others[0].work.name}: {others[0].error!r}.",
+                "Mend the cause and run again: the shards that are done are kept.",
+            ) from others[0].error
+        return ScoreCounts(
+            shards=self._shards,
+            skipped=self._skipped,
+            documents=sum(result.documents for result in self._results),
+            quarantined=sum(result.quarantined for result in self._results),
+            tokens=sum(result.tokens for result in self._results),
+            refused=named[ShardRefusedError],
+            poison=named[PoisonShardError],
+        )

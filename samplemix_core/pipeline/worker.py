@@ -1,0 +1,173 @@
+"""What runs on a Dask worker. Arguments and results are small; the data goes between the worker and the stores.
+
+A worker finds the services by its own environment (settings.py): no connection and no secret travels with a task.
+"""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from samplemix_core import schemas
+from samplemix_core.config import EmbeddingConfig
+from samplemix_core.corpus.batches import ShardBatch
+from samplemix_core.corpus.reader import read_shard
+from samplemix_core.corpus.samples import describe
+from samplemix_core.diversity.assign import assign
+from samplemix_core.diversity.health import check_health
+from samplemix_core.diversity.model import ClusterModel
+from samplemix_core.diversity.sampling import stratified_positions
+from samplemix_core.diversity.statistics import ClusterSums
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.files import read_embeddings, read_positions, to_table, write_embeddings
+from samplemix_core.errors import CorpusError, ShardRefusedError
+from samplemix_core.pipeline.fit_sample import shard_counts
+from samplemix_core.pipeline.tasks import AssignTask, FitResult, FitTask, ScoreResult, ScoreTask
+from samplemix_core.quality.composite import composite_model, score_quality
+from samplemix_core.quality.rubric import RUBRIC
+from samplemix_core.settings import Settings
+from samplemix_core.store import clusters, scores
+from samplemix_core.store.ledger import Shard, begin_shard, shard_states
+from samplemix_core.store.objects import ObjectStore, open_store
+from samplemix_core.store.postgres import transaction
+
+
+def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
+    """What the configured encoder, as this worker loads it, and the quality model are."""
+    encoder = load_encoder(embedding)
+    return {
+        "encoder_key": encoder.encoder_id,
+        "encoder": encoder.spec,
+        "tokenizer_id": encoder.tokenizer_id,
+        "quality_model": composite_model(),
+        "quality_range": (0.0, float(sum(dimension.maximum for dimension in RUBRIC))),
+    }
+
+
+def score_shard(task: ScoreTask) -> ScoreResult:
+    """Read a shard, score and embed its documents, store all of it, and close the ledger row in one transaction.
+
+    Doing it again gives the same bytes. A shard that can't be trusted is entered as refused, and its error raised.
+    """
+    started = time.monotonic()
+    settings = Settings.load()
+    database = settings.require("database_url")
+    with transaction(database) as cursor:
+        begin_shard(cursor, task.shard, task.version)
+    encoder = load_encoder(task.embedding)
+    samples, quality, quarantine = _Tables(schemas.SAMPLES), _Tables(schemas.QUALITY), _Tables(schemas.QUARANTINE)
+
+    def embedded(batches: Iterator[ShardBatch]) -> Iterator[pa.Table]:
+        for batch in batches:
+            quarantine.add(batch.quarantine)
+            if batch.documents.num_rows:
+                yield _score_batch(batch.documents, encoder, samples, quality)
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="samplemix-") as directory:
+            path = Path(directory) / "embeddings.parquet"
+            with open_store(task.corpus_uri, settings).open(task.shard.path) as stream:
+                batches = read_shard(stream, task.shard.path, task.reader)
+                write_embeddings(path, embedded(batches), encoder.dim, encoder.encoder_id)
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            _require_unchanged(open_store(task.corpus_uri, settings), task.shard)
+            open_store(settings.state_root, settings).upload(task.embedding_key, path)
+    except ShardRefusedError as error:
+        with transaction(database) as cursor:
+            scores.refuse_shard(cursor, task.shard, task.version, str(error))
+        raise
+    result = scores.ShardScores(
+        samples=samples.table(),
+        quality=quality.table(),
+        quarantine=quarantine.table(),
+        embedding_key=task.embedding_key,
+        embedding_sha256=digest,
+        embedding_dim=encoder.dim,
+        seconds=time.monotonic() - started,
+    )
+    with transaction(database) as cursor:
+        scores.commit_shard(cursor, task.shard, task.version, result)
+    n_tokens = result.samples["n_tokens"].to_numpy()
+    return ScoreResult(result.samples.num_rows, result.quarantine.num_rows, int(n_tokens.sum(dtype=np.int64)))
+
+
+class _Tables:
+    """Tables of one schema, in order."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._tables: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        self._tables.append(table)
+
+    def table(self) -> pa.Table:
+        return pa.concat_tables([self._schema.empty_table(), *self._tables])
+
+
+def _score_batch(documents: pa.Table, encoder: Encoder, samples: _Tables, quality: _Tables) -> pa.Table:
+    """Score one batch of documents into the two tables; returns its embeddings."""
+    rows = documents["row"]
+    tokenized = encoder.tokenize(documents["text"].to_pylist())
+    n_bytes, content_hash = describe(documents)
+    values = [rows, documents["domain"], documents["doc_id"], tokenized.n_tokens, n_bytes, content_hash]
+    samples.add(pa.table(values, schema=schemas.SAMPLES))
+    scored = score_quality(documents["text"])
+    quality.add(pa.table([rows, scored.quality, *np.ascontiguousarray(scored.dimensions.T)], schema=schemas.QUALITY))
+    return to_table(rows.to_numpy(), encoder.encode(tokenized))
+
+
+def _require_unchanged(corpus: ObjectStore, shard: Shard) -> None:
+    info = corpus.head(shard.path)
+    if info is None or (info.etag, info.size) != (shard.etag, shard.size_bytes):
+        raise CorpusError(
+            f"{corpus.uri}/{shard.path} changed while the run was on: its etag was {shard.etag}, now it is "
+            f"{info.etag if info else 'gone'}.",
+            "Put the shard back as it was, or land the new content as a snapshot of its own.",
+        )
+
+
+def fit_model(task: FitTask) -> FitResult:
+    """Fit clusters on sampled vectors and store the model; raise DiversityHealthError if a gate says they are degenerate."""
+    from samplemix_core.diversity.fit import fit_clusters  # UMAP takes seconds to import: only the worker that fits pays
+
+    settings = Settings.load()
+    with transaction(settings.require("database_url")) as cursor:
+        states = shard_states(cursor, task.snapshots, task.version)
+    positions = stratified_positions(shard_counts(states, task.reader), task.diversity.sample_size, task.seed)
+    files = {state.shard.path: str(state.embedding_key) for state in states}
+    store = open_store(settings.state_root, settings)
+    parts = []
+    for path, chosen in positions.items():
+        with store.open(files[path]) as stream:
+            parts.append(read_positions(stream, task.encoder_key, chosen))
+    vectors = np.concatenate(parts)
+    model = fit_clusters(vectors, task.diversity, task.seed, encoder_id=task.encoder_key)
+    check_health(model, task.diversity)
+    key = f"clusters/{model.digest}.safetensors"
+    store.put(key, model.to_bytes())
+    return FitResult(key, model.digest, model.n_clusters, len(vectors), model.noise_share, model.largest_share)
+
+
+def assign_shard(task: AssignTask) -> int:
+    """Assign a shard's documents to their nearest clusters and store the result with its sums; returns how many there are."""
+    settings = Settings.load()
+    store = open_store(settings.state_root, settings)
+    model = ClusterModel.from_bytes(store.get(task.artifact_key)[0])
+    assignments = _Tables(schemas.ASSIGNMENTS)
+    with store.open(task.embedding_key) as stream:
+        for rows, vectors in read_embeddings(stream, task.encoder_key):
+            part = assign(vectors, model)
+            assignments.add(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
+    table = assignments.table()
+    sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), model.n_clusters)
+    assignment = clusters.Assignment(table, task.embedding_sha256, sums.counts, sums.distance_sum)
+    with transaction(settings.require("database_url")) as cursor:
+        clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
+    return int(table.num_rows)

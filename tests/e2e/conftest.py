@@ -1,0 +1,106 @@
+"""A corpus of real documents, the command as users call it, and the objects it makes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow.fs
+import pytest
+
+from samplemix_core.local.demo_corpus import collect
+from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.store.objects import open_store
+
+DOCUMENTS = 320
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def command(platform: Settings) -> Command:
+    """Call `samplemix` with these arguments; its exit code is checked unless told otherwise."""
+    environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT.values()}
+    environment |= {"SAMPLEMIX_HOME": str(platform.home), "HF_HUB_OFFLINE": "1"}
+
+    def call(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("samplemix")), *arguments],
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def small_corpus() -> dict[str, Any]:
+    """Settings under which a few hundred documents pass the gates, which are meant for corpora."""
+    return {"diversity": {"gate_min_clusters": 1, "gate_max_largest_share": 1.0, "min_cluster_size": 5, "umap_neighbors": 8}}
+
+
+@pytest.fixture(scope="session")
+def run_command(
+    command: Command, small_corpus: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., dict[str, Any]]:
+    """`samplemix run --json` over a corpus; returns the summary it prints."""
+    config = tmp_path_factory.mktemp("config") / "small.json"
+    config.write_text(json.dumps(small_corpus))
+
+    def run(uri: str, *options: str, **variables: str) -> dict[str, Any]:
+        return json.loads(command("run", uri, "--config", str(config), "--json", *options, **variables).stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A snapshot `s1` of real documents from this machine: path -> content."""
+    directory = tmp_path_factory.mktemp("corpus")
+    collect(directory, "s1", DOCUMENTS)
+    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*.zst"))}
+
+
+@pytest.fixture(scope="session")
+def upload(platform: Settings) -> Callable[[dict[str, bytes]], str]:
+    """Put shards below a fresh prefix; returns the corpus URI."""
+
+    def put(content: dict[str, bytes]) -> str:
+        uri = f"{platform.state_root}/corpora/test-{uuid4().hex[:12]}"
+        store = open_store(uri, platform)
+        for path, data in content.items():
+            store.put(path, data)
+        return uri
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def corpus_uri(upload: Callable[[dict[str, bytes]], str], shards: dict[str, bytes]) -> str:
+    """The snapshot `s1` on S3."""
+    return upload(shards)
+
+
+@pytest.fixture(scope="session")
+def first_run(run_command: Callable[..., dict[str, Any]], corpus_uri: str) -> dict[str, Any]:
+    """The first mixture of the corpus."""
+    return run_command(corpus_uri, "--name", "first")
+
+
+@pytest.fixture(scope="session")
+def s3(platform: Settings) -> pyarrow.fs.S3FileSystem:
+    """Plain pyarrow's view of the object store."""
+    return pyarrow.fs.S3FileSystem(
+        access_key=platform.s3_access_key,
+        secret_key=platform.s3_secret_key,
+        endpoint_override=str(platform.s3_endpoint),
+        region="us-east-1",
+    )

@@ -1,0 +1,249 @@
+"""The whole way, as a user goes it: real text, real services, the command line; its result read with other people's tools."""
+
+import gzip
+import json
+from collections import Counter
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from distributed import Client, LocalCluster
+
+from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.identity import content_hash
+from samplemix_core.sample_key import keys_to_bytes, sample_keys
+
+
+def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict]:
+    """(shard path, row) -> record, read without the platform."""
+    found = {}
+    for path, data in shards.items():
+        lines = zstandard.ZstdDecompressor().stream_reader(data).read().decode().split("\n")
+        found |= {(path, row): json.loads(line) for row, line in enumerate(lines) if line}
+    return found
+
+
+def read_mixture(s3, manifest_uri: str):
+    """The manifest and all rows of its parts, by plain pyarrow."""
+    directory = manifest_uri.removeprefix("s3://").rsplit("/", 1)[0]
+    with s3.open_input_stream(f"{directory}/manifest.json") as stream:
+        manifest = json.loads(stream.read())
+    tables = [pq.read_table(f"{directory}/{part['path']}", filesystem=s3) for part in manifest["parts"]]
+    return manifest, [row for table in tables for row in table.to_pylist()]
+
+
+def test_pyarrow_reads_the_mixture_and_it_adds_up(first_run, shards, s3):
+    manifest, rows = read_mixture(s3, first_run["manifest_uri"])
+    documents = documents_of(shards)
+    assert manifest["version"] == 1
+    assert manifest["samples"] == len(rows)
+    assert manifest["copies"] == sum(row["copies"] for row in rows)
+    tokens = sum(row["copies"] * row["n_tokens"] for row in rows)
+    assert manifest["realised_tokens"] == tokens
+    assert 0 <= manifest["budget_tokens"] - tokens < max(row["n_tokens"] for row in rows)
+    counts = manifest["counts"]
+    assert counts["documents"] == len(documents) == counts["scored"] + counts["quarantined"] + counts["duplicates"]
+    hashes = Counter(content_hash(record["text"]) for record in documents.values())
+    assert counts["duplicates"] == sum(n - 1 for n in hashes.values())
+    assert counts["scored"] == len(hashes)
+    assert {domain["domain"] for domain in manifest["domains"]} == {path.split("/")[1] for path in shards}
+    assert all(1 <= row["copies"] <= 4 and 0 <= row["quality"] <= 10 and 0 <= row["diversity"] <= 1 for row in rows)
+
+
+def test_every_row_points_at_its_document(first_run, shards, s3):
+    _, rows = read_mixture(s3, first_run["manifest_uri"])
+    documents = documents_of(shards)
+    tokenizer = load_encoder(EmbeddingConfig())
+    texts = [documents[row["shard"], row["row"]]["text"] for row in rows]
+    assert tokenizer.tokenize(texts).n_tokens.tolist() == [row["n_tokens"] for row in rows]
+    assert len({content_hash(text) for text in texts}) == len(rows), "an exact duplicate is in the mixture"
+    assert [(row["shard"], row["row"]) for row in rows] == sorted((row["shard"], row["row"]) for row in rows)
+    for row in rows:
+        assert row["domain"] == row["shard"].split("/")[1]
+        assert row["sample_key"] == keys_to_bytes(sample_keys("s1", row["shard"], np.array([row["row"]])))[0].tobytes()
+
+
+def test_duckdb_counts_the_same(first_run, platform):
+    directory = first_run["manifest_uri"].rsplit("/", 1)[0]
+    with duckdb.connect() as connection:
+        connection.load_extension(duckdb_httpfs())
+        connection.execute(
+            "CREATE SECRET (TYPE s3, KEY_ID $key, SECRET $secret, ENDPOINT $endpoint, USE_SSL false, URL_STYLE 'path')",
+            {
+                "key": platform.s3_access_key,
+                "secret": platform.s3_secret_key,
+                "endpoint": str(platform.s3_endpoint).removeprefix("http://"),
+            },
+        )
+        counted = connection.execute(
+            f"SELECT count(*), sum(copies), sum(copies * n_tokens) FROM '{directory}/part-*.parquet'"
+        ).fetchone()
+        (manifest,) = connection.execute(f"SELECT samples, copies, realised_tokens FROM '{directory}/manifest.json'").fetchall()
+    assert counted == manifest
+
+
+def duckdb_httpfs() -> str:
+    """The extension that ships in a wheel, so that nothing is fetched."""
+    import duckdb_extension_httpfs
+
+    (path,) = (
+        file for file in __import__("pathlib").Path(duckdb_extension_httpfs.__file__).parent.rglob("httpfs.duckdb_extension")
+    )
+    return str(path)
+
+
+def test_the_same_run_again_is_the_same_version(first_run, run_command, corpus_uri):
+    again = run_command(corpus_uri, "--name", "first")
+    assert again["content_digest"] == first_run["content_digest"]
+    assert (again["version"], again["created"]) == (1, False)
+    assert again["scoring"]["skipped"] == again["scoring"]["shards"] > 0
+
+
+def test_another_seed_is_another_mixture_and_another_version(first_run, run_command, corpus_uri):
+    other = run_command(corpus_uri, "--name", "first", "--budget", "10%")
+    assert other["content_digest"] != first_run["content_digest"]
+    assert (other["version"], other["created"]) == (2, True)
+
+
+def test_natural_takes_every_domain_alike(run_command, corpus_uri, s3):
+    manifest, rows = read_mixture(
+        s3, run_command(corpus_uri, "--name", "natural", "--policy", "natural", "--budget", "100%")["manifest_uri"]
+    )
+    assert {row["copies"] for row in rows} == {1}
+    assert all(domain["mixture_share"] == domain["source_share"] for domain in manifest["domains"])
+    assert manifest["counts"]["eligible"] == len(rows)
+
+
+def test_one_worker_that_is_killed_gives_the_same_bytes(first_run, run_command, upload, shards, monkeypatch, platform):
+    """The same files elsewhere, scored afresh on one worker, which dies after its first shard."""
+    uri = upload(shards)
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.register_plugin(dying_worker(platform.home / f"died-{uri.rsplit('-', 1)[1]}"))
+        run = run_command(uri, "--name", "elsewhere", SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
+    assert (platform.home / f"died-{uri.rsplit('-', 1)[1]}").exists()
+    assert run["scoring"]["skipped"] == 0
+    assert run["content_digest"] == first_run["content_digest"]
+
+
+def dying_worker(marker):
+    """A plugin that kills its worker with SIGKILL at the second task it starts, once."""
+    from distributed.diagnostics.plugin import WorkerPlugin
+
+    class DieOnce(WorkerPlugin):
+        started = 0
+
+        def transition(self, key, start, finish, **kwargs):
+            import os
+            import pathlib
+            import signal
+
+            if finish == "executing" and str(key).startswith("score_shard"):
+                self.started += 1
+                if self.started == 2 and not pathlib.Path(marker).exists():
+                    pathlib.Path(marker).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    DieOnce.__module__ = "__main__"
+    return DieOnce()
+
+
+BROKEN = {
+    "truncated.jsonl.gz": gzip.compress(b'{"id": "a", "text": "never read"}\n' * 500)[:-60],
+    "truncated.jsonl.zst": zstandard.compress(b'{"id": "a", "text": "never read"}\n' * 500)[:-20],
+    "not-a.parquet": b"PAR1 this is not a Parquet file",
+    "records.jsonl": b"\n".join(
+        [
+            b'{"id": "good-1", "text": "A sentence that is perfectly fine, and another one after it."}',
+            b'{"id": "broken", "text": "no end',
+            b'["not", "an", "object"]',
+            b'{"id": "no text"}',
+            b'{"id": "number", "text": 12}',
+            b'{"id": "empty", "text": "   "}',
+            b'{"id": "bytes", "text": "\xff\xfe"}',
+            b"",
+            b'{"id": "long", "text": "' + b"x" * 5000 + b'"}',
+            b'{"id": "good-2", "text": "The last line is fine too and has no newline after it."}',
+        ]
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def broken_run(run_command, upload, shards):
+    uri = upload(shards | {f"s1/broken/{name}": data for name, data in BROKEN.items()})
+    return uri, run_command(uri, "--name", "broken", "--set", "reader.max_record_bytes=4096")
+
+
+def test_broken_files_are_named_and_nothing_else_is_missing(broken_run, command, shards, s3):
+    uri, run = broken_run
+    listed = json.loads(command("quarantine", uri, "--json").stdout)
+    by_place = {(item["shard"].rsplit("/", 1)[1], item["row"]): (item["byte_offset"], item["reason"]) for item in listed}
+    lines = BROKEN["records.jsonl"].split(b"\n")
+    offsets = np.cumsum([0] + [len(line) + 1 for line in lines])
+    rows = {row: reason for (shard, row), (_, reason) in by_place.items() if shard == "records.jsonl"}
+    assert sorted(rows) == [1, 2, 3, 4, 5, 6, 8]
+    assert len(set(rows.values())) == 7, f"each kind of trouble has a reason of its own: {rows}"
+    assert all(by_place["records.jsonl", row][0] == offsets[row] for row in rows)
+    whole = {shard for (shard, row) in by_place if row == -1}
+    assert whole == {"truncated.jsonl.gz", "truncated.jsonl.zst", "not-a.parquet"}
+    assert {path.rsplit("/", 1)[1] for path in run["scoring"]["refused"]} == whole
+    over = [shard for shard, _ in by_place if shard not in BROKEN]
+    manifest, _ = read_mixture(s3, run["manifest_uri"])
+    counts = manifest["counts"]
+    assert counts["quarantined"] == len(rows) + len(over)
+    assert counts["documents"] == len(documents_of(shards)) + len(rows) + 2
+    assert counts["documents"] == counts["scored"] + counts["quarantined"] + counts["duplicates"]
+    assert counts["refused_shards"] == 3
+
+
+def test_the_mixture_commands(first_run, command):
+    listed = json.loads(command("mixture", "list", "--json").stdout)
+    assert {"name": "first", "version": 1, "content_digest": first_run["content_digest"]}.items() <= next(
+        item for item in listed if item["name"] == "first" and item["version"] == 1
+    ).items()
+    shown = json.loads(command("mixture", "show", "first", "--version", "1", "--json").stdout)
+    assert shown["manifest"] == first_run["manifest_uri"]
+    assert shown["lineage"]["snapshots"][0]["name"] == "s1"
+    assert "share of tokens by domain" in command("mixture", "show", first_run["manifest_uri"]).stdout
+    verified = json.loads(command("mixture", "verify", first_run["manifest_uri"], "--corpus", "--json").stdout)
+    assert verified["problems"] == []
+    assert verified["rows"] == shown["samples"]
+
+
+def test_sql_sees_the_scores_and_can_not_write(first_run, command, corpus_uri, shards):
+    query = f"SELECT domain, count(*) AS documents FROM sample_scores WHERE corpus = '{corpus_uri}' GROUP BY domain"
+    found = {row["domain"]: row["documents"] for row in json.loads(command("sql", query, "--json").stdout)}
+    assert found == Counter(path.split("/")[1] for path, _ in documents_of(shards))
+    refused = command("sql", "DELETE FROM sample", check=False)
+    assert refused.returncode == 1
+    assert "One SELECT" in refused.stderr
+    assert json.loads(command("sql", query, "--json").stdout)
+
+
+def test_errors_are_one_line_with_a_remedy(command, corpus_uri):
+    for arguments in (
+        ("run", corpus_uri, "--budget", "lots"),
+        ("run", corpus_uri, "--snapshot", "s9"),
+        ("run", "s3://no-such-bucket-anywhere/corpus"),
+        ("mixture", "show", "no-such-mixture"),
+        ("sql", "SELEC 1"),
+        ("run", corpus_uri, "--budget", "900%"),
+    ):
+        failed = command(*arguments, check=False)
+        assert failed.returncode == 1, arguments
+        assert "Traceback" not in failed.stderr, failed.stderr
+        assert "what to do" in failed.stderr, (arguments, failed.stderr)
+
+
+def test_a_dry_run_lists_and_writes_nothing(command, upload, shards):
+    uri = upload(shards)
+    (planned,) = json.loads(command("run", uri, "--dry-run", "--json").stdout)
+    assert planned == {"snapshot": "s1", "shards": len(shards), "bytes": sum(map(len, shards.values()))}
+    assert json.loads(command("sql", f"SELECT 1 FROM corpus WHERE uri = '{uri}'", "--json").stdout) == []
