@@ -157,7 +157,14 @@ def _count(states: list[ShardState], duplicates: Duplicates) -> Counts:
     scored = totals.scored - repeated
     if scored == 0:
         raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for what became of them.")
-    return Counts(documents=totals.documents, scored=scored, quarantined=totals.quarantined, duplicates=repeated, eligible=scored)
+    return Counts(
+        documents=totals.documents,
+        scored=scored,
+        quarantined=totals.quarantined,
+        duplicates=repeated,
+        eligible=scored,
+        refused_shards=len(states) - totals.shards,
+    )
 
 
 def _domain_codes(names: dict[int, str], domains: list[str]) -> npt.NDArray[np.int16]:

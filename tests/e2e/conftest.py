@@ -90,9 +90,15 @@ def corpus_uri(upload: Callable[[dict[str, bytes]], str], shards: dict[str, byte
 
 
 @pytest.fixture(scope="session")
-def first_run(run_command: Callable[..., dict[str, Any]], corpus_uri: str) -> dict[str, Any]:
+def first() -> str:
+    """Name of the first mixture, new in every session: services may be kept from one to the next."""
+    return f"first-{uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def first_run(run_command: Callable[..., dict[str, Any]], corpus_uri: str, first: str) -> dict[str, Any]:
     """The first mixture of the corpus."""
-    return run_command(corpus_uri, "--name", "first")
+    return run_command(corpus_uri, "--name", first)
 
 
 @pytest.fixture(scope="session")

@@ -95,15 +95,15 @@ def duckdb_httpfs() -> str:
     return str(path)
 
 
-def test_the_same_run_again_is_the_same_version(first_run, run_command, corpus_uri):
-    again = run_command(corpus_uri, "--name", "first")
+def test_the_same_run_again_is_the_same_version(first_run, run_command, corpus_uri, first):
+    again = run_command(corpus_uri, "--name", first)
     assert again["content_digest"] == first_run["content_digest"]
     assert (again["version"], again["created"]) == (1, False)
     assert again["scoring"]["skipped"] == again["scoring"]["shards"] > 0
 
 
-def test_another_seed_is_another_mixture_and_another_version(first_run, run_command, corpus_uri):
-    other = run_command(corpus_uri, "--name", "first", "--budget", "10%")
+def test_another_budget_is_another_version(first_run, run_command, corpus_uri, first):
+    other = run_command(corpus_uri, "--name", first, "--budget", "10%")
     assert other["content_digest"] != first_run["content_digest"]
     assert (other["version"], other["created"]) == (2, True)
 
@@ -176,15 +176,18 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def broken_run(run_command, upload, shards):
+def broken_run(run_command, upload, shards, first):
     uri = upload(shards | {f"s1/broken/{name}": data for name, data in BROKEN.items()})
-    return uri, run_command(uri, "--name", "broken", "--set", "reader.max_record_bytes=4096")
+    return uri, run_command(uri, "--name", f"broken-{first}", "--set", "reader.max_record_bytes=4096")
 
 
 def test_broken_files_are_named_and_nothing_else_is_missing(broken_run, command, shards, s3):
     uri, run = broken_run
     listed = json.loads(command("quarantine", uri, "--json").stdout)
-    by_place = {(item["shard"].rsplit("/", 1)[1], item["row"]): (item["byte_offset"], item["reason"]) for item in listed}
+    directory = "s1/broken/"
+    in_broken = [item for item in listed if item["shard"].startswith(directory)]
+    too_long = len(listed) - len(in_broken)
+    by_place = {(item["shard"].removeprefix(directory), item["row"]): (item["byte_offset"], item["reason"]) for item in in_broken}
     lines = BROKEN["records.jsonl"].split(b"\n")
     offsets = np.cumsum([0] + [len(line) + 1 for line in lines])
     rows = {row: reason for (shard, row), (_, reason) in by_place.items() if shard == "records.jsonl"}
@@ -194,21 +197,20 @@ def test_broken_files_are_named_and_nothing_else_is_missing(broken_run, command,
     whole = {shard for (shard, row) in by_place if row == -1}
     assert whole == {"truncated.jsonl.gz", "truncated.jsonl.zst", "not-a.parquet"}
     assert {path.rsplit("/", 1)[1] for path in run["scoring"]["refused"]} == whole
-    over = [shard for shard, _ in by_place if shard not in BROKEN]
     manifest, _ = read_mixture(s3, run["manifest_uri"])
     counts = manifest["counts"]
-    assert counts["quarantined"] == len(rows) + len(over)
+    assert counts["quarantined"] == len(rows) + too_long
     assert counts["documents"] == len(documents_of(shards)) + len(rows) + 2
     assert counts["documents"] == counts["scored"] + counts["quarantined"] + counts["duplicates"]
     assert counts["refused_shards"] == 3
 
 
-def test_the_mixture_commands(first_run, command):
+def test_the_mixture_commands(first_run, command, first):
     listed = json.loads(command("mixture", "list", "--json").stdout)
-    assert {"name": "first", "version": 1, "content_digest": first_run["content_digest"]}.items() <= next(
-        item for item in listed if item["name"] == "first" and item["version"] == 1
+    assert {"name": first, "version": 1, "content_digest": first_run["content_digest"]}.items() <= next(
+        item for item in listed if item["name"] == first and item["version"] == 1
     ).items()
-    shown = json.loads(command("mixture", "show", "first", "--version", "1", "--json").stdout)
+    shown = json.loads(command("mixture", "show", first, "--version", "1", "--json").stdout)
     assert shown["manifest"] == first_run["manifest_uri"]
     assert shown["lineage"]["snapshots"][0]["name"] == "s1"
     assert "share of tokens by domain" in command("mixture", "show", first_run["manifest_uri"]).stdout

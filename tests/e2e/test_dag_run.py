@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 
-def test_the_dag_publishes_what_the_command_line_does(first_run, corpus_uri, platform, airflow_json, small_corpus):
-    conf = small_corpus | {"corpus_uri": corpus_uri, "mixture_name": "first"}
+def test_the_dag_publishes_what_the_command_line_does(first_run, corpus_uri, platform, airflow_json, small_corpus, first):
+    conf = small_corpus | {"corpus_uri": corpus_uri, "mixture_name": first}
     folder = Path(__file__).parents[2] / "dags"
     script = Path(__file__).with_name("run_dag.py")
     command = [sys.executable, str(script), str(folder), "samplemix_corpus_run", json.dumps(conf)]

@@ -1,0 +1,105 @@
+"""Real Airflow with its four processes: runs triggered as the UI triggers them, processes killed under them, runs cancelled."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from samplemix_core.local.airflow_api import FINAL_STATES, AirflowApi
+from samplemix_core.local.stack import Stack
+from samplemix_core.settings import Settings
+
+DAG_ID = "samplemix_corpus_run"
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+    return value
+
+
+@pytest.fixture(scope="module")
+def airflow(stack: Stack, platform: Settings) -> Iterator[AirflowApi]:
+    with AirflowApi(stack.up()) as api:
+        wait_for(lambda: api.has_dag(DAG_ID), 90, f"DAG; import errors: {api.import_errors()}")
+        api.unpause(DAG_ID)
+        yield api
+
+
+def kill(stack: Stack, process: str) -> int:
+    """End a supervised process with SIGKILL; returns the process id it had."""
+    (pid,) = (item.pid for item in stack.status() if item.process == process)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def kill_worker(address: str) -> None:
+    """End the Dask worker process (not its nanny) that is at work on a shard."""
+    with Client(address, set_as_default=False) as client:
+        busy = wait_for(lambda: [name for name, keys in client.processing().items() if keys], 30, "busy worker")
+        os.kill(client.run(os.getpid, workers=busy[:1])[busy[0]], signal.SIGKILL)
+
+
+def is_scoring(api: AirflowApi, run_id: str) -> bool:
+    assert api.run_state(DAG_ID, run_id) not in FINAL_STATES
+    return any(task.task_id == "score" and task.state == "running" for task in api.tasks(DAG_ID, run_id))
+
+
+@pytest.fixture(scope="module")
+def killed(airflow, stack, platform, upload, shards, small_corpus, first_run, first) -> str:
+    """A run of the first mixture's documents, scored afresh, in which a worker and Airflow's scheduler are killed; its id."""
+    run_id = f"killed-{first}"
+    airflow.trigger(DAG_ID, run_id, small_corpus | {"corpus_uri": upload(shards), "mixture_name": run_id})
+    wait_for(lambda: is_scoring(airflow, run_id), 60, "scoring task")
+    kill_worker(platform.require("dask_scheduler"))
+    scheduler = kill(stack, "airflow-scheduler")
+    state = wait_for(lambda: (s := airflow.run_state(DAG_ID, run_id)) in FINAL_STATES and s, 240, "end of the run")
+    assert state == "success", [(task, airflow.log(DAG_ID, run_id, task)[-5:]) for task in airflow.tasks(DAG_ID, run_id)]
+    (now,) = (item.pid for item in stack.status() if item.process == "airflow-scheduler")
+    assert now not in (None, scheduler)
+    return run_id
+
+
+def test_a_run_in_which_processes_are_killed_gives_the_same_bytes(airflow, killed, first_run):
+    published = airflow.xcom(DAG_ID, killed, "publish")
+    assert published["content_digest"] == first_run["content_digest"]
+
+
+def test_progress_is_in_the_task_log(airflow, killed):
+    (task,) = (task for task in airflow.tasks(DAG_ID, killed) if (task.task_id, task.map_index) == ("score", 0))
+    assert any(line.startswith("score: ") and " of " in line for line in airflow.log(DAG_ID, killed, task))
+
+
+def test_failing_a_run_cancels_its_work_on_the_cluster(airflow, platform, upload, shards, small_corpus, command, first):
+    run_id = f"cancelled-{first}"
+    many = {f"s1/copy-{i}/{path.replace('/', '-')}": data for i in range(12) for path, data in shards.items()}
+    uri = upload(many)
+    airflow.trigger(DAG_ID, run_id, small_corpus | {"corpus_uri": uri, "mixture_name": run_id})
+    wait_for(lambda: is_scoring(airflow, run_id), 60, "scoring task")
+    with Client(platform.require("dask_scheduler"), set_as_default=False) as client:
+
+        def open_tasks() -> int:
+            # A function of the test's own goes to the scheduler by value: it can't import this file.
+            def count(dask_scheduler: Any) -> int:
+                return sum(str(key).startswith("score_shard") for key in dask_scheduler.tasks)
+
+            return int(client.run_on_scheduler(count))
+
+        wait_for(lambda: open_tasks() > 20, 60, "queue of shards")
+        airflow.fail_run(DAG_ID, run_id)
+        wait_for(lambda: open_tasks() == 0, 30, "end of the cluster's work")
+    assert airflow.run_state(DAG_ID, run_id) == "failed"
+    assert run_id not in command("mixture", "list").stdout
+
+
+def test_the_form_refuses_bad_values_with_the_reason(airflow):
+    from samplemix_core.errors import ServiceError
+
+    with pytest.raises(ServiceError, match="alpha"):
+        airflow.trigger(DAG_ID, "bad", {"corpus_uri": "s3://samplemix/nothing", "alpha": 7})
