@@ -43,5 +43,6 @@ bench: setup
 up down status: setup
 	$(BIN)/samplemix $@
 
-clean: down
-	rm -rf .samplemix .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+clean: setup
+	$(BIN)/samplemix down --delete
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

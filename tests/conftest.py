@@ -24,7 +24,8 @@ from samplemix_core.local.home import Home
 from samplemix_core.local.stack import Stack
 from samplemix_core.settings import ENVIRONMENT, Settings
 from samplemix_core.store.migrate import migrate
-from samplemix_core.store.objects import ObjectStore, open_store
+from samplemix_core.store.object_store import ObjectStore
+from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import connect
 
 REPOSITORY = Path(__file__).parents[1]

@@ -66,11 +66,17 @@ def up(
 
 
 @app.command()
-def down() -> None:
-    """Stop the embedded services, in order. What they keep stays under SAMPLEMIX_HOME."""
+def down(
+    delete: Annotated[bool, typer.Option("--delete", help="Also delete all they keep: databases, objects, secrets, logs")] = False,
+) -> None:
+    """Stop the embedded services, in order. What they keep stays under SAMPLEMIX_HOME, unless it is to be deleted."""
     from samplemix_core.local.stack import Stack
 
-    Stack(home_directory()).down()
+    stack = Stack(home_directory())
+    if delete:
+        stack.destroy()
+    else:
+        stack.down(on_progress=lambda line: console.print(line, highlight=False, markup=False))
 
 
 @app.command()

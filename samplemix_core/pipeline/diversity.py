@@ -12,8 +12,9 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit_sample import fit_spec, scored_shards
 from samplemix_core.pipeline.keys import ClusterModelRef, Registered
 from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.score import WHOLE, version_of
-from samplemix_core.pipeline.tasks import AssignTask, FitResult, FitTask, assign_shard, fit_model
+from samplemix_core.pipeline.remote import assign_shard, fit_model
+from samplemix_core.pipeline.score import WHOLE
+from samplemix_core.pipeline.tasks import AssignTask, FitResult, FitTask
 from samplemix_core.store import clusters, ledger
 from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
@@ -40,18 +41,16 @@ class MeasuredClusters(FrozenModel):
 
 def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
     """Fit clusters on a stratified sample of the run's scored documents; an identical earlier fit is reused."""
-    version = version_of(registered)
     database = run.settings.require("database_url")
     with transaction(database) as cursor:
-        snapshots = list(ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots).values())
-        states = ledger.shard_states(cursor, snapshots, version)
+        states = ledger.shard_states(cursor, registered.snapshot_ids, registered.version)
         spec = fit_spec(states, run.config)
         record = clusters.find_cluster_model(cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec)
     if not scored_shards(states):
         raise CorpusError("No shard of the run's snapshots is scored.", "See 'samplemix quarantine' for what became of them.")
     reused = record is not None
     if record is None:
-        fitted = _fit(run, registered, snapshots)
+        fitted = _fit(run, registered)
         with transaction(database) as cursor:
             record = clusters.save_cluster_model(
                 cursor,
@@ -74,12 +73,12 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
     )
 
 
-def _fit(run: RunContext, registered: Registered, snapshots: list[int]) -> FitResult:
+def _fit(run: RunContext, registered: Registered) -> FitResult:
     """Fit on a worker, which has the memory and the threads set for it."""
     run.report(Progress("fit_diversity", 0, 1, message="fitting on a sample", unit="models"))
     task = FitTask(
-        snapshots=tuple(snapshots),
-        version=version_of(registered),
+        snapshots=registered.snapshot_ids,
+        version=registered.version,
         reader=run.config.reader,
         encoder_key=registered.encoder_key,
         diversity=run.config.diversity,
@@ -98,14 +97,13 @@ def assign_clusters(
 ) -> AssignCounts:
     """Assign the scored shards of a group to clusters; those that are assigned already are skipped."""
     index, count = group
-    version = version_of(registered)
     database = run.settings.require("database_url")
     with transaction(database) as cursor:
-        snapshots = list(ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots).values())
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
-        clusters.prepare_assignment(cursor, model.cluster_model_id, snapshots)
-        mine = scored_shards(ledger.shard_states(cursor, snapshots, version)[index::count])
-        open_shards = {shard.shard_id for shard in clusters.unassigned_shards(cursor, model.cluster_model_id, snapshots, version)}
+        clusters.prepare_assignment(cursor, model.cluster_model_id, registered.snapshot_ids)
+        mine = scored_shards(ledger.shard_states(cursor, registered.snapshot_ids, registered.version)[index::count])
+        unassigned = clusters.unassigned_shards(cursor, model.cluster_model_id, registered.snapshot_ids, registered.version)
+        open_shards = {shard.shard_id for shard in unassigned}
     todo = [state for state in mine if state.shard.shard_id in open_shards]
     work = [
         Work(
@@ -151,12 +149,10 @@ def measure_clusters(run: RunContext, registered: Registered, model: ClusterMode
 
     A model is measured once; from then on its figures stay, so that a later crawl changes no earlier document's diversity.
     """
-    version = version_of(registered)
     with transaction(run.settings.require("database_url")) as cursor:
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
         if record.state != "measured":
-            snapshots = list(ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots).values())
-            totals = clusters.cluster_totals(cursor, record, snapshots, version)
+            totals = clusters.cluster_totals(cursor, record, registered.snapshot_ids, registered.version)
             artifact, _ = open_store(run.settings.state_root, run.settings).get(record.artifact_key)
             fitted = ClusterModel.from_bytes(artifact)
             table = cluster_table(ClusterSums(totals.members, totals.distance_sum), fitted)

@@ -9,7 +9,7 @@ from samplemix_core.errors import ManifestError
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.model import ManifestDraft, PartFile, content_digest
 from samplemix_core.pipeline.keys import ClusterModelRef, Registered
-from samplemix_core.store.objects import ObjectStore
+from samplemix_core.store.object_store import ObjectStore
 
 ROOT = "drafts"
 DRAFT = "draft.json"

@@ -3,10 +3,14 @@
 from typing import Any
 
 from samplemix_core.config import FrozenModel
+from samplemix_core.store.ledger import ScoreVersion
 
 
 class Registered(FrozenModel):
-    """A corpus in the ledger, with the models that score it. Ids are the database's own and leave it only this way."""
+    """A corpus in the ledger, its snapshots in the order of their names, and the models that score it.
+
+    Ids are the database's own and leave it only this way.
+    """
 
     corpus_id: int
     corpus_key: str
@@ -17,7 +21,13 @@ class Registered(FrozenModel):
     quality_low: float
     quality_high: float
     snapshots: tuple[str, ...]
+    snapshot_ids: tuple[int, ...]
     shards: int
+
+    @property
+    def version(self) -> ScoreVersion:
+        """The pair of models that the run's scores are made with."""
+        return ScoreVersion(self.encoder_id, self.quality_model_id)
 
 
 class ClusterModelRef(FrozenModel):

@@ -22,7 +22,6 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.keys import ClusterModelRef, DraftRef, Registered
 from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.score import version_of
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 from samplemix_core.schemas import MIXTURE_PART
 from samplemix_core.store import accounting, clusters, ledger
@@ -72,11 +71,9 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     Raises BudgetError if no copies meet the budget, AccountingError if counts do not add up.
     """
     config = run.config
-    version = version_of(registered)
+    version, ids = registered.version, registered.snapshot_ids
     run.report(Progress("mix", 0, 4, unit="stages", message="reading scores"))
     with transaction(run.settings.require("database_url")) as cursor:
-        snapshots = ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots)
-        ids = list(snapshots.values())
         states = ledger.shard_states(cursor, ids, version)
         duplicates = accounting.find_duplicates(cursor, ids, version)
         counts = _count(states, duplicates)

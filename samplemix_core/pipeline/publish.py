@@ -17,10 +17,10 @@ from samplemix_core.pipeline.drafts import Draft, delete_draft, read_draft
 from samplemix_core.pipeline.keys import DraftRef, PublishedRef
 from samplemix_core.pipeline.mixtures import MIXTURES_ROOT, verify_manifest
 from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.score import version_of
 from samplemix_core.store import ledger, mixtures
 from samplemix_core.store.ledger import Shard
-from samplemix_core.store.objects import ObjectStore, open_store
+from samplemix_core.store.object_store import ObjectStore
+from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
 
 
@@ -60,8 +60,7 @@ def _record(run: RunContext, draft: Draft, manifest: Manifest, uri: str, store: 
     registered = draft.registered
     counts = manifest.counts
     with transaction(run.settings.require("database_url")) as cursor:
-        snapshots = ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots)
-        states = ledger.shard_states(cursor, list(snapshots.values()), version_of(registered))
+        states = ledger.shard_states(cursor, registered.snapshot_ids, registered.version)
         mixtures.save_mixture(
             cursor,
             mixtures.Mixture(
@@ -88,7 +87,7 @@ def _record(run: RunContext, draft: Draft, manifest: Manifest, uri: str, store: 
                 parent_version=manifest.parent_version,
                 airflow_run_id=manifest.lineage.airflow_run_id,
             ),
-            snapshots=list(snapshots.values()),
+            snapshots=registered.snapshot_ids,
             domains=[
                 mixtures.MixtureDomain(
                     domain=domain.domain,

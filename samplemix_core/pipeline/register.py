@@ -11,10 +11,11 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.keys import Registered
 from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.tasks import describe_models
+from samplemix_core.pipeline.remote import describe_models
 from samplemix_core.settings import Settings
 from samplemix_core.store import ledger
-from samplemix_core.store.objects import ObjectInfo, open_store
+from samplemix_core.store.object_store import ObjectInfo
+from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
 
 SHARDS_PER_GROUP = 32
@@ -43,7 +44,7 @@ def list_corpus(config: RunConfig, settings: Settings) -> CorpusListing:
     for path in select_snapshots(objects, config.snapshots):
         snapshot, _ = parse_shard_path(path, config.reader)
         snapshots.setdefault(snapshot, []).append(objects[path])
-    return CorpusListing(snapshots)
+    return CorpusListing(dict(sorted(snapshots.items())))
 
 
 def register(run: RunContext) -> Registered:
@@ -62,8 +63,9 @@ def register(run: RunContext) -> Registered:
             reader=run.config.reader.model_dump(mode="json"),
             tokenizer_id=models["tokenizer_id"],
         )
-        for snapshot, shards in listing.snapshots.items():
-            ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, shards)
+        snapshot_ids = [
+            ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, shards) for snapshot, shards in listing.snapshots.items()
+        ]
         registered = Registered(
             corpus_id=corpus.corpus_id,
             corpus_key=corpus.corpus_key,
@@ -76,6 +78,7 @@ def register(run: RunContext) -> Registered:
             quality_low=low,
             quality_high=high,
             snapshots=tuple(listing.snapshots),
+            snapshot_ids=tuple(snapshot_ids),
             shards=listing.shards,
         )
     size = sum(item.size for shards in listing.snapshots.values() for item in shards)

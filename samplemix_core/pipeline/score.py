@@ -8,7 +8,8 @@ from samplemix_core.errors import PoisonShardError, ServiceError, ShardRefusedEr
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.keys import Registered
 from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.tasks import ScoreResult, ScoreTask, score_shard
+from samplemix_core.pipeline.remote import score_shard
+from samplemix_core.pipeline.tasks import ScoreResult, ScoreTask
 from samplemix_core.store import ledger, scores
 from samplemix_core.store.ledger import ScoreVersion, Shard
 from samplemix_core.store.postgres import transaction
@@ -29,22 +30,16 @@ class ScoreCounts(FrozenModel):
     poison: tuple[str, ...]
 
 
-def version_of(registered: Registered) -> ScoreVersion:
-    """The pair of models that a run's scores are made with."""
-    return ScoreVersion(registered.encoder_id, registered.quality_model_id)
-
-
 def score(run: RunContext, registered: Registered, group: tuple[int, ...] = WHOLE, *, retry_refused: bool = False) -> ScoreCounts:
     """Score the shards of a group, [index, count] of the sorted shards; those that are done are skipped.
 
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
     index, count = group
-    version = version_of(registered)
+    version = registered.version
     database = run.settings.require("database_url")
     with transaction(database) as cursor:
-        snapshots = list(ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots).values())
-        mine = {state.shard.shard_id for state in ledger.shard_states(cursor, snapshots, version)[index::count]}
+        mine = {state.shard.shard_id for state in ledger.shard_states(cursor, registered.snapshot_ids, version)[index::count]}
     tasks = score_tasks(run, registered, retry_refused=retry_refused)
     todo = [task for task in tasks if task.shard.shard_id in mine]
     progress = _ScoreProgress(run, len(mine), len(mine) - len(todo))
@@ -62,17 +57,15 @@ def score(run: RunContext, registered: Registered, group: tuple[int, ...] = WHOL
 
 def score_tasks(run: RunContext, registered: Registered, *, retry_refused: bool = False) -> list[ScoreTask]:
     """One task for each shard that is still to be scored, in the order of snapshot and path."""
-    version = version_of(registered)
     with transaction(run.settings.require("database_url")) as cursor:
-        snapshots = list(ledger.snapshot_ids(cursor, registered.corpus_id, registered.snapshots).values())
-        pending = ledger.pending_shards(cursor, snapshots, version, retry_refused=retry_refused)
+        pending = ledger.pending_shards(cursor, registered.snapshot_ids, registered.version, retry_refused=retry_refused)
     return [
         ScoreTask(
             corpus_uri=run.config.corpus_uri,
             reader=run.config.reader,
             embedding=run.config.embedding,
             shard=shard,
-            version=version,
+            version=registered.version,
             embedding_key=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}.parquet",
         )
         for shard in pending

@@ -1,11 +1,6 @@
-"""The work that goes to Dask workers: what each task is told, and where it begins.
-
-This module is imported on both sides. What a task needs (torch, models, numba) is imported on the worker only, so that
-the processes which fan work out stay light.
-"""
+"""What each task on a Dask worker is told, and what it answers: keys and counts."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from samplemix_core.config import DiversityConfig, EmbeddingConfig, ReaderConfig
 from samplemix_core.store.ledger import ScoreVersion, Shard
@@ -66,31 +61,3 @@ class AssignTask:
     embedding_sha256: str
     cluster_model_id: int
     artifact_key: str
-
-
-def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
-    """The identities of encoder and quality model, as a worker has them."""
-    from samplemix_core.pipeline import worker
-
-    return worker.describe_models(embedding)
-
-
-def score_shard(task: ScoreTask) -> ScoreResult:
-    """Score and embed one shard."""
-    from samplemix_core.pipeline import worker
-
-    return worker.score_shard(task)
-
-
-def fit_model(task: FitTask) -> FitResult:
-    """Fit clusters on a sample."""
-    from samplemix_core.pipeline import worker
-
-    return worker.fit_model(task)
-
-
-def assign_shard(task: AssignTask) -> int:
-    """Assign one shard to clusters; returns how many documents it has."""
-    from samplemix_core.pipeline import worker
-
-    return worker.assign_shard(task)

@@ -33,7 +33,8 @@ from samplemix_core.quality.rubric import RUBRIC
 from samplemix_core.settings import Settings
 from samplemix_core.store import clusters, scores
 from samplemix_core.store.ledger import Shard, begin_shard, shard_states
-from samplemix_core.store.objects import ObjectStore, open_store
+from samplemix_core.store.object_store import ObjectStore
+from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
 
 

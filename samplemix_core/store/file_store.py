@@ -11,7 +11,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from samplemix_core.errors import ObjectStoreError, PreconditionFailedError
-from samplemix_core.store.objects import ObjectInfo, ObjectStore
+from samplemix_core.store.object_store import ObjectInfo, ObjectStore
 
 RESERVED = ".samplemix-store"
 """Directory below the root that holds the lock and the files being written. Never listed, never a key."""

@@ -8,7 +8,7 @@ from psycopg2.extras import Json
 
 from samplemix_core.errors import CorpusError
 from samplemix_core.identity import fingerprint
-from samplemix_core.store.objects import ObjectInfo
+from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.partitions import ensure_partition
 from samplemix_core.store.postgres import Cursor
 
@@ -117,16 +117,6 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
 def _some(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(paths[:_NAMED]) + more
-
-
-def snapshot_ids(cursor: Cursor, corpus_id: int, names: Sequence[str] = ()) -> dict[str, int]:
-    """Name -> id of a corpus's snapshots, sorted by name; all of them unless `names` says which. CorpusError if one is unknown."""
-    cursor.execute("SELECT name, snapshot_id FROM snapshot WHERE corpus_id = %s ORDER BY name", (corpus_id,))
-    known: dict[str, int] = dict(cursor.fetchall())
-    unknown = sorted(set(names) - known.keys())
-    if unknown:
-        raise CorpusError(f"Snapshots {', '.join(unknown)} are not registered.", f"Registered are: {', '.join(known) or 'none'}.")
-    return {name: snapshot_id for name, snapshot_id in known.items() if not names or name in names}
 
 
 def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> int:

@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from samplemix_core.errors import ObjectStoreError, PreconditionFailedError
 from samplemix_core.settings import Settings
-from samplemix_core.store.objects import ObjectInfo, ObjectStore
+from samplemix_core.store.object_store import ObjectInfo, ObjectStore
 
 MAX_RESUMES = 5
 """Dropped connections in a row, without a byte between them, after which a read fails."""

@@ -13,7 +13,7 @@ from samplemix_core.settings import Settings
 from samplemix_core.store import ledger
 from samplemix_core.store.clusters import Assignment
 from samplemix_core.store.ledger import ScoreVersion, Shard
-from samplemix_core.store.objects import ObjectInfo
+from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.postgres import transaction
 from samplemix_core.store.scores import ShardScores
 
@@ -37,15 +37,16 @@ def ledgered(database: Settings) -> LedgeredCorpus:
     url = database.require("database_url")
     with transaction(url) as cursor:
         corpus = ledger.register_corpus(cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer_id="tok")
+        ids = {}
         for snapshot in ("crawl-b", "crawl-a"):
             # In byte order 'B' < 'a' < 'ä': no locale's order.
             entries = [ObjectInfo(f"{snapshot}/{name}", 100, f"etag-{name}") for name in ("ä.jsonl", "a.jsonl", "B.jsonl")]
-            ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries)
+            ids[snapshot] = ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries)
         version = ScoreVersion(
             ledger.ensure_encoder(cursor, "encoder-1", {"name": "encoder", "dim": 4}),
             ledger.ensure_quality_model(cursor, "quality-1", {"name": "quality"}),
         )
-        snapshots = tuple(ledger.snapshot_ids(cursor, corpus.corpus_id).values())
+        snapshots = (ids["crawl-a"], ids["crawl-b"])
         shards = tuple(state.shard for state in ledger.shard_states(cursor, snapshots, version))
     return LedgeredCorpus(url, database.require("reader_database_url"), corpus.corpus_id, version, snapshots, shards)
 

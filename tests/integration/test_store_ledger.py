@@ -5,7 +5,7 @@ import pytest
 from samplemix_core.errors import CorpusError
 from samplemix_core.settings import Settings
 from samplemix_core.store import ledger, scores
-from samplemix_core.store.objects import ObjectInfo
+from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.postgres import transaction
 
 CORPUS: dict[str, Any] = {"uri": "s3://bucket/corpus", "reader": {"text_field": "text"}, "tokenizer_id": "tok"}
@@ -53,13 +53,6 @@ def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: Any) -> None:
         f"{snapshot}/{name}" for snapshot in ("crawl-a", "crawl-b") for name in names
     ]
     assert list(ledgered.snapshots) == [ledgered.shards[0].snapshot_id, ledgered.shards[3].snapshot_id]
-
-
-def test_an_unknown_snapshot_is_named(ledgered: Any) -> None:
-    with transaction(ledgered.url) as cursor:
-        assert list(ledger.snapshot_ids(cursor, ledgered.corpus_id, ["crawl-b"])) == ["crawl-b"]
-        with pytest.raises(CorpusError, match=r"crawl-z are not registered.*crawl-a, crawl-b"):
-            ledger.snapshot_ids(cursor, ledgered.corpus_id, ["crawl-b", "crawl-z"])
 
 
 def test_what_is_pending(ledgered: Any, scores_of: Any) -> None:

@@ -19,7 +19,8 @@ from samplemix_core.errors import ObjectStoreError, PreconditionFailedError
 from samplemix_core.settings import Settings
 from samplemix_core.store import s3_store
 from samplemix_core.store.file_store import FileStore
-from samplemix_core.store.objects import ObjectStore, open_store
+from samplemix_core.store.object_store import ObjectStore
+from samplemix_core.store.objects import open_store
 
 
 @pytest.fixture(params=["s3", "files"])

@@ -14,7 +14,7 @@ from samplemix_core.errors import AccountingError, ManifestError, ObjectStoreErr
 from samplemix_core.manifest.read import list_versions, read_manifest
 from samplemix_core.manifest.verify import verify
 from samplemix_core.store.file_store import FileStore
-from samplemix_core.store.objects import ObjectInfo
+from samplemix_core.store.object_store import ObjectInfo
 
 PUTS = 7
 """Writes of one publish of the small mixture: croissant.json, four parts, manifest.json, latest.json."""
