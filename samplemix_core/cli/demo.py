@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from samplemix_core.cli.services import start_services
@@ -54,7 +55,7 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     started = time.monotonic()
 
     def say(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {line}", highlight=False)
+        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {escape(line)}", highlight=False, soft_wrap=True)
 
     settings = start_services(home, None, say)
     corpus = upload_demo_corpus(settings, home / "demo-corpus", documents)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from samplemix_core.cli.tables import print_rows
 from samplemix_core.config import RunConfig, load_run_config
@@ -35,9 +36,9 @@ def main() -> None:
     try:
         app()
     except SampleMixError as error:
-        console.print(f"[bold red]error[/]: {error.what}", highlight=False)
+        console.print(f"[bold red]error[/]: {escape(error.what)}", highlight=False, soft_wrap=True)
         if error.remedy:
-            console.print(f"[bold]what to do[/]: {error.remedy}", highlight=False)
+            console.print(f"[bold]what to do[/]: {escape(error.remedy)}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("interrupted: what is done is kept, run again to go on")
@@ -61,7 +62,7 @@ def up(
     """
     from samplemix_core.cli.services import start_services
 
-    start_services(home_directory(), services, lambda line: console.print(line, highlight=False, markup=False))
+    start_services(home_directory(), services, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
     status(as_json=False)
 
 
@@ -76,7 +77,7 @@ def down(
     if delete:
         stack.destroy()
     else:
-        stack.down(on_progress=lambda line: console.print(line, highlight=False, markup=False))
+        stack.down(on_progress=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
 @app.command()
@@ -93,7 +94,7 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as lines come")] = False,
 ) -> None:
-    """Print the log of one process. Example: `samplemix logs dask-workers -f`"""
+    """Print the log of one process. Example: `samplemix logs dask-worker -f`"""
     from samplemix_core.local.stack import Stack
 
     for line in Stack(home_directory()).log_lines(process, lines=lines, follow=follow):

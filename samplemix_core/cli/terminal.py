@@ -16,7 +16,7 @@ def terminal_progress(console: Console, *, quiet: bool = False) -> Iterator[Repo
     if quiet:
         yield lambda progress: None
     elif not console.is_terminal:
-        yield LogProgress(lambda line: console.print(line, highlight=False, markup=False))
+        yield LogProgress(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
     else:
         bars = Bars(
             TextColumn("{task.description:<16}"),

@@ -40,5 +40,5 @@ def wait_for_workers(client: Client, seconds: float = WORKER_SECONDS) -> None:
     except (TimeoutError, OSError) as error:
         raise ServiceError(
             f"The Dask cluster at {client.scheduler.addr} has had no worker for {seconds:.0f} s.",
-            "Look at its workers' logs ('samplemix logs dask-workers'), then run again: what is done is kept.",
+            "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
         ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg2
 
 import samplemix_core
+from samplemix_core.local import launch
 from samplemix_core.local.credentials import Credentials
 from samplemix_core.local.home import Home, read_json, write_json
 from samplemix_core.local.http import NotAnsweringError, get_json
@@ -59,7 +60,7 @@ def service(
         return Program(
             service="airflow",
             name=full_name,
-            command=(sys.executable, "-m", "airflow", name, *options),
+            command=launch.command(sys.executable, "-m", "airflow", name, *options),
             directory=home.working_directory,
             missing=lambda: _missing_heartbeat(url, full_name, started),
             environment=environment,

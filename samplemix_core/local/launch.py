@@ -1,0 +1,42 @@
+"""Start a supervised program once what an earlier one of its name left behind is gone.
+
+A scheduler of Airflow that is killed leaves its executor's processes, and they have inherited its database connection: the locks
+of a transaction it died in stay held, and its successor would wait for them forever.
+"""
+
+import os
+import signal
+import sys
+
+import psutil
+
+from samplemix_core.local.supervisor import STACK_VARIABLE, end_processes, stack_processes
+
+NAME_VARIABLE = "SUPERVISOR_PROCESS_NAME"
+"""supervisord puts a program's name here, and all its descendants inherit it."""
+
+
+def command(*program: str) -> tuple[str, ...]:
+    """The command that launches `program` in this way."""
+    return (sys.executable, "-m", __name__, *program)
+
+
+def main() -> None:
+    """End the remains of earlier processes of this program's name, then become the program that the arguments name."""
+    end_processes(_remains(os.environ[STACK_VARIABLE], os.environ[NAME_VARIABLE]), signal.SIGKILL, grace=10)
+    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 the arguments are supervisord's configuration, which is ours
+
+
+def _remains(stack: str, name: str) -> list[psutil.Process]:
+    found = []
+    for process in stack_processes(stack):
+        try:
+            if process.environ().get(NAME_VARIABLE) == name:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()
