@@ -67,12 +67,12 @@ with DAG(
     registered = {"registered": register.output}
     groups = SampleMixStepOperator(task_id="shard_groups", step="shard_groups", inputs=registered)
     score = SampleMixStepOperator.partial(
-        task_id="score", step="score", inputs=registered, map_index_template="group {{ task.group }}"
+        task_id="score", step="score", inputs=registered, map_index_template="group {{ task.group[0] + 1 }} of {{ task.group[1] }}"
     ).expand(group=groups.output)
     fit = SampleMixStepOperator(task_id="fit_diversity", step="fit_diversity", inputs=registered)
     fitted = {**registered, "cluster_model": fit.output}
     assign = SampleMixStepOperator.partial(
-        task_id="assign", step="assign", inputs=fitted, map_index_template="group {{ task.group }}"
+        task_id="assign", step="assign", inputs=fitted, map_index_template="group {{ task.group[0] + 1 }} of {{ task.group[1] }}"
     ).expand(group=groups.output)
     measure = SampleMixStepOperator(task_id="measure_clusters", step="measure_clusters", inputs=fitted)
     mix = SampleMixStepOperator(task_id="mix", step="mix", inputs=fitted)

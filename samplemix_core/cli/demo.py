@@ -1,6 +1,8 @@
 """The demo: a real corpus from this machine becomes a published mixture, through Airflow, as a user would do it."""
 
 import hashlib
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from samplemix_core.cli.services import start_services
 from samplemix_core.cli.summary import print_mixture
+from samplemix_core.cli.tables import output
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.airflow_api import FINAL_STATES, AirflowApi, TaskState
 from samplemix_core.local.demo_corpus import collect
@@ -65,7 +68,7 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
         manifest_uri = _run_dag(airflow, corpus, say)
     uri, manifest = load_manifest(settings, manifest_uri)
     picture = draw_picture(settings, manifest, home / "demo-mixture.png")
-    out = Console()
+    out = output()
     print_mixture(out, uri, manifest)
     out.print(f"picture: {picture}", soft_wrap=True, highlight=False)
     out.print(
@@ -73,9 +76,10 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    command = os.path.relpath(Path(sys.executable).with_name("samplemix"))
     out.print("Three queries to try:", highlight=False)
     for query in QUERIES:
-        out.print(f'  samplemix sql "{query}"', soft_wrap=True, highlight=False, markup=False)
+        out.print(f'  {command} sql "{query}"', soft_wrap=True, highlight=False, markup=False)
     out.print(f"Everything stays up; 'make down' stops it. {time.monotonic() - started:.0f} s.", highlight=False)
     out.print(f"manifest: {uri}", soft_wrap=True, highlight=False)
 

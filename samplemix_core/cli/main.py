@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from samplemix_core.cli.tables import print_rows
+from samplemix_core.cli.tables import output, print_rows
 from samplemix_core.config import RunConfig, load_run_config
 from samplemix_core.errors import ConfigError, SampleMixError
 from samplemix_core.settings import Settings, home_directory
@@ -212,7 +212,7 @@ def run(
         _emit(summary.model_dump(mode="json"))
         return
     uri, manifest = load_manifest(settings, summary.manifest_uri)
-    print_mixture(Console(), uri, manifest)
+    print_mixture(output(), uri, manifest)
     for kind, shards in (("refused", summary.scoring.refused), ("poison", summary.scoring.poison)):
         if shards:
             typer.echo(f"{kind} shards, left out as a whole: {', '.join(shards)} (see 'samplemix quarantine')")
@@ -297,7 +297,7 @@ def mixture_show(
         return
     from samplemix_core.cli.summary import print_mixture
 
-    print_mixture(Console(), uri, manifest)
+    print_mixture(output(), uri, manifest)
     print_rows([{"lineage": key, "value": value} for key, value in manifest.lineage.model_dump(mode="json").items()])
     typer.echo(f"manifest: {uri}")
 

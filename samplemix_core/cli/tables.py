@@ -8,7 +8,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-WIDE = 240
+WIDE = 1000
+
+
+def output() -> Console:
+    """Standard output; a pipe or a file has no width, so nothing is folded there."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False) -> None:
@@ -24,11 +32,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False) -> N
         table.add_column(name, justify="right" if _is_number(value) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    console = Console()
-    if not console.is_terminal:
-        # A pipe or a file has no width: fold nothing.
-        console.width = WIDE
-    console.print(table)
+    output().print(table)
 
 
 def _is_number(value: Any) -> bool:
