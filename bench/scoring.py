@@ -25,6 +25,9 @@ ONE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
+    # Like for like: the embedded workers run with these.
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
     "SAMPLEMIX_DASK_WORKERS": "2",
 }
 
