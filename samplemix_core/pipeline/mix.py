@@ -76,7 +76,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     with transaction(run.settings.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, ids, version)
         duplicates = accounting.find_duplicates(cursor, ids, version)
-        counts = _count(states, duplicates)
+        counts = _count(states, accounting.check_accounts(cursor, ids, version), duplicates)
         names = domain_names(cursor)
         diversity = clusters.cluster_table(cursor, model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
     domains = sorted(names.values())
@@ -141,7 +141,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     )
 
 
-def _count(states: list[ShardState], duplicates: Duplicates) -> Counts:
+def _count(states: list[ShardState], totals: accounting.Totals, duplicates: Duplicates) -> Counts:
     """What became of every document; raise CorpusError if a shard is still to be scored."""
     waiting = [state for state in states if state.state not in ("done", "refused", "poison")]
     if waiting:
@@ -149,7 +149,6 @@ def _count(states: list[ShardState], duplicates: Duplicates) -> Counts:
             f"{len(waiting)} of {len(states)} shards are not scored, the first is {waiting[0].shard.path} ({waiting[0].state}).",
             "Run the scoring step again.",
         )
-    totals = accounting.totals(states)
     repeated = sum(rows.size for rows in duplicates.values())
     scored = totals.scored - repeated
     if scored == 0:
