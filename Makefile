@@ -25,11 +25,13 @@ $(STAMP):
 demo: setup
 	$(BIN)/samplemix demo
 
+# What needs no service on two processes; then, one after the other, what needs the one platform. ARGS=tests/unit/x for less.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(or $(ARGS),-n 2 tests/unit tests/property)
+	$(if $(ARGS),,$(BIN)/pytest tests/integration tests/dags tests/e2e)
 
 lint: setup
 	$(BIN)/ruff check --fix .

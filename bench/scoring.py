@@ -52,6 +52,7 @@ def measure(home: Path) -> None:
     """In a process of one thread: print the seconds of each round, direct and through Dask, as JSON."""
     from samplemix_core.compute.cluster import connect
     from samplemix_core.config import load_run_config
+    from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
     from samplemix_core.pipeline import worker
     from samplemix_core.pipeline.context import RunContext
@@ -61,7 +62,7 @@ def measure(home: Path) -> None:
     from samplemix_core.store.objects import open_store
 
     os.environ["SAMPLEMIX_HOME"] = str(home)
-    stack = Stack(home, ports="free")
+    stack = Stack(home, ports="free", owner=Owner.of(os.getpid()))
     settings = stack.up({"postgres", "s3", "dask"})
     try:
         migrate(settings.require("database_url"))

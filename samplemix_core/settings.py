@@ -6,7 +6,9 @@ SAMPLEMIX_HOME, which the embedded services write. So an external service replac
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from samplemix_core.errors import ConfigError
 
 DEFAULT_HOME = ".samplemix"
 SERVICES_FILE = "services.json"
+SCRATCH = "scratch"
 
 ADDRESSES = {
     "database_url": ("database_url", "reader_database_url"),
@@ -86,6 +89,14 @@ class Settings:
         if value is None:
             raise ConfigError(f"No {name.replace('_', ' ')} is configured.", f"Run 'samplemix up', or set {ENVIRONMENT[name]}.")
         return value
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A directory for a step's files, removed on leaving: on the disk of the home, not in memory or on a small /tmp."""
+        parent = self.home / SCRATCH
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent) as directory:
+            yield Path(directory)
 
     @property
     def state_root(self) -> str:

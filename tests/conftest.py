@@ -1,16 +1,20 @@
-"""The real services tests run against: one Postgres and one S3 for the session, a fresh database or prefix for each test.
+"""The real services tests run against: one stack for the session, a fresh database or prefix for each test.
 
+One session runs at a time on a machine, and what it starts ends with it, however it ends.
 With SAMPLEMIX_TEST_HOME set, the services of that home are used, started if need be, and left running for the next session.
 """
 
+import fcntl
 import json
 import os
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 import hypothesis
@@ -20,7 +24,9 @@ from psycopg2 import sql
 from sqlalchemy.engine import URL, make_url
 
 from samplemix_core.local.credentials import load_credentials
+from samplemix_core.local.dask_cluster import MEMORY_VARIABLE
 from samplemix_core.local.home import Home
+from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, take_over
 from samplemix_core.local.stack import Stack
 from samplemix_core.settings import ENVIRONMENT, Settings
 from samplemix_core.store.migrate import migrate
@@ -29,19 +35,49 @@ from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import connect
 
 REPOSITORY = Path(__file__).parents[1]
+SESSION_LOCK = Path(tempfile.gettempdir()) / f"samplemix-tests-{os.geteuid()}.lock"
+LOCK = pytest.StashKey[TextIO]()
 
 # Examples are compiled code's first calls, on busy machines: how long one takes says nothing about the code.
 hypothesis.settings.register_profile("samplemix", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("samplemix")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Wait for the session that runs, clean up after those that were killed, and own what this one starts."""
+    if hasattr(session.config, "workerinput"):
+        return  # One of several processes of a session.
+    session.stash[LOCK] = lock = SESSION_LOCK.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        print(f"waiting for the test session of {lock.read().strip()}", file=sys.__stderr__, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    print(f"process {os.getpid()} in {REPOSITORY}", file=lock, flush=True)
+    for owner in abandoned():
+        clean_up_after(owner)
+    owner = Owner.of(os.getpid())
+    os.environ[OWNER_VARIABLE] = owner.mark
+    take_over(owner)
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def owner() -> Owner:
+    """This test session, which stacks that tests start are not to outlive."""
+    return Owner.parse(os.environ[OWNER_VARIABLE])
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Iterator[Stack]:
     """The session's embedded services, none of them started."""
     kept = os.environ.get("SAMPLEMIX_TEST_HOME")
     home = Path(kept) if kept else tmp_path_factory.mktemp("samplemix")
-    environ = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT.values()}
-    stack = Stack(home, ports="free", environ=environ)
+    hidden = {*ENVIRONMENT.values(), *([OWNER_VARIABLE] if kept else [])}
+    environ = {name: value for name, value in os.environ.items() if name not in hidden}
+    environ.setdefault(MEMORY_VARIABLE, "2GiB")
+    stack = Stack(home, ports="free", environ=environ, owner=None if kept else owner)
     yield stack
     if not kept:
         stack.destroy()

@@ -49,6 +49,10 @@ def _emit(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command()
 def up(
     services: Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; all if none is named")] = None,
@@ -62,22 +66,28 @@ def up(
     """
     from samplemix_core.cli.services import start_services
 
-    start_services(home_directory(), services, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    start_services(home_directory(), services, _say)
     status(as_json=False)
 
 
 @app.command()
 def down(
+    services: Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; all if none is named")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Also delete all they keep: databases, objects, secrets, logs")] = False,
 ) -> None:
-    """Stop the embedded services, in order. What they keep stays under SAMPLEMIX_HOME, unless it is to be deleted."""
-    from samplemix_core.local.stack import Stack
+    """Stop the embedded services, in order. What they keep stays under SAMPLEMIX_HOME, unless it is to be deleted.
+
+    Examples: `samplemix down`, `samplemix down airflow`
+    """
+    from samplemix_core.local.stack import SERVICES, Stack
 
     stack = Stack(home_directory())
+    if delete and services:
+        raise ConfigError("What one service keeps can't be deleted by itself.", "Name no service with --delete.")
     if delete:
         stack.destroy()
     else:
-        stack.down(on_progress=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        stack.down(services or SERVICES, on_progress=_say)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from samplemix_core.local import launch
 from samplemix_core.local.credentials import Credentials
 from samplemix_core.local.home import Home, read_json, write_json
 from samplemix_core.local.http import NotAnsweringError, get_json
+from samplemix_core.local.machine import MIB
 from samplemix_core.local.polling import failure
 from samplemix_core.local.ports import HOST
 from samplemix_core.local.service import EmbeddedService, Program, Step
@@ -64,6 +65,8 @@ def service(
             directory=home.working_directory,
             missing=lambda: _missing_heartbeat(url, full_name, started),
             environment=environment,
+            # Longer than its imports take on a busy machine: what dies of a missing database dies within this time.
+            start_seconds=60,
             ready_seconds=180,
             stop_seconds=60,
         )
@@ -87,6 +90,7 @@ def service(
             ),
         ),
         settings={"airflow_url": url, "airflow_user": USER, "airflow_password": credentials.airflow_admin},
+        memory=1500 * MIB,
     )
 
 
@@ -122,12 +126,13 @@ def _settings(
             "secret_key": credentials.airflow_api_secret,
         },
         "api_auth": {"jwt_secret": credentials.airflow_jwt_secret},
-        # A scheduler that was killed is missed, and its tasks are started again, within half a minute instead of five.
+        # A scheduler that was killed is missed, and its tasks are started again, within half a minute instead of five. A task that
+        # is silent is not: on a busy machine it may just be slow.
         "scheduler": {
             "scheduler_idle_sleep_time": "0.2",
             "scheduler_health_check_threshold": "20",
             "orphaned_tasks_check_interval": "10",
-            "task_instance_heartbeat_timeout": "60",
+            "task_instance_heartbeat_timeout": "300",
             "task_instance_heartbeat_timeout_detection_interval": "10",
         },
         "dag_processor": {

@@ -1,4 +1,4 @@
-"""The embedded Dask cluster: a scheduler, and one single-threaded worker process a core under nannies that replace dead ones."""
+"""The embedded Dask cluster: a scheduler, and single-threaded worker processes under nannies that replace dead ones."""
 
 import re
 import sys
@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from samplemix_core.errors import ServiceError
+from samplemix_core.local import launch, machine
 from samplemix_core.local.home import Home
 from samplemix_core.local.http import NotAnsweringError, get_json
+from samplemix_core.local.machine import GIB, MIB
 from samplemix_core.local.ports import HOST
 from samplemix_core.local.service import EmbeddedService, Program, Step
 
 WORKERS_VARIABLE = "SAMPLEMIX_DASK_WORKERS"
+MEMORY_VARIABLE = "SAMPLEMIX_DASK_WORKER_MEMORY"
 RESOURCES_VARIABLE = "SAMPLEMIX_DASK_WORKER_RESOURCES"
 
+RESERVED_MEMORY = 6 * GIB
+"""What is left to all that is not a worker: Postgres, S3, Airflow and its tasks, the system."""
+
+LEAST_WORKER_MEMORY = 3 * GIB // 2
+"""Below this a worker can't hold an encoder and a batch."""
+
+_SCHEDULER_MEMORY = 300 * MIB
+# Where memory runs out after all, a worker goes and its shard is tried again; not supervisord, Postgres or Airflow.
+_WORKER_OOM_SCORE = 600
 _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -30,13 +42,14 @@ _RESOURCES = re.compile(r"\w+=\d+(\.\d+)?(e\d+)?( \w+=\d+(\.\d+)?(e\d+)?)*")
 
 
 def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) -> EmbeddedService:
-    """Scheduler and workers; raise ServiceError if the environment asks for an impossible number or resources of workers."""
+    """Scheduler and workers; raise ServiceError if the environment asks for an impossible number, memory or resources of them."""
     scheduler_address = f"tcp://{HOST}:{ports['dask']}"
     dashboard = f"http://{HOST}:{ports['dask_dashboard']}"
-    workers = _number_of_workers(environ)
+    workers, worker_memory = _workers(environ)
     resources = _resources(environ)
-    scratch = home.root / "dask"
-    scratch.mkdir(mode=0o700, exist_ok=True)
+    local_directory = home.root / "dask"
+    for directory in (local_directory, home.scratch):
+        directory.mkdir(mode=0o700, exist_ok=True)
     environment = {"SAMPLEMIX_HOME": str(home.root)}
     scheduler = Program(
         service="dask",
@@ -53,23 +66,25 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
     worker = Program(
         service="dask",
         name="dask-worker",
-        command=(
+        command=launch.command(
             *(sys.executable, "-m", "dask", "worker", scheduler_address),
             *("--host", HOST, "--dashboard-address", f"{HOST}:0"),
-            *("--nworkers", str(workers), "--nthreads", "1"),
-            *("--local-directory", str(scratch)),
+            *("--nworkers", str(workers), "--nthreads", "1", "--memory-limit", f"{worker_memory}B"),
+            *("--local-directory", str(local_directory)),
             *(("--resources", resources) if resources else ()),
+            oom_score_adj=_WORKER_OOM_SCORE,
         ),
         directory=home.working_directory,
         missing=lambda: _missing_workers(dashboard, workers),
         ready_seconds=90,
-        environment=environment | _WORKER_ENVIRONMENT,
+        environment=environment | _WORKER_ENVIRONMENT | {"TMPDIR": str(home.scratch)},
     )
     return EmbeddedService(
         name="dask",
         address=scheduler_address,
         steps=(Step(programs=(scheduler,)), Step(programs=(worker,))),
         settings={"dask_scheduler": scheduler_address},
+        memory=_SCHEDULER_MEMORY + workers * LEAST_WORKER_MEMORY,
     )
 
 
@@ -82,17 +97,51 @@ def _missing_workers(dashboard: str, workers: int) -> str | None:
     return None if present >= workers else f"{present} of {workers} workers have registered"
 
 
-def _number_of_workers(environ: Mapping[str, str]) -> int:
+def _workers(environ: Mapping[str, str]) -> tuple[int, int]:
+    """How many workers there are, and the bytes of memory each may take.
+
+    Together they leave RESERVED_MEMORY of the machine, or of its control group, to the rest. Unless told otherwise, there is one a
+    core as far as each gets LEAST_WORKER_MEMORY.
+    """
+    from dask.system import CPU_COUNT
+
+    shared = machine.memory_limit() - RESERVED_MEMORY
+    number = _number(environ)
+    memory = _memory(environ)
+    if number is None:
+        number = min(CPU_COUNT, max(1, shared // (memory or LEAST_WORKER_MEMORY)))
+    each = memory or shared // number
+    if each < LEAST_WORKER_MEMORY:
+        raise ServiceError(
+            f"{number} Dask workers would have {max(0, each) / GIB:.1f} GiB of memory each, and need "
+            f"{LEAST_WORKER_MEMORY / GIB:.1f}: this machine has {(shared + RESERVED_MEMORY) / GIB:.1f} GiB, of which "
+            f"{RESERVED_MEMORY / GIB:.0f} are for everything else.",
+            f"Set {WORKERS_VARIABLE} to fewer workers, or {MEMORY_VARIABLE} to what each may take (as 2GiB).",
+        )
+    return number, each
+
+
+def _number(environ: Mapping[str, str]) -> int | None:
     text = environ.get(WORKERS_VARIABLE)
     if not text:
-        from dask.system import CPU_COUNT
-
-        return int(CPU_COUNT)
+        return None
     if not text.isdecimal() or int(text) < 1:
         raise ServiceError(
             f"{WORKERS_VARIABLE} is {text!r}, not a number of workers.", "Set it to 1 or more, or unset it for one a core."
         )
     return int(text)
+
+
+def _memory(environ: Mapping[str, str]) -> int | None:
+    text = environ.get(MEMORY_VARIABLE)
+    if not text:
+        return None
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(text))
+    except ValueError as error:
+        raise ServiceError(f"{MEMORY_VARIABLE} is {text!r}, not an amount of memory.", "Write it as 2GiB, or unset it.") from error
 
 
 def _resources(environ: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.settings import SERVICES_FILE
+from samplemix_core.settings import SCRATCH, SERVICES_FILE
 
 _LOCK_SECONDS = 600
 
@@ -21,7 +21,8 @@ _LOCK_SECONDS = 600
 class State:
     """What earlier starts decided. No secrets: addresses are without passwords.
 
-    `postgres_directory` is None while Postgres lies in the home itself, which may be moved.
+    `postgres_directory` is None while Postgres lies in the home itself, which may be moved. `ready` has the id of each process that
+    was seen to be of use.
     """
 
     stack: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -29,6 +30,7 @@ class State:
     postgres_directory: str | None = None
     addresses: dict[str, str] = field(default_factory=dict)
     external: list[str] = field(default_factory=list)
+    ready: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Home:
     def working_directory(self) -> Path:
         """Where the services' processes run."""
         return self.root / "run"
+
+    @property
+    def scratch(self) -> Path:
+        """Files that are of no use to anybody after the process that made them."""
+        return self.root / SCRATCH
 
     def log(self, process: str) -> Path:
         """The log file of one process."""

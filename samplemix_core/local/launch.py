@@ -1,4 +1,4 @@
-"""Start a supervised program once what an earlier one of its name left behind is gone.
+"""Start a supervised program once what an earlier one of its name left behind is gone; the kernel may be told to end it first.
 
 A scheduler of Airflow that is killed leaves its executor's processes, and they have inherited its database connection: the locks
 of a transaction it died in stay held, and its successor would wait for them forever.
@@ -7,6 +7,7 @@ of a transaction it died in stay held, and its successor would wait for them for
 import os
 import signal
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -16,15 +17,21 @@ NAME_VARIABLE = "SUPERVISOR_PROCESS_NAME"
 """supervisord puts a program's name here, and all its descendants inherit it."""
 
 
-def command(*program: str) -> tuple[str, ...]:
-    """The command that launches `program` in this way."""
-    return (sys.executable, "-m", __name__, *program)
+def command(*program: str, oom_score_adj: int = 0) -> tuple[str, ...]:
+    """The command that launches `program` in this way.
+
+    Where memory runs out, the kernel ends first what has the highest `oom_score_adj` (0 to 1000), which children inherit.
+    """
+    return (sys.executable, "-m", __name__, str(oom_score_adj), *program)
 
 
 def main() -> None:
     """End the remains of earlier processes of this program's name, then become the program that the arguments name."""
     end_processes(_remains(os.environ[STACK_VARIABLE], os.environ[NAME_VARIABLE]), signal.SIGKILL, grace=10)
-    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 the arguments are supervisord's configuration, which is ours
+    oom_score_adj, program = sys.argv[1], sys.argv[2:]
+    if oom_score_adj != "0":
+        Path("/proc/self/oom_score_adj").write_text(oom_score_adj)
+    os.execv(program[0], program)  # noqa: S606 the arguments are supervisord's configuration, which is ours
 
 
 def _remains(stack: str, name: str) -> list[psutil.Process]:

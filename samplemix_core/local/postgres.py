@@ -17,6 +17,7 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.local.credentials import Credentials
 from samplemix_core.local.databases import DATABASE, OWNER, READER, database_url, missing_databases
 from samplemix_core.local.home import Home
+from samplemix_core.local.machine import MIB
 from samplemix_core.local.polling import failure
 from samplemix_core.local.ports import HOST
 from samplemix_core.local.service import EmbeddedService, Program, Step
@@ -37,6 +38,8 @@ _SETTINGS = {
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "jit": "off",
+    # A query's sorts and hashes on disk: more than this is a query gone wrong, and would fill the disk of everybody.
+    "temp_file_limit": "20GB",
     # Nothing replicates from this server; so a COPY into a table that the same transaction made is synced instead of logged.
     "wal_level": "minimal",
     "max_wal_senders": "0",
@@ -58,13 +61,49 @@ class PostgresFiles:
         return self.directory / "data"
 
 
-def prepare(home: Home, directory: Path | None, superuser_password: str) -> PostgresFiles:
-    """Choose binaries, place and user, and make the database cluster if there is none; raise ServiceError if that can't be done.
+def choose_place(home: Home) -> Path:
+    """A directory for the server in the home or, if its user can't reach that, one as lasting as the home, which is made.
 
-    `directory` is the place outside the home that was chosen before, if one was.
+    Raises ServiceError if there is no such place.
     """
     account = _account() if os.geteuid() == 0 else None
-    directory = directory or _place(home, account)
+    directory = home.root / "postgres"
+    directory.mkdir(mode=0o711, exist_ok=True)
+    if account is None:
+        return directory
+    home.root.chmod(home.root.stat().st_mode | 0o111)
+    directory.chmod(0o711)
+    if _can(account, 'cd "$0"', directory):
+        return directory
+    if any(directory.iterdir()):
+        raise ServiceError(
+            f"Postgres runs as user {account}, who can no longer reach its data in {directory}.",
+            f"Let other users enter the directories above {home.root} again (chmod o+x).",
+        )
+    directory.rmdir()
+    temporary = home.root.resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())
+    parent = Path(tempfile.gettempdir()) if temporary else _PERSISTENT
+    directory = parent / f"samplemix-postgres-{secrets.token_hex(8)}"
+    try:
+        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700)
+        directory.chmod(0o711)
+    except OSError as error:
+        raise ServiceError(
+            f"Postgres runs as user {account}, who can't reach {home.root}, and {directory} can't be made: {error}.",
+            "Set SAMPLEMIX_HOME to a directory that other users may enter.",
+        ) from error
+    if not _can(account, 'cd "$0"', directory):
+        raise ServiceError(
+            f"Postgres runs as user {account}, who can reach neither {home.root} nor {directory}.",
+            "Set SAMPLEMIX_HOME to a directory that other users may enter.",
+        )
+    return directory
+
+
+def prepare(home: Home, directory: Path, superuser_password: str) -> PostgresFiles:
+    """Choose binaries and user, and make the database cluster in `directory` if there is none; ServiceError if it can't."""
+    account = _account() if os.geteuid() == 0 else None
     data = directory / "data"
     if data.exists() and account is not None:
         account = pwd.getpwuid(data.stat().st_uid).pw_name
@@ -98,6 +137,7 @@ def service(files: PostgresFiles, port: int, credentials: Credentials) -> Embedd
             "database_url": database_url(OWNER, credentials.postgres_owner, DATABASE, port),
             "reader_database_url": database_url(READER, credentials.postgres_reader, DATABASE, port),
         },
+        memory=400 * MIB,
     )
 
 
@@ -115,42 +155,6 @@ def _account() -> str:
             "Run samplemix as an ordinary user, or add a system user 'postgres'.",
         )
     return _NEW_ACCOUNT
-
-
-def _place(home: Home, account: str | None) -> Path:
-    """A directory for the server in the home, or, if its user can't reach that, one as lasting as the home."""
-    directory = home.root / "postgres"
-    directory.mkdir(mode=0o711, exist_ok=True)
-    if account is None:
-        return directory
-    home.root.chmod(home.root.stat().st_mode | 0o111)
-    directory.chmod(0o711)
-    if _can(account, 'cd "$0"', directory):
-        return directory
-    if any(directory.iterdir()):
-        raise ServiceError(
-            f"Postgres runs as user {account}, who can no longer reach its data in {directory}.",
-            f"Let other users enter the directories above {home.root} again (chmod o+x).",
-        )
-    directory.rmdir()
-    temporary = home.root.resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())
-    parent = Path(tempfile.gettempdir()) if temporary else _PERSISTENT
-    directory = parent / f"samplemix-postgres-{secrets.token_hex(8)}"
-    try:
-        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700)
-        directory.chmod(0o711)
-    except OSError as error:
-        raise ServiceError(
-            f"Postgres runs as user {account}, who can't reach {home.root}, and {directory} can't be made: {error}.",
-            "Set SAMPLEMIX_HOME to a directory that other users may enter.",
-        ) from error
-    if not _can(account, 'cd "$0"', directory):
-        raise ServiceError(
-            f"Postgres runs as user {account}, who can reach neither {home.root} nor {directory}.",
-            "Set SAMPLEMIX_HOME to a directory that other users may enter.",
-        )
-    return directory
 
 
 def _installed_binaries(data: Path) -> Path:

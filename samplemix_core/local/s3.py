@@ -8,12 +8,14 @@ from pathlib import Path
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.credentials import Credentials
 from samplemix_core.local.home import Home
+from samplemix_core.local.machine import MIB
 from samplemix_core.local.ports import GRPC_OFFSET, HOST
 from samplemix_core.local.service import EmbeddedService, Program, Step
 
 DEFAULT_BUCKET = "samplemix"
 REGION = "us-east-1"
 _MEMORY = "600MiB"
+_PROBE = ".samplemix-ready"
 
 
 def service(home: Home, ports: Mapping[str, int], credentials: Credentials, bucket: str) -> EmbeddedService:
@@ -62,11 +64,12 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
             "s3_access_key": credentials.s3_access_key,
             "s3_secret_key": credentials.s3_secret_key,
         },
+        memory=700 * MIB,
     )
 
 
 def _missing_bucket(endpoint: str, credentials: Credentials, bucket: str) -> str | None:
-    """Make the bucket if it is not there; the reason if the server was not ready for that."""
+    """Make the bucket if it is not there, and write and read in it; the reason if the server was not ready for that."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -82,6 +85,10 @@ def _missing_bucket(endpoint: str, credentials: Credentials, bucket: str) -> str
     try:
         if all(item["Name"] != bucket for item in client.list_buckets()["Buckets"]):
             client.create_bucket(Bucket=bucket)
+        # It lists buckets before the part that holds their objects has reported.
+        client.put_object(Bucket=bucket, Key=_PROBE, Body=b"ready")
+        client.get_object(Bucket=bucket, Key=_PROBE)["Body"].read()
+        client.delete_object(Bucket=bucket, Key=_PROBE)
     except (BotoCoreError, ClientError) as error:
         return str(error)
     return None

@@ -11,13 +11,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.local import airflow, dask_cluster, databases, logs, postgres, s3
+from samplemix_core.local import airflow, dask_cluster, databases, logs, machine, postgres, s3
 from samplemix_core.local.credentials import Credentials, load_credentials
-from samplemix_core.local.home import Home, State, write_json
+from samplemix_core.local.home import Home, State, read_json, write_json
+from samplemix_core.local.machine import GIB
+from samplemix_core.local.owner import OWNER_VARIABLE, Owner, kill_all, take_over
 from samplemix_core.local.polling import wait_until
 from samplemix_core.local.ports import PortPolicy, assign_ports
 from samplemix_core.local.service import EmbeddedService
-from samplemix_core.local.supervisor import STACK_VARIABLE, Supervisor, base_environment, end_processes, stack_processes
+from samplemix_core.local.supervisor import (
+    STACK_VARIABLE,
+    ProcessInfo,
+    Supervisor,
+    base_environment,
+    end_processes,
+    stack_processes,
+)
 from samplemix_core.settings import ENVIRONMENT, Settings
 
 PROCESSES = {
@@ -38,6 +47,7 @@ _CONNECTIONS = {
 }
 """Service -> its fields of Settings. A service is external if the environment sets the first of them."""
 
+_DISK = 2 * GIB
 _GIVEN_UP = {"fatal", "stopped", "unknown"}
 _STRAY_SECONDS = 5.0
 _STRAY_POSTGRES_SECONDS = 60.0
@@ -60,10 +70,22 @@ class ServiceStatus:
 
 
 class Stack:
-    """The embedded services whose state lies in one home directory."""
+    """The embedded services whose state lies in one home directory.
 
-    def __init__(self, home: Path, *, ports: PortPolicy = "default", environ: Mapping[str, str] = os.environ) -> None:
+    A stack that has an `owner` is not to outlive it: when that process is gone, however it ended, the services are killed and
+    the home is removed. Without one they run on until `down`.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        ports: PortPolicy = "default",
+        environ: Mapping[str, str] = os.environ,
+        owner: Owner | None = None,
+    ) -> None:
         self._home = Home(home.absolute())
+        self._owner = owner
         self._policy = ports
         self._environ = environ
         self._supervisor = Supervisor(self._home)
@@ -72,17 +94,19 @@ class Stack:
         """Start what of these services does not run and is not external, in order, each when the one before it is ready.
 
         Returns how to connect to the services of this home, which it also writes to the home's services file (mode 0600) for
-        Settings.load. Raises ServiceError if a service does not become ready; those before it stay up.
+        Settings.load. Raises ServiceError if the machine has not the memory or the disk for them, or if a service does not
+        become ready; those before it stay up.
         """
-        unknown = sorted(set(services) - set(SERVICES))
-        if unknown:
-            raise ServiceError(f"There is no service {unknown[0]!r}.", f"Services are {', '.join(SERVICES)}.")
+        wanted = _known(services)
         self._home.create()
+        self._keep_with_owner(self._home.root)
         with self._home.locked(lambda: on_progress("waiting for another samplemix that starts or stops the services")):
             if not self._supervisor.is_running():
                 self._end_strays(on_progress)
+                shutil.rmtree(self._home.scratch, ignore_errors=True)
             external = [service for service in SERVICES if self._environ.get(ENVIRONMENT[_CONNECTIONS[service][0]])]
-            embedded = self._embedded_services(set(services) - set(external), on_progress)
+            embedded = self._embedded_services(wanted - set(external), on_progress)
+            self._require_room(embedded)
             settings = self._write_services(embedded, external)
             for name in external:
                 on_progress(f"{name}: external")
@@ -93,28 +117,42 @@ class Stack:
                 self._start(service, on_progress)
         return settings
 
-    def down(self, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
-        """Stop all services in reverse order, Postgres last, and leave no process of the stack behind."""
+    def down(self, services: Collection[str] = SERVICES, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
+        """Stop these services in reverse order, Postgres last. After all of them no process of the stack is left.
+
+        Airflow stops with the Postgres that holds its tables.
+        """
+        wanted = _known(services)
+        if "postgres" in wanted:
+            wanted.add("airflow")
         if not self._home.root.exists():
             return
         self._home.create()
         with self._home.locked(lambda: on_progress("waiting for another samplemix that starts or stops the services")):
-            self._home.services_file.unlink(missing_ok=True)
-            for service in reversed(self._kept_services()):
-                on_progress(f"{service}: stopping")
-                self._supervisor.stop(service)
-            if self._supervisor.is_running():
-                self._supervisor.shutdown()
-            self._end_strays(on_progress)
+            kept = self._kept_services()
+            settings = read_json(self._home.services_file)
+            for service in wanted:
+                for field in _CONNECTIONS[service]:
+                    settings.pop(field, None)
+            write_json(self._home.services_file, settings)
+            for service in reversed(kept):
+                if service in wanted:
+                    on_progress(f"{service}: stopping")
+                    self._supervisor.stop(service)
+            if wanted.issuperset(kept):
+                self._home.services_file.unlink()
+                if self._supervisor.is_running():
+                    self._supervisor.shutdown()
+                self._end_strays(on_progress)
 
     def destroy(self) -> None:
-        """Stop all services and delete all their state: data, logs and secrets."""
+        """Kill all services and delete all their state: data, logs and secrets."""
         if not self._home.root.exists():
             return
-        self.down()
-        directory = self._home.read_state().postgres_directory
-        if directory is not None:
-            shutil.rmtree(directory)
+        state = self._home.read_state()
+        kill_all(lambda: stack_processes(state.stack))
+        if state.postgres_directory is not None:
+            shutil.rmtree(state.postgres_directory)
         shutil.rmtree(self._home.root)
 
     def status(self) -> list[ServiceStatus]:
@@ -129,7 +167,9 @@ class Stack:
             for name in names:
                 info = processes.get(name)
                 if info is not None:
-                    rows.append(ServiceStatus(service, name, info.state, info.pid, address, info.since))
+                    # supervisord calls a process running once it has lived as long as it must; that it is of use shows before.
+                    ready = info.state == "starting" and info.pid is not None and info.pid == state.ready.get(name)
+                    rows.append(ServiceStatus(service, name, "running" if ready else info.state, info.pid, address, info.since))
                 elif service not in state.external:
                     rows.append(ServiceStatus(service, name, "stopped", None, address, None))
         return rows
@@ -146,8 +186,36 @@ class Stack:
         path = self.log_path(process)
         return logs.follow(path, lines) if follow else iter(logs.tail(path, lines))
 
+    def _keep_with_owner(self, directory: Path) -> None:
+        if self._owner:
+            take_over(self._owner, directory)
+
     def _inherited(self) -> dict[str, str]:
-        return base_environment(self._environ) | {STACK_VARIABLE: self._home.read_state().stack}
+        owner = {OWNER_VARIABLE: self._owner.mark} if self._owner else {}
+        return base_environment(self._environ) | owner | {STACK_VARIABLE: self._home.read_state().stack}
+
+    def _require_room(self, embedded: list[EmbeddedService]) -> None:
+        """Raise ServiceError unless there is memory for what is still to be started, and disk to work on."""
+        processes = self._supervisor.processes()
+        idle = ProcessInfo("stopped", None, None)
+        absent = [
+            service for service in embedded if all(processes.get(program.name, idle).pid is None for program in service.programs)
+        ]
+        if not absent:
+            return
+        needed, available = sum(service.memory for service in absent), machine.available_memory()
+        if available < needed:
+            parts = ", ".join(f"{service.name} {service.memory / GIB:.1f}" for service in absent)
+            raise ServiceError(
+                f"There are {available / GIB:.1f} GiB of memory left, and the services need {needed / GIB:.1f} ({parts}).",
+                f"End what takes the memory, set {dask_cluster.WORKERS_VARIABLE} to fewer workers, or start fewer services.",
+            )
+        free = machine.free_disk(self._home.root)
+        if free < _DISK:
+            raise ServiceError(
+                f"There are {free / GIB:.1f} GiB left on the disk of {self._home.root}; services need {_DISK / GIB:.0f} to begin.",
+                "Make room, or set SAMPLEMIX_HOME to a directory on a larger disk.",
+            )
 
     def _kept_services(self) -> list[str]:
         """Services that supervisord keeps, in the order they start."""
@@ -165,10 +233,12 @@ class Stack:
         ports = state.ports
         embedded = []
         if "postgres" in wanted:
-            place = Path(state.postgres_directory) if state.postgres_directory else None
+            place = Path(state.postgres_directory) if state.postgres_directory else postgres.choose_place(self._home)
+            if not place.is_relative_to(self._home.root):
+                state = replace(state, postgres_directory=str(place))
+                self._home.write_state(state)
+                self._keep_with_owner(place)
             files = postgres.prepare(self._home, place, credentials.postgres_superuser)
-            if not files.directory.is_relative_to(self._home.root):
-                state = replace(state, postgres_directory=str(files.directory))
             embedded.append(postgres.service(files, ports["postgres"], credentials))
         self._home.write_state(state)
         if "s3" in wanted:
@@ -234,6 +304,9 @@ class Stack:
                     log=self._home.log(program.name),
                     gave_up=partial(self._has_given_up, program.name),
                 )
+            state = self._home.read_state()
+            pids = {program.name: self._supervisor.process(program.name).pid or 0 for program in step.programs}
+            self._home.write_state(replace(state, ready=state.ready | pids))
         on_progress(f"{service.name}: ready at {service.address}")
 
     def _has_given_up(self, process: str) -> bool:
@@ -248,6 +321,13 @@ class Stack:
         servers = [process for process in strays if process.name() == "postgres"]
         end_processes([process for process in strays if process not in servers], signal.SIGTERM, _STRAY_SECONDS)
         end_processes(servers, signal.SIGINT, _STRAY_POSTGRES_SECONDS)
+
+
+def _known(services: Collection[str]) -> set[str]:
+    unknown = sorted(set(services) - set(SERVICES))
+    if unknown:
+        raise ServiceError(f"There is no service {unknown[0]!r}.", f"Services are {', '.join(SERVICES)}.")
+    return set(services)
 
 
 def _without_password(url: str) -> str:

@@ -64,10 +64,7 @@ class Supervisor:
         if not self.is_running():
             self._start(programs, environment, reserved)
             return
-        text = render(programs, self._home, **self._access())
-        if text == self._home.supervisor_config.read_text():
-            return
-        write_private(self._home.supervisor_config, text)
+        write_private(self._home.supervisor_config, render(programs, self._home, **self._access()))
         added, changed, removed = self._call("reloadConfig")[0]
         for service in (*changed, *removed):
             self._call("stopProcessGroup", service)
@@ -84,8 +81,9 @@ class Supervisor:
                 raise failure(f"{program.name} can't be started: {fault.faultString}.", self._home.log(program.name)) from fault
 
     def stop(self, service: str) -> None:
-        """Stop a service's processes together and wait until they are gone."""
+        """Stop a service's processes together, wait until they are gone, and keep them no longer."""
         self._call("stopProcessGroup", service)
+        self._call("removeProcessGroup", service)
 
     def processes(self) -> dict[str, ProcessInfo]:
         """State of every process by name; empty if supervisord does not run."""

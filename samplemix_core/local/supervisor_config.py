@@ -9,9 +9,8 @@ from samplemix_core.local.home import Home
 from samplemix_core.local.ports import HOST
 from samplemix_core.local.service import Program
 
-# A process that lives this long has started; one that ends sooner is tried again after 1, 2, 3 ... seconds, this often in a row.
-_START_SECONDS = 2
-_START_RETRIES = 5
+# A process that ends before it has lived as long as it must is tried again after 1, 2, 3 and 4 seconds; then it is given up.
+_START_RETRIES = 4
 
 
 def render(programs: Iterable[Program], home: Home, *, port: int, password: str) -> str:
@@ -51,7 +50,7 @@ def _program_section(program: Program, home: Home) -> dict[str, object]:
         "environment": environment,
         "autostart": "false",
         "autorestart": "true",
-        "startsecs": _START_SECONDS,
+        "startsecs": program.start_seconds,
         "startretries": _START_RETRIES,
         "stopsignal": program.stop_signal,
         "stopwaitsecs": program.stop_seconds,

@@ -41,6 +41,11 @@ class MeasuredClusters(FrozenModel):
 
 def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
     """Fit clusters on a stratified sample of the run's scored documents; an identical earlier fit is reused."""
+    with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
+        return _find_or_fit(run, registered)
+
+
+def _find_or_fit(run: RunContext, registered: Registered) -> ClusterModelRef:
     database = run.settings.require("database_url")
     with transaction(database) as cursor:
         states = ledger.shard_states(cursor, registered.snapshot_ids, registered.version)
@@ -97,6 +102,11 @@ def assign_clusters(
 ) -> AssignCounts:
     """Assign the scored shards of a group to clusters; those that are assigned already are skipped."""
     index, count = group
+    with run.alone("assign", model.cluster_model_id, *registered.snapshot_ids, f"{index} of {count}"):
+        return _assign(run, registered, model, index, count)
+
+
+def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, index: int, count: int) -> AssignCounts:
     database = run.settings.require("database_url")
     with transaction(database) as cursor:
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)

@@ -1,9 +1,7 @@
 """Step 6: scores to weights to copies, written as a draft that publish can make a version of."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,8 +107,8 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     run.report(Progress("mix", 1, 4, unit="stages", message=f"{filled:,} samples, {source_tokens:,} tokens; solving"))
     solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies)
     run.report(Progress("mix", 2, 4, unit="stages", message=f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts"))
-    with tempfile.TemporaryDirectory(prefix="samplemix-") as directory:
-        parts = write_parts(_rows(source, solution, domains, diversity), Path(directory))
+    with run.settings.scratch() as directory:
+        parts = write_parts(_rows(source, solution, domains, diversity), directory)
         draft = Draft(
             manifest=ManifestDraft(
                 name=config.mixture_name,
@@ -130,7 +128,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
             registered=registered,
             cluster_model=model,
         )
-        key = write_draft(open_store(run.settings.state_root, run.settings), draft, Path(directory))
+        key = write_draft(open_store(run.settings.state_root, run.settings), draft, directory)
     message = f"{draft.manifest.samples:,} samples, {draft.manifest.copies:,} copies in {len(parts)} parts"
     run.report(Progress("mix", 4, 4, unit="stages", message=message))
     return DraftRef(

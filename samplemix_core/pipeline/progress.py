@@ -8,7 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step is. `done` and `total` count shards unless `unit` says otherwise; documents are extra."""
+    """How far a step is. `done` and `total` count shards unless `unit` says otherwise; documents are extra.
+
+    A total of 0 means that it is not known yet how much there is to do.
+    """
 
     step: str
     done: int
@@ -42,9 +45,12 @@ class LogProgress:
         if not (due or progress.message or progress.done == progress.total):
             return
         self._written[progress.step] = now
-        line = f"{progress.step}: {progress.done:,} of {progress.total:,} {progress.unit}"
+        line = f"{progress.step}:"
+        if progress.total:
+            line += f" {progress.done:,} of {progress.total:,} {progress.unit}"
         if progress.documents:
             line += f", {progress.documents:,} documents"
             if now > started:
                 line += f", {progress.documents / (now - started):,.0f} documents/s"
-        self._write(f"{line}. {progress.message}".rstrip(". ") + ".")
+        separator = ". " if progress.total else " "
+        self._write(f"{line}{separator}{progress.message}".rstrip(". ") + ".")

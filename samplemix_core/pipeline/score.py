@@ -36,6 +36,11 @@ def score(run: RunContext, registered: Registered, group: tuple[int, ...] = WHOL
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
     index, count = group
+    with run.alone("score", *registered.snapshot_ids, registered.version, f"{index} of {count}"):
+        return _score(run, registered, index, count, retry_refused)
+
+
+def _score(run: RunContext, registered: Registered, index: int, count: int, retry_refused: bool) -> ScoreCounts:
     version = registered.version
     database = run.settings.require("database_url")
     with transaction(database) as cursor:

@@ -4,10 +4,8 @@ A worker finds the services by its own environment (settings.py): no connection 
 """
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,8 +68,8 @@ def score_shard(task: ScoreTask) -> ScoreResult:
                 yield _score_batch(batch.documents, encoder, samples, quality)
 
     try:
-        with tempfile.TemporaryDirectory(prefix="samplemix-") as directory:
-            path = Path(directory) / "embeddings.parquet"
+        with settings.scratch() as directory:
+            path = directory / "embeddings.parquet"
             with open_store(task.corpus_uri, settings).open(task.shard.path) as stream:
                 batches = read_shard(stream, task.shard.path, task.reader)
                 write_embeddings(path, embedded(batches), encoder.dim, encoder.encoder_id)

@@ -1,7 +1,8 @@
 """Connections to Postgres: one engine a process and database, and one way to run a transaction on it."""
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -12,9 +13,10 @@ from psycopg2 import errors as pg
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from samplemix_core.errors import ConfigError, ServiceError
+from samplemix_core.errors import CancelledRunError, ConfigError, ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 10
+_LOCK_POLL_SECONDS = 1.0
 
 _SERVER_TROUBLE = {"53", "54", "58", "XX"}
 """Classes of SQLSTATE: out of disk, memory or connections; a limit; a system error; an internal error."""
@@ -69,6 +71,29 @@ def transaction(database_url: str) -> Iterator[Cursor]:
     finally:
         # Back to the pool, which rolls back what is not committed and drops a connection that is broken.
         connection.close()
+
+
+@contextmanager
+def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a name, which one process at a time can on this database; a process that ends loses it.
+
+    Calls `on_wait` once if another holds it; raises CancelledRunError if `cancelled` is set meanwhile, and ServiceError as
+    `transaction` does. Needs a connection of its own all the time: none that a pooler hands to another after each transaction.
+    """
+    engine = connect(database_url)
+    with service_errors(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        waiting = False
+        while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)).scalar():
+            if not waiting:
+                on_wait()
+                waiting = True
+            if cancelled.wait(_LOCK_POLL_SECONDS):
+                raise CancelledRunError("Cancelled while it waited for another.", "Run again: what is done is kept.")
+        try:
+            yield
+        finally:
+            # Closed for good, and the lock with it: it never goes back into the pool.
+            connection.invalidate()
 
 
 @contextmanager

@@ -1,16 +1,23 @@
-"""Real Airflow with its four processes: runs triggered as the UI triggers them, processes killed under them, runs cancelled."""
+"""Real Airflow with its four processes: runs triggered as the UI triggers them, processes killed under them, runs cancelled.
 
+The one module that starts Airflow: it stops it again, so that its gigabyte is there for what comes after.
+"""
+
+import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from distributed import Client
 
 from samplemix_core.local.airflow_api import FINAL_STATES, AirflowApi
-from samplemix_core.local.stack import Stack
+from samplemix_core.local.home import Home
+from samplemix_core.local.stack import PROCESSES, Stack
+from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"
@@ -29,6 +36,29 @@ def airflow(stack: Stack, platform: Settings) -> Iterator[AirflowApi]:
         wait_for(lambda: api.has_dag(DAG_ID), 90, f"DAG; import errors: {api.import_errors()}")
         api.unpause(DAG_ID)
         yield api
+    before = {row.process: row.pid for row in stack.status() if row.name != "airflow"}
+    stack.down({"airflow"})
+    assert {row.process for row in stack.status() if row.pid is None} == set(PROCESSES["airflow"])
+    assert {row.process: row.pid for row in stack.status() if row.name != "airflow"} == before
+    left = [process.cmdline() for process in stack_processes(Home(platform.home).read_state().stack)]
+    assert not [command for command in left if "airflow" in command]
+
+
+def test_it_is_up_once_and_lets_in_who_has_the_password(airflow, stack):
+    before = {row.process: (row.pid, row.state) for row in stack.status()}
+    assert {state for _, state in before.values()} == {"running"}
+    settings = stack.up()
+    assert {row.process: (row.pid, row.state) for row in stack.status()} == before
+    for password, answer in ((settings.airflow_password, 201), ("wrong", 401)):
+        body = {"username": settings.airflow_user, "password": password}
+        assert httpx.post(f"{settings.airflow_url}/auth/token", json=body, trust_env=False).status_code == answer
+
+
+def test_no_secret_is_in_a_command_line(airflow, platform):
+    commands = [" ".join(process.cmdline()) for process in stack_processes(Home(platform.home).read_state().stack)]
+    assert len(commands) >= sum(map(len, PROCESSES.values()))
+    secrets = json.loads((platform.home / "secrets.json").read_text()).values()
+    assert not [command for command in commands if any(secret in command for secret in secrets)]
 
 
 def kill(stack: Stack, process: str) -> int:

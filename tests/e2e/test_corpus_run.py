@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import numpy as np
@@ -15,6 +16,7 @@ from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.identity import content_hash
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
+from samplemix_core.store.postgres import transaction
 
 
 def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict]:
@@ -130,6 +132,22 @@ def test_one_worker_that_is_killed_gives_the_same_bytes(first_run, run_command, 
     assert (platform.home / f"died-{uri.rsplit('-', 1)[1]}").exists()
     assert run["scoring"]["skipped"] == 0
     assert run["content_digest"] == first_run["content_digest"]
+
+
+def test_two_runs_at_once_score_each_shard_once(run_command, upload, shards, platform, first):
+    """As when Airflow takes a task that is only slow for dead, and starts it again."""
+    uri = upload(shards)
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda name: run_command(uri, "--name", name), (f"one-{first}", f"two-{first}")))
+    assert runs[0]["content_digest"] == runs[1]["content_digest"]
+    assert sorted(run["scoring"]["skipped"] for run in runs) == [0, len(shards)]
+    with transaction(platform.require("database_url")) as cursor:
+        cursor.execute(
+            "SELECT path, attempts FROM shard_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id)"
+            " JOIN corpus USING (corpus_id) WHERE uri = %s",
+            (uri,),
+        )
+        assert dict(cursor.fetchall()) == dict.fromkeys(shards, 1)
 
 
 def dying_worker(marker):

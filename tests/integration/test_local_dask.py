@@ -10,7 +10,9 @@ import pytest
 from distributed import Client
 
 from samplemix_core.errors import ServiceError
+from samplemix_core.local import dask_cluster, machine
 from samplemix_core.local.home import Home
+from samplemix_core.local.owner import Owner
 from samplemix_core.local.polling import wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
@@ -24,9 +26,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(home: Path) -> Iterator[Stack]:
-    environ = {"PATH": os.environ["PATH"], "SAMPLEMIX_DASK_WORKERS": "2", "SAMPLEMIX_DASK_WORKER_RESOURCES": "GPU=1"}
-    stack = Stack(home, ports="free", environ=environ)
+def stack(home: Path, owner: Owner) -> Iterator[Stack]:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "SAMPLEMIX_DASK_WORKERS": "2",
+        "SAMPLEMIX_DASK_WORKER_MEMORY": "2GiB",
+        "SAMPLEMIX_DASK_WORKER_RESOURCES": "GPU=1",
+    }
+    stack = Stack(home, ports="free", environ=environ, owner=owner)
     yield stack
     stack.destroy()
     assert stack_processes(Home(home).read_state().stack) == []
@@ -86,8 +93,50 @@ def test_workers_and_scheduler_find_each_other_again(stack: Stack, process: str)
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("SAMPLEMIX_DASK_WORKERS", "none"), ("SAMPLEMIX_DASK_WORKERS", "0"), ("SAMPLEMIX_DASK_WORKER_RESOURCES", "GPU")],
+    [
+        ("SAMPLEMIX_DASK_WORKERS", "none"),
+        ("SAMPLEMIX_DASK_WORKERS", "0"),
+        ("SAMPLEMIX_DASK_WORKER_RESOURCES", "GPU"),
+        ("SAMPLEMIX_DASK_WORKER_MEMORY", "much"),
+    ],
 )
 def test_an_impossible_cluster_is_refused(tmp_path: Path, variable: str, value: str) -> None:
     with pytest.raises(ServiceError, match=f"{variable} is '{value}'"):
         Stack(tmp_path / "home", ports="free", environ={variable: value}).up(DASK)
+
+
+def test_workers_share_what_the_machine_has_beyond_the_reserve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ports = {"dask": 1, "dask_dashboard": 2}
+    home = Home(tmp_path)
+
+    def worker_command(gib: float, **environ: str) -> tuple[str, ...]:
+        monkeypatch.setattr(machine, "memory_limit", lambda: int(gib * machine.GIB))
+        return dask_cluster.service(home, ports, environ).programs[1].command
+
+    def option(command: tuple[str, ...], name: str) -> str:
+        return command[command.index(name) + 1]
+
+    two = worker_command(24, SAMPLEMIX_DASK_WORKERS="2")
+    assert option(two, "--memory-limit") == f"{9 * machine.GIB}B"
+    told = worker_command(24, SAMPLEMIX_DASK_WORKERS="2", SAMPLEMIX_DASK_WORKER_MEMORY="2GiB")
+    assert option(told, "--memory-limit") == f"{2 * machine.GIB}B"
+    # Nobody asked for a number: as many as have enough, and one at least.
+    monkeypatch.setattr("dask.system.CPU_COUNT", 16)
+    assert option(worker_command(12), "--nworkers") == "4"
+    with pytest.raises(ServiceError, match=r"1 Dask workers would have 0\.0 GiB .* need 1\.5: this machine has 4\.0 GiB"):
+        worker_command(4)
+    with pytest.raises(ServiceError, match=r"8 Dask workers would have 0\.8 GiB"):
+        worker_command(12, SAMPLEMIX_DASK_WORKERS="8")
+
+
+def test_a_worker_has_its_limit_and_goes_first_where_memory_runs_out(stack: Stack) -> None:
+    address = stack.up(DASK).dask_scheduler
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        limits = {worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+        scores = set(client.run(lambda: int(open("/proc/self/oom_score_adj").read())).values())  # noqa: PTH123, SIM115
+    assert limits == {2 * machine.GIB}
+    assert scores == {600}
+    supervisor = psutil.Process(pid_of(stack, "dask-scheduler")).parent()
+    assert supervisor is not None
+    assert int(Path(f"/proc/{supervisor.pid}/oom_score_adj").read_text()) < 600

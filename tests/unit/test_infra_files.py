@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from dask.utils import parse_bytes
 from pre_commit.clientlib import load_config
 
+from samplemix_core.local import dask_cluster
 from samplemix_core.settings import ENVIRONMENT
 
 REPOSITORY = Path(__file__).parents[2]
@@ -190,6 +192,23 @@ def test_gpu_workers_declare_the_resource_that_embedding_asks_for() -> None:
     assert kubernetes["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert "--resources=GPU=1" in compose["command"]
     assert "--resources=GPU=1" in kubernetes["args"]
+
+
+def option_of(words: list[str], name: str) -> str:
+    (value,) = (with_defaults(word).partition("=")[2] for word in words if word.startswith(f"--{name}="))
+    return value
+
+
+def test_workers_are_told_their_memory() -> None:
+    """Dask's own guess is the limit times a core's share of the node's cores: 256 MiB of 4 GiB on 16, too little to start in."""
+    for name in ("dask-worker", "dask-gpu-worker"):
+        assert parse_bytes(option_of(SERVICES[name]["command"], "memory-limit")) >= dask_cluster.LEAST_WORKER_MEMORY
+    for _, pod in pods()[1:]:
+        (container,) = pod["containers"]
+        memory = parse_bytes(option_of(container["args"], "memory-limit"))
+        limit = parse_bytes(container["resources"]["limits"]["memory"].replace("Gi", "GiB"))
+        # Dask ends a worker at its limit by itself; the pod's is above, for the nanny beside it.
+        assert dask_cluster.LEAST_WORKER_MEMORY <= memory <= limit - 300 * 2**20
 
 
 def test_the_image_copies_files_that_are_there_and_does_not_run_as_root() -> None:

@@ -1,0 +1,131 @@
+"""What belongs to a process ends with it, however it ends; what belongs to nobody does not."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from samplemix_core.local import owner as owners
+from samplemix_core.local.home import Home
+from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, records_directory, take_over
+from samplemix_core.local.polling import wait_until
+from samplemix_core.local.stack import Stack
+from samplemix_core.local.supervisor import stack_processes
+
+BENCHMARK = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored in what a shell runs in the background.
+from pathlib import Path
+from samplemix_core.local.owner import Owner
+from samplemix_core.local.stack import Stack
+
+owner = Owner.of(os.getpid())
+stack = Stack(Path(sys.argv[1]), ports="free", environ={"PATH": os.environ["PATH"]}, owner=owner)
+stack.up({"postgres", "s3"})
+os.environ["SAMPLEMIX_OWNER"] = owner.mark
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+print(owner.mark, flush=True)
+if len(sys.argv) > 2:
+    stack.destroy()
+else:
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def benchmark(home: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Owner]]:
+    """A process that owns Postgres, S3 and a process of its own; killed on leaving."""
+    command = [sys.executable, "-c", BENCHMARK, str(home), *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        mark = process.stdout.readline().strip()
+        try:
+            yield process, Owner.parse(mark)
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float, log: Path) -> None:
+    wait_until(lambda: None if condition() else "not yet", what=what, timeout=seconds, log=log)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stack_and_all_else_ends_with_its_owner(tmp_path: Path, how: signal.Signals) -> None:
+    home = tmp_path / "home"
+    with benchmark(home) as (process, owner):
+        state = Home(home).read_state()
+        assert len(stack_processes(state.stack)) >= 3
+        commands = " ".join(part for item in owner.processes() for part in item.cmdline())
+        assert all(name in commands for name in ("supervisord", "postgres", "weed", "sleep"))
+        process.send_signal(how)
+        process.wait(30)
+        log = tmp_path / "no log"
+        wait_for(lambda: not owner.processes() and not stack_processes(state.stack), "the end of its processes", 30, log)
+        wait_for(lambda: not home.exists(), "the end of its home", 30, log)
+        if state.postgres_directory is not None:
+            wait_for(lambda: not Path(str(state.postgres_directory)).exists(), "the end of its database", 30, log)
+        wait_for(lambda: not (records_directory() / owner.mark).exists(), "the end of its record", 30, log)
+
+
+def test_an_owner_that_ends_by_itself_leaves_nothing_either(tmp_path: Path) -> None:
+    with benchmark(tmp_path / "home", "and end") as (process, owner):
+        assert process.wait(60) == 0
+        wait_for(lambda: not (records_directory() / owner.mark).exists(), "the end of its record", 30, tmp_path / "no log")
+        assert not owner.processes()
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_next_session_cleans_up_where_the_guard_was_killed_too(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / "file").touch()
+    parent = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    owner = Owner.of(parent.pid)
+    child = subprocess.Popen(["sleep", "600"], env={**os.environ, OWNER_VARIABLE: owner.mark}, start_new_session=True)
+    take_over(owner, left)
+    guard = [owners.__name__, owner.mark]
+    guards = [process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [])[-2:] == guard]
+    assert len(guards) == 1
+    guards[0].kill()
+    assert owner not in list(abandoned())
+    parent.kill()
+    parent.communicate()
+    assert owner in list(abandoned())
+    clean_up_after(owner)
+    assert child.poll() is not None
+    assert not left.exists()
+    assert owner not in list(abandoned())
+
+
+def test_a_stack_of_nobody_runs_on(tmp_path: Path, owner: Owner) -> None:
+    """As after `samplemix up`: the command has ended, the services have not. (They are this session's in fact, and end with it.)"""
+    home = tmp_path / "home"
+    program = f"""
+import os
+from pathlib import Path
+from samplemix_core.local.stack import Stack
+Stack(Path({str(home)!r}), ports="free", environ=os.environ).up({{"postgres"}})
+"""
+    take_over(owner, home)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    stack = Stack(home, ports="free")
+    try:
+        assert [row.state for row in stack.status() if row.name == "postgres"] == ["running"]
+    finally:
+        stack.destroy()
+    assert not home.exists()
+
+
+def test_a_number_that_is_used_again_is_another_process() -> None:
+    now = Owner.of(os.getpid())
+    earlier = Owner(now.pid, now.started - 1)
+    assert now.is_alive()
+    assert not earlier.is_alive()
+    earlier.wait()
+    assert Owner.parse(now.mark) == now
