@@ -34,8 +34,14 @@ class SampleMixStepOperator(BaseOperator):
         self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
-        """Run the step in this process; its result becomes the task's XCom."""
+        """Run the step in this process; its result becomes the task's XCom.
+
+        An error that can't pass (a wrong setting, degenerate clusters, a budget nobody can meet) fails the task without retries.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
         from samplemix_core.config import RunConfig, load_run_config
+        from samplemix_core.errors import SampleMixError
         from samplemix_core.pipeline.context import RunContext
         from samplemix_core.pipeline.progress import LogProgress
         from samplemix_core.pipeline.steps import STEPS
@@ -43,17 +49,22 @@ class SampleMixStepOperator(BaseOperator):
 
         self._cancelled = threading.Event()
         params = dict(context["params"])
-        run = RunContext(
-            config=load_run_config({name: params[name] for name in RunConfig.model_fields if name in params}),
-            settings=Settings.load(),
-            report=LogProgress(self.log.info),
-            cancelled=self._cancelled,
-            run_id=context["run_id"],
-        )
         arguments = dict(self.inputs)
         if self.group is not None:
             arguments["group"] = self.group
-        return STEPS[self.step](run, **arguments)
+        try:
+            run = RunContext(
+                config=load_run_config({name: params[name] for name in RunConfig.model_fields if name in params}),
+                settings=Settings.load(),
+                report=LogProgress(self.log.info),
+                cancelled=self._cancelled,
+                run_id=context["run_id"],
+            )
+            return STEPS[self.step](run, **arguments)
+        except SampleMixError as error:
+            if error.may_pass:
+                raise
+            raise AirflowFailException(str(error)) from error
 
     def on_kill(self) -> None:
         """Tell the step to cancel its Dask work and stop; it notices within half a second."""

@@ -1,8 +1,15 @@
 """Every exception of SampleMix. Each message says what was wrong, where, and what the user can do about it."""
 
+from typing import ClassVar
+
 
 class SampleMixError(Exception):
-    """Base of all errors a user can meet. `what` went wrong, and the `remedy`."""
+    """Base of all errors a user can meet. `what` went wrong, and the `remedy`.
+
+    `may_pass`: the same call may go well a little later, so it is worth trying again by itself.
+    """
+
+    may_pass: ClassVar[bool] = False
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(f"{what} {remedy}".strip())
@@ -20,6 +27,8 @@ class ConfigError(SampleMixError):
 class ServiceError(SampleMixError):
     """An embedded or external service did not start, does not answer, or refused us."""
 
+    may_pass = True
+
 
 class CorpusError(SampleMixError):
     """The corpus as a whole can't be used: nothing there, or a registered shard changed or vanished."""
@@ -33,7 +42,7 @@ class ShardRefusedError(SampleMixError):
 
 
 class PoisonShardError(SampleMixError):
-    """A shard killed every worker that tried it."""
+    """A shard killed the worker that ran it, and did so again when it ran alone."""
 
 
 class ModelError(SampleMixError):
@@ -55,13 +64,27 @@ class ManifestError(SampleMixError):
 class ObjectStoreError(SampleMixError):
     """An object can't be read or written."""
 
+    may_pass = True
+
+
+class ObjectAccessError(ObjectStoreError):
+    """An object, its bucket, or the right to it is missing."""
+
+    may_pass = False
+
 
 class PreconditionFailedError(ObjectStoreError):
     """A conditional write lost: the object exists already (if_none_match) or has changed (if_match)."""
 
+    may_pass = False
+
 
 class QueryError(SampleMixError):
     """An analyst's SQL is wrong, is not allowed, or takes too long."""
+
+
+class LossError(SampleMixError):
+    """More documents were set aside than the run's configuration allows; the message lists the reasons."""
 
 
 class AccountingError(SampleMixError):

@@ -1,26 +1,44 @@
-"""Many small tasks on a Dask cluster: submit, watch, cancel, survive lost workers, set poison aside."""
+"""Many small tasks on a Dask cluster: submit, watch, cancel, survive lost workers, tell poison from its neighbours."""
 
 import queue
 import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distributed import Client, Future, KilledWorker
+import tenacity
+from distributed import Client, Future, KilledWorker, get_worker
+from distributed.utils import sync
 
 from samplemix_core.compute.cluster import wait_for_workers
 from samplemix_core.errors import CancelledRunError, PoisonShardError, SampleMixError, ServiceError
 
+ATTEMPTS = 5
+FIRST_WAIT_SECONDS = 1.0
+"""An error that may pass is met this often, with waits that double from this on, before it is final."""
+
 RESUBMISSIONS = 3
 POLL_SECONDS = 0.5
+CHECK_SECONDS = 5.0
+NO_WORKER_SECONDS = 300.0
+"""Without a worker that could do the work for this long, waiting is given up."""
+
+LEAST_WINDOW = 16
+TASKS_PER_THREAD = 3
+"""No more than this is on the cluster at once: enough to keep it busy, whatever the number of tasks in all."""
+
+_BYSTANDER_LIMIT = 20
+_TOPIC = "samplemix-started"
 
 
 @dataclass(frozen=True)
 class Work:
     """One call to make on a worker. `name` is shown to people; arguments are small (keys, never data).
 
-    Of work that waits, the larger `cost` (any unit) starts first, so that the longest task is not the last.
+    The larger `cost` (any unit) starts first, so that the longest task is not the last.
     """
 
     name: str
@@ -39,91 +57,192 @@ class Outcome:
 
 
 def fan_out(
-    client: Client, function: Callable[..., Any], work: Sequence[Work], cancelled: threading.Event, *, retries: int = 2
+    client: Client,
+    function: Callable[..., Any],
+    work: Sequence[Work],
+    cancelled: threading.Event,
+    *,
+    attempts: int = ATTEMPTS,
+    first_wait: float = FIRST_WAIT_SECONDS,
 ) -> Iterator[Outcome]:
     """Run `function(*arguments)` for each piece of work and yield outcomes as they come, each exactly once.
 
-    A worker that dies is replaced by another; work that killed several workers yields a PoisonShardError. Errors of our
-    own (SampleMixError) are final; others are tried `retries` times more. When the scheduler itself is lost, the work it
-    held is submitted again once it is back. Setting `cancelled` cancels what waits and raises CancelledRunError.
+    Errors of our own that can't pass (SampleMixError.may_pass) are final; others are tried again on the worker that met them.
+    When the scheduler itself is lost, the work it held is submitted again once it is back. Setting `cancelled` cancels what is on
+    the cluster and raises CancelledRunError; ServiceError where there has been no worker for NO_WORKER_SECONDS.
+
+    When a worker dies, what it was running is suspected, and not what merely waited on it: that is submitted again. A suspect is
+    tried once more when all else is done, alone, and only if its worker dies of it again does it yield a PoisonShardError.
     """
-    remaining = list(work)
-    for _ in range(RESUBMISSIONS + 1):
-        lost: list[Work] = []
-        for outcome in _submit_and_watch(client, function, remaining, cancelled, retries):
-            if outcome is not None and outcome.error is None and isinstance(outcome.result, _Lost):
-                lost.append(outcome.work)
-            else:
-                yield outcome
-        if not lost:
-            return
-        remaining = lost
-        wait_for_workers(client)
-    names = ", ".join(item.name for item in remaining[:5])
-    raise ServiceError(
-        f"The Dask scheduler was lost {RESUBMISSIONS + 1} times; {len(remaining)} tasks are open ({names} ...).",
-        "Look at the scheduler's log ('samplemix logs dask-scheduler'), then run again: what is done is kept.",
-    )
+    yield from _FanOut(client, function, work, cancelled, attempts, first_wait).outcomes()
 
 
-class _Lost:
-    """Stands for the result of work whose scheduler went away."""
+@dataclass
+class _Item:
+    """A piece of work on its way. `alone`: nothing else of this fan-out is on the cluster while it runs."""
+
+    work: Work
+    alone: bool = False
+    bystander: int = 0
 
 
-def _submit_and_watch(
-    client: Client, function: Callable[..., Any], work: Sequence[Work], cancelled: threading.Event, retries: int
-) -> Iterator[Outcome]:
-    finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
-    futures: dict[str, tuple[Work, Future]] = {}
-    try:
-        for item in work:
-            # Unique keys: Dask must never take an earlier attempt's result for this one.
-            future = client.submit(
-                _call,
-                function,
-                item.arguments,
-                key=f"{function.__name__}-{uuid.uuid4().hex}",
-                retries=retries,
-                priority=item.cost,
-                resources=dict(item.resources) or None,
-                pure=False,
+class _FanOut:
+    def __init__(
+        self,
+        client: Client,
+        function: Callable[..., Any],
+        work: Sequence[Work],
+        cancelled: threading.Event,
+        attempts: int,
+        first_wait: float,
+    ) -> None:
+        self._client, self._function, self._cancelled = client, function, cancelled
+        self._attempts, self._first_wait = attempts, first_wait
+        self._waiting = deque(_Item(item) for item in sorted(work, key=lambda item: -item.cost))
+        self._suspects: deque[_Item] = deque()
+        self._running: dict[str, tuple[_Item, Future]] = {}
+        self._finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._started: dict[str, str] = {}
+        self._scheduler_losses = 0
+        self._scheduler_lost = False
+        self._checked = self._worker_seen = time.monotonic()
+        self._window = LEAST_WINDOW
+
+    def outcomes(self) -> Iterator[Outcome]:
+        try:
+            self._client.subscribe_topic(_TOPIC, self._note_start)
+            while self._waiting or self._suspects or self._running:
+                self._submit()
+                if self._cancelled.is_set():
+                    left = len(self._waiting) + len(self._suspects) + len(self._running)
+                    raise CancelledRunError(f"Cancelled with {left} tasks open.", "Run again to go on: what is done is kept.")
+                try:
+                    future = self._finished.get(timeout=POLL_SECONDS)
+                except queue.Empty:
+                    self._check_workers()
+                    continue
+                item, _ = self._running.pop(future.key)
+                outcome = self._outcome(item, future)
+                self._started.pop(future.key, None)
+                # Else Dask would compute it again should the worker that holds the result die.
+                future.release()
+                if outcome is not None:
+                    yield outcome
+        finally:
+            # On any way out (cancelled, an error of the consumer), nothing of this fan-out may go on running.
+            if self._running:
+                self._client.cancel([future for _, future in self._running.values()], force=True)
+
+    def _note_start(self, event: tuple[float, Any]) -> None:
+        key, worker = event[1]
+        if key in self._running:
+            self._started[key] = worker
+
+    def _submit(self) -> None:
+        if self._scheduler_lost:
+            if self._running:
+                return
+            self._come_back()
+        if not self._waiting and not self._running and self._suspects:
+            self._start(self._suspects.popleft())
+        while self._waiting and len(self._running) < self._window and not any(item.alone for item, _ in self._running.values()):
+            self._start(self._waiting.popleft())
+
+    def _start(self, item: _Item) -> None:
+        # Unique keys: Dask must never take an earlier attempt's result for this one.
+        key = f"{self._function.__name__}-{uuid.uuid4().hex}"
+        future = self._client.submit(
+            _call,
+            key,
+            self._function,
+            item.work.arguments,
+            self._attempts,
+            self._first_wait,
+            key=key,
+            priority=item.work.cost,
+            resources=dict(item.work.resources) or None,
+            pure=False,
+        )
+        self._running[key] = item, future
+        future.add_done_callback(self._finished.put)
+
+    def _outcome(self, item: _Item, future: Future) -> Outcome | None:
+        """What became of it; None if it is to be tried again."""
+        if future.status in ("cancelled", "lost"):
+            self._scheduler_lost = True
+            self._waiting.append(item)
+            return None
+        if future.status != "error":
+            result = future.result()
+            return Outcome(item.work, error=result) if isinstance(result, SampleMixError) else Outcome(item.work, result=result)
+        error = future.exception()
+        if not isinstance(error, KilledWorker):
+            return Outcome(item.work, error=error)
+        if self._started.get(future.key) != error.last_worker.address and item.bystander < _BYSTANDER_LIMIT:
+            item.bystander += 1
+            (self._suspects if item.alone else self._waiting).appendleft(item)
+        elif not item.alone:
+            item.alone = True
+            self._suspects.append(item)
+        else:
+            return Outcome(
+                item.work,
+                error=PoisonShardError(
+                    f"{item.work.name} killed the worker that ran it, and did so again when it ran alone.",
+                    "Look at its records and at the workers' memory limit; then 'samplemix shard retry' tries it again.",
+                ),
             )
-            futures[future.key] = (item, future)
-            future.add_done_callback(finished.put)
-        while futures:
-            if cancelled.is_set():
-                raise CancelledRunError(
-                    f"Cancelled with {len(futures)} of {len(work)} tasks open.", "Run again to go on: what is done is kept."
-                )
-            try:
-                future = finished.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                continue
-            item, _ = futures.pop(future.key)
-            yield _outcome(item, future)
-    finally:
-        # On any way out (cancelled, an error of the consumer), nothing of this fan-out may go on running.
-        if futures:
-            client.cancel([future for _, future in futures.values()], force=True)
+        return None
+
+    def _come_back(self) -> None:
+        """Wait until the scheduler and a worker are there again."""
+        self._scheduler_losses += 1
+        if self._scheduler_losses > RESUBMISSIONS:
+            open_work = [item.work.name for item in (*self._waiting, *self._suspects)]
+            raise ServiceError(
+                f"The Dask scheduler was lost {self._scheduler_losses} times; {len(open_work)} tasks are open"
+                f" ({', '.join(open_work[:5])} ...).",
+                "Look at the scheduler's log ('samplemix logs dask-scheduler'), then run again: what is done is kept.",
+            )
+        wait_for_workers(self._client)
+        self._client.subscribe_topic(_TOPIC, self._note_start)
+        self._scheduler_lost = False
+
+    def _check_workers(self) -> None:
+        """Fit the window to the workers that can do the work; ServiceError if there has been none for too long."""
+        now = time.monotonic()
+        if now - self._checked < CHECK_SECONDS:
+            return
+        self._checked = now
+        needed = {name for item, _ in self._running.values() for name in item.work.resources}
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        threads = sum(worker["nthreads"] for worker in workers if needed <= worker["resources"].keys())
+        self._window = max(LEAST_WINDOW, TASKS_PER_THREAD * threads)
+        if threads:
+            self._worker_seen = now
+        elif now - self._worker_seen > NO_WORKER_SECONDS:
+            offering = f" that offers {', '.join(sorted(needed))}" if needed else ""
+            raise ServiceError(
+                f"The Dask cluster at {self._client.scheduler.addr} has had no worker{offering} for {NO_WORKER_SECONDS:.0f} s.",
+                "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
+            )
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _call(key: str, function: Callable[..., Any], arguments: tuple[Any, ...], attempts: int, first_wait: float) -> Any:
+    """On a worker: say that it starts, before anything can happen to the worker; then do it, patiently."""
+    worker = get_worker()
+    sync(worker.loop, worker.scheduler.log_event, topic=_TOPIC, msg=(key, worker.address))
+    patience = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_may_pass),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_exponential_jitter(first_wait, max=60 * first_wait, jitter=first_wait),
+        reraise=True,
+    )
     try:
-        return function(*arguments)
+        return patience(function, *arguments)
     except SampleMixError as error:
         return error
 
 
-def _outcome(item: Work, future: Future) -> Outcome:
-    if future.status in ("cancelled", "lost"):
-        return Outcome(item, result=_Lost())
-    if future.status == "error":
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            error = PoisonShardError(
-                f"{item.name} killed every worker that tried it ({error.allowed_failures + 1} of them).",
-                "Look at its records and the workers' memory limit, then retry it alone.",
-            )
-        return Outcome(item, error=error)
-    result = future.result()
-    return Outcome(item, error=result) if isinstance(result, SampleMixError) else Outcome(item, result=result)
+def _may_pass(error: BaseException) -> bool:
+    return error.may_pass if isinstance(error, SampleMixError) else isinstance(error, Exception)

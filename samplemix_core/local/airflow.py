@@ -129,16 +129,16 @@ def _settings(
         # A scheduler that was killed is missed, and its tasks are started again, within half a minute instead of five. A task that
         # is silent is not: on a busy machine it may just be slow.
         "scheduler": {
-            "scheduler_idle_sleep_time": "0.2",
+            "scheduler_idle_sleep_time": "0.5",
             "scheduler_health_check_threshold": "20",
             "orphaned_tasks_check_interval": "10",
             "task_instance_heartbeat_timeout": "300",
             "task_instance_heartbeat_timeout_detection_interval": "10",
         },
         "dag_processor": {
-            "refresh_interval": "5",
-            "min_file_process_interval": "10",
-            "bundle_refresh_check_interval": "2",
+            "refresh_interval": "15",
+            "min_file_process_interval": "30",
+            "bundle_refresh_check_interval": "5",
         },
         # Of a task that runs, the api-server reads the log file and then asks a log server as well. That would listen on all
         # addresses and is not started; the port is one nobody has, so that the api-server is refused at once.

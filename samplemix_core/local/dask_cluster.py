@@ -26,6 +26,12 @@ LEAST_WORKER_MEMORY = 3 * GIB // 2
 _SCHEDULER_MEMORY = 300 * MIB
 # Where memory runs out after all, a worker goes and its shard is tried again; not supervisord, Postgres or Airflow.
 _WORKER_OOM_SCORE = 600
+_ENVIRONMENT = {
+    # The first death of a worker is told to whoever submitted what it had: fanout.py tells the guilty from its neighbours.
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+    # Figures of the dashboard, taken twice a second by default, are a tenth of a core for an idle cluster.
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
+}
 _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -37,6 +43,10 @@ _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    # No task's result is large, so there is nothing to spill; a worker that paused would wait for memory that nobody frees.
+    "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "False",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False",
 }
 _RESOURCES = re.compile(r"\w+=\d+(\.\d+)?(e\d+)?( \w+=\d+(\.\d+)?(e\d+)?)*")
 
@@ -50,7 +60,7 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
     local_directory = home.root / "dask"
     for directory in (local_directory, home.scratch):
         directory.mkdir(mode=0o700, exist_ok=True)
-    environment = {"SAMPLEMIX_HOME": str(home.root)}
+    environment = {"SAMPLEMIX_HOME": str(home.root), **_ENVIRONMENT}
     scheduler = Program(
         service="dask",
         name="dask-scheduler",

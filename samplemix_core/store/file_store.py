@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from samplemix_core.errors import ObjectStoreError, PreconditionFailedError
+from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.store.object_store import ObjectInfo, ObjectStore
 
 RESERVED = ".samplemix-store"
@@ -150,4 +150,6 @@ class FileStore(ObjectStore):
             remedy = (
                 "Check the key." if isinstance(error, FileNotFoundError) else "Check the directory's permissions and free space."
             )
-            raise ObjectStoreError(f"{self.uri}/{key}: {error}.", remedy) from error
+            lacking = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
+            kind = ObjectAccessError if lacking else ObjectStoreError
+            raise kind(f"{self.uri}/{key}: {error}.", remedy) from error

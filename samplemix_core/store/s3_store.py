@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, NoCredentialsError
 from urllib3.exceptions import HTTPError
 
-from samplemix_core.errors import ObjectStoreError, PreconditionFailedError
+from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.settings import Settings
 from samplemix_core.store.object_store import ObjectInfo, ObjectStore
 
@@ -144,16 +144,16 @@ class S3Store(ObjectStore):
                 wanted = f"is not the version {if_match!r} any more" if if_match else "exists already, or is being written"
                 raise PreconditionFailedError(f"{uri} {wanted}.", "Another writer was first: read it again, then retry.") from error
             if code == "NoSuchBucket":
-                raise ObjectStoreError(f"{uri}: there is no bucket {self.bucket!r}.", "Create it, or correct the URI.") from error
+                raise ObjectAccessError(f"{uri}: there is no bucket {self.bucket!r}.", "Create it, or correct the URI.") from error
             if code in _MISSING:
-                raise ObjectStoreError(f"{uri} does not exist.", "Check the key, and that nothing deleted it.") from error
+                raise ObjectAccessError(f"{uri} does not exist.", "Check the key, and that nothing deleted it.") from error
             if code in _DENIED:
-                raise ObjectStoreError(
+                raise ObjectAccessError(
                     f"{uri}: access denied ({code}).", "Check the access key, its secret and its rights."
                 ) from error
             raise ObjectStoreError(f"{uri}: {error}.", "See the store's own log.") from error
         except NoCredentialsError as error:
-            raise ObjectStoreError(f"{uri}: no credentials.", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.") from error
+            raise ObjectAccessError(f"{uri}: no credentials.", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.") from error
         except S3UploadFailedError as error:
             raise ObjectStoreError(f"{uri}: {error}.", "Check the bucket and the rights of the access key.") from error
         except OSError as error:

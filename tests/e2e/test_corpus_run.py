@@ -124,7 +124,9 @@ def test_one_worker_that_is_killed_gives_the_same_bytes(first_run, run_command, 
     uri = upload(shards)
     monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(dying_worker(platform.home / f"died-{uri.rsplit('-', 1)[1]}"))
