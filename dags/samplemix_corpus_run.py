@@ -13,9 +13,10 @@ Turns the raw documents of a corpus into a published, versioned mixture.
 
 | task | what it does | when it is cleared or retried |
 |---|---|---|
-| register | lists the shards of the snapshots, writes them into the ledger | lists again; a changed shard is an error |
+| register | lists the shards of the snapshots, writes them into the ledger | lists again; a replaced file is another shard |
 | shard_groups | splits the shards into groups, one mapped task each | splits again, alike |
 | score | a Dask task a shard: tokens, quality, embedding | shards that are done are skipped |
+| check_loss | stops the run if more than max_loss of the documents was set aside | counts again |
 | fit_diversity | fits clusters on a stratified sample | an identical fit is reused |
 | assign | a Dask task a shard: nearest cluster of each document | shards that are done are skipped |
 | measure_clusters | compactness, separation and diversity of each cluster | computed again, same result |
@@ -69,6 +70,7 @@ with DAG(
     score = SampleMixStepOperator.partial(
         task_id="score", step="score", inputs=registered, map_index_template="group {{ task.group[0] + 1 }} of {{ task.group[1] }}"
     ).expand(group=groups.output)
+    loss = SampleMixStepOperator(task_id="check_loss", step="check_loss", inputs=registered)
     fit = SampleMixStepOperator(task_id="fit_diversity", step="fit_diversity", inputs=registered)
     fitted = {**registered, "cluster_model": fit.output}
     assign = SampleMixStepOperator.partial(
@@ -79,4 +81,4 @@ with DAG(
     publish = SampleMixStepOperator(task_id="publish", step="publish", inputs={"draft": mix.output}, outlets=[mixtures])
     verify = SampleMixStepOperator(task_id="verify", step="verify", inputs={"published": publish.output})
 
-    score >> fit >> assign >> measure >> mix >> publish >> verify
+    score >> loss >> fit >> assign >> measure >> mix >> publish >> verify

@@ -130,6 +130,16 @@ class RunConfig(FrozenModel):
         title="Max copies",
     )
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of everything random", title="Seed")
+    max_loss: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Stop before mixing if more than this share of the documents was set aside; 1 goes on whatever was",
+        title="Max loss",
+    )
+    retry_refused: bool = Field(
+        False, description="Also try shards again that were refused or poison", title="Retry refused shards"
+    )
     reader: ReaderConfig = Field(ReaderConfig(), title="Reader")
     embedding: EmbeddingConfig = Field(EmbeddingConfig(), title="Embedding")
     diversity: DiversityConfig = Field(DiversityConfig(), title="Diversity")

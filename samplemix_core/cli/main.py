@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 
 from samplemix_core.cli.tables import output, print_rows
 from samplemix_core.config import RunConfig, load_run_config
-from samplemix_core.errors import ConfigError, SampleMixError
+from samplemix_core.errors import ConfigError, CorpusError, SampleMixError
 from samplemix_core.settings import Settings, home_directory
 
 app = typer.Typer(
@@ -182,9 +183,8 @@ def run(
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as diversity.sample_size=5000")] = None,
     config_file: Annotated[Path | None, typer.Option("--config", help="A JSON file of settings; options override it")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, and do nothing")] = False,
-    retry_refused: Annotated[
-        bool, typer.Option("--retry-refused", help="Also try shards again that were refused or poison")
-    ] = False,
+    retry_refused: Annotated[bool, typer.Option("--retry-refused", help=_help("retry_refused"))] = False,
+    accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on whatever share of the documents was set aside")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a corpus into a published mixture, without Airflow. Run it again to go on after an interruption.
@@ -205,6 +205,8 @@ def run(
         "budget": budget,
         "max_copies": max_copies,
         "seed": seed,
+        "retry_refused": retry_refused or None,
+        "max_loss": 1.0 if accept_loss else None,
     }
     config = _run_config(config_file, options, assignments or [])
     settings = Settings.load()
@@ -214,10 +216,13 @@ def run(
     from samplemix_core.pipeline.run import plan_corpus, run_corpus
 
     if dry_run:
-        print_rows(plan_corpus(config, settings), as_json=as_json)
+        planned, ignored = plan_corpus(config, settings)
+        print_rows(planned, as_json=as_json)
+        for path in ignored:
+            _say(f"ignored: {path} lies in no snapshot's directory")
         return
     with terminal_progress(console, quiet=as_json) as report:
-        summary = run_corpus(config, settings, report, retry_refused=retry_refused)
+        summary = run_corpus(config, settings, report)
     if as_json:
         _emit(summary.model_dump(mode="json"))
         return
@@ -229,9 +234,63 @@ def run(
     typer.echo(f"manifest: {uri}")
 
 
+shard_app = typer.Typer(help="Shards of the ledger: what became of them, and trying them again.", no_args_is_help=True)
+app.add_typer(shard_app, name="shard")
+
+CorpusUri = Annotated[str | None, typer.Argument(help="Only this corpus")]
+Limit = Annotated[int | None, typer.Option("--limit", help="At most so many rows")]
+
+
+@shard_app.command("list")
+def shard_list(
+    corpus_uri: CorpusUri = None,
+    snapshot: Annotated[str | None, typer.Option("--snapshot", "-s", help="Only this snapshot")] = None,
+    states: Annotated[
+        list[str] | None, typer.Option("--state", help="Only shards in this state: pending, done, refused, poison, failed")
+    ] = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List shards with their state, counts and errors.
+
+    Example: `samplemix shard list s3://bucket/corpus --state refused --state poison`
+    """
+    from samplemix_core.store.ledger import list_shards
+    from samplemix_core.store.postgres import transaction
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        print_rows(islice(list_shards(cursor, corpus_uri, snapshot, states or ()), limit), as_json=as_json)
+
+
+@shard_app.command("retry")
+def shard_retry(
+    corpus_uri: Annotated[str, typer.Argument(help="The corpus")],
+    shards: Annotated[list[str] | None, typer.Argument(help="Paths of shards; all of that kind if none is named")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have refused or poison shards tried again by the next run.
+
+    Example: `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz`
+    """
+    from samplemix_core.store.ledger import retry_shards
+    from samplemix_core.store.postgres import transaction
+
+    corpus_uri = corpus_uri.rstrip("/")
+    with transaction(Settings.load().require("database_url")) as cursor:
+        retried = retry_shards(cursor, corpus_uri, shards or ())
+        missing = sorted(set(shards or ()) - set(retried))
+        if missing:
+            raise CorpusError(
+                f"{corpus_uri} has no refused or poison shard {', '.join(map(repr, missing))}.",
+                f"See 'samplemix shard list {corpus_uri} --state refused --state poison'.",
+            )
+    print_rows([{"shard": path, "state": "pending"} for path in retried], as_json=as_json)
+
+
 @app.command()
 def quarantine(
-    corpus_uri: Annotated[str | None, typer.Argument(help="Only this corpus")] = None,
+    corpus_uri: CorpusUri = None,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """List the records and shards that were set aside: file, row, byte offset, reason."""
@@ -239,7 +298,7 @@ def quarantine(
     from samplemix_core.store.postgres import transaction
 
     with transaction(Settings.load().require("database_url")) as cursor:
-        print_rows(list_quarantine(cursor, corpus_uri), as_json=as_json)
+        print_rows(islice(list_quarantine(cursor, corpus_uri), limit), as_json=as_json)
 
 
 @app.command()

@@ -13,10 +13,14 @@ MAX_BATCH_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class ShardBatch:
-    """Consecutive records of a shard: the documents (schemas.DOCUMENTS) and the rejected ones (schemas.QUARANTINE)."""
+    """Consecutive records of a shard: the documents (schemas.DOCUMENTS) and the rejected ones (schemas.QUARANTINE).
+
+    `records` is how many the reader met, counted before they were judged.
+    """
 
     documents: pa.Table
     quarantine: pa.Table
+    records: int
 
 
 class BatchBuilder:
@@ -26,6 +30,7 @@ class BatchBuilder:
         self._documents: list[tuple[int, Document]] = []
         self._quarantine: list[tuple[int, int, str, str]] = []
         self._bytes = 0
+        self._records = 0
 
     def __bool__(self) -> bool:
         return bool(self._documents or self._quarantine)
@@ -34,6 +39,10 @@ class BatchBuilder:
         """Whether a record of that many bytes fits; an empty batch takes any record."""
         n_records = len(self._documents) + len(self._quarantine)
         return not n_records or (n_records < MAX_BATCH_RECORDS and self._bytes + n_bytes <= MAX_BATCH_BYTES)
+
+    def meet(self) -> None:
+        """Count a record, before it is known what becomes of it."""
+        self._records += 1
 
     def add(self, row: int, document: Document, n_bytes: int) -> None:
         """Append a document whose record has that many bytes."""
@@ -48,8 +57,10 @@ class BatchBuilder:
         """The batch so far; the builder starts afresh."""
         documents, self._documents = self._documents, []
         quarantine, self._quarantine = self._quarantine, []
+        records, self._records = self._records, 0
         self._bytes = 0
         return ShardBatch(
+            records=records,
             documents=pa.table(
                 [
                     pa.array([row for row, _ in documents], pa.int64()),

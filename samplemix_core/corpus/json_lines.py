@@ -63,6 +63,7 @@ def read_json_lines(read: Callable[[int], bytes], path_domain: str | None, confi
             continue
         if not batch.has_room(line.n_bytes):
             yield batch.take()
+        batch.meet()
         try:
             if data is None:
                 raise RejectedRecordError(

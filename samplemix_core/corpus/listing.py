@@ -4,6 +4,7 @@ Paths are relative to the corpus root and '/'-separated: `<snapshot>/<domain>/<f
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from samplemix_core.config import ReaderConfig
 from samplemix_core.errors import CorpusError
@@ -42,8 +43,16 @@ def parse_shard_path(path: str, config: ReaderConfig) -> tuple[str, str | None]:
     return directories[0], directories[config.domain_path_index]
 
 
-def select_snapshots(paths: Iterable[str], wanted: Sequence[str]) -> list[str]:
-    """The shards of the wanted snapshots (of all, if none is named), sorted by path.
+@dataclass(frozen=True)
+class Selection:
+    """Paths, sorted: the shards of the wanted snapshots, and files that could be shards but lie in no snapshot's directory."""
+
+    shards: list[str]
+    ignored: list[str]
+
+
+def select_snapshots(paths: Iterable[str], wanted: Sequence[str]) -> Selection:
+    """The shards of the wanted snapshots (of all, if none is named). A README.json at the corpus root is ignored, and says so.
 
     Raises CorpusError if a wanted snapshot has no shard, naming those that have, or if there is no shard at all.
     """
@@ -51,9 +60,10 @@ def select_snapshots(paths: Iterable[str], wanted: Sequence[str]) -> list[str]:
     for path in paths:
         if is_shard(path):
             by_snapshot.setdefault(path.split("/", 1)[0] if "/" in path else "", []).append(path)
-    if "" in by_snapshot:
+    ignored = sorted(by_snapshot.pop("", []))
+    if ignored and not by_snapshot:
         raise CorpusError(
-            f"{min(by_snapshot[''])!r} lies directly at the corpus root, so it belongs to no snapshot.",
+            f"{ignored[0]!r} lies directly at the corpus root, so it belongs to no snapshot, and so do all files there are.",
             "Put shards below a directory named after their snapshot: <snapshot>/<domain>/<file>.",
         )
     if not by_snapshot:
@@ -66,4 +76,4 @@ def select_snapshots(paths: Iterable[str], wanted: Sequence[str]) -> list[str]:
             f"The corpus has no snapshot {', '.join(map(repr, missing))}; it has {', '.join(map(repr, sorted(by_snapshot)))}.",
             "Name snapshots that exist, or none to take all.",
         )
-    return sorted(path for name in (wanted or by_snapshot) for path in by_snapshot[name])
+    return Selection(sorted(path for name in (wanted or by_snapshot) for path in by_snapshot[name]), ignored)

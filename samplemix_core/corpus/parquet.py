@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +20,11 @@ from samplemix_core.errors import ShardRefusedError
 
 _Values = list[Any]
 _NO_OFFSET = -1
+_ROWS_OF_DELTAS = 16
+
+
+class _TooLong(int):
+    """The bytes of a string that is over the limit and was not read."""
 
 
 def read_parquet(stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> Iterator[ShardBatch]:
@@ -40,15 +47,13 @@ def _read_seekable(stream: BinaryIO, path: str, path_domain: str | None, config:
     batch = BatchBuilder()
     for texts, ids, domains in _slices(GuardedStream(stream), path, config):
         for i, text in enumerate(texts):
-            n_bytes = 0 if text is None else len(text)
+            n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
             if not batch.has_room(n_bytes):
                 yield batch.take()
+            batch.meet()
             try:
-                if n_bytes > config.max_record_bytes:
-                    raise RejectedRecordError(
-                        Reason.RECORD_TOO_LONG, f"the text has {n_bytes} bytes, more than {config.max_record_bytes}"
-                    )
-                document = check_document(_decode(text), ids and _decode(ids[i]), _decode(domains[i]) if domains else path_domain)
+                values = (text, ids and ids[i], domains[i] if domains else path_domain)
+                document = check_document(*map(_decode, _short(values, config)))
                 batch.add(row, document, n_bytes)
             except RejectedRecordError as rejected:
                 batch.reject(row, _NO_OFFSET, rejected)
@@ -58,7 +63,11 @@ def _read_seekable(stream: BinaryIO, path: str, path_domain: str | None, config:
 
 
 def _slices(source: GuardedStream, path: str, config: ReaderConfig) -> Iterator[tuple[_Values, _Values | None, _Values | None]]:
-    """Text, id and domain values (strings as undecoded bytes) of consecutive rows, few enough to bound memory."""
+    """Text, id and domain values (strings as undecoded bytes) of consecutive rows, few enough to bound memory.
+
+    A text over the limit is given as its length. A few bytes of a dictionary can stand for gigabytes of text, so columns that are
+    stored with dictionaries are read as such, and each piece is measured before it is spelled out.
+    """
     with _refusing(source, path):
         file = pq.ParquetFile(source, buffer_size=CHUNK_BYTES, page_checksum_verification=True)
         schema = file.schema_arrow
@@ -70,25 +79,105 @@ def _slices(source: GuardedStream, path: str, config: ReaderConfig) -> Iterator[
         _is_string(id_type := _type_of(schema, config.id_field)) or pa.types.is_integer(id_type) or pa.types.is_floating(id_type)
     )
     fields = [config.text_field, config.id_field if has_id else None, config.domain_field]
-    n_bytes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    batch_rows = min(MAX_BATCH_RECORDS, max(1, metadata.num_rows * MAX_BATCH_BYTES // max(n_bytes, 1)))
-    slices = file.iter_batches(batch_rows, columns=sorted({field for field in fields if field}), use_threads=False)
+    columns = sorted({field for field in fields if field})
+    batch_rows, dictionaries = _reading_plan(metadata, columns)
+    with _refusing(source, path):
+        source.seek(0)
+        file = pq.ParquetFile(
+            source, buffer_size=CHUNK_BYTES, page_checksum_verification=True, read_dictionary=dictionaries, metadata=metadata
+        )
+    slices = file.iter_batches(batch_rows, columns=columns, use_threads=False)
     while True:
         with _refusing(source, path):
             part = next(slices, None)
             if part is None:
                 return
-            texts, ids, domains = (None if field is None else _values(part, field) for field in fields)
-        assert texts is not None
-        yield texts, ids, domains
+            read = [None if field is None else _column(part, field) for field in fields]
+        for start, stop in _pieces(read, config.max_record_bytes):
+            with _refusing(source, path):
+                texts, ids, domains = (None if column is None else _values(column[start:stop], config) for column in read)
+            assert texts is not None
+            yield texts, ids, domains
 
 
-def _values(part: pa.RecordBatch, field: str) -> _Values:
+def _reading_plan(metadata: pq.FileMetaData, columns: list[str]) -> tuple[int, list[str]]:
+    """How many rows to read at once, and which columns as dictionaries.
+
+    Plain pages take as much memory as the file says. Pages that refer to a dictionary are kept so; those that refer to the value
+    before (DELTA_BYTE_ARRAY) can't be, so of a file with such a column a few rows are read at once.
+    """
+    n_bytes = 0
+    dictionaries: set[str] = set()
+    few = False
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        n_bytes += row_group.total_byte_size
+        for index in range(row_group.num_columns):
+            column = row_group.column(index)
+            if column.path_in_schema not in columns or column.physical_type != "BYTE_ARRAY":
+                continue
+            if any("DICTIONARY" in encoding for encoding in column.encodings):
+                dictionaries.add(column.path_in_schema)
+            few = few or "DELTA_BYTE_ARRAY" in column.encodings
+    rows = _ROWS_OF_DELTAS if few else metadata.num_rows * MAX_BATCH_BYTES // max(n_bytes, 1)
+    return min(MAX_BATCH_RECORDS, max(1, rows)), sorted(dictionaries)
+
+
+def _column(part: pa.RecordBatch, field: str) -> pa.Array:
     name, *inner = field.split(".")
     column = part.column(name)
-    if inner:
-        column = pc.struct_field(column, inner)
-    values: _Values = (column.cast(pa.large_binary()) if _is_string(column.type) else column).to_pylist()
+    return pc.struct_field(column, inner) if inner else column
+
+
+def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Bytes of each string, spelled out; 0 for nulls, and for what is no string."""
+    if pa.types.is_dictionary(column.type):
+        words = _lengths(column.dictionary)
+        if not words.size:
+            return np.zeros(len(column), dtype=np.int64)
+        codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        return np.where(column.is_valid().to_numpy(zero_copy_only=False), words[codes], 0)
+    if not _is_string(column.type):
+        return np.zeros(len(column), dtype=np.int64)
+    lengths = pc.binary_length(column.cast(pa.large_binary())).fill_null(0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _pieces(columns: list[pa.Array | None], limit: int) -> Iterator[tuple[int, int]]:
+    """Slices of the rows, each at most a batch's bytes when spelled out, texts over the limit apart; or a single row."""
+    text, *others = columns
+    assert text is not None
+    texts = _lengths(text)
+    sizes = np.where(texts > limit, 0, texts) + sum(_lengths(column) for column in others if column is not None)
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(text):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + MAX_BATCH_BYTES, side="right")))
+        yield start, stop
+        start = stop
+
+
+def _values(column: pa.Array, config: ReaderConfig) -> _Values:
+    """Values of a column: strings as bytes, or as their length where that is over the limit."""
+    if not _is_string(column.type):
+        values: _Values = column.to_pylist()
+        return values
+    lengths = _lengths(column)
+    long = lengths > config.max_record_bytes
+    if long.any():
+        column = column.take(pa.array(np.arange(len(column)), mask=long))
+    values = column.cast(pa.large_binary()).to_pylist()
+    for i in np.flatnonzero(long).tolist():
+        values[i] = _TooLong(lengths[i])
+    return values
+
+
+def _short(values: tuple[Any, ...], config: ReaderConfig) -> tuple[Any, ...]:
+    for name, value in zip(("text", "id", "domain"), values, strict=True):
+        if isinstance(value, _TooLong):
+            detail = f"the {name} has {value} bytes, more than {config.max_record_bytes}"
+            raise RejectedRecordError(Reason.RECORD_TOO_LONG, detail)
     return values
 
 

@@ -78,6 +78,7 @@ def croissant_bytes(draft: ManifestDraft, version: int, parts: tuple[PartFile, .
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": draft.name,
+        "identifier": draft.version_identity(content_digest(parts)),
         "description": (
             f"Training mixture {draft.name}, version {version}: {draft.samples} samples of {draft.corpus_root} in {draft.copies} "
             f"copies, {draft.realised_tokens} tokens, chosen by the policy {draft.policy.name}. The rows name samples of the "
@@ -91,6 +92,15 @@ def croissant_bytes(draft: ManifestDraft, version: int, parts: tuple[PartFile, .
         "recordSet": [_RECORD_SET],
     }
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def described_version(data: bytes) -> str | None:
+    """The identity (ManifestDraft.version_identity) of the version that a croissant.json describes; None if it names none."""
+    try:
+        identifier = json.loads(data)["identifier"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return identifier if isinstance(identifier, str) else None
 
 
 def described_content(data: bytes) -> str | None:

@@ -13,12 +13,23 @@ ShardEntry = tuple[str, str, int]
 """A shard as listed: path relative to the corpus root, etag, size in bytes."""
 
 
+class ReplacedFile(FrozenModel):
+    """A shard's file that is not the one of the mixture: another took its place earlier."""
+
+    path: str
+    etag: str
+    size_bytes: int = Field(ge=0)
+
+
 class SnapshotLineage(FrozenModel):
     """One snapshot of the corpus, as it was listed."""
 
     name: str
     shards: int = Field(ge=0, description="Shards of the snapshot")
     shards_digest: str = Field(pattern=SHA256, description="SHA-256 of the lines 'path etag size' of its shards, sorted by path")
+    replaced: tuple[ReplacedFile, ...] = Field(
+        (), description="Files that corrected ones of the same name replaced before this version"
+    )
 
 
 class Lineage(FrozenModel):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
 from samplemix_core.config import FrozenModel
 from samplemix_core.errors import ManifestError
+from samplemix_core.identity import canonical_json
 from samplemix_core.manifest.lineage import SHA256, Lineage
 from samplemix_core.mixing.domain_share import DomainShare
 
@@ -68,6 +69,14 @@ class ManifestDraft(FrozenModel):
     counts: Counts
     domains: tuple[DomainShare, ...]
     lineage: Lineage
+
+    def version_identity(self, digest: str) -> str:
+        """What makes a version with parts of this content digest the version it is, as hex: also where its documents are.
+
+        The same rows of another corpus, or of one whose files have changed, are another version.
+        """
+        snapshots = [[item.name, item.shards, item.shards_digest] for item in self.lineage.snapshots]
+        return hashlib.sha256(canonical_json([digest, self.corpus_root, snapshots])).hexdigest()
 
 
 class Manifest(ManifestDraft):

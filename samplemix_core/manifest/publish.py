@@ -1,16 +1,17 @@
 """A draft becomes a version: conditional writes only, so that publishers may race, die and come back.
 
 The protocol, for a mixture with published versions up to 12:
-1. croissant.json of the next free version, 13, is created only if it does not exist. It lists the parts' hashes, so it is
-   the claim of version 13 for this content and no other. Who comes second with other content goes on to 14.
+1. croissant.json of the next free version, 13, is created only if it does not exist. It names the identity of what is published
+   (the parts, the corpus and its files), so it is the claim of version 13 for that and nothing else. Who comes second with another
+   mixture goes on to 14.
 2. The parts are created only if they do not exist. One that exists with the same bytes is ours, of a publisher of the same
    content that died or is at work beside us.
 3. manifest.json is created only if it does not exist. That is the commit. Who comes second finds the same content, and
    the two are one version.
 4. latest.json is moved by compare-and-swap to the greatest published version; never backwards.
 
-Content that is published already is not published again: its version is returned, and latest stays where it is. Content
-that was claimed but not committed is taken up where it was left.
+A mixture that is published already, of the same files of the same corpus, is not published again: its version is returned, and
+latest stays where it is. One that was claimed but not committed is taken up where it was left.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from datetime import datetime
 
 from samplemix_core.errors import AccountingError, ManifestError, PreconditionFailedError
 from samplemix_core.manifest.consistency import manifest_problems
-from samplemix_core.manifest.croissant import croissant_bytes, described_content
+from samplemix_core.manifest.croissant import croissant_bytes, described_version
 from samplemix_core.manifest.layout import CROISSANT, LATEST, MANIFEST, mixture_prefix, version_directory, version_prefix
 from samplemix_core.manifest.model import Manifest, ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
 from samplemix_core.manifest.objects import ObjectStore
@@ -81,18 +82,19 @@ class _Publisher:
                 "This is a defect of SampleMix: please report it.",
             )
         self.store, self.root, self.draft, self.parts, self.read_part, self.now = store, root, draft, parts, read_part, now
-        self.digest = content_digest(parts)
+        self.identity = draft.version_identity(content_digest(parts))
         self.known: dict[int, Manifest] = {}
         self.spoiled: set[int] = set()
 
     def attempt(self) -> Published | None:
-        """Find this content, or publish it as one version; None if another publisher was faster."""
+        """Find this mixture, or publish it as one version; None if another publisher was faster."""
         versions = list_versions(self.store, self.root, self.draft.name)
         published = [version for version, committed in reversed(versions.items()) if committed]
         for version in published:
-            if self._manifest(version).content_digest == self.digest:
+            manifest = self._manifest(version)
+            if manifest.version_identity(manifest.content_digest) == self.identity:
                 self._move_latest(published[0])
-                return Published(self._manifest(version), created=False)
+                return Published(manifest, created=False)
         version = self._begun(versions) or max(versions, default=0) + 1
         if not (self._claim(version) and self._put_parts(version)):
             return None
@@ -107,7 +109,7 @@ class _Publisher:
         return self.known[version]
 
     def _begun(self, versions: dict[int, bool]) -> int | None:
-        """The version that is claimed for this content but not committed, if there is one."""
+        """The version that is claimed for this mixture but not committed, if there is one."""
         for version, committed in reversed(versions.items()):
             if not committed and version not in self.spoiled and self._claimed(version):
                 return version
@@ -122,7 +124,7 @@ class _Publisher:
 
     def _claimed(self, version: int) -> bool:
         data = self._existing(version, CROISSANT)
-        return data is not None and described_content(data) == self.digest
+        return data is not None and described_version(data) == self.identity
 
     def _claim(self, version: int) -> bool:
         url = f"{self.store.uri}/{self._key(version, MANIFEST)}"

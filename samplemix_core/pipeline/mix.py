@@ -1,7 +1,7 @@
 """Step 6: scores to weights to copies, written as a draft that publish can make a version of."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 import samplemix_core
 from samplemix_core.errors import AccountingError, BudgetError, CancelledRunError, CorpusError
-from samplemix_core.manifest.lineage import Lineage, SnapshotLineage, shards_digest
+from samplemix_core.manifest.lineage import Lineage, ReplacedFile, SnapshotLineage, shards_digest
 from samplemix_core.manifest.model import Counts, ManifestDraft, PolicyRecord, SolverRecord
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.policies import Columns, policy_parameters, policy_weights
@@ -24,7 +24,7 @@ from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 from samplemix_core.schemas import MIXTURE_PART
 from samplemix_core.store import accounting, clusters, ledger
 from samplemix_core.store.columns import ShardColumns, stream_columns
-from samplemix_core.store.ledger import Shard, ShardState
+from samplemix_core.store.ledger import ReplacedShard, Shard, ShardState
 from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
 from samplemix_core.store.scores import domain_names
@@ -73,6 +73,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     run.report(Progress("mix", 0, 4, unit="stages", message="reading scores"))
     with transaction(run.settings.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, ids, version)
+        replaced = {name: ledger.replaced_shards(cursor, i) for name, i in zip(registered.snapshots, ids, strict=True)}
         duplicates = accounting.find_duplicates(cursor, ids, version)
         counts = _count(states, accounting.check_accounts(cursor, ids, version), duplicates)
         names = domain_names(cursor)
@@ -122,7 +123,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
                 copies=int(solution.copies.sum(dtype=np.int64)),
                 counts=counts,
                 domains=domain_table(source.domain, domains, source.tokens, solution.copies),
-                lineage=_lineage(run, registered, model, states),
+                lineage=_lineage(run, registered, model, states, replaced),
             ),
             parts=parts,
             registered=registered,
@@ -232,7 +233,13 @@ def _constant(value: str, n: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), pa.array([value], pa.string()))
 
 
-def _lineage(run: RunContext, registered: Registered, model: ClusterModelRef, states: list[ShardState]) -> Lineage:
+def _lineage(
+    run: RunContext,
+    registered: Registered,
+    model: ClusterModelRef,
+    states: list[ShardState],
+    replaced: dict[str, list[ReplacedShard]],
+) -> Lineage:
     by_snapshot: dict[str, list[tuple[str, str, int]]] = {}
     for state in states:
         shard = state.shard
@@ -240,7 +247,12 @@ def _lineage(run: RunContext, registered: Registered, model: ClusterModelRef, st
     return Lineage(
         corpus=registered.corpus_key,
         snapshots=tuple(
-            SnapshotLineage(name=name, shards=len(shards), shards_digest=shards_digest(shards))
+            SnapshotLineage(
+                name=name,
+                shards=len(shards),
+                shards_digest=shards_digest(shards),
+                replaced=tuple(ReplacedFile(**asdict(shard)) for shard in replaced[name]),
+            )
             for name, shards in sorted(by_snapshot.items())
         ),
         quality_model=registered.quality_model_key,

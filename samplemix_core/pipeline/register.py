@@ -26,9 +26,10 @@ URGENT = 2**50
 
 @dataclass(frozen=True)
 class CorpusListing:
-    """The shards of a run's snapshots, by snapshot, each list sorted by path."""
+    """The shards of a run's snapshots, by snapshot, each list sorted by path; and files that belong to no snapshot."""
 
     snapshots: dict[str, list[ObjectInfo]]
+    ignored: list[str]
 
     @property
     def shards(self) -> int:
@@ -41,16 +42,18 @@ def list_corpus(config: RunConfig, settings: Settings) -> CorpusListing:
     store = open_store(config.corpus_uri, settings)
     objects = {item.key: item for item in store.list()}
     snapshots: dict[str, list[ObjectInfo]] = {}
-    for path in select_snapshots(objects, config.snapshots):
+    selection = select_snapshots(objects, config.snapshots)
+    for path in selection.shards:
         snapshot, _ = parse_shard_path(path, config.reader)
         snapshots.setdefault(snapshot, []).append(objects[path])
-    return CorpusListing(dict(sorted(snapshots.items())))
+    return CorpusListing(dict(sorted(snapshots.items())), selection.ignored)
 
 
 def register(run: RunContext) -> Registered:
     """Enter the corpus, its snapshots and shards, the encoder and the quality model into the ledger.
 
-    Running it again changes nothing; a shard that changed or vanished since is a CorpusError that names it.
+    Running it again changes nothing. A shard whose file was replaced is another shard, to be scored; one that vanished is a
+    CorpusError that names it.
     """
     listing = list_corpus(run.config, run.settings)
     models = _describe_models(run)
@@ -63,7 +66,7 @@ def register(run: RunContext) -> Registered:
             reader=run.config.reader.model_dump(mode="json"),
             tokenizer_id=models["tokenizer_id"],
         )
-        snapshot_ids = [
+        snapshots = [
             ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, shards) for snapshot, shards in listing.snapshots.items()
         ]
         registered = Registered(
@@ -78,11 +81,16 @@ def register(run: RunContext) -> Registered:
             quality_low=low,
             quality_high=high,
             snapshots=tuple(listing.snapshots),
-            snapshot_ids=tuple(snapshot_ids),
+            snapshot_ids=tuple(snapshot.snapshot_id for snapshot in snapshots),
             shards=listing.shards,
         )
     size = sum(item.size for shards in listing.snapshots.values() for item in shards)
+    replaced = [path for snapshot in snapshots for path in snapshot.replaced]
     message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB"
+    if replaced:
+        message += f"; replaced by new files since, and scored again: {', '.join(replaced)}"
+    if listing.ignored:
+        message += f"; ignored, because they lie in no snapshot's directory: {', '.join(listing.ignored)}"
     run.report(Progress("register", listing.shards, listing.shards, message=message))
     return registered
 

@@ -10,7 +10,7 @@ from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.progress import Report
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import list_corpus, register
-from samplemix_core.pipeline.score import ScoreCounts, score
+from samplemix_core.pipeline.score import ScoreCounts, check_loss, score
 from samplemix_core.settings import Settings
 
 
@@ -26,13 +26,14 @@ class RunSummary(FrozenModel):
     verified: dict[str, Any]
 
 
-def plan_corpus(config: RunConfig, settings: Settings) -> list[dict[str, Any]]:
-    """What a run would read: for each snapshot its shards and their size. Nothing is written."""
+def plan_corpus(config: RunConfig, settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
+    """What a run would read: for each snapshot its shards and their size; and files it would ignore. Nothing is written."""
     listing = list_corpus(config, settings)
-    return [
+    snapshots = [
         {"snapshot": name, "shards": len(shards), "bytes": sum(info.size for info in shards)}
         for name, shards in listing.snapshots.items()
     ]
+    return snapshots, listing.ignored
 
 
 def run_corpus(
@@ -41,12 +42,12 @@ def run_corpus(
     report: Report,
     *,
     cancelled: threading.Event | None = None,
-    retry_refused: bool = False,
 ) -> RunSummary:
-    """Register, score, fit, assign, measure, mix, publish and verify; raise a SampleMixError from the first step that fails."""
+    """From register to verify, one step after the other; raise a SampleMixError from the first that fails."""
     run = RunContext(config, settings, report, cancelled or threading.Event())
     registered = register(run)
-    scoring = score(run, registered, retry_refused=retry_refused)
+    scoring = score(run, registered)
+    check_loss(run, registered)
     model = fit_diversity(run, registered)
     assign_clusters(run, registered, model)
     measure_clusters(run, registered, model)

@@ -4,7 +4,7 @@ from samplemix_core.compute.cluster import connect
 from samplemix_core.compute.fanout import Outcome, Work, fan_out
 from samplemix_core.config import FrozenModel
 from samplemix_core.embedding.resources import task_resources
-from samplemix_core.errors import PoisonShardError, ServiceError, ShardRefusedError
+from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.keys import Registered
 from samplemix_core.pipeline.progress import Progress
@@ -16,6 +16,18 @@ from samplemix_core.store.postgres import transaction
 
 WHOLE = (0, 1)
 """The group that holds every shard."""
+
+_REASONS = 10
+
+
+class LossCounts(FrozenModel):
+    """What of a run's documents was set aside. Documents of refused and poison shards are estimated by the size of their files."""
+
+    documents: int
+    quarantined: int
+    refused: int
+    poison: int
+    share: float
 
 
 class ScoreCounts(FrozenModel):
@@ -30,22 +42,22 @@ class ScoreCounts(FrozenModel):
     poison: tuple[str, ...]
 
 
-def score(run: RunContext, registered: Registered, group: tuple[int, ...] = WHOLE, *, retry_refused: bool = False) -> ScoreCounts:
+def score(run: RunContext, registered: Registered, group: tuple[int, ...] = WHOLE) -> ScoreCounts:
     """Score the shards of a group, [index, count] of the sorted shards; those that are done are skipped.
 
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
     index, count = group
     with run.alone("score", *registered.snapshot_ids, registered.version, f"{index} of {count}"):
-        return _score(run, registered, index, count, retry_refused)
+        return _score(run, registered, index, count)
 
 
-def _score(run: RunContext, registered: Registered, index: int, count: int, retry_refused: bool) -> ScoreCounts:
+def _score(run: RunContext, registered: Registered, index: int, count: int) -> ScoreCounts:
     version = registered.version
     database = run.settings.require("database_url")
     with transaction(database) as cursor:
         mine = {state.shard.shard_id for state in ledger.shard_states(cursor, registered.snapshot_ids, version)[index::count]}
-    tasks = score_tasks(run, registered, retry_refused=retry_refused)
+    tasks = score_tasks(run, registered)
     todo = [task for task in tasks if task.shard.shard_id in mine]
     progress = _ScoreProgress(run, len(mine), len(mine) - len(todo))
     if not todo:
@@ -60,10 +72,53 @@ def _score(run: RunContext, registered: Registered, index: int, count: int, retr
     return progress.counts()
 
 
-def score_tasks(run: RunContext, registered: Registered, *, retry_refused: bool = False) -> list[ScoreTask]:
+def check_loss(run: RunContext, registered: Registered) -> LossCounts:
+    """The gate between scoring and mixing: LossError if more was set aside than config.max_loss, with the list of it.
+
+    Raises CorpusError, with the reasons, if not one document is scored.
+    """
+    with transaction(run.settings.require("database_url")) as cursor:
+        states = ledger.shard_states(cursor, registered.snapshot_ids, registered.version)
+        reasons = ledger.quarantine_reasons(cursor, registered.snapshot_ids)
+    by_state = {name: [state for state in states if state.state == name] for name in ("done", "refused", "poison")}
+    documents = sum(state.documents for state in by_state["done"])
+    quarantined = sum(state.quarantined for state in by_state["done"])
+    read, unread = (
+        sum(state.shard.size_bytes for name in names for state in by_state[name]) for names in (["done"], ["refused", "poison"])
+    )
+    # As many documents a byte as in the shards that could be read; without one, all that there is.
+    lost = quarantined + (unread * documents / read if documents else unread)
+    share = lost / (documents + lost - quarantined) if lost else 0.0
+    counts = LossCounts(
+        documents=documents,
+        quarantined=quarantined,
+        refused=len(by_state["refused"]),
+        poison=len(by_state["poison"]),
+        share=share,
+    )
+    listed = "".join(f"\n  {count:>9,}  {reason}, as {example[:200]}" for reason, count, example in reasons[:_REASONS])
+    found = (
+        f"{quarantined:,} of {documents:,} records, {counts.refused} refused and {counts.poison} poison shards were set aside"
+        f" ({share:.2%} of the documents){':' if listed else ''}{listed}"
+    )
+    if documents == quarantined and (reasons or not states):
+        raise CorpusError(
+            f"No document of the run's snapshots could be scored. {found}\n",
+            "Check the reader's text_field and the files; 'samplemix quarantine' lists every record.",
+        )
+    if share > run.config.max_loss:
+        raise LossError(
+            f"More was set aside than max_loss = {run.config.max_loss:.2%}. {found}\n",
+            "Upload corrected files under the same names and run again, or go on without them: --accept-loss, or max_loss = 1.",
+        )
+    run.report(Progress("check_loss", 1, 1, message=found.partition(":\n")[0], unit="checks"))
+    return counts
+
+
+def score_tasks(run: RunContext, registered: Registered) -> list[ScoreTask]:
     """One task for each shard that is still to be scored, in the order of snapshot and path."""
     with transaction(run.settings.require("database_url")) as cursor:
-        pending = ledger.pending_shards(cursor, registered.snapshot_ids, registered.version, retry_refused=retry_refused)
+        pending = ledger.pending_shards(cursor, registered.snapshot_ids, registered.version, retry_refused=run.config.retry_refused)
     return [
         ScoreTask(
             corpus_uri=run.config.corpus_uri,
@@ -117,6 +172,9 @@ class _ScoreProgress:
             for kind in (ShardRefusedError, PoisonShardError)
         }
         others = [item for item in self._failed if not isinstance(item.error, ShardRefusedError | PoisonShardError)]
+        for item in others:
+            if isinstance(item.error, SampleMixError) and not item.error.may_pass:
+                raise item.error
         if others:
             raise ServiceError(
                 f"{len(others)} of {self._shards} shards failed, the first is {others[0].work.name}: {others[0].error!r}.",

@@ -22,6 +22,10 @@ def _score(run: RunContext, registered: Json, group: Sequence[int]) -> Json:
     return as_xcom(score.score(run, Registered.model_validate(registered), tuple(group)))
 
 
+def _check_loss(run: RunContext, registered: Json) -> Json:
+    return as_xcom(score.check_loss(run, Registered.model_validate(registered)))
+
+
 def _fit_diversity(run: RunContext, registered: Json) -> Json:
     return as_xcom(diversity.fit_diversity(run, Registered.model_validate(registered)))
 
@@ -53,6 +57,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "register": _register,
     "shard_groups": _shard_groups,
     "score": _score,
+    "check_loss": _check_loss,
     "fit_diversity": _fit_diversity,
     "assign": _assign,
     "measure_clusters": _measure_clusters,

@@ -51,47 +51,60 @@ def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
 def score_shard(task: ScoreTask) -> ScoreResult:
     """Read a shard, score and embed its documents, store all of it, and close the ledger row in one transaction.
 
-    Doing it again gives the same bytes. A shard that can't be trusted is entered as refused, and its error raised.
+    Doing it again gives the same bytes, and does nothing where it is done. A shard that can't be trusted is entered as refused, and
+    its error raised.
     """
     started = time.monotonic()
     settings = Settings.load()
     database = settings.require("database_url")
     with transaction(database) as cursor:
-        begin_shard(cursor, task.shard, task.version)
+        done = begin_shard(cursor, task.shard, task.version)
+    if done is not None:
+        return ScoreResult(done.scored, done.quarantined, done.tokens)
     encoder = load_encoder(task.embedding)
-    samples, quality, quarantine = _Tables(schemas.SAMPLES), _Tables(schemas.QUALITY), _Tables(schemas.QUARANTINE)
+    samples, quality = _Tables(schemas.SAMPLES), _Tables(schemas.QUALITY)
+    records = 0
 
-    def embedded(batches: Iterator[ShardBatch]) -> Iterator[pa.Table]:
+    def embedded(batches: Iterator[ShardBatch], quarantine: pa.RecordBatchFileWriter) -> Iterator[pa.Table]:
+        nonlocal records
         for batch in batches:
-            quarantine.add(batch.quarantine)
+            records += batch.records
+            quarantine.write_table(batch.quarantine)
             if batch.documents.num_rows:
                 yield _score_batch(batch.documents, encoder, samples, quality)
 
     try:
         with settings.scratch() as directory:
-            path = directory / "embeddings.parquet"
-            with open_store(task.corpus_uri, settings).open(task.shard.path) as stream:
+            path, rejects = directory / "embeddings.parquet", directory / "quarantine.arrow"
+            with (
+                open_store(task.corpus_uri, settings).open(task.shard.path) as stream,
+                pa.OSFile(str(rejects), "wb") as file,
+                pa.ipc.new_file(file, schemas.QUARANTINE) as writer,
+            ):
                 batches = read_shard(stream, task.shard.path, task.reader)
-                write_embeddings(path, embedded(batches), encoder.dim, encoder.encoder_id)
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                write_embeddings(path, embedded(batches, writer), encoder.dim, encoder.encoder_id)
+            with path.open("rb") as embeddings:
+                digest = hashlib.file_digest(embeddings, "sha256").hexdigest()
             _require_unchanged(open_store(task.corpus_uri, settings), task.shard)
             open_store(settings.state_root, settings).upload(task.embedding_key, path)
+            # A shard may have more rejected records than memory: they stay on disk until Postgres has them.
+            with pa.memory_map(str(rejects)) as mapped:
+                result = scores.ShardScores(
+                    samples=samples.table(),
+                    quality=quality.table(),
+                    quarantine=pa.ipc.open_file(mapped).read_all(),
+                    embedding_key=task.embedding_key,
+                    embedding_sha256=digest,
+                    embedding_dim=encoder.dim,
+                    seconds=time.monotonic() - started,
+                    records=records,
+                )
+                with transaction(database) as cursor:
+                    scores.commit_shard(cursor, task.shard, task.version, result)
     except ShardRefusedError as error:
         with transaction(database) as cursor:
             scores.refuse_shard(cursor, task.shard, task.version, str(error))
         raise
-    result = scores.ShardScores(
-        samples=samples.table(),
-        quality=quality.table(),
-        quarantine=quarantine.table(),
-        embedding_key=task.embedding_key,
-        embedding_sha256=digest,
-        embedding_dim=encoder.dim,
-        seconds=time.monotonic() - started,
-    )
-    with transaction(database) as cursor:
-        scores.commit_shard(cursor, task.shard, task.version, result)
     n_tokens = result.samples["n_tokens"].to_numpy()
     return ScoreResult(result.samples.num_rows, result.quarantine.num_rows, int(n_tokens.sum(dtype=np.int64)))
 
@@ -128,7 +141,7 @@ def _require_unchanged(corpus: ObjectStore, shard: Shard) -> None:
         raise CorpusError(
             f"{corpus.uri}/{shard.path} changed while the run was on: its etag was {shard.etag}, now it is "
             f"{info.etag if info else 'gone'}.",
-            "Put the shard back as it was, or land the new content as a snapshot of its own.",
+            "Run again when nothing writes to it: a shard that changed is scored again.",
         )
 
 

@@ -145,6 +145,7 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
 
     Raises AccountingError unless the shard is scored with the embedding file that was assigned, and every row of it is here.
     """
+    # Whoever replaces the shard, or commits it too, waits.
     cursor.execute("SELECT FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
     cursor.execute(
         "SELECT state, embedding_sha256 FROM shard_assignment WHERE cluster_model_id = %s AND shard_id = %s",

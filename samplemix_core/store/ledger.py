@@ -1,6 +1,7 @@
 """The ledger: corpora, their snapshots and shards, and what became of each shard under each pair of models."""
 
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from samplemix_core.store.partitions import ensure_partition
 from samplemix_core.store.postgres import Cursor
 
 _ROWS_PER_INSERT = 10_000
+_ROWS_PER_FETCH = 5_000
 _NAMED = 10
 """How many shards an error names, at most."""
 
@@ -76,11 +78,28 @@ def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokeniz
     return Corpus(*cursor.fetchone())
 
 
-def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> int:
-    """Enter a snapshot and its shards (keys relative to the corpus URI), with its partitions; returns the snapshot's id.
+@dataclass(frozen=True)
+class RegisteredSnapshot:
+    """A snapshot in the ledger, and the paths of the shards that this registration replaced."""
 
-    Shards that are new are added. Raises CorpusError, naming them, for shards that were registered and now are gone or
-    have another etag or size: what was scored from them would no longer be true.
+    snapshot_id: int
+    replaced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReplacedShard:
+    """A file that was there before the one that has its path now."""
+
+    path: str
+    etag: str
+    size_bytes: int
+
+
+def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> RegisteredSnapshot:
+    """Enter a snapshot and its shards (keys relative to the corpus URI), with its partitions.
+
+    Shards that are new are added. A shard with another etag or size than before is another shard: the earlier one is superseded,
+    and all that was stored of it goes. Raises CorpusError, naming them, for shards that are gone.
     """
     cursor.execute(
         "INSERT INTO snapshot (corpus_id, name) VALUES (%s, %s) ON CONFLICT (corpus_id, name) DO NOTHING", (corpus_id, name)
@@ -91,19 +110,17 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
     for parent in ("sample", "quality_score"):
         ensure_partition(cursor, parent, f"{parent}_s{snapshot_id}", snapshot_id)
     found = {entry.key: entry for entry in entries}
-    cursor.execute("SELECT path, etag, size_bytes FROM shard WHERE snapshot_id = %s", (snapshot_id,))
+    cursor.execute("SELECT path, etag, size_bytes FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,))
     registered = {path: (etag, size) for path, etag, size in cursor.fetchall()}
     vanished = sorted(path for path in registered if path not in found)
     changed = sorted(path for path, was in registered.items() if path in found and was != (found[path].etag, found[path].size))
-    if vanished or changed:
-        trouble = [
-            f"{len(paths)} {what}: {_some(paths)}" for what, paths in (("vanished", vanished), ("changed", changed)) if paths
-        ]
+    if vanished:
         raise CorpusError(
-            f"Shards of snapshot {name!r} are not what was registered; {'; '.join(trouble)}.",
-            "Restore the files, or put the new ones into a snapshot of another name.",
+            f"{len(vanished)} shards of snapshot {name!r} that were registered are gone: {_some(vanished)}.",
+            "Restore the files, or put the others into a snapshot of another name.",
         )
-    new = [found[path] for path in sorted(found) if path not in registered]
+    _supersede(cursor, snapshot_id, changed)
+    new = [found[path] for path in sorted(found) if path not in registered or path in set(changed)]
     for start in range(0, len(new), _ROWS_PER_INSERT):
         part = new[start : start + _ROWS_PER_INSERT]
         cursor.execute(
@@ -111,7 +128,33 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
             " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[])",
             (snapshot_id, [entry.key for entry in part], [entry.etag for entry in part], [entry.size for entry in part]),
         )
-    return int(snapshot_id)
+    return RegisteredSnapshot(int(snapshot_id), tuple(changed))
+
+
+def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
+    """Mark the current shards of these paths as replaced, and delete everything that was stored of them."""
+    if not paths:
+        return
+    cursor.execute(
+        "UPDATE shard SET superseded_at = now() WHERE snapshot_id = %s AND path = ANY(%s) AND superseded_at IS NULL"
+        " RETURNING shard_id",
+        (snapshot_id, list(paths)),
+    )
+    shards = [shard_id for (shard_id,) in cursor.fetchall()]
+    for table in ("sample", "quality_score", "diversity_score"):
+        cursor.execute(f"DELETE FROM {table} WHERE snapshot_id = %s AND shard_id = ANY(%s)", (snapshot_id, shards))  # noqa: S608
+    for table in ("quarantine", "shard_cluster", "shard_assignment", "shard_score"):
+        cursor.execute(f"DELETE FROM {table} WHERE shard_id = ANY(%s)", (shards,))  # noqa: S608
+
+
+def replaced_shards(cursor: Cursor, snapshot_id: int) -> list[ReplacedShard]:
+    """The files of a snapshot that were replaced by others of the same name, in the order of path and time."""
+    cursor.execute(
+        "SELECT path, etag, size_bytes FROM shard WHERE snapshot_id = %s AND superseded_at IS NOT NULL"
+        ' ORDER BY path COLLATE "C", shard_id',
+        (snapshot_id,),
+    )
+    return [ReplacedShard(*row) for row in cursor.fetchall()]
 
 
 def _some(paths: Sequence[str]) -> str:
@@ -162,7 +205,7 @@ def shard_states(cursor: Cursor, snapshots: Sequence[int], version: ScoreVersion
         LEFT JOIN shard_score
             ON shard_score.shard_id = shard.shard_id AND shard_score.etag = shard.etag
             AND encoder_id = %(encoder)s AND quality_model_id = %(quality)s
-        WHERE snapshot_id = ANY(%(snapshots)s)
+        WHERE snapshot_id = ANY(%(snapshots)s) AND superseded_at IS NULL
         ORDER BY snapshot.name COLLATE "C", path COLLATE "C"
         """,
         {"encoder": version.encoder_id, "quality": version.quality_model_id, "snapshots": list(snapshots)},
@@ -179,26 +222,83 @@ def pending_shards(cursor: Cursor, snapshots: Sequence[int], version: ScoreVersi
     return [item.shard for item in shard_states(cursor, snapshots, version) if item.state not in settled]
 
 
-def begin_shard(cursor: Cursor, shard: Shard, version: ScoreVersion) -> int:
-    """Note that scoring a shard begins, unless it is done; returns how many times it has been begun."""
+@dataclass(frozen=True)
+class ScoredCounts:
+    """What scoring a shard gave."""
+
+    scored: int
+    quarantined: int
+    tokens: int
+
+
+def begin_shard(cursor: Cursor, shard: Shard, version: ScoreVersion) -> ScoredCounts | None:
+    """Note that scoring a shard begins; where it is done already, nothing is noted, and its counts are returned."""
     cursor.execute(
         """
         INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, attempts)
         VALUES (%s, %s, %s, 'pending', %s, 1)
         ON CONFLICT (shard_id, encoder_id, quality_model_id) DO UPDATE SET
-            attempts = shard_score.attempts + 1,
-            state = CASE WHEN shard_score.state = 'done' THEN 'done' ELSE 'pending' END,
-            error = NULL, updated_at = now()
-        RETURNING attempts
+            attempts = shard_score.attempts + 1, state = 'pending', error = NULL, updated_at = now()
+        WHERE shard_score.state <> 'done'
         """,
         (shard.shard_id, version.encoder_id, version.quality_model_id, shard.etag),
     )
-    return int(cursor.fetchone()[0])
-
-
-def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> list[dict[str, Any]]:
-    """Every quarantined record (row -1: the whole shard), of one corpus or of all, in the order of corpus, snapshot, path, row."""
+    if cursor.rowcount:
+        return None
     cursor.execute(
+        "SELECT scored, quarantined, tokens FROM shard_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s",
+        (shard.shard_id, version.encoder_id, version.quality_model_id),
+    )
+    return ScoredCounts(*cursor.fetchone())
+
+
+def list_shards(
+    cursor: Cursor, corpus_uri: str | None = None, snapshot: str | None = None, states: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """The shards of one corpus or of all, under each pair of models that met them, in the order of corpus, snapshot and path.
+
+    `states` keeps those in one of these states; a shard that nothing was done with yet is pending.
+    """
+    return _rows(
+        cursor,
+        """
+        SELECT uri AS corpus, name AS snapshot, path AS shard, coalesce(state, 'pending') AS state,
+               coalesce(attempts, 0) AS attempts, size_bytes, documents, scored, quarantined, tokens,
+               round(seconds::numeric, 1)::float8 AS seconds, error
+        FROM shard
+        JOIN snapshot USING (snapshot_id)
+        JOIN corpus USING (corpus_id)
+        LEFT JOIN shard_score USING (shard_id)
+        WHERE superseded_at IS NULL
+            AND (%(uri)s::text IS NULL OR uri = %(uri)s) AND (%(snapshot)s::text IS NULL OR name = %(snapshot)s)
+            AND (%(states)s::text[] = '{}' OR coalesce(state, 'pending') = ANY(%(states)s))
+        ORDER BY uri COLLATE "C", corpus_id, name, path, encoder_id, quality_model_id
+        """,
+        {"uri": corpus_uri, "snapshot": snapshot, "states": list(states)},
+    )
+
+
+def retry_shards(cursor: Cursor, corpus_uri: str, paths: Sequence[str] = ()) -> list[str]:
+    """Make refused and poison shards of a corpus pending again, all or those with these paths; returns the paths, sorted."""
+    cursor.execute(
+        """
+        UPDATE shard_score SET state = 'pending', error = NULL, updated_at = now()
+        FROM shard JOIN snapshot USING (snapshot_id) JOIN corpus USING (corpus_id)
+        WHERE shard.shard_id = shard_score.shard_id AND superseded_at IS NULL AND uri = %(uri)s
+            AND state IN ('refused', 'poison') AND (%(paths)s::text[] = '{}' OR path = ANY(%(paths)s))
+        RETURNING path, shard.shard_id
+        """,
+        {"uri": corpus_uri, "paths": list(paths)},
+    )
+    found = cursor.fetchall()
+    cursor.execute("DELETE FROM quarantine WHERE row = -1 AND shard_id = ANY(%s)", ([shard_id for _, shard_id in found],))
+    return sorted({path for path, _ in found})
+
+
+def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> Iterator[dict[str, Any]]:
+    """Every quarantined record (row -1: the whole shard), of one corpus or of all, in the order of corpus, snapshot, path, row."""
+    return _rows(
+        cursor,
         """
         SELECT uri AS corpus, name AS snapshot, path AS shard, row, byte_offset, reason, detail
         FROM quarantine
@@ -210,5 +310,31 @@ def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> list[dict[
         """,
         {"uri": corpus_uri},
     )
-    names = [column.name for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def quarantine_reasons(cursor: Cursor, snapshots: Sequence[int]) -> list[tuple[str, int, str]]:
+    """Reason, how many records were set aside for it, and what was said of one of them; the most frequent first."""
+    cursor.execute(
+        """
+        SELECT reason, count(*), min(path || ', row ' || row || ': ' || detail)
+        FROM quarantine JOIN shard USING (shard_id)
+        WHERE snapshot_id = ANY(%s)
+        GROUP BY reason ORDER BY count(*) DESC, reason
+        """,
+        (list(snapshots),),
+    )
+    return [(reason, count, example) for reason, count, example in cursor.fetchall()]
+
+
+def _rows(cursor: Cursor, query: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a query by column, fetched a page at a time: the server holds the rest."""
+    name = f"rows_{secrets.token_hex(8)}"
+    cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", parameters)
+    while True:
+        cursor.execute(f"FETCH {_ROWS_PER_FETCH} FROM {name}")
+        page = cursor.fetchall()
+        if not page:
+            break
+        columns = [column.name for column in cursor.description]
+        yield from (dict(zip(columns, row, strict=True)) for row in page)
+    cursor.execute(f"CLOSE {name}")

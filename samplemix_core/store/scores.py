@@ -18,7 +18,10 @@ REFUSED_ROW = -1
 
 @dataclass(frozen=True)
 class ShardScores:
-    """What scoring one shard gave, each table in row order: schemas.SAMPLES, QUALITY and QUARANTINE, and the embedding file."""
+    """What scoring one shard gave, each table in row order: schemas.SAMPLES, QUALITY and QUARANTINE, and the embedding file.
+
+    `records` is how many the reader met, counted as it met them.
+    """
 
     samples: pa.Table
     quality: pa.Table
@@ -27,6 +30,7 @@ class ShardScores:
     embedding_sha256: str
     embedding_dim: int
     seconds: float
+    records: int
 
 
 def commit_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: ShardScores) -> None:
@@ -34,7 +38,8 @@ def commit_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: Sh
 
     Samples and quarantine are facts of the file: they are written once, by whichever version is first. Workers that
     commit the same shard at once follow each other. Raises CorpusError if the shard is registered with another content
-    by now, and AccountingError if samples and scores disagree with each other or with what another version found.
+    by now, and AccountingError if samples and scores disagree with each other, with the records that the reader met, or with what
+    another version found.
     """
     _lock(cursor, shard)
     if scores.samples["row"] != scores.quality["row"]:
@@ -42,6 +47,8 @@ def commit_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: Sh
             f"{shard.path}: {scores.samples.num_rows} samples, {scores.quality.num_rows} quality scores, or other rows."
         )
     scored, quarantined = scores.samples.num_rows, scores.quarantine.num_rows
+    if scores.records != scored + quarantined:
+        raise AccountingError(f"{shard.path}: {scores.records} records were read, {scored} scored and {quarantined} set aside.")
     tokens = pc.sum(scores.samples["n_tokens"]).as_py() or 0
     cursor.execute(
         """
@@ -125,11 +132,14 @@ def _close(cursor: Cursor, shard: Shard, version: ScoreVersion, state: str, erro
 
 
 def _lock(cursor: Cursor, shard: Shard) -> None:
-    cursor.execute("SELECT etag FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
-    found = cursor.fetchone()
-    if found is None or found[0] != shard.etag:
+    cursor.execute(
+        "SELECT FROM shard WHERE shard_id = %s AND etag = %s AND superseded_at IS NULL FOR NO KEY UPDATE",
+        (shard.shard_id, shard.etag),
+    )
+    if cursor.rowcount == 0:
         raise CorpusError(
-            f"{shard.path} is not registered with the content {shard.etag!r} any more.", "Register the snapshot again."
+            f"{shard.path} has been replaced by another file since this run registered it (etag {shard.etag!r} then).",
+            "Run again: the new file is scored.",
         )
 
 

@@ -16,6 +16,7 @@ from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.identity import content_hash
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
+from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
 
 
@@ -119,21 +120,46 @@ def test_natural_takes_every_domain_alike(run_command, corpus_uri, s3):
     assert manifest["counts"]["eligible"] == len(rows)
 
 
-def test_one_worker_that_is_killed_gives_the_same_bytes(first_run, run_command, upload, shards, monkeypatch, platform):
-    """The same files elsewhere, scored afresh on one worker, which dies after its first shard."""
-    uri = upload(shards)
-    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+POISON = "s1/broken/poison.jsonl"
+
+
+@pytest.fixture(scope="module")
+def survived(run_command, upload, shards, platform):
+    """The same files elsewhere and one that is poison, scored afresh on one worker."""
+    text = {"text": "This shard kills each worker that begins with it, as far as the worker knows."}
+    uri = upload(shards | {POISON: json.dumps(text).encode()})
     with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
+        pytest.MonkeyPatch.context() as patch,
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.register_plugin(dying_worker(platform.home / f"died-{uri.rsplit('-', 1)[1]}"))
-        run = run_command(uri, "--name", "elsewhere", SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
-    assert (platform.home / f"died-{uri.rsplit('-', 1)[1]}").exists()
+        patch.setenv("SAMPLEMIX_HOME", str(platform.home))
+        client.register_plugin(poisoned(POISON))
+        options = ("--name", "elsewhere", "--accept-loss")
+        run = run_command(uri, *options, SAMPLEMIX_HOME=str(platform.home), SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
+    return uri, run
+
+
+def test_one_worker_that_dies_gives_the_same_bytes_and_only_the_poison_is_left_out(survived, first_run, command):
+    uri, run = survived
     assert run["scoring"]["skipped"] == 0
+    assert (run["scoring"]["poison"], run["scoring"]["refused"]) == ([POISON], [])
     assert run["content_digest"] == first_run["content_digest"]
+    (poison,) = json.loads(command("shard", "list", uri, "--state", "poison", "--json").stdout)
+    assert poison["shard"] == POISON
+    assert "did so again when it ran alone" in poison["error"]
+
+
+def test_poison_is_tried_again_when_asked(survived, command, run_command):
+    uri, _ = survived
+    wrong = command("shard", "retry", uri, "s1/broken/other.jsonl", check=False)
+    assert (wrong.returncode, "no refused or poison shard 's1/broken/other.jsonl'" in wrong.stderr) == (1, True)
+    assert json.loads(command("shard", "retry", uri, POISON, "--json").stdout) == [{"shard": POISON, "state": "pending"}]
+    run = run_command(uri, "--name", "elsewhere")
+    assert (run["scoring"]["poison"], run["version"]) == ([], 2)
+    assert run["scoring"]["skipped"] == run["scoring"]["shards"] - 1
+    states = {item["state"] for item in json.loads(command("shard", "list", uri, "--json").stdout)}
+    assert states == {"done"}
 
 
 def test_two_runs_at_once_score_each_shard_once(run_command, upload, shards, platform, first):
@@ -152,26 +178,28 @@ def test_two_runs_at_once_score_each_shard_once(run_command, upload, shards, pla
         assert dict(cursor.fetchall()) == dict.fromkeys(shards, 1)
 
 
-def dying_worker(marker):
-    """A plugin that kills its worker with SIGKILL at the second task it starts, once."""
+def poisoned(path):
+    """A plugin that kills its worker with SIGKILL when it begins to score the shard at this path."""
     from distributed.diagnostics.plugin import WorkerPlugin
 
-    class DieOnce(WorkerPlugin):
-        started = 0
-
-        def transition(self, key, start, finish, **kwargs):
+    class Poisoned(WorkerPlugin):
+        def setup(self, worker):
             import os
-            import pathlib
             import signal
 
-            if finish == "executing" and str(key).startswith("score_shard"):
-                self.started += 1
-                if self.started == 2 and not pathlib.Path(marker).exists():
-                    pathlib.Path(marker).touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
+            from samplemix_core.pipeline import worker as module
 
-    DieOnce.__module__ = "__main__"
-    return DieOnce()
+            score_shard = module.score_shard
+
+            def score_or_die(task):
+                if task.shard.path == path:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return score_shard(task)
+
+            module.score_shard = score_or_die
+
+    Poisoned.__module__ = "__main__"
+    return Poisoned()
 
 
 BROKEN = {
@@ -198,7 +226,7 @@ BROKEN = {
 @pytest.fixture(scope="module")
 def broken_run(run_command, upload, shards, first):
     uri = upload(shards | {f"s1/broken/{name}": data for name, data in BROKEN.items()})
-    return uri, run_command(uri, "--name", f"broken-{first}", "--set", "reader.max_record_bytes=4096")
+    return uri, run_command(uri, "--name", f"broken-{first}", "--set", "reader.max_record_bytes=4096", "--accept-loss")
 
 
 def test_broken_files_are_named_and_nothing_else_is_missing(broken_run, command, shards, s3):
@@ -223,6 +251,52 @@ def test_broken_files_are_named_and_nothing_else_is_missing(broken_run, command,
     assert counts["documents"] == len(documents_of(shards)) + len(rows) + 2
     assert counts["documents"] == counts["scored"] + counts["quarantined"] + counts["duplicates"]
     assert counts["refused_shards"] == 3
+
+
+def test_too_much_loss_stops_before_mixing_and_says_what_was_lost(broken_run, command, small_corpus, tmp_path, first):
+    uri, _ = broken_run
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(small_corpus | {"reader": {"max_record_bytes": 4096}}))
+    failed = command("run", uri, "--config", str(config), "--name", f"lossy-{first}", check=False)
+    assert failed.returncode == 1
+    assert "More was set aside than max_loss = 1.00%" in failed.stderr
+    assert "3 refused and 0 poison shards" in failed.stderr
+    assert "missing_text, as s1/broken/records.jsonl, row 3: the text field is missing or null" in failed.stderr
+    assert "--accept-loss" in failed.stderr
+    assert f"lossy-{first}" not in command("mixture", "list").stdout
+
+
+def test_a_corrected_file_under_the_same_name_is_scored_and_the_lineage_says_so(
+    broken_run, command, run_command, platform, s3, first
+):
+    uri, broken = broken_run
+    store = open_store(uri, platform)
+    path = "s1/broken/truncated.jsonl.gz"
+    whole = gzip.compress(b"".join(b'{"text": "Now it is whole, and this is line %d of it."}\n' % i for i in range(5)))
+    was = store.head(path)
+    store.put(path, whole)
+    options = ("--name", f"broken-{first}", "--set", "reader.max_record_bytes=4096", "--accept-loss")
+    run = run_command(uri, *options)
+    assert (run["version"], run["scoring"]["shards"] - run["scoring"]["skipped"]) == (2, 1)
+    counts = read_mixture(s3, run["manifest_uri"])[0]["counts"]
+    before = read_mixture(s3, broken["manifest_uri"])[0]["counts"]
+    assert (counts["documents"], counts["refused_shards"]) == (before["documents"] + 5, before["refused_shards"] - 1)
+    shown = json.loads(command("mixture", "show", f"broken-{first}", "--json").stdout)
+    assert shown["lineage"]["snapshots"][0]["replaced"] == [{"path": path, "etag": was.etag, "size_bytes": was.size}]
+    stale = command("mixture", "verify", f"broken-{first}", "--version", "1", "--corpus", "--json", check=False)
+    assert (stale.returncode, len(json.loads(stale.stdout)["problems"])) == (1, 1)
+    # What the earlier version holds of the file that is gone is still listed, without facts of another file.
+    query = f"SELECT count(*) AS n FROM mixture_samples WHERE mixture = 'broken-{first}' AND version = 1"
+    assert json.loads(command("sql", query, "--json").stdout) == [{"n": read_mixture(s3, broken["manifest_uri"])[0]["samples"]}]
+
+
+def test_a_mistyped_text_field_ends_with_the_reasons(command, corpus_uri):
+    failed = command("run", corpus_uri, "--set", "reader.text_field=body", "--name", "mistyped", "--accept-loss", check=False)
+    assert failed.returncode == 1
+    assert "No document of the run's snapshots could be scored" in failed.stderr
+    assert "missing_text, as s1/" in failed.stderr
+    assert "reader's text_field" in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 def test_the_mixture_commands(first_run, command, first):
@@ -265,7 +339,9 @@ def test_errors_are_one_line_with_a_remedy(command, corpus_uri):
 
 
 def test_a_dry_run_lists_and_writes_nothing(command, upload, shards):
-    uri = upload(shards)
-    (planned,) = json.loads(command("run", uri, "--dry-run", "--json").stdout)
+    uri = upload(shards | {"README.json": b"{}"})
+    done = command("run", uri, "--dry-run", "--json")
+    assert "ignored: README.json" in done.stderr
+    (planned,) = json.loads(done.stdout)
     assert planned == {"snapshot": "s1", "shards": len(shards), "bytes": sum(map(len, shards.values()))}
     assert json.loads(command("sql", f"SELECT 1 FROM corpus WHERE uri = '{uri}'", "--json").stdout) == []

@@ -41,7 +41,7 @@ def ledgered(database: Settings) -> LedgeredCorpus:
         for snapshot in ("crawl-b", "crawl-a"):
             # In byte order 'B' < 'a' < 'ä': no locale's order.
             entries = [ObjectInfo(f"{snapshot}/{name}", 100, f"etag-{name}") for name in ("ä.jsonl", "a.jsonl", "B.jsonl")]
-            ids[snapshot] = ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries)
+            ids[snapshot] = ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries).snapshot_id
         version = ScoreVersion(
             ledger.ensure_encoder(cursor, "encoder-1", {"name": "encoder", "dim": 4}),
             ledger.ensure_quality_model(cursor, "quality-1", {"name": "quality"}),
@@ -84,6 +84,7 @@ def make_scores(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tu
         embedding_sha256="sha-1",
         embedding_dim=4,
         seconds=0.5,
+        records=n + len(bad_rows),
     )
 
 

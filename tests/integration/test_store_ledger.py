@@ -4,7 +4,7 @@ import pytest
 
 from samplemix_core.errors import CorpusError
 from samplemix_core.settings import Settings
-from samplemix_core.store import ledger, scores
+from samplemix_core.store import clusters, ledger, scores
 from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.postgres import transaction
 
@@ -32,19 +32,62 @@ def test_registering_again_adds_only_what_is_new(ledgered: Any) -> None:
     new = ObjectInfo("crawl-a/new.jsonl", 5, "etag-new")
     with transaction(ledgered.url) as cursor:
         for _ in range(2):
-            assert ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [*entries, new]) == ledgered.snapshots[0]
+            registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [*entries, new])
+            assert registered == ledger.RegisteredSnapshot(ledgered.snapshots[0], ())
         states = ledger.shard_states(cursor, ledgered.snapshots[:1], ledgered.version)
     assert [state.shard.path for state in states if state.shard not in ledgered.shards] == ["crawl-a/new.jsonl"]
     assert {state.shard for state in states} >= {shard for shard in ledgered.shards if shard.snapshot == "crawl-a"}
 
 
-def test_changed_and_vanished_shards_are_named(ledgered: Any) -> None:
-    changed = [ObjectInfo("crawl-a/a.jsonl", 100, "another"), ObjectInfo("crawl-a/B.jsonl", 101, "etag-B.jsonl")]
+def test_vanished_shards_are_named(ledgered: Any) -> None:
+    left = [ObjectInfo("crawl-a/a.jsonl", 100, "etag-a.jsonl")]
     with (
         transaction(ledgered.url) as cursor,
-        pytest.raises(CorpusError, match=r"1 vanished: crawl-a/ä.jsonl; 2 changed: crawl-a/B.jsonl, crawl-a/a.jsonl"),
+        pytest.raises(
+            CorpusError, match=r"2 shards of snapshot 'crawl-a' that were registered are gone: crawl-a/B.jsonl, crawl-a/ä"
+        ),
     ):
-        ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", changed)
+        ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", left)
+
+
+def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgered: Any, scores_of: Any, assignment_of: Any) -> None:
+    files = {shard.path: shard for shard in ledgered.shards if shard.snapshot == "crawl-a"}
+    entries = {path: ObjectInfo(path, shard.size_bytes, shard.etag) for path, shard in files.items()}
+    entries["crawl-a/a.jsonl"] = ObjectInfo("crawl-a/a.jsonl", 100, "another")
+    earlier = files["crawl-a/a.jsonl"]
+    one = scores_of(["one", "two"], bad_rows=(1,))
+    with transaction(ledgered.url) as cursor:
+        model = clusters.save_cluster_model(
+            cursor,
+            corpus_id=ledgered.corpus_id,
+            encoder_id=ledgered.version.encoder_id,
+            spec={},
+            artifact_key="a",
+            artifact_sha256="b",
+            n_clusters=3,
+            fit_rows=2,
+            fit_noise_share=0.0,
+        )
+        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshots)
+        for shard in files.values():
+            scores.commit_shard(cursor, shard, ledgered.version, one)
+            clusters.commit_assignment(cursor, model.cluster_model_id, shard, assignment_of(one))
+        for replaced in (("crawl-a/a.jsonl",), ()):
+            registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", entries.values())
+            assert registered.replaced == replaced
+        states = {state.shard.path: state for state in ledger.shard_states(cursor, ledgered.snapshots[:1], ledgered.version)}
+        assert {path: state.state for path, state in states.items()} == dict.fromkeys(files, "done") | {
+            "crawl-a/a.jsonl": "pending"
+        }
+        now = states["crawl-a/a.jsonl"].shard
+        assert (now.etag, now.shard_id != earlier.shard_id) == ("another", True)
+        assert ledger.replaced_shards(cursor, now.snapshot_id) == [ledger.ReplacedShard("crawl-a/a.jsonl", earlier.etag, 100)]
+        for table in ("sample", "quality_score", "quarantine", "diversity_score", "shard_cluster", "shard_assignment"):
+            cursor.execute(f"SELECT count(DISTINCT shard_id), bool_or(shard_id = %s) FROM {table}", (earlier.shard_id,))
+            assert cursor.fetchone() == (2, False), table
+        with pytest.raises(CorpusError, match=r"crawl-a/a.jsonl has been replaced by another file"):
+            scores.commit_shard(cursor, earlier, ledgered.version, one)
+        scores.commit_shard(cursor, now, ledgered.version, scores_of(["other"]))
 
 
 def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: Any) -> None:
@@ -59,8 +102,8 @@ def test_what_is_pending(ledgered: Any, scores_of: Any) -> None:
     done, refused, poison, failed, begun, fresh = ledgered.shards
     with transaction(ledgered.url) as cursor:
         for shard in ledgered.shards[:-1]:
-            assert ledger.begin_shard(cursor, shard, ledgered.version) == 1
-        assert ledger.begin_shard(cursor, begun, ledgered.version) == 2
+            assert ledger.begin_shard(cursor, shard, ledgered.version) is None
+        assert ledger.begin_shard(cursor, begun, ledgered.version) is None
         scores.commit_shard(cursor, done, ledgered.version, scores_of(["one", "two"]))
         scores.refuse_shard(cursor, refused, ledgered.version, "truncated")
         scores.poison_shard(cursor, poison, ledgered.version, "killed 4 workers")
@@ -81,8 +124,36 @@ def test_beginning_a_done_shard_keeps_it_done(ledgered: Any, scores_of: Any) -> 
     shard = ledgered.shards[0]
     with transaction(ledgered.url) as cursor:
         scores.commit_shard(cursor, shard, ledgered.version, scores_of(["one"]))
-        ledger.begin_shard(cursor, shard, ledgered.version)
+        assert ledger.begin_shard(cursor, shard, ledgered.version) == ledger.ScoredCounts(scored=1, quarantined=0, tokens=1)
         assert ledger.shard_states(cursor, ledgered.snapshots, ledgered.version)[0].state == "done"
+
+
+def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered: Any, scores_of: Any) -> None:
+    done, refused, poison, failed, *_ = ledgered.shards
+    uri = CORPUS["uri"]
+    with transaction(ledgered.url) as cursor:
+        scores.commit_shard(cursor, done, ledgered.version, scores_of(["one", "two"], bad_rows=(1,)))
+        scores.refuse_shard(cursor, refused, ledgered.version, "truncated")
+        scores.poison_shard(cursor, poison, ledgered.version, "killed its worker")
+        scores.fail_shard(cursor, failed, ledgered.version, "timeout")
+        listed = {item["shard"]: item for item in ledger.list_shards(cursor, uri)}
+        assert [item["state"] for item in listed.values()] == ["done", "refused", "poison", "failed", "pending", "pending"]
+        assert (listed[done.path]["documents"], listed[done.path]["quarantined"]) == (3, 1)
+        assert listed[poison.path]["error"] == "killed its worker"
+        assert [item["shard"] for item in ledger.list_shards(cursor, states=["poison", "failed"])] == [poison.path, failed.path]
+        assert len(list(ledger.list_shards(cursor, snapshot="crawl-b"))) == 3
+        assert list(ledger.list_shards(cursor, "s3://bucket/other")) == []
+        assert ledger.retry_shards(cursor, uri, [poison.path, done.path]) == [poison.path]
+        assert ledger.retry_shards(cursor, "s3://bucket/other") == []
+        assert ledger.retry_shards(cursor, uri) == [refused.path]
+        assert refused in ledger.pending_shards(cursor, ledgered.snapshots, ledgered.version)
+        assert [item["reason"] for item in ledger.list_quarantine(cursor)] == ["bad_json"]
+
+
+def test_lists_come_a_page_at_a_time(ledgered: Any, scores_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_ROWS_PER_FETCH", 2)
+    with transaction(ledgered.url) as cursor:
+        assert [item["shard"] for item in ledger.list_shards(cursor)] == [shard.path for shard in ledgered.shards]
 
 
 def test_quarantine_is_listed_with_place_and_reason(ledgered: Any, scores_of: Any) -> None:
@@ -90,9 +161,14 @@ def test_quarantine_is_listed_with_place_and_reason(ledgered: Any, scores_of: An
     with transaction(ledgered.url) as cursor:
         scores.refuse_shard(cursor, second, ledgered.version, "truncated")
         scores.commit_shard(cursor, first, ledgered.version, scores_of(["one"], bad_rows=(1, 0)[::-1]))
-        listed = ledger.list_quarantine(cursor, "s3://bucket/corpus")
-        assert ledger.list_quarantine(cursor) == listed
-        assert ledger.list_quarantine(cursor, "s3://bucket/other") == []
+        listed = list(ledger.list_quarantine(cursor, "s3://bucket/corpus"))
+        assert list(ledger.list_quarantine(cursor)) == listed
+        assert list(ledger.list_quarantine(cursor, "s3://bucket/other")) == []
+        reasons = ledger.quarantine_reasons(cursor, ledgered.snapshots)
+    assert reasons == [
+        ("bad_json", 2, "crawl-a/B.jsonl, row 0: not \N{REPLACEMENT CHARACTER} JSON"),
+        ("shard_refused", 1, "crawl-a/a.jsonl, row -1: truncated"),
+    ]
     assert [(item["shard"], item["row"], item["byte_offset"], item["reason"]) for item in listed] == [
         (first.path, 0, 0, "bad_json"),
         (first.path, 1, 100, "bad_json"),

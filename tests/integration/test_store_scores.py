@@ -199,3 +199,12 @@ def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any
             with pytest.raises(AccountingError, match="the ledger says"):
                 check_accounts(cursor, ledgered.snapshots, ledgered.version)
             cursor.connection.rollback()
+
+
+def test_a_record_that_the_reader_met_and_nobody_stored_is_noticed(ledgered: Any, scores_of: Any) -> None:
+    result = replace(scores_of(["one", "two"], bad_rows=(1,)), records=4)
+    with (
+        transaction(ledgered.url) as cursor,
+        pytest.raises(AccountingError, match=r"4 records were read, 2 scored and 1 set aside"),
+    ):
+        scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, result)

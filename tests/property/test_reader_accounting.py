@@ -62,6 +62,7 @@ def merged(batches: Iterator[ShardBatch]) -> tuple[list[dict[str, object]], list
     documents: list[dict[str, object]] = []
     quarantine: list[dict[str, object]] = []
     for batch in batches:
+        assert batch.records == batch.documents.num_rows + batch.quarantine.num_rows
         documents += batch.documents.to_pylist()
         quarantine += batch.quarantine.to_pylist()
     return documents, quarantine

@@ -50,8 +50,8 @@ PATHS = ["b/web/2.jsonl", "a/web/1.jsonl", "b/web/1.jsonl", "b/web/_SUCCESS", "c
 
 
 def test_selects_the_wanted_snapshots_sorted() -> None:
-    assert select_snapshots(PATHS, ["b"]) == ["b/web/1.jsonl", "b/web/2.jsonl"]
-    assert select_snapshots(PATHS, []) == ["a/web/1.jsonl", "b/web/1.jsonl", "b/web/2.jsonl"]
+    assert select_snapshots(PATHS, ["b"]).shards == ["b/web/1.jsonl", "b/web/2.jsonl"]
+    assert select_snapshots(PATHS, []).shards == ["a/web/1.jsonl", "b/web/1.jsonl", "b/web/2.jsonl"]
 
 
 def test_a_missing_snapshot_is_named_beside_those_that_exist() -> None:
@@ -59,8 +59,14 @@ def test_a_missing_snapshot_is_named_beside_those_that_exist() -> None:
         select_snapshots(PATHS, ["d", "a", "c"])
 
 
-def test_a_corpus_without_shards_and_a_shard_at_the_root_are_errors() -> None:
+def test_a_file_at_the_root_is_ignored_and_listed() -> None:
+    for wanted in (["a"], []):
+        assert select_snapshots([*PATHS, "README.json", "LICENSE"], wanted).ignored == ["README.json"]
+    assert select_snapshots(PATHS, []).ignored == []
+
+
+def test_a_corpus_without_shards_or_with_all_of_them_at_the_root_is_an_error() -> None:
     with pytest.raises(CorpusError, match="no shard"):
         select_snapshots(["c/notes.txt"], [])
     with pytest.raises(CorpusError, match=r"'stray\.jsonl'"):
-        select_snapshots([*PATHS, "stray.jsonl"], ["a"])
+        select_snapshots(["stray.jsonl", "c/notes.txt"], [])

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus.batches import MAX_BATCH_BYTES
 from samplemix_core.corpus.reader import read_shard
 from samplemix_core.errors import ShardRefusedError
 
@@ -116,3 +117,53 @@ def test_the_stream_stays_open() -> None:
     stream = io.BytesIO(encode(pa.table({"text": ["x"]})))
     assert len(list(read_shard(stream, PATH, ReaderConfig()))) == 1
     assert not stream.closed
+
+
+def long_in_few_bytes(n: int, **options: Any) -> bytes:
+    """A megabyte of text, n times over, in a file of a few kilobytes."""
+    table = pa.table({"text": pa.array(["word " * 200_000] * n, pa.large_string()), "id": [f"id-{i}" for i in range(n)]})
+    data = encode(table, compression="zstd", write_batch_size=1, **options)
+    assert len(data) < 100_000
+    return data
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}, {"use_dictionary": False}],
+    ids=["dictionary", "deltas", "plain"],
+)
+def test_a_small_file_that_spells_out_to_much_comes_in_small_batches(options: dict[str, Any]) -> None:
+    data = long_in_few_bytes(400, **options)
+    pool = pa.default_memory_pool()
+    before, most, ids, texts = pool.bytes_allocated(), 0, [], 0
+    for batch in read_shard(io.BytesIO(data), PATH, ReaderConfig()):
+        most = max(most, pool.bytes_allocated() - before)
+        assert batch.documents.nbytes <= MAX_BATCH_BYTES + 2**20
+        ids += batch.documents["doc_id"].to_pylist()
+        texts += len(batch.documents)
+    assert ids == [f"id-{i}" for i in range(400)]
+    assert texts == 400
+    # The batch, and the piece of the column that it was made of; spelled out at once it would be 400 MB.
+    assert most < 4 * MAX_BATCH_BYTES
+
+
+def test_texts_over_the_limit_are_not_even_spelled_out() -> None:
+    n = 50
+    table = pa.table({"text": pa.array(["x" * 1_000_000, "fine"] * n).dictionary_encode(), "id": range(2 * n)})
+    pool = pa.default_memory_pool()
+    data = encode(table)
+    before = pool.bytes_allocated()
+    config = ReaderConfig(max_record_bytes=1000)
+    for batch in read_shard(io.BytesIO(data), PATH, config):
+        assert batch.records == 2 * n
+        assert pool.bytes_allocated() - before < 10_000_000
+    documents, quarantine = rows(data, config)
+    assert [r["row"] for r in documents] == list(range(1, 2 * n, 2))
+    assert {(r["reason"], r["detail"]) for r in quarantine} == {("record_too_long", "the text has 1000000 bytes, more than 1000")}
+
+
+def test_an_id_or_a_domain_over_the_limit_is_quarantined_too() -> None:
+    table = pa.table({"text": ["a", "b", "c"], "id": ["1" * 50, "2", "3"], "domain": ["web", "w" * 50, "web"]})
+    documents, quarantine = rows(encode(table), ReaderConfig(max_record_bytes=10, domain_field="domain"))
+    assert [r["row"] for r in documents] == [2]
+    assert [r["detail"] for r in quarantine] == ["the id has 50 bytes, more than 10", "the domain has 50 bytes, more than 10"]

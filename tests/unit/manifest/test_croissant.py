@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from samplemix_core.manifest.croissant import croissant_bytes, described_content
+from samplemix_core.manifest.croissant import croissant_bytes, described_content, described_version
 from samplemix_core.manifest.model import content_digest
 from samplemix_core.schemas import MIXTURE_PART
 
@@ -46,11 +46,14 @@ def test_every_reference_names_something(data: bytes) -> None:
     assert {key["@id"] for key in records["key"]} <= ids
 
 
-def test_says_which_content_it_describes(data: bytes, make_mixture: Make) -> None:
-    assert described_content(data) == content_digest(make_mixture().parts)
-    assert described_content(data) != content_digest(make_mixture(seed=1).parts)
+def test_says_which_version_it_describes(data: bytes, make_mixture: Make) -> None:
+    mixture = make_mixture()
+    assert described_content(data) == content_digest(mixture.parts)
+    assert described_version(data) == mixture.draft.version_identity(content_digest(mixture.parts))
+    assert described_version(data) != mixture.draft.version_identity(content_digest(make_mixture(seed=1).parts))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"distribution": [{}]}', b"\xff"])
-def test_anything_else_describes_no_content(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"identifier": 7}', b"\xff"])
+def test_anything_else_describes_no_version(data: bytes) -> None:
+    assert described_version(data) is None
     assert described_content(data) is None

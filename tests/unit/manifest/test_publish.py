@@ -229,3 +229,17 @@ def test_a_store_without_conditions_is_noticed(tmp_path: Path, make_mixture: Mak
 
     with pytest.raises(ManifestError, match="refused 100 attempts"):
         make_mixture().publish(Refusing(tmp_path))
+
+
+def test_the_same_rows_of_another_corpus_or_of_changed_files_are_another_version(store: FileStore, make_mixture: Make) -> None:
+    mixture = make_mixture()
+    assert mixture.publish(store).manifest.version == 1
+    elsewhere = replace(mixture, draft=mixture.draft.model_copy(update={"corpus_root": "s3://elsewhere/corpus"}))
+    published = elsewhere.publish(store)
+    assert (published.manifest.version, published.created) == (2, True)
+    assert (published.manifest.corpus_root, published.manifest.parent_version) == ("s3://elsewhere/corpus", 1)
+    (snapshot,) = mixture.draft.lineage.snapshots
+    lineage = mixture.draft.lineage.model_copy(update={"snapshots": (snapshot.model_copy(update={"shards_digest": "0" * 64}),)})
+    changed = replace(mixture, draft=mixture.draft.model_copy(update={"lineage": lineage}))
+    assert changed.publish(store).manifest.version == 3
+    assert [again.publish(store).manifest.version for again in (mixture, elsewhere, changed)] == [1, 2, 3]
