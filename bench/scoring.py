@@ -77,7 +77,7 @@ def measure(home: Path) -> None:
 
         def direct() -> float:
             run = fresh()
-            tasks = score_tasks(run, register(run))
+            tasks, _ = score_tasks(run, register(run))
             start = time.perf_counter()
             for task in tasks:
                 worker.score_shard(task)

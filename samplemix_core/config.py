@@ -85,6 +85,10 @@ class EmbeddingConfig(FrozenModel):
 class DiversityConfig(FrozenModel):
     """How clusters are fitted on a sample, and what a healthy result is."""
 
+    refit: bool = Field(
+        False, description="Fit clusters again; else a new crawl is assigned to those that its corpus has, and nothing moves"
+    )
+    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the fit: of its sample and of UMAP")
     sample_size: int = Field(20_000, ge=50, description="Documents in the fit's stratified sample, at most")
     pca_components: int = Field(50, ge=2)
     umap_components: int = Field(5, ge=2)
@@ -129,7 +133,7 @@ class RunConfig(FrozenModel):
         description="Most copies of one sample; more than 4 epochs rarely help (Muennighoff et al. 2023)",
         title="Max copies",
     )
-    seed: int = Field(42, ge=0, lt=2**53, description="Seed of everything random", title="Seed")
+    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed")
     max_loss: float = Field(
         0.01,
         ge=0,
@@ -150,6 +154,9 @@ class RunConfig(FrozenModel):
         uri = uri.strip().rstrip("/")
         if not uri:
             raise ValueError("the corpus URI is empty")
+        if "://" not in uri and not uri.startswith("/"):
+            # Workers and later runs stand in other directories.
+            raise ValueError("a directory's path must be absolute, or the corpus a URI such as s3://bucket/prefix")
         return uri
 
     @field_validator("snapshots", mode="after")

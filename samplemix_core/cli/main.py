@@ -141,6 +141,8 @@ def _run_config(base: Path | None, options: dict[str, Any], assignments: Sequenc
                 f"{base} is not a readable JSON file: {error}.", "Give --config a file that 'samplemix run' can parse."
             ) from error
     values.update({name: value for name, value in options.items() if value not in (None, [])})
+    if isinstance(values.get("corpus_uri"), str):
+        values["corpus_uri"] = _location(values["corpus_uri"])
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         if not separator:
@@ -154,6 +156,12 @@ def _run_config(base: Path | None, options: dict[str, Any], assignments: Sequenc
         except ValueError:
             target[leaf] = text
     return load_run_config(values)
+
+
+def _location(corpus: str) -> str:
+    """A corpus as it is stored: a directory by its absolute path, so that it is the same from wherever one stands."""
+    corpus = corpus.strip().rstrip("/")
+    return corpus if "://" in corpus or not corpus else str(Path(corpus).absolute())
 
 
 def _help(name: str) -> str:
@@ -259,7 +267,9 @@ def shard_list(
     from samplemix_core.store.postgres import transaction
 
     with transaction(Settings.load().require("database_url")) as cursor:
-        print_rows(islice(list_shards(cursor, corpus_uri, snapshot, states or ()), limit), as_json=as_json)
+        print_rows(
+            islice(list_shards(cursor, corpus_uri and _location(corpus_uri), snapshot, states or ()), limit), as_json=as_json
+        )
 
 
 @shard_app.command("retry")
@@ -275,7 +285,7 @@ def shard_retry(
     from samplemix_core.store.ledger import retry_shards
     from samplemix_core.store.postgres import transaction
 
-    corpus_uri = corpus_uri.rstrip("/")
+    corpus_uri = _location(corpus_uri)
     with transaction(Settings.load().require("database_url")) as cursor:
         retried = retry_shards(cursor, corpus_uri, shards or ())
         missing = sorted(set(shards or ()) - set(retried))
@@ -298,7 +308,7 @@ def quarantine(
     from samplemix_core.store.postgres import transaction
 
     with transaction(Settings.load().require("database_url")) as cursor:
-        print_rows(islice(list_quarantine(cursor, corpus_uri), limit), as_json=as_json)
+        print_rows(islice(list_quarantine(cursor, corpus_uri and _location(corpus_uri)), limit), as_json=as_json)
 
 
 @app.command()

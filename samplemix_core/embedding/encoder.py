@@ -27,8 +27,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Encoder:
     """A loaded encoder on its device. Transformer weights are in the resolved precision, pooling and what follows in float32.
 
-    spec: what decides an embedding on a given kind of processor, as canonical JSON values. batch_tokens is part
-    of it because the shape of a batch can change the last bits of a vector.
+    spec: what decides an embedding on a given kind of processor, as canonical JSON values: the device and precision that were
+    chosen, not "auto". batch_tokens is part of it because the shape of a batch can change the last bits of a vector.
     """
 
     spec: dict[str, Any]
@@ -142,7 +142,8 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
         "modules": [_describe(module) for module in head],
         "dim": model.get_embedding_dimension(),
         "max_seq": max_seq,
-        "precision": config.precision,
+        "device": device,
+        "precision": precision,
         "batch_tokens": config.batch_tokens,
     }
     return Encoder(

@@ -1,5 +1,7 @@
 """Drafts: mixtures that are computed and lie on the object store, and that nobody but publish looks at."""
 
+import re
+from datetime import date, timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,6 +15,8 @@ from samplemix_core.store.object_store import ObjectStore
 
 ROOT = "drafts"
 DRAFT = "draft.json"
+KEPT_DAYS = 7
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Draft(FrozenModel):
@@ -29,9 +33,14 @@ class Draft(FrozenModel):
         return content_digest(self.parts)
 
 
-def write_draft(store: ObjectStore, draft: Draft, directory: Path) -> str:
-    """Put a draft and the parts in `directory` on the store; returns the draft's prefix. The same draft has one place."""
-    prefix = f"{ROOT}/{fingerprint(draft.model_dump(mode='json'))}"
+def write_draft(store: ObjectStore, draft: Draft, directory: Path, today: date) -> str:
+    """Put a draft and the parts in `directory` on the store; returns the draft's prefix. The same draft of a day has one place.
+
+    Drafts stay for KEPT_DAYS, so that tasks of a finished run can be cleared and equal runs don't remove each other's; older ones
+    are removed here.
+    """
+    _collect(store, today)
+    prefix = f"{ROOT}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
     for part in draft.parts:
         store.upload(f"{prefix}/{part.path}", directory / part.path)
     store.put(f"{prefix}/{DRAFT}", draft.model_dump_json().encode())
@@ -41,15 +50,17 @@ def write_draft(store: ObjectStore, draft: Draft, directory: Path) -> str:
 def read_draft(store: ObjectStore, prefix: str) -> Draft:
     """The draft at a prefix; ManifestError if there is none."""
     if store.head(f"{prefix}/{DRAFT}") is None:
-        raise ManifestError(f"The draft {store.uri}/{prefix} is gone.", "Mix again.")
+        raise ManifestError(f"The draft {store.uri}/{prefix} is gone; drafts are kept for {KEPT_DAYS} days.", "Mix again.")
     try:
         return Draft.model_validate_json(store.get(f"{prefix}/{DRAFT}")[0])
     except ValidationError as error:
         raise ManifestError(f"The draft {store.uri}/{prefix} is damaged: {error}.", "Mix again.") from None
 
 
-def delete_draft(store: ObjectStore, prefix: str) -> None:
-    """Remove a draft, its description last, so that what is left of a broken removal is still known as a draft."""
-    keys = [info.key for info in store.list(f"{prefix}/")]
-    for key in sorted(keys, key=lambda key: key.endswith(DRAFT)):
-        store.delete(key)
+def _collect(store: ObjectStore, today: date) -> None:
+    """Remove the drafts of days that are over for long."""
+    oldest = (today - timedelta(days=KEPT_DAYS)).isoformat()
+    for info in store.list(f"{ROOT}/"):
+        day = info.key.split("/")[1]
+        if not _DAY.fullmatch(day) or day < oldest:
+            store.delete(info.key)

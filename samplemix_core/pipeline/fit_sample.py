@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from samplemix_core.config import ReaderConfig, RunConfig
+from samplemix_core.config import DiversityConfig, ReaderConfig
 from samplemix_core.corpus.listing import parse_shard_path
 from samplemix_core.diversity.sampling import ShardCount
 from samplemix_core.identity import fingerprint
@@ -26,12 +26,9 @@ def shard_counts(states: Sequence[ShardState], reader: ReaderConfig) -> list[Sha
     ]
 
 
-def fit_spec(states: Sequence[ShardState], config: RunConfig) -> dict[str, Any]:
-    """Everything that decides a fit: the method, its settings, the seed, and the vectors it may draw from."""
+def fit_spec(states: Sequence[ShardState], config: DiversityConfig) -> dict[str, Any]:
+    """All that decides a fit: the method, its settings without the gates, and the vectors that it draws from."""
     vectors = [[state.shard.snapshot, state.shard.path, state.embedding_sha256] for state in scored_shards(states)]
-    return {
-        "method": METHOD,
-        "diversity": config.diversity.model_dump(mode="json"),
-        "seed": config.seed,
-        "vectors": fingerprint(vectors),
-    }
+    settings = {name: value for name, value in config.model_dump(mode="json").items() if not name.startswith("gate_")}
+    del settings["refit"]
+    return {"method": METHOD, "diversity": settings, "vectors": fingerprint(vectors)}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from samplemix_core.config import FrozenModel
-from samplemix_core.store.ledger import ScoreVersion
+from samplemix_core.store.ledger import Scope, ScoreVersion
 
 
 class Registered(FrozenModel):
@@ -23,11 +23,17 @@ class Registered(FrozenModel):
     snapshots: tuple[str, ...]
     snapshot_ids: tuple[int, ...]
     shards: int
+    last_shard_id: int
 
     @property
     def version(self) -> ScoreVersion:
         """The pair of models that the run's scores are made with."""
         return ScoreVersion(self.encoder_id, self.quality_model_id)
+
+    @property
+    def scope(self) -> Scope:
+        """The shards and models that the run is about."""
+        return Scope(self.snapshot_ids, self.version, self.last_shard_id)
 
 
 class ClusterModelRef(FrozenModel):
@@ -55,7 +61,7 @@ class PublishedRef(FrozenModel):
     manifest_uri: str
     content_digest: str
     created: bool
-    draft: str
+    registered: Registered
 
 
 def as_xcom(value: FrozenModel) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from samplemix_core.store.ledger import ReplacedShard, Shard, ShardState
 from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
 from samplemix_core.store.scores import domain_names
+
+MAX_DOMAINS = 2**15 - 1
+_ROWS_AT_ONCE = 2**20
 
 Duplicates = dict[int, npt.NDArray[np.int64]]
 
@@ -69,28 +73,32 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     Raises BudgetError if no copies meet the budget, AccountingError if counts do not add up.
     """
     config = run.config
-    version, ids = registered.version, registered.snapshot_ids
+    scope = registered.scope
     run.report(Progress("mix", 0, 4, unit="stages", message="reading scores"))
     with transaction(run.settings.require("database_url")) as cursor:
-        states = ledger.shard_states(cursor, ids, version)
-        replaced = {name: ledger.replaced_shards(cursor, i) for name, i in zip(registered.snapshots, ids, strict=True)}
-        duplicates = accounting.find_duplicates(cursor, ids, version)
-        counts = _count(states, accounting.check_accounts(cursor, ids, version), duplicates)
+        states = ledger.shard_states(cursor, scope)
+        if len(states) != registered.shards:
+            raise CorpusError(
+                f"{registered.shards - len(states)} of the run's {registered.shards} shards were replaced while it was on.",
+                "Run again: the new files are scored.",
+            )
+        replaced = {name: ledger.replaced_shards(cursor, i) for name, i in zip(registered.snapshots, scope.snapshots, strict=True)}
+        duplicates = accounting.find_duplicates(cursor, scope)
+        counts = _count(states, accounting.check_accounts(cursor, scope), duplicates)
         names = domain_names(cursor)
         diversity = clusters.cluster_table(cursor, model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
-    domains = sorted(names.values())
-    code_of = _domain_codes(names, domains)
+    codes = _DomainCodes(names)
     parameters = policy_parameters(
         config.policy,
         {"alpha": config.alpha, "tau": config.tau, "q_low": registered.quality_low, "q_high": registered.quality_high},
     )
     source = Source.empty(counts.eligible)
     with transaction(run.settings.require("database_url")) as cursor:
-        for shard_columns in stream_columns(cursor, ids, version, model.cluster_model_id):
+        for shard_columns in stream_columns(cursor, scope, model.cluster_model_id):
             if run.cancelled.is_set():
                 raise CancelledRunError("Cancelled while scores were read.", "Run again to go on.")
             kept = _without(shard_columns, duplicates.get(shard_columns.shard.shard_id))
-            _append(source, kept, code_of)
+            _append(source, kept, codes)
             start, stop = source.slices[-1][1:]
             scored = Columns(quality=source.quality[start:stop], diversity=diversity[source.cluster[start:stop]])
             source.weight[start:stop] = policy_weights(config.policy, parameters, scored)
@@ -99,6 +107,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     filled = source.slices[-1][2] if source.slices else 0
     if filled != counts.eligible:
         raise AccountingError(f"{filled} samples were read, {counts.eligible} are eligible.")
+    domains = codes.sort(source.domain)
     source_tokens = int(source.tokens.sum(dtype=np.int64))
     budget = config.parsed_budget.resolve(source_tokens)
     if budget < 1:
@@ -129,7 +138,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
             registered=registered,
             cluster_model=model,
         )
-        key = write_draft(open_store(run.settings.state_root, run.settings), draft, directory)
+        key = write_draft(open_store(run.settings.state_root, run.settings), draft, directory, datetime.now(UTC).date())
     message = f"{draft.manifest.samples:,} samples, {draft.manifest.copies:,} copies in {len(parts)} parts"
     run.report(Progress("mix", 4, 4, unit="stages", message=message))
     return DraftRef(
@@ -162,18 +171,35 @@ def _count(states: list[ShardState], totals: accounting.Totals, duplicates: Dupl
     )
 
 
-def _domain_codes(names: dict[int, str], domains: list[str]) -> npt.NDArray[np.int16]:
-    """Domain id of the database -> place of its name among the sorted names."""
-    if len(domains) > np.iinfo(np.int16).max:
-        raise CorpusError(
-            f"There are {len(domains)} domains; at most {np.iinfo(np.int16).max} can be mixed.",
-            "Set the reader's domain_field to a coarser field.",
-        )
-    codes = np.full(max(names, default=0) + 1, -1, dtype=np.int16)
-    place = {name: code for code, name in enumerate(domains)}
-    for domain_id, name in names.items():
-        codes[domain_id] = place[name]
-    return codes
+class _DomainCodes:
+    """Small numbers for the domains that a run meets: what other corpora have does not count."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        self._names = names
+        self._code = np.full(max(names, default=0) + 1, -1, dtype=np.int16)
+        self._met: list[str] = []
+
+    def of(self, domain_ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
+        """The codes of the database's ids; CorpusError if there are too many."""
+        for domain_id in np.unique(domain_ids[self._code[domain_ids] < 0]).tolist():
+            if len(self._met) == MAX_DOMAINS:
+                raise CorpusError(
+                    f"The run's snapshots have more than {MAX_DOMAINS:,} domains, the most that can be mixed.",
+                    "Set the reader's domain_field to a coarser field.",
+                )
+            self._code[domain_id] = len(self._met)
+            self._met.append(self._names[domain_id])
+        return self._code[domain_ids]
+
+    def sort(self, codes: npt.NDArray[np.int16]) -> list[str]:
+        """Turn codes, in place, into places among the sorted names, which are returned."""
+        order = sorted(range(len(self._met)), key=self._met.__getitem__)
+        place = np.empty(len(order), dtype=np.int16)
+        place[order] = np.arange(len(order), dtype=np.int16)
+        for start in range(0, codes.size, _ROWS_AT_ONCE):
+            part = codes[start : start + _ROWS_AT_ONCE]
+            part[:] = place[part]
+        return [self._met[code] for code in order]
 
 
 def _without(shard: ShardColumns, rows: npt.NDArray[np.int64] | None) -> ShardColumns:
@@ -191,13 +217,13 @@ def _without(shard: ShardColumns, rows: npt.NDArray[np.int64] | None) -> ShardCo
     )
 
 
-def _append(source: Source, shard: ShardColumns, code_of: npt.NDArray[np.int16]) -> None:
+def _append(source: Source, shard: ShardColumns, codes: "_DomainCodes") -> None:
     start = source.slices[-1][2] if source.slices else 0
     stop = start + shard.row.size
     if stop > source.row.size:
         raise AccountingError(f"{shard.shard.path}: more samples than the {source.row.size} that are eligible.")
     source.row[start:stop] = shard.row
-    source.domain[start:stop] = code_of[shard.domain_id]
+    source.domain[start:stop] = codes.of(shard.domain_id)
     source.tokens[start:stop] = shard.n_tokens
     source.quality[start:stop] = shard.quality
     source.cluster[start:stop] = shard.cluster

@@ -1,6 +1,6 @@
 """Published mixtures, by name or by URI."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from samplemix_core.corpus.listing import is_shard
 from samplemix_core.errors import ManifestError
@@ -37,14 +37,24 @@ def load_manifest(settings: Settings, name: str, version: int | None = None) -> 
     return manifest_uri(store, root, manifest), manifest
 
 
-def verify_manifest(settings: Settings, name: str, version: int | None = None, *, check_corpus: bool = False) -> VerifyReport:
-    """Check a published version, by name or URI; with `check_corpus`, also that its corpus still is what it was."""
+def verify_manifest(
+    settings: Settings,
+    name: str,
+    version: int | None = None,
+    *,
+    check_corpus: bool = False,
+    among: Container[str] | None = None,
+) -> VerifyReport:
+    """Check a published version, by name or URI; with `check_corpus`, also that its corpus still is what it was.
+
+    `among` names the shards to look at, where others may have landed since.
+    """
     store, root, manifest = _find(settings, name, version)
 
     def shards(snapshot: str) -> Iterator[ShardEntry]:
         corpus = open_store(manifest.corpus_root, settings)
         for info in corpus.list(f"{snapshot}/"):
-            if is_shard(info.key):
+            if is_shard(info.key) and (among is None or info.key in among):
                 yield info.key, info.etag, info.size
 
     return verify_parts(store, root, manifest, shards if check_corpus else None)

@@ -13,7 +13,7 @@ from samplemix_core.manifest.model import Manifest
 from samplemix_core.manifest.publish import publish as publish_manifest
 from samplemix_core.manifest.read import read_parts
 from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.drafts import Draft, delete_draft, read_draft
+from samplemix_core.pipeline.drafts import Draft, read_draft
 from samplemix_core.pipeline.keys import DraftRef, PublishedRef
 from samplemix_core.pipeline.mixtures import MIXTURES_ROOT, verify_manifest
 from samplemix_core.pipeline.progress import Progress
@@ -51,7 +51,7 @@ def publish(run: RunContext, ref: DraftRef) -> PublishedRef:
         manifest_uri=uri,
         content_digest=manifest.content_digest,
         created=published.created,
-        draft=ref.draft,
+        registered=draft.registered,
     )
 
 
@@ -60,7 +60,7 @@ def _record(run: RunContext, draft: Draft, manifest: Manifest, uri: str, store: 
     registered = draft.registered
     counts = manifest.counts
     with transaction(run.settings.require("database_url")) as cursor:
-        states = ledger.shard_states(cursor, registered.snapshot_ids, registered.version)
+        states = ledger.shard_states(cursor, registered.scope)
         mixtures.save_mixture(
             cursor,
             mixtures.Mixture(
@@ -127,14 +127,18 @@ def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterat
 
 
 def verify(run: RunContext, ref: PublishedRef) -> dict[str, Any]:
-    """Read a published version back and add it up; its draft has served and is removed. ManifestError if anything disagrees."""
-    report = verify_manifest(run.settings, ref.name, ref.version, check_corpus=True)
+    """Read a published version back and add it up; ManifestError if anything disagrees.
+
+    The corpus's files are compared with those of the run: what has landed since is for the next.
+    """
+    with transaction(run.settings.require("database_url")) as cursor:
+        paths = {state.shard.path for state in ledger.shard_states(cursor, ref.registered.scope)}
+    report = verify_manifest(run.settings, ref.name, ref.version, check_corpus=True, among=paths)
     if report.problems:
         raise ManifestError(
             f"{ref.manifest_uri} does not verify: {'; '.join(map(str, report.problems))}.",
             "Do not train on it; restore what changed, or publish again.",
         )
-    delete_draft(open_store(run.settings.state_root, run.settings), ref.draft)
     message = f"{report.rows:,} samples, {report.copies:,} copies, {report.tokens:,} tokens: all agree"
     run.report(Progress("verify", report.parts, report.parts, unit="parts", message=message))
     return {"rows": report.rows, "copies": report.copies, "tokens": report.tokens, "manifest_uri": ref.manifest_uri}

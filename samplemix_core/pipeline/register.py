@@ -7,6 +7,7 @@ from samplemix_core.compute.cluster import connect
 from samplemix_core.compute.fanout import Work, fan_out
 from samplemix_core.config import RunConfig
 from samplemix_core.corpus.listing import parse_shard_path, select_snapshots
+from samplemix_core.embedding.resources import task_resources
 from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.keys import Registered
@@ -83,6 +84,7 @@ def register(run: RunContext) -> Registered:
             snapshots=tuple(listing.snapshots),
             snapshot_ids=tuple(snapshot.snapshot_id for snapshot in snapshots),
             shards=listing.shards,
+            last_shard_id=max(snapshot.last_shard_id for snapshot in snapshots),
         )
     size = sum(item.size for shards in listing.snapshots.values() for item in shards)
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
@@ -98,7 +100,9 @@ def register(run: RunContext) -> Registered:
 def _describe_models(run: RunContext) -> dict[str, Any]:
     """Ask a worker, where the models are going to be used, what they are."""
     with connect(run.settings) as client:
-        (outcome,) = fan_out(client, describe_models, [Work("the models", (run.config.embedding,), cost=URGENT)], run.cancelled)
+        # Where the models are going to be used: on a worker with a GPU, if the configuration insists on one.
+        work = Work("the models", (run.config.embedding,), cost=URGENT, resources=task_resources(run.config.embedding))
+        (outcome,) = fan_out(client, describe_models, [work], run.cancelled)
     if outcome.error is not None:
         raise outcome.error
     models: dict[str, Any] = outcome.result

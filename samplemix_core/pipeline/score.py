@@ -11,11 +11,8 @@ from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.remote import score_shard
 from samplemix_core.pipeline.tasks import ScoreResult, ScoreTask
 from samplemix_core.store import ledger, scores
-from samplemix_core.store.ledger import ScoreVersion, Shard
+from samplemix_core.store.ledger import WHOLE, ScoreVersion, Shard
 from samplemix_core.store.postgres import transaction
-
-WHOLE = (0, 1)
-"""The group that holds every shard."""
 
 _REASONS = 10
 
@@ -42,24 +39,19 @@ class ScoreCounts(FrozenModel):
     poison: tuple[str, ...]
 
 
-def score(run: RunContext, registered: Registered, group: tuple[int, ...] = WHOLE) -> ScoreCounts:
-    """Score the shards of a group, [index, count] of the sorted shards; those that are done are skipped.
+def score(run: RunContext, registered: Registered, group: tuple[int, int] = WHOLE) -> ScoreCounts:
+    """Score the shards of a group (ledger.shard_states); those that are done are skipped.
 
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
-    index, count = group
-    with run.alone("score", *registered.snapshot_ids, registered.version, f"{index} of {count}"):
-        return _score(run, registered, index, count)
+    with run.alone("score", *registered.snapshot_ids, registered.version, group):
+        return _score(run, registered, group)
 
 
-def _score(run: RunContext, registered: Registered, index: int, count: int) -> ScoreCounts:
-    version = registered.version
+def _score(run: RunContext, registered: Registered, group: tuple[int, int]) -> ScoreCounts:
     database = run.settings.require("database_url")
-    with transaction(database) as cursor:
-        mine = {state.shard.shard_id for state in ledger.shard_states(cursor, registered.snapshot_ids, version)[index::count]}
-    tasks = score_tasks(run, registered)
-    todo = [task for task in tasks if task.shard.shard_id in mine]
-    progress = _ScoreProgress(run, len(mine), len(mine) - len(todo))
+    todo, shards = score_tasks(run, registered, group)
+    progress = _ScoreProgress(run, shards, shards - len(todo))
     if not todo:
         return progress.counts()
     resources = task_resources(run.config.embedding)
@@ -68,7 +60,7 @@ def _score(run: RunContext, registered: Registered, index: int, count: int) -> S
         for outcome in fan_out(client, score_shard, work, run.cancelled):
             progress.take(outcome)
             if outcome.error is not None:
-                _enter(database, outcome, version)
+                _enter(database, outcome, registered.version)
     return progress.counts()
 
 
@@ -78,8 +70,8 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
     Raises CorpusError, with the reasons, if not one document is scored.
     """
     with transaction(run.settings.require("database_url")) as cursor:
-        states = ledger.shard_states(cursor, registered.snapshot_ids, registered.version)
-        reasons = ledger.quarantine_reasons(cursor, registered.snapshot_ids)
+        states = ledger.shard_states(cursor, registered.scope)
+        reasons = ledger.quarantine_reasons(cursor, registered.scope)
     by_state = {name: [state for state in states if state.state == name] for name in ("done", "refused", "poison")}
     documents = sum(state.documents for state in by_state["done"])
     quarantined = sum(state.quarantined for state in by_state["done"])
@@ -115,21 +107,24 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
     return counts
 
 
-def score_tasks(run: RunContext, registered: Registered) -> list[ScoreTask]:
-    """One task for each shard that is still to be scored, in the order of snapshot and path."""
+def score_tasks(run: RunContext, registered: Registered, group: tuple[int, int] = WHOLE) -> tuple[list[ScoreTask], int]:
+    """One task for each shard of a group that is still to be scored, by snapshot and path; and how many the group has in all."""
     with transaction(run.settings.require("database_url")) as cursor:
-        pending = ledger.pending_shards(cursor, registered.snapshot_ids, registered.version, retry_refused=run.config.retry_refused)
-    return [
+        pending, shards = ledger.pending_shards(cursor, registered.scope, group, retry_refused=run.config.retry_refused)
+    tasks = [
         ScoreTask(
             corpus_uri=run.config.corpus_uri,
             reader=run.config.reader,
             embedding=run.config.embedding,
             shard=shard,
             version=registered.version,
-            embedding_key=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}.parquet",
+            encoder_key=registered.encoder_key,
+            quality_model_key=registered.quality_model_key,
+            embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}",
         )
         for shard in pending
     ]
+    return tasks, shards
 
 
 def _enter(database: str, outcome: Outcome, version: ScoreVersion) -> None:
@@ -148,22 +143,24 @@ class _ScoreProgress:
     def __init__(self, run: RunContext, shards: int, skipped: int) -> None:
         self._run, self._shards, self._skipped = run, shards, skipped
         self._done = skipped
-        self._results: list[ScoreResult] = []
+        self._documents = self._quarantined = self._tokens = 0
         self._failed: list[Outcome] = []
         self._tell(f"{skipped} shards are done already" if skipped else "")
 
     def take(self, outcome: Outcome) -> None:
         self._done += 1
         if outcome.error is None:
-            self._results.append(outcome.result)
+            result: ScoreResult = outcome.result
+            self._documents += result.documents
+            self._quarantined += result.quarantined
+            self._tokens += result.tokens
             self._tell("")
         else:
             self._failed.append(outcome)
             self._tell(f"{outcome.work.name}: {outcome.error}")
 
     def _tell(self, message: str) -> None:
-        documents = sum(result.documents for result in self._results)
-        self._run.report(Progress("score", self._done, self._shards, documents=documents, message=message))
+        self._run.report(Progress("score", self._done, self._shards, documents=self._documents, message=message))
 
     def counts(self) -> ScoreCounts:
         """The totals; raise ServiceError if a shard failed in a way that may pass."""
@@ -183,9 +180,9 @@ class _ScoreProgress:
         return ScoreCounts(
             shards=self._shards,
             skipped=self._skipped,
-            documents=sum(result.documents for result in self._results),
-            quarantined=sum(result.quarantined for result in self._results),
-            tokens=sum(result.tokens for result in self._results),
+            documents=self._documents,
+            quarantined=self._quarantined,
+            tokens=self._tokens,
             refused=named[ShardRefusedError],
             poison=named[PoisonShardError],
         )

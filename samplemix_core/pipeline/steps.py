@@ -19,7 +19,7 @@ def _shard_groups(run: RunContext, registered: Json) -> list[list[int]]:
 
 
 def _score(run: RunContext, registered: Json, group: Sequence[int]) -> Json:
-    return as_xcom(score.score(run, Registered.model_validate(registered), tuple(group)))
+    return as_xcom(score.score(run, Registered.model_validate(registered), (group[0], group[1])))
 
 
 def _check_loss(run: RunContext, registered: Json) -> Json:
@@ -32,7 +32,7 @@ def _fit_diversity(run: RunContext, registered: Json) -> Json:
 
 def _assign(run: RunContext, registered: Json, cluster_model: Json, group: Sequence[int]) -> Json:
     model = ClusterModelRef.model_validate(cluster_model)
-    return as_xcom(diversity.assign_clusters(run, Registered.model_validate(registered), model, tuple(group)))
+    return as_xcom(diversity.assign_clusters(run, Registered.model_validate(registered), model, (group[0], group[1])))
 
 
 def _measure_clusters(run: RunContext, registered: Json, cluster_model: Json) -> Json:

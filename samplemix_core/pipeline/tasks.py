@@ -2,20 +2,25 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from samplemix_core.config import DiversityConfig, EmbeddingConfig, ReaderConfig
 from samplemix_core.store.ledger import ScoreVersion, Shard
 
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One shard to score, and where its embeddings go below the state root."""
+    """One shard to score with models of these keys; its embeddings go below the state root, at the prefix and their own hash."""
 
     corpus_uri: str
     reader: ReaderConfig
     embedding: EmbeddingConfig
     shard: Shard
     version: ScoreVersion
-    embedding_key: str
+    encoder_key: str
+    quality_model_key: str
+    embedding_prefix: str
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,11 @@ class ScoreResult:
 
 @dataclass(frozen=True)
 class FitTask:
-    """A fit on the scored shards of some snapshots (ids), which the worker looks up in the ledger."""
+    """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending."""
 
-    snapshots: tuple[int, ...]
-    version: ScoreVersion
-    reader: ReaderConfig
+    sample: tuple[tuple[str, npt.NDArray[np.int64]], ...]
     encoder_key: str
     diversity: DiversityConfig
-    seed: int
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ A worker finds the services by its own environment (settings.py): no connection 
 import hashlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,21 +20,22 @@ from samplemix_core.corpus.samples import describe
 from samplemix_core.diversity.assign import assign
 from samplemix_core.diversity.health import check_health
 from samplemix_core.diversity.model import ClusterModel
-from samplemix_core.diversity.sampling import stratified_positions
 from samplemix_core.diversity.statistics import ClusterSums
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.files import read_embeddings, read_positions, to_table, write_embeddings
-from samplemix_core.errors import CorpusError, ShardRefusedError
-from samplemix_core.pipeline.fit_sample import shard_counts
+from samplemix_core.errors import CorpusError, ModelError, ShardRefusedError
+from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.tasks import AssignTask, FitResult, FitTask, ScoreResult, ScoreTask
 from samplemix_core.quality.composite import composite_model, score_quality
 from samplemix_core.quality.rubric import RUBRIC
 from samplemix_core.settings import Settings
 from samplemix_core.store import clusters, scores
-from samplemix_core.store.ledger import Shard, begin_shard, shard_states
+from samplemix_core.store.ledger import Shard, begin_shard
 from samplemix_core.store.object_store import ObjectStore
 from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
+
+_CHUNK_BYTES = 2**20
 
 
 def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def score_shard(task: ScoreTask) -> ScoreResult:
         done = begin_shard(cursor, task.shard, task.version)
     if done is not None:
         return ScoreResult(done.scored, done.quarantined, done.tokens)
-    encoder = load_encoder(task.embedding)
+    encoder = _load_models(task)
     samples, quality = _Tables(schemas.SAMPLES), _Tables(schemas.QUALITY)
     records = 0
 
@@ -86,14 +88,16 @@ def score_shard(task: ScoreTask) -> ScoreResult:
             with path.open("rb") as embeddings:
                 digest = hashlib.file_digest(embeddings, "sha256").hexdigest()
             _require_unchanged(open_store(task.corpus_uri, settings), task.shard)
-            open_store(settings.state_root, settings).upload(task.embedding_key, path)
+            # Named after its content: no other attempt can replace it.
+            embedding_key = f"{task.embedding_prefix}.{digest[:32]}.parquet"
+            open_store(settings.state_root, settings).upload(embedding_key, path)
             # A shard may have more rejected records than memory: they stay on disk until Postgres has them.
             with pa.memory_map(str(rejects)) as mapped:
                 result = scores.ShardScores(
                     samples=samples.table(),
                     quality=quality.table(),
                     quarantine=pa.ipc.open_file(mapped).read_all(),
-                    embedding_key=task.embedding_key,
+                    embedding_key=embedding_key,
                     embedding_sha256=digest,
                     embedding_dim=encoder.dim,
                     seconds=time.monotonic() - started,
@@ -107,6 +111,25 @@ def score_shard(task: ScoreTask) -> ScoreResult:
         raise
     n_tokens = result.samples["n_tokens"].to_numpy()
     return ScoreResult(result.samples.num_rows, result.quarantine.num_rows, int(n_tokens.sum(dtype=np.int64)))
+
+
+def _load_models(task: ScoreTask) -> Encoder:
+    """The encoder; ModelError unless it and the quality model are those that the run registered, down to device and precision."""
+    encoder = load_encoder(task.embedding)
+    if encoder.encoder_id != task.encoder_key:
+        raise ModelError(
+            f"This worker's encoder ({encoder.spec['name']} on {encoder.device} in {encoder.precision}) is not the run's: it has"
+            f" the key {encoder.encoder_id}, the run registered {task.encoder_key}.",
+            "Give all workers the same model files and kind of processor, or set embedding.device and embedding.precision to what"
+            " each of them has.",
+        )
+    found = fingerprint(composite_model())
+    if found != task.quality_model_key:
+        raise ModelError(
+            f"This worker's quality model has the key {found}, the run registered {task.quality_model_key}.",
+            "Bring all workers and Airflow to the same version of SampleMix.",
+        )
+    return encoder
 
 
 class _Tables:
@@ -150,17 +173,13 @@ def fit_model(task: FitTask) -> FitResult:
     from samplemix_core.diversity.fit import fit_clusters  # UMAP takes seconds to import: only the worker that fits pays
 
     settings = Settings.load()
-    with transaction(settings.require("database_url")) as cursor:
-        states = shard_states(cursor, task.snapshots, task.version)
-    positions = stratified_positions(shard_counts(states, task.reader), task.diversity.sample_size, task.seed)
-    files = {state.shard.path: str(state.embedding_key) for state in states}
     store = open_store(settings.state_root, settings)
     parts = []
-    for path, chosen in positions.items():
-        with store.open(files[path]) as stream:
-            parts.append(read_positions(stream, task.encoder_key, chosen))
+    for key, positions in task.sample:
+        with store.open(key) as stream:
+            parts.append(read_positions(stream, task.encoder_key, positions))
     vectors = np.concatenate(parts)
-    model = fit_clusters(vectors, task.diversity, task.seed, encoder_id=task.encoder_key)
+    model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
     check_health(model, task.diversity)
     key = f"clusters/{model.digest}.safetensors"
     store.put(key, model.to_bytes())
@@ -173,8 +192,10 @@ def assign_shard(task: AssignTask) -> int:
     store = open_store(settings.state_root, settings)
     model = ClusterModel.from_bytes(store.get(task.artifact_key)[0])
     assignments = _Tables(schemas.ASSIGNMENTS)
-    with store.open(task.embedding_key) as stream:
-        for rows, vectors in read_embeddings(stream, task.encoder_key):
+    with settings.scratch() as directory:
+        path = directory / "embeddings.parquet"
+        _download(store, task.embedding_key, task.embedding_sha256, path)
+        for rows, vectors in read_embeddings(path, task.encoder_key):
             part = assign(vectors, model)
             assignments.add(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
     table = assignments.table()
@@ -183,3 +204,17 @@ def assign_shard(task: AssignTask) -> int:
     with transaction(settings.require("database_url")) as cursor:
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     return int(table.num_rows)
+
+
+def _download(store: ObjectStore, key: str, sha256: str, path: Path) -> None:
+    """Copy an object to a file; ModelError unless its bytes are those that the ledger knows."""
+    digest = hashlib.sha256()
+    with store.open(key) as stream, path.open("wb") as file:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != sha256:
+        raise ModelError(
+            f"{store.uri}/{key} has SHA-256 {digest.hexdigest()}, the ledger says {sha256}.",
+            "Something has changed an embedding file: restore it, or score its shard again.",
+        )

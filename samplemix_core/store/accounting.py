@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from samplemix_core.errors import AccountingError
 from samplemix_core.store.copy import copy_out
-from samplemix_core.store.ledger import ScoreVersion, ShardState, shard_states
+from samplemix_core.store.ledger import Scope, ShardState, shard_states
 from samplemix_core.store.postgres import Cursor
 
 
@@ -35,16 +35,16 @@ def totals(states: Sequence[ShardState]) -> Totals:
     )
 
 
-def check_accounts(cursor: Cursor, snapshots: Sequence[int], version: ScoreVersion) -> Totals:
+def check_accounts(cursor: Cursor, scope: Scope) -> Totals:
     """Count the rows of every done shard and compare them with its ledger row; returns the totals.
 
     Raises AccountingError naming the first shard where samples, quality scores or quarantined records are not as many as
     the ledger says, or their tokens not as many.
     """
-    states = shard_states(cursor, snapshots, version)
+    states = shard_states(cursor, scope)
     counted: dict[str, dict[int, tuple[int, ...]]] = {}
     for name, query in _COUNTS.items():
-        cursor.execute(query, {"snapshots": list(snapshots), "quality": version.quality_model_id})
+        cursor.execute(query, {"snapshots": list(scope.snapshots), "quality": scope.version.quality_model_id})
         counted[name] = {row[0]: tuple(row[1:]) for row in cursor.fetchall()}
     for item in states:
         if item.state != "done":
@@ -76,10 +76,10 @@ _COUNTS = {
 }
 
 
-def find_duplicates(cursor: Cursor, snapshots: Sequence[int], version: ScoreVersion) -> dict[int, npt.NDArray[np.int64]]:
+def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, npt.NDArray[np.int64]]:
     """The samples that repeat the text of an earlier one: shard id -> their rows, ascending, for shards that have any.
 
-    Among samples of one content hash in the done shards of the snapshots, the first by snapshot name, path (both in
+    Among samples of one content hash in the done shards of the scope, the first by snapshot name, path (both in
     byte order) and row is kept; all others are duplicates. Postgres sorts only samples that have a double, on disk where
     they are many; memory here is 12 bytes a duplicate.
     """
@@ -93,7 +93,7 @@ def find_duplicates(cursor: Cursor, snapshots: Sequence[int], version: ScoreVers
             FROM shard
             JOIN snapshot USING (snapshot_id)
             JOIN shard_score USING (shard_id, etag)
-            WHERE snapshot_id = ANY(%(snapshots)s) AND state = 'done'
+            WHERE snapshot_id = ANY(%(snapshots)s) AND superseded_at IS NULL AND shard_id <= %(last)s AND state = 'done'
                 AND encoder_id = %(encoder)s AND quality_model_id = %(quality)s
         ), numbered AS (
             SELECT shard_id, row, row_number() OVER (PARTITION BY content_hash ORDER BY rank, row) AS number
@@ -102,7 +102,12 @@ def find_duplicates(cursor: Cursor, snapshots: Sequence[int], version: ScoreVers
         )
         SELECT shard_id, row FROM numbered WHERE number > 1 ORDER BY shard_id, row
         """,
-        {"snapshots": list(snapshots), "encoder": version.encoder_id, "quality": version.quality_model_id},
+        {
+            "snapshots": list(scope.snapshots),
+            "last": scope.last_shard_id,
+            "encoder": scope.version.encoder_id,
+            "quality": scope.version.quality_model_id,
+        },
         {"shard_id": "int32", "row": "int64"},
     )
     shards, starts = np.unique(found["shard_id"], return_index=True)

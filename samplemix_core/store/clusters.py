@@ -13,7 +13,7 @@ from psycopg2.extras import Json
 from samplemix_core.errors import AccountingError
 from samplemix_core.identity import fingerprint
 from samplemix_core.store.copy import copy_in, copy_out
-from samplemix_core.store.ledger import ScoreVersion, Shard, shard_states
+from samplemix_core.store.ledger import WHOLE, Scope, Shard, ShardState, shard_states
 from samplemix_core.store.partitions import ensure_partition
 from samplemix_core.store.postgres import Cursor
 
@@ -105,11 +105,23 @@ def load_cluster_model(cursor: Cursor, cluster_model_id: int) -> ClusterModelRec
     return ClusterModelRecord(*row)
 
 
-def find_cluster_model(cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: dict[str, Any]) -> ClusterModelRecord | None:
-    """The model that was fitted on a corpus with an encoder and exactly this specification, the first if there are several."""
+def find_cluster_model(
+    cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: dict[str, Any], refit: bool
+) -> ClusterModelRecord | None:
+    """The model that serves a corpus and an encoder: fitted as the specification says, whatever vectors it was fitted on.
+
+    The corpus's current model, if it is one of these, else the newest. With `refit` only one that was fitted on exactly the
+    specification's vectors, the first if there are several.
+    """
+    if refit:
+        condition, order, wanted = "spec = %s", "cluster_model_id", spec
+    else:
+        current = "(SELECT current_cluster_model FROM corpus WHERE corpus_id = cluster_model.corpus_id)"
+        condition, order = "spec - 'vectors' = %s", f"cluster_model_id IS NOT DISTINCT FROM {current} DESC, cluster_model_id DESC"
+        wanted = {name: value for name, value in spec.items() if name != "vectors"}
     cursor.execute(
-        f"{_RECORD} WHERE corpus_id = %s AND encoder_id = %s AND spec = %s ORDER BY cluster_model_id LIMIT 1",
-        (corpus_id, encoder_id, Json(spec)),
+        f"{_RECORD} WHERE corpus_id = %s AND encoder_id = %s AND {condition} ORDER BY {order} LIMIT 1",
+        (corpus_id, encoder_id, Json(wanted)),
     )
     row = cursor.fetchone()
     return ClusterModelRecord(*row) if row else None
@@ -126,7 +138,7 @@ def prepare_assignment(cursor: Cursor, cluster_model_id: int, snapshots: Sequenc
         ensure_partition(cursor, parent, f"{parent}_s{snapshot_id}", snapshot_id)
 
 
-def unassigned_shards(cursor: Cursor, cluster_model_id: int, snapshots: Sequence[int], version: ScoreVersion) -> list[Shard]:
+def unassigned_shards(cursor: Cursor, cluster_model_id: int, scope: Scope, group: tuple[int, int] = WHOLE) -> list[ShardState]:
     """The scored shards whose present embeddings are not assigned yet, in the order of snapshot name and path."""
     cursor.execute(
         "SELECT shard_id, embedding_sha256 FROM shard_assignment WHERE cluster_model_id = %s AND state = 'done'",
@@ -134,8 +146,8 @@ def unassigned_shards(cursor: Cursor, cluster_model_id: int, snapshots: Sequence
     )
     assigned: dict[int, str] = dict(cursor.fetchall())
     return [
-        item.shard
-        for item in shard_states(cursor, snapshots, version)
+        item
+        for item in shard_states(cursor, scope, group)
         if item.state == "done" and assigned.get(item.shard.shard_id) != item.embedding_sha256
     ]
 
@@ -218,15 +230,15 @@ def _close(
     )
 
 
-def cluster_totals(cursor: Cursor, model: ClusterModelRecord, snapshots: Sequence[int], version: ScoreVersion) -> ClusterTotals:
+def cluster_totals(cursor: Cursor, model: ClusterModelRecord, scope: Scope) -> ClusterTotals:
     """Members and distances per cluster over the snapshots' scored shards.
 
     Floating-point sums are added shard by shard in the order of snapshot name and path, so the result is the same bits
     whoever assigned the shards, and when. Raises AccountingError if a scored shard is not assigned.
     """
-    if missing := unassigned_shards(cursor, model.cluster_model_id, snapshots, version):
-        raise AccountingError(f"{len(missing)} scored shards are not assigned to clusters, the first is {missing[0].path}.")
-    shards = [item.shard.shard_id for item in shard_states(cursor, snapshots, version) if item.state == "done"]
+    if missing := unassigned_shards(cursor, model.cluster_model_id, scope):
+        raise AccountingError(f"{len(missing)} scored shards are not assigned to clusters, the first is {missing[0].shard.path}.")
+    shards = [item.shard.shard_id for item in shard_states(cursor, scope) if item.state == "done"]
     members = np.zeros(model.n_clusters, dtype=np.int64)
     distance_sum = np.zeros(model.n_clusters, dtype=np.float64)
     for part in _parts(shards):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from samplemix_core.errors import AccountingError
 from samplemix_core.store.copy import copy_out
-from samplemix_core.store.ledger import ScoreVersion, Shard, ShardState, shard_states
+from samplemix_core.store.ledger import Scope, Shard, ShardState, shard_states
 from samplemix_core.store.postgres import Cursor
 
 ROWS_PER_READ = 200_000
@@ -43,22 +43,20 @@ class ShardColumns:
     cluster: npt.NDArray[np.int32]
 
 
-def stream_columns(
-    cursor: Cursor, snapshots: Sequence[int], version: ScoreVersion, cluster_model_id: int
-) -> Iterator[ShardColumns]:
-    """The done shards of the snapshots (ids), in the order of snapshot name and path.
+def stream_columns(cursor: Cursor, scope: Scope, cluster_model_id: int) -> Iterator[ShardColumns]:
+    """The done shards of a scope, in the order of snapshot name and path.
 
     Memory is that of one read, however large the corpus. Call it first thing in a transaction, which it makes a
     repeatable read: everything it yields is of one moment. Raises AccountingError for a shard that has not exactly one
     sample, quality score and cluster for each document the ledger counted.
     """
     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    done = [item for item in shard_states(cursor, snapshots, version) if item.state == "done"]
+    done = [item for item in shard_states(cursor, scope) if item.state == "done"]
     for part in _reads(done):
         parameters: dict[str, Any] = {
             "snapshot": part[0].shard.snapshot_id,
             "shards": [item.shard.shard_id for item in part],
-            "quality": version.quality_model_id,
+            "quality": scope.version.quality_model_id,
             "cluster": cluster_model_id,
         }
         tables = {name: copy_out(cursor, query, parameters, _COLUMNS[name]) for name, query in _QUERIES.items()}

@@ -50,6 +50,22 @@ class ScoreVersion:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """What a run is about: snapshots (ids, in the order of their names), the models, and the newest shard it knows.
+
+    A shard that is registered later is left for the next run.
+    """
+
+    snapshots: tuple[int, ...]
+    version: ScoreVersion
+    last_shard_id: int
+
+
+WHOLE = (0, 1)
+"""The group that holds every shard."""
+
+
+@dataclass(frozen=True)
 class ShardState:
     """A shard and what the ledger says of it under one version; `pending` with zero attempts where it says nothing yet."""
 
@@ -80,9 +96,10 @@ def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokeniz
 
 @dataclass(frozen=True)
 class RegisteredSnapshot:
-    """A snapshot in the ledger, and the paths of the shards that this registration replaced."""
+    """A snapshot in the ledger, its newest shard, and the paths of the shards that this registration replaced."""
 
     snapshot_id: int
+    last_shard_id: int
     replaced: tuple[str, ...]
 
 
@@ -128,7 +145,9 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
             " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[])",
             (snapshot_id, [entry.key for entry in part], [entry.etag for entry in part], [entry.size for entry in part]),
         )
-    return RegisteredSnapshot(int(snapshot_id), tuple(changed))
+    cursor.execute("SELECT max(shard_id) FROM shard WHERE snapshot_id = %s", (snapshot_id,))
+    (last_shard_id,) = cursor.fetchone()
+    return RegisteredSnapshot(int(snapshot_id), int(last_shard_id), tuple(changed))
 
 
 def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
@@ -192,8 +211,12 @@ def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int,
     )
 
 
-def shard_states(cursor: Cursor, snapshots: Sequence[int], version: ScoreVersion) -> list[ShardState]:
-    """Every shard of the snapshots (ids) with its state under a version, in the order of snapshot name and path."""
+def shard_states(cursor: Cursor, scope: Scope, group: tuple[int, int] = WHOLE) -> list[ShardState]:
+    """The shards of a scope with their states, in the order of snapshot name and path.
+
+    `group`, an index and a count, takes those whose id leaves that index when it is divided by the count: a shard that lands or is
+    replaced later moves no other to another group.
+    """
     cursor.execute(
         """
         SELECT shard.shard_id, snapshot_id, snapshot.name, path, shard.etag, size_bytes,
@@ -206,20 +229,31 @@ def shard_states(cursor: Cursor, snapshots: Sequence[int], version: ScoreVersion
             ON shard_score.shard_id = shard.shard_id AND shard_score.etag = shard.etag
             AND encoder_id = %(encoder)s AND quality_model_id = %(quality)s
         WHERE snapshot_id = ANY(%(snapshots)s) AND superseded_at IS NULL
+            AND shard.shard_id <= %(last)s AND shard.shard_id %% %(groups)s = %(group)s
         ORDER BY snapshot.name COLLATE "C", path COLLATE "C"
         """,
-        {"encoder": version.encoder_id, "quality": version.quality_model_id, "snapshots": list(snapshots)},
+        {
+            "encoder": scope.version.encoder_id,
+            "quality": scope.version.quality_model_id,
+            "snapshots": list(scope.snapshots),
+            "last": scope.last_shard_id,
+            "group": group[0],
+            "groups": group[1],
+        },
     )
     return [ShardState(Shard(*row[:6]), *row[6:]) for row in cursor.fetchall()]
 
 
-def pending_shards(cursor: Cursor, snapshots: Sequence[int], version: ScoreVersion, *, retry_refused: bool = False) -> list[Shard]:
-    """The shards still to be scored, in the order of snapshot name and path.
+def pending_shards(
+    cursor: Cursor, scope: Scope, group: tuple[int, int] = WHOLE, *, retry_refused: bool = False
+) -> tuple[list[Shard], int]:
+    """The shards of a group still to be scored, in the order of snapshot name and path; and how many the group has in all.
 
     Refused and poison shards are left out, because the same bytes end the same way, unless `retry_refused`.
     """
     settled = {"done"} if retry_refused else {"done", "refused", "poison"}
-    return [item.shard for item in shard_states(cursor, snapshots, version) if item.state not in settled]
+    states = shard_states(cursor, scope, group)
+    return [item.shard for item in states if item.state not in settled], len(states)
 
 
 @dataclass(frozen=True)
@@ -312,16 +346,16 @@ def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> Iterator[d
     )
 
 
-def quarantine_reasons(cursor: Cursor, snapshots: Sequence[int]) -> list[tuple[str, int, str]]:
+def quarantine_reasons(cursor: Cursor, scope: Scope) -> list[tuple[str, int, str]]:
     """Reason, how many records were set aside for it, and what was said of one of them; the most frequent first."""
     cursor.execute(
         """
         SELECT reason, count(*), min(path || ', row ' || row || ': ' || detail)
         FROM quarantine JOIN shard USING (shard_id)
-        WHERE snapshot_id = ANY(%s)
+        WHERE snapshot_id = ANY(%s) AND superseded_at IS NULL AND shard_id <= %s
         GROUP BY reason ORDER BY count(*) DESC, reason
         """,
-        (list(snapshots),),
+        (list(scope.snapshots), scope.last_shard_id),
     )
     return [(reason, count, example) for reason, count, example in cursor.fetchall()]
 

@@ -36,10 +36,10 @@ class ShardScores:
 def commit_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: ShardScores) -> None:
     """Store a shard's scores and close its ledger row, in the cursor's transaction. Doing it again changes nothing.
 
-    Samples and quarantine are facts of the file: they are written once, by whichever version is first. Workers that
-    commit the same shard at once follow each other. Raises CorpusError if the shard is registered with another content
-    by now, and AccountingError if samples and scores disagree with each other, with the records that the reader met, or with what
-    another version found.
+    Samples and quarantine are facts of the file: they are written once, by whichever version is first. Of workers that
+    commit the same shard, the first is right and the others change nothing. Raises CorpusError if another file has taken the
+    shard's place by now, and AccountingError if samples and scores disagree with each other, with the records that the reader
+    met, or with what another version found.
     """
     _lock(cursor, shard)
     if scores.samples["row"] != scores.quality["row"]:
@@ -52,7 +52,7 @@ def commit_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: Sh
     tokens = pc.sum(scores.samples["n_tokens"]).as_py() or 0
     cursor.execute(
         """
-        SELECT scored, quarantined, tokens, encoder_id, quality_model_id, embedding_sha256
+        SELECT scored, quarantined, tokens, encoder_id, quality_model_id
         FROM shard_score WHERE shard_id = %s AND state = 'done'
         """,
         (shard.shard_id,),
@@ -62,7 +62,7 @@ def commit_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: Sh
         raise AccountingError(
             f"{shard.path}: {scored} samples, {quarantined} quarantined, {tokens} tokens; another version counted {done[0][:3]}."
         )
-    if (version.encoder_id, version.quality_model_id, scores.embedding_sha256) in {row[3:] for row in done}:
+    if (version.encoder_id, version.quality_model_id) in {row[3:5] for row in done}:
         return
     if not done:
         _delete_samples(cursor, shard)

@@ -128,16 +128,20 @@ def survived(run_command, upload, shards, platform):
     """The same files elsewhere and one that is poison, scored afresh on one worker."""
     text = {"text": "This shard kills each worker that begins with it, as far as the worker knows."}
     uri = upload(shards | {POISON: json.dumps(text).encode()})
+    with pytest.MonkeyPatch.context() as patch:
+        # Before the cluster starts: its workers inherit it.
+        patch.setenv("SAMPLEMIX_HOME", str(platform.home))
+        run = run_on_one_worker(run_command, uri, platform)
+    return uri, run
+
+
+def run_on_one_worker(run_command, uri, platform):
     with (
-        pytest.MonkeyPatch.context() as patch,
         LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        patch.setenv("SAMPLEMIX_HOME", str(platform.home))
         client.register_plugin(poisoned(POISON))
-        options = ("--name", "elsewhere", "--accept-loss")
-        run = run_command(uri, *options, SAMPLEMIX_HOME=str(platform.home), SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
-    return uri, run
+        return run_command(uri, "--name", "elsewhere", "--accept-loss", SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
 
 
 def test_one_worker_that_dies_gives_the_same_bytes_and_only_the_poison_is_left_out(survived, first_run, command):
@@ -162,12 +166,14 @@ def test_poison_is_tried_again_when_asked(survived, command, run_command):
     assert states == {"done"}
 
 
-def test_two_runs_at_once_score_each_shard_once(run_command, upload, shards, platform, first):
+def test_two_runs_at_once_score_each_shard_once(first_run, run_command, upload, shards, platform, first):
     """As when Airflow takes a task that is only slow for dead, and starts it again."""
     uri = upload(shards)
     with ThreadPoolExecutor(2) as pool:
-        runs = list(pool.map(lambda name: run_command(uri, "--name", name), (f"one-{first}", f"two-{first}")))
-    assert runs[0]["content_digest"] == runs[1]["content_digest"]
+        runs = list(pool.map(lambda name: run_command(uri, "--name", name), (first, f"two-{first}")))
+    assert runs[0]["content_digest"] == runs[1]["content_digest"] == first_run["content_digest"]
+    # The same rows of another corpus are another version: a version says where its documents are.
+    assert (runs[0]["created"], runs[0]["version"] > 1) == (True, True)
     assert sorted(run["scoring"]["skipped"] for run in runs) == [0, len(shards)]
     with transaction(platform.require("database_url")) as cursor:
         cursor.execute(

@@ -12,7 +12,7 @@ from samplemix_core.identity import content_hash
 from samplemix_core.settings import Settings
 from samplemix_core.store import ledger
 from samplemix_core.store.clusters import Assignment
-from samplemix_core.store.ledger import ScoreVersion, Shard
+from samplemix_core.store.ledger import Scope, ScoreVersion, Shard
 from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.postgres import transaction
 from samplemix_core.store.scores import ShardScores
@@ -30,6 +30,7 @@ class LedgeredCorpus:
     version: ScoreVersion
     snapshots: tuple[int, ...]
     shards: tuple[Shard, ...]
+    scope: Scope
 
 
 @pytest.fixture
@@ -41,14 +42,16 @@ def ledgered(database: Settings) -> LedgeredCorpus:
         for snapshot in ("crawl-b", "crawl-a"):
             # In byte order 'B' < 'a' < 'ä': no locale's order.
             entries = [ObjectInfo(f"{snapshot}/{name}", 100, f"etag-{name}") for name in ("ä.jsonl", "a.jsonl", "B.jsonl")]
-            ids[snapshot] = ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries).snapshot_id
+            registered = ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries)
+            ids[snapshot] = registered.snapshot_id
         version = ScoreVersion(
             ledger.ensure_encoder(cursor, "encoder-1", {"name": "encoder", "dim": 4}),
             ledger.ensure_quality_model(cursor, "quality-1", {"name": "quality"}),
         )
         snapshots = (ids["crawl-a"], ids["crawl-b"])
-        shards = tuple(state.shard for state in ledger.shard_states(cursor, snapshots, version))
-    return LedgeredCorpus(url, database.require("reader_database_url"), corpus.corpus_id, version, snapshots, shards)
+        scope = Scope(snapshots, version, 2**31 - 1)
+        shards = tuple(state.shard for state in ledger.shard_states(cursor, scope))
+    return LedgeredCorpus(url, database.require("reader_database_url"), corpus.corpus_id, version, snapshots, shards, scope)
 
 
 @pytest.fixture

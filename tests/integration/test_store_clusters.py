@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from samplemix_core import schemas
 from samplemix_core.errors import AccountingError
-from samplemix_core.store import clusters, scores
+from samplemix_core.store import clusters, ledger, scores
 from samplemix_core.store.clusters import Assignment
 from samplemix_core.store.postgres import transaction
 
@@ -46,28 +47,49 @@ def test_the_same_fit_is_the_same_model(ledgered: Any) -> None:
     model = fitted(ledgered)
     assert fitted(ledgered) == model
     assert (model.state, model.diversity_low) == ("fitted", None)
-    assert fitted(ledgered, artifact_sha256="other").cluster_model_key != model.cluster_model_key
+    newer = fitted(ledgered, artifact_sha256="other")
+    assert newer.cluster_model_key != model.cluster_model_key
     assert fitted(ledgered, spec={"seed": 2}).cluster_model_key != model.cluster_model_key
     with transaction(ledgered.url) as cursor:
         assert clusters.load_cluster_model(cursor, model.cluster_model_id) == model
         ids = {"corpus_id": ledgered.corpus_id, "encoder_id": ledgered.version.encoder_id}
-        assert clusters.find_cluster_model(cursor, **ids, spec={"seed": 1}) == model
-        assert clusters.find_cluster_model(cursor, **ids, spec={"seed": 3}) is None
+        for refit, found in ((False, newer), (True, model)):
+            assert clusters.find_cluster_model(cursor, **ids, spec={"seed": 1}, refit=refit) == found
+            assert clusters.find_cluster_model(cursor, **ids, spec={"seed": 3}, refit=refit) is None
         with pytest.raises(KeyError):
             clusters.load_cluster_model(cursor, 10_000)
+
+
+def test_a_corpus_keeps_its_clusters_until_they_are_fitted_again(ledgered: Any) -> None:
+    first = fitted(ledgered, spec={"seed": 1, "vectors": "a"})
+    second = fitted(ledgered, spec={"seed": 1, "vectors": "b"})
+    fitted(ledgered, spec={"seed": 2, "vectors": "c"})
+    ids = {"corpus_id": ledgered.corpus_id, "encoder_id": ledgered.version.encoder_id}
+    landed = {"seed": 1, "vectors": "new"}
+    with transaction(ledgered.url) as cursor:
+        assert clusters.find_cluster_model(cursor, **ids, spec=landed, refit=True) is None
+        assert clusters.find_cluster_model(cursor, **ids, spec={"seed": 1, "vectors": "a"}, refit=True) == first
+        assert clusters.find_cluster_model(cursor, **ids, spec=landed, refit=False) == second
+        ledger.set_current_models(
+            cursor,
+            ledgered.corpus_id,
+            quality_model_id=ledgered.version.quality_model_id,
+            cluster_model_id=first.cluster_model_id,
+        )
+        assert clusters.find_cluster_model(cursor, **ids, spec=landed, refit=False) == first
 
 
 def test_assigning_closes_shard_by_shard(scored: Any, scores_of: Any, assignment_of: Any) -> None:
     model = fitted(scored)
     with transaction(scored.url) as cursor:
-        assert clusters.unassigned_shards(cursor, model.cluster_model_id, scored.snapshots, scored.version) == [
+        assert [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, scored.scope)] == [
             scored.shards[index] for index in (0, 1, 3, 4)
         ]
     for _ in range(2):
         assign(scored, model, 1, assignment_of(scores_of([f"t 1 {i}" for i in range(5)])))
     with transaction(scored.url) as cursor:
         clusters.fail_assignment(cursor, model.cluster_model_id, scored.shards[3], "timeout")
-        assert clusters.unassigned_shards(cursor, model.cluster_model_id, scored.snapshots, scored.version) == [
+        assert [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, scored.scope)] == [
             scored.shards[index] for index in (0, 3, 4)
         ]
         cursor.execute("SELECT row, cluster, distance, is_noise FROM diversity_score ORDER BY row")
@@ -75,7 +97,7 @@ def test_assigning_closes_shard_by_shard(scored: Any, scores_of: Any, assignment
         cursor.execute("SELECT rows, noise_rows, attempts FROM shard_assignment WHERE state = 'done'")
         assert cursor.fetchall() == [(5, sum(row[3] for row in stored), 1)]
         with pytest.raises(AccountingError, match=r"3 scored shards are not assigned.*crawl-a/B.jsonl"):
-            clusters.cluster_totals(cursor, model, scored.snapshots, scored.version)
+            clusters.cluster_totals(cursor, model, scored.scope)
     assert [tuple(row.values()) for row in assignment_of(scores_of(["t"] * 5)).table.to_pylist()] == [
         (row, cluster, np.float32(distance), noise) for row, cluster, distance, noise in stored
     ]
@@ -98,8 +120,8 @@ def test_totals_are_sums_in_the_order_of_snapshot_and_path(scored: Any, scores_o
         members += part.members
         distance_sum += part.distance_sum
     with transaction(scored.url) as cursor:
-        totals = clusters.cluster_totals(cursor, model, scored.snapshots, scored.version)
-        first = clusters.cluster_totals(cursor, model, scored.snapshots[:1], scored.version)
+        totals = clusters.cluster_totals(cursor, model, scored.scope)
+        first = clusters.cluster_totals(cursor, model, replace(scored.scope, snapshots=scored.snapshots[:1]))
     np.testing.assert_array_equal(totals.members, members)
     np.testing.assert_array_equal(totals.distance_sum, distance_sum)
     np.testing.assert_array_equal(first.distance_sum, parts[0].distance_sum + parts[1].distance_sum)
@@ -115,7 +137,7 @@ def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(
     for size in (1, 3, 256):
         monkeypatch.setattr(clusters, "_SHARDS_PER_READ", size)
         with transaction(scored.url) as cursor:
-            found.append(clusters.cluster_totals(cursor, model, scored.snapshots, scored.version).distance_sum.tobytes())
+            found.append(clusters.cluster_totals(cursor, model, scored.scope).distance_sum.tobytes())
     assert len(set(found)) == 1
 
 
@@ -135,8 +157,8 @@ def test_new_embeddings_make_an_assignment_stale(scored: Any, scores_of: Any, as
     assign(scored, model, 0, assignment_of(scores_of(["t"] * 4)))
     with transaction(scored.url) as cursor:
         cursor.execute("UPDATE shard_score SET embedding_sha256 = 'sha-2' WHERE shard_id = %s", (scored.shards[0].shard_id,))
-        stale = clusters.unassigned_shards(cursor, model.cluster_model_id, scored.snapshots[:1], scored.version)
-    assert stale == [scored.shards[0], scored.shards[1]]
+        stale = clusters.unassigned_shards(cursor, model.cluster_model_id, replace(scored.scope, snapshots=scored.snapshots[:1]))
+    assert [state.shard for state in stale] == [scored.shards[0], scored.shards[1]]
     made = assignment_of(scores_of(["t"] * 4), n_clusters=2)
     assign(scored, model, 0, Assignment(made.table, "sha-2", made.members, made.distance_sum))
     with transaction(scored.url) as cursor:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,8 +34,8 @@ def test_registering_again_adds_only_what_is_new(ledgered: Any) -> None:
     with transaction(ledgered.url) as cursor:
         for _ in range(2):
             registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [*entries, new])
-            assert registered == ledger.RegisteredSnapshot(ledgered.snapshots[0], ())
-        states = ledger.shard_states(cursor, ledgered.snapshots[:1], ledgered.version)
+            assert registered == ledger.RegisteredSnapshot(ledgered.snapshots[0], 7, ())
+        states = ledger.shard_states(cursor, replace(ledgered.scope, snapshots=ledgered.snapshots[:1]))
     assert [state.shard.path for state in states if state.shard not in ledgered.shards] == ["crawl-a/new.jsonl"]
     assert {state.shard for state in states} >= {shard for shard in ledgered.shards if shard.snapshot == "crawl-a"}
 
@@ -75,7 +76,8 @@ def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgere
         for replaced in (("crawl-a/a.jsonl",), ()):
             registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", entries.values())
             assert registered.replaced == replaced
-        states = {state.shard.path: state for state in ledger.shard_states(cursor, ledgered.snapshots[:1], ledgered.version)}
+        scope = replace(ledgered.scope, snapshots=ledgered.snapshots[:1])
+        states = {state.shard.path: state for state in ledger.shard_states(cursor, scope)}
         assert {path: state.state for path, state in states.items()} == dict.fromkeys(files, "done") | {
             "crawl-a/a.jsonl": "pending"
         }
@@ -108,12 +110,12 @@ def test_what_is_pending(ledgered: Any, scores_of: Any) -> None:
         scores.refuse_shard(cursor, refused, ledgered.version, "truncated")
         scores.poison_shard(cursor, poison, ledgered.version, "killed 4 workers")
         scores.fail_shard(cursor, failed, ledgered.version, "timeout")
-        states = {state.shard: state for state in ledger.shard_states(cursor, ledgered.snapshots, ledgered.version)}
-        assert ledger.pending_shards(cursor, ledgered.snapshots, ledgered.version) == [failed, begun, fresh]
-        again = ledger.pending_shards(cursor, ledgered.snapshots, ledgered.version, retry_refused=True)
+        states = {state.shard: state for state in ledger.shard_states(cursor, ledgered.scope)}
+        assert ledger.pending_shards(cursor, ledgered.scope) == ([failed, begun, fresh], 6)
+        again = ledger.pending_shards(cursor, ledgered.scope, retry_refused=True)
         other = ledger.ScoreVersion(ledgered.version.encoder_id, ledger.ensure_quality_model(cursor, "quality-2", {}))
-        assert len(ledger.pending_shards(cursor, ledgered.snapshots, other)) == 6
-    assert again == [refused, poison, failed, begun, fresh]
+        assert len(ledger.pending_shards(cursor, replace(ledgered.scope, version=other))[0]) == 6
+    assert again == ([refused, poison, failed, begun, fresh], 6)
     assert [states[shard].state for shard in ledgered.shards] == ["done", "refused", "poison", "failed", "pending", "pending"]
     assert [states[shard].attempts for shard in ledgered.shards] == [1, 1, 1, 1, 2, 0]
     assert states[refused].error == "truncated"
@@ -125,7 +127,7 @@ def test_beginning_a_done_shard_keeps_it_done(ledgered: Any, scores_of: Any) -> 
     with transaction(ledgered.url) as cursor:
         scores.commit_shard(cursor, shard, ledgered.version, scores_of(["one"]))
         assert ledger.begin_shard(cursor, shard, ledgered.version) == ledger.ScoredCounts(scored=1, quarantined=0, tokens=1)
-        assert ledger.shard_states(cursor, ledgered.snapshots, ledgered.version)[0].state == "done"
+        assert ledger.shard_states(cursor, ledgered.scope)[0].state == "done"
 
 
 def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered: Any, scores_of: Any) -> None:
@@ -146,7 +148,7 @@ def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered:
         assert ledger.retry_shards(cursor, uri, [poison.path, done.path]) == [poison.path]
         assert ledger.retry_shards(cursor, "s3://bucket/other") == []
         assert ledger.retry_shards(cursor, uri) == [refused.path]
-        assert refused in ledger.pending_shards(cursor, ledgered.snapshots, ledgered.version)
+        assert refused in ledger.pending_shards(cursor, ledgered.scope)[0]
         assert [item["reason"] for item in ledger.list_quarantine(cursor)] == ["bad_json"]
 
 
@@ -164,7 +166,7 @@ def test_quarantine_is_listed_with_place_and_reason(ledgered: Any, scores_of: An
         listed = list(ledger.list_quarantine(cursor, "s3://bucket/corpus"))
         assert list(ledger.list_quarantine(cursor)) == listed
         assert list(ledger.list_quarantine(cursor, "s3://bucket/other")) == []
-        reasons = ledger.quarantine_reasons(cursor, ledgered.snapshots)
+        reasons = ledger.quarantine_reasons(cursor, ledgered.scope)
     assert reasons == [
         ("bad_json", 2, "crawl-a/B.jsonl, row 0: not \N{REPLACEMENT CHARACTER} JSON"),
         ("shard_refused", 1, "crawl-a/a.jsonl, row -1: truncated"),
@@ -176,3 +178,24 @@ def test_quarantine_is_listed_with_place_and_reason(ledgered: Any, scores_of: An
     ]
     assert listed[2]["detail"] == "truncated"
     assert listed[0]["snapshot"] == "crawl-a"
+
+
+def test_groups_stay_what_they_are_and_later_shards_are_for_the_next_run(ledgered: Any) -> None:
+    with transaction(ledgered.url) as cursor:
+        last = max(shard.shard_id for shard in ledgered.shards)
+        scope = replace(ledgered.scope, last_shard_id=last)
+
+        def groups() -> list[list[ledger.Shard]]:
+            return [[state.shard for state in ledger.shard_states(cursor, scope, (index, 4))] for index in range(4)]
+
+        before = groups()
+        assert sorted(shard.shard_id for group in before for shard in group) == sorted(s.shard_id for s in ledgered.shards)
+        entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in ledgered.shards[:3]]
+        early = ObjectInfo("crawl-a/A-comes-first.jsonl", 5, "etag")
+        registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [early, *entries])
+        assert registered.last_shard_id > last
+        assert groups() == before
+        assert len(ledger.shard_states(cursor, replace(scope, last_shard_id=registered.last_shard_id))) == 7
+        # One that is replaced leaves its group, and moves no other.
+        ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [early, replace(entries[0], etag="new"), *entries[1:]])
+        assert groups() == [[shard for shard in group if shard != ledgered.shards[0]] for group in before]

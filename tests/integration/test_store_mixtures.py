@@ -62,7 +62,8 @@ def read(assigned: Any, snapshots: tuple[int, ...] | None = None) -> list[column
         cursor.execute("SELECT min(cluster_model_id) FROM cluster_model")
         (model,) = cursor.fetchone()
         cursor.connection.rollback()
-        return list(columns.stream_columns(cursor, snapshots or assigned.snapshots, assigned.version, model))
+        scope = replace(assigned.scope, snapshots=snapshots or assigned.snapshots)
+        return list(columns.stream_columns(cursor, scope, model))
 
 
 def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any) -> None:
@@ -76,9 +77,9 @@ def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any) -> None:
             else:
                 first[text] = (index, row)
     with transaction(assigned.url) as cursor:
-        found = find_duplicates(cursor, assigned.snapshots, assigned.version)
-        alone = find_duplicates(cursor, assigned.snapshots[1:], assigned.version)
-        none = find_duplicates(cursor, assigned.snapshots, replace(assigned.version, encoder_id=999))
+        found = find_duplicates(cursor, assigned.scope)
+        alone = find_duplicates(cursor, replace(assigned.scope, snapshots=assigned.snapshots[1:]))
+        none = find_duplicates(cursor, replace(assigned.scope, version=replace(assigned.version, encoder_id=999)))
     assert {shard: rows.tolist() for shard, rows in found.items()} == expected
     assert {shard: rows.tolist() for shard, rows in alone.items()} == {assigned.shards[4].shard_id: [0, 2]}
     assert none == {}

@@ -133,12 +133,11 @@ def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: Any, sc
         scores.commit_shard(cursor, ledgered.shards[0], third, scores_of(["one", "two", "three"]))
 
 
-def test_a_new_embedding_of_the_same_version_is_taken_over(ledgered: Any, scores_of: Any) -> None:
+def test_a_late_worker_can_not_replace_what_is_committed(ledgered: Any, scores_of: Any) -> None:
     commit(ledgered, 0, scores_of(["one"]))
-    commit(ledgered, 0, replace(scores_of(["one"]), embedding_sha256="sha-2"))
-    found = contents(ledgered.url)
-    assert [row[6] for row in found["shard_score"]] == ["sha-2"]
-    assert len(found["sample"]) == len(found["quality_score"]) == 1
+    before = contents(ledgered.url)
+    commit(ledgered, 0, replace(scores_of(["one"]), embedding_sha256="sha-2", embedding_key="embeddings/late"))
+    assert contents(ledgered.url) == before
 
 
 def test_refused_then_mended(ledgered: Any, scores_of: Any) -> None:
@@ -187,7 +186,7 @@ def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any
     for index in range(3):
         commit(ledgered, index, scores_of(["one two"] * (index + 1), bad_rows=(0,)))
     with transaction(ledgered.url) as cursor:
-        assert check_accounts(cursor, ledgered.snapshots, ledgered.version) == Totals(3, 9, 6, 3, 12)
+        assert check_accounts(cursor, ledgered.scope) == Totals(3, 9, 6, 3, 12)
     for damage in (
         "DELETE FROM sample WHERE row = 3",
         "DELETE FROM quality_score WHERE row = 3",
@@ -197,7 +196,7 @@ def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any
         with transaction(ledgered.url) as cursor:
             cursor.execute(damage)
             with pytest.raises(AccountingError, match="the ledger says"):
-                check_accounts(cursor, ledgered.snapshots, ledgered.version)
+                check_accounts(cursor, ledgered.scope)
             cursor.connection.rollback()
 
 

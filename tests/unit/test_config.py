@@ -32,6 +32,12 @@ def test_a_share_is_of_the_source():
     assert Budget.parse("7").resolve(1_000_001) == 7
 
 
+def test_a_relative_directory_is_refused_because_others_stand_elsewhere():
+    with pytest.raises(ConfigError, match="must be absolute"):
+        load_run_config({"corpus_uri": "./corpus"})
+    assert load_run_config({"corpus_uri": "/data/corpus/"}).corpus_uri == "/data/corpus"
+
+
 def test_every_bad_field_is_named_with_its_value():
     with pytest.raises(ConfigError) as caught:
         load_run_config({"corpus_uri": " ", "alpha": 2, "diversity": {"pca_components": 0}, "colour": "red"})

@@ -64,7 +64,7 @@ def test_one_process_loads_a_configuration_once():
 def test_spec_names_what_decides_a_vector(float32_encoder):
     spec = float32_encoder.spec
     assert spec["weights_sha256"] == SHIPPED_WEIGHTS_SHA256
-    assert (spec["dim"], spec["max_seq"], spec["precision"]) == (384, 256, "float32")
+    assert (spec["dim"], spec["max_seq"], spec["device"], spec["precision"]) == (384, 256, "cpu", "float32")
     assert spec["modules"][0]["pooling_mode"] == "mean"
     assert float32_encoder.encoder_id == fingerprint(spec)
     assert spec["tokenizer"] == float32_encoder.tokenizer_id
@@ -73,7 +73,11 @@ def test_spec_names_what_decides_a_vector(float32_encoder):
 def test_auto_is_bfloat16_exactly_where_it_is_native():
     encoder = load_encoder(EmbeddingConfig(device="cpu"))
     assert encoder.precision == ("bfloat16" if detect_hardware().cpu_bfloat16 else "float32")
-    assert encoder.spec["precision"] == "auto"
+    # What was chosen is its identity, not that it was left to choose: other hardware gives another encoder.
+    assert (encoder.spec["device"], encoder.spec["precision"]) == ("cpu", encoder.precision)
+    chosen = {precision: load_encoder(EmbeddingConfig(device="cpu", precision=precision)) for precision in ("float32", "bfloat16")}
+    assert chosen["float32"].encoder_id != chosen["bfloat16"].encoder_id
+    assert chosen[encoder.precision].encoder_id == encoder.encoder_id
 
 
 def test_max_seq_is_the_models_at_most():

@@ -1,0 +1,158 @@
+"""The steps in this process, over the real services: what lands, is replaced, is cleared or differs in the middle of a run."""
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+
+from samplemix_core.config import load_run_config
+from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError
+from samplemix_core.pipeline import drafts, worker
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
+from samplemix_core.pipeline.mix import mix
+from samplemix_core.pipeline.publish import publish, verify
+from samplemix_core.pipeline.register import register
+from samplemix_core.pipeline.score import check_loss, score, score_tasks
+from samplemix_core.pipeline.tasks import AssignTask
+from samplemix_core.store import clusters, ledger
+from samplemix_core.store.objects import open_store
+from samplemix_core.store.postgres import transaction
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory, shards):
+    """A corpus in a directory: some of the real shards."""
+    root = tmp_path_factory.mktemp("local") / "corpus"
+    for path, data in list(shards.items())[:4]:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    return root
+
+
+@pytest.fixture(scope="module")
+def context(platform, small_corpus, directory, first):
+    """Make a run of that corpus, with these settings; workers and this process know the same services."""
+
+    def make(**settings):
+        diversity = small_corpus["diversity"] | settings.pop("diversity", {})
+        values = {"corpus_uri": str(directory), "mixture_name": f"steps-{first}", "diversity": diversity, **settings}
+        return RunContext(load_run_config(values), platform, lambda progress: None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMPLEMIX_HOME", str(platform.home))
+        yield make
+
+
+@pytest.fixture(scope="module")
+def registered(context):
+    return register(context())
+
+
+@pytest.fixture(scope="module")
+def scored(context, registered):
+    counts = score(context(), registered)
+    assert counts.shards == registered.shards == 4
+    check_loss(context(), registered)
+    return registered
+
+
+@pytest.fixture(scope="module")
+def model(context, scored):
+    found = fit_diversity(context(), scored)
+    assign_clusters(context(), scored, found)
+    measure_clusters(context(), scored, found)
+    return found
+
+
+def test_a_worker_whose_models_are_others_refuses_the_task(context, registered):
+    tasks, _ = score_tasks(context(), registered)
+    with pytest.raises(ModelError, match=r"This worker's encoder \(all-MiniLM-L6-v2 on cpu in \w+\) is not the run's"):
+        worker.score_shard(replace(tasks[0], encoder_key="0" * 32))
+    with pytest.raises(ModelError, match="This worker's quality model has the key"):
+        worker.score_shard(replace(tasks[0], quality_model_key="0" * 32))
+
+
+def test_an_embedding_file_is_named_after_its_content_and_checked(context, scored, model, platform):
+    with transaction(platform.require("database_url")) as cursor:
+        state = ledger.shard_states(cursor, scored.scope)[0]
+        record = clusters.load_cluster_model(cursor, model.cluster_model_id)
+    data = open_store(platform.state_root, platform).get(state.embedding_key)[0]
+    assert hashlib.sha256(data).hexdigest() == state.embedding_sha256
+    assert state.embedding_key.endswith(f".{state.embedding_sha256[:32]}.parquet")
+    task = AssignTask(state.shard, scored.encoder_key, state.embedding_key, "0" * 64, record.cluster_model_id, record.artifact_key)
+    with pytest.raises(ModelError, match=f"has SHA-256 {state.embedding_sha256}, the ledger says 000"):
+        worker.assign_shard(task)
+
+
+def test_neither_gates_nor_the_mixtures_seed_fit_again(context, scored, model):
+    other = context(seed=7, tau=0.5, diversity={"gate_max_noise_share": 0.99})
+    assert fit_diversity(other, scored) == model
+    # A gate that moved is asked all the same.
+    with pytest.raises(DiversityHealthError, match="gate_min_clusters = 1000"):
+        fit_diversity(context(diversity={"gate_min_clusters": 1000}), scored)
+
+
+def test_a_file_that_lands_during_a_run_is_left_for_the_next(context, scored, model, directory, shards):
+    run = context()
+    late, data = list(shards.items())[4]
+    (directory / late).parent.mkdir(parents=True, exist_ok=True)
+    (directory / late).write_bytes(data)
+    following = register(context())
+    assert (following.shards, scored.shards) == (5, 4)
+    draft = mix(run, scored, model)
+    published = publish(run, draft)
+    verified = verify(run, published)
+    assert verified["rows"] == draft.samples
+    # Tasks of a finished run can be cleared.
+    assert publish(run, draft).version == published.version
+    assert verify(run, published) == verified
+    # The next run scores what landed, and assigns it to the clusters that there are.
+    assert score(context(), following).skipped == 4
+    assert fit_diversity(context(), following) == model
+    assert fit_diversity(context(diversity={"refit": True}), following) != model
+    assert assign_clusters(context(), following, model).skipped == 4
+
+
+def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_mixes(context, scored, model, directory, shards):
+    path, data = next(iter(shards.items()))
+    run = context(budget="30%")
+    (directory / path).write_bytes(data + data)
+    register(context())
+    try:
+        with pytest.raises(CorpusError, match="1 of the run's 4 shards were replaced while it was on"):
+            mix(run, scored, model)
+    finally:
+        (directory / path).write_bytes(data)
+        register(context())
+
+
+def test_a_directory_is_known_by_its_absolute_path(command, directory, monkeypatch, platform):
+    monkeypatch.chdir(directory.parent)
+    (planned,) = json.loads(command("run", "./corpus", "--dry-run", "--json").stdout)
+    assert planned["snapshot"] == "s1"
+    listed = command("shard", "list", "corpus", "--json").stdout
+    assert str(next(iter(directory.rglob("*.zst"))).relative_to(directory)) in listed
+
+
+def test_equal_drafts_share_a_place_and_old_ones_are_collected(platform, tmp_path, first_run):
+    store = open_store(f"{platform.state_root}/test-drafts", platform)
+    draft = drafts.read_draft(open_store(platform.state_root, platform), _any_draft(platform))
+    for part in draft.parts:
+        (tmp_path / part.path).write_bytes(b"x")
+    today = date(2030, 5, 20)
+    first = drafts.write_draft(store, draft, tmp_path, today)
+    assert drafts.write_draft(store, draft, tmp_path, today) == first
+    later = drafts.write_draft(store, draft, tmp_path, today + timedelta(days=drafts.KEPT_DAYS))
+    assert drafts.read_draft(store, first) == drafts.read_draft(store, later)
+    drafts.write_draft(store, draft, tmp_path, today + timedelta(days=drafts.KEPT_DAYS + 1))
+    with pytest.raises(ManifestError, match="drafts are kept for 7 days"):
+        drafts.read_draft(store, first)
+    assert drafts.read_draft(store, later)
+
+
+def _any_draft(platform) -> str:
+    store = open_store(platform.state_root, platform)
+    return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(drafts.DRAFT))
