@@ -98,6 +98,7 @@ class _FanOut:
     ) -> None:
         self._client, self._function, self._cancelled = client, function, cancelled
         self._attempts, self._first_wait = attempts, first_wait
+        self._resources = {name for item in work for name in item.resources}
         self._waiting = deque(_Item(item) for item in sorted(work, key=lambda item: -item.cost))
         self._suspects: deque[_Item] = deque()
         self._running: dict[str, tuple[_Item, Future]] = {}
@@ -105,13 +106,15 @@ class _FanOut:
         self._started: dict[str, str] = {}
         self._scheduler_losses = 0
         self._scheduler_lost = False
-        self._checked = self._worker_seen = time.monotonic()
+        self._worker_seen = time.monotonic()
+        self._checked = self._worker_seen - CHECK_SECONDS
         self._window = LEAST_WINDOW
 
     def outcomes(self) -> Iterator[Outcome]:
         try:
             self._client.subscribe_topic(_TOPIC, self._note_start)
             while self._waiting or self._suspects or self._running:
+                self._check_workers()
                 self._submit()
                 if self._cancelled.is_set():
                     left = len(self._waiting) + len(self._suspects) + len(self._running)
@@ -119,7 +122,6 @@ class _FanOut:
                 try:
                     future = self._finished.get(timeout=POLL_SECONDS)
                 except queue.Empty:
-                    self._check_workers()
                     continue
                 item, _ = self._running.pop(future.key)
                 outcome = self._outcome(item, future)
@@ -214,14 +216,13 @@ class _FanOut:
         if now - self._checked < CHECK_SECONDS:
             return
         self._checked = now
-        needed = {name for item, _ in self._running.values() for name in item.work.resources}
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        threads = sum(worker["nthreads"] for worker in workers if needed <= worker["resources"].keys())
+        threads = sum(worker["nthreads"] for worker in workers if self._resources <= worker["resources"].keys())
         self._window = max(LEAST_WINDOW, TASKS_PER_THREAD * threads)
         if threads:
             self._worker_seen = now
         elif now - self._worker_seen > NO_WORKER_SECONDS:
-            offering = f" that offers {', '.join(sorted(needed))}" if needed else ""
+            offering = f" that offers {', '.join(sorted(self._resources))}" if self._resources else ""
             raise ServiceError(
                 f"The Dask cluster at {self._client.scheduler.addr} has had no worker{offering} for {NO_WORKER_SECONDS:.0f} s.",
                 "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",

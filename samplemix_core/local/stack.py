@@ -101,11 +101,15 @@ class Stack:
         self._home.create()
         self._keep_with_owner(self._home.root)
         with self._home.locked(lambda: on_progress("waiting for another samplemix that starts or stops the services")):
-            if not self._supervisor.is_running():
+            cold = not self._supervisor.is_running()
+            if cold:
                 self._end_strays(on_progress)
-                shutil.rmtree(self._home.scratch, ignore_errors=True)
             external = [service for service in SERVICES if self._environ.get(ENVIRONMENT[_CONNECTIONS[service][0]])]
             embedded = self._embedded_services(wanted - set(external), on_progress)
+            if cold and any(service.name == "postgres" for service in embedded):
+                # Without its database no step can be at work, so what lies there was left by one that was killed.
+                for left in self._home.scratch.glob("*"):
+                    shutil.rmtree(left, ignore_errors=True)
             self._require_room(embedded)
             settings = self._write_services(embedded, external)
             for name in external:
@@ -149,11 +153,13 @@ class Stack:
         """Kill all services and delete all their state: data, logs and secrets."""
         if not self._home.root.exists():
             return
-        state = self._home.read_state()
-        kill_all(lambda: stack_processes(state.stack))
-        if state.postgres_directory is not None:
-            shutil.rmtree(state.postgres_directory)
-        shutil.rmtree(self._home.root)
+        self._home.create()
+        with self._home.locked(lambda: None):
+            state = self._home.read_state()
+            kill_all(lambda: stack_processes(state.stack))
+            if state.postgres_directory is not None:
+                shutil.rmtree(state.postgres_directory)
+            shutil.rmtree(self._home.root)
 
     def status(self) -> list[ServiceStatus]:
         """A row a process, in the order they start, and a row an external service."""

@@ -93,7 +93,7 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
         f"{quarantined:,} of {documents:,} records, {counts.refused} refused and {counts.poison} poison shards were set aside"
         f" ({share:.2%} of the documents){':' if listed else ''}{listed}"
     )
-    if documents == quarantined and (reasons or not states):
+    if documents == quarantined and all(state.state in by_state for state in states):
         raise CorpusError(
             f"No document of the run's snapshots could be scored. {found}\n",
             "Check the reader's text_field and the files; 'samplemix quarantine' lists every record.",

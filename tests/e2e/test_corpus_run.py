@@ -296,6 +296,13 @@ def test_a_corrected_file_under_the_same_name_is_scored_and_the_lineage_says_so(
     assert json.loads(command("sql", query, "--json").stdout) == [{"n": read_mixture(s3, broken["manifest_uri"])[0]["samples"]}]
 
 
+def test_a_corpus_of_blank_files_ends_with_the_reason(command, upload):
+    failed = command("run", upload({"s1/web/blank.jsonl": b"\n\n"}), "--name", "blank", check=False)
+    assert failed.returncode == 1
+    assert "No document of the run's snapshots could be scored. 0 of 0 records" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 def test_a_mistyped_text_field_ends_with_the_reasons(command, corpus_uri):
     failed = command("run", corpus_uri, "--set", "reader.text_field=body", "--name", "mistyped", "--accept-loss", check=False)
     assert failed.returncode == 1

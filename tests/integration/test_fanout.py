@@ -157,6 +157,19 @@ def test_only_a_window_of_many_tasks_is_on_the_cluster(client):
     assert most <= 2 * fanout.LEAST_WINDOW
 
 
+def test_the_window_fits_the_workers_even_where_results_never_pause(client, monkeypatch):
+    monkeypatch.setattr(fanout, "LEAST_WINDOW", 1)
+
+    def nap(number):
+        import time
+
+        time.sleep(0.02)
+        return number
+
+    outcomes = fan_out(client, nap, [Work(str(i), (i,)) for i in range(100)], threading.Event())
+    assert max(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) for _ in outcomes) > 2
+
+
 @pytest.mark.parametrize("lacking", ["", "GPU"])
 def test_no_worker_for_long_is_an_error_that_says_so(monkeypatch, lacking):
     monkeypatch.setattr(fanout, "NO_WORKER_SECONDS", 1.0)

@@ -302,6 +302,18 @@ def test_up_says_what_the_machine_lacks_before_it_starts_anything(
         stack.destroy()
 
 
+def test_what_killed_steps_left_is_removed_when_the_services_start(stack: Stack, settings: Settings, home: Path) -> None:
+    left = home / "scratch" / "left" / "part-00000.parquet"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    # A step may be at work while its services run.
+    stack.up(BOTH)
+    assert left.exists()
+    stack.down()
+    stack.up(BOTH)
+    assert not left.parent.exists()
+
+
 def test_a_query_can_not_fill_the_disk(settings: Settings) -> None:
     assert query(settings.database_url, "SELECT current_setting('temp_file_limit')") == ("20GB",)
 
