@@ -1,4 +1,4 @@
-"""What stands still and what is left: an idle stack's memory and processor time, and what a killed owner leaves behind."""
+"""The ground that all stands on: an idle stack's cost, what a killed owner leaves, what a run costs its driver, tests' memory."""
 
 import json
 import os
@@ -11,11 +11,13 @@ from pathlib import Path
 
 import psutil
 
+from bench import ledger
 from samplemix_core.local.owner import Owner
 
 IDLE_SECONDS = 60.0
 SETTLE_SECONDS = 45.0
 GONE_SECONDS = 30.0
+TEST_PEAK = Path(__file__).parents[1] / ".pytest_cache" / "v" / "samplemix" / "peak_mb"
 
 
 def hold(home: Path) -> None:
@@ -75,8 +77,22 @@ def title(process: psutil.Process) -> str:
     return process.environ().get("SUPERVISOR_PROCESS_NAME") or process.name()
 
 
+def last_test_peak() -> float | None:
+    """The most memory in MB that the last `make test` and its children took together, as it noted down; None without one."""
+    noted = TEST_PEAK.read_text() if TEST_PEAK.exists() else "null"
+    peak: float | None = json.loads(noted)
+    return peak
+
+
+def main() -> None:
+    """Measure an idle stack, then a run's driver, and print all figures as one line of JSON."""
+    stack = measure_stack()
+    figures = {"test_peak_mb": last_test_peak(), **stack, **ledger.run()}
+    print(json.dumps(figures))
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         hold(Path(sys.argv[1]))
     else:
-        print(json.dumps(measure_stack()))
+        main()

@@ -4,12 +4,15 @@ One session runs at a time on a machine, and what it starts ends with it, howeve
 With SAMPLEMIX_TEST_HOME set, the services of that home are used, started if need be, and left running for the next session.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +21,7 @@ from typing import Any, TextIO
 from uuid import uuid4
 
 import hypothesis
+import psutil
 import psycopg2
 import pytest
 from psycopg2 import sql
@@ -37,6 +41,7 @@ from samplemix_core.store.postgres import connect
 REPOSITORY = Path(__file__).parents[1]
 SESSION_LOCK = Path(tempfile.gettempdir()) / f"samplemix-tests-{os.geteuid()}.lock"
 LOCK = pytest.StashKey[TextIO]()
+MEMORY = pytest.StashKey["Memory"]()
 
 # Examples are compiled code's first calls, on busy machines: how long one takes says nothing about the code.
 hypothesis.settings.register_profile("samplemix", deadline=None, derandomize=True)
@@ -61,6 +66,37 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     owner = Owner.of(os.getpid())
     os.environ[OWNER_VARIABLE] = owner.mark
     take_over(owner)
+    session.config.stash[MEMORY] = memory = Memory(owner)
+    memory.start()
+
+
+class Memory(threading.Thread):
+    """Looks every second how much this process and all that it started take together; shared pages count for each."""
+
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(daemon=True)
+        self.owner = owner
+        self.peak_mb = 0.0
+
+    def run(self) -> None:
+        me = psutil.Process()
+        while True:
+            together = {process.pid: process for process in (me, *me.children(recursive=True), *self.owner.processes())}
+            taken = 0
+            for process in together.values():
+                with contextlib.suppress(psutil.Error):
+                    taken += process.memory_info().rss
+            self.peak_mb = max(self.peak_mb, taken / 1e6)
+            time.sleep(1.0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how much memory the session took at most, and note it for bench.ground."""
+    if MEMORY in config.stash:
+        peak = round(config.stash[MEMORY].peak_mb)
+        terminalreporter.write_line(f"most memory taken together: {peak:,} MB")
+        if config.cache is not None:
+            config.cache.set("samplemix/peak_mb", peak)
 
 
 @pytest.fixture(scope="session")

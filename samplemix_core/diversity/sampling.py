@@ -14,6 +14,11 @@ Stratum = tuple[str, str]
 _FLOOR_SHARE = 10
 """One in this many of the sample's places is dealt out evenly over the strata; the rest in proportion to their documents."""
 
+WINDOW_ROWS = 512
+WINDOW_PLACES = 40
+"""Places are dealt out in windows: so many among so many neighbours, which lie in one or two row groups of an embedding file.
+Else a sample of 20,000 from 20,000 files would read a whole row group of each for one of its vectors."""
+
 
 @dataclass(frozen=True)
 class ShardCount:
@@ -32,8 +37,9 @@ def stratified_positions(shards: Iterable[ShardCount], sample_size: int, seed: i
     """Choose min(sample_size, all) documents, by strata of snapshot and domain.
 
     A tenth of the sample is dealt out evenly, so small strata are seen, the rest in proportion to what strata hold beyond
-    that. Within a stratum every document has the same chance. The choice depends on the counts and the seed, not on the
-    order of the shards.
+    that. Within a stratum every document has the same chance: its documents, shard after shard, are cut into as many equal
+    stretches as there are windows, from a random start on, and a window of each stretch gives its share of documents at random.
+    The choice depends on the counts and the seed, not on the order of the shards.
 
     Args:
         shards: each path once.
@@ -49,9 +55,12 @@ def stratified_positions(shards: Iterable[ShardCount], sample_size: int, seed: i
     quotas = allocate({stratum: sum(shard.rows for shard in members) for stratum, members in strata.items()}, sample_size)
     chosen: dict[str, npt.NDArray[np.int64]] = {}
     for stratum, members in strata.items():
-        for shard, quota in zip(members, _spread(members, quotas[stratum], stratum, seed), strict=True):
-            if quota:
-                chosen[shard.path] = _smallest_uniforms(shard, quota, seed)
+        ends = np.cumsum([shard.rows for shard in members], dtype=np.int64)
+        places = _draw(int(ends[-1]), quotas[stratum], stratum, seed)
+        owners = np.searchsorted(ends, places, side="right")
+        found, first = np.unique(owners, return_index=True)
+        for owner, part in zip(found.tolist(), np.split(places, first[1:]), strict=False):
+            chosen[members[owner].path] = part - (ends[owner] - members[owner].rows)
     return dict(sorted(chosen.items()))
 
 
@@ -78,25 +87,18 @@ def allocate(sizes: dict[Stratum, int], sample_size: int) -> dict[Stratum, int]:
     return quotas
 
 
-def _spread(members: list[ShardCount], quota: int, stratum: Stratum, seed: int) -> list[int]:
-    """A stratum's places over its shards, by systematic sampling with a seeded start: fair even for shards with no whole place."""
-    n = sum(shard.rows for shard in members)
-    if n == 0:
-        return [0] * len(members)
+def _draw(n: int, quota: int, stratum: Stratum, seed: int) -> npt.NDArray[np.int64]:
+    """`quota` of a stratum's n documents, by their places in the order of path and position, ascending."""
+    if quota == n:
+        return np.arange(n, dtype=np.int64)
+    windows = -(-quota // WINDOW_PLACES)
     start = int(fingerprint([*stratum, seed]), 16) % n
-    spread = []
-    seen = 0
-    for shard in members:
-        before = (seen * quota + start) // n
-        seen += shard.rows
-        spread.append((seen * quota + start) // n - before)
-    return spread
-
-
-def _smallest_uniforms(shard: ShardCount, quota: int, seed: int) -> npt.NDArray[np.int64]:
-    """The positions whose counter-based random numbers are the smallest, ascending."""
-    positions = np.arange(shard.rows, dtype=np.int64)
-    if quota == shard.rows:
-        return positions
-    chance = uniforms(seed, sample_keys(shard.snapshot, shard.path, positions))
-    return np.sort(np.argsort(chance, kind="stable")[:quota])
+    chosen = []
+    for window in range(windows):
+        first, end = ((i * n + start) // windows for i in (window, window + 1))
+        # Multiples of 1 / quota: as many in all as asked for, and in no stretch more than it has documents.
+        wanted = end * quota // n - first * quota // n
+        places = np.arange(first, min(end, first + max(wanted, WINDOW_ROWS)), dtype=np.int64) % n
+        chance = uniforms(seed, sample_keys(*stratum, places))
+        chosen.append(places[np.argsort(chance, kind="stable")[:wanted]])
+    return np.sort(np.concatenate([*chosen, np.empty(0, dtype=np.int64)]))

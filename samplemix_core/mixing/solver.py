@@ -9,6 +9,7 @@ The result is a function of its arguments alone. Token sums are integers, so the
 sum a sample are all the floating point there is, and numba without fastmath contracts them into no fused operation.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,6 +28,7 @@ MIN_WEIGHT, MAX_WEIGHT = 1e-300, 1e300
 """Between these, every kappa that matters is a finite float."""
 
 MAX_COPIES = np.iinfo(np.uint16).max
+MAX_TOKENS = np.iinfo(np.int32).max
 
 FRACTION_BITS = 52
 """Of a float64; the bits above are its exponent."""
@@ -53,8 +55,8 @@ def solve_copies(
 ) -> Solution:
     """Copies (n,) of n samples with the given weights, tokens and uniform numbers in [0, 1), within one document of the budget.
 
-    Only the ratios of the weights matter. Time is at most 80 passes over the samples; memory is the three inputs, the
-    result and for a moment 4 bytes a sample. A sample without tokens follows the same formula and costs nothing.
+    Only the ratios of the weights matter. Time is at most 80 passes over the samples; memory is the three inputs and the
+    result. A sample without tokens follows the same formula and costs nothing.
 
     Raises ConfigError for a weight that is not between MIN_WEIGHT and MAX_WEIGHT or a cap outside 1..65535; BudgetError for
     a budget that no copies can meet, stating the largest or smallest that they can; ValueError for malformed arrays.
@@ -98,18 +100,27 @@ def _check_arrays(weights: Float64Array, tokens: Int32Array, uniforms: Float64Ar
     for name, (array, dtype) in arrays.items():
         if array.dtype != dtype or array.shape != (weights.size,):
             raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {dtype} ({weights.size},)")
-    bad = np.flatnonzero(~((weights >= MIN_WEIGHT) & (weights <= MAX_WEIGHT)))
-    if bad.size:
+    bad = _first_outside(weights, MIN_WEIGHT, MAX_WEIGHT)
+    if bad >= 0:
         raise ConfigError(
-            f"The weight of sample {bad[0]} is {float(weights[bad[0]])!r}, not a number from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}.",
+            f"The weight of sample {bad} is {float(weights[bad])!r}, not a number from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}.",
             "Choose a policy or temperature that gives every sample a finite, positive weight.",
         )
-    bad = np.flatnonzero(tokens < 0)
-    if bad.size:
-        raise ValueError(f"tokens[{bad[0]}] is {tokens[bad[0]]}, a negative number of tokens")
-    bad = np.flatnonzero(~((uniforms >= 0) & (uniforms < 1)))
-    if bad.size:
-        raise ValueError(f"uniforms[{bad[0]}] is {float(uniforms[bad[0]])!r}, not in [0, 1)")
+    bad = _first_outside(tokens, 0, MAX_TOKENS)
+    if bad >= 0:
+        raise ValueError(f"tokens[{bad}] is {tokens[bad]}, a negative number of tokens")
+    bad = _first_outside(uniforms, 0.0, math.nextafter(1.0, 0.0))
+    if bad >= 0:
+        raise ValueError(f"uniforms[{bad}] is {float(uniforms[bad])!r}, not in [0, 1)")
+
+
+@compiled
+def _first_outside(values: npt.NDArray[Any], low: float, high: float) -> int:
+    """The place of the first value that is not a number from low to high, -1 if there is none."""
+    for i in range(values.size):
+        if not low <= values[i] <= high:
+            return i
+    return -1
 
 
 def _bisect(

@@ -9,7 +9,7 @@ from samplemix_core.diversity.sampling import ShardCount
 from samplemix_core.identity import fingerprint
 from samplemix_core.store.ledger import ShardState
 
-METHOD = "pca-umap-hdbscan-1"
+METHOD = "pca-umap-hdbscan-2"
 """Name of the way clusters are fitted; another way gets another name, so that its models are other models."""
 
 

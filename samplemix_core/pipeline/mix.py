@@ -24,7 +24,7 @@ from samplemix_core.pipeline.progress import Progress
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 from samplemix_core.schemas import MIXTURE_PART
 from samplemix_core.store import accounting, clusters, ledger
-from samplemix_core.store.columns import ShardColumns, stream_columns
+from samplemix_core.store.columns import RowSet, ShardColumns, stream_columns
 from samplemix_core.store.ledger import ReplacedShard, Shard, ShardState
 from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
@@ -33,36 +33,41 @@ from samplemix_core.store.scores import domain_names
 MAX_DOMAINS = 2**15 - 1
 _ROWS_AT_ONCE = 2**20
 
-Duplicates = dict[int, npt.NDArray[np.int64]]
+
+@dataclass(frozen=True)
+class Slice:
+    """The entries of one shard's eligible samples, start to stop, and which rows of the shard they are."""
+
+    shard: Shard
+    start: int
+    stop: int
+    rows: RowSet
 
 
 @dataclass(frozen=True)
 class Source:
-    """The eligible samples of a run, one entry each, 38 bytes a sample, in the order of snapshot, path and row.
+    """The eligible samples of a run, one entry each, in the order of snapshot, path and row.
 
-    `slices` says which entries are whose: (shard, start, stop).
+    20 bytes a sample, 22 with more than 65,536 clusters, and a bit for its row. While copies are solved for, its uniform number
+    and its copies are 10 more; everything else in memory does not grow with the samples.
     """
 
-    row: npt.NDArray[np.int32]
     domain: npt.NDArray[np.int16]
     tokens: npt.NDArray[np.int32]
     quality: npt.NDArray[np.float32]
-    cluster: npt.NDArray[np.int32]
+    cluster: npt.NDArray[np.unsignedinteger[Any]]
     weight: npt.NDArray[np.float64]
-    uniform: npt.NDArray[np.float64]
-    slices: list[tuple[Shard, int, int]]
+    slices: list[Slice]
 
     @classmethod
-    def empty(cls, samples: int) -> "Source":
+    def empty(cls, samples: int, clusters: int) -> "Source":
         """Room for that many samples."""
         return cls(
-            row=np.empty(samples, dtype=np.int32),
             domain=np.empty(samples, dtype=np.int16),
             tokens=np.empty(samples, dtype=np.int32),
             quality=np.empty(samples, dtype=np.float32),
-            cluster=np.empty(samples, dtype=np.int32),
+            cluster=np.empty(samples, dtype=np.min_scalar_type(max(clusters - 1, 2**8))),
             weight=np.empty(samples, dtype=np.float64),
-            uniform=np.empty(samples, dtype=np.float64),
             slices=[],
         )
 
@@ -92,19 +97,20 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
         config.policy,
         {"alpha": config.alpha, "tau": config.tau, "q_low": registered.quality_low, "q_high": registered.quality_high},
     )
-    source = Source.empty(counts.eligible)
+    source = Source.empty(counts.eligible, diversity.size)
+    uniform = np.empty(counts.eligible, dtype=np.float64)
     with transaction(run.settings.require("database_url")) as cursor:
         for shard_columns in stream_columns(cursor, scope, model.cluster_model_id):
             if run.cancelled.is_set():
                 raise CancelledRunError("Cancelled while scores were read.", "Run again to go on.")
             kept = _without(shard_columns, duplicates.get(shard_columns.shard.shard_id))
-            _append(source, kept, codes)
-            start, stop = source.slices[-1][1:]
-            scored = Columns(quality=source.quality[start:stop], diversity=diversity[source.cluster[start:stop]])
+            if not kept.row.size:
+                continue
+            start, stop = _append(source, kept, codes)
+            scored = Columns(quality=kept.quality, diversity=diversity[kept.cluster])
             source.weight[start:stop] = policy_weights(config.policy, parameters, scored)
-            keys = sample_keys(kept.shard.snapshot, kept.shard.path, kept.row)
-            source.uniform[start:stop] = uniforms(config.seed, keys)
-    filled = source.slices[-1][2] if source.slices else 0
+            uniform[start:stop] = uniforms(config.seed, sample_keys(kept.shard.snapshot, kept.shard.path, kept.row))
+    filled = source.slices[-1].stop if source.slices else 0
     if filled != counts.eligible:
         raise AccountingError(f"{filled} samples were read, {counts.eligible} are eligible.")
     domains = codes.sort(source.domain)
@@ -115,7 +121,8 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
             f"The budget {config.budget} of {source_tokens:,} source tokens is less than one token.", "Ask for a larger budget."
         )
     run.report(Progress("mix", 1, 4, unit="stages", message=f"{filled:,} samples, {source_tokens:,} tokens; solving"))
-    solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies)
+    solution = solve_copies(source.weight, source.tokens, uniform, budget, config.max_copies)
+    del uniform
     run.report(Progress("mix", 2, 4, unit="stages", message=f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts"))
     with run.settings.scratch() as directory:
         parts = write_parts(_rows(source, solution, domains, diversity), directory)
@@ -149,7 +156,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     )
 
 
-def _count(states: list[ShardState], totals: accounting.Totals, duplicates: Duplicates) -> Counts:
+def _count(states: list[ShardState], totals: accounting.Totals, duplicates: dict[int, RowSet]) -> Counts:
     """What became of every document; raise CorpusError if a shard is still to be scored."""
     waiting = [state for state in states if state.state not in ("done", "refused", "poison")]
     if waiting:
@@ -202,11 +209,11 @@ class _DomainCodes:
         return [self._met[code] for code in order]
 
 
-def _without(shard: ShardColumns, rows: npt.NDArray[np.int64] | None) -> ShardColumns:
-    """A shard's samples but for those rows (ascending)."""
+def _without(shard: ShardColumns, rows: RowSet | None) -> ShardColumns:
+    """A shard's samples but for those rows."""
     if rows is None:
         return shard
-    keep = ~np.isin(shard.row, rows, assume_unique=True)
+    keep = ~rows.holds(shard.row)
     return ShardColumns(
         shard=shard.shard,
         row=shard.row[keep],
@@ -217,27 +224,29 @@ def _without(shard: ShardColumns, rows: npt.NDArray[np.int64] | None) -> ShardCo
     )
 
 
-def _append(source: Source, shard: ShardColumns, codes: "_DomainCodes") -> None:
-    start = source.slices[-1][2] if source.slices else 0
+def _append(source: Source, shard: ShardColumns, codes: "_DomainCodes") -> tuple[int, int]:
+    """Take in a shard's samples, weights apart; returns where they are."""
+    start = source.slices[-1].stop if source.slices else 0
     stop = start + shard.row.size
-    if stop > source.row.size:
-        raise AccountingError(f"{shard.shard.path}: more samples than the {source.row.size} that are eligible.")
-    source.row[start:stop] = shard.row
+    if stop > source.tokens.size:
+        raise AccountingError(f"{shard.shard.path}: more samples than the {source.tokens.size} that are eligible.")
     source.domain[start:stop] = codes.of(shard.domain_id)
     source.tokens[start:stop] = shard.n_tokens
     source.quality[start:stop] = shard.quality
     source.cluster[start:stop] = shard.cluster
-    source.slices.append((shard.shard, start, stop))
+    source.slices.append(Slice(shard.shard, start, stop, RowSet.of(shard.row)))
+    return start, stop
 
 
 def _rows(source: Source, solution: Solution, domains: list[str], diversity: npt.NDArray[np.float32]) -> Iterator[pa.Table]:
     """The samples that have copies, a table a shard, sorted by path and row."""
     names = pa.array(domains, pa.string())
-    for shard, start, stop in sorted(source.slices, key=lambda item: item[0].path):
-        chosen = start + np.flatnonzero(solution.copies[start:stop])
-        if not chosen.size:
+    for part in sorted(source.slices, key=lambda item: item.shard.path):
+        shard = part.shard
+        within = np.flatnonzero(solution.copies[part.start : part.stop])
+        if not within.size:
             continue
-        row = source.row[chosen].astype(np.int64)
+        chosen, row = part.start + within, part.rows.rows()[within]
         keys = keys_to_bytes(sample_keys(shard.snapshot, shard.path, row))
         columns: list[Any] = [
             _constant(shard.snapshot, chosen.size),
@@ -250,7 +259,7 @@ def _rows(source: Source, solution: Solution, domains: list[str], diversity: npt
             source.weight[chosen],
             source.quality[chosen],
             diversity[source.cluster[chosen]],
-            source.cluster[chosen],
+            source.cluster[chosen].astype(np.int32),
         ]
         yield pa.table(columns, schema=MIXTURE_PART)
 

@@ -6,10 +6,12 @@ A worker finds the services by its own environment (settings.py): no connection 
 import hashlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core import schemas
@@ -36,6 +38,7 @@ from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
 
 _CHUNK_BYTES = 2**20
+_READS_AT_ONCE = 8
 
 
 def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
@@ -174,11 +177,13 @@ def fit_model(task: FitTask) -> FitResult:
 
     settings = Settings.load()
     store = open_store(settings.state_root, settings)
-    parts = []
-    for key, positions in task.sample:
-        with store.open(key) as stream:
-            parts.append(read_positions(stream, task.encoder_key, positions))
-    vectors = np.concatenate(parts)
+
+    def read(drawn: tuple[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+        with store.open(drawn[0]) as stream:
+            return read_positions(stream, task.encoder_key, drawn[1])
+
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        vectors = np.concatenate(list(pool.map(read, task.sample)))
     model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
     check_health(model, task.diversity)
     key = f"clusters/{model.digest}.safetensors"

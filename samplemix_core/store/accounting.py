@@ -1,15 +1,16 @@
 """Nothing is lost silently: what came in, what became of it, and which samples are copies of others."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
-import numpy.typing as npt
 
 from samplemix_core.errors import AccountingError
-from samplemix_core.store.copy import copy_out
+from samplemix_core.store.columns import RowSet
 from samplemix_core.store.ledger import Scope, ShardState, shard_states
-from samplemix_core.store.postgres import Cursor
+from samplemix_core.store.postgres import Cursor, pages
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ _COUNTS = {
 }
 
 
-def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, npt.NDArray[np.int64]]:
-    """The samples that repeat the text of an earlier one: shard id -> their rows, ascending, for shards that have any.
+def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
+    """The samples that repeat the text of an earlier one: shard id -> their rows, for shards that have any.
 
     Among samples of one content hash in the done shards of the scope, the first by snapshot name, path (both in
     byte order) and row is kept; all others are duplicates. Postgres sorts only samples that have a double, on disk where
-    they are many; memory here is 12 bytes a duplicate.
+    they are many; memory here is a bit for each row of a shard that has duplicates, and the duplicates of one shard.
     """
-    found = copy_out(
+    found = pages(
         cursor,
         """
         WITH repeated AS MATERIALIZED (
@@ -108,7 +109,6 @@ def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, npt.NDArray[np.in
             "encoder": scope.version.encoder_id,
             "quality": scope.version.quality_model_id,
         },
-        {"shard_id": "int32", "row": "int64"},
     )
-    shards, starts = np.unique(found["shard_id"], return_index=True)
-    return dict(zip(shards.tolist(), np.split(found["row"], starts[1:]), strict=True)) if shards.size else {}
+    by_shard = itertools.groupby(itertools.chain.from_iterable(found), key=itemgetter(0))
+    return {shard_id: RowSet.of(np.fromiter((row for _, row in rows), dtype=np.int64)) for shard_id, rows in by_shard}

@@ -141,8 +141,9 @@ def prepare_assignment(cursor: Cursor, cluster_model_id: int, snapshots: Sequenc
 def unassigned_shards(cursor: Cursor, cluster_model_id: int, scope: Scope, group: tuple[int, int] = WHOLE) -> list[ShardState]:
     """The scored shards whose present embeddings are not assigned yet, in the order of snapshot name and path."""
     cursor.execute(
-        "SELECT shard_id, embedding_sha256 FROM shard_assignment WHERE cluster_model_id = %s AND state = 'done'",
-        (cluster_model_id,),
+        "SELECT shard_id, embedding_sha256 FROM shard_assignment"
+        " WHERE cluster_model_id = %s AND state = 'done' AND shard_id %% %s = %s",
+        (cluster_model_id, group[1], group[0]),
     )
     assigned: dict[int, str] = dict(cursor.fetchall())
     return [

@@ -32,6 +32,31 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True)
+class RowSet:
+    """Some rows of one shard, in a bit for each of its rows."""
+
+    bits: npt.NDArray[np.uint8]
+    size: int
+
+    @classmethod
+    def of(cls, rows: npt.NDArray[np.int64]) -> "RowSet":
+        """The set of these rows (at least one, ascending)."""
+        members = np.zeros(int(rows[-1]) + 1, dtype=np.bool_)
+        members[rows] = True
+        return cls(np.packbits(members), rows.size)
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The rows, ascending."""
+        return np.flatnonzero(np.unpackbits(self.bits))
+
+    def holds(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """For each of these rows whether it is in the set."""
+        members = np.zeros(max(self.bits.size * 8, int(rows.max(initial=-1)) + 1), dtype=np.bool_)
+        members[: self.bits.size * 8] = np.unpackbits(self.bits)
+        return members[rows]
+
+
+@dataclass(frozen=True)
 class ShardColumns:
     """One shard's samples, one entry each, in row order. Domain ids: scores.domain_names."""
 

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from uuid import uuid4
 
 from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.store.object_store import ObjectInfo, ObjectStore
+
+_SETTLED_SECONDS = 2.0
 
 RESERVED = ".samplemix-store"
 """Directory below the root that holds the lock and the files being written. Never listed, never a key."""
@@ -25,7 +28,7 @@ class FileStore(ObjectStore):
         self.uri = self.root.as_uri()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """See ObjectStore.list. Every listed file is read, for its etag."""
+        """See ObjectStore.list. No file is read until its etag is asked for."""
         directory = prefix.rpartition("/")[0]
         if directory:
             start = self._path(directory)
@@ -138,9 +141,19 @@ class FileStore(ObjectStore):
                     f"{self.uri}/{key} is not a regular file.",
                     "Remove it, or replace a link to a directory by the directory itself.",
                 )
-            with path.open("rb") as file:
-                etag = hashlib.file_digest(file, "sha256").hexdigest()
-                return ObjectInfo(key, os.fstat(file.fileno()).st_size, etag)
+            found = path.stat()
+            # A clock ticks every few milliseconds: what was written just now may be written again at the same moment.
+            settled = time.time() - found.st_mtime > _SETTLED_SECONDS
+            stamp = str(found.st_mtime_ns) if settled else None
+            return ObjectInfo(key, found.st_size, lambda: self._digest(key, path, found), stamp)
+
+    def _digest(self, key: str, path: Path, found: os.stat_result) -> str:
+        with self._errors(key), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            now = os.fstat(file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+            raise ObjectStoreError(f"{self.uri}/{key} is being written.", "Try again when nothing writes to it.")
+        return digest
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """The ledger: corpora, their snapshots and shards, and what became of each shard under each pair of models."""
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,9 @@ from samplemix_core.errors import CorpusError
 from samplemix_core.identity import fingerprint
 from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.partitions import ensure_partition
-from samplemix_core.store.postgres import Cursor
+from samplemix_core.store.postgres import Cursor, pages
 
 _ROWS_PER_INSERT = 10_000
-_ROWS_PER_FETCH = 5_000
 _NAMED = 10
 """How many shards an error names, at most."""
 
@@ -116,7 +114,8 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
     """Enter a snapshot and its shards (keys relative to the corpus URI), with its partitions.
 
     Shards that are new are added. A shard with another etag or size than before is another shard: the earlier one is superseded,
-    and all that was stored of it goes. Raises CorpusError, naming them, for shards that are gone.
+    and all that was stored of it goes. An entry with the size and the stamp of before is not asked for its etag. Raises
+    CorpusError, naming them, for shards that are gone.
     """
     cursor.execute(
         "INSERT INTO snapshot (corpus_id, name) VALUES (%s, %s) ON CONFLICT (corpus_id, name) DO NOTHING", (corpus_id, name)
@@ -127,23 +126,38 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
     for parent in ("sample", "quality_score"):
         ensure_partition(cursor, parent, f"{parent}_s{snapshot_id}", snapshot_id)
     found = {entry.key: entry for entry in entries}
-    cursor.execute("SELECT path, etag, size_bytes FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,))
-    registered = {path: (etag, size) for path, etag, size in cursor.fetchall()}
+    cursor.execute(
+        "SELECT path, etag, size_bytes, stamp FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,)
+    )
+    registered = {path: (etag, size, stamp) for path, etag, size, stamp in cursor.fetchall()}
     vanished = sorted(path for path in registered if path not in found)
-    changed = sorted(path for path, was in registered.items() if path in found and was != (found[path].etag, found[path].size))
     if vanished:
         raise CorpusError(
             f"{len(vanished)} shards of snapshot {name!r} that were registered are gone: {_some(vanished)}.",
             "Restore the files, or put the others into a snapshot of another name.",
         )
+    changed, touched = [], []
+    for path, (etag, size, stamp) in sorted(registered.items()):
+        entry = found[path]
+        if stamp is not None and (size, stamp) == (entry.size, entry.stamp):
+            continue
+        if (etag, size) != (entry.etag, entry.size):
+            changed.append(path)
+        elif stamp != entry.stamp:
+            touched.append(path)
     _supersede(cursor, snapshot_id, changed)
-    new = [found[path] for path in sorted(found) if path not in registered or path in set(changed)]
+    cursor.execute(
+        "UPDATE shard SET stamp = entry.stamp FROM unnest(%s::text[], %s::text[]) AS entry (path, stamp)"
+        " WHERE snapshot_id = %s AND shard.path = entry.path AND superseded_at IS NULL",
+        (touched, [found[path].stamp for path in touched], snapshot_id),
+    )
+    new = [found[path] for path in sorted((found.keys() - registered.keys()).union(changed))]
     for start in range(0, len(new), _ROWS_PER_INSERT):
         part = new[start : start + _ROWS_PER_INSERT]
         cursor.execute(
-            "INSERT INTO shard (snapshot_id, path, etag, size_bytes)"
-            " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[])",
-            (snapshot_id, [entry.key for entry in part], [entry.etag for entry in part], [entry.size for entry in part]),
+            "INSERT INTO shard (snapshot_id, path, etag, size_bytes, stamp)"
+            " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[])",
+            (snapshot_id, *map(list, zip(*((e.key, e.etag, e.size, e.stamp) for e in part), strict=True))),
         )
     cursor.execute("SELECT max(shard_id) FROM shard WHERE snapshot_id = %s", (snapshot_id,))
     (last_shard_id,) = cursor.fetchone()
@@ -361,14 +375,7 @@ def quarantine_reasons(cursor: Cursor, scope: Scope) -> list[tuple[str, int, str
 
 
 def _rows(cursor: Cursor, query: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of a query by column, fetched a page at a time: the server holds the rest."""
-    name = f"rows_{secrets.token_hex(8)}"
-    cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", parameters)
-    while True:
-        cursor.execute(f"FETCH {_ROWS_PER_FETCH} FROM {name}")
-        page = cursor.fetchall()
-        if not page:
-            break
+    """The rows of a query by column."""
+    for page in pages(cursor, query, parameters):
         columns = [column.name for column in cursor.description]
         yield from (dict(zip(columns, row, strict=True)) for row in page)
-    cursor.execute(f"CLOSE {name}")

@@ -5,19 +5,36 @@ listings are sorted by key, and a conditional write has one winner.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ObjectInfo:
-    """One object of a listing: its key relative to the store's root, its size in bytes, and a tag of its content."""
+    """One object of a listing: its key relative to the store's root, its size in bytes, and a tag of its content.
+
+    A store that has to read the content for its etag gives `content` as a function and, where it can be trusted, a `stamp`: while
+    that and the size are the same, so is the etag.
+    """
 
     key: str
     size: int
-    etag: str
+    content: str | Callable[[], str]
+    stamp: str | None = None
+
+    @cached_property
+    def etag(self) -> str:
+        """A tag of the content: another content has another one. May read the whole object, the first time."""
+        return self.content if isinstance(self.content, str) else self.content()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectInfo) and (self.key, self.size, self.etag) == (other.key, other.size, other.etag)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.size))
 
 
 class ObjectStore(ABC):

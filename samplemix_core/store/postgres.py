@@ -1,8 +1,9 @@
 """Connections to Postgres: one engine a process and database, and one way to run a transaction on it."""
 
 import os
+import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from samplemix_core.errors import CancelledRunError, ConfigError, ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 10
 _LOCK_POLL_SECONDS = 1.0
+_ROWS_PER_PAGE = 5_000
 
 _SERVER_TROUBLE = {"53", "54", "58", "XX"}
 """Classes of SQLSTATE: out of disk, memory or connections; a limit; a system error; an internal error."""
@@ -71,6 +73,19 @@ def transaction(database_url: str) -> Iterator[Cursor]:
     finally:
         # Back to the pool, which rolls back what is not committed and drops a connection that is broken.
         connection.close()
+
+
+def pages(cursor: Cursor, query: str, parameters: Mapping[str, Any]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of a query, a few thousand at a time: the server holds the rest. cursor.description says what the columns are."""
+    name = f"pages_{secrets.token_hex(8)}"
+    cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", parameters)
+    while True:
+        cursor.execute(f"FETCH {_ROWS_PER_PAGE} FROM {name}")
+        page = cursor.fetchall()
+        if not page:
+            break
+        yield page
+    cursor.execute(f"CLOSE {name}")
 
 
 @contextmanager

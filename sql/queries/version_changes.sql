@@ -1,13 +1,13 @@
 -- What changed between two versions of a mixture: by domain, samples that came and went, and samples with other copies.
 -- Parameters: mixture (name), older (version), newer (version)
 WITH older AS (
-    SELECT snapshot_id, shard_id, row, mixture_sample.copies
-    FROM mixture_sample JOIN mixture USING (mixture_id)
-    WHERE name = :'mixture' AND version = :'older'::int
+    SELECT snapshot_id, shard_id, row, copies
+    FROM mixture_sample
+    WHERE mixture_id = (SELECT mixture_id FROM mixture WHERE name = :'mixture' AND version = :'older'::int)
 ), newer AS (
-    SELECT snapshot_id, shard_id, row, mixture_sample.copies
-    FROM mixture_sample JOIN mixture USING (mixture_id)
-    WHERE name = :'mixture' AND version = :'newer'::int
+    SELECT snapshot_id, shard_id, row, copies
+    FROM mixture_sample
+    WHERE mixture_id = (SELECT mixture_id FROM mixture WHERE name = :'mixture' AND version = :'newer'::int)
 )
 SELECT domain.name AS domain,
        count(*) FILTER (WHERE older.row IS NULL) AS samples_added,

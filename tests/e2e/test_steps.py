@@ -7,8 +7,9 @@ from datetime import date, timedelta
 
 import pytest
 
+from samplemix_core.compute import fanout
 from samplemix_core.config import load_run_config
-from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError
+from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.pipeline import drafts, worker
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
@@ -73,6 +74,13 @@ def test_a_worker_whose_models_are_others_refuses_the_task(context, registered):
         worker.score_shard(replace(tasks[0], encoder_key="0" * 32))
     with pytest.raises(ModelError, match="This worker's quality model has the key"):
         worker.score_shard(replace(tasks[0], quality_model_key="0" * 32))
+
+
+def test_who_is_asked_about_the_models_has_what_they_run_on(context, monkeypatch):
+    """The workers here offer no GPU: none of them may load an encoder for one, not even to say what it is."""
+    monkeypatch.setattr(fanout, "NO_WORKER_SECONDS", 1.0)
+    with pytest.raises(ServiceError, match="has had no worker that offers GPU for 1 s"):
+        register(context(embedding={"device": "cuda"}))
 
 
 def test_an_embedding_file_is_named_after_its_content_and_checked(context, scored, model, platform):

@@ -1,11 +1,15 @@
+import hashlib
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from samplemix_core.errors import CorpusError
 from samplemix_core.settings import Settings
-from samplemix_core.store import clusters, ledger, scores
+from samplemix_core.store import clusters, file_store, ledger, postgres, scores
+from samplemix_core.store.file_store import FileStore
 from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.postgres import transaction
 
@@ -153,7 +157,7 @@ def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered:
 
 
 def test_lists_come_a_page_at_a_time(ledgered: Any, scores_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "_ROWS_PER_FETCH", 2)
+    monkeypatch.setattr(postgres, "_ROWS_PER_PAGE", 2)
     with transaction(ledgered.url) as cursor:
         assert [item["shard"] for item in ledger.list_shards(cursor)] == [shard.path for shard in ledgered.shards]
 
@@ -197,5 +201,42 @@ def test_groups_stay_what_they_are_and_later_shards_are_for_the_next_run(ledgere
         assert groups() == before
         assert len(ledger.shard_states(cursor, replace(scope, last_shard_id=registered.last_shard_id))) == 7
         # One that is replaced leaves its group, and moves no other.
-        ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [early, replace(entries[0], etag="new"), *entries[1:]])
+        ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [early, replace(entries[0], content="new"), *entries[1:]])
         assert groups() == [[shard for shard in group if shard != ledgered.shards[0]] for group in before]
+
+
+def test_files_of_a_directory_are_read_once_and_again_only_if_they_were_touched(
+    database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(file: Any, digest: str) -> Any:
+        read.append(Path(file.name).name)
+        return file_digest(file, digest)
+
+    file_digest = hashlib.file_digest
+    monkeypatch.setattr(file_store.hashlib, "file_digest", counted)
+    directory = tmp_path / "crawl"
+    directory.mkdir()
+
+    def write(name: str, text: str, moment: float) -> None:
+        (directory / name).write_text(text)
+        os.utime(directory / name, (moment, moment))
+
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        write(name, "text", 1000)
+    with transaction(database.require("database_url")) as cursor:
+        corpus = ledger.register_corpus(cursor, **CORPUS)
+
+        def registered() -> tuple[str, ...]:
+            read.clear()
+            listed = list(FileStore(tmp_path).list())
+            assert read == []
+            return ledger.register_snapshot(cursor, corpus.corpus_id, "crawl", listed).replaced
+
+        assert (registered(), read) == ((), ["a.jsonl", "b.jsonl", "c.jsonl"])
+        assert (registered(), read) == ((), [])
+        write("b.jsonl", "text", 2000)
+        write("c.jsonl", "TEXT", 2000)
+        assert (registered(), read) == (("crawl/c.jsonl",), ["b.jsonl", "c.jsonl"])
+        assert (registered(), read) == ((), [])

@@ -10,9 +10,11 @@ import pytest
 
 from samplemix_core import schemas
 from samplemix_core.errors import AccountingError, ManifestError
-from samplemix_core.store import clusters, columns, ledger, mixtures, scores
+from samplemix_core.store import clusters, columns, ledger, mixtures, postgres, scores
 from samplemix_core.store.accounting import find_duplicates
+from samplemix_core.store.migrate import downgrade, migrate
 from samplemix_core.store.mixtures import Mixture, MixtureDomain, MixtureRows
+from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.postgres import transaction
 from samplemix_core.store.query import ready_queries, run_query
 
@@ -66,7 +68,9 @@ def read(assigned: Any, snapshots: tuple[int, ...] | None = None) -> list[column
         return list(columns.stream_columns(cursor, scope, model))
 
 
-def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any) -> None:
+@pytest.mark.parametrize("page", [1, 1000])
+def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "_ROWS_PER_PAGE", page)
     first: dict[str, tuple[int, int]] = {}
     expected: dict[int, list[int]] = {}
     for index, texts in TEXTS.items():
@@ -80,9 +84,19 @@ def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any) -> None:
         found = find_duplicates(cursor, assigned.scope)
         alone = find_duplicates(cursor, replace(assigned.scope, snapshots=assigned.snapshots[1:]))
         none = find_duplicates(cursor, replace(assigned.scope, version=replace(assigned.version, encoder_id=999)))
-    assert {shard: rows.tolist() for shard, rows in found.items()} == expected
-    assert {shard: rows.tolist() for shard, rows in alone.items()} == {assigned.shards[4].shard_id: [0, 2]}
+    assert {shard: rows.rows().tolist() for shard, rows in found.items()} == expected
+    assert {shard: rows.size for shard, rows in found.items()} == {shard: len(rows) for shard, rows in expected.items()}
+    assert {shard: rows.rows().tolist() for shard, rows in alone.items()} == {assigned.shards[4].shard_id: [0, 2]}
     assert none == {}
+
+
+def test_a_set_of_rows_takes_a_bit_a_row() -> None:
+    rows = np.array([0, 3, 4, 1000], dtype=np.int64)
+    found = columns.RowSet.of(rows)
+    assert found.rows().tolist() == rows.tolist()
+    assert (found.size, found.bits.nbytes) == (4, 126)
+    assert found.holds(np.array([0, 1, 4, 1000, 1001, 5000])).tolist() == [True, False, True, True, False, False]
+    assert found.holds(np.empty(0, dtype=np.int64)).tolist() == []
 
 
 def test_columns_are_those_of_the_view(assigned: Any) -> None:
@@ -265,3 +279,69 @@ def test_every_ready_query_answers(assigned: Any) -> None:
     assert sum(row["samples_with_other_copies"] for row in changes) == 1
     assert sum(row["samples_added"] + row["samples_dropped"] for row in changes) == 0
     assert sum(row["tokens_gained"] for row in changes) == 2
+
+
+def touched(plan: dict[str, Any]) -> set[str]:
+    """Tables that an explained and executed plan looked into."""
+    below = set().union(*map(touched, plan.get("Plans", ())))
+    return below | {plan["Relation Name"]} if "Relation Name" in plan and plan["Actual Loops"] else below
+
+
+# On small tables the planner looks rows up one by one, on large ones it reads them whole and joins by hashing.
+@pytest.mark.parametrize("planner", ["SELECT", "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off"])
+@pytest.mark.parametrize(
+    ("query", "partitions"),
+    [
+        (
+            "SELECT sum(quality * diversity) FROM sample_scores WHERE snapshot = 'crawl-a'",
+            ["sample_s{snapshot}", "quality_score_s{snapshot}", "diversity_score_m{model}_s{snapshot}"],
+        ),
+        ("SELECT sum(n_bytes) FROM sample_scores WHERE snapshot = 'crawl-a' AND n_tokens > 1", ["sample_s{snapshot}"]),
+        (
+            "SELECT sum(copies * quality) FROM mixture_samples WHERE mixture = 'demo' AND version = 1 AND snapshot = 'crawl-a'",
+            ["mixture_sample_m{mixture}", "quality_score_s{snapshot}"],
+        ),
+    ],
+)
+def test_asking_for_one_snapshot_touches_its_partitions_only(
+    assigned: Any, planner: str, query: str, partitions: list[str]
+) -> None:
+    for version in (1, 2):
+        save(assigned, mixture_of(assigned, version=version), rows_of(assigned))
+    big = ("sample_s", "quality_score_s", "diversity_score_m", "mixture_sample_m")
+    with transaction(assigned.url) as cursor:
+        cursor.execute(
+            "SELECT snapshot_id, min(cluster_model.cluster_model_id), min(mixture_id) FROM snapshot, cluster_model, mixture"
+            " WHERE snapshot.name = 'crawl-a' AND version = 1 GROUP BY 1"
+        )
+        snapshot, model, mixture = cursor.fetchone()
+        cursor.execute(planner)
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
+        (((plan,),),) = cursor.fetchall()
+    found = {name for name in touched(plan["Plan"]) if name.startswith(big)}
+    assert found == {name.format(snapshot=snapshot, model=model, mixture=mixture) for name in partitions}
+
+
+def test_a_migration_back_forgets_replaced_shards_and_what_mixtures_had_of_them(assigned: Any) -> None:
+    saved = save(assigned, mixture_of(assigned), rows_of(assigned))
+    replaced, *others = [shard for shard in assigned.shards if shard.snapshot == "crawl-a"]
+    entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in others]
+    with transaction(assigned.url) as cursor:
+        corrected = ObjectInfo(replaced.path, 1, "corrected")
+        ledger.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
+        cursor.execute("SELECT count(*), count(n_tokens) FROM mixture_samples WHERE shard = %s", (replaced.path,))
+        assert cursor.fetchone() == (2, 0)
+    downgrade(assigned.url, "0001")
+    with transaction(assigned.url) as cursor:
+        cursor.execute("SELECT etag FROM shard WHERE path = %s", (replaced.path,))
+        assert cursor.fetchall() == [("corrected",)]
+        cursor.execute("SELECT count(*) FROM mixture_samples")
+        assert cursor.fetchone() == (6,)
+        cursor.execute("SELECT count(*) FROM mixture_sample WHERE mixture_id = %s", (saved,))
+        assert cursor.fetchone() == (6,)
+    migrate(assigned.url)
+    with transaction(assigned.url) as cursor:
+        registered = ledger.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
+        assert registered.replaced == ()
+        cursor.execute("SELECT count(*) FROM sample_scores WHERE snapshot = 'crawl-b'")
+        assert cursor.fetchone() == (7,)

@@ -3,10 +3,11 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplemix_core.diversity.sampling import ShardCount, allocate, stratified_positions
+from samplemix_core.diversity.sampling import WINDOW_PLACES, ShardCount, allocate, stratified_positions
 
 
 @st.composite
@@ -68,11 +69,20 @@ def test_small_domains_are_seen_and_small_shards_have_their_chance():
     shards = [ShardCount("a", f"a/web/{i:04}", "web", 1000) for i in range(1000)] + [ShardCount("a", "a/rare/0", "rare", 40)]
     chosen = stratified_positions(shards, 500, seed=1)
     assert chosen["a/rare/0"].size == 25
-    web = [path for path in chosen if path.startswith("a/web/")]
+    web = [path for path, positions in chosen.items() if path.startswith("a/web/") for _ in positions]
     assert len(web) == 475
     thirds = [sum(path < f"a/web/{bound:04}" for path in web) for bound in (333, 667)]
-    assert abs(thirds[0] - 158) <= 1
-    assert abs(thirds[1] - 317) <= 1
+    assert abs(thirds[0] - 158) <= WINDOW_PLACES
+    assert abs(thirds[1] - 317) <= WINDOW_PLACES
+
+
+@pytest.mark.parametrize("rows", [600, 50_000])
+def test_a_sample_of_many_shards_opens_few_of_them_and_neighbours_in_each(rows):
+    chosen = stratified_positions([ShardCount("a", f"a/{i:05}", "", rows) for i in range(20_000)], 20_000, seed=3)
+    assert sum(positions.size for positions in chosen.values()) == 20_000
+    assert len(chosen) <= 2 * 20_000 // WINDOW_PLACES
+    row_groups = sum(np.unique(positions // 2048).size for positions in chosen.values())
+    assert row_groups <= 2 * 20_000 // WINDOW_PLACES
 
 
 def test_another_seed_chooses_other_documents():
@@ -81,11 +91,12 @@ def test_another_seed_chooses_other_documents():
     assert first.tolist() != second.tolist()
 
 
-def test_every_position_is_about_equally_likely():
-    shards = [ShardCount("a", "a/web/0", "web", 50), ShardCount("a", "a/web/1", "web", 7)]
-    hits = np.zeros(57)
+@pytest.mark.parametrize("sizes", [(50, 7), (1, 900, 13)])
+def test_every_position_is_about_equally_likely(sizes):
+    shards = [ShardCount("a", f"a/web/{i}", "web", rows) for i, rows in enumerate(sizes)]
+    quota = sum(sizes) // 6
+    hits = {shard.path: np.zeros(shard.rows) for shard in shards}
     for seed in range(2000):
-        chosen = stratified_positions(shards, 10, seed)
-        hits[chosen.get("a/web/0", np.empty(0, dtype=np.int64))] += 1
-        hits[50 + chosen.get("a/web/1", np.empty(0, dtype=np.int64))] += 1
-    assert np.abs(hits / 2000 - 10 / 57).max() < 0.04
+        for path, positions in stratified_positions(shards, quota, seed).items():
+            hits[path][positions] += 1
+    assert np.abs(np.concatenate(list(hits.values())) / 2000 - quota / sum(sizes)).max() < 0.05

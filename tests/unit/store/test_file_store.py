@@ -87,3 +87,17 @@ def test_an_open_stream_stays_the_version_it_opened(tmp_path: Path) -> None:
         first = stream.read(3)
         store.put("a", b"new" * 10_000)
         assert first + stream.read() == b"old" * 10_000
+
+
+def test_listing_reads_no_file_and_an_etag_is_of_what_was_listed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    (tmp_path / "old").write_bytes(b"one")
+    os.utime(tmp_path / "old", (1, 1))
+    (tmp_path / "young").write_bytes(b"one")
+    old, young = store.list()
+    assert (old.stamp, young.stamp) == ("1000000000", None)
+    assert old.etag == young.etag == hashlib.sha256(b"one").hexdigest()
+    old, young = store.list()
+    (tmp_path / "old").write_bytes(b"two")
+    with pytest.raises(ObjectStoreError, match="old is being written"):
+        _ = old.etag
