@@ -6,12 +6,14 @@ is kept of a cluster is its centroid and its radius. A seed fixes the result on 
 between kinds, which is why the fitted model, not the seed, is what a mixture's lineage names.
 """
 
+import contextlib
 import math
 import warnings
 
 import numpy as np
 import numpy.typing as npt
 from hdbscan import HDBSCAN
+from numba.core.dispatcher import Dispatcher
 from sklearn.decomposition import PCA
 
 from samplemix_core.config import DiversityConfig
@@ -22,13 +24,25 @@ from samplemix_core.errors import DiversityHealthError
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-    from umap import UMAP
+    from umap import UMAP, layouts, umap_
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
 _FLOAT32_COSINE_ERROR = 1e-6
 """How far rounding can move a cosine in assign(); without it, copies of one text could lie outside a radius of 0."""
+
+
+def _keep_compiled() -> None:
+    """Have numba keep on disk what it makes of UMAP, as it does for other libraries: else each process compiles for 10 s."""
+    for function in (*vars(umap_).values(), *vars(layouts).values()):
+        if isinstance(function, Dispatcher):
+            # Where nothing can be written, it compiles as before.
+            with contextlib.suppress(RuntimeError):
+                function.enable_caching()
+
+
+_keep_compiled()
 
 
 def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:

@@ -16,7 +16,7 @@ from samplemix_core.local.demo_corpus import collect
 from samplemix_core.settings import ENVIRONMENT, Settings
 from samplemix_core.store.objects import open_store
 
-DOCUMENTS = 320
+DOCUMENTS = 160
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

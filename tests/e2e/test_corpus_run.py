@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import dask
 import duckdb
 import numpy as np
 import pyarrow.parquet as pq
@@ -137,6 +138,8 @@ def survived(run_command, upload, shards, platform):
 
 def run_on_one_worker(run_command, uri, platform):
     with (
+        # Blame at the first death, as on our own schedulers.
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
