@@ -71,7 +71,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class Memory(threading.Thread):
-    """Looks every second how much this process and all that it started take together; shared pages count for each."""
+    """Looks every two seconds how much this process and all that it started take together; what several share counts in parts."""
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(daemon=True)
@@ -85,9 +85,9 @@ class Memory(threading.Thread):
             taken = 0
             for process in together.values():
                 with contextlib.suppress(psutil.Error):
-                    taken += process.memory_info().rss
+                    taken += process.memory_full_info().pss
             self.peak_mb = max(self.peak_mb, taken / 1e6)
-            time.sleep(1.0)
+            time.sleep(2.0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

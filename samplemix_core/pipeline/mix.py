@@ -213,7 +213,7 @@ def _without(shard: ShardColumns, rows: RowSet | None) -> ShardColumns:
     """A shard's samples but for those rows."""
     if rows is None:
         return shard
-    keep = ~rows.holds(shard.row)
+    keep = np.isin(shard.row, rows.rows(), assume_unique=True, invert=True)
     return ShardColumns(
         shard=shard.shard,
         row=shard.row[keep],

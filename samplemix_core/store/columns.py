@@ -33,27 +33,27 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class RowSet:
-    """Some rows of one shard, in a bit for each of its rows."""
+    """Some rows of one shard: a bit for each of its rows or, where they are few among many, their numbers in `sparse`."""
 
-    bits: npt.NDArray[np.uint8]
     size: int
+    bits: npt.NDArray[np.uint8] | None = None
+    sparse: npt.NDArray[np.uint32] | None = None
 
     @classmethod
     def of(cls, rows: npt.NDArray[np.int64]) -> "RowSet":
-        """The set of these rows (at least one, ascending)."""
-        members = np.zeros(int(rows[-1]) + 1, dtype=np.bool_)
+        """The set of these rows: at least one, below 2**32, ascending."""
+        end = int(rows[-1]) + 1
+        if end > rows.size * 8 * np.dtype(np.uint32).itemsize:
+            return cls(rows.size, sparse=rows.astype(np.uint32))
+        members = np.zeros(end, dtype=np.bool_)
         members[rows] = True
-        return cls(np.packbits(members), rows.size)
+        return cls(rows.size, bits=np.packbits(members))
 
     def rows(self) -> npt.NDArray[np.int64]:
         """The rows, ascending."""
-        return np.flatnonzero(np.unpackbits(self.bits))
-
-    def holds(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """For each of these rows whether it is in the set."""
-        members = np.zeros(max(self.bits.size * 8, int(rows.max(initial=-1)) + 1), dtype=np.bool_)
-        members[: self.bits.size * 8] = np.unpackbits(self.bits)
-        return members[rows]
+        if self.bits is not None:
+            return np.flatnonzero(np.unpackbits(self.bits))
+        return np.empty(0, dtype=np.int64) if self.sparse is None else self.sparse.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,11 @@ def command(platform: Settings) -> Command:
 
 @pytest.fixture(scope="session")
 def small_corpus() -> dict[str, Any]:
-    """Settings under which a few hundred documents pass the gates, which are meant for corpora."""
-    return {"diversity": {"gate_min_clusters": 1, "gate_max_largest_share": 1.0, "min_cluster_size": 5, "umap_neighbors": 8}}
+    """Settings under which a few hundred documents pass the gates, which are meant for corpora, and are encoded in seconds."""
+    return {
+        "embedding": {"max_seq_tokens": 64},
+        "diversity": {"gate_min_clusters": 1, "gate_max_largest_share": 1.0, "min_cluster_size": 5, "umap_neighbors": 8},
+    }
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def context(platform, small_corpus, directory, first):
 
     def make(**settings):
         diversity = small_corpus["diversity"] | settings.pop("diversity", {})
-        values = {"corpus_uri": str(directory), "mixture_name": f"steps-{first}", "diversity": diversity, **settings}
+        values = small_corpus | {"corpus_uri": str(directory), "mixture_name": f"steps-{first}", "diversity": diversity} | settings
         return RunContext(load_run_config(values), platform, lambda progress: None)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -90,13 +90,14 @@ def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int,
     assert none == {}
 
 
-def test_a_set_of_rows_takes_a_bit_a_row() -> None:
-    rows = np.array([0, 3, 4, 1000], dtype=np.int64)
-    found = columns.RowSet.of(rows)
-    assert found.rows().tolist() == rows.tolist()
-    assert (found.size, found.bits.nbytes) == (4, 126)
-    assert found.holds(np.array([0, 1, 4, 1000, 1001, 5000])).tolist() == [True, False, True, True, False, False]
-    assert found.holds(np.empty(0, dtype=np.int64)).tolist() == []
+@pytest.mark.parametrize(
+    ("rows", "most"), [(range(1000), 125), ([0, 3, 4, 100], 13), ([7], 4), ([0, 1_000_000_000], 8), (range(1, 2000, 3), 250)]
+)
+def test_a_set_of_rows_takes_a_bit_a_row_or_four_bytes_each(rows: Any, most: int) -> None:
+    found = columns.RowSet.of(np.array(rows, dtype=np.int64))
+    assert found.rows().tolist() == list(rows)
+    assert found.size == len(rows)
+    assert sum(array.nbytes for array in (found.bits, found.sparse) if array is not None) <= most
 
 
 def test_columns_are_those_of_the_view(assigned: Any) -> None:
