@@ -163,7 +163,7 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
 
 def _load_model(directory: Path) -> SentenceTransformer:
     shows_progress = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         model = SentenceTransformer(
             str(directory),
@@ -178,7 +178,7 @@ def _load_model(directory: Path) -> SentenceTransformer:
         ) from error
     finally:
         if shows_progress:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            transformers_logging.enable_progress_bar()
     return model.eval()
 
 

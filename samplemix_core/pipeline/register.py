@@ -1,6 +1,9 @@
 """Step 1: list the corpus's shards and enter them, and the models that will score them, into the ledger."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from samplemix_core.compute.cluster import connect
@@ -8,6 +11,7 @@ from samplemix_core.compute.fanout import Work, fan_out
 from samplemix_core.config import RunConfig
 from samplemix_core.corpus.listing import parse_shard_path, select_snapshots
 from samplemix_core.embedding.resources import task_resources
+from samplemix_core.errors import CancelledRunError
 from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.keys import Registered
@@ -21,6 +25,7 @@ from samplemix_core.store.postgres import transaction
 
 SHARDS_PER_GROUP = 32
 MAX_GROUPS = 200
+_READS_AT_ONCE = 4
 URGENT = 2**50
 """More than any shard's cost: a question about models does not queue behind another run's shards."""
 
@@ -67,6 +72,13 @@ def register(run: RunContext) -> Registered:
             reader=run.config.reader.model_dump(mode="json"),
             tokenizer_id=models["tokenizer_id"],
         )
+        unread = [
+            entry
+            for snapshot, shards in listing.snapshots.items()
+            for entry in ledger.unread_entries(cursor, corpus.corpus_id, snapshot, shards)
+        ]
+    _read_etags(run, unread)
+    with transaction(run.settings.require("database_url")) as cursor:
         snapshots = [
             ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, shards) for snapshot, shards in listing.snapshots.items()
         ]
@@ -95,6 +107,19 @@ def register(run: RunContext) -> Registered:
         message += f"; ignored, because they lie in no snapshot's directory: {', '.join(listing.ignored)}"
     run.report(Progress("register", listing.shards, listing.shards, message=message))
     return registered
+
+
+def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
+    """Read files of a directory for their etags, with no transaction open, because that takes as long as the disk takes."""
+    if not unread:
+        return
+    message = f"reading {sum(entry.size for entry in unread) / 1e6:,.1f} MB of new files, to know them by their content"
+    run.report(Progress("register", 0, len(unread), unit="files", message=message))
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        for done, _ in enumerate(pool.map(attrgetter("etag"), unread), start=1):
+            if run.cancelled.is_set():
+                raise CancelledRunError("Cancelled while files were read.", "Run again to go on.")
+            run.report(Progress("register", done, len(unread), unit="files"))
 
 
 def _describe_models(run: RunContext) -> dict[str, Any]:

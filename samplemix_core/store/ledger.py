@@ -164,6 +164,17 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
     return RegisteredSnapshot(int(snapshot_id), int(last_shard_id), tuple(changed))
 
 
+def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    """Those of a snapshot's entries that will be read for their etag when it is registered: new files, and files touched since."""
+    cursor.execute(
+        "SELECT path, size_bytes, stamp FROM shard JOIN snapshot USING (snapshot_id)"
+        " WHERE corpus_id = %s AND name = %s AND superseded_at IS NULL AND stamp IS NOT NULL",
+        (corpus_id, name),
+    )
+    known = {path: (size, stamp) for path, size, stamp in cursor.fetchall()}
+    return [entry for entry in entries if not isinstance(entry.content, str) and known.get(entry.key) != (entry.size, entry.stamp)]
+
+
 def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
     """Mark the current shards of these paths as replaced, and delete everything that was stored of them."""
     if not paths:

@@ -340,15 +340,17 @@ def test_sql_sees_the_scores_and_can_not_write(first_run, command, corpus_uri, s
 
 
 def test_errors_are_one_line_with_a_remedy(command, corpus_uri):
-    for arguments in (
+    calls = (
         ("run", corpus_uri, "--budget", "lots"),
         ("run", corpus_uri, "--snapshot", "s9"),
         ("run", "s3://no-such-bucket-anywhere/corpus"),
         ("mixture", "show", "no-such-mixture"),
         ("sql", "SELEC 1"),
         ("run", corpus_uri, "--budget", "900%"),
-    ):
-        failed = command(*arguments, check=False)
+    )
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda arguments: command(*arguments, check=False), calls))
+    for arguments, failed in zip(calls, results, strict=True):
         assert failed.returncode == 1, arguments
         assert "Traceback" not in failed.stderr, failed.stderr
         assert "what to do" in failed.stderr, (arguments, failed.stderr)

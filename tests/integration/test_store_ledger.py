@@ -231,8 +231,11 @@ def test_files_of_a_directory_are_read_once_and_again_only_if_they_were_touched(
         def registered() -> tuple[str, ...]:
             read.clear()
             listed = list(FileStore(tmp_path).list())
+            unread = [Path(entry.key).name for entry in ledger.unread_entries(cursor, corpus.corpus_id, "crawl", listed)]
             assert read == []
-            return ledger.register_snapshot(cursor, corpus.corpus_id, "crawl", listed).replaced
+            replaced = ledger.register_snapshot(cursor, corpus.corpus_id, "crawl", listed).replaced
+            assert unread == sorted(read)
+            return replaced
 
         assert (registered(), read) == ((), ["a.jsonl", "b.jsonl", "c.jsonl"])
         assert (registered(), read) == ((), [])
