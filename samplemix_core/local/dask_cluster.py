@@ -29,8 +29,10 @@ _WORKER_OOM_SCORE = 600
 _ENVIRONMENT = {
     # The first death of a worker is told to whoever submitted what it had: fanout.py tells the guilty from its neighbours.
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
-    # Figures of the dashboard, taken twice a second by default, are a tenth of a core for an idle cluster.
+    # Figures of the dashboard, taken twice a second by default, and the watch for event loops that hang, fifty times a second, are
+    # a tenth of a core for an idle cluster. A loop counts as hanging after three seconds.
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
 }
 _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
