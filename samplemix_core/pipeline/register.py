@@ -102,9 +102,9 @@ def register(run: RunContext) -> Registered:
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
     message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB"
     if replaced:
-        message += f"; replaced by new files since, and scored again: {', '.join(replaced)}"
+        message += f"; replaced by new files since, and scored again: {ledger.some_of(replaced)}"
     if listing.ignored:
-        message += f"; ignored, because they lie in no snapshot's directory: {', '.join(listing.ignored)}"
+        message += f"; ignored, because they lie in no snapshot's directory: {ledger.some_of(listing.ignored)}"
     run.report(Progress("register", listing.shards, listing.shards, message=message))
     return registered
 
@@ -118,6 +118,7 @@ def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         for done, _ in enumerate(pool.map(attrgetter("etag"), unread), start=1):
             if run.cancelled.is_set():
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise CancelledRunError("Cancelled while files were read.", "Run again to go on.")
             run.report(Progress("register", done, len(unread), unit="files"))
 

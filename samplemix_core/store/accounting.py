@@ -10,7 +10,7 @@ import numpy as np
 from samplemix_core.errors import AccountingError
 from samplemix_core.store.columns import RowSet
 from samplemix_core.store.ledger import Scope, ShardState, shard_states
-from samplemix_core.store.postgres import Cursor, pages
+from samplemix_core.store.postgres import Cursor, stream_rows
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
     byte order) and row is kept; all others are duplicates. Postgres sorts only samples that have a double, on disk where
     they are many; memory here is a bit for each row of a shard that has duplicates, and the duplicates of one shard.
     """
-    found = pages(
+    found = stream_rows(
         cursor,
         """
         WITH repeated AS MATERIALIZED (
@@ -110,5 +110,5 @@ def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
             "quality": scope.version.quality_model_id,
         },
     )
-    by_shard = itertools.groupby(itertools.chain.from_iterable(found), key=itemgetter(0))
+    by_shard = itertools.groupby(found, key=itemgetter(0))
     return {shard_id: RowSet.of(np.fromiter((row for _, row in rows), dtype=np.int64)) for shard_id, rows in by_shard}

@@ -4,17 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg2.extras import Json
+from psycopg2 import sql
+from psycopg2.extras import Json, RealDictCursor
 
 from samplemix_core.errors import CorpusError
 from samplemix_core.identity import fingerprint
 from samplemix_core.store.object_store import ObjectInfo
 from samplemix_core.store.partitions import ensure_partition
-from samplemix_core.store.postgres import Cursor, pages
+from samplemix_core.store.postgres import Cursor, stream_rows
 
 _ROWS_PER_INSERT = 10_000
 _NAMED = 10
-"""How many shards an error names, at most."""
+"""How many shards a message names, at most."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
     vanished = sorted(path for path in registered if path not in found)
     if vanished:
         raise CorpusError(
-            f"{len(vanished)} shards of snapshot {name!r} that were registered are gone: {_some(vanished)}.",
+            f"{len(vanished)} shards of snapshot {name!r} that were registered are gone: {some_of(vanished)}.",
             "Restore the files, or put the others into a snapshot of another name.",
         )
     changed, touched = [], []
@@ -185,10 +186,11 @@ def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
         (snapshot_id, list(paths)),
     )
     shards = [shard_id for (shard_id,) in cursor.fetchall()]
+    in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")
     for table in ("sample", "quality_score", "diversity_score"):
-        cursor.execute(f"DELETE FROM {table} WHERE snapshot_id = %s AND shard_id = ANY(%s)", (snapshot_id, shards))  # noqa: S608
+        cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
     for table in ("quarantine", "shard_cluster", "shard_assignment", "shard_score"):
-        cursor.execute(f"DELETE FROM {table} WHERE shard_id = ANY(%s)", (shards,))  # noqa: S608
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE shard_id = ANY(%s)").format(sql.Identifier(table)), (shards,))
 
 
 def replaced_shards(cursor: Cursor, snapshot_id: int) -> list[ReplacedShard]:
@@ -201,7 +203,8 @@ def replaced_shards(cursor: Cursor, snapshot_id: int) -> list[ReplacedShard]:
     return [ReplacedShard(*row) for row in cursor.fetchall()]
 
 
-def _some(paths: Sequence[str]) -> str:
+def some_of(paths: Sequence[str]) -> str:
+    """The first of these paths, for a message, and how many more there are."""
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(paths[:_NAMED]) + more
 
@@ -318,7 +321,7 @@ def list_shards(
 
     `states` keeps those in one of these states; a shard that nothing was done with yet is pending.
     """
-    return _rows(
+    return stream_rows(
         cursor,
         """
         SELECT uri AS corpus, name AS snapshot, path AS shard, coalesce(state, 'pending') AS state,
@@ -334,6 +337,7 @@ def list_shards(
         ORDER BY uri COLLATE "C", corpus_id, name, path, encoder_id, quality_model_id
         """,
         {"uri": corpus_uri, "snapshot": snapshot, "states": list(states)},
+        RealDictCursor,
     )
 
 
@@ -356,7 +360,7 @@ def retry_shards(cursor: Cursor, corpus_uri: str, paths: Sequence[str] = ()) -> 
 
 def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> Iterator[dict[str, Any]]:
     """Every quarantined record (row -1: the whole shard), of one corpus or of all, in the order of corpus, snapshot, path, row."""
-    return _rows(
+    return stream_rows(
         cursor,
         """
         SELECT uri AS corpus, name AS snapshot, path AS shard, row, byte_offset, reason, detail
@@ -368,6 +372,7 @@ def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> Iterator[d
         ORDER BY uri COLLATE "C", corpus_id, name, path, row
         """,
         {"uri": corpus_uri},
+        RealDictCursor,
     )
 
 
@@ -383,10 +388,3 @@ def quarantine_reasons(cursor: Cursor, scope: Scope) -> list[tuple[str, int, str
         (list(scope.snapshots), scope.last_shard_id),
     )
     return [(reason, count, example) for reason, count, example in cursor.fetchall()]
-
-
-def _rows(cursor: Cursor, query: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of a query by column."""
-    for page in pages(cursor, query, parameters):
-        columns = [column.name for column in cursor.description]
-        yield from (dict(zip(columns, row, strict=True)) for row in page)

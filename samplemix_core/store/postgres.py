@@ -18,7 +18,7 @@ from samplemix_core.errors import CancelledRunError, ConfigError, ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 10
 _LOCK_POLL_SECONDS = 1.0
-_ROWS_PER_PAGE = 5_000
+_ROWS_PER_FETCH = 5_000
 
 _SERVER_TROUBLE = {"53", "54", "58", "XX"}
 """Classes of SQLSTATE: out of disk, memory or connections; a limit; a system error; an internal error."""
@@ -75,17 +75,17 @@ def transaction(database_url: str) -> Iterator[Cursor]:
         connection.close()
 
 
-def pages(cursor: Cursor, query: str, parameters: Mapping[str, Any]) -> Iterator[list[tuple[Any, ...]]]:
-    """The rows of a query, a few thousand at a time: the server holds the rest. cursor.description says what the columns are."""
-    name = f"pages_{secrets.token_hex(8)}"
-    cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", parameters)
-    while True:
-        cursor.execute(f"FETCH {_ROWS_PER_PAGE} FROM {name}")
-        page = cursor.fetchall()
-        if not page:
-            break
-        yield page
-    cursor.execute(f"CLOSE {name}")
+def stream_rows(cursor: Cursor, query: str, parameters: Mapping[str, Any], kind: type[Any] | None = None) -> Iterator[Any]:
+    """The rows of a query, in the cursor's transaction: a few thousand are here at a time, the server holds the rest.
+
+    Rows are tuples, or what a `kind` of psycopg2's cursors makes of them.
+    """
+    named = cursor.connection.cursor(f"rows_{secrets.token_hex(8)}", cursor_factory=kind)
+    named.itersize = _ROWS_PER_FETCH
+    named.execute(query, parameters)
+    yield from named
+    # Only here: where the rows are not read to the end, the transaction's end closes it, and may be before this generator's.
+    named.close()
 
 
 @contextmanager

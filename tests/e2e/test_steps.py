@@ -5,10 +5,11 @@ import json
 from dataclasses import replace
 from datetime import date, timedelta
 
+import numpy as np
 import pytest
 
 from samplemix_core.compute import fanout
-from samplemix_core.config import load_run_config
+from samplemix_core.config import DiversityConfig, load_run_config
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.pipeline import drafts, worker
 from samplemix_core.pipeline.context import RunContext
@@ -17,7 +18,7 @@ from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.score import check_loss, score, score_tasks
-from samplemix_core.pipeline.tasks import AssignTask
+from samplemix_core.pipeline.tasks import AssignTask, FitTask
 from samplemix_core.store import clusters, ledger
 from samplemix_core.store.objects import open_store
 from samplemix_core.store.postgres import transaction
@@ -79,6 +80,7 @@ def test_a_worker_whose_models_are_others_refuses_the_task(context, registered):
 def test_who_is_asked_about_the_models_has_what_they_run_on(context, monkeypatch):
     """The workers here offer no GPU: none of them may load an encoder for one, not even to say what it is."""
     monkeypatch.setattr(fanout, "NO_WORKER_SECONDS", 1.0)
+    monkeypatch.setattr(fanout, "CHECK_SECONDS", 0.2)
     with pytest.raises(ServiceError, match="has had no worker that offers GPU for 1 s"):
         register(context(embedding={"device": "cuda"}))
 
@@ -114,14 +116,31 @@ def test_a_file_that_lands_during_a_run_is_left_for_the_next(context, scored, mo
     published = publish(run, draft)
     verified = verify(run, published)
     assert verified["rows"] == draft.samples
-    # Tasks of a finished run can be cleared.
-    assert publish(run, draft).version == published.version
+    # Any task of a finished run can be cleared, though what it was about has grown since.
+    assert (score(run, scored).skipped, assign_clusters(run, scored, model).skipped) == (4, 4)
+    check_loss(run, scored)
+    assert fit_diversity(run, scored) == model
+    measure_clusters(run, scored, model)
+    again = mix(run, scored, model)
+    assert again.content_digest == draft.content_digest
+    for cleared in (draft, again):
+        assert (publish(run, cleared).version, publish(run, cleared).created) == (published.version, False)
     assert verify(run, published) == verified
     # The next run scores what landed, and assigns it to the clusters that there are.
     assert score(context(), following).skipped == 4
     assert fit_diversity(context(), following) == model
     assert fit_diversity(context(diversity={"refit": True}), following) != model
     assert assign_clusters(context(), following, model).skipped == 4
+
+
+def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(scored, platform, small_corpus, monkeypatch):
+    with transaction(platform.require("database_url")) as cursor:
+        states = ledger.shard_states(cursor, scored.scope)
+    monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
+    sample = tuple((state.embedding_key, np.arange(state.scored, dtype=np.int64)) for state in states)
+    diversity = DiversityConfig(**small_corpus["diversity"])
+    fitted = worker.fit_model(FitTask(sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
+    assert fitted.rows == sum(state.scored for state in states)
 
 
 def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_mixes(context, scored, model, directory, shards):

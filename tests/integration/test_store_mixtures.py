@@ -70,7 +70,7 @@ def read(assigned: Any, snapshots: tuple[int, ...] | None = None) -> list[column
 
 @pytest.mark.parametrize("page", [1, 1000])
 def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "_ROWS_PER_PAGE", page)
+    monkeypatch.setattr(postgres, "_ROWS_PER_FETCH", page)
     first: dict[str, tuple[int, int]] = {}
     expected: dict[int, list[int]] = {}
     for index, texts in TEXTS.items():

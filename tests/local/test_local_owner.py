@@ -18,6 +18,7 @@ from samplemix_core.local.polling import wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 
+REPOSITORY = Path(__file__).parents[2]
 BENCHMARK = """
 import os, signal, subprocess, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored in what a shell runs in the background.
@@ -129,3 +130,18 @@ def test_a_number_that_is_used_again_is_another_process() -> None:
     assert not earlier.is_alive()
     earlier.wait()
     assert Owner.parse(now.mark) == now
+
+
+def test_a_second_session_waits_and_says_for_whom() -> None:
+    """This one holds the lock. The other would have nothing to do but to collect a file."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/unit/test_identity.py"]
+    environment = {name: value for name, value in os.environ.items() if name != OWNER_VARIABLE}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stderr is not None
+            said = other.stderr.readline()
+            with pytest.raises(subprocess.TimeoutExpired):
+                other.wait(0.5)
+        finally:
+            other.kill()
+    assert said == f"waiting for the test session of process {Owner.parse(os.environ[OWNER_VARIABLE]).pid} in {REPOSITORY}\n"

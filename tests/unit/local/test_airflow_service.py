@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from samplemix_core.local import airflow
+from samplemix_core.local.credentials import load_credentials
+from samplemix_core.local.home import Home
+
+
+def test_a_task_is_taken_for_dead_after_minutes_and_a_process_for_started_after_its_imports(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    service = airflow.service(home, 1, load_credentials(home), "postgresql://127.0.0.1/airflow", {}, {}, lambda process: None)
+    assert len(service.programs) == 4
+    for program in service.programs:
+        assert program.environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"] == "300"
+        assert program.start_seconds >= 60
