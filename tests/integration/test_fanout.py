@@ -174,11 +174,17 @@ def test_the_window_fits_the_workers_even_where_results_never_pause(client, monk
 def test_no_worker_for_long_is_an_error_that_says_so(monkeypatch, lacking):
     monkeypatch.setattr(fanout, "NO_WORKER_SECONDS", 1.0)
     monkeypatch.setattr(fanout, "CHECK_SECONDS", 0.2)
-    with (
-        cluster_of(1 if lacking else 0) as client,
-        pytest.raises(ServiceError, match="has had no worker that offers GPU for" if lacking else "has had no worker for"),
-    ):
-        list(fan_out(client, pow, [Work("one", (1, 2), resources={lacking: 1} if lacking else {})], threading.Event()))
+    cancelled = threading.Event()
+    timer = threading.Timer(30, cancelled.set)
+    timer.start()
+    try:
+        with (
+            cluster_of(1 if lacking else 0) as client,
+            pytest.raises(ServiceError, match="has had no worker that offers GPU for" if lacking else "has had no worker for"),
+        ):
+            list(fan_out(client, pow, [Work("one", (1, 2), resources={lacking: 1} if lacking else {})], cancelled))
+    finally:
+        timer.cancel()
 
 
 def test_cancelling_clears_the_cluster(client):
