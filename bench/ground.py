@@ -78,7 +78,10 @@ def title(process: psutil.Process) -> str:
 
 
 def last_test_peak() -> float | None:
-    """The most memory in MB that the last `make test` and its children took together, as it noted down; None without one."""
+    """The most memory in MB that the last test session and its children took together, as it noted down; None without one.
+
+    After `make test` that is its second session, which has the services and Airflow.
+    """
     noted = TEST_PEAK.read_text() if TEST_PEAK.exists() else "null"
     peak: float | None = json.loads(noted)
     return peak

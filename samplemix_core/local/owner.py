@@ -1,7 +1,7 @@
 """Owners: what belongs to a test session or a benchmark ends with that process, however it ends.
 
-Everything an owner starts inherits its mark in the environment; the directories it made are listed in a record outside of it. A
-guard, this module as a program of its own, waits for the owner's end, kills what carries the mark, and removes the directories.
+Everything an owner starts inherits its mark in the environment; the paths it made are listed in a record outside of it. A guard,
+this module as a program of its own, waits for the owner's end, kills what carries the mark, and removes what lies at the paths.
 Should the guard be killed too, the next owner finds the record and does the same.
 """
 
@@ -93,13 +93,12 @@ def records_directory() -> Path:
     return directory
 
 
-def take_over(owner: Owner, directory: Path | None = None) -> None:
-    """From now on, everything that carries the owner's mark ends with it, and `directory` is removed then."""
+def take_over(owner: Owner, *paths: Path) -> None:
+    """From now on, everything that carries the owner's mark ends with it, and what lies at the paths is removed then."""
     record = records_directory() / owner.mark
     guarded = record.exists()
     with record.open("a") as file:
-        if directory is not None:
-            file.write(f"{directory}\n")
+        file.writelines(f"{path}\n" for path in paths)
     if not guarded:
         # With hardly any environment, the guard is nobody's to find and end.
         environment = {name: os.environ[name] for name in ("PATH", "TMPDIR", "PYTHONPATH") if name in os.environ}
@@ -117,12 +116,12 @@ def abandoned() -> Iterator[Owner]:
 
 
 def clean_up_after(owner: Owner) -> None:
-    """Kill what an owner started, remove its directories, and then its record; what another does at the same time does no harm."""
+    """Kill what an owner started, remove what it made, and then its record; what another does at the same time does no harm."""
     kill_all(owner.processes)
     record = records_directory() / owner.mark
     if record.exists():
-        for directory in dict.fromkeys(record.read_text().splitlines()):
-            remove_directory(Path(directory))
+        for path in dict.fromkeys(record.read_text().splitlines()):
+            remove(Path(path))
     record.unlink(missing_ok=True)
 
 
@@ -142,11 +141,15 @@ def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
     raise ServiceError(f"Processes {pids} can't be ended.", "End them as the user who owns them.")
 
 
-def remove_directory(directory: Path) -> None:
-    """Remove a directory in which something may still be written; what is left after some tries stays."""
+def remove(path: Path) -> None:
+    """Remove a file, or a directory in which something may still be written; what is left after some tries stays."""
     for _ in range(_ROUNDS):
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        if not path.exists():
             return
         time.sleep(0.2)
 

@@ -15,6 +15,7 @@ from samplemix_core.local.service import EmbeddedService, Program, Step
 DEFAULT_BUCKET = "samplemix"
 REGION = "us-east-1"
 _MEMORY = "600MiB"
+_PARTS = ("master", "volume", "filer", "admin")
 _PROBE = ".samplemix-ready"
 
 
@@ -39,7 +40,7 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
         "admin.ui": "false",
         "master.telemetry": "false",
     }
-    for part in ("master", "volume", "filer", "admin"):
+    for part in _PARTS:
         options[f"{part}.port"] = ports[f"s3_{part}"]
         options[f"{part}.port.grpc"] = ports[f"s3_{part}"] + GRPC_OFFSET
     server = Program(
@@ -66,6 +67,13 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
         },
         memory=700 * MIB,
     )
+
+
+def sockets(ports: Mapping[str, int]) -> list[Path]:
+    """Where the server of these ports listens for its own parts; it leaves them there, and there is no option for the place."""
+    grpc = {part: ports[f"s3_{part}"] + GRPC_OFFSET for part in _PARTS} | {"s3": ports["s3_grpc"]}
+    # A place of its own choice, and not a file that is opened here.
+    return [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in grpc.items()]  # noqa: S108
 
 
 def _missing_bucket(endpoint: str, credentials: Credentials, bucket: str) -> str | None:

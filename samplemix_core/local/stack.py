@@ -99,7 +99,8 @@ class Stack:
         """
         wanted = _known(services)
         self._home.create()
-        self._keep_with_owner(self._home.root)
+        if self._owner:
+            take_over(self._owner, self._home.root)
         with self._home.locked(lambda: on_progress("waiting for another samplemix that starts or stops the services")):
             cold = not self._supervisor.is_running()
             if cold:
@@ -157,8 +158,11 @@ class Stack:
         with self._home.locked(lambda: None):
             state = self._home.read_state()
             kill_all(lambda: stack_processes(state.stack))
-            if state.postgres_directory is not None:
-                shutil.rmtree(state.postgres_directory)
+            for path in _outside(state):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             shutil.rmtree(self._home.root)
 
     def status(self) -> list[ServiceStatus]:
@@ -191,10 +195,6 @@ class Stack:
         """The last lines of a process's log, and with `follow` the lines to come, for ever; raise ServiceError as log_path does."""
         path = self.log_path(process)
         return logs.follow(path, lines) if follow else iter(logs.tail(path, lines))
-
-    def _keep_with_owner(self, directory: Path) -> None:
-        if self._owner:
-            take_over(self._owner, directory)
 
     def _inherited(self) -> dict[str, str]:
         owner = {OWNER_VARIABLE: self._owner.mark} if self._owner else {}
@@ -237,16 +237,17 @@ class Stack:
         credentials = load_credentials(self._home)
         state = self._with_ports(self._home.read_state(), wanted, on_progress)
         ports = state.ports
-        embedded = []
         if "postgres" in wanted:
             place = Path(state.postgres_directory) if state.postgres_directory else postgres.choose_place(self._home)
             if not place.is_relative_to(self._home.root):
                 state = replace(state, postgres_directory=str(place))
-                self._home.write_state(state)
-                self._keep_with_owner(place)
+        self._home.write_state(state)
+        if self._owner:
+            take_over(self._owner, *_outside(state))
+        embedded = []
+        if "postgres" in wanted:
             files = postgres.prepare(self._home, place, credentials.postgres_superuser)
             embedded.append(postgres.service(files, ports["postgres"], credentials))
-        self._home.write_state(state)
         if "s3" in wanted:
             bucket = self._environ.get(ENVIRONMENT["s3_bucket"]) or s3.DEFAULT_BUCKET
             embedded.append(s3.service(self._home, ports, credentials, bucket))
@@ -334,6 +335,12 @@ def _known(services: Collection[str]) -> set[str]:
     if unknown:
         raise ServiceError(f"There is no service {unknown[0]!r}.", f"Services are {', '.join(SERVICES)}.")
     return set(services)
+
+
+def _outside(state: State) -> list[Path]:
+    """What the services keep outside of their home."""
+    database = [Path(state.postgres_directory)] if state.postgres_directory else []
+    return database + (s3.sockets(state.ports) if "s3" in state.ports else [])
 
 
 def _without_password(url: str) -> str:

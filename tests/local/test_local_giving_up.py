@@ -37,7 +37,10 @@ def test_a_program_that_can_not_live_is_given_up(tmp_path: Path, owner: Owner) -
     supervisor.apply([program], environment, set())
     try:
         supervisor.start(program)
-        given_up = lambda: supervisor.process("frail").state == "fatal"  # noqa: E731
+
+        def given_up() -> bool:
+            return supervisor.process("frail").state == "fatal"
+
         with pytest.raises(ServiceError, match=r"(?s)frail failed to start: it is not of use.*no such table"):
             wait_until(lambda: "it is not of use", what="frail", timeout=60, log=home.log("frail"), gave_up=given_up)
         assert starts.read_text() == "xxxxx"

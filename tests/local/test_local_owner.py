@@ -1,6 +1,8 @@
 """What belongs to a process ends with it, however it ends; what belongs to nobody does not."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,14 +17,16 @@ from samplemix_core.local import owner as owners
 from samplemix_core.local.home import Home
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, records_directory, take_over
 from samplemix_core.local.polling import wait_until
+from samplemix_core.local.ports import GRPC_OFFSET
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 
 REPOSITORY = Path(__file__).parents[2]
 BENCHMARK = """
-import os, signal, subprocess, sys
+import json, os, signal, subprocess, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored in what a shell runs in the background.
 from pathlib import Path
+from samplemix_core.local.home import Home
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
 
@@ -31,7 +35,7 @@ stack = Stack(Path(sys.argv[1]), ports="free", environ={"PATH": os.environ["PATH
 stack.up({"postgres", "s3"})
 os.environ["SAMPLEMIX_OWNER"] = owner.mark
 subprocess.Popen(["sleep", "600"], start_new_session=True)
-print(owner.mark, flush=True)
+print(owner.mark, json.dumps(Home(Path(sys.argv[1])).read_state().ports), flush=True)
 if len(sys.argv) > 2:
     stack.destroy()
 else:
@@ -40,16 +44,22 @@ else:
 
 
 @contextmanager
-def benchmark(home: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Owner]]:
-    """A process that owns Postgres, S3 and a process of its own; killed on leaving."""
+def benchmark(home: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Owner, dict[str, int]]]:
+    """A process that owns Postgres, S3 and a process of its own, with its mark and the services' ports; killed on leaving."""
     command = [sys.executable, "-c", BENCHMARK, str(home), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        mark = process.stdout.readline().strip()
+        mark, _, ports = process.stdout.readline().partition(" ")
         try:
-            yield process, Owner.parse(mark)
+            yield process, Owner.parse(mark), json.loads(ports)
         finally:
             process.kill()
+
+
+def sockets_outside(ports: dict[str, int]) -> list[str]:
+    """What SeaweedFS leaves in /tmp, by the numbers of its ports."""
+    numbers = {port + offset for port in ports.values() for offset in (0, GRPC_OFFSET)}
+    return [path.name for path in Path("/tmp").glob("*.sock") if numbers & {int(n) for n in re.findall(r"\d+", path.name)}]
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float, log: Path) -> None:
@@ -59,9 +69,10 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float, log: Path
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_stack_and_all_else_ends_with_its_owner(tmp_path: Path, how: signal.Signals) -> None:
     home = tmp_path / "home"
-    with benchmark(home) as (process, owner):
+    with benchmark(home) as (process, owner, ports):
         state = Home(home).read_state()
         assert len(stack_processes(state.stack)) >= 3
+        assert sockets_outside(ports)
         commands = " ".join(part for item in owner.processes() for part in item.cmdline())
         assert all(name in commands for name in ("supervisord", "postgres", "weed", "sleep"))
         process.send_signal(how)
@@ -72,14 +83,16 @@ def test_a_stack_and_all_else_ends_with_its_owner(tmp_path: Path, how: signal.Si
         if state.postgres_directory is not None:
             wait_for(lambda: not Path(str(state.postgres_directory)).exists(), "the end of its database", 30, log)
         wait_for(lambda: not (records_directory() / owner.mark).exists(), "the end of its record", 30, log)
+        assert sockets_outside(ports) == []
 
 
 def test_an_owner_that_ends_by_itself_leaves_nothing_either(tmp_path: Path) -> None:
-    with benchmark(tmp_path / "home", "and end") as (process, owner):
+    with benchmark(tmp_path / "home", "and end") as (process, owner, ports):
         assert process.wait(60) == 0
         wait_for(lambda: not (records_directory() / owner.mark).exists(), "the end of its record", 30, tmp_path / "no log")
         assert not owner.processes()
     assert not (tmp_path / "home").exists()
+    assert sockets_outside(ports) == []
 
 
 def test_the_next_session_cleans_up_where_the_guard_was_killed_too(tmp_path: Path) -> None:
