@@ -72,7 +72,7 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
 def sockets(ports: Mapping[str, int]) -> list[Path]:
     """Where the server of these ports listens for its own parts; it leaves them there, and there is no option for the place."""
     grpc = {part: ports[f"s3_{part}"] + GRPC_OFFSET for part in _PARTS} | {"s3": ports["s3_grpc"]}
-    # A place of its own choice, and not a file that is opened here.
+    # SeaweedFS chose the place, and nothing is opened here.
     return [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in grpc.items()]  # noqa: S108
 
 
