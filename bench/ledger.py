@@ -22,23 +22,23 @@ import pyarrow as pa
 from bench.solver import MEGABYTE, peak_megabytes
 from samplemix_core import schemas
 from samplemix_core.config import DiversityConfig, RunConfig
+from samplemix_core.database import clusters, ledger
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.migrate import migrate
 from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.diversity.statistics import Bounds
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
+from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.objects.open import open_store
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
 from samplemix_core.pipeline.fit_sample import fit_spec
-from samplemix_core.pipeline.keys import Registered
+from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.register import shard_groups
 from samplemix_core.pipeline.score import check_loss, score
 from samplemix_core.settings import Settings
-from samplemix_core.store import clusters, ledger
-from samplemix_core.store.migrate import migrate
-from samplemix_core.store.object_store import ObjectInfo
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import transaction
 
 SHARDS = (1_000, 10_000, 100_000)
 SAMPLES = (1_000_000, 4_000_000)

@@ -36,7 +36,7 @@ def collect_shards(directory: Path) -> dict[str, bytes]:
     """Real documents in shards of equal make-up, so that the last shard to end is not a long one."""
     import zstandard
 
-    from samplemix_core.local.demo_corpus import collect
+    from samplemix_core.demo.corpus import collect
 
     collect(directory, "s1", DOCUMENTS)
     lines = [
@@ -52,14 +52,14 @@ def measure(home: Path) -> None:
     """In a process of one thread: print the seconds of each round, direct and through Dask, as JSON."""
     from samplemix_core.compute.cluster import connect
     from samplemix_core.config import load_run_config
+    from samplemix_core.database.migrate import migrate
     from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
-    from samplemix_core.pipeline import worker
+    from samplemix_core.objects.open import open_store
     from samplemix_core.pipeline.context import RunContext
     from samplemix_core.pipeline.register import register
     from samplemix_core.pipeline.score import score, score_tasks
-    from samplemix_core.store.migrate import migrate
-    from samplemix_core.store.objects import open_store
+    from samplemix_core.worker.score import score_shard
 
     os.environ["SAMPLEMIX_HOME"] = str(home)
     stack = Stack(home, ports="free", owner=Owner.of(os.getpid()))
@@ -80,7 +80,7 @@ def measure(home: Path) -> None:
             tasks, _ = score_tasks(run, register(run))
             start = time.perf_counter()
             for task in tasks:
-                worker.score_shard(task)
+                score_shard(task)
             return time.perf_counter() - start
 
         def through_dask() -> float:

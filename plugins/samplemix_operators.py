@@ -42,8 +42,7 @@ class SampleMixStepOperator(BaseOperator):
 
         from samplemix_core.config import RunConfig, load_run_config
         from samplemix_core.errors import SampleMixError
-        from samplemix_core.pipeline.context import RunContext
-        from samplemix_core.pipeline.progress import LogProgress
+        from samplemix_core.pipeline.context import LogProgress, RunContext
         from samplemix_core.pipeline.steps import STEPS
         from samplemix_core.settings import Settings
 

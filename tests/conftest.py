@@ -27,16 +27,15 @@ import pytest
 from psycopg2 import sql
 from sqlalchemy.engine import URL, make_url
 
-from samplemix_core.local.credentials import load_credentials
+from samplemix_core.database.connection import connect
+from samplemix_core.database.migrate import migrate
 from samplemix_core.local.dask_cluster import MEMORY_VARIABLE
-from samplemix_core.local.home import Home
+from samplemix_core.local.home import Home, load_credentials
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, take_over
 from samplemix_core.local.stack import Stack
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.objects.open import open_store
 from samplemix_core.settings import ENVIRONMENT, Settings
-from samplemix_core.store.migrate import migrate
-from samplemix_core.store.object_store import ObjectStore
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import connect
 
 REPOSITORY = Path(__file__).parents[1]
 SESSION_LOCK = Path(tempfile.gettempdir()) / f"samplemix-tests-{os.geteuid()}.lock"

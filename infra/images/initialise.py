@@ -6,8 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from samplemix_core.database.migrate import migrate
 from samplemix_core.settings import Settings
-from samplemix_core.store.migrate import migrate  # noqa: TID253 the ban is for what Airflow parses
 
 
 def write_password(path: Path, password: str) -> None:

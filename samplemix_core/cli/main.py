@@ -115,7 +115,7 @@ def logs(
 @app.command()
 def migrate() -> None:
     """Bring the database to this version's tables. 'samplemix up' does it for the embedded one; run it for your own."""
-    from samplemix_core.store.migrate import migrate as migrate_database
+    from samplemix_core.database.migrate import migrate as migrate_database
 
     migrate_database(Settings.load().require("database_url"))
 
@@ -125,7 +125,7 @@ def demo(
     documents: Annotated[int, typer.Option(help="About how many documents to collect from this machine")] = 3000,
 ) -> None:
     """Start everything, collect a corpus from this machine, and make a mixture of it through Airflow."""
-    from samplemix_core.cli.demo import run_demo
+    from samplemix_core.demo.run import run_demo
 
     run_demo(home_directory(), documents, console)
 
@@ -218,10 +218,10 @@ def run(
     }
     config = _run_config(config_file, options, assignments or [])
     settings = Settings.load()
-    from samplemix_core.cli.summary import print_mixture
-    from samplemix_core.cli.terminal import terminal_progress
+    from samplemix_core.cli.tables import terminal_progress
     from samplemix_core.pipeline.mixtures import load_manifest
     from samplemix_core.pipeline.run import plan_corpus, run_corpus
+    from samplemix_core.report.text import print_mixture
 
     if dry_run:
         planned, ignored = plan_corpus(config, settings)
@@ -263,8 +263,8 @@ def shard_list(
 
     Example: `samplemix shard list s3://bucket/corpus --state refused --state poison`
     """
-    from samplemix_core.store.ledger import list_shards
-    from samplemix_core.store.postgres import transaction
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.ledger import list_shards
 
     with transaction(Settings.load().require("database_url")) as cursor:
         print_rows(
@@ -282,8 +282,8 @@ def shard_retry(
 
     Example: `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz`
     """
-    from samplemix_core.store.ledger import retry_shards
-    from samplemix_core.store.postgres import transaction
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.ledger import retry_shards
 
     corpus_uri = _location(corpus_uri)
     with transaction(Settings.load().require("database_url")) as cursor:
@@ -304,8 +304,8 @@ def quarantine(
     as_json: AsJson = False,
 ) -> None:
     """List the records and shards that were set aside: file, row, byte offset, reason."""
-    from samplemix_core.store.ledger import list_quarantine
-    from samplemix_core.store.postgres import transaction
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.ledger import list_quarantine
 
     with transaction(Settings.load().require("database_url")) as cursor:
         print_rows(islice(list_quarantine(cursor, corpus_uri and _location(corpus_uri)), limit), as_json=as_json)
@@ -320,7 +320,7 @@ def sql(
 
     Example: `samplemix sql "SELECT domain, count(*), avg(quality) FROM sample_scores GROUP BY domain"`
     """
-    from samplemix_core.store.query import run_query
+    from samplemix_core.database.query import run_query
 
     print_rows(run_query(Settings.load().require("reader_database_url"), query), as_json=as_json)
 
@@ -374,7 +374,7 @@ def mixture_show(
     if as_json:
         _emit({"manifest": uri, **manifest.model_dump(mode="json")})
         return
-    from samplemix_core.cli.summary import print_mixture
+    from samplemix_core.report.text import print_mixture
 
     print_mixture(output(), uri, manifest)
     print_rows([{"lineage": key, "value": value} for key, value in manifest.lineage.model_dump(mode="json").items()])

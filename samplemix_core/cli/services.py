@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from samplemix_core.database.migrate import migrate
 from samplemix_core.local.stack import SERVICES, Stack
 from samplemix_core.settings import Settings
-from samplemix_core.store.migrate import migrate
 
 
 def start_services(home: Path, services: Sequence[str] | None, on_progress: Callable[[str], None]) -> Settings:

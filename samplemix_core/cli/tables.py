@@ -1,15 +1,20 @@
-"""Rows for people (a table) or for scripts (JSON)."""
+"""What the command line shows: rows as tables or JSON, and progress as bars or lines."""
 
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
+
+from samplemix_core.pipeline.context import LogProgress, Progress, Report
 
 WIDE = 1000
 PAGE = 1000
@@ -70,3 +75,35 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(value)
+
+
+@contextmanager
+def terminal_progress(console: Console, *, quiet: bool = False) -> Iterator[Report]:
+    """A report that draws one bar a step on the console, or writes lines if it is not a terminal; nothing if `quiet`."""
+    if quiet:
+        yield lambda progress: None
+    elif not console.is_terminal:
+        yield LogProgress(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    else:
+        bars = Bars(
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        with bars:
+            yield _draw_on(bars)
+
+
+def _draw_on(bars: Bars) -> Report:
+    known: dict[str, TaskID] = {}
+
+    def draw(progress: Progress) -> None:
+        detail = progress.message or (f"{progress.documents:,} documents" if progress.documents else progress.unit)
+        if progress.step not in known:
+            known[progress.step] = bars.add_task(progress.step, total=progress.total, detail=detail)
+        bars.update(known[progress.step], completed=progress.done, total=progress.total, detail=detail)
+
+    return draw

@@ -1,11 +1,12 @@
 """Many small tasks on a Dask cluster: submit, watch, cancel, survive lost workers, tell poison from its neighbours."""
 
+import pkgutil
 import queue
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +16,6 @@ from distributed.utils import sync
 
 from samplemix_core.compute.cluster import wait_for_workers
 from samplemix_core.errors import CancelledRunError, PoisonShardError, SampleMixError, ServiceError
-
-ATTEMPTS = 5
-FIRST_WAIT_SECONDS = 1.0
-"""An error that may pass is met this often, with waits that double from this on, before it is final."""
 
 RESUBMISSIONS = 3
 POLL_SECONDS = 0.5
@@ -56,16 +53,28 @@ class Outcome:
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How often an error that may pass is met before it is final, with waits in between that double."""
+
+    attempts: int = 5
+    first_wait_seconds: float = 1.0
+
+
+PATIENCE = Patience()
+
+
 def fan_out(
     client: Client,
-    function: Callable[..., Any],
+    call: str,
     work: Sequence[Work],
     cancelled: threading.Event,
     *,
-    attempts: int = ATTEMPTS,
-    first_wait: float = FIRST_WAIT_SECONDS,
+    patience: Patience = PATIENCE,
 ) -> Iterator[Outcome]:
-    """Run `function(*arguments)` for each piece of work and yield outcomes as they come, each exactly once.
+    """Run a call for each piece of work and yield outcomes as they come, each exactly once.
+
+    `call` is an import path, "package.module:function", resolved on the worker: neither it nor what it needs is imported here.
 
     Errors of our own that can't pass (SampleMixError.may_pass) are final; others are tried again on the worker that met them.
     When the scheduler itself is lost, the work it held is submitted again once it is back. Setting `cancelled` cancels what is on
@@ -74,7 +83,7 @@ def fan_out(
     When a worker dies, what it was running is suspected, and not what merely waited on it: that is submitted again. A suspect is
     tried once more when all else is done, alone, and only if its worker dies of it again does it yield a PoisonShardError.
     """
-    yield from _FanOut(client, function, work, cancelled, attempts, first_wait).outcomes()
+    yield from _FanOut(client, call, work, cancelled, patience).outcomes()
 
 
 @dataclass
@@ -90,14 +99,12 @@ class _FanOut:
     def __init__(
         self,
         client: Client,
-        function: Callable[..., Any],
+        call: str,
         work: Sequence[Work],
         cancelled: threading.Event,
-        attempts: int,
-        first_wait: float,
+        patience: Patience,
     ) -> None:
-        self._client, self._function, self._cancelled = client, function, cancelled
-        self._attempts, self._first_wait = attempts, first_wait
+        self._client, self._call_path, self._cancelled, self._patience = client, call, cancelled, patience
         self._resources = {name for item in work for name in item.resources}
         self._waiting = deque(_Item(item) for item in sorted(work, key=lambda item: -item.cost))
         self._suspects: deque[_Item] = deque()
@@ -152,14 +159,13 @@ class _FanOut:
 
     def _start(self, item: _Item) -> None:
         # Unique keys: Dask must never take an earlier attempt's result for this one.
-        key = f"{self._function.__name__}-{uuid.uuid4().hex}"
+        key = f"{self._call_path.rpartition(':')[2]}-{uuid.uuid4().hex}"
         future = self._client.submit(
             _call,
             key,
-            self._function,
+            self._call_path,
             item.work.arguments,
-            self._attempts,
-            self._first_wait,
+            self._patience,
             key=key,
             priority=item.work.cost,
             resources=dict(item.work.resources) or None,
@@ -229,18 +235,18 @@ class _FanOut:
             )
 
 
-def _call(key: str, function: Callable[..., Any], arguments: tuple[Any, ...], attempts: int, first_wait: float) -> Any:
+def _call(key: str, path: str, arguments: tuple[Any, ...], patience: Patience) -> Any:
     """On a worker: say that it starts, before anything can happen to the worker; then do it, patiently."""
-    worker = get_worker()
+    worker, first = get_worker(), patience.first_wait_seconds
     sync(worker.loop, worker.scheduler.log_event, topic=_TOPIC, msg=(key, worker.address))
-    patience = tenacity.Retrying(
+    retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_may_pass),
-        stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_exponential_jitter(first_wait, max=60 * first_wait, jitter=first_wait),
+        stop=tenacity.stop_after_attempt(patience.attempts),
+        wait=tenacity.wait_exponential_jitter(first, max=60 * first, jitter=first),
         reraise=True,
     )
     try:
-        return patience(function, *arguments)
+        return retrying(pkgutil.resolve_name(path), *arguments)
     except SampleMixError as error:
         return error
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.batches import BatchBuilder, ShardBatch
-from samplemix_core.corpus.records import Document, Reason, RejectedRecordError, check_document
+from samplemix_core.corpus.records import BatchBuilder, Document, Reason, RejectedRecordError, ShardBatch, check_document
 from samplemix_core.corpus.streams import CHUNK_BYTES
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

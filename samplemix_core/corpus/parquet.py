@@ -13,8 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.batches import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, BatchBuilder, ShardBatch
-from samplemix_core.corpus.records import Reason, RejectedRecordError, check_document
+from samplemix_core.corpus.records import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_RECORDS,
+    BatchBuilder,
+    Reason,
+    RejectedRecordError,
+    ShardBatch,
+    check_document,
+)
 from samplemix_core.corpus.streams import CHUNK_BYTES, GuardedStream
 from samplemix_core.errors import ShardRefusedError
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.batches import ShardBatch
 from samplemix_core.corpus.json_lines import read_json_lines
 from samplemix_core.corpus.listing import JSON_LINES_SUFFIXES, PARQUET_SUFFIX, SHARD_SUFFIXES, parse_shard_path
 from samplemix_core.corpus.parquet import read_parquet
+from samplemix_core.corpus.records import ShardBatch
 from samplemix_core.corpus.streams import open_decompressed
 from samplemix_core.errors import ShardRefusedError
 

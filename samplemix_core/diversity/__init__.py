@@ -1,4 +1,4 @@
-"""Vectors to diversity: fit on a sample, centroids, streaming assignment, cluster statistics.
+"""Diversity, measured: unit vectors come in; clusters, distances and each cluster's diversity go out.
 
-Nothing is imported here: umap and hdbscan take seconds to import, and only the fit needs them.
+Nothing is imported here: umap and hdbscan take seconds, and only the fit needs them.
 """

@@ -1,4 +1,4 @@
-"""Text to unit vectors: encoder, length-sorted token-budget batches, device and precision, embedding files.
+"""Embeddings, computed: texts come in; token counts and unit vectors go out, and the file that holds a shard's.
 
-Nothing is imported here: the encoder brings torch, and the fit step reads embedding files without it.
+Nothing is imported here: torch takes seconds, and only workers need it.
 """

@@ -1,1 +1,3 @@
-"""The embedded services of one machine: Postgres, S3, Dask and Airflow, started, watched and stopped in order."""
+"""The embedded services of one machine: a home directory comes in; Postgres, S3, Dask and Airflow run, and
+how to reach them goes out.
+"""

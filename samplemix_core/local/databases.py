@@ -9,7 +9,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
 
-from samplemix_core.local.credentials import Credentials
+from samplemix_core.local.home import Credentials
 from samplemix_core.local.ports import HOST
 
 DATABASE = "samplemix"

@@ -1,5 +1,6 @@
 """The directory of all state of the embedded services: what lies where, and how it is written."""
 
+import base64
 import fcntl
 import json
 import os
@@ -7,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,38 @@ def write_private(path: Path, text: str) -> None:
 
 def _open_private(path: Path, flags: int) -> Any:
     return os.fdopen(os.open(path, flags | os.O_CREAT, 0o600), "w")
+
+
+_BYTES = 48
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Passwords and keys of one stack. None of them is part of the repr."""
+
+    postgres_superuser: str = field(repr=False)
+    postgres_owner: str = field(repr=False)
+    postgres_reader: str = field(repr=False)
+    postgres_airflow: str = field(repr=False)
+    s3_access_key: str = field(repr=False)
+    s3_secret_key: str = field(repr=False)
+    airflow_admin: str = field(repr=False)
+    airflow_api_secret: str = field(repr=False)
+    airflow_jwt_secret: str = field(repr=False)
+    airflow_fernet_key: str = field(repr=False)
+
+
+def load_credentials(home: Home) -> Credentials:
+    """Read the stack's secrets, and make those that are not there yet."""
+    stored = read_json(home.secrets_file)
+    values = {item.name: stored.get(item.name) or _new_secret(item.name) for item in fields(Credentials)}
+    credentials = Credentials(**values)
+    if stored != values:
+        write_json(home.secrets_file, asdict(credentials))
+    return credentials
+
+
+def _new_secret(name: str) -> str:
+    if name == "airflow_fernet_key":
+        return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_urlsafe(_BYTES)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.local.credentials import Credentials
-from samplemix_core.local.home import Home
+from samplemix_core.local.home import Credentials, Home
 from samplemix_core.local.machine import MIB
 from samplemix_core.local.ports import GRPC_OFFSET, HOST
 from samplemix_core.local.service import EmbeddedService, Program, Step

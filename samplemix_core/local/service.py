@@ -1,8 +1,14 @@
-"""An embedded service: its programs, the order they start in, and the connection it offers."""
+"""An embedded service: its programs, the order they start in, the connection it offers, and how supervisord is told of it."""
 
-from collections.abc import Callable, Mapping
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from samplemix_core.errors import ServiceError
+from samplemix_core.local.home import Home
+from samplemix_core.local.ports import HOST
 
 
 @dataclass(frozen=True)
@@ -52,3 +58,69 @@ class EmbeddedService:
     def programs(self) -> tuple[Program, ...]:
         """All its programs, in the order they start."""
         return tuple(program for step in self.steps for program in step.programs)
+
+
+# A process that ends before it has lived as long as it must is tried again after 1, 2, 3 and 4 seconds; then it is given up.
+_START_RETRIES = 4
+
+
+def render(programs: Iterable[Program], home: Home, *, port: int, password: str) -> str:
+    """supervisord's configuration: nothing starts by itself, everything that was started is started again when it dies.
+
+    It answers over HTTP on 127.0.0.1, with a password: a socket file's path has 107 bytes at most, and a home's may have more.
+    """
+    programs = tuple(programs)
+    sections: dict[str, dict[str, object]] = {
+        "supervisord": {
+            "logfile": _text(home.log("supervisord")),
+            "logfile_maxbytes": "5MB",
+            "logfile_backups": 1,
+            "pidfile": _text(home.root / "supervisord.pid"),
+            "directory": _text(home.working_directory),
+            "umask": "077",
+            **({"user": "root"} if os.geteuid() == 0 else {}),
+        },
+        "inet_http_server": {"port": f"{HOST}:{port}", "username": "samplemix", "password": password},
+        "rpcinterface:supervisor": {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
+    }
+    for service in dict.fromkeys(program.service for program in programs):
+        names = [program.name for program in programs if program.service == service]
+        sections[f"group:{service}"] = {"programs": ",".join(names)}
+    for program in programs:
+        sections[f"program:{program.name}"] = _program_section(program, home)
+    return "\n".join(
+        f"[{section}]\n" + "".join(f"{key}={value}\n" for key, value in options.items()) for section, options in sections.items()
+    )
+
+
+def _program_section(program: Program, home: Home) -> dict[str, object]:
+    environment = ",".join(f'{name}="{_value(name, value)}"' for name, value in sorted(program.environment.items()))
+    return {
+        "command": _text(shlex.join(program.command)),
+        "directory": _text(program.directory),
+        "environment": environment,
+        "autostart": "false",
+        "autorestart": "true",
+        "startsecs": program.start_seconds,
+        "startretries": _START_RETRIES,
+        "stopsignal": program.stop_signal,
+        "stopwaitsecs": program.stop_seconds,
+        "stopasgroup": "true",
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": _text(home.log(program.name)),
+        "stdout_logfile_maxbytes": "20MB",
+        "stdout_logfile_backups": 1,
+        **({"user": program.account} if program.account else {}),
+    }
+
+
+def _value(name: str, value: str) -> str:
+    # The value itself may be a secret.
+    if any(part in value for part in ('"', "\n", "\r", " ;", " #")) or value.strip("'") != value:
+        raise ServiceError(f"The value for {name} has a quote, a line break or a comment sign in it.", "Set it to one without.")
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    return str(value).replace("%", "%%")

@@ -11,12 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.local import airflow, dask_cluster, databases, logs, machine, postgres, s3
-from samplemix_core.local.credentials import Credentials, load_credentials
-from samplemix_core.local.home import Home, State, read_json, write_json
+from samplemix_core.local import airflow, dask_cluster, databases, machine, postgres, s3
+from samplemix_core.local.home import Credentials, Home, State, load_credentials, read_json, write_json
 from samplemix_core.local.machine import GIB
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, kill_all, take_over
-from samplemix_core.local.polling import wait_until
 from samplemix_core.local.ports import PortPolicy, assign_ports
 from samplemix_core.local.service import EmbeddedService
 from samplemix_core.local.supervisor import (
@@ -27,6 +25,8 @@ from samplemix_core.local.supervisor import (
     end_processes,
     stack_processes,
 )
+from samplemix_core.local.waiting import follow as follow_log
+from samplemix_core.local.waiting import tail, wait_until
 from samplemix_core.settings import ENVIRONMENT, Settings
 
 PROCESSES = {
@@ -194,7 +194,7 @@ class Stack:
     def log_lines(self, process: str, *, lines: int = 50, follow: bool = False) -> Iterator[str]:
         """The last lines of a process's log, and with `follow` the lines to come, for ever; raise ServiceError as log_path does."""
         path = self.log_path(process)
-        return logs.follow(path, lines) if follow else iter(logs.tail(path, lines))
+        return follow_log(path, lines) if follow else iter(tail(path, lines))
 
     def _inherited(self) -> dict[str, str]:
         owner = {OWNER_VARIABLE: self._owner.mark} if self._owner else {}

@@ -20,10 +20,9 @@ from supervisor.xmlrpc import Faults
 
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home, read_json, write_json, write_private
-from samplemix_core.local.polling import failure, wait_until
 from samplemix_core.local.ports import HOST, free_port
-from samplemix_core.local.service import Program
-from samplemix_core.local.supervisor_config import render
+from samplemix_core.local.service import Program, render
+from samplemix_core.local.waiting import failure, wait_until
 from samplemix_core.settings import ENVIRONMENT
 
 STACK_VARIABLE = "SAMPLEMIX_STACK"

@@ -1,1 +1,4 @@
-"""copies -> manifest: parts, model, publish, read, verify. The format is described in docs/manifest.md."""
+"""Manifests, published and read: rows with copies come in; versions of a mixture on an object store go out, and back in.
+
+The format is described in docs/manifest.md.
+"""

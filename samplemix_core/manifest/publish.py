@@ -25,8 +25,8 @@ from samplemix_core.manifest.consistency import manifest_problems
 from samplemix_core.manifest.croissant import croissant_bytes, described_version
 from samplemix_core.manifest.layout import CROISSANT, LATEST, MANIFEST, mixture_prefix, version_directory, version_prefix
 from samplemix_core.manifest.model import Manifest, ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
-from samplemix_core.manifest.objects import ObjectStore
 from samplemix_core.manifest.read import list_versions, read_manifest
+from samplemix_core.objects.interface import ObjectStore
 
 MAX_ATTEMPTS = 100
 """Each lost attempt means that another publisher won one; so many in a row mean that something else is wrong."""

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.layout import LATEST, MANIFEST, Location, locate, mixture_prefix, version_of, version_prefix
 from samplemix_core.manifest.model import Manifest, parse_json, parse_manifest
-from samplemix_core.manifest.objects import ObjectStore
+from samplemix_core.objects.interface import ObjectStore
 
 
 def list_mixtures(store: ObjectStore, root: str) -> list[tuple[str, int]]:

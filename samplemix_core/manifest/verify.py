@@ -16,9 +16,9 @@ from samplemix_core.manifest.croissant import described_content
 from samplemix_core.manifest.layout import CROISSANT, MANIFEST, version_prefix
 from samplemix_core.manifest.lineage import ShardEntry, shards_digest
 from samplemix_core.manifest.model import Manifest, PartFile
-from samplemix_core.manifest.objects import ObjectStore
 from samplemix_core.manifest.read import part_table
 from samplemix_core.manifest.rows import Place, canonical, check_rows, mixture_tokens
+from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
 ShardsOfSnapshot = Callable[[str], Iterable[ShardEntry]]

@@ -1,1 +1,1 @@
-"""(quality, diversity, tokens) -> copies: weight policies, the exact budget solver, the table of domains."""
+"""Mixing, solved: quality, diversity and tokens of samples come in; weights and whole copies under a budget go out."""

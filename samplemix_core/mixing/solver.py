@@ -1,24 +1,24 @@
-"""The budget solver: weights and a token budget in, whole copies out; exact, deterministic, in linear time.
-
-The paper takes floor(c_i) copies for certain and one more with probability c_i - floor(c_i). With one fixed uniform number
-u_i a sample that is floor(c_i + u_i), which grows with c_i and nothing else. So the realised tokens are a non-decreasing
-step function of the common scale kappa, and the largest kappa that stays within the budget is found by bisection. Because
-u_i is the sample's own, a small change of the weights changes few copies.
-
-The result is a function of its arguments alone. Token sums are integers, so their order does not matter; a product and a
-sum a sample are all the floating point there is, and numba without fastmath contracts them into no fused operation.
-"""
+"""numba's compiler, with the one setting that exact results allow."""
 
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.errors import BudgetError, ConfigError
-from samplemix_core.mixing.compiled import compiled
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Compile at first call, without fastmath: no reordered sums, no fused multiply-add. Releases the GIL."""
+    return cast(Function, numba.njit(nogil=True)(function))
+
 
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.mixing.compiled import compiled
 from samplemix_core.mixing.domain_share import DomainShare
+from samplemix_core.mixing.solver import compiled
 
 DomainCodes = npt.NDArray[np.int8] | npt.NDArray[np.int16] | npt.NDArray[np.int32]
 Int32Array = npt.NDArray[np.int32]

@@ -5,21 +5,18 @@ from collections.abc import Sequence
 from samplemix_core.compute.cluster import connect
 from samplemix_core.compute.fanout import Outcome, Work, fan_out
 from samplemix_core.config import FrozenModel
-from samplemix_core.diversity.health import check_health
-from samplemix_core.diversity.model import ClusterModel, cluster_table
+from samplemix_core.database import clusters, ledger
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import WHOLE, Shard, ShardState
+from samplemix_core.diversity.model import ClusterModel, check_health, cluster_table
 from samplemix_core.diversity.sampling import stratified_positions
 from samplemix_core.diversity.statistics import ClusterSums
 from samplemix_core.errors import CorpusError, SampleMixError, ServiceError
-from samplemix_core.pipeline.context import RunContext
+from samplemix_core.objects.open import open_store
+from samplemix_core.pipeline.context import Progress, RunContext
 from samplemix_core.pipeline.fit_sample import fit_spec, scored_shards, shard_counts
-from samplemix_core.pipeline.keys import ClusterModelRef, Registered
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.remote import assign_shard, fit_model
-from samplemix_core.pipeline.tasks import AssignTask, FitResult, FitTask
-from samplemix_core.store import clusters, ledger
-from samplemix_core.store.ledger import WHOLE, Shard, ShardState
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import transaction
+from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
+from samplemix_core.worker.jobs import AssignTask, FitResult, FitTask
 
 
 class AssignCounts(FrozenModel):
@@ -96,7 +93,7 @@ def _fit(run: RunContext, registered: Registered, states: Sequence[ShardState]) 
         diversity=diversity,
     )
     with connect(run.settings) as client:
-        (outcome,) = fan_out(client, fit_model, [Work("the fit", (task,))], run.cancelled)
+        (outcome,) = fan_out(client, "samplemix_core.worker.fit:fit_model", [Work("the fit", (task,))], run.cancelled)
     if outcome.error is not None:
         raise outcome.error
     result: FitResult = outcome.result
@@ -139,7 +136,7 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
     run.report(Progress("assign", done, shards))
     if work:
         with connect(run.settings) as client:
-            for outcome in fan_out(client, assign_shard, work, run.cancelled):
+            for outcome in fan_out(client, "samplemix_core.worker.assign:assign_shard", work, run.cancelled):
                 done += 1
                 if outcome.error is None:
                     documents += outcome.result

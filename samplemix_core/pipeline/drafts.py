@@ -10,8 +10,8 @@ from samplemix_core.config import FrozenModel
 from samplemix_core.errors import ManifestError
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.model import ManifestDraft, PartFile, content_digest
-from samplemix_core.pipeline.keys import ClusterModelRef, Registered
-from samplemix_core.store.object_store import ObjectStore
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 
 ROOT = "drafts"
 DRAFT = "draft.json"

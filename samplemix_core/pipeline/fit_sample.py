@@ -5,9 +5,9 @@ from typing import Any
 
 from samplemix_core.config import DiversityConfig, ReaderConfig
 from samplemix_core.corpus.listing import parse_shard_path
+from samplemix_core.database.ledger import ShardState
 from samplemix_core.diversity.sampling import ShardCount
 from samplemix_core.identity import fingerprint
-from samplemix_core.store.ledger import ShardState
 
 METHOD = "pca-umap-hdbscan-2"
 """Name of the way clusters are fitted; another way gets another name, so that its models are other models."""

@@ -10,6 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import samplemix_core
+from samplemix_core.database import accounting, clusters, ledger
+from samplemix_core.database.columns import RowSet, ShardColumns, stream_columns
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import ReplacedShard, Shard, ShardState
+from samplemix_core.database.scores import domain_names
 from samplemix_core.errors import AccountingError, BudgetError, CancelledRunError, CorpusError
 from samplemix_core.manifest.lineage import Lineage, ReplacedFile, SnapshotLineage, shards_digest
 from samplemix_core.manifest.model import Counts, ManifestDraft, PolicyRecord, SolverRecord
@@ -17,18 +22,12 @@ from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.policies import Columns, policy_parameters, policy_weights
 from samplemix_core.mixing.solver import Solution, solve_copies
 from samplemix_core.mixing.summary import domain_table
-from samplemix_core.pipeline.context import RunContext
+from samplemix_core.objects.open import open_store
+from samplemix_core.pipeline.context import Progress, RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
-from samplemix_core.pipeline.keys import ClusterModelRef, DraftRef, Registered
-from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 from samplemix_core.schemas import MIXTURE_PART
-from samplemix_core.store import accounting, clusters, ledger
-from samplemix_core.store.columns import RowSet, ShardColumns, stream_columns
-from samplemix_core.store.ledger import ReplacedShard, Shard, ShardState
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import transaction
-from samplemix_core.store.scores import domain_names
 
 MAX_DOMAINS = 2**15 - 1
 _ROWS_AT_ONCE = 2**20

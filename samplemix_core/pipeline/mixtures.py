@@ -10,9 +10,9 @@ from samplemix_core.manifest.lineage import ShardEntry
 from samplemix_core.manifest.model import Manifest
 from samplemix_core.manifest.verify import VerifyReport
 from samplemix_core.manifest.verify import verify as verify_parts
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.objects.open import open_store
 from samplemix_core.settings import Settings
-from samplemix_core.store.object_store import ObjectStore
-from samplemix_core.store.objects import open_store
 
 MIXTURES_ROOT = "mixtures"
 """Where mixtures lie below the state root."""

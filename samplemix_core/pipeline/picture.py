@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.mixtures import mixture_profile
 from samplemix_core.manifest.model import Manifest
-from samplemix_core.plots.inputs import DIVERSITY_RANGE, QUALITY_RANGE, DomainPoint, Heading, SampleHistogram
-from samplemix_core.plots.mixture import draw_mixture
+from samplemix_core.report.picture import draw_mixture
+from samplemix_core.report.record import DIVERSITY_RANGE, QUALITY_RANGE, DomainPoint, Heading, SampleHistogram
 from samplemix_core.settings import Settings
-from samplemix_core.store.postgres import transaction
-from samplemix_core.store.profile import mixture_profile
 
 QUALITY_BINS, DIVERSITY_BINS = 40, 25
 

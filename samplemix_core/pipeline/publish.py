@@ -7,21 +7,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from samplemix_core.database import ledger, mixtures
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.layout import MANIFEST, version_prefix
 from samplemix_core.manifest.model import Manifest
 from samplemix_core.manifest.publish import publish as publish_manifest
 from samplemix_core.manifest.read import read_parts
-from samplemix_core.pipeline.context import RunContext
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.objects.open import open_store
+from samplemix_core.pipeline.context import Progress, RunContext
 from samplemix_core.pipeline.drafts import Draft, read_draft
-from samplemix_core.pipeline.keys import DraftRef, PublishedRef
+from samplemix_core.pipeline.handoff import DraftRef, PublishedRef
 from samplemix_core.pipeline.mixtures import MIXTURES_ROOT, verify_manifest
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.store import ledger, mixtures
-from samplemix_core.store.ledger import Shard
-from samplemix_core.store.object_store import ObjectStore
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import transaction
 
 
 def publish(run: RunContext, ref: DraftRef) -> PublishedRef:

@@ -10,18 +10,16 @@ from samplemix_core.compute.cluster import connect
 from samplemix_core.compute.fanout import Work, fan_out
 from samplemix_core.config import RunConfig
 from samplemix_core.corpus.listing import parse_shard_path, select_snapshots
+from samplemix_core.database import ledger
+from samplemix_core.database.connection import transaction
 from samplemix_core.embedding.resources import task_resources
 from samplemix_core.errors import CancelledRunError
 from samplemix_core.identity import fingerprint
-from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.keys import Registered
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.remote import describe_models
+from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.objects.open import open_store
+from samplemix_core.pipeline.context import Progress, RunContext
+from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.settings import Settings
-from samplemix_core.store import ledger
-from samplemix_core.store.object_store import ObjectInfo
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import transaction
 
 SHARDS_PER_GROUP = 32
 MAX_GROUPS = 200
@@ -128,7 +126,7 @@ def _describe_models(run: RunContext) -> dict[str, Any]:
     with connect(run.settings) as client:
         # Where the models are going to be used: on a worker with a GPU, if the configuration insists on one.
         work = Work("the models", (run.config.embedding,), cost=URGENT, resources=task_resources(run.config.embedding))
-        (outcome,) = fan_out(client, describe_models, [work], run.cancelled)
+        (outcome,) = fan_out(client, "samplemix_core.worker.models:describe_models", [work], run.cancelled)
     if outcome.error is not None:
         raise outcome.error
     models: dict[str, Any] = outcome.result

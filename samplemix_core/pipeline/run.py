@@ -4,10 +4,9 @@ import threading
 from typing import Any
 
 from samplemix_core.config import FrozenModel, RunConfig
-from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.context import Report, RunContext
 from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
 from samplemix_core.pipeline.mix import mix
-from samplemix_core.pipeline.progress import Report
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import list_corpus, register
 from samplemix_core.pipeline.score import ScoreCounts, check_loss, score

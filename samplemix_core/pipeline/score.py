@@ -3,16 +3,14 @@
 from samplemix_core.compute.cluster import connect
 from samplemix_core.compute.fanout import Outcome, Work, fan_out
 from samplemix_core.config import FrozenModel
+from samplemix_core.database import ledger, scores
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import WHOLE, ScoreVersion, Shard
 from samplemix_core.embedding.resources import task_resources
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
-from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.keys import Registered
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.remote import score_shard
-from samplemix_core.pipeline.tasks import ScoreResult, ScoreTask
-from samplemix_core.store import ledger, scores
-from samplemix_core.store.ledger import WHOLE, ScoreVersion, Shard
-from samplemix_core.store.postgres import transaction
+from samplemix_core.pipeline.context import Progress, RunContext
+from samplemix_core.pipeline.handoff import Registered
+from samplemix_core.worker.jobs import ScoreTask
 
 _REASONS = 10
 
@@ -57,7 +55,7 @@ def _score(run: RunContext, registered: Registered, group: tuple[int, int]) -> S
     resources = task_resources(run.config.embedding)
     work = [Work(task.shard.path, (task,), cost=task.shard.size_bytes, resources=resources) for task in todo]
     with connect(run.settings) as client:
-        for outcome in fan_out(client, score_shard, work, run.cancelled):
+        for outcome in fan_out(client, "samplemix_core.worker.score:score_shard", work, run.cancelled):
             progress.take(outcome)
             if outcome.error is not None:
                 _enter(database, outcome, registered.version)
@@ -150,8 +148,8 @@ class _ScoreProgress:
     def take(self, outcome: Outcome) -> None:
         self._done += 1
         if outcome.error is None:
-            result: ScoreResult = outcome.result
-            self._documents += result.documents
+            result: ledger.ScoredCounts = outcome.result
+            self._documents += result.scored
             self._quarantined += result.quarantined
             self._tokens += result.tokens
             self._tell("")

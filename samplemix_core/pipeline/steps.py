@@ -5,7 +5,7 @@ from typing import Any
 
 from samplemix_core.pipeline import diversity, mix, publish, register, score
 from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.keys import ClusterModelRef, DraftRef, PublishedRef, Registered, as_xcom
+from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered, as_xcom
 
 Json = dict[str, Any]
 

@@ -1,5 +1,1 @@
-"""Text -> quality: features measured over Arrow buffers, and a composite score on the seven-dimension rubric."""
-
-from samplemix_core.quality.composite import QualityScores, composite_model, score_quality
-
-__all__ = ["QualityScores", "composite_model", "score_quality"]
+"""Quality, scored: Arrow arrays of texts come in; a quality and its seven dimensions for each go out."""

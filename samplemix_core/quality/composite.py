@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from samplemix_core.quality.connectives import CONNECTIVES
-from samplemix_core.quality.criteria import CRITERIA, DAMAGE, FORMAL_RAMP, TAGGED_RAMP, Profile, Ramp
+from samplemix_core.quality.characters import CONNECTIVES
+from samplemix_core.quality.criteria import CRITERIA, DAMAGE, FORMAL_RAMP, RUBRIC, TAGGED_RAMP, Profile, Ramp
 from samplemix_core.quality.features import FEATURES, Floats, measure
-from samplemix_core.quality.rubric import RUBRIC
 from samplemix_core.quality.scan import BLOCK_WORDS, GRAM_WORDS, SHORT_LINE_WORDS
 
 VERSION = 1

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from samplemix_core.quality.characters import ASCII_CLASS, IS_CODE_MARK
-from samplemix_core.quality.connectives import connective_table
+from samplemix_core.quality.characters import ASCII_CLASS, IS_CODE_MARK, connective_table
 from samplemix_core.quality.scan import scan
 
 Floats = npt.NDArray[np.float64]

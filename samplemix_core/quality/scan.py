@@ -14,9 +14,13 @@ from samplemix_core.quality.characters import (
     CLOSER,
     CONTROL,
     DIGIT,
+    FNV_OFFSET,
+    FNV_PRIME,
+    HASH_SHIFT,
     IDEOGRAPH,
     LETTER,
     LOWER,
+    N_SLOTS,
     NEWLINE,
     PUNCTUATION,
     SPACE,
@@ -27,7 +31,6 @@ from samplemix_core.quality.characters import (
     WIDE_STOP,
     wide_class,
 )
-from samplemix_core.quality.connectives import FNV_OFFSET, FNV_PRIME, HASH_SHIFT, N_SLOTS
 
 GRAM_WORDS = 5
 BLOCK_WORDS = 128

@@ -9,7 +9,7 @@ def run() -> None:
     """Migrate inside one transaction, so that a migration that fails leaves nothing behind."""
     connection = context.config.attributes.get("connection")
     if connection is None:
-        from samplemix_core.store.postgres import connect
+        from samplemix_core.database.connection import connect
 
         with connect(Settings.load().require("database_url")).begin() as connection:
             context.configure(connection=connection)

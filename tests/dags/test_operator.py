@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from samplemix_core.pipeline.keys import Registered
+from samplemix_core.pipeline.handoff import Registered
 
 EXECUTE = """
 import json, sys

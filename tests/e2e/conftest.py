@@ -12,9 +12,9 @@ from uuid import uuid4
 import pyarrow.fs
 import pytest
 
-from samplemix_core.local.demo_corpus import collect
+from samplemix_core.demo.corpus import collect
+from samplemix_core.objects.open import open_store
 from samplemix_core.settings import ENVIRONMENT, Settings
-from samplemix_core.store.objects import open_store
 
 DOCUMENTS = 160
 Command = Callable[..., subprocess.CompletedProcess[str]]

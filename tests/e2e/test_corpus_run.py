@@ -14,11 +14,11 @@ import zstandard
 from distributed import Client, LocalCluster
 
 from samplemix_core.config import EmbeddingConfig
+from samplemix_core.database.connection import transaction
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.identity import content_hash
+from samplemix_core.objects.open import open_store
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import transaction
 
 
 def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict]:
@@ -196,7 +196,7 @@ def poisoned(path):
             import os
             import signal
 
-            from samplemix_core.pipeline import worker as module
+            from samplemix_core.worker import score as module
 
             score_shard = module.score_shard
 

@@ -10,18 +10,21 @@ import pytest
 
 from samplemix_core.compute import fanout
 from samplemix_core.config import DiversityConfig, load_run_config
+from samplemix_core.database import clusters, ledger
+from samplemix_core.database.connection import transaction
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
-from samplemix_core.pipeline import drafts, worker
+from samplemix_core.objects.open import open_store
+from samplemix_core.pipeline import drafts
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.score import check_loss, score, score_tasks
-from samplemix_core.pipeline.tasks import AssignTask, FitTask
-from samplemix_core.store import clusters, ledger
-from samplemix_core.store.objects import open_store
-from samplemix_core.store.postgres import transaction
+from samplemix_core.worker.assign import assign_shard
+from samplemix_core.worker.fit import fit_model
+from samplemix_core.worker.jobs import AssignTask, FitTask
+from samplemix_core.worker.score import score_shard
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +75,9 @@ def model(context, scored):
 def test_a_worker_whose_models_are_others_refuses_the_task(context, registered):
     tasks, _ = score_tasks(context(), registered)
     with pytest.raises(ModelError, match=r"This worker's encoder \(all-MiniLM-L6-v2 on cpu in \w+\) is not the run's"):
-        worker.score_shard(replace(tasks[0], encoder_key="0" * 32))
+        score_shard(replace(tasks[0], encoder_key="0" * 32))
     with pytest.raises(ModelError, match="This worker's quality model has the key"):
-        worker.score_shard(replace(tasks[0], quality_model_key="0" * 32))
+        score_shard(replace(tasks[0], quality_model_key="0" * 32))
 
 
 def test_who_is_asked_about_the_models_has_what_they_run_on(context, monkeypatch):
@@ -94,7 +97,7 @@ def test_an_embedding_file_is_named_after_its_content_and_checked(context, score
     assert state.embedding_key.endswith(f".{state.embedding_sha256[:32]}.parquet")
     task = AssignTask(state.shard, scored.encoder_key, state.embedding_key, "0" * 64, record.cluster_model_id, record.artifact_key)
     with pytest.raises(ModelError, match=f"has SHA-256 {state.embedding_sha256}, the ledger says 000"):
-        worker.assign_shard(task)
+        assign_shard(task)
 
 
 def test_neither_gates_nor_the_mixtures_seed_fit_again(context, scored, model):
@@ -139,7 +142,7 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(scored, p
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     sample = tuple((state.embedding_key, np.arange(state.scored, dtype=np.int64)) for state in states)
     diversity = DiversityConfig(**small_corpus["diversity"])
-    fitted = worker.fit_model(FitTask(sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
+    fitted = fit_model(FitTask(sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
     assert fitted.rows == sum(state.scored for state in states)
 
 

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
+from samplemix_core.database import ledger
+from samplemix_core.database.clusters import Assignment
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import Scope, ScoreVersion, Shard
+from samplemix_core.database.scores import ShardScores
 from samplemix_core.identity import content_hash
+from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
-from samplemix_core.store import ledger
-from samplemix_core.store.clusters import Assignment
-from samplemix_core.store.ledger import Scope, ScoreVersion, Shard
-from samplemix_core.store.object_store import ObjectInfo
-from samplemix_core.store.postgres import transaction
-from samplemix_core.store.scores import ShardScores
 
 ScoresOf = Callable[..., ShardScores]
 

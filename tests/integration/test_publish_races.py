@@ -12,7 +12,7 @@ from samplemix_core.manifest.lineage import Lineage
 from samplemix_core.manifest.model import Counts, DomainShare, ManifestDraft, PartFile, PolicyRecord, SolverRecord
 from samplemix_core.manifest.publish import Published, publish
 from samplemix_core.manifest.read import list_versions, read_manifest
-from samplemix_core.store.object_store import ObjectStore
+from samplemix_core.objects.interface import ObjectStore
 
 PUBLISHERS = 6
 PARTS = 3

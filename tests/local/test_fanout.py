@@ -1,5 +1,6 @@
 """Fan-out on a real Dask cluster: results once each, cancel, lost workers, lost scheduler, poison."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -7,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dask
 import pytest
 from distributed import Client, LocalCluster
 
 from samplemix_core.compute import fanout
-from samplemix_core.compute.fanout import Outcome, Work, fan_out
+from samplemix_core.compute.fanout import Outcome, Patience, Work, fan_out
 from samplemix_core.errors import CancelledRunError, CorpusError, PoisonShardError, ServiceError
 
 
@@ -33,31 +35,29 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def run(client, function, work, cancelled=None, attempts=3) -> list[Outcome]:
-    return list(fan_out(client, function, work, cancelled or threading.Event(), attempts=attempts, first_wait=0.01))
+@pytest.fixture(scope="module", autouse=True)
+def workers_find_the_calls() -> Iterator[None]:
+    """Processes that are started from here on look for modules beside this file too."""
+    here = str(Path(__file__).parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(here)
+        patch.setenv("PYTHONPATH", here, prepend=os.pathsep)
+        yield
+
+
+def run(client: Client, call: str, work: list[Work]) -> list[Outcome]:
+    return list(fan_out(client, call, work, threading.Event(), patience=Patience(attempts=3, first_wait_seconds=0.01)))
 
 
 def test_every_piece_of_work_has_one_outcome(client):
-    def square(number):
-        return number * number
-
-    outcomes = run(client, square, [Work(str(i), (i,), cost=i) for i in range(50)])
+    outcomes = run(client, "calls:square", [Work(str(i), (i,), cost=i) for i in range(50)])
     assert {outcome.work.name: outcome.result for outcome in outcomes} == {str(i): i * i for i in range(50)}
     assert len(outcomes) == 50
 
 
 def test_errors_that_can_not_pass_are_final_and_others_are_tried_again(client, tmp_path):
-    def fail(path, kind):
-        with open(path, "a") as file:  # noqa: PTH123
-            file.write("x")
-        raise {
-            "ours": CorpusError("a shard changed.", "Register it again."),
-            "service": ServiceError("the database does not answer.", "Check that it runs."),
-            "other": ValueError("a hiccup"),
-        }[kind]
-
     kinds = {"ours": CorpusError, "service": ServiceError, "other": ValueError}
-    outcomes = run(client, fail, [Work(kind, (str(tmp_path / kind), kind)) for kind in kinds], attempts=3)
+    outcomes = run(client, "calls:fail", [Work(kind, (str(tmp_path / kind), kind)) for kind in kinds])
     errors = {outcome.work.name: outcome.error for outcome in outcomes}
     assert {kind: type(error) for kind, error in errors.items()} == kinds
     assert errors["ours"].remedy == "Register it again."
@@ -65,35 +65,9 @@ def test_errors_that_can_not_pass_are_final_and_others_are_tried_again(client, t
 
 
 def test_a_killed_worker_loses_nothing(client, tmp_path):
-    def die_once(path, number):
-        import os
-        import pathlib
-        import signal
-
-        if number == 3 and not pathlib.Path(path).exists():
-            pathlib.Path(path).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return number
-
-    outcomes = run(client, die_once, [Work(str(i), (str(tmp_path / "died"), i)) for i in range(8)])
+    outcomes = run(client, "calls:die_once", [Work(str(i), (str(tmp_path / "died"), i)) for i in range(8)])
     assert sorted(outcome.result for outcome in outcomes) == list(range(8))
     assert (tmp_path / "died").exists()
-
-
-def kill_own_worker():
-    """A function that lists what was begun; the deadly one ends its worker. It travels by value: workers can't import this file."""
-
-    def call(path, number, deadly):
-        import os
-        import signal
-
-        with open(path, "a") as file:  # noqa: PTH123
-            file.write(f"{number} ")
-        if number == deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return number
-
-    return call
 
 
 @pytest.fixture(scope="module", params=[{}, {"GPU": 1}], ids=["any worker", "GPU=1"])
@@ -110,7 +84,7 @@ def test_poison_is_named_and_its_neighbours_are_done(one_worker, tmp_path):
     client, resources = one_worker
     log = tmp_path / "begun"
     work = [Work(f"shard-{i}", (str(log), i, 1), cost=10 - i, resources=resources) for i in range(8)]
-    outcomes = run(client, kill_own_worker(), work)
+    outcomes = run(client, "calls:die", work)
     errors = {outcome.work.name: outcome.error for outcome in outcomes if outcome.error}
     assert list(errors) == ["shard-1"]
     assert isinstance(errors["shard-1"], PoisonShardError)
@@ -125,30 +99,20 @@ def test_poison_is_named_and_its_neighbours_are_done(one_worker, tmp_path):
 def test_a_task_that_eats_all_memory_is_the_poison_of_twenty_one(one_worker, tmp_path):
     client, resources = one_worker
 
-    def eat(number):
-        import time
-
-        if number != 20:
-            return number
-        eaten = []
-        while True:
-            eaten.append(bytearray(b"x" * 50_000_000))
-            time.sleep(0.02)
-
-    outcomes = run(client, eat, [Work(f"shard-{i}", (i,), cost=i, resources=resources) for i in range(21)])
+    outcomes = run(client, "calls:eat", [Work(f"shard-{i}", (i, 20), cost=i, resources=resources) for i in range(21)])
     assert [outcome.work.name for outcome in outcomes if isinstance(outcome.error, PoisonShardError)] == ["shard-20"]
     assert sorted(outcome.result for outcome in outcomes if not outcome.error) == list(range(20))
 
 
 def test_a_scheduler_that_forgives_blames_the_same(client, tmp_path):
     """Somebody's own cluster, with Dask's default of three deaths that are forgiven."""
-    outcomes = run(client, kill_own_worker(), [Work(f"shard-{i}", (str(tmp_path / "begun"), i, 1)) for i in range(6)])
+    outcomes = run(client, "calls:die", [Work(f"shard-{i}", (str(tmp_path / "begun"), i, 1)) for i in range(6)])
     assert [outcome.work.name for outcome in outcomes if isinstance(outcome.error, PoisonShardError)] == ["shard-1"]
     assert sorted(outcome.result for outcome in outcomes if not outcome.error) == [0, 2, 3, 4, 5]
 
 
 def test_only_a_window_of_many_tasks_is_on_the_cluster(client):
-    outcomes = fan_out(client, pow, [Work(str(i), (i, 2)) for i in range(900)], threading.Event())
+    outcomes = fan_out(client, "builtins:pow", [Work(str(i), (i, 2)) for i in range(900)], threading.Event())
     most = 0
     for number, _ in enumerate(outcomes):
         if number % 90 == 0:
@@ -160,13 +124,7 @@ def test_only_a_window_of_many_tasks_is_on_the_cluster(client):
 def test_the_window_fits_the_workers_even_where_results_never_pause(client, monkeypatch):
     monkeypatch.setattr(fanout, "LEAST_WINDOW", 1)
 
-    def nap(number):
-        import time
-
-        time.sleep(0.02)
-        return number
-
-    outcomes = fan_out(client, nap, [Work(str(i), (i,)) for i in range(100)], threading.Event())
+    outcomes = fan_out(client, "calls:nap", [Work(str(i), (i, 0.02)) for i in range(100)], threading.Event())
     assert max(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) for _ in outcomes) > 2
 
 
@@ -182,20 +140,14 @@ def test_no_worker_for_long_is_an_error_that_says_so(monkeypatch, lacking):
             cluster_of(1 if lacking else 0) as client,
             pytest.raises(ServiceError, match="has had no worker that offers GPU for" if lacking else "has had no worker for"),
         ):
-            list(fan_out(client, pow, [Work("one", (1, 2), resources={lacking: 1} if lacking else {})], cancelled))
+            list(fan_out(client, "builtins:pow", [Work("one", (1, 2), resources={lacking: 1} if lacking else {})], cancelled))
     finally:
         timer.cancel()
 
 
 def test_cancelling_clears_the_cluster(client):
-    def wait_long(number):
-        import time
-
-        time.sleep(0.2)
-        return number
-
     cancelled = threading.Event()
-    outcomes = fan_out(client, wait_long, [Work(str(i), (i,)) for i in range(500)], cancelled)
+    outcomes = fan_out(client, "calls:nap", [Work(str(i), (i, 0.2)) for i in range(500)], cancelled)
     next(outcomes)
     cancelled.set()
     with pytest.raises(CancelledRunError, match=r"Cancelled with \d+ tasks open"):
@@ -217,16 +169,10 @@ def test_work_is_done_although_the_scheduler_is_lost(tmp_path):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     processes = [subprocess.Popen(command, cwd=tmp_path, **quiet) for command in (run_dask, run_worker)]
 
-    def slow(number):
-        import time
-
-        time.sleep(0.1)
-        return number
-
     try:
         with Client(address, set_as_default=False, timeout=60) as client:
             client.wait_for_workers(1, timeout=60)
-            outcomes = fan_out(client, slow, [Work(str(i), (i,)) for i in range(30)], threading.Event())
+            outcomes = fan_out(client, "calls:nap", [Work(str(i), (i, 0.1)) for i in range(30)], threading.Event())
             done = [next(outcomes).result]
             for process in processes:
                 process.kill()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplemix_core.embedding.batches import length_sorted_batches
+from samplemix_core.embedding.encoder import length_sorted_batches
 
 lengths_of_documents = st.lists(st.integers(1, 512), max_size=200).map(lambda lengths: np.array(lengths, dtype=np.int32))
 budgets = st.integers(1, 5000)

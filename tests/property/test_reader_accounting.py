@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus import Reason, ShardBatch, json_lines, read_shard, streams
+from samplemix_core.corpus import json_lines, streams
+from samplemix_core.corpus.reader import read_shard
+from samplemix_core.corpus.records import Reason, ShardBatch
 
 LIMIT = 120
 

@@ -5,9 +5,8 @@ import tracemalloc
 import pytest
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.batches import MAX_BATCH_RECORDS
 from samplemix_core.corpus.json_lines import read_json_lines, record_parser, split_lines
-from samplemix_core.corpus.records import Reason, RejectedRecordError
+from samplemix_core.corpus.records import MAX_BATCH_RECORDS, Reason, RejectedRecordError
 
 
 def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str, object]], list[dict[str, object]]]:

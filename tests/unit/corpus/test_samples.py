@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplemix_core import schemas
-from samplemix_core.corpus.samples import describe
+from samplemix_core.corpus.records import describe
 from samplemix_core.identity import content_hash
 
 
@@ -17,6 +17,6 @@ def documents(texts: list[str]) -> pa.Table:
 def test_size_and_hash_are_those_of_each_text(first: list[str], second: list[str], start: int, length: int) -> None:
     table = pa.concat_tables([documents(first), documents(second)]).slice(start, length)
     texts = table.column("text").to_pylist()
-    n_bytes, hashes = describe(table)
+    n_bytes, hashes = describe(table["text"])
     assert n_bytes.equals(pa.array([len(text.encode()) for text in texts], pa.int32()))
     assert hashes.equals(pa.array([content_hash(text) for text in texts], pa.binary(16)))

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.embedding.files import from_table, read_embeddings, read_positions, to_table, write_embeddings
+from samplemix_core.embedding.files import EmbeddingWriter, from_table, read_embeddings, read_positions, to_table
 from samplemix_core.errors import ModelError
 
 DIM = 32
@@ -18,9 +18,11 @@ def unit_vectors(n, seed=0):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def written(tables, encoder_id="encoder-1"):
+def written(batches, encoder_id="encoder-1"):
     sink = io.BytesIO()
-    write_embeddings(sink, tables, DIM, encoder_id)
+    with EmbeddingWriter(sink, DIM, encoder_id) as writer:
+        for rows, vectors in batches:
+            writer.write(rows, vectors)
     return sink.getvalue()
 
 
@@ -53,7 +55,7 @@ def test_a_slice_of_a_table_reads_as_that_slice(batches):
 
 
 def test_file_gives_its_batches_back(batches):
-    data = written([to_table(*batch) for batch in batches])
+    data = written(batches)
     read = list(read_embeddings(io.BytesIO(data), "encoder-1"))
     assert len(read) == len(batches)
     for (rows, vectors), batch in zip(read, batches, strict=True):
@@ -62,9 +64,8 @@ def test_file_gives_its_batches_back(batches):
 
 
 def test_equal_tables_give_equal_bytes_in_a_file_anyone_can_read(batches):
-    tables = [to_table(*batch) for batch in batches]
-    data = written(tables)
-    assert data == written(tables)
+    data = written(batches)
+    assert data == written(batches)
     assert pq.read_table(io.BytesIO(data)).schema.equals(schemas.embeddings(DIM), check_metadata=False)
 
 
@@ -76,7 +77,7 @@ def test_a_shard_without_documents_has_an_empty_file():
 
 @pytest.mark.parametrize("positions", [[], [0], [9], [3, 4], [0, 2, 8, 9], list(range(10))])
 def test_positions_are_read_across_row_groups(batches, positions):
-    data = written([to_table(*batch) for batch in batches])
+    data = written(batches)
     everything = np.concatenate([vectors for _, vectors in read_embeddings(io.BytesIO(data), "encoder-1")])
     read = read_positions(io.BytesIO(data), "encoder-1", np.array(positions, dtype=np.int64))
     np.testing.assert_array_equal(read, everything[positions])
@@ -84,13 +85,13 @@ def test_positions_are_read_across_row_groups(batches, positions):
 
 @pytest.mark.parametrize("positions", [[10], [-1, 2], [3, 3], [4, 1]])
 def test_impossible_positions_are_refused(batches, positions):
-    data = written([to_table(*batch) for batch in batches])
+    data = written(batches)
     with pytest.raises(ValueError, match=r"ascend within 0\.\.9"):
         read_positions(io.BytesIO(data), "encoder-1", np.array(positions, dtype=np.int64))
 
 
 def test_another_encoders_file_is_refused(batches):
-    data = written([to_table(*batches[0])])
+    data = written(batches[:1])
     with pytest.raises(ModelError, match=r"encoder encoder-1, not with encoder-2"):
         next(read_embeddings(io.BytesIO(data), "encoder-2"))
     with pytest.raises(ModelError, match=r"encoder encoder-1, not with encoder-2"):

@@ -1,8 +1,7 @@
 from pathlib import Path
 
 from samplemix_core.local import airflow
-from samplemix_core.local.credentials import load_credentials
-from samplemix_core.local.home import Home
+from samplemix_core.local.home import Home, load_credentials
 
 
 def test_a_task_is_taken_for_dead_after_minutes_and_a_process_for_started_after_its_imports(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from supervisor.options import ServerOptions
 
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home, write_private
-from samplemix_core.local.service import Program
-from samplemix_core.local.supervisor_config import render
+from samplemix_core.local.service import Program, render
 
 
 def program(home: Home, name: str = "one", **options: object) -> Program:

@@ -16,9 +16,9 @@ from samplemix_core.manifest.publish import Published, publish
 from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.summary import domain_table
+from samplemix_core.objects.files import FileStore
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 from samplemix_core.schemas import MIXTURE_PART
-from samplemix_core.store.file_store import FileStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PAPER = {"alpha": 0.8, "tau": 0.2, "q_low": 0.0, "q_high": 10.0}

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from samplemix_core.manifest.model import Manifest
+from samplemix_core.objects.files import FileStore
 from samplemix_core.schemas import MIXTURE_PART
-from samplemix_core.store.file_store import FileStore
 
 PAGE = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text()
 

@@ -13,8 +13,8 @@ import pytest
 from samplemix_core.errors import AccountingError, ManifestError, ObjectStoreError
 from samplemix_core.manifest.read import list_versions, read_manifest
 from samplemix_core.manifest.verify import verify
-from samplemix_core.store.file_store import FileStore
-from samplemix_core.store.object_store import ObjectInfo
+from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.interface import ObjectInfo
 
 PUTS = 7
 """Writes of one publish of the small mixture: croissant.json, four parts, manifest.json, latest.json."""

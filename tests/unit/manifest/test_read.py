@@ -8,8 +8,8 @@ import pytest
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.layout import Location
 from samplemix_core.manifest.read import list_mixtures, list_versions, open_manifest, read_manifest, read_parts
+from samplemix_core.objects.files import FileStore
 from samplemix_core.schemas import MIXTURE_PART
-from samplemix_core.store.file_store import FileStore
 
 Make = Callable[..., Any]
 

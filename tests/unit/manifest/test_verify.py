@@ -12,8 +12,8 @@ import pytest
 from samplemix_core.manifest.lineage import ShardEntry
 from samplemix_core.manifest.model import Manifest
 from samplemix_core.manifest.verify import VerifyReport, verify
+from samplemix_core.objects.files import FileStore
 from samplemix_core.schemas import MIXTURE_PART
-from samplemix_core.store.file_store import FileStore
 
 Make = Callable[..., Any]
 PREFIX = "mixtures/demo/v000001/"

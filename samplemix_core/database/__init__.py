@@ -1,0 +1,1 @@
+"""Postgres, kept: Arrow tables, NumPy columns and records come in within a transaction; the same come out by query."""

@@ -1,0 +1,182 @@
+"""Connections to Postgres: one engine a process and database, one way to run a transaction, and partitions of big tables."""
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import psycopg2
+import sqlalchemy
+from psycopg2 import errors as pg
+from psycopg2 import sql
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from samplemix_core.errors import CancelledRunError, ConfigError, ServiceError
+
+CONNECT_TIMEOUT_SECONDS = 10
+_LOCK_POLL_SECONDS = 1.0
+_ROWS_PER_FETCH = 5_000
+
+_SERVER_TROUBLE = {"53", "54", "58", "XX"}
+"""Classes of SQLSTATE: out of disk, memory or connections; a limit; a system error; an internal error."""
+
+
+def connect(database_url: str) -> Engine:
+    """The pool of connections to a database; the same one each time within a process, a new one after a fork.
+
+    Nothing is opened yet. Raises ConfigError for a URL that is not one of Postgres, without repeating it: it may hold a password.
+    """
+    return _engine(database_url, os.getpid())
+
+
+@lru_cache(maxsize=16)
+def _engine(database_url: str, _process: int) -> Engine:
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        raise ConfigError("The database URL is malformed.", "Write it as postgresql://user:password@host:port/database.") from None
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigError(
+            f"The database URL is one of {url.get_backend_name()}.", "SampleMix keeps scores in Postgres: postgresql://..."
+        )
+    return sqlalchemy.create_engine(
+        url.set(drivername="postgresql+psycopg2"),
+        pool_pre_ping=True,
+        pool_size=2,
+        max_overflow=8,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "samplemix"},
+    )
+
+
+Cursor: TypeAlias = Any
+"""A psycopg2 cursor within a transaction; psycopg2 has no types of its own."""
+
+
+@contextmanager
+def transaction(database_url: str) -> Iterator[Cursor]:
+    """A psycopg2 cursor in a transaction: committed at the end, rolled back by any exception.
+
+    Functions of this room take that cursor, so that what belongs together commits together. Raises ServiceError where the
+    database can't be reached, breaks off, or is not migrated; the password is in no message.
+    """
+    engine = connect(database_url)
+    with service_errors(engine):
+        connection = engine.raw_connection()
+    try:
+        with service_errors(engine):
+            cursor: Cursor = connection.cursor()
+            yield cursor
+            connection.commit()
+    finally:
+        # Back to the pool, which rolls back what is not committed and drops a connection that is broken.
+        connection.close()
+
+
+def stream_rows(cursor: Cursor, query: str, parameters: Mapping[str, Any], kind: type[Any] | None = None) -> Iterator[Any]:
+    """The rows of a query, in the cursor's transaction: a few thousand are here at a time, the server holds the rest.
+
+    Rows are tuples, or what a `kind` of psycopg2's cursors makes of them.
+    """
+    named = cursor.connection.cursor(f"rows_{secrets.token_hex(8)}", cursor_factory=kind)
+    named.itersize = _ROWS_PER_FETCH
+    named.execute(query, parameters)
+    yield from named
+    # Only here: where the rows are not read to the end, the transaction's end closes it, and may be before this generator's.
+    named.close()
+
+
+@contextmanager
+def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a name, which one process at a time can on this database; a process that ends loses it.
+
+    Calls `on_wait` once if another holds it; raises CancelledRunError if `cancelled` is set meanwhile, and ServiceError as
+    `transaction` does. Needs a connection of its own all the time: none that a pooler hands to another after each transaction.
+    """
+    engine = connect(database_url)
+    with service_errors(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        waiting = False
+        while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)).scalar():
+            if not waiting:
+                on_wait()
+                waiting = True
+            if cancelled.wait(_LOCK_POLL_SECONDS):
+                raise CancelledRunError("Cancelled while it waited for another.", "Run again: what is done is kept.")
+        try:
+            yield
+        finally:
+            # Closed for good, and the lock with it: it never goes back into the pool.
+            connection.invalidate()
+
+
+@contextmanager
+def service_errors(engine: Engine) -> Iterator[None]:
+    """Raise ServiceError, with the place and a remedy, for what is the database's fault and not the statement's."""
+    place = f"{engine.url.host}:{engine.url.port or 5432}/{engine.url.database}"
+    try:
+        yield
+    except (psycopg2.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, pg.UndefinedTable | pg.UndefinedColumn):
+            raise ServiceError(
+                f"The database {place} is not migrated: {_first_line(cause)}.", "Run 'samplemix up', or migrate it."
+            ) from error
+        if isinstance(cause, pg.InsufficientPrivilege):
+            raise ServiceError(
+                f"The database {place} refused: {_first_line(cause)}.", "Use a user that owns the tables."
+            ) from error
+        if isinstance(cause, pg.SerializationFailure | pg.DeadlockDetected | pg.LockNotAvailable):
+            raise ServiceError(
+                f"The database {place} gave up a transaction: {_first_line(cause)}.", "Run the step again."
+            ) from error
+        if isinstance(cause, psycopg2.OperationalError) and (cause.pgcode or "")[:2] in _SERVER_TROUBLE:
+            raise ServiceError(f"The database {place} is in trouble: {_first_line(cause)}.", "See the server's log.") from error
+        if isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError):
+            raise ServiceError(
+                f"The database {place} does not answer: {_first_line(cause)}.",
+                "Check that it runs and that SAMPLEMIX_DATABASE_URL is right.",
+            ) from error
+        raise
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().split("\n", 1)[0].rstrip(".")
+
+
+_LOCK = 0x706172746974
+"""Advisory lock of those who add partitions: waiting for it is cheaper than for each other's table locks."""
+
+
+def ensure_partition(cursor: Cursor, parent: str, name: str, value: int, *, by: str | None = None) -> None:
+    """Make sure that `parent` has the partition `name` for one value of its key; `by` partitions it again by that column.
+
+    The new table is made aside and then attached, so that transactions that write other partitions go on meanwhile.
+    """
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    cursor.execute("SELECT to_regclass(%s)", (name,))
+    if cursor.fetchone()[0] is None:
+        create_detached(cursor, parent, name, by=by)
+        attach(cursor, parent, name, value)
+
+
+def create_detached(cursor: Cursor, parent: str, name: str, *, by: str | None = None) -> None:
+    """Create a table with the columns of `parent` and without its keys: what is not attached is seen by nobody."""
+    partition_by = sql.SQL(" PARTITION BY LIST ({})").format(sql.Identifier(by)) if by else sql.SQL("")
+    cursor.execute(
+        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)").format(
+            sql.Identifier(name), sql.Identifier(parent)
+        )
+        + partition_by
+    )
+
+
+def attach(cursor: Cursor, parent: str, name: str, value: int) -> None:
+    """Attach a table as the partition for one value; Postgres builds the keys it lacks and checks every row."""
+    cursor.execute(
+        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
+            sql.Identifier(parent), sql.Identifier(name), sql.Literal(value)
+        )
+    )

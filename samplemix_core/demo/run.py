@@ -1,0 +1,158 @@
+"""The demo: a real corpus from this machine becomes a published mixture, through Airflow, as a user would do it."""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from samplemix_core.cli.services import start_services
+from samplemix_core.cli.tables import output
+from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi, TaskState
+from samplemix_core.demo.corpus import collect
+from samplemix_core.errors import ServiceError
+from samplemix_core.objects.open import open_store
+from samplemix_core.pipeline.mixtures import load_manifest
+from samplemix_core.pipeline.picture import draw_picture
+from samplemix_core.report.text import print_mixture
+from samplemix_core.settings import Settings
+
+DAG_ID = "samplemix_corpus_run"
+SNAPSHOT = "demo-1"
+MIXTURE = "demo"
+DAG_SECONDS = 120
+RUN_SECONDS = 3600
+POLL_SECONDS = 1.0
+
+QUERIES = (
+    "SELECT domain, count(*) AS documents, round(avg(quality)::numeric, 2) AS quality, round(avg(diversity)::numeric, 3) AS "
+    "diversity FROM sample_scores GROUP BY domain ORDER BY quality DESC",
+    "SELECT shard, row, copies, quality, diversity, n_tokens FROM mixture_samples WHERE mixture = 'demo' "
+    "ORDER BY copies DESC, weight DESC LIMIT 10",
+    "SELECT cluster, count(*) AS documents, count(DISTINCT domain) AS domains, min(diversity) AS diversity FROM sample_scores "
+    "GROUP BY cluster ORDER BY documents DESC LIMIT 10",
+)
+
+
+@dataclass(frozen=True)
+class DemoCorpus:
+    """The collected corpus, on S3."""
+
+    uri: str
+    documents: int
+    domains: dict[str, int]
+
+
+def run_demo(home: Path, documents: int, console: Console) -> None:
+    """Do it all and print what came of it; raise a SampleMixError on any failure.
+
+    The last line on standard output is `manifest: <uri>`.
+    """
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {escape(line)}", highlight=False, soft_wrap=True)
+
+    settings = start_services(home, None, say)
+    corpus = upload_demo_corpus(settings, home / "demo-corpus", documents)
+    listing = ", ".join(f"{name} {count:,}" for name, count in corpus.domains.items())
+    say(f"corpus of {corpus.documents:,} documents from this machine at {corpus.uri}: {listing}")
+    with AirflowApi(settings) as airflow:
+        manifest_uri = _run_dag(airflow, corpus, say)
+    uri, manifest = load_manifest(settings, manifest_uri)
+    picture = draw_picture(settings, manifest, home / "demo-mixture.png")
+    out = output()
+    print_mixture(out, uri, manifest)
+    out.print(f"picture: {picture}", soft_wrap=True, highlight=False)
+    out.print(
+        f"Airflow: {settings.airflow_url}  user {settings.airflow_user}, password in {home / 'airflow' / 'passwords.json'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    command = os.path.relpath(Path(sys.executable).with_name("samplemix"))
+    out.print("Three queries to try:", highlight=False)
+    for query in QUERIES:
+        out.print(f'  {command} sql "{query}"', soft_wrap=True, highlight=False, markup=False)
+    out.print(f"Everything stays up; 'make down' stops it. {time.monotonic() - started:.0f} s.", highlight=False)
+    out.print(f"manifest: {uri}", soft_wrap=True, highlight=False)
+
+
+def upload_demo_corpus(settings: Settings, directory: Path, documents: int) -> DemoCorpus:
+    """Collect documents from this machine and put them on S3, below a prefix named after their content.
+
+    A corpus never changes: when the machine's files do, they make another corpus.
+    """
+    domains = collect(directory, SNAPSHOT, documents)
+    shards = {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.glob(f"{SNAPSHOT}/*/*.jsonl.zst"))}
+    digest = hashlib.sha256()
+    for name, data in shards.items():
+        digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
+    uri = f"{settings.state_root}/corpora/demo-{digest.hexdigest()[:12]}"
+    store = open_store(uri, settings)
+    present = {item.key for item in store.list()}
+    for name, data in shards.items():
+        if name not in present:
+            store.put(name, data)
+    return DemoCorpus(uri, sum(domains.values()), domains)
+
+
+def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]) -> str:
+    """Trigger the DAG as the UI does, show its tasks as they go, and return the published manifest's URI."""
+    _wait_for_dag(airflow)
+    airflow.unpause(DAG_ID)
+    run_id = f"demo__{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    airflow.trigger(DAG_ID, run_id, {"corpus_uri": corpus.uri, "snapshots": [SNAPSHOT], "mixture_name": MIXTURE})
+    say(f"triggered {DAG_ID}: {airflow.url}/dags/{DAG_ID}/runs/{run_id}")
+    shown: dict[tuple[str, int], str] = {}
+    deadline = time.monotonic() + RUN_SECONDS
+    while True:
+        state = airflow.run_state(DAG_ID, run_id)
+        tasks = airflow.tasks(DAG_ID, run_id)
+        for task in tasks:
+            if shown.get((task.task_id, task.map_index)) != task.state and task.state not in ("none", "scheduled", "queued"):
+                shown[task.task_id, task.map_index] = task.state
+                say(f"{_label(task)}: {task.state}")
+        if state in FINAL_STATES:
+            break
+        if time.monotonic() > deadline:
+            raise ServiceError(f"The run {run_id} is not done after {RUN_SECONDS} s.", f"Look at it in Airflow: {airflow.url}.")
+        time.sleep(POLL_SECONDS)
+    if state != "success":
+        raise _failure(airflow, run_id, tasks)
+    return str(airflow.xcom(DAG_ID, run_id, "publish")["manifest_uri"])
+
+
+def _label(task: TaskState) -> str:
+    return task.task_id if task.map_index < 0 else f"{task.task_id} [{task.map_index}]"
+
+
+def _failure(airflow: AirflowApi, run_id: str, tasks: list[TaskState]) -> ServiceError:
+    failed = [task for task in tasks if task.state == "failed"]
+    log = airflow.log(DAG_ID, run_id, failed[0]) if failed else []
+    tail = "\n".join(line for line in log if line)[-2000:]
+    return ServiceError(
+        f"The run {run_id} failed in {', '.join(map(_label, failed)) or 'no task'}:\n{tail}\n",
+        f"See the task's log in Airflow at {airflow.url}, then run 'make demo' again: what is done is kept.",
+    )
+
+
+def _wait_for_dag(airflow: AirflowApi) -> None:
+    wait = retry(
+        retry=retry_if_result(lambda found: not found),
+        wait=wait_fixed(POLL_SECONDS),
+        stop=stop_after_delay(DAG_SECONDS),
+        retry_error_callback=lambda state: False,
+    )
+    if not wait(airflow.has_dag)(DAG_ID):
+        errors = "\n".join(airflow.import_errors())[-2000:] or "it reports no import error"
+        raise ServiceError(
+            f"Airflow has not found the DAG {DAG_ID} within {DAG_SECONDS} s: {errors}.",
+            "Look at 'samplemix logs airflow-dag-processor'.",
+        )

@@ -1,0 +1,168 @@
+"""A directory as an object store: atomic writes, conditions that hold between processes, nothing outside the root."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
+from samplemix_core.objects.interface import ObjectInfo, ObjectStore
+
+_SETTLED_SECONDS = 2.0
+
+RESERVED = ".samplemix-store"
+"""Directory below the root that holds the lock and the files being written. Never listed, never a key."""
+
+
+class FileStore(ObjectStore):
+    """Objects as files below a directory. An etag is the SHA-256 of the content, so copying or touching changes nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = self.root.as_uri()
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """See ObjectStore.list. No file is read until its etag is asked for."""
+        directory = prefix.rpartition("/")[0]
+        if directory:
+            start = self._path(directory)
+            if start.is_dir():
+                yield from self._walk(start, directory + "/", prefix)
+        elif self.root.is_dir():
+            yield from self._walk(self.root, "", prefix)
+
+    def _walk(self, directory: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
+        with self._errors(base), os.scandir(directory) as scan:
+            entries = sorted((entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""), entry.path) for entry in scan)
+        for name, path in entries:
+            key = base + name
+            if key == RESERVED + "/" or not (key.startswith(prefix) or prefix.startswith(key)):
+                continue
+            if name.endswith("/"):
+                yield from self._walk(Path(path), key, prefix)
+            elif key.startswith(prefix):
+                yield self._info(key, self._path(key))
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """See ObjectStore.head."""
+        path = self._path(key)
+        return self._info(key, path) if path.is_file() else None
+
+    def open(self, key: str) -> BinaryIO:
+        """See ObjectStore.open. Writers replace files, so an open file stays the version that was opened."""
+        path = self._path(key)
+        with self._errors(key):
+            return path.open("rb")
+
+    def get(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """See ObjectStore.get."""
+        with self.open(key) as file, self._errors(key):
+            data = file.read()
+        return data, ObjectInfo(key, len(data), hashlib.sha256(data).hexdigest())
+
+    def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> ObjectInfo:
+        """See ObjectStore.put."""
+
+        def check(path: Path) -> None:
+            if if_none_match and path.exists():
+                raise PreconditionFailedError(f"{self.uri}/{key} exists already.", "Another writer was first.")
+            if if_match is not None and (not path.is_file() or self._info(key, path).etag != if_match):
+                raise PreconditionFailedError(
+                    f"{self.uri}/{key} is not the version {if_match!r} any more.", "Read it again, then retry."
+                )
+
+        self._write(key, lambda file: file.write(data), check)
+        return ObjectInfo(key, len(data), hashlib.sha256(data).hexdigest())
+
+    def upload(self, key: str, path: Path) -> ObjectInfo:
+        """See ObjectStore.upload."""
+        with self._errors(key), path.open("rb") as source:
+            target = self._write(key, lambda file: shutil.copyfileobj(source, file, 2**20), lambda _: None)
+        return self._info(key, target)
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore.delete."""
+        path = self._path(key)
+        if path.exists():
+            with self._errors(key), self._lock():
+                path.unlink(missing_ok=True)
+
+    def _write(self, key: str, fill: Callable[[BinaryIO], object], check: Callable[[Path], None]) -> Path:
+        target = self._path(key)
+        with self._errors(key):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._reserved() / uuid4().hex
+            try:
+                with temporary.open("xb") as file:
+                    fill(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                with self._lock():
+                    check(target)
+                    temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return target
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self._reserved() / "lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _reserved(self) -> Path:
+        directory = self.root / RESERVED
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    def _path(self, key: str) -> Path:
+        segments = key.split("/")
+        if "\0" in key or segments[0] == RESERVED or any(segment in ("", ".", "..") for segment in segments):
+            raise ObjectStoreError(
+                f"{key!r} is not a key of {self.uri}.", "A key is a relative path without empty, '.' or '..' parts."
+            )
+        path = self.root.joinpath(*segments)
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ObjectStoreError(
+                f"{self.uri}/{key} is a link to a place outside {self.uri}.", "Open the store at a directory that holds both."
+            )
+        return path
+
+    def _info(self, key: str, path: Path) -> ObjectInfo:
+        with self._errors(key):
+            if not path.is_file():
+                raise ObjectStoreError(
+                    f"{self.uri}/{key} is not a regular file.",
+                    "Remove it, or replace a link to a directory by the directory itself.",
+                )
+            found = path.stat()
+            # A clock ticks every few milliseconds: what was written just now may be written again at the same moment.
+            settled = time.time() - found.st_mtime > _SETTLED_SECONDS
+            stamp = str(found.st_mtime_ns) if settled else None
+            return ObjectInfo(key, found.st_size, lambda: self._digest(key, path, found), stamp)
+
+    def _digest(self, key: str, path: Path, found: os.stat_result) -> str:
+        with self._errors(key), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            now = os.fstat(file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+            raise ObjectStoreError(f"{self.uri}/{key} is being written.", "Try again when nothing writes to it.")
+        return digest
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedy = (
+                "Check the key." if isinstance(error, FileNotFoundError) else "Check the directory's permissions and free space."
+            )
+            lacking = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
+            kind = ObjectAccessError if lacking else ObjectStoreError
+            raise kind(f"{self.uri}/{key}: {error}.", remedy) from error

@@ -1,0 +1,257 @@
+"""One picture of a mixture: what it does to each domain's share, and where quality and diversity put the copies.
+
+One colour scale ties both panels together: blue is repeated more than the mixture's average, orange less. It and the
+fonts come with matplotlib, so the same input gives the same bytes.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.patches import Patch
+
+from samplemix_core.errors import ConfigError
+from samplemix_core.report.labels import label_circles
+from samplemix_core.report.record import DomainPoint, FloatArray, Heading, SampleHistogram
+
+MAX_DOMAINS = 20
+
+_PANELS = ((0.142, 0.34), (0.543, 0.385), (0.939, 0.009))
+"""Left edge and width of the three axes, as parts of the figure."""
+
+_LINE_LENGTH = 20
+_INK, _QUIET, _LINE, _BEFORE = "#1F2430", "#6B7280", "#E3E6EB", "#C5CAD3"
+_COPIES = LinearSegmentedColormap.from_list("copies", ["#A63603", "#E6853E", "#C9CCD3", "#4C93C9", "#08457E"])
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "text.color": _INK,
+    "text.parse_math": False,
+    "axes.labelcolor": _QUIET,
+    "axes.edgecolor": _LINE,
+    "xtick.color": _QUIET,
+    "ytick.color": _QUIET,
+    "svg.hashsalt": "samplemix",
+}
+
+
+def draw_mixture(path: Path, heading: Heading, domains: Sequence[DomainPoint], histogram: SampleHistogram) -> None:
+    """Draw the mixture into a .png (1400 x 700 pixels) or .svg file.
+
+    With more than 20 domains the smallest are drawn as one. Raises ConfigError for another suffix, and ValueError for
+    domains without tokens.
+    """
+    formats = {".png": "png", ".svg": "svg"}
+    if path.suffix.lower() not in formats:
+        raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
+    if not domains or sum(point.source_tokens for point in domains) == 0 or sum(point.mixture_tokens for point in domains) == 0:
+        raise ValueError(f"{len(domains)} domains without tokens before or after the mixture: there is nothing to draw")
+    shown = sorted(_merge_smallest(domains), key=lambda point: (-point.mixture_tokens, point.domain))
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        figure = Figure(figsize=(14, 7), dpi=100, facecolor="white")
+        canvas = FigureCanvasAgg(figure)
+        shares, scores, scale = (figure.add_axes((left, 0.095, width, 0.695)) for left, width in _PANELS)
+        copies = _CopiesScale.fit(shown, histogram)
+        _draw_heading(figure, heading)
+        _draw_shares(shares, shown, copies)
+        points = _draw_scores(scores, shown, histogram, copies)
+        names = [_shorten(point.domain, 26) for point, _ in points]
+        centres = [(point.quality, point.diversity) for point, _ in points]
+        label_circles(scores, canvas, names, centres, [area for _, area in points], _INK)
+        _draw_scale(figure, scale, copies)
+        figure.savefig(path, format=formats[path.suffix.lower()], metadata={"Date": None} if path.suffix.lower() == ".svg" else {})
+
+
+def _merge_smallest(domains: Sequence[DomainPoint]) -> list[DomainPoint]:
+    """At most MAX_DOMAINS points: the largest in the source, and the rest as one with token-weighted means."""
+    if len(domains) <= MAX_DOMAINS:
+        return list(domains)
+    ranked = sorted(domains, key=lambda point: (-point.source_tokens, point.domain))
+    rest = ranked[MAX_DOMAINS - 1 :]
+    tokens = sum(point.source_tokens for point in rest)
+    merged = DomainPoint(
+        domain=f"{len(rest)} smaller domains",
+        source_tokens=tokens,
+        mixture_tokens=sum(point.mixture_tokens for point in rest),
+        quality=sum(point.quality * point.source_tokens for point in rest) / max(tokens, 1),
+        diversity=sum(point.diversity * point.source_tokens for point in rest) / max(tokens, 1),
+    )
+    return [*ranked[: MAX_DOMAINS - 1], merged]
+
+
+@dataclass(frozen=True)
+class _CopiesScale:
+    """Mean copies to colour: grey at the mixture's average, orange towards 0, blue towards `top` and above."""
+
+    average: float
+    top: float
+
+    @property
+    def norm(self) -> TwoSlopeNorm:
+        return TwoSlopeNorm(self.average, vmin=0.0, vmax=self.top)
+
+    def colours(self, copies: npt.ArrayLike) -> FloatArray:
+        """RGBA, of shape copies.shape + (4,)."""
+        return np.asarray(_COPIES(self.norm(np.asarray(copies, dtype=np.float64))))
+
+    @classmethod
+    def fit(cls, domains: Sequence[DomainPoint], histogram: SampleHistogram) -> Self:
+        """A scale that shows every domain, and the bins of all but the most repeated 2 % of the source's tokens."""
+        average = sum(point.mixture_tokens for point in domains) / sum(point.source_tokens for point in domains)
+        occupied = histogram.source_tokens > 0
+        tokens = histogram.source_tokens[occupied]
+        copies = histogram.mixture_tokens[occupied] / tokens
+        order = np.argsort(copies, kind="stable")
+        cumulative = np.cumsum(tokens[order])
+        high = float(copies[order][int(np.searchsorted(cumulative, 0.98 * cumulative[-1]))]) if tokens.size else 0.0
+        return cls(average, max(high, *(point.mean_copies for point in domains), 1.25 * average))
+
+
+def _draw_heading(figure: Figure, heading: Heading) -> None:
+    figure.text(0.022, 0.945, f"{heading.name}, version {heading.version}", fontsize=19, fontweight="bold", va="center")
+    met = heading.realised_tokens / max(heading.budget_tokens, 1)
+    facts = (
+        f"policy {heading.policy}",
+        f"budget {_compact(heading.budget_tokens)} tokens",
+        f"realised {heading.realised_tokens:,} tokens, {met:.2%} of the budget",
+    )
+    figure.text(0.022, 0.892, "   ·   ".join(facts), fontsize=11.5, color=_QUIET, va="center")
+
+
+def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScale) -> None:
+    """Paired bars: each domain's share of the source's tokens over its share of the mixture's."""
+    before = np.array([point.source_tokens for point in domains], dtype=np.float64)
+    after = np.array([point.mixture_tokens for point in domains], dtype=np.float64)
+    before, after = before / before.sum(), after / after.sum()
+    rows = np.arange(len(domains), dtype=np.float64)
+    size = float(np.clip(15 - 0.38 * len(domains), 7.8, 10.5))
+    axes.barh(rows - 0.19, before, height=0.36, color=_BEFORE)
+    axes.barh(rows + 0.19, after, height=0.36, color=copies.colours([point.mean_copies for point in domains]))
+    longest = max(before.max(), after.max())
+    for row, old, new in zip(rows, before, after, strict=True):
+        axes.text(old + 0.012 * longest, row - 0.19, f"{old:.1%}", va="center_baseline", fontsize=size - 1, color=_QUIET)
+        label = axes.annotate(
+            f"{new:.1%}", (new + 0.012 * longest, row + 0.19), va="center_baseline", fontsize=size - 0.5, fontweight="bold"
+        )
+        axes.annotate(
+            "  " + f"{100 * (new - old):+.1f}".replace("-", "\N{MINUS SIGN}"),
+            (1, 0.5),
+            xycoords=label,
+            va="center",
+            fontsize=size - 1,
+            color=_QUIET,
+        )
+    names = [_wrap(point.domain) if len(domains) <= 12 else _shorten(point.domain, 26) for point in domains]
+    axes.set_yticks(rows, names, fontsize=size, color=_INK)
+    axes.set_ylim(max(len(domains), 6) - 0.45, -0.55)
+    axes.set_xlim(0, 1.27 * longest)
+    axes.xaxis.set_visible(False)
+    axes.tick_params(length=0, pad=6)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.set_title("Share of tokens, by domain", loc="left", fontsize=12.5, fontweight="bold", pad=26)
+    after_key = tuple(Patch(color=colour) for colour in copies.colours([0.0, copies.average, copies.top]))
+    axes.legend(
+        [Patch(color=_BEFORE), after_key],
+        ["before: source", "after: mixture, coloured by copies"],
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
+        loc="lower left",
+        bbox_to_anchor=(-0.014, 0.988),
+        ncols=2,
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=_QUIET,
+        handlelength=1.6,
+        handletextpad=0.6,
+        columnspacing=1.6,
+    )
+    axes.text(1, 1.018, "± points", transform=axes.transAxes, ha="right", fontsize=9.5, color=_QUIET)
+
+
+def _draw_scores(
+    axes: Axes, domains: Sequence[DomainPoint], histogram: SampleHistogram, copies: _CopiesScale
+) -> list[tuple[DomainPoint, float]]:
+    """The source's tokens over quality and diversity as coloured squares, each domain's means as a circle on top of them.
+
+    Returns the domains as drawn, the largest circle first, with the circles' areas in square points.
+    """
+    source = histogram.source_tokens
+    field = copies.colours(np.divide(histogram.mixture_tokens, source, out=np.zeros_like(source), where=source > 0))
+    # The cube root lets a bin of a thousandth of the fullest one's tokens still show.
+    field[..., 3] = 0.62 * np.cbrt(source / max(source.max(), 1.0))
+    axes.pcolormesh(histogram.quality_edges, histogram.diversity_edges, field.transpose(1, 0, 2), rasterized=True)
+    axes.set_xlim(_limits(histogram.quality_edges, source.sum(axis=1), [point.quality for point in domains]))
+    axes.set_ylim(_limits(histogram.diversity_edges, source.sum(axis=0), [point.diversity for point in domains]))
+    points = sorted(domains, key=lambda point: -point.mixture_tokens)
+    areas = [80 + 1200 * point.mixture_tokens / points[0].mixture_tokens for point in points]
+    axes.scatter(
+        [point.quality for point in points],
+        [point.diversity for point in points],
+        s=areas,
+        c=copies.colours([point.mean_copies for point in points]),
+        edgecolors="white",
+        linewidths=1.8,
+        zorder=3,
+    )
+    axes.set_xlabel("quality, 0 to 10")
+    axes.set_ylabel("diversity, 0 to 1")
+    axes.tick_params(length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("Where quality and diversity put the copies", loc="left", fontsize=12.5, fontweight="bold", pad=26)
+    legend = "circles: domain means, sized by mixture tokens   ·   squares: source tokens"
+    axes.text(0, 1.018, legend, transform=axes.transAxes, fontsize=9.5, color=_QUIET)
+    return list(zip(points, areas, strict=True))
+
+
+def _limits(edges: FloatArray, tokens: FloatArray, means: Sequence[float]) -> tuple[float, float]:
+    """A range that shows all but half a per cent of the tokens on each side, and every mean, with some air."""
+    share = np.cumsum(tokens) / max(float(tokens.sum()), 1.0)
+    first, last = (int(np.searchsorted(share, quantile)) for quantile in (0.005, 0.995))
+    low = min(float(edges[first]), *means) if tokens.any() else min(means)
+    high = max(float(edges[last + 1]), *means) if tokens.any() else max(means)
+    air = 0.06 * max(high - low, float(edges[1] - edges[0]))
+    return max(float(edges[0]), low - air), min(float(edges[-1]), high + air)
+
+
+def _draw_scale(figure: Figure, axes: Axes, copies: _CopiesScale) -> None:
+    bar = figure.colorbar(ScalarMappable(copies.norm, _COPIES), cax=axes)
+    marks = [0.0, copies.average / 2, copies.average, (copies.average + copies.top) / 2, copies.top]
+    bar.set_ticks(marks, labels=[f"{mark:.2f}" for mark in marks])
+    axes.get_yticklabels()[2].set(color=_INK, fontweight="bold")
+    axes.tick_params(length=0, labelsize=9.5)
+    axes.set_title("mean\ncopies", fontsize=9.5, color=_QUIET, loc="left", pad=6)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _compact(number: int) -> str:
+    """A number in three significant digits and a unit, 2.5M or 100B."""
+    rounded = float(f"{number:.3g}")
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if rounded >= size:
+            return f"{rounded / size:.4g}{unit}"
+    return str(number)
+
+
+def _shorten(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _wrap(name: str) -> str:
+    """A name on at most two lines, broken after a hyphen, underscore, slash, dot or space where it has any."""
+    first, rest = "", re.split(r"(?<=[-_/. ])", name)
+    while rest and len(first + rest[0]) <= _LINE_LENGTH:
+        first += rest.pop(0)
+    return _shorten(name, _LINE_LENGTH) if not first else f"{first}\n{_shorten(''.join(rest), _LINE_LENGTH)}" if rest else first

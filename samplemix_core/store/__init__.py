@@ -1,1 +1,0 @@
-"""Where things are kept: objects (S3 or a directory) and Postgres."""

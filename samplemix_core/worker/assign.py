@@ -1,0 +1,55 @@
+"""Assigning a shard's documents to clusters."""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+
+from samplemix_core import schemas
+from samplemix_core.database import clusters
+from samplemix_core.database.connection import transaction
+from samplemix_core.diversity.assign import assign
+from samplemix_core.diversity.model import ClusterModel
+from samplemix_core.diversity.statistics import ClusterSums
+from samplemix_core.embedding.files import read_embeddings
+from samplemix_core.errors import ModelError
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.objects.open import open_store
+from samplemix_core.settings import Settings
+from samplemix_core.worker.jobs import AssignTask
+
+_CHUNK_BYTES = 2**20
+
+
+def assign_shard(task: AssignTask) -> int:
+    """Assign a shard's documents to their nearest clusters and store the result with its sums; returns how many there are."""
+    settings = Settings.load()
+    store = open_store(settings.state_root, settings)
+    model = ClusterModel.from_bytes(store.get(task.artifact_key)[0])
+    parts = [schemas.ASSIGNMENTS.empty_table()]
+    with settings.scratch() as directory:
+        path = directory / "embeddings.parquet"
+        _download(store, task.embedding_key, task.embedding_sha256, path)
+        for rows, vectors in read_embeddings(path, task.encoder_key):
+            part = assign(vectors, model)
+            parts.append(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
+    table = pa.concat_tables(parts)
+    sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), model.n_clusters)
+    assignment = clusters.Assignment(table, task.embedding_sha256, sums.counts, sums.distance_sum)
+    with transaction(settings.require("database_url")) as cursor:
+        clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
+    return int(table.num_rows)
+
+
+def _download(store: ObjectStore, key: str, sha256: str, path: Path) -> None:
+    """Copy an object to a file; ModelError unless its bytes are those that the ledger knows."""
+    digest = hashlib.sha256()
+    with store.open(key) as stream, path.open("wb") as file:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != sha256:
+        raise ModelError(
+            f"{store.uri}/{key} has SHA-256 {digest.hexdigest()}, the ledger says {sha256}.",
+            "Something has changed an embedding file: restore it, or score its shard again.",
+        )

@@ -1,0 +1,56 @@
+"""What each task on a Dask worker is told, and what it answers: keys and counts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.config import DiversityConfig, EmbeddingConfig, ReaderConfig
+from samplemix_core.database.ledger import ScoreVersion, Shard
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One shard to score with models of these keys; its embeddings go below the state root, at the prefix and their own hash."""
+
+    corpus_uri: str
+    reader: ReaderConfig
+    embedding: EmbeddingConfig
+    shard: Shard
+    version: ScoreVersion
+    encoder_key: str
+    quality_model_key: str
+    embedding_prefix: str
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending."""
+
+    sample: tuple[tuple[str, npt.NDArray[np.int64]], ...]
+    encoder_key: str
+    diversity: DiversityConfig
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted cluster model, stored below the state root."""
+
+    artifact_key: str
+    artifact_sha256: str
+    clusters: int
+    rows: int
+    noise_share: float
+    largest_share: float
+
+
+@dataclass(frozen=True)
+class AssignTask:
+    """One scored shard to assign to the clusters of a model."""
+
+    shard: Shard
+    encoder_key: str
+    embedding_key: str
+    embedding_sha256: str
+    cluster_model_id: int
+    artifact_key: str

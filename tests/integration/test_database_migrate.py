@@ -1,0 +1,116 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from samplemix_core.database.connection import connect, transaction
+from samplemix_core.database.ledger import register_corpus
+from samplemix_core.database.migrate import downgrade, migrate, sql_directory
+from samplemix_core.errors import ConfigError, ServiceError
+from samplemix_core.settings import Settings
+
+RELATIONS = """
+SELECT relname FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S') AND relname <> 'alembic_version'
+"""
+
+
+def relations(url: str) -> set[str]:
+    with transaction(url) as cursor:
+        cursor.execute(RELATIONS)
+        return {name for (name,) in cursor.fetchall()}
+
+
+def test_up_again_down_and_up(empty_database: Settings) -> None:
+    url = empty_database.require("database_url")
+    migrate(url)
+    up = relations(url)
+    assert {"sample", "shard_score", "sample_scores", "mixture_samples"} <= up
+    migrate(url)
+    assert relations(url) == up
+    downgrade(url)
+    assert relations(url) == set()
+    migrate(url)
+    assert relations(url) == up
+
+
+def test_two_migrations_at_once(empty_database: Settings) -> None:
+    url = empty_database.require("database_url")
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(migrate, url) for _ in range(2)]:
+            future.result()
+    assert "sample" in relations(url)
+
+
+def test_every_table_and_column_says_what_it_is(database: Settings) -> None:
+    with transaction(database.require("database_url")) as cursor:
+        cursor.execute(
+            """
+            SELECT relname, attname FROM pg_class
+            LEFT JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped AND relkind <> 'v'
+            WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND relname <> 'alembic_version'
+                AND (obj_description(pg_class.oid) IS NULL OR col_description(pg_class.oid, attnum) IS NULL AND attnum IS NOT NULL)
+            """
+        )
+        assert cursor.fetchall() == []
+
+
+def test_an_administrator_s_migration_limits_the_readers_role(empty_database: Settings, postgres_server: Any) -> None:
+    """An owner who may not alter the role migrates all the same: see the other tests."""
+    database = make_url(empty_database.require("database_url")).database
+    url = postgres_server.superuser.set(database=database).render_as_string(hide_password=False)
+    migrate(url)
+    with transaction(url) as cursor:
+        cursor.execute("SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'samplemix_reader'::regrole AND setdatabase = 0")
+        ((settings,),) = cursor.fetchall()
+    connect(url).dispose()
+    assert {"statement_timeout=60s", "default_transaction_read_only=on"} <= set(settings)
+
+
+def test_a_database_that_is_not_migrated_is_an_error_with_its_remedy(empty_database: Settings) -> None:
+    with (
+        pytest.raises(ServiceError, match=r"is not migrated.*samplemix up"),
+        transaction(empty_database.require("database_url")) as cursor,
+    ):
+        register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer_id="t")
+
+
+def test_a_wrong_password_is_an_error_that_does_not_tell_it(database: Settings) -> None:
+    url = database.require("database_url")
+    before, _, host = url.rpartition("@")
+    user = before.split("//")[1].split(":")[0]
+    with pytest.raises(ServiceError) as caught, transaction(f"postgresql://{user}:wrong-secret@{host}"):
+        pytest.fail("the password is wrong")
+    assert "wrong-secret" not in str(caught.value)
+
+
+def test_a_broken_connection_is_an_error_and_the_next_one_works(database: Settings) -> None:
+    url = database.require("database_url")
+    with pytest.raises(ServiceError, match="does not answer"), transaction(url) as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    with transaction(url) as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+def test_an_exception_rolls_back(database: Settings) -> None:
+    url = database.require("database_url")
+
+    def broken_off() -> None:
+        with transaction(url) as cursor:
+            register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer_id="t")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken_off()
+    with transaction(url) as cursor:
+        cursor.execute("SELECT count(*) FROM corpus")
+        assert cursor.fetchone() == (0,)
+
+
+def test_the_directory_of_migrations_can_be_set(tmp_path: Path) -> None:
+    assert sql_directory({}).name == "sql"
+    with pytest.raises(ConfigError, match="SAMPLEMIX_SQL_DIR"):
+        sql_directory({"SAMPLEMIX_SQL_DIR": str(tmp_path)})

@@ -1,0 +1,348 @@
+"""Duplicates, what mixing reads, and what a published mixture leaves in the database; then the ready queries over all of it."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from samplemix_core import schemas
+from samplemix_core.database import clusters, columns, connection, ledger, mixtures, scores
+from samplemix_core.database.accounting import find_duplicates
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.migrate import downgrade, migrate
+from samplemix_core.database.mixtures import Mixture, MixtureDomain, MixtureRows
+from samplemix_core.database.query import ready_queries, run_query
+from samplemix_core.errors import AccountingError, ManifestError
+from samplemix_core.objects.interface import ObjectInfo
+
+TEXTS = {
+    0: ["alpha one", "beta", "alpha one", "gamma three words"],
+    1: ["beta", "delta"],
+    2: ["epsilon five"],
+    3: ["alpha one", "zeta"],
+    4: ["zeta", "eta", "eta", "delta", "theta"],
+}
+
+
+@pytest.fixture
+def assigned(ledgered: Any, scores_of: Any, assignment_of: Any) -> Any:
+    """The corpus with five scored and assigned shards and one refused, written in an order that is not theirs."""
+    with transaction(ledgered.url) as cursor:
+        model = clusters.save_cluster_model(
+            cursor,
+            corpus_id=ledgered.corpus_id,
+            encoder_id=ledgered.version.encoder_id,
+            spec={},
+            artifact_key="clusters/x",
+            artifact_sha256="sha-c",
+            n_clusters=3,
+            fit_rows=10,
+            fit_noise_share=0.1,
+        )
+        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshots)
+        for index in (4, 2, 0, 3, 1):
+            shard, result = ledgered.shards[index], scores_of(TEXTS[index], bad_rows=(1,) if index == 0 else ())
+            scores.commit_shard(cursor, shard, ledgered.version, result)
+            clusters.commit_assignment(cursor, model.cluster_model_id, shard, assignment_of(result))
+        scores.refuse_shard(cursor, ledgered.shards[5], ledgered.version, "truncated")
+        table = pa.table([[0, 1, 2], [5, 5, 4], [0.5] * 3, [0.9] * 3, [1.0, 0.5, 0.0]], schema=schemas.CLUSTERS)
+        clusters.finish_cluster_model(cursor, model.cluster_model_id, table, diversity_low=0.0, diversity_high=1.0)
+        ledger.set_current_models(
+            cursor,
+            ledgered.corpus_id,
+            quality_model_id=ledgered.version.quality_model_id,
+            cluster_model_id=model.cluster_model_id,
+        )
+    return ledgered
+
+
+def read(assigned: Any, snapshots: tuple[int, ...] | None = None) -> list[columns.ShardColumns]:
+    with transaction(assigned.url) as cursor:
+        cursor.execute("SELECT min(cluster_model_id) FROM cluster_model")
+        (model,) = cursor.fetchone()
+        cursor.connection.rollback()
+        scope = replace(assigned.scope, snapshots=snapshots or assigned.snapshots)
+        return list(columns.stream_columns(cursor, scope, model))
+
+
+@pytest.mark.parametrize("page", [1, 1000])
+def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_ROWS_PER_FETCH", page)
+    first: dict[str, tuple[int, int]] = {}
+    expected: dict[int, list[int]] = {}
+    for index, texts in TEXTS.items():
+        for i, text in enumerate(texts):
+            row = i + 1 if index == 0 and i >= 1 else i
+            if text in first:
+                expected.setdefault(assigned.shards[index].shard_id, []).append(row)
+            else:
+                first[text] = (index, row)
+    with transaction(assigned.url) as cursor:
+        found = find_duplicates(cursor, assigned.scope)
+        alone = find_duplicates(cursor, replace(assigned.scope, snapshots=assigned.snapshots[1:]))
+        none = find_duplicates(cursor, replace(assigned.scope, version=replace(assigned.version, encoder_id=999)))
+    assert {shard: rows.rows().tolist() for shard, rows in found.items()} == expected
+    assert {shard: rows.size for shard, rows in found.items()} == {shard: len(rows) for shard, rows in expected.items()}
+    assert {shard: rows.rows().tolist() for shard, rows in alone.items()} == {assigned.shards[4].shard_id: [0, 2]}
+    assert none == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "most"), [(range(1000), 125), ([0, 3, 4, 100], 13), ([7], 4), ([0, 1_000_000_000], 8), (range(1, 2000, 3), 250)]
+)
+def test_a_set_of_rows_takes_a_bit_a_row_or_four_bytes_each(rows: Any, most: int) -> None:
+    found = columns.RowSet.of(np.array(rows, dtype=np.int64))
+    assert found.rows().tolist() == list(rows)
+    assert found.size == len(rows)
+    assert sum(array.nbytes for array in (found.bits, found.sparse) if array is not None) <= most
+
+
+def test_columns_are_those_of_the_view(assigned: Any) -> None:
+    with transaction(assigned.url) as cursor:
+        names = {name: id_ for id_, name in scores.domain_names(cursor).items()}
+        cursor.execute(
+            "SELECT shard, row, domain, n_tokens, quality, cluster FROM sample_scores"
+            ' ORDER BY snapshot COLLATE "C", shard COLLATE "C", row'
+        )
+        view = [(shard, row, names[domain], *rest) for shard, row, domain, *rest in cursor.fetchall()]
+    streamed = read(assigned)
+    assert [item.shard for item in streamed] == list(assigned.shards[:5])
+    flat = [
+        (item.shard.path, *values)
+        for item in streamed
+        for values in zip(
+            *(getattr(item, name).tolist() for name in ("row", "domain_id", "n_tokens", "quality", "cluster")), strict=True
+        )
+    ]
+    assert flat == view
+    assert [item.shard for item in read(assigned, assigned.snapshots[1:])] == list(assigned.shards[3:5])
+
+
+def test_columns_do_not_depend_on_how_much_is_read_at_once(assigned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bytes_of(items: list[columns.ShardColumns]) -> list[bytes]:
+        return [item.row.tobytes() + item.quality.tobytes() + item.cluster.tobytes() for item in items]
+
+    whole = bytes_of(read(assigned))
+    for rows in (1, 5):
+        monkeypatch.setattr(columns, "ROWS_PER_READ", rows)
+        assert bytes_of(read(assigned)) == whole
+
+
+@pytest.mark.parametrize("table", ["sample", "quality_score", "diversity_score"])
+def test_a_sample_without_its_scores_stops_the_reading(assigned: Any, table: str) -> None:
+    with transaction(assigned.url) as cursor:
+        cursor.execute(f"DELETE FROM {table} WHERE row = 0 AND shard_id = %s", (assigned.shards[1].shard_id,))
+    with pytest.raises(AccountingError, match=rf"crawl-a/a.jsonl: 2 documents are scored, but {table} has 1 rows"):
+        read(assigned)
+
+
+def mixture_of(assigned: Any, **changes: Any) -> Mixture:
+    mixture = Mixture(
+        name="demo",
+        version=1,
+        corpus_id=assigned.corpus_id,
+        manifest_uri="s3://bucket/mixtures/demo/v000001/manifest.json",
+        content_digest="digest-1",
+        config={"alpha": 0.8},
+        policy="samplemix",
+        seed=42,
+        budget_tokens=20,
+        realised_tokens=21,
+        samples=8,
+        copies=12,
+        documents=15,
+        scored=9,
+        quarantined=1,
+        duplicates=5,
+        eligible=9,
+        quality_model_id=assigned.version.quality_model_id,
+        encoder_id=assigned.version.encoder_id,
+        cluster_model_id=1,
+    )
+    return replace(mixture, **changes)
+
+
+DOMAINS = [MixtureDomain("books", 4, 10, 0.4, 5, 0.25, 1.0), MixtureDomain("web", 5, 15, 0.6, 15, 0.75, 1.5)]
+
+
+def rows_of(assigned: Any, extra: int = 0) -> list[MixtureRows]:
+    return [
+        MixtureRows(assigned.shards[0], np.array([0, 2]), np.array([3 + extra, 1], dtype=np.int32), np.array([2.5, 1.5])),
+        MixtureRows(assigned.shards[2], np.array([], dtype=np.int64), np.array([], dtype=np.int32), np.array([])),
+        MixtureRows(assigned.shards[3], np.array([1]), np.array([2], dtype=np.int32), np.array([0.5])),
+        MixtureRows(assigned.shards[4], np.arange(5), np.full(5, 1, dtype=np.int32), np.full(5, 1.25)),
+    ]
+
+
+def save(assigned: Any, mixture: Mixture, rows: list[MixtureRows]) -> int:
+    with transaction(assigned.url) as cursor:
+        return mixtures.save_mixture(cursor, mixture, snapshots=assigned.snapshots, domains=DOMAINS, rows=rows)
+
+
+def test_a_mixture_comes_back(assigned: Any) -> None:
+    mixture = mixture_of(assigned)
+    saved = save(assigned, mixture, rows_of(assigned))
+    assert save(assigned, mixture, rows_of(assigned)) == saved
+    with transaction(assigned.url) as cursor:
+        assert mixtures.list_mixtures(cursor) == mixtures.list_mixtures(cursor, "demo") == [mixture]
+        assert mixtures.load_mixture(cursor, "demo") == mixtures.load_mixture(cursor, "demo", 1) == (mixture, DOMAINS)
+        cursor.execute("SELECT shard, row, copies, weight, diversity FROM mixture_samples ORDER BY snapshot, shard, row")
+        assert cursor.fetchall() == [
+            ("crawl-a/B.jsonl", 0, 3, 2.5, 1.0),
+            ("crawl-a/B.jsonl", 2, 1, 1.5, 0.0),
+            ("crawl-b/B.jsonl", 1, 2, 0.5, 0.5),
+            *[("crawl-b/a.jsonl", row, 1, 1.25, (1.0, 0.5, 0.0)[row % 3]) for row in range(5)],
+        ]
+        cursor.execute("SELECT conname FROM pg_constraint WHERE conname = 'partition_bound'")
+        assert cursor.fetchall() == []
+
+
+def test_versions_are_listed_in_order_and_the_latest_is_the_default(assigned: Any) -> None:
+    for version in (2, 10, 1):
+        save(assigned, mixture_of(assigned, version=version), rows_of(assigned))
+    with transaction(assigned.url) as cursor:
+        assert [item.version for item in mixtures.list_mixtures(cursor)] == [1, 2, 10]
+        assert mixtures.load_mixture(cursor, "demo")[0].version == 10
+        for name, version in (("demo", 3), ("none", None)):
+            with pytest.raises(ManifestError, match="Recorded are"):
+                mixtures.load_mixture(cursor, name, version)
+
+
+def test_a_published_version_never_changes(assigned: Any) -> None:
+    save(assigned, mixture_of(assigned), rows_of(assigned))
+    with pytest.raises(ManifestError, match="recorded with another digest"):
+        save(assigned, mixture_of(assigned, content_digest="digest-2"), rows_of(assigned))
+
+
+def test_a_mixture_whose_rows_do_not_add_up_leaves_nothing(assigned: Any) -> None:
+    with pytest.raises(ManifestError, match="has 8 samples, 7 were given"):
+        save(assigned, mixture_of(assigned), [*rows_of(assigned)[:1], *rows_of(assigned)[3:]])
+    with transaction(assigned.url) as cursor:
+        assert mixtures.list_mixtures(cursor) == []
+        cursor.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'mixture_sample_m%'")
+        assert cursor.fetchone() == (0,)
+
+
+def test_every_ready_query_answers(assigned: Any) -> None:
+    save(assigned, mixture_of(assigned), rows_of(assigned))
+    save(assigned, mixture_of(assigned, version=2, content_digest="digest-2"), rows_of(assigned, extra=1))
+    queries = {query.name: query for query in ready_queries()}
+    assert set(queries) == {"cluster_best", "domain_shift", "most_repeated", "quarantine_by_reason", "version_changes"}
+
+    def ask(name: str, **parameters: Any) -> list[dict[str, Any]]:
+        assert set(re.findall(r"%\((\w+)\)s", queries[name].sql)) == set(parameters)
+        documented = queries[name].answers.rpartition("Parameters: ")[2]
+        assert {item.split()[0].rstrip(",") for item in documented.split(", ")} == set(parameters)
+        return run_query(assigned.reader_url, queries[name].sql, parameters)
+
+    shift = ask("domain_shift", mixture="demo", version=1)
+    assert [(row["domain"], row["source_share"], row["mixture_share"]) for row in shift] == [
+        ("web", 0.6, 0.75),
+        ("books", 0.4, 0.25),
+    ]
+    assert shift[0]["gain"] == pytest.approx(1.25)
+    view = run_query(
+        assigned.reader_url,
+        "SELECT sum(quality::float8 * n_tokens) / sum(n_tokens) AS before FROM sample_scores WHERE domain = 'web'",
+    )
+    assert shift[0]["quality_before"] == pytest.approx(view[0]["before"])
+    after = run_query(
+        assigned.reader_url,
+        "SELECT sum(diversity * n_tokens * copies) / sum(n_tokens * copies) AS after FROM mixture_samples"
+        " WHERE domain = 'web' AND version = 1",
+    )
+    assert shift[0]["diversity_after"] == pytest.approx(after[0]["after"])
+
+    repeated = ask("most_repeated", mixture="demo", version=2)
+    assert [(row["shard"], row["row"], row["copies"]) for row in repeated[:2]] == [
+        ("crawl-a/B.jsonl", 0, 4),
+        ("crawl-b/B.jsonl", 1, 2),
+    ]
+    assert len(repeated) == 8
+
+    best = ask("cluster_best", corpus="s3://bucket/corpus", cluster=0)
+    assert [row["quality"] for row in best] == sorted((row["quality"] for row in best), reverse=True)
+    assert {(row["shard"], row["row"]) for row in best} == {
+        (item.shard.path, row) for item in read(assigned) for row in item.row[item.cluster == 0].tolist()
+    }
+
+    quarantined = ask("quarantine_by_reason", corpus="s3://bucket/corpus")
+    assert [(row["snapshot"], row["reason"], row["records"]) for row in quarantined] == [
+        ("crawl-a", "bad_json", 1),
+        ("crawl-b", "shard_refused", 1),
+    ]
+    assert quarantined[0]["example"].startswith("crawl-a/B.jsonl row 1 byte 100")
+
+    changes = ask("version_changes", mixture="demo", older=1, newer=2)
+    assert sum(row["samples_with_other_copies"] for row in changes) == 1
+    assert sum(row["samples_added"] + row["samples_dropped"] for row in changes) == 0
+    assert sum(row["tokens_gained"] for row in changes) == 2
+
+
+def touched(plan: dict[str, Any]) -> set[str]:
+    """Tables that an explained and executed plan looked into."""
+    below = set().union(*map(touched, plan.get("Plans", ())))
+    return below | {plan["Relation Name"]} if "Relation Name" in plan and plan["Actual Loops"] else below
+
+
+# On small tables the planner looks rows up one by one, on large ones it reads them whole and joins by hashing.
+@pytest.mark.parametrize("planner", ["SELECT", "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off"])
+@pytest.mark.parametrize(
+    ("query", "partitions"),
+    [
+        (
+            "SELECT sum(quality * diversity) FROM sample_scores WHERE snapshot = 'crawl-a'",
+            ["sample_s{snapshot}", "quality_score_s{snapshot}", "diversity_score_m{model}_s{snapshot}"],
+        ),
+        ("SELECT sum(n_bytes) FROM sample_scores WHERE snapshot = 'crawl-a' AND n_tokens > 1", ["sample_s{snapshot}"]),
+        (
+            "SELECT sum(copies * quality) FROM mixture_samples WHERE mixture = 'demo' AND version = 1 AND snapshot = 'crawl-a'",
+            ["mixture_sample_m{mixture}", "quality_score_s{snapshot}"],
+        ),
+    ],
+)
+def test_asking_for_one_snapshot_touches_its_partitions_only(
+    assigned: Any, planner: str, query: str, partitions: list[str]
+) -> None:
+    for version in (1, 2):
+        save(assigned, mixture_of(assigned, version=version), rows_of(assigned))
+    big = ("sample_s", "quality_score_s", "diversity_score_m", "mixture_sample_m")
+    with transaction(assigned.url) as cursor:
+        cursor.execute(
+            "SELECT snapshot_id, min(cluster_model.cluster_model_id), min(mixture_id) FROM snapshot, cluster_model, mixture"
+            " WHERE snapshot.name = 'crawl-a' AND version = 1 GROUP BY 1"
+        )
+        snapshot, model, mixture = cursor.fetchone()
+        cursor.execute(planner)
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
+        (((plan,),),) = cursor.fetchall()
+    found = {name for name in touched(plan["Plan"]) if name.startswith(big)}
+    assert found == {name.format(snapshot=snapshot, model=model, mixture=mixture) for name in partitions}
+
+
+def test_a_migration_back_forgets_replaced_shards_and_what_mixtures_had_of_them(assigned: Any) -> None:
+    saved = save(assigned, mixture_of(assigned), rows_of(assigned))
+    replaced, *others = [shard for shard in assigned.shards if shard.snapshot == "crawl-a"]
+    entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in others]
+    with transaction(assigned.url) as cursor:
+        corrected = ObjectInfo(replaced.path, 1, "corrected")
+        ledger.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
+        cursor.execute("SELECT count(*), count(n_tokens) FROM mixture_samples WHERE shard = %s", (replaced.path,))
+        assert cursor.fetchone() == (2, 0)
+    downgrade(assigned.url, "0001")
+    with transaction(assigned.url) as cursor:
+        cursor.execute("SELECT etag FROM shard WHERE path = %s", (replaced.path,))
+        assert cursor.fetchall() == [("corrected",)]
+        cursor.execute("SELECT count(*) FROM mixture_samples")
+        assert cursor.fetchone() == (6,)
+        cursor.execute("SELECT count(*) FROM mixture_sample WHERE mixture_id = %s", (saved,))
+        assert cursor.fetchone() == (6,)
+    migrate(assigned.url)
+    with transaction(assigned.url) as cursor:
+        registered = ledger.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
+        assert registered.replaced == ()
+        cursor.execute("SELECT count(*) FROM sample_scores WHERE snapshot = 'crawl-b'")
+        assert cursor.fetchone() == (7,)

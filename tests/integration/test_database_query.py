@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+
+from samplemix_core.database import query
+from samplemix_core.database.query import run_query
+from samplemix_core.errors import QueryError, ServiceError
+from samplemix_core.settings import Settings
+
+
+@pytest.fixture
+def reader(database: Settings) -> str:
+    return database.require("reader_database_url")
+
+
+def test_rows_with_their_columns(reader: str) -> None:
+    assert run_query(reader, "SELECT 1 AS a, 'x' AS b UNION ALL SELECT 2, NULL ORDER BY a") == [
+        {"a": 1, "b": "x"},
+        {"a": 2, "b": None},
+    ]
+    assert run_query(reader, "SELECT * FROM sample_scores") == []
+    assert run_query(reader, "SELECT 1 AS a, 2 AS a, 3 AS a") == [{"a": 1, "a_2": 2, "a_3": 3}]
+    assert run_query(reader, "SELECT '50%' AS share") == [{"share": "50%"}]
+
+
+def test_values_are_bound_not_pasted(reader: str) -> None:
+    text = "'; DROP TABLE sample; --"
+    assert run_query(reader, "SELECT %(t)s AS t", {"t": text}) == [{"t": text}]
+
+
+@pytest.mark.parametrize("statement", ["EXPLAIN SELECT 1", "-- why\n  explain SELECT * FROM sample", "SHOW statement_timeout"])
+def test_explaining_and_showing(reader: str, statement: str) -> None:
+    assert run_query(reader, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM corpus",
+        "WITH gone AS (DELETE FROM corpus RETURNING *) SELECT * FROM gone",
+        "INSERT INTO domain (name) VALUES ('x')",
+        "CREATE TABLE mine (x int)",
+        "CREATE TEMP TABLE mine (x int)",
+        "DROP VIEW sample_scores",
+        "SELECT 1; DROP VIEW sample_scores",
+        "EXPLAIN ANALYZE DELETE FROM corpus",
+        "SELECT 1; COMMIT; SET default_transaction_read_only = off; DROP VIEW sample_scores",
+        "SELECT * FROM corpus FOR UPDATE",
+        "SELECT nextval('domain_domain_id_seq')",
+        "COPY corpus TO PROGRAM 'true'",
+    ],
+)
+def test_analysts_can_only_read(reader: str, statement: str) -> None:
+    with pytest.raises(QueryError):
+        run_query(reader, statement)
+    assert run_query(reader, "SELECT count(*) AS n FROM sample_scores") == [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT * FROM no_such_table", "no_such_table"),
+        ("SELECT 1/0", "division by zero"),
+        ("SELECT %(missing)s", "needs the parameter 'missing'"),
+        ("", "Postgres refuses"),
+    ],
+)
+def test_a_wrong_query_is_told(reader: str, statement: str, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        run_query(reader, statement, {"other": 1})
+
+
+def test_a_long_query_is_stopped(reader: str) -> None:
+    with pytest.raises(QueryError, match=r"longer than 0.2 s"):
+        run_query(reader, "SELECT pg_sleep(30)", timeout_seconds=0.2)
+
+
+def test_too_many_rows_are_an_error_not_a_part(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query, "MAX_ROWS", 10)
+    assert len(run_query(reader, "SELECT generate_series(1, 10)")) == 10
+    with pytest.raises(QueryError, match="more than 10 rows"):
+        run_query(reader, "SELECT generate_series(1, 11)")
+
+
+def test_a_new_table_is_readable_too(ledgered: Any) -> None:
+    rows = run_query(ledgered.reader_url, f"SELECT count(*) AS n FROM sample_s{ledgered.snapshots[0]}")
+    assert rows == [{"n": 0}]
+
+
+def test_a_server_that_refuses_is_a_service_error(reader: str) -> None:
+    with pytest.raises(ServiceError):
+        run_query(reader.rpartition("/")[0] + "/no_such_database", "SELECT 1")

@@ -1,0 +1,209 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from samplemix_core import schemas
+from samplemix_core.database import ledger, scores
+from samplemix_core.database.accounting import Totals, check_accounts
+from samplemix_core.database.connection import transaction
+from samplemix_core.errors import AccountingError, CorpusError
+
+TABLES = ("sample", "quality_score", "quarantine")
+
+
+def contents(url: str) -> dict[str, list[Any]]:
+    """Everything that scoring wrote, but for times."""
+    found = {}
+    with transaction(url) as cursor:
+        for table in TABLES:
+            cursor.execute(f"SELECT * FROM {table} AS t ORDER BY t")
+            found[table] = cursor.fetchall()
+        cursor.execute(
+            "SELECT shard_id, state, documents, scored, quarantined, tokens, embedding_sha256, error FROM shard_score ORDER BY 1"
+        )
+        found["shard_score"] = cursor.fetchall()
+    return found
+
+
+def commit(ledgered: Any, index: int, result: scores.ShardScores) -> None:
+    with transaction(ledgered.url) as cursor:
+        scores.commit_shard(cursor, ledgered.shards[index], ledgered.version, result)
+
+
+def test_what_is_committed_is_what_analysts_read(ledgered: Any, scores_of: Any) -> None:
+    texts = [f"text {i} " * (i + 1) for i in range(20)]
+    result = scores_of(texts, bad_rows=(3, 7))
+    commit(ledgered, 1, result)
+    with transaction(ledgered.url) as cursor:
+        cursor.execute("UPDATE corpus SET current_quality_model = %s", (ledgered.version.quality_model_id,))
+        dimensions = ", ".join(schemas.DIMENSIONS)
+        cursor.execute(
+            f"SELECT row, domain, doc_id, n_tokens, n_bytes, content_hash, quality, {dimensions}, snapshot, shard, cluster"
+            " FROM sample_scores ORDER BY row"
+        )
+        stored = cursor.fetchall()
+    expected = []
+    for sample, quality in zip(result.samples.to_pylist(), result.quality.to_pylist(), strict=True):
+        sample["content_hash"] = UUID(bytes=sample["content_hash"])
+        expected.append((*sample.values(), *list(quality.values())[1:], "crawl-a", "crawl-a/a.jsonl", None))
+    # Postgres prints a real with the digits that make the same float32 again.
+    assert [tuple(np.float32(v) if isinstance(v, float) else v for v in row) for row in stored] == expected
+
+
+def test_committing_again_changes_nothing(ledgered: Any, scores_of: Any) -> None:
+    result = scores_of(["one", "two", "three"], bad_rows=(1,))
+    commit(ledgered, 0, result)
+    before = contents(ledgered.url)
+    commit(ledgered, 0, result)
+    assert contents(ledgered.url) == before
+    assert before["shard_score"] == [(ledgered.shards[0].shard_id, "done", 4, 3, 1, 3, "sha-1", None)]
+
+
+def test_rows_that_a_killed_attempt_left_are_replaced(ledgered: Any, scores_of: Any) -> None:
+    commit(ledgered, 0, scores_of(["one", "two"], bad_rows=(0,)))
+    clean = contents(ledgered.url)
+    with transaction(ledgered.url) as cursor:
+        cursor.execute("UPDATE shard_score SET state = 'pending'")
+        cursor.execute("UPDATE sample SET n_tokens = 999, row = row + 50")
+        cursor.execute("UPDATE quarantine SET row = 99")
+    commit(ledgered, 0, scores_of(["one", "two"], bad_rows=(0,)))
+    assert contents(ledgered.url) == clean
+
+
+def test_a_commit_that_fails_leaves_nothing(ledgered: Any, scores_of: Any) -> None:
+    def broken_off() -> None:
+        with transaction(ledgered.url) as cursor:
+            scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, scores_of(["one"]))
+            raise KeyboardInterrupt
+
+    empty = contents(ledgered.url)
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert contents(ledgered.url) == empty
+
+
+def test_two_workers_committing_one_shard_leave_one_result(ledgered: Any, scores_of: Any) -> None:
+    start = threading.Barrier(4)
+
+    def work() -> None:
+        start.wait()
+        commit(ledgered, 0, scores_of(["one", "two", "three"], bad_rows=(2,)))
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(work) for _ in range(4)]:
+            future.result()
+    found = contents(ledgered.url)
+    assert {table: len(found[table]) for table in TABLES} == {"sample": 3, "quality_score": 3, "quarantine": 1}
+
+
+def test_shards_with_the_same_new_domains_do_not_deadlock(ledgered: Any, scores_of: Any) -> None:
+    names = [f"domain-{i:02}" for i in range(30)]
+    start = threading.Barrier(6)
+
+    def work(index: int) -> None:
+        start.wait()
+        order = names if index % 2 else names[::-1]
+        commit(ledgered, index, scores_of([f"text {i}" for i in range(30)], domains=tuple(order)))
+
+    with ThreadPoolExecutor(6) as pool:
+        for future in [pool.submit(work, index) for index in range(6)]:
+            future.result()
+    with transaction(ledgered.url) as cursor:
+        assert sorted(scores.domain_names(cursor).values()) == names
+
+
+def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: Any, scores_of: Any) -> None:
+    result = scores_of(["one", "two"])
+    commit(ledgered, 0, result)
+    before = contents(ledgered.url)
+    with transaction(ledgered.url) as cursor:
+        other = ledger.ScoreVersion(ledgered.version.encoder_id, ledger.ensure_quality_model(cursor, "quality-2", {}))
+        scores.commit_shard(cursor, ledgered.shards[0], other, result)
+    after = contents(ledgered.url)
+    assert after["sample"] == before["sample"]
+    assert len(after["quality_score"]) == 4
+    with transaction(ledgered.url) as cursor:
+        third = ledger.ScoreVersion(ledgered.version.encoder_id, ledger.ensure_quality_model(cursor, "quality-3", {}))
+    with transaction(ledgered.url) as cursor, pytest.raises(AccountingError, match="another version counted"):
+        scores.commit_shard(cursor, ledgered.shards[0], third, scores_of(["one", "two", "three"]))
+
+
+def test_a_late_worker_can_not_replace_what_is_committed(ledgered: Any, scores_of: Any) -> None:
+    commit(ledgered, 0, scores_of(["one"]))
+    before = contents(ledgered.url)
+    commit(ledgered, 0, replace(scores_of(["one"]), embedding_sha256="sha-2", embedding_key="embeddings/late"))
+    assert contents(ledgered.url) == before
+
+
+def test_refused_then_mended(ledgered: Any, scores_of: Any) -> None:
+    shard = ledgered.shards[0]
+    with transaction(ledgered.url) as cursor:
+        for _ in range(2):
+            scores.refuse_shard(cursor, shard, ledgered.version, "bad \0 archive")
+    assert contents(ledgered.url)["quarantine"] == [
+        (shard.shard_id, -1, -1, "shard_refused", "bad \N{REPLACEMENT CHARACTER} archive")
+    ]
+    commit(ledgered, 0, scores_of(["one"], bad_rows=(0,)))
+    found = contents(ledgered.url)
+    assert [row[1] for row in found["quarantine"]] == [0]
+    assert [row[1] for row in found["shard_score"]] == ["done"]
+
+
+def test_a_shard_that_is_done_can_not_fail_any_more(ledgered: Any, scores_of: Any) -> None:
+    commit(ledgered, 0, scores_of(["one"]))
+    before = contents(ledgered.url)
+    with transaction(ledgered.url) as cursor:
+        scores.fail_shard(cursor, ledgered.shards[0], ledgered.version, "late")
+        scores.poison_shard(cursor, ledgered.shards[0], ledgered.version, "late")
+        scores.refuse_shard(cursor, ledgered.shards[0], ledgered.version, "late")
+    assert contents(ledgered.url) == before
+
+
+def test_a_shard_registered_with_other_content_is_refused(ledgered: Any, scores_of: Any) -> None:
+    stale = replace(ledgered.shards[0], etag="old")
+    with transaction(ledgered.url) as cursor, pytest.raises(CorpusError, match=r"crawl-a/B.jsonl.*'old'"):
+        scores.commit_shard(cursor, stale, ledgered.version, scores_of(["one"]))
+
+
+def test_samples_and_scores_of_other_rows_are_refused(ledgered: Any, scores_of: Any) -> None:
+    result = replace(scores_of(["one", "two"]), quality=scores_of(["one", "two"], bad_rows=(0,)).quality)
+    with transaction(ledgered.url) as cursor, pytest.raises(AccountingError, match="or other rows"):
+        scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, result)
+
+
+def test_a_shard_without_documents(ledgered: Any, scores_of: Any) -> None:
+    commit(ledgered, 0, scores_of([], bad_rows=(0, 1)))
+    found = contents(ledgered.url)
+    assert found["shard_score"] == [(ledgered.shards[0].shard_id, "done", 2, 0, 2, 0, "sha-1", None)]
+
+
+def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any) -> None:
+    for index in range(3):
+        commit(ledgered, index, scores_of(["one two"] * (index + 1), bad_rows=(0,)))
+    with transaction(ledgered.url) as cursor:
+        assert check_accounts(cursor, ledgered.scope) == Totals(3, 9, 6, 3, 12)
+    for damage in (
+        "DELETE FROM sample WHERE row = 3",
+        "DELETE FROM quality_score WHERE row = 3",
+        "DELETE FROM quarantine",
+        "UPDATE sample SET n_tokens = n_tokens + 1 WHERE row = 3",
+    ):
+        with transaction(ledgered.url) as cursor:
+            cursor.execute(damage)
+            with pytest.raises(AccountingError, match="the ledger says"):
+                check_accounts(cursor, ledgered.scope)
+            cursor.connection.rollback()
+
+
+def test_a_record_that_the_reader_met_and_nobody_stored_is_noticed(ledgered: Any, scores_of: Any) -> None:
+    result = replace(scores_of(["one", "two"], bad_rows=(1,)), records=4)
+    with (
+        transaction(ledgered.url) as cursor,
+        pytest.raises(AccountingError, match=r"4 records were read, 2 scored and 1 set aside"),
+    ):
+        scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, result)

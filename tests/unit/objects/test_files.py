@@ -1,0 +1,103 @@
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from samplemix_core.errors import ObjectStoreError
+from samplemix_core.objects.files import RESERVED, FileStore
+
+
+@pytest.mark.parametrize("key", ["../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "a\0b", f"{RESERVED}/lock"])
+def test_keys_that_leave_the_root_are_refused(tmp_path: Path, key: str) -> None:
+    (tmp_path / "x").write_bytes(b"outside")
+    store = FileStore(tmp_path / "root")
+    for act in (store.head, store.open, store.get, store.delete, lambda key: store.put(key, b"1")):
+        with pytest.raises(ObjectStoreError, match="is not a key"):
+            act(key)
+    assert (tmp_path / "x").read_bytes() == b"outside"
+
+
+def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"outside")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").symlink_to(tmp_path / "secret")
+    (root / "directory").symlink_to(tmp_path)
+    store = FileStore(root)
+    for key in ("file", "directory/secret"):
+        for act in (store.head, store.open, store.get, store.delete, lambda key: store.put(key, b"1")):
+            with pytest.raises(ObjectStoreError, match="link to a place outside"):
+                act(key)
+    with pytest.raises(ObjectStoreError, match="link to a place outside"):
+        list(store.list())
+    assert (tmp_path / "secret").read_bytes() == b"outside"
+
+
+def test_links_within_the_root_are_followed_to_files_only(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "1").write_bytes(b"one")
+    (tmp_path / "a").symlink_to("blobs/1")
+    store = FileStore(tmp_path)
+    assert store.get("a")[0] == b"one"
+    (tmp_path / "loop").symlink_to(".")
+    with pytest.raises(ObjectStoreError, match="loop is not a regular file"):
+        list(store.list())
+
+
+def test_etag_is_of_the_content_not_of_the_file(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    first = store.put("a", b"same")
+    os.utime(tmp_path / "a", (1, 1))
+    assert store.head("a") == first
+    assert store.put("b", b"same").etag == first.etag == hashlib.sha256(b"same").hexdigest()
+
+
+def test_files_have_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.put("a", b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "root")
+    assert list(store.list()) == []
+    assert store.head("a") is None
+    store.delete("a")
+    with pytest.raises(ObjectStoreError):
+        store.get("a")
+    assert not (tmp_path / "root").exists()
+
+
+def test_an_interrupted_upload_leaves_the_old_object(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "root")
+    store.put("a", b"old")
+    with pytest.raises(ObjectStoreError, match="missing"):
+        store.upload("a", tmp_path / "missing")
+    assert store.get("a")[0] == b"old"
+    assert [path.name for path in (tmp_path / "root" / RESERVED).iterdir()] == ["lock"]
+
+
+def test_an_open_stream_stays_the_version_it_opened(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.put("a", b"old" * 10_000)
+    with store.open("a") as stream:
+        first = stream.read(3)
+        store.put("a", b"new" * 10_000)
+        assert first + stream.read() == b"old" * 10_000
+
+
+def test_listing_reads_no_file_and_an_etag_is_of_what_was_listed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    (tmp_path / "old").write_bytes(b"one")
+    os.utime(tmp_path / "old", (1, 1))
+    (tmp_path / "young").write_bytes(b"one")
+    old, young = store.list()
+    assert (old.stamp, young.stamp) == ("1000000000", None)
+    assert old.etag == young.etag == hashlib.sha256(b"one").hexdigest()
+    old, young = store.list()
+    (tmp_path / "old").write_bytes(b"two")
+    with pytest.raises(ObjectStoreError, match="old is being written"):
+        _ = old.etag
