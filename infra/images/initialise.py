@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from samplemix_core.database.migrate import migrate
+from samplemix_core.database.migrate import migrate  # noqa: TID253 the ban is for what Airflow parses
 from samplemix_core.settings import Settings
 
 
