@@ -79,20 +79,3 @@ CLUSTERS = pa.schema(
     ]
 )
 """diversity -> store. diversity is normalised to [0, 1] with bounds that belong to the cluster model."""
-
-MIXTURE_PART = pa.schema(
-    [
-        pa.field("snapshot", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("shard", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("sample_key", pa.binary(16), nullable=False),
-        pa.field("domain", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("n_tokens", pa.int32(), nullable=False),
-        pa.field("copies", pa.int32(), nullable=False),
-        pa.field("weight", pa.float64(), nullable=False),
-        pa.field("quality", pa.float32(), nullable=False),
-        pa.field("diversity", pa.float32(), nullable=False),
-        pa.field("cluster", pa.int32(), nullable=False),
-    ]
-)
-"""mixing -> manifest -> training jobs: manifest format version 1 (docs/manifest.md). Sorted by shard, row; copies >= 1."""

@@ -219,7 +219,7 @@ def run(
     config = _run_config(config_file, options, assignments or [])
     settings = Settings.load()
     from samplemix_core.cli.tables import terminal_progress
-    from samplemix_core.pipeline.mixtures import load_manifest
+    from samplemix_core.pipeline.mixtures import open_version
     from samplemix_core.pipeline.run import plan_corpus, run_corpus
     from samplemix_core.report.text import print_mixture
 
@@ -234,12 +234,12 @@ def run(
     if as_json:
         _emit(summary.model_dump(mode="json"))
         return
-    uri, manifest = load_manifest(settings, summary.manifest_uri)
-    print_mixture(output(), uri, manifest)
+    version = open_version(settings, summary.manifest_uri)
+    print_mixture(output(), version.manifest)
     for kind, shards in (("refused", summary.scoring.refused), ("poison", summary.scoring.poison)):
         if shards:
             typer.echo(f"{kind} shards, left out as a whole: {', '.join(shards)} (see 'samplemix quarantine')")
-    typer.echo(f"manifest: {uri}")
+    typer.echo(f"manifest: {version.uri}")
 
 
 shard_app = typer.Typer(help="Shards of the ledger: what became of them, and trying them again.", no_args_is_help=True)
@@ -332,12 +332,14 @@ Version = Annotated[int | None, typer.Option("--version", "-v", help="Which vers
 @mixture_app.command("list")
 def mixture_list(as_json: AsJson = False) -> None:
     """List every published version of every mixture."""
-    from samplemix_core.pipeline.mixtures import list_manifests
+    from samplemix_core.pipeline.mixtures import own_mixtures
 
-    print_rows([_short(manifest, uri) for uri, manifest in list_manifests(Settings.load())], as_json=as_json)
+    mixtures = own_mixtures(Settings.load())
+    print_rows((_short(mixtures.open(*item)) for item in mixtures.list()), as_json=as_json)
 
 
-def _short(manifest: Any, uri: str) -> dict[str, Any]:
+def _short(version: Any) -> dict[str, Any]:
+    manifest = version.manifest
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -348,7 +350,7 @@ def _short(manifest: Any, uri: str) -> dict[str, Any]:
         "copies": manifest.copies,
         "content_digest": manifest.content_digest,
         "created_at": manifest.created_at,
-        "manifest": uri,
+        "manifest": version.uri,
     }
 
 
@@ -363,22 +365,23 @@ def mixture_show(
 
     Example: `samplemix mixture show demo --plot demo.png`
     """
-    from samplemix_core.pipeline.mixtures import load_manifest
+    from samplemix_core.pipeline.mixtures import open_version
 
     settings = Settings.load()
-    uri, manifest = load_manifest(settings, name, version)
+    found = open_version(settings, name, version)
+    manifest = found.manifest
     if plot is not None:
         from samplemix_core.pipeline.picture import draw_picture
 
         draw_picture(settings, manifest, plot)
     if as_json:
-        _emit({"manifest": uri, **manifest.model_dump(mode="json")})
+        _emit({"manifest": found.uri, **manifest.model_dump(mode="json")})
         return
     from samplemix_core.report.text import print_mixture
 
-    print_mixture(output(), uri, manifest)
+    print_mixture(output(), manifest)
     print_rows([{"lineage": key, "value": value} for key, value in manifest.lineage.model_dump(mode="json").items()])
-    typer.echo(f"manifest: {uri}")
+    typer.echo(f"manifest: {found.uri}")
 
 
 @mixture_app.command("verify")
@@ -389,9 +392,10 @@ def mixture_verify(
     as_json: AsJson = False,
 ) -> None:
     """Read a published version back: hash its parts, add up its copies and tokens. Exits 1 if anything disagrees."""
-    from samplemix_core.pipeline.mixtures import verify_manifest
+    from samplemix_core.pipeline.mixtures import open_version, verify_version
 
-    report = verify_manifest(Settings.load(), name, version, check_corpus=corpus)
+    settings = Settings.load()
+    report = verify_version(settings, open_version(settings, name, version), check_corpus=corpus)
     if as_json:
         _emit(report.as_dict())
     else:

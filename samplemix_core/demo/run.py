@@ -19,7 +19,7 @@ from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi, TaskState
 from samplemix_core.demo.corpus import collect
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects.open import open_store
-from samplemix_core.pipeline.mixtures import load_manifest
+from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.pipeline.picture import draw_picture
 from samplemix_core.report.text import print_mixture
 from samplemix_core.settings import Settings
@@ -66,10 +66,10 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     say(f"corpus of {corpus.documents:,} documents from this machine at {corpus.uri}: {listing}")
     with AirflowApi(settings) as airflow:
         manifest_uri = _run_dag(airflow, corpus, say)
-    uri, manifest = load_manifest(settings, manifest_uri)
-    picture = draw_picture(settings, manifest, home / "demo-mixture.png")
+    version = open_version(settings, manifest_uri)
+    picture = draw_picture(settings, version.manifest, home / "demo-mixture.png")
     out = output()
-    print_mixture(out, uri, manifest)
+    print_mixture(out, version.manifest)
     out.print(f"picture: {picture}", soft_wrap=True, highlight=False)
     out.print(
         f"Airflow: {settings.airflow_url}  user {settings.airflow_user}, password in {home / 'airflow' / 'passwords.json'}",
@@ -81,7 +81,7 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     for query in QUERIES:
         out.print(f'  {command} sql "{query}"', soft_wrap=True, highlight=False, markup=False)
     out.print(f"Everything stays up; 'make down' stops it. {time.monotonic() - started:.0f} s.", highlight=False)
-    out.print(f"manifest: {uri}", soft_wrap=True, highlight=False)
+    out.print(f"manifest: {version.uri}", soft_wrap=True, highlight=False)
 
 
 def upload_demo_corpus(settings: Settings, directory: Path, documents: int) -> DemoCorpus:

@@ -7,8 +7,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from samplemix_core.manifest.model import ManifestDraft, PartFile, content_digest
-from samplemix_core.schemas import MIXTURE_PART
+from samplemix_core.manifest.format import COLUMNS, ManifestDraft, PartFile, content_digest
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -49,20 +48,6 @@ _CONTEXT: dict[str, Any] = {
     "transform": "cr:transform",
 }
 """The context of the specification's appendix 1, which readers compare with."""
-
-_FIELDS = {
-    "snapshot": ("sc:Text", "Snapshot (crawl) the sample comes from"),
-    "shard": ("sc:Text", "Path of the sample's shard, relative to the corpus root"),
-    "row": ("sc:Integer", "0-based index of the sample in its shard"),
-    "sample_key": ("sc:Text", "128-bit hash of snapshot, shard and row, 16 bytes"),
-    "domain": ("sc:Text", "Domain of the sample"),
-    "n_tokens": ("sc:Integer", "Tokens of the whole text"),
-    "copies": ("sc:Integer", "How often the mixture repeats the sample; at least 1"),
-    "weight": ("sc:Float", "Weight that the policy gave the sample"),
-    "quality": ("sc:Float", "Quality score on its scorer's scale"),
-    "diversity": ("sc:Float", "Diversity score, 0 to 1"),
-    "cluster": ("sc:Integer", "Cluster of the sample's embedding"),
-}
 
 _PARQUET = "application/x-parquet"
 """The type under which the reference loader, mlcroissant, reads Parquet."""
@@ -142,12 +127,12 @@ _RECORD_SET = {
     "field": [
         {
             "@type": "cr:Field",
-            "@id": f"samples/{name}",
-            "name": name,
-            "description": _FIELDS[name][1],
-            "dataType": _FIELDS[name][0],
-            "source": {"fileSet": {"@id": "parts"}, "extract": {"column": name}},
+            "@id": f"samples/{column.name}",
+            "name": column.name,
+            "description": column.meaning,
+            "dataType": column.croissant,
+            "source": {"fileSet": {"@id": "parts"}, "extract": {"column": column.name}},
         }
-        for name in MIXTURE_PART.names
+        for column in COLUMNS
     ],
 }

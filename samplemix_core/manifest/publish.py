@@ -21,12 +21,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from samplemix_core.errors import AccountingError, ManifestError, PreconditionFailedError
-from samplemix_core.manifest.consistency import manifest_problems
+from samplemix_core.manifest.catalogue import CROISSANT, LATEST, MANIFEST, Mixtures, Version, version_directory
 from samplemix_core.manifest.croissant import croissant_bytes, described_version
-from samplemix_core.manifest.layout import CROISSANT, LATEST, MANIFEST, mixture_prefix, version_directory, version_prefix
-from samplemix_core.manifest.model import Manifest, ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
-from samplemix_core.manifest.read import list_versions, read_manifest
-from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
+from samplemix_core.manifest.verify import manifest_problems
 
 MAX_ATTEMPTS = 100
 """Each lost attempt means that another publisher won one; so many in a row mean that something else is wrong."""
@@ -36,31 +34,26 @@ MAX_ATTEMPTS = 100
 class Published:
     """A version, and whether this call made it."""
 
-    manifest: Manifest
+    version: Version
     created: bool
 
 
 def publish(
-    store: ObjectStore,
-    root: str,
-    draft: ManifestDraft,
-    parts: Sequence[PartFile],
-    read_part: Callable[[PartFile], bytes],
-    now: datetime,
+    mixtures: Mixtures, draft: ManifestDraft, parts: Sequence[PartFile], read_part: Callable[[PartFile], bytes], now: datetime
 ) -> Published:
-    """Publish a draft and its parts below `root` as the next version of the mixture it names.
+    """Publish a draft and its parts as the next version of the mixture it names.
 
     `read_part` gives a part's bytes, one part at a time; `now` (with a time zone) becomes created_at. Raises
     AccountingError if the draft and the parts do not add up (nothing is written then), ManifestError if a part's bytes
     are not those of its hash or no version can be had, ObjectStoreError from the store.
     """
-    publisher = _Publisher(store, root, draft, tuple(parts), read_part, now)
+    publisher = _Publisher(mixtures, draft, tuple(parts), read_part, now)
     for _ in range(MAX_ATTEMPTS):
         published = publisher.attempt()
         if published is not None:
             return published
     raise ManifestError(
-        f"{store.uri}/{mixture_prefix(root, draft.name)} has refused {MAX_ATTEMPTS} attempts to publish.",
+        f"{mixtures.store.uri}/{mixtures.prefix(draft.name)} has refused {MAX_ATTEMPTS} attempts to publish.",
         "Look for many publishers at once, or for a store that does not honour conditional writes.",
     )
 
@@ -68,8 +61,7 @@ def publish(
 class _Publisher:
     def __init__(
         self,
-        store: ObjectStore,
-        root: str,
+        mixtures: Mixtures,
         draft: ManifestDraft,
         parts: tuple[PartFile, ...],
         read_part: Callable[[PartFile], bytes],
@@ -81,20 +73,21 @@ class _Publisher:
                 f"Mixture {draft.name!r} does not add up, and is not published: {'; '.join(map(str, problems))}.",
                 "This is a defect of SampleMix: please report it.",
             )
-        self.store, self.root, self.draft, self.parts, self.read_part, self.now = store, root, draft, parts, read_part, now
+        self.mixtures, self.draft, self.parts, self.read_part, self.now = mixtures, draft, parts, read_part, now
+        self.store = mixtures.store
         self.identity = draft.version_identity(content_digest(parts))
-        self.known: dict[int, Manifest] = {}
+        self.known: dict[int, Version] = {}
         self.spoiled: set[int] = set()
 
     def attempt(self) -> Published | None:
         """Find this mixture, or publish it as one version; None if another publisher was faster."""
-        versions = list_versions(self.store, self.root, self.draft.name)
+        versions = self.mixtures.versions(self.draft.name)
         published = [version for version, committed in reversed(versions.items()) if committed]
         for version in published:
-            manifest = self._manifest(version)
-            if manifest.version_identity(manifest.content_digest) == self.identity:
+            found = self._version(version)
+            if found.manifest.version_identity(found.manifest.content_digest) == self.identity:
                 self._move_latest(published[0])
-                return Published(manifest, created=False)
+                return Published(found, created=False)
         version = self._begun(versions) or max(versions, default=0) + 1
         if not (self._claim(version) and self._put_parts(version)):
             return None
@@ -103,9 +96,9 @@ class _Publisher:
             self._move_latest(max([version, *published]))
         return result
 
-    def _manifest(self, version: int) -> Manifest:
+    def _version(self, version: int) -> Version:
         if version not in self.known:
-            self.known[version] = read_manifest(self.store, self.root, self.draft.name, version)
+            self.known[version] = self.mixtures.open(self.draft.name, version)
         return self.known[version]
 
     def _begun(self, versions: dict[int, bool]) -> int | None:
@@ -116,7 +109,7 @@ class _Publisher:
         return None
 
     def _key(self, version: int, name: str) -> str:
-        return version_prefix(self.root, self.draft.name, version) + name
+        return self.mixtures.key(self.draft.name, version, name)
 
     def _existing(self, version: int, name: str) -> bytes | None:
         key = self._key(version, name)
@@ -159,10 +152,10 @@ class _Publisher:
         except PreconditionFailedError:
             # Most likely a publisher of the same content was faster: the next attempt finds its manifest.
             return None
-        return Published(manifest, created=True)
+        return Published(Version(self.mixtures, manifest), created=True)
 
     def _move_latest(self, version: int) -> None:
-        key = mixture_prefix(self.root, self.draft.name) + LATEST
+        key = self.mixtures.prefix(self.draft.name) + LATEST
         names = {"version": version, "manifest": f"{version_directory(version)}/{MANIFEST}"}
         data = json.dumps(names).encode() + b"\n"
         for _ in range(MAX_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""A published version read back and added up again."""
+"""A published version read back and added up again: whether its manifest agrees with itself, with its parts and with the corpus."""
 
 import hashlib
 from collections import defaultdict
@@ -11,18 +11,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.consistency import Problem, manifest_problems
+from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, Version, part_table
 from samplemix_core.manifest.croissant import described_content
-from samplemix_core.manifest.layout import CROISSANT, MANIFEST, version_prefix
-from samplemix_core.manifest.lineage import ShardEntry, shards_digest
-from samplemix_core.manifest.model import Manifest, PartFile
-from samplemix_core.manifest.read import part_table
-from samplemix_core.manifest.rows import Place, canonical, check_rows, mixture_tokens
-from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.manifest.format import Manifest, PartFile, ShardEntry, content_digest, shards_digest
+from samplemix_core.manifest.parts import Place, canonical, check_rows, mixture_tokens
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
+
+SHARE_TOLERANCE = 1e-9
+"""Shares are rounded quotients."""
+
 
 ShardsOfSnapshot = Callable[[str], Iterable[ShardEntry]]
 """The shards of a snapshot as the corpus lists them now."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that disagrees: where, and what."""
+
+    place: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class VerifyReport:
         return [f"{self.name} version {self.version}: {counts}: {verdict}", *map(str, self.problems)]
 
 
-def verify(store: ObjectStore, root: str, manifest: Manifest, shards: ShardsOfSnapshot | None = None) -> VerifyReport:
+def verify(version: Version, shards: ShardsOfSnapshot | None = None) -> VerifyReport:
     """Check a published version against its manifest.
 
     Parts: there, with the published bytes, the schema, sorted without repeats, copies within 1..max_copies, keys that are
@@ -65,16 +76,75 @@ def verify(store: ObjectStore, root: str, manifest: Manifest, shards: ShardsOfSn
     agrees with itself, the budget is met within one document, nothing else lies in the version's directory. With `shards`,
     the corpus still has the shards, etags and sizes that the mixture was made from. Memory holds one part.
     """
-    count = _Count()
-    problems = [*manifest_problems(manifest), *_objects(store, root, manifest)]
+    manifest, count = version.manifest, _Count()
+    problems = [*manifest_problems(manifest), *_objects(version)]
     for part in manifest.parts:
-        problems.extend(count.part(store, version_prefix(root, manifest.name, manifest.version), part, manifest.solver.max_copies))
+        problems.extend(count.part(version, part))
     problems.extend(count.disagreements(manifest))
     if shards is not None:
         problems.extend(_corpus(manifest, shards))
     return VerifyReport(
         manifest.name, manifest.version, len(manifest.parts), count.rows, count.copies, count.tokens, tuple(problems)
     )
+
+
+def manifest_problems(manifest: Manifest) -> list[Problem]:
+    """Every figure of a manifest that its other figures contradict; none in a sound one."""
+    return [
+        *_sums(manifest),
+        *_budget(manifest),
+        *_shares(manifest),
+    ]
+
+
+def _sums(manifest: Manifest) -> Iterator[Problem]:
+    counts, domains, parts = manifest.counts, manifest.domains, manifest.parts
+    claims = {
+        "content_digest": (manifest.content_digest, content_digest(parts), "its parts' hashes"),
+        "samples": (manifest.samples, sum(part.rows for part in parts), "its parts' rows"),
+        "realised_tokens": (manifest.realised_tokens, sum(part.tokens for part in parts), "its parts' tokens"),
+        "counts.documents": (
+            counts.documents,
+            counts.scored + counts.quarantined + counts.duplicates,
+            "scored + quarantined + duplicates",
+        ),
+        "counts.eligible": (counts.eligible, sum(row.source_samples for row in domains), "the domains' source samples"),
+        "domains, samples": (sum(row.samples for row in domains), manifest.samples, "samples"),
+        "domains, copies": (sum(row.copies for row in domains), manifest.copies, "copies"),
+        "domains, mixture tokens": (sum(row.mixture_tokens for row in domains), manifest.realised_tokens, "realised_tokens"),
+    }
+    for place, (claimed, expected, source) in claims.items():
+        if claimed != expected:
+            yield Problem(place, f"{claimed}, but {source}: {expected}")
+    if counts.eligible > counts.scored:
+        yield Problem("counts.eligible", f"{counts.eligible}, more than the {counts.scored} scored")
+    for kind, names in (("parts", [part.path for part in parts]), ("domains", [row.domain for row in domains])):
+        if len(set(names)) != len(names):
+            yield Problem(kind, f"a name comes twice: {', '.join(names)}")
+
+
+def _budget(manifest: Manifest) -> Iterator[Problem]:
+    missing, next_tokens = manifest.budget_tokens - manifest.realised_tokens, manifest.solver.next_tokens
+    if missing and not 0 < missing < next_tokens:
+        yield Problem(
+            "realised_tokens",
+            f"{manifest.realised_tokens}, not within one document ({next_tokens} tokens) of the budget of {manifest.budget_tokens}",
+        )
+
+
+def _shares(manifest: Manifest) -> Iterator[Problem]:
+    source_tokens = max(1, sum(row.source_tokens for row in manifest.domains))
+    for row in manifest.domains:
+        expected = {
+            "source_share": row.source_tokens / source_tokens,
+            "mixture_share": row.mixture_tokens / manifest.realised_tokens,
+            "mean_copies": row.copies / max(1, row.source_samples),
+        }
+        for field, value in expected.items():
+            if abs(getattr(row, field) - value) > SHARE_TOLERANCE * max(1.0, value):
+                yield Problem(f"domains, {row.domain}, {field}", f"{getattr(row, field)}, but its counts give {value}")
+        if row.samples > row.source_samples:
+            yield Problem(f"domains, {row.domain}, samples", f"{row.samples}, more than its {row.source_samples} source samples")
 
 
 class _Count:
@@ -85,12 +155,13 @@ class _Count:
         self.domains: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
         self.last: Place | None = None
 
-    def part(self, store: ObjectStore, prefix: str, part: PartFile, max_copies: int) -> Iterator[Problem]:
+    def part(self, version: Version, part: PartFile) -> Iterator[Problem]:
         """Add one part, and say what is wrong with it."""
-        if store.head(prefix + part.path) is None:
+        store, key = version.mixtures.store, version.key(part.path)
+        if store.head(key) is None:
             yield Problem(part.path, "is missing")
             return
-        data, _ = store.get(prefix + part.path)
+        data, _ = store.get(key)
         digest = hashlib.sha256(data).hexdigest()
         if digest != part.sha256:
             yield Problem(part.path, f"has SHA-256 {digest}, the manifest says {part.sha256}")
@@ -102,7 +173,7 @@ class _Count:
         if table.num_rows:
             self.last, problems = check_rows(table, self.last)
             yield from (Problem(part.path, what) for what in problems)
-            yield from _rows(table, part, max_copies)
+            yield from _rows(table, part, version.manifest.solver.max_copies)
         tokens = mixture_tokens(table)
         total = pc.sum(tokens).as_py() or 0
         for what, counted, claimed in (("rows", table.num_rows, part.rows), ("tokens", total, part.tokens)):
@@ -154,16 +225,16 @@ def _rows(table: pa.Table, part: PartFile, max_copies: int) -> Iterator[Problem]
             return
 
 
-def _objects(store: ObjectStore, root: str, manifest: Manifest) -> Iterator[Problem]:
+def _objects(version: Version) -> Iterator[Problem]:
     """What lies in the version's directory, apart from the parts' content."""
-    prefix = version_prefix(root, manifest.name, manifest.version)
-    expected = {MANIFEST, CROISSANT, *(part.path for part in manifest.parts)}
+    store, prefix = version.mixtures.store, version.key("")
+    expected = {MANIFEST, CROISSANT, *(part.path for part in version.manifest.parts)}
     found = {info.key[len(prefix) :] for info in store.list(prefix)}
     for name in sorted(found - expected):
         yield Problem(name, "lies in the version's directory, but is no part of it")
     if CROISSANT not in found:
         yield Problem(CROISSANT, "is missing")
-    elif described_content(store.get(prefix + CROISSANT)[0]) != manifest.content_digest:
+    elif described_content(store.get(version.key(CROISSANT))[0]) != version.manifest.content_digest:
         yield Problem(CROISSANT, "describes other parts than the manifest")
 
 

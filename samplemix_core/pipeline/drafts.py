@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from samplemix_core.config import FrozenModel
 from samplemix_core.errors import ManifestError
 from samplemix_core.identity import fingerprint
-from samplemix_core.manifest.model import ManifestDraft, PartFile, content_digest
+from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 

@@ -16,18 +16,27 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import ReplacedShard, Shard, ShardState
 from samplemix_core.database.scores import domain_names
 from samplemix_core.errors import AccountingError, BudgetError, CancelledRunError, CorpusError
-from samplemix_core.manifest.lineage import Lineage, ReplacedFile, SnapshotLineage, shards_digest
-from samplemix_core.manifest.model import Counts, ManifestDraft, PolicyRecord, SolverRecord
+from samplemix_core.manifest.format import (
+    MIXTURE_PART,
+    Counts,
+    Lineage,
+    ManifestDraft,
+    PolicyRecord,
+    ReplacedFile,
+    SnapshotLineage,
+    SolverRecord,
+    domain_shares,
+    shards_digest,
+)
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.policies import Columns, policy_parameters, policy_weights
 from samplemix_core.mixing.solver import Solution, solve_copies
-from samplemix_core.mixing.summary import domain_table
+from samplemix_core.mixing.summary import domain_sums
 from samplemix_core.objects.open import open_store
 from samplemix_core.pipeline.context import Progress, RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
-from samplemix_core.schemas import MIXTURE_PART
 
 MAX_DOMAINS = 2**15 - 1
 _ROWS_AT_ONCE = 2**20
@@ -124,6 +133,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
     del uniform
     run.report(Progress("mix", 2, 4, unit="stages", message=f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts"))
     with run.settings.scratch() as directory:
+        sums = domain_sums(source.domain, len(domains), source.tokens, solution.copies).as_lists()
         parts = write_parts(_rows(source, solution, domains, diversity), directory)
         draft = Draft(
             manifest=ManifestDraft(
@@ -137,7 +147,7 @@ def mix(run: RunContext, registered: Registered, model: ClusterModelRef) -> Draf
                 samples=int(np.count_nonzero(solution.copies)),
                 copies=int(solution.copies.sum(dtype=np.int64)),
                 counts=counts,
-                domains=domain_table(source.domain, domains, source.tokens, solution.copies),
+                domains=domain_shares(domains, **sums),
                 lineage=_lineage(run, registered, model, states, replaced),
             ),
             parts=parts,

@@ -6,7 +6,7 @@ import numpy as np
 
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import mixture_profile
-from samplemix_core.manifest.model import Manifest
+from samplemix_core.manifest.format import Manifest
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import DIVERSITY_RANGE, QUALITY_RANGE, DomainPoint, Heading, SampleHistogram
 from samplemix_core.settings import Settings

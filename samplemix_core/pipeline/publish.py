@@ -7,20 +7,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from samplemix_core.database import ledger, mixtures
+from samplemix_core.database import ledger
+from samplemix_core.database import mixtures as recorded
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import Shard
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.layout import MANIFEST, version_prefix
-from samplemix_core.manifest.model import Manifest
-from samplemix_core.manifest.publish import publish as publish_manifest
-from samplemix_core.manifest.read import read_parts
-from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.objects.open import open_store
+from samplemix_core.manifest.catalogue import Version
+from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.pipeline.context import Progress, RunContext
 from samplemix_core.pipeline.drafts import Draft, read_draft
 from samplemix_core.pipeline.handoff import DraftRef, PublishedRef
-from samplemix_core.pipeline.mixtures import MIXTURES_ROOT, verify_manifest
+from samplemix_core.pipeline.mixtures import open_version, own_mixtures, verify_version
 
 
 def publish(run: RunContext, ref: DraftRef) -> PublishedRef:
@@ -29,44 +26,42 @@ def publish(run: RunContext, ref: DraftRef) -> PublishedRef:
     The manifest is the commit: killed before it, nothing is published; killed after it, running again records the version
     that is there. Content that is published already stays the version it is.
     """
-    store = open_store(run.settings.state_root, run.settings)
-    draft = read_draft(store, ref.draft)
-    published = publish_manifest(
-        store,
-        MIXTURES_ROOT,
+    mixtures = own_mixtures(run.settings)
+    draft = read_draft(mixtures.store, ref.draft)
+    published = publish_version(
+        mixtures,
         draft.manifest,
         draft.parts,
-        lambda part: store.get(f"{ref.draft}/{part.path}")[0],
+        lambda part: mixtures.store.get(f"{ref.draft}/{part.path}")[0],
         datetime.now(UTC),
     )
-    manifest = published.manifest
-    uri = f"{store.uri}/{version_prefix(MIXTURES_ROOT, manifest.name, manifest.version)}{MANIFEST}"
-    _record(run, draft, manifest, uri, store)
-    message = f"{uri}, {'new' if published.created else 'the same content as before'}"
+    version, manifest = published.version, published.version.manifest
+    _record(run, draft, version)
+    message = f"{version.uri}, {'new' if published.created else 'the same content as before'}"
     run.report(Progress("publish", 1, 1, unit="versions", message=message))
     return PublishedRef(
         name=manifest.name,
         version=manifest.version,
-        manifest_uri=uri,
+        manifest_uri=version.uri,
         content_digest=manifest.content_digest,
         created=published.created,
         registered=draft.registered,
     )
 
 
-def _record(run: RunContext, draft: Draft, manifest: Manifest, uri: str, store: ObjectStore) -> None:
+def _record(run: RunContext, draft: Draft, version: Version) -> None:
     """Enter a published version into Postgres and make its models the corpus's current ones. Again changes nothing."""
-    registered = draft.registered
+    registered, manifest = draft.registered, version.manifest
     counts = manifest.counts
     with transaction(run.settings.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, registered.scope)
-        mixtures.save_mixture(
+        recorded.save_mixture(
             cursor,
-            mixtures.Mixture(
+            recorded.Mixture(
                 name=manifest.name,
                 version=manifest.version,
                 corpus_id=registered.corpus_id,
-                manifest_uri=uri,
+                manifest_uri=version.uri,
                 content_digest=manifest.content_digest,
                 config=run.config.model_dump(mode="json"),
                 policy=manifest.policy.name,
@@ -88,7 +83,7 @@ def _record(run: RunContext, draft: Draft, manifest: Manifest, uri: str, store: 
             ),
             snapshots=registered.snapshot_ids,
             domains=[
-                mixtures.MixtureDomain(
+                recorded.MixtureDomain(
                     domain=domain.domain,
                     source_samples=domain.source_samples,
                     source_tokens=domain.source_tokens,
@@ -99,7 +94,7 @@ def _record(run: RunContext, draft: Draft, manifest: Manifest, uri: str, store: 
                 )
                 for domain in manifest.domains
             ],
-            rows=_mixture_rows(read_parts(store, MIXTURES_ROOT, manifest), {state.shard.path: state.shard for state in states}),
+            rows=_mixture_rows(version.rows(), {state.shard.path: state.shard for state in states}),
         )
         ledger.set_current_models(
             cursor,
@@ -109,7 +104,7 @@ def _record(run: RunContext, draft: Draft, manifest: Manifest, uri: str, store: 
         )
 
 
-def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterator[mixtures.MixtureRows]:
+def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterator[recorded.MixtureRows]:
     """The published rows, a piece of one shard at a time."""
     for part in parts:
         shard = part["shard"].combine_chunks()
@@ -117,7 +112,7 @@ def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterat
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], codes.size], strict=True):
             piece = part.slice(int(start), int(stop - start))
-            yield mixtures.MixtureRows(
+            yield recorded.MixtureRows(
                 shard=shards[shard.dictionary[int(codes[start])].as_py()],
                 row=piece["row"].to_numpy(),
                 copies=piece["copies"].to_numpy(),
@@ -132,7 +127,7 @@ def verify(run: RunContext, ref: PublishedRef) -> dict[str, Any]:
     """
     with transaction(run.settings.require("database_url")) as cursor:
         paths = {state.shard.path for state in ledger.shard_states(cursor, ref.registered.scope)}
-    report = verify_manifest(run.settings, ref.name, ref.version, check_corpus=True, among=paths)
+    report = verify_version(run.settings, open_version(run.settings, ref.name, ref.version), check_corpus=True, among=paths)
     if report.problems:
         raise ManifestError(
             f"{ref.manifest_uri} does not verify: {'; '.join(map(str, report.problems))}.",

@@ -3,10 +3,10 @@
 from rich.console import Console
 from rich.table import Table
 
-from samplemix_core.manifest.model import Manifest
+from samplemix_core.manifest.format import Manifest
 
 
-def print_mixture(console: Console, uri: str, manifest: Manifest) -> None:
+def print_mixture(console: Console, manifest: Manifest) -> None:
     """Print a version's domains before and after, its figures, and what became of every document."""
     table = Table(title=f"{manifest.name} version {manifest.version}: share of tokens by domain", header_style="bold")
     table.add_column("domain")

@@ -8,10 +8,9 @@ from threading import Barrier
 
 import pytest
 
-from samplemix_core.manifest.lineage import Lineage
-from samplemix_core.manifest.model import Counts, DomainShare, ManifestDraft, PartFile, PolicyRecord, SolverRecord
+from samplemix_core.manifest.catalogue import Mixtures
+from samplemix_core.manifest.format import Counts, DomainShare, Lineage, ManifestDraft, PartFile, PolicyRecord, SolverRecord
 from samplemix_core.manifest.publish import Published, publish
-from samplemix_core.manifest.read import list_versions, read_manifest
 from samplemix_core.objects.interface import ObjectStore
 
 PUBLISHERS = 6
@@ -50,21 +49,21 @@ def run(store: ObjectStore, seed: int, barrier: Barrier) -> Published:
         ),
     )
     barrier.wait()
-    return publish(store, "mixtures", draft, parts, lambda part: contents(seed)[int(part.path[5:10])], datetime.now(UTC))
+    return publish(Mixtures(store, "mixtures"), draft, parts, lambda part: contents(seed)[int(part.path[5:10])], datetime.now(UTC))
 
 
 @pytest.mark.parametrize("seeds", [[1] * PUBLISHERS, list(range(PUBLISHERS)), [i // 2 for i in range(PUBLISHERS)]])
 def test_one_version_for_each_content_and_every_version_whole(object_store: ObjectStore, seeds: list[int]) -> None:
-    barrier = Barrier(PUBLISHERS)
+    barrier, mixtures = Barrier(PUBLISHERS), Mixtures(object_store, "mixtures")
     with ThreadPoolExecutor(PUBLISHERS) as pool:
         published = list(pool.map(lambda seed: run(object_store, seed, barrier), seeds))
-    versions = dict(zip(seeds, (result.manifest.version for result in published), strict=True))
-    assert [versions[seed] for seed in seeds] == [result.manifest.version for result in published]
+    versions = dict(zip(seeds, (result.version.manifest.version for result in published), strict=True))
+    assert [versions[seed] for seed in seeds] == [result.version.manifest.version for result in published]
     assert sorted(versions.values()) == list(range(1, len(set(seeds)) + 1))
     assert sum(result.created for result in published) == len(versions)
-    assert all(list_versions(object_store, "mixtures", "race").values())
+    assert all(mixtures.versions("race").values())
     for seed, version in versions.items():
-        manifest = read_manifest(object_store, "mixtures", "race", version)
+        manifest = mixtures.open("race", version).manifest
         prefix = f"mixtures/race/v{version:06d}/"
         assert [object_store.get(prefix + part.path)[0] for part in manifest.parts] == contents(seed)
         assert len(list(object_store.list(prefix))) == PARTS + 2

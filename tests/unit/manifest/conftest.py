@@ -9,16 +9,26 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from samplemix_core.manifest.lineage import Lineage, SnapshotLineage, shards_digest
-from samplemix_core.manifest.model import Counts, ManifestDraft, PartFile, PolicyRecord, SolverRecord
+from samplemix_core.manifest.catalogue import Mixtures
+from samplemix_core.manifest.format import (
+    MIXTURE_PART,
+    Counts,
+    Lineage,
+    ManifestDraft,
+    PartFile,
+    PolicyRecord,
+    SnapshotLineage,
+    SolverRecord,
+    domain_shares,
+    shards_digest,
+)
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.publish import Published, publish
 from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.mixing.solver import solve_copies
-from samplemix_core.mixing.summary import domain_table
+from samplemix_core.mixing.summary import domain_sums
 from samplemix_core.objects.files import FileStore
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
-from samplemix_core.schemas import MIXTURE_PART
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PAPER = {"alpha": 0.8, "tau": 0.2, "q_low": 0.0, "q_high": 10.0}
@@ -38,7 +48,7 @@ class Mixture:
         return (self.directory / part.path).read_bytes()
 
     def publish(self, store: FileStore, root: str = "mixtures", now: datetime = NOW) -> Published:
-        return publish(store, root, self.draft, self.parts, self.read, now)
+        return publish(Mixtures(store, root), self.draft, self.parts, self.read, now)
 
 
 def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_part: int = 40, name: str = "demo") -> Mixture:
@@ -80,7 +90,7 @@ def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_pa
         samples=int(np.count_nonzero(solution.copies)),
         copies=int(solution.copies.sum()),
         counts=Counts(documents=n + 7, scored=n, quarantined=3, duplicates=4, eligible=n),
-        domains=domain_table(codes, DOMAINS, tokens, solution.copies),
+        domains=domain_shares(DOMAINS, **domain_sums(codes, len(DOMAINS), tokens, solution.copies).as_lists()),
         lineage=Lineage(
             corpus="c0ffee",
             snapshots=(SnapshotLineage(name="crawl-a", shards=len(SHARDS), shards_digest=shards_digest(SHARDS)),),

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from samplemix_core.manifest.croissant import croissant_bytes, described_content, described_version
-from samplemix_core.manifest.model import content_digest
-from samplemix_core.schemas import MIXTURE_PART
+from samplemix_core.manifest.format import MIXTURE_PART, content_digest
 
 Make = Callable[..., Any]
 

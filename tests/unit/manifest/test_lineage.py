@@ -1,6 +1,6 @@
 import hashlib
 
-from samplemix_core.manifest.lineage import shards_digest
+from samplemix_core.manifest.format import shards_digest
 
 
 def test_is_the_hash_of_lines_anyone_can_write() -> None:

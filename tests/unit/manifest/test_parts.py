@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest import parts as parts_module
+from samplemix_core.manifest.format import MIXTURE_PART
 from samplemix_core.manifest.parts import write_parts
-from samplemix_core.schemas import MIXTURE_PART
 
 
 def shard(path: str, n: int, seed: int) -> pa.Table:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from samplemix_core.errors import AccountingError, ManifestError, ObjectStoreError
-from samplemix_core.manifest.read import list_versions, read_manifest
+from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.verify import verify
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
@@ -45,19 +45,19 @@ def crash() -> None:
 
 def sound(store: FileStore, versions: list[int], latest: int) -> None:
     """These versions are published and verify; latest.json names the greatest of them."""
-    assert [version for version, committed in list_versions(store, "mixtures", "demo").items() if committed] == versions
+    assert [version for version, committed in Mixtures(store, "mixtures").versions("demo").items() if committed] == versions
     for version in versions:
-        assert verify(store, "mixtures", read_manifest(store, "mixtures", "demo", version)).problems == ()
+        assert verify(Mixtures(store, "mixtures").open("demo", version)).problems == ()
     names = json.loads(store.get("mixtures/demo/latest.json")[0])
     assert names == {"version": latest, "manifest": f"v{latest:06d}/manifest.json"}
-    assert read_manifest(store, "mixtures", "demo").version == latest
+    assert Mixtures(store, "mixtures").open("demo").manifest.version == latest
 
 
 def test_a_first_version(store: FileStore, make_mixture: Make) -> None:
     mixture = make_mixture()
     published = mixture.publish(store)
     assert published.created
-    assert (published.manifest.version, published.manifest.parent_version) == (1, None)
+    assert (published.version.manifest.version, published.version.manifest.parent_version) == (1, None)
     keys = [info.key for info in store.list("mixtures/demo/")]
     files = ["croissant.json", "manifest.json", *(part.path for part in mixture.parts)]
     assert len(mixture.parts) == PUTS - 3
@@ -67,26 +67,26 @@ def test_a_first_version(store: FileStore, make_mixture: Make) -> None:
 
 def test_versions_follow_each_other(store: FileStore, make_mixture: Make) -> None:
     for seed in (1, 2, 3):
-        manifest = make_mixture(seed=seed).publish(store).manifest
+        manifest = make_mixture(seed=seed).publish(store).version.manifest
         assert (manifest.version, manifest.parent_version) == (seed, seed - 1 or None)
     sound(store, [1, 2, 3], 3)
 
 
 def test_the_same_content_is_one_version_and_moves_nothing(store: FileStore, make_mixture: Make) -> None:
     first, second = make_mixture(seed=1), make_mixture(seed=2)
-    published = first.publish(store).manifest
+    published = first.publish(store).version.manifest
     assert not first.publish(store).created
     second.publish(store)
     again = first.publish(store)
-    assert (again.created, again.manifest) == (False, published)
+    assert (again.created, again.version.manifest) == (False, published)
     sound(store, [1, 2], 2)
 
 
 def test_mixtures_of_other_names_and_roots_are_apart(store: FileStore, make_mixture: Make) -> None:
     mixture, other = make_mixture(), make_mixture(name="demo2")
-    assert mixture.publish(store).manifest.version == 1
-    assert other.publish(store).manifest.version == 1
-    assert mixture.publish(store, root="").manifest.version == 1
+    assert mixture.publish(store).version.manifest.version == 1
+    assert other.publish(store).version.manifest.version == 1
+    assert mixture.publish(store, root="").version.manifest.version == 1
     assert store.head("demo/v000001/manifest.json") is not None
     sound(store, [1], 1)
 
@@ -103,7 +103,7 @@ def test_a_crash_at_any_write_is_resumed_as_if_nothing_had_happened(
         mixture.publish(Interrupted(tmp_path / "store", n, crash, after))
     store = FileStore(tmp_path / "store")
     published = (n, after) >= (PUTS - 1, True)
-    assert list_versions(store, "mixtures", "demo").get(1, False) == published
+    assert Mixtures(store, "mixtures").versions("demo").get(1, False) == published
     assert mixture.publish(store).created != published
     sound(store, [1], 1)
     ignored = "mixtures/demo/v000001/croissant.json"  # holds the store's address
@@ -121,7 +121,7 @@ def test_another_mixture_published_in_between_gets_a_version_of_its_own(tmp_path
     other = second.publish(store)
     assert mine.created
     assert not other.created
-    assert {mine.manifest.version, other.manifest.version} == {2, 3}
+    assert {mine.version.manifest.version, other.version.manifest.version} == {2, 3}
     sound(store, [1, 2, 3], 3)
 
 
@@ -139,8 +139,8 @@ def test_what_a_crashed_publisher_left_does_not_stand_in_the_way(tmp_path: Path,
     with pytest.raises(ObjectStoreError):
         first.publish(Interrupted(tmp_path, n + 1, crash))
     store = FileStore(tmp_path)
-    assert second.publish(store).manifest.version == 2
-    assert first.publish(store).manifest.version == 1
+    assert second.publish(store).version.manifest.version == 2
+    assert first.publish(store).version.manifest.version == 1
     sound(store, [1, 2], 2)
 
 
@@ -150,7 +150,7 @@ def test_latest_is_the_greatest_version_even_if_its_publisher_died_before_saying
         first.publish(Interrupted(tmp_path, 2, crash))
     with pytest.raises(ObjectStoreError):
         second.publish(Interrupted(tmp_path, PUTS, crash))
-    assert first.publish(FileStore(tmp_path)).manifest.version == 1
+    assert first.publish(FileStore(tmp_path)).version.manifest.version == 1
     sound(FileStore(tmp_path), [1, 2], 2)
 
 
@@ -159,7 +159,7 @@ def test_a_version_spoiled_by_a_stranger_is_left_alone(store: FileStore, make_mi
     with pytest.raises(ObjectStoreError):
         mixture.publish(Interrupted(store.root, 2, crash))
     store.put("mixtures/demo/v000001/part-00000.parquet", b"not ours")
-    assert mixture.publish(store).manifest.version == 2
+    assert mixture.publish(store).version.manifest.version == 2
     assert store.get("mixtures/demo/v000001/part-00000.parquet")[0] == b"not ours"
     sound(store, [2], 2)
 
@@ -183,7 +183,7 @@ def test_publishers_racing_with_the_same_content_make_one_version(store: FileSto
 
     with ThreadPoolExecutor(publishers) as pool:
         results = list(pool.map(run, range(publishers)))
-    assert {result.manifest.version for result in results} == {1}
+    assert {result.version.manifest.version for result in results} == {1}
     assert sum(result.created for result in results) == 1
     sound(store, [1], 1)
 
@@ -199,9 +199,9 @@ def test_publishers_racing_with_different_content_make_a_version_each(store: Fil
     with ThreadPoolExecutor(len(mixtures)) as pool:
         results = list(pool.map(run, mixtures))
     assert all(result.created for result in results)
-    assert sorted(result.manifest.version for result in results) == [1, 2, 3, 4, 5, 6]
+    assert sorted(result.version.manifest.version for result in results) == [1, 2, 3, 4, 5, 6]
     for mixture, result in zip(mixtures, results, strict=True):
-        assert result.manifest.parts == mixture.parts
+        assert result.version.manifest.parts == mixture.parts
     sound(store, [1, 2, 3, 4, 5, 6], 6)
 
 
@@ -219,7 +219,7 @@ def test_parts_that_are_not_those_of_their_hashes_are_refused(store: FileStore, 
         (tmp_path / part.path).write_bytes(mixture.read(part) + b"!")
     with pytest.raises(ManifestError, match=r"part-00000\.parquet are not those it was written with"):
         replace(mixture, directory=tmp_path).publish(store)
-    assert list_versions(store, "mixtures", "demo") == {1: False}
+    assert Mixtures(store, "mixtures").versions("demo") == {1: False}
 
 
 def test_a_store_without_conditions_is_noticed(tmp_path: Path, make_mixture: Make) -> None:
@@ -233,13 +233,13 @@ def test_a_store_without_conditions_is_noticed(tmp_path: Path, make_mixture: Mak
 
 def test_the_same_rows_of_another_corpus_or_of_changed_files_are_another_version(store: FileStore, make_mixture: Make) -> None:
     mixture = make_mixture()
-    assert mixture.publish(store).manifest.version == 1
+    assert mixture.publish(store).version.manifest.version == 1
     elsewhere = replace(mixture, draft=mixture.draft.model_copy(update={"corpus_root": "s3://elsewhere/corpus"}))
     published = elsewhere.publish(store)
-    assert (published.manifest.version, published.created) == (2, True)
-    assert (published.manifest.corpus_root, published.manifest.parent_version) == ("s3://elsewhere/corpus", 1)
+    assert (published.version.manifest.version, published.created) == (2, True)
+    assert (published.version.manifest.corpus_root, published.version.manifest.parent_version) == ("s3://elsewhere/corpus", 1)
     (snapshot,) = mixture.draft.lineage.snapshots
     lineage = mixture.draft.lineage.model_copy(update={"snapshots": (snapshot.model_copy(update={"shards_digest": "0" * 64}),)})
     changed = replace(mixture, draft=mixture.draft.model_copy(update={"lineage": lineage}))
-    assert changed.publish(store).manifest.version == 3
-    assert [again.publish(store).manifest.version for again in (mixture, elsewhere, changed)] == [1, 2, 3]
+    assert changed.publish(store).version.manifest.version == 3
+    assert [again.publish(store).version.manifest.version for again in (mixture, elsewhere, changed)] == [1, 2, 3]

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samplemix_core.manifest.lineage import ShardEntry
-from samplemix_core.manifest.model import Manifest
+from samplemix_core.manifest.catalogue import Mixtures, Version
+from samplemix_core.manifest.format import MIXTURE_PART, Manifest, ShardEntry
 from samplemix_core.manifest.verify import VerifyReport, verify
 from samplemix_core.objects.files import FileStore
-from samplemix_core.schemas import MIXTURE_PART
 
 Make = Callable[..., Any]
 PREFIX = "mixtures/demo/v000001/"
@@ -22,12 +21,17 @@ SHARDS = [(f"crawl-a/web/part-{i:05d}.jsonl.zst", f"etag{i}", 100 + i) for i in 
 
 @pytest.fixture
 def manifest(store: FileStore, make_mixture: Make) -> Manifest:
-    published: Manifest = make_mixture().publish(store).manifest
+    published: Manifest = make_mixture().publish(store).version.manifest
     return published
 
 
+def at(store: FileStore, manifest: Manifest) -> Version:
+    """The published version, as if its manifest said this."""
+    return Version(Mixtures(store, "mixtures"), manifest)
+
+
 def problems(store: FileStore, manifest: Manifest) -> list[str]:
-    return [str(problem) for problem in verify(store, "mixtures", manifest).problems]
+    return [str(problem) for problem in verify(at(store, manifest)).problems]
 
 
 def rewrite(store: FileStore, manifest: Manifest, change: Callable[[pa.Table], pa.Table], tmp_path: Path) -> Manifest:
@@ -52,7 +56,7 @@ def set_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]
 
 
 def test_a_sound_version_has_no_problems(store: FileStore, manifest: Manifest) -> None:
-    report = verify(store, "mixtures", manifest, lambda _: SHARDS)
+    report = verify(at(store, manifest), lambda _: SHARDS)
     assert report == VerifyReport("demo", 1, len(manifest.parts), manifest.samples, manifest.copies, manifest.realised_tokens, ())
     assert report.lines() == [
         f"demo version 1: 4 parts, {manifest.samples} samples, {manifest.copies} copies, {manifest.realised_tokens} tokens: "
@@ -116,7 +120,7 @@ def test_changed_rows(
     ],
 )
 def test_a_manifest_that_contradicts_itself(store: FileStore, manifest: Manifest, field: str, value: Any, place: str) -> None:
-    report = verify(store, "mixtures", manifest.model_copy(update={field: value}))
+    report = verify(at(store, manifest.model_copy(update={field: value})))
     assert place in {problem.place for problem in report.problems}
 
 
@@ -147,7 +151,7 @@ def test_objects_that_do_not_belong(store: FileStore, manifest: Manifest) -> Non
 
 @pytest.mark.parametrize("shards", [SHARDS[1:], [(path, etag + "x", size) for path, etag, size in SHARDS], []])
 def test_a_corpus_that_has_changed(store: FileStore, manifest: Manifest, shards: list[ShardEntry]) -> None:
-    report = verify(store, "mixtures", manifest, lambda _: shards)
+    report = verify(at(store, manifest), lambda _: shards)
     assert [problem.place for problem in report.problems] == ["snapshot crawl-a"]
     assert report.as_dict()["ok"] is False
     assert report.lines()[0].endswith("1 problems")

@@ -1,48 +1,43 @@
 import numpy as np
 import pytest
 
-from samplemix_core.mixing.domain_share import DomainShare
-from samplemix_core.mixing.summary import domain_table
+from samplemix_core.mixing.summary import domain_sums
 
 TOKENS = np.array([10, 20, 30, 40], dtype=np.int32)
 
 
-def test_figures_of_each_domain_sorted_by_name() -> None:
+def test_sums_of_each_domain() -> None:
     codes = np.array([1, 0, 1, 0], dtype=np.int16)
-    web, books = domain_table(codes, ["web", "books"], TOKENS, np.array([0, 1, 2, 3], dtype=np.uint16))[::-1]
-    assert web == DomainShare(
-        domain="web", source_samples=2, source_tokens=60, source_share=0.6, samples=2, copies=4,
-        mixture_tokens=140, mixture_share=0.7, mean_copies=2.0,
-    )  # fmt: skip
-    assert books == DomainShare(
-        domain="books", source_samples=2, source_tokens=40, source_share=0.4, samples=1, copies=2,
-        mixture_tokens=60, mixture_share=0.3, mean_copies=1.0,
-    )  # fmt: skip
+    assert domain_sums(codes, 2, TOKENS, np.array([0, 1, 2, 3], dtype=np.uint16)).as_lists() == {
+        "source_samples": [2, 2],
+        "source_tokens": [60, 40],
+        "samples": [2, 1],
+        "copies": [4, 2],
+        "mixture_tokens": [140, 60],
+    }
 
 
-def test_leaves_out_domains_without_samples() -> None:
-    table = domain_table(np.array([2, 2, 2, 2], dtype=np.int32), ["a", "b", "c"], TOKENS, np.ones(4, dtype=np.int32))
-    assert [row.domain for row in table] == ["c"]
+def test_a_domain_without_samples_has_nothing() -> None:
+    sums = domain_sums(np.array([2, 2, 2, 2], dtype=np.int32), 3, TOKENS, np.ones(4, dtype=np.int32))
+    assert sums.source_samples.tolist() == sums.copies.tolist() == [0, 0, 4]
 
 
 def test_sums_do_not_overflow() -> None:
     n = 70_000
     tokens = np.full(n, 2**31 - 1, dtype=np.int32)
-    (row,) = domain_table(np.zeros(n, dtype=np.int16), ["all"], tokens, np.full(n, 60_000, dtype=np.uint16))
-    assert row.source_tokens == n * (2**31 - 1)
-    assert row.mixture_tokens == 60_000 * n * (2**31 - 1)
+    sums = domain_sums(np.zeros(n, dtype=np.int16), 1, tokens, np.full(n, 60_000, dtype=np.uint16))
+    assert sums.source_tokens.tolist() == [n * (2**31 - 1)]
+    assert sums.mixture_tokens.tolist() == [60_000 * n * (2**31 - 1)]
 
 
-def test_no_samples_no_rows() -> None:
+def test_no_samples_no_sums() -> None:
     empty = np.empty(0, dtype=np.int32)
-    assert domain_table(empty, ["a"], empty, empty) == ()
+    assert domain_sums(empty, 1, empty, empty).source_samples.tolist() == [0]
 
 
-def test_refuses_codes_without_a_name_and_names_that_repeat() -> None:
+def test_refuses_codes_of_no_domain() -> None:
     ones = np.ones(4, dtype=np.uint16)
     with pytest.raises(ValueError, match=r"domain codes 0\.\.2 do not index 2"):
-        domain_table(np.array([0, 1, 2, 0], dtype=np.int32), ["a", "b"], TOKENS, ones)
-    with pytest.raises(ValueError, match="repeat"):
-        domain_table(np.zeros(4, dtype=np.int32), ["a", "a"], TOKENS, ones)
+        domain_sums(np.array([0, 1, 2, 0], dtype=np.int32), 2, TOKENS, ones)
     with pytest.raises(ValueError, match="shapes differ"):
-        domain_table(np.zeros(3, dtype=np.int32), ["a"], TOKENS, ones)
+        domain_sums(np.zeros(3, dtype=np.int32), 1, TOKENS, ones)

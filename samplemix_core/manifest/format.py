@@ -1,20 +1,157 @@
-"""The manifest, format version 1, as a validated model. docs/manifest.schema.json is this model's JSON schema."""
+"""The manifest's format, version 1: its records, its columns, its JSON schema (docs/manifest.schema.json)."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import pyarrow as pa
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
 from samplemix_core.config import FrozenModel
 from samplemix_core.errors import ManifestError
 from samplemix_core.identity import canonical_json
-from samplemix_core.manifest.lineage import SHA256, Lineage
-from samplemix_core.mixing.domain_share import DomainShare
 
 FORMAT_VERSION: Literal[1] = 1
+SHA256 = r"^[0-9a-f]{64}$"
+
+ShardEntry = tuple[str, str, int]
+"""A shard as listed: path relative to the corpus root, etag, size in bytes."""
+
+
+class Column(NamedTuple):
+    """A column of a mixture's parts: its types in Arrow and in Croissant, its meaning, and whether its values repeat much."""
+
+    name: str
+    type: pa.DataType
+    croissant: str
+    meaning: str
+    repeats: bool
+
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+COLUMNS = (
+    Column("snapshot", _NAME, "sc:Text", "snapshot (crawl) of the corpus", True),
+    Column("shard", _NAME, "sc:Text", "path of the shard below the corpus root, snapshot included", True),
+    Column(
+        "row",
+        pa.int64(),
+        "sc:Integer",
+        "0-based index of the record in its shard: the line of JSON lines, the row of Parquet",
+        False,
+    ),
+    Column(
+        "sample_key",
+        pa.binary(16),
+        "sc:Text",
+        "128-bit hash of snapshot, shard and row: the sample's identity everywhere",
+        False,
+    ),
+    Column("domain", _NAME, "sc:Text", "domain of the sample", True),
+    Column("n_tokens", pa.int32(), "sc:Integer", "tokens of the whole text", True),
+    Column("copies", pa.int32(), "sc:Integer", "how often the sample is to be seen; at least 1", True),
+    Column("weight", pa.float64(), "sc:Float", "what the policy gave it", False),
+    Column("quality", pa.float32(), "sc:Float", "quality, on the scale of the lineage's quality model", False),
+    Column("diversity", pa.float32(), "sc:Float", "diversity, 0 to 1", True),
+    Column("cluster", pa.int32(), "sc:Integer", "cluster of the lineage's cluster model", True),
+)
+"""Every column, in order: the Arrow schema, the Parquet encoding, Croissant and the table in docs/manifest.md are made from it."""
+
+MIXTURE_PART = pa.schema([pa.field(column.name, column.type, nullable=False) for column in COLUMNS])
+"""pipeline -> manifest -> training jobs: the rows of a mixture. Sorted by shard, row; copies >= 1."""
+
+
+def columns_table() -> str:
+    """The columns as a table in Markdown, as in docs/manifest.md."""
+    words = {_NAME: "string, dictionary", pa.binary(16): "16 bytes"}
+    wire = {pa.float32(): "float32", pa.float64(): "float64"}
+    rows = [f"| `{item.name}` | {words.get(item.type) or wire.get(item.type) or item.type} | {item.meaning} |" for item in COLUMNS]
+    return "\n".join(["| column | type | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+class ReplacedFile(FrozenModel):
+    """A shard's file that is not the one of the mixture: another took its place earlier."""
+
+    path: str
+    etag: str
+    size_bytes: int = Field(ge=0)
+
+
+class SnapshotLineage(FrozenModel):
+    """One snapshot of the corpus, as it was listed."""
+
+    name: str
+    shards: int = Field(ge=0, description="Shards of the snapshot")
+    shards_digest: str = Field(pattern=SHA256, description="SHA-256 of the lines 'path etag size' of its shards, sorted by path")
+    replaced: tuple[ReplacedFile, ...] = Field(
+        (), description="Files that corrected ones of the same name replaced before this version"
+    )
+
+
+class Lineage(FrozenModel):
+    """Everything that decided the mixture's content, by identity."""
+
+    corpus: str = Field(description="Identity of the corpus: its URI, reader settings and tokenizer")
+    snapshots: tuple[SnapshotLineage, ...]
+    quality_model: str
+    encoder: str
+    cluster_model: str
+    code_version: str = Field(description="Version of SampleMix")
+    config_fingerprint: str = Field(description="Identity of the run's configuration")
+    airflow_run_id: str | None = Field(None, description="Airflow run that published it; null from the command line")
+
+
+def shards_digest(shards: Iterable[ShardEntry]) -> str:
+    """SHA-256 (hex) of the UTF-8 lines 'path etag size', each ended by a newline, sorted by path: any order gives the same."""
+    digest = hashlib.sha256()
+    for path, etag, size in sorted(shards):
+        digest.update(f"{path} {etag} {size}\n".encode())
+    return digest.hexdigest()
+
+
+class DomainShare(FrozenModel):
+    """One domain's part of the source and of the mixture. Shares are of tokens and add up to 1 over the domains."""
+
+    domain: str
+    source_samples: int = Field(ge=0, description="Eligible samples of the domain")
+    source_tokens: int = Field(ge=0, description="Their tokens, each sample once")
+    source_share: float = Field(ge=0, le=1, description="Of all eligible tokens")
+    samples: int = Field(ge=0, description="Samples in the mixture: those with a copy or more")
+    copies: int = Field(ge=0, description="Their copies")
+    mixture_tokens: int = Field(ge=0, description="Tokens of all copies")
+    mixture_share: float = Field(ge=0, le=1, description="Of the mixture's tokens")
+    mean_copies: float = Field(ge=0, description="Copies over eligible samples")
+
+
+def domain_shares(
+    names: Sequence[str],
+    *,
+    source_samples: Sequence[int],
+    source_tokens: Sequence[int],
+    samples: Sequence[int],
+    copies: Sequence[int],
+    mixture_tokens: Sequence[int],
+) -> tuple[DomainShare, ...]:
+    """The domains' records from their sums, each one entry a domain; sorted by name, domains without samples left out."""
+    source_total, mixture_total = max(1, sum(source_tokens)), max(1, sum(mixture_tokens))
+    rows = zip(names, source_samples, source_tokens, samples, copies, mixture_tokens, strict=True)
+    return tuple(
+        DomainShare(
+            domain=name,
+            source_samples=documents,
+            source_tokens=before,
+            source_share=before / source_total,
+            samples=chosen,
+            copies=copied,
+            mixture_tokens=after,
+            mixture_share=after / mixture_total,
+            mean_copies=copied / documents,
+        )
+        for name, documents, before, chosen, copied, after in sorted(rows)
+        if documents
+    )
 
 
 class PolicyRecord(FrozenModel):

@@ -8,7 +8,15 @@ import jsonschema
 import pytest
 
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.model import content_digest, manifest_bytes, parse_manifest, publishable, schema_json
+from samplemix_core.manifest.format import (
+    DomainShare,
+    content_digest,
+    domain_shares,
+    manifest_bytes,
+    parse_manifest,
+    publishable,
+    schema_json,
+)
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
 
@@ -29,7 +37,7 @@ def test_times_are_utc(manifest: Any) -> None:
 
 
 def test_the_committed_schema_is_this_models() -> None:
-    command = "python -c 'from samplemix_core.manifest.model import schema_json; print(schema_json(), end=\"\")'"
+    command = "python -c 'from samplemix_core.manifest.format import schema_json; print(schema_json(), end=\"\")'"
     assert SCHEMA.read_text() == schema_json(), f"write it again: {command} > docs/manifest.schema.json"
 
 
@@ -71,3 +79,24 @@ def test_refuses_what_is_no_manifest_naming_the_field(manifest: Any, change: dic
 def test_refuses_what_is_no_json(data: bytes, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         parse_manifest(data, "here")
+
+
+SUMS = {
+    "source_samples": [2, 0, 2],
+    "source_tokens": [60, 0, 40],
+    "samples": [2, 0, 1],
+    "copies": [4, 0, 2],
+    "mixture_tokens": [140, 0, 60],
+}
+
+
+def test_domains_are_sorted_with_their_shares_and_those_without_samples_left_out() -> None:
+    books, web = domain_shares(["web", "empty", "books"], **SUMS)
+    assert web == DomainShare(
+        domain="web", source_samples=2, source_tokens=60, source_share=0.6, samples=2, copies=4,
+        mixture_tokens=140, mixture_share=0.7, mean_copies=2.0,
+    )  # fmt: skip
+    assert books == DomainShare(
+        domain="books", source_samples=2, source_tokens=40, source_share=0.4, samples=1, copies=2,
+        mixture_tokens=60, mixture_share=0.3, mean_copies=1.0,
+    )  # fmt: skip

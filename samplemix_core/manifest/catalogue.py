@@ -1,0 +1,132 @@
+"""Mixtures as they lie on an object store, and read back: <root>/<name>/v000012/... and <root>/<name>/latest.json."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samplemix_core.errors import ManifestError
+from samplemix_core.manifest.format import Manifest, parse_json, parse_manifest
+from samplemix_core.objects.interface import ObjectStore
+
+MANIFEST = "manifest.json"
+CROISSANT = "croissant.json"
+LATEST = "latest.json"
+
+_VERSION = re.compile(r"v(\d{6,})")
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """The mixtures below a root of an object store ('' is the store's own)."""
+
+    store: ObjectStore
+    root: str = ""
+
+    def prefix(self, name: str) -> str:
+        """Prefix of every object of a mixture, with its final slash."""
+        return f"{self.root}/{name}/" if self.root else f"{name}/"
+
+    def key(self, name: str, version: int, file: str) -> str:
+        """Key of a file of one version."""
+        return f"{self.prefix(name)}{version_directory(version)}/{file}"
+
+    def list(self) -> list[tuple[str, int]]:
+        """(name, version) of every published version, sorted."""
+        prefix = f"{self.root}/" if self.root else ""
+        found = []
+        for info in self.store.list(prefix):
+            match info.key[len(prefix) :].split("/"):
+                case [name, directory, "manifest.json"] if match := _VERSION.fullmatch(directory):
+                    found.append((name, int(match[1])))
+        return sorted(found)
+
+    def versions(self, name: str) -> dict[int, bool]:
+        """Every version of a mixture that has an object, ascending: True where it is published, False where it was only begun."""
+        prefix = self.prefix(name)
+        versions: dict[int, bool] = {}
+        for info in self.store.list(prefix):
+            directory, _, file = info.key[len(prefix) :].partition("/")
+            if match := _VERSION.fullmatch(directory):
+                versions[int(match[1])] = versions.get(int(match[1]), False) or file == MANIFEST
+        return dict(sorted(versions.items()))
+
+    def latest(self, name: str) -> int:
+        """The version that latest.json names; ManifestError if the mixture has none."""
+        key = self.prefix(name) + LATEST
+        if self.store.head(key) is None:
+            raise ManifestError(f"No mixture {name!r} is published at {self.store.uri}/{self.prefix(name)}.", "Check the name.")
+        data, _ = self.store.get(key)
+        version = parse_json(data, f"{self.store.uri}/{key}").get("version")
+        if not isinstance(version, int):
+            raise ManifestError(f"{self.store.uri}/{key} names no version: {version!r}.", "Publish again: that writes it anew.")
+        return version
+
+    def open(self, name: str, version: int | None = None) -> "Version":
+        """One version, or the latest. ManifestError if it is missing, malformed or of another format."""
+        if version is None:
+            version = self.latest(name)
+        key = self.key(name, version, MANIFEST)
+        place = f"{self.store.uri}/{key}"
+        if self.store.head(key) is None:
+            raise ManifestError(f"{place} does not exist.", "List the published versions; one without a manifest is not published.")
+        data, _ = self.store.get(key)
+        manifest = parse_manifest(data, place)
+        if (manifest.name, manifest.version) != (name, version):
+            raise ManifestError(
+                f"{place} says it is {manifest.name!r} version {manifest.version}.", "Copy a version with its directories' names."
+            )
+        return Version(self, manifest)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version: what its manifest says, and where it lies."""
+
+    mixtures: Mixtures
+    manifest: Manifest
+
+    def key(self, file: str) -> str:
+        """Key of one of its files."""
+        return self.mixtures.key(self.manifest.name, self.manifest.version, file)
+
+    @property
+    def uri(self) -> str:
+        """URI of its manifest.json."""
+        return f"{self.mixtures.store.uri}/{self.key(MANIFEST)}"
+
+    def rows(self) -> Iterator[pa.Table]:
+        """Its samples (MIXTURE_PART), one table a part, in order. ManifestError for a part that is not the published one."""
+        for part in self.manifest.parts:
+            data, _ = self.mixtures.store.get(self.key(part.path))
+            if hashlib.sha256(data).hexdigest() != part.sha256:
+                raise ManifestError(
+                    f"{self.mixtures.store.uri}/{self.key(part.path)} has changed since it was published.",
+                    "Restore it, or use another version.",
+                )
+            yield part_table(data)
+
+
+def version_directory(version: int) -> str:
+    """A version's directory below its mixture: v000012."""
+    return f"v{version:06d}"
+
+
+def open_key(store: ObjectStore, key: str) -> Version:
+    """The version at the key of a manifest.json or latest.json. ManifestError if it is neither, or as in Mixtures.open."""
+    match key.strip("/").split("/"):
+        case [*root, name, directory, "manifest.json"] if match := _VERSION.fullmatch(directory):
+            return Mixtures(store, "/".join(root)).open(name, int(match[1]))
+        case [*root, name, "latest.json"]:
+            return Mixtures(store, "/".join(root)).open(name)
+    raise ManifestError(
+        f"{key!r} is not the place of a manifest.", "It ends in <mixture>/v000001/manifest.json or in <mixture>/latest.json."
+    )
+
+
+def part_table(data: bytes) -> pa.Table:
+    """A part's rows from its bytes."""
+    return pq.read_table(pa.BufferReader(data))
