@@ -19,9 +19,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.device import detect_hardware
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.weights import locate_model
+from samplemix_core.embedding.model import detect_hardware, locate_model
 
 PACKAGES = ("sklearn", "sqlalchemy", "dask", "distributed")
 SHORTEST, LONGEST = 300, 20_000

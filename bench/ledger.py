@@ -21,22 +21,22 @@ import pyarrow as pa
 
 from bench.solver import MEGABYTE, peak_megabytes
 from samplemix_core import schemas
-from samplemix_core.config import DiversityConfig, RunConfig
-from samplemix_core.database import clusters, ledger
+from samplemix_core.config import Budget, DiversityConfig, RunConfig
+from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.migrate import migrate
+from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.diversity.model import ClusterModel
-from samplemix_core.diversity.statistics import Bounds
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
+from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
-from samplemix_core.objects.open import open_store
-from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
-from samplemix_core.pipeline.fit_sample import fit_spec
+from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
+from samplemix_core.pipeline.fit import fit_diversity, fit_spec
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.register import shard_groups
+from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, score
 from samplemix_core.settings import Settings
 
@@ -106,19 +106,19 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
     """Enter a corpus of so many shards with so many samples each, scored, assigned and measured."""
     uri = f"s3://bench/{name}"
     entries = [ObjectInfo(f"crawl/web/{i:06}.jsonl", 1000, f"etag-{i}") for i in range(shards)]
-    config = RunConfig(corpus_uri=uri, mixture_name=name, budget="100%", diversity=LENIENT)
+    config = RunConfig(corpus_uri=uri, mixture_name=name, budget=Budget(percent=100), diversity=LENIENT)
     store = open_store(settings.state_root, settings)
     fitted = made_up_model()
     store.put(f"clusters/{name}", fitted.to_bytes())
     with transaction(settings.require("database_url")) as cursor:
-        corpus = ledger.register_corpus(cursor, uri=uri, reader=config.reader.model_dump(mode="json"), tokenizer_id="none")
-        snapshot = ledger.register_snapshot(cursor, corpus.corpus_id, "crawl", entries)
+        corpus = registration.register_corpus(cursor, uri=uri, reader=config.reader.model_dump(mode="json"), tokenizer_id="none")
+        snapshot = registration.register_snapshot(cursor, corpus.corpus_id, "crawl", entries)
         registered = Registered(
             corpus_id=corpus.corpus_id,
             corpus_key=corpus.corpus_key,
-            encoder_id=ledger.ensure_encoder(cursor, "none", {}),
+            encoder_id=registration.ensure_encoder(cursor, "none", {}),
             encoder_key="none",
-            quality_model_id=ledger.ensure_quality_model(cursor, "none", {}),
+            quality_model_id=registration.ensure_quality_model(cursor, "none", {}),
             quality_model_key="none",
             quality_low=0.0,
             quality_high=10.0,
@@ -134,11 +134,7 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
             corpus_id=corpus.corpus_id,
             encoder_id=registered.encoder_id,
             spec=fit_spec(ledger.shard_states(cursor, registered.scope), config.diversity),
-            artifact_key=f"clusters/{name}",
-            artifact_sha256=fitted.digest,
-            n_clusters=CLUSTERS,
-            fit_rows=CLUSTERS,
-            fit_noise_share=0.0,
+            fitted=clusters.FittedModel(f"clusters/{name}", fitted.digest, CLUSTERS, fit_rows=CLUSTERS, fit_noise_share=0.0),
         ).cluster_model_id
         clusters.prepare_assignment(cursor, model, registered.snapshot_ids)
         parameters = {
@@ -155,7 +151,7 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
             cursor.execute(statement, parameters)
         diversity = np.linspace(0, 1, CLUSTERS)
         columns = [np.arange(CLUSTERS), np.full(CLUSTERS, rows * shards // CLUSTERS), diversity, diversity, diversity]
-        clusters.finish_cluster_model(cursor, model, pa.table(columns, schema=schemas.CLUSTERS), diversity_low=0, diversity_high=1)
+        clusters.finish_cluster_model(cursor, model, pa.table(columns, schema=schemas.CLUSTERS), fitted.bounds)
         cursor.execute("ANALYZE")
     return Corpus(config, registered, entries)
 
@@ -178,12 +174,12 @@ def made_up_model() -> ClusterModel:
 def drive(settings: Settings, corpus: Corpus) -> dict[str, float]:
     """Seconds of each step's driver over a corpus whose shards are all done: no worker has anything to do."""
     run = RunContext(corpus.config, settings, lambda progress: None)
-    registered, groups = corpus.registered, shard_groups(corpus.registered)
+    registered, groups = corpus.registered, shard_groups(run, corpus.registered)
     seconds: dict[str, float] = {}
 
     def register_again() -> None:
         with transaction(settings.require("database_url")) as cursor:
-            ledger.register_snapshot(cursor, registered.corpus_id, "crawl", corpus.entries)
+            registration.register_snapshot(cursor, registered.corpus_id, "crawl", corpus.entries)
 
     def timed(name: str, step: Callable[[], object]) -> None:
         start = time.perf_counter()
@@ -191,11 +187,11 @@ def drive(settings: Settings, corpus: Corpus) -> dict[str, float]:
         seconds[name] = time.perf_counter() - start
 
     timed("register", register_again)
-    timed("score", lambda: [score(run, registered, (index, count)) for index, count in groups])
+    timed("score", lambda: [score(run, registered, group) for group in groups])
     timed("check_loss", lambda: check_loss(run, registered))
     timed("fit", lambda: fit_diversity(run, registered))
     model = fit_diversity(run, registered)
-    timed("assign", lambda: [assign_clusters(run, registered, model, (index, count)) for index, count in groups])
+    timed("assign", lambda: [assign_clusters(run, registered, model, group) for group in groups])
     timed("measure", lambda: measure_clusters(run, registered, model))
     timed("mix", lambda: mix(run, registered, model))
     return seconds

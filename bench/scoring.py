@@ -55,9 +55,9 @@ def measure(home: Path) -> None:
     from samplemix_core.database.migrate import migrate
     from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
-    from samplemix_core.objects.open import open_store
-    from samplemix_core.pipeline.context import RunContext
+    from samplemix_core.objects import open_store
     from samplemix_core.pipeline.register import register
+    from samplemix_core.pipeline.run import RunContext
     from samplemix_core.pipeline.score import score, score_tasks
     from samplemix_core.worker.score import score_shard
 

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, Param
+from airflow.sdk import DAG, Asset, Param, chain
 from samplemix_operators import SampleMixStepOperator
 
 from samplemix_core.config import form_schema
+from samplemix_core.pipeline.steps import GROUPS, STEPS
 
 DOCS = """
 ### SampleMix corpus run
@@ -13,20 +14,11 @@ Turns the raw documents of a corpus into a published, versioned mixture.
 
 | task | what it does | when it is cleared or retried |
 |---|---|---|
-| register | lists the shards of the snapshots, writes them into the ledger | lists again; a replaced file is another shard |
-| shard_groups | splits the shards into groups, one mapped task each | splits again, alike |
-| score | a Dask task a shard: tokens, quality, embedding | shards that are done are skipped |
-| check_loss | stops the run if more than max_loss of the documents was set aside | counts again |
-| fit_diversity | fits clusters on a stratified sample | an identical fit is reused |
-| assign | a Dask task a shard: nearest cluster of each document | shards that are done are skipped |
-| measure_clusters | compactness, separation and diversity of each cluster | computed again, same result |
-| mix | weights and copies under the token budget, written as a draft | computed again, same result |
-| publish | makes the draft the next version of the mixture | the same content is the same version |
-| verify | reads the published version back and adds it up | reads again |
+{rows}
 
 Mark the run as failed to cancel it: its work on the Dask cluster is cancelled too. Trigger it again with the same
 configuration to go on where it stopped.
-"""
+""".format(rows="\n".join(f"| {step.name} | {step.what} | {step.again} |" for step in STEPS))
 
 mixtures = Asset(name="samplemix_mixtures", uri="samplemix://mixtures")
 
@@ -64,21 +56,16 @@ with DAG(
     },
     tags=["samplemix"],
 ):
-    register = SampleMixStepOperator(task_id="register", step="register")
-    registered = {"registered": register.output}
-    groups = SampleMixStepOperator(task_id="shard_groups", step="shard_groups", inputs=registered)
-    score = SampleMixStepOperator.partial(
-        task_id="score", step="score", inputs=registered, map_index_template="group {{ task.group[0] + 1 }} of {{ task.group[1] }}"
-    ).expand(group=groups.output)
-    loss = SampleMixStepOperator(task_id="check_loss", step="check_loss", inputs=registered)
-    fit = SampleMixStepOperator(task_id="fit_diversity", step="fit_diversity", inputs=registered)
-    fitted = {**registered, "cluster_model": fit.output}
-    assign = SampleMixStepOperator.partial(
-        task_id="assign", step="assign", inputs=fitted, map_index_template="group {{ task.group[0] + 1 }} of {{ task.group[1] }}"
-    ).expand(group=groups.output)
-    measure = SampleMixStepOperator(task_id="measure_clusters", step="measure_clusters", inputs=fitted)
-    mix = SampleMixStepOperator(task_id="mix", step="mix", inputs=fitted)
-    publish = SampleMixStepOperator(task_id="publish", step="publish", inputs={"draft": mix.output}, outlets=[mixtures])
-    verify = SampleMixStepOperator(task_id="verify", step="verify", inputs={"published": publish.output})
-
-    score >> loss >> fit >> assign >> measure >> mix >> publish >> verify
+    tasks, results = [], {}
+    for step in STEPS:
+        options = {"task_id": step.name, "step": step.name, "inputs": {name: results[name] for name in step.takes}}
+        if step.gives == "published":
+            options["outlets"] = [mixtures]
+        if step.mapped:
+            shown = "group {{ task.group['index'] + 1 }} of {{ task.group['count'] }}"
+            task = SampleMixStepOperator.partial(**options, map_index_template=shown).expand(group=results[GROUPS])
+        else:
+            task = SampleMixStepOperator(**options)
+        results[step.gives] = task.output
+        tasks.append(task)
+    chain(*tasks)

@@ -17,8 +17,8 @@ class SampleMixStepOperator(BaseOperator):
     A BaseOperator and not a decorated function, because only then does Airflow call `on_kill`: marking the task or its
     run as failed cancels the step's work on the Dask cluster.
 
-    :param step: name of a step in samplemix_core.pipeline.steps.STEPS
-    :param inputs: keyword arguments of the step, usually results of earlier tasks (templated)
+    :param step: name of a step in samplemix_core.pipeline.steps
+    :param inputs: the results of earlier tasks that the step takes, by name (templated)
     :param group: which part of the shards this task takes, for steps that are mapped over groups of shards
     """
 
@@ -39,18 +39,20 @@ class SampleMixStepOperator(BaseOperator):
         An error that can't pass (a wrong setting, degenerate clusters, a budget nobody can meet) fails the task without retries.
         """
         from airflow.sdk.exceptions import AirflowFailException
+        from pydantic_core import to_jsonable_python
 
         from samplemix_core.config import RunConfig, load_run_config
         from samplemix_core.errors import SampleMixError
-        from samplemix_core.pipeline.context import LogProgress, RunContext
-        from samplemix_core.pipeline.steps import STEPS
+        from samplemix_core.pipeline.progress import LogProgress
+        from samplemix_core.pipeline.run import RunContext
+        from samplemix_core.pipeline.steps import BY_NAME
         from samplemix_core.settings import Settings
 
         self._cancelled = threading.Event()
         params = dict(context["params"])
-        arguments = dict(self.inputs)
+        results = dict(self.inputs)
         if self.group is not None:
-            arguments["group"] = self.group
+            results["group"] = self.group
         try:
             run = RunContext(
                 config=load_run_config({name: params[name] for name in RunConfig.model_fields if name in params}),
@@ -59,7 +61,7 @@ class SampleMixStepOperator(BaseOperator):
                 cancelled=self._cancelled,
                 run_id=context["run_id"],
             )
-            return STEPS[self.step](run, **arguments)
+            return to_jsonable_python(BY_NAME[self.step].call(run, results))
         except SampleMixError as error:
             if error.may_pass:
                 raise

@@ -5,11 +5,21 @@ Connections (databases, endpoints, secrets) are not part of a run: see settings.
 """
 
 import re
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+)
 
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.identity import fingerprint
 
 _BUDGET = re.compile(r"^\s*(?P<number>\d+(?:[._]?\d+)*)\s*(?P<unit>[kKmMbBtT%]?)\s*$")
@@ -23,31 +33,56 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Budget(FrozenModel):
-    """A token budget: a number of tokens, or a share of the source's tokens. Exactly one is set."""
+@dataclass(frozen=True)
+class Budget:
+    """A token budget: a number of tokens, or a percentage of the source's. As text: '100B', '2.5M', '1_000_000', '20%'.
+
+    One of the two, and more than zero: another Budget can't be made.
+    """
 
     tokens: int | None = None
-    share: float | None = None
+    percent: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) == (self.percent is None):
+            raise ValueError(f"a budget is either tokens or a percentage, not {self!r}")
+        if not (self.tokens or self.percent or 0) > 0:
+            raise ValueError(f"budget {self} is zero")
+
+    def __str__(self) -> str:
+        return str(self.tokens) if self.percent is None else f"{self.percent!r}%".replace(".0%", "%")
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
-        """Read '100B', '2.5M', '1_000_000' (tokens) or '20%' (share of the eligible source tokens)."""
+        """Read a budget's text; ValueError if it is none."""
         match = _BUDGET.match(text)
         if match is None:
             raise ValueError(f"budget {text!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
         number = float(match["number"].replace("_", ""))
         unit = match["unit"].lower()
-        budget = cls(share=number / 100) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
-        if not (budget.tokens or budget.share):
-            raise ValueError(f"budget {text!r} is zero")
-        return budget
+        return cls(percent=number) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
 
     def resolve(self, source_tokens: int) -> int:
-        """The budget in tokens, given the eligible source's tokens."""
+        """The budget in tokens, given the source's eligible tokens; BudgetError if that is less than one token."""
         if self.tokens is not None:
             return self.tokens
-        assert self.share is not None
-        return round(self.share * source_tokens)
+        assert self.percent is not None
+        tokens = round(self.percent / 100 * source_tokens)
+        if tokens < 1:
+            raise BudgetError(
+                f"The budget {self} of {source_tokens:,} source tokens is less than one token.", "Ask for a larger budget."
+            )
+        return tokens
+
+
+def _to_budget(value: object) -> object:
+    return Budget.parse(value) if isinstance(value, str) else value
+
+
+BudgetField = Annotated[
+    Budget, BeforeValidator(_to_budget), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+"""A budget that is given, and written, as text."""
 
 
 class ReaderConfig(FrozenModel):
@@ -80,6 +115,11 @@ class EmbeddingConfig(FrozenModel):
         "auto", description="auto: bfloat16 where the processor computes it natively (AMX, recent GPUs), else float32"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the worker's GPU if it has one")
+
+    @property
+    def worker_resources(self) -> dict[str, int]:
+        """What an embedding task asks of the worker it runs on: one GPU if the configuration insists on one."""
+        return {"GPU": 1} if self.device == "cuda" else {}
 
 
 class DiversityConfig(FrozenModel):
@@ -121,8 +161,8 @@ class RunConfig(FrozenModel):
     tau: float = Field(
         0.2, ge=0.002, le=100, description="Temperature: small sharpens, large flattens; 0.2 in the paper", title="Tau"
     )
-    budget: str = Field(
-        "20%",
+    budget: BudgetField = Field(
+        Budget(percent=20.0),
         description="Tokens of the mixture: a number (100B, 2.5M, 1000000) or a share of the source (20%)",
         title="Token budget",
     )
@@ -166,16 +206,6 @@ class RunConfig(FrozenModel):
             if not name or "/" in name:
                 raise ValueError(f"snapshot {name!r} is not a directory name below the corpus URI")
         return tuple(sorted(set(names)))
-
-    @model_validator(mode="after")
-    def _budget_parses(self) -> Self:
-        Budget.parse(self.budget)
-        return self
-
-    @property
-    def parsed_budget(self) -> Budget:
-        """The budget as tokens or a share."""
-        return Budget.parse(self.budget)
 
     @property
     def fingerprint(self) -> str:

@@ -33,8 +33,8 @@ from samplemix_core.local.dask_cluster import MEMORY_VARIABLE
 from samplemix_core.local.home import Home, load_credentials
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, take_over
 from samplemix_core.local.stack import Stack
+from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.objects.open import open_store
 from samplemix_core.settings import ENVIRONMENT, Settings
 
 REPOSITORY = Path(__file__).parents[1]

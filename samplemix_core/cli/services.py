@@ -1,21 +1,88 @@
-"""Starting the platform's services on this machine, ready for a run."""
+"""Commands on the services of this machine."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Annotated
 
-from samplemix_core.database.migrate import migrate
-from samplemix_core.local.stack import SERVICES, Stack
-from samplemix_core.settings import Settings
+import typer
+
+from samplemix_core.cli.common import AsJson, Services, console, print_rows, say
+from samplemix_core.errors import ConfigError
+from samplemix_core.settings import Settings, home_directory
+
+app = typer.Typer()
 
 
-def start_services(home: Path, services: Sequence[str] | None, on_progress: Callable[[str], None]) -> Settings:
-    """Start the embedded services that are asked for (all, by default) and bring the database to this version's tables.
+@app.command()
+def up(
+    services: Services = None,
+) -> None:
+    """Start the embedded services, in order, and wait until each is ready. Running it twice is running it once.
 
-    Airflow starts last, when its tasks would find the tables they need.
+    A service whose variable is set (SAMPLEMIX_DATABASE_URL, SAMPLEMIX_S3_ENDPOINT, SAMPLEMIX_DASK_SCHEDULER,
+    SAMPLEMIX_AIRFLOW_URL) is external and is not started.
+
+    Examples: `samplemix up`, `samplemix up postgres s3 dask`
     """
-    wanted = tuple(services or SERVICES)
-    stack = Stack(home)
-    settings = stack.up([name for name in wanted if name != "airflow"], on_progress=on_progress)
-    if settings.database_url is not None:
-        migrate(settings.database_url)
-    return stack.up(["airflow"], on_progress=on_progress) if "airflow" in wanted else settings
+    from samplemix_core.local.stack import start_services
+
+    start_services(home_directory(), services, say)
+    status(as_json=False)
+
+
+@app.command()
+def down(
+    services: Services = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Also delete all they keep: databases, objects, secrets, logs")] = False,
+) -> None:
+    """Stop the embedded services, in order. What they keep stays under SAMPLEMIX_HOME, unless it is to be deleted.
+
+    Examples: `samplemix down`, `samplemix down airflow`
+    """
+    from samplemix_core.local.service import SERVICES
+    from samplemix_core.local.stack import Stack
+
+    stack = Stack(home_directory())
+    if delete and services:
+        raise ConfigError("What one service keeps can't be deleted by itself.", "Name no service with --delete.")
+    if delete:
+        stack.destroy()
+    else:
+        stack.down(services or SERVICES, on_progress=say)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show each embedded service: its state, process and address."""
+    from samplemix_core.local.stack import Stack
+
+    print_rows([vars(item) for item in Stack(home_directory()).status()], as_json=as_json)
+
+
+@app.command()
+def logs(
+    process: Annotated[str, typer.Argument(help="A process named by 'samplemix status'")],
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as lines come")] = False,
+) -> None:
+    """Print the log of one process. Example: `samplemix logs dask-worker -f`"""
+    from samplemix_core.local.stack import Stack
+
+    for line in Stack(home_directory()).log_lines(process, lines=lines, follow=follow):
+        typer.echo(line)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's tables. 'samplemix up' does it for the embedded one; run it for your own."""
+    from samplemix_core.database.migrate import migrate as migrate_database
+
+    migrate_database(Settings.load().require("database_url"))
+
+
+@app.command()
+def demo(
+    documents: Annotated[int, typer.Option(help="About how many documents to collect from this machine")] = 3000,
+) -> None:
+    """Start everything, collect a corpus from this machine, and make a mixture of it through Airflow."""
+    from samplemix_core.demo.run import run_demo
+
+    run_demo(home_directory(), documents, console)

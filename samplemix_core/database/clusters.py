@@ -1,18 +1,18 @@
 """Cluster models: what was fitted, which cluster each sample is in, and the sums from which clusters are measured."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extras import Json
 
-from samplemix_core.database.connection import Cursor, ensure_partition
+from samplemix_core.database.connection import Cursor, Named, ensure_partition, one, rows_as
 from samplemix_core.database.copy import copy_in, copy_out
-from samplemix_core.database.ledger import WHOLE, Scope, Shard, ShardState, shard_states
+from samplemix_core.database.scope import Shard, ShardState
+from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
 from samplemix_core.identity import fingerprint
 
@@ -20,19 +20,25 @@ _SHARDS_PER_READ = 256
 
 
 @dataclass(frozen=True)
-class ClusterModelRecord:
-    """A fitted cluster model. `diversity_low` and `diversity_high` are its bounds, None until it is measured."""
+class FittedModel:
+    """What a fit left: its artifact below the state root, and its figures."""
+
+    artifact_key: str
+    artifact_sha256: str
+    n_clusters: int
+    fit_rows: int
+    fit_noise_share: float
+
+
+@dataclass(frozen=True)
+class ClusterModelRecord(FittedModel):
+    """A fitted cluster model in the ledger. `diversity_low` and `diversity_high` are its bounds, None until it is measured."""
 
     cluster_model_id: int
     cluster_model_key: str
     corpus_id: int
     encoder_id: int
     spec: dict[str, Any]
-    artifact_key: str
-    artifact_sha256: str
-    n_clusters: int
-    fit_rows: int
-    fit_noise_share: float
     state: str
     diversity_low: float | None
     diversity_high: float | None
@@ -40,20 +46,11 @@ class ClusterModelRecord:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What assigning one shard gave: schemas.ASSIGNMENTS in row order; per cluster (K,) its members and their distances' sum."""
+    """What assigning one shard gave: schemas.ASSIGNMENTS in row order, and what they add to their clusters."""
 
     table: pa.Table
     embedding_sha256: str
-    members: npt.NDArray[np.int64]
-    distance_sum: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ClusterTotals:
-    """Sums over shards, per cluster (K,)."""
-
-    members: npt.NDArray[np.int64]
-    distance_sum: npt.NDArray[np.float64]
+    sums: ClusterSums
 
 
 _RECORD = (
@@ -63,34 +60,33 @@ _RECORD = (
 
 
 def save_cluster_model(
-    cursor: Cursor,
-    *,
-    corpus_id: int,
-    encoder_id: int,
-    spec: dict[str, Any],
-    artifact_key: str,
-    artifact_sha256: str,
-    n_clusters: int,
-    fit_rows: int,
-    fit_noise_share: float,
+    cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: dict[str, Any], fitted: FittedModel
 ) -> ClusterModelRecord:
     """Enter a fitted model; the same fit of the same corpus with the same encoder is the same model."""
     cursor.execute(
         "SELECT corpus_key, encoder_key FROM corpus, encoder WHERE corpus_id = %s AND encoder_id = %s", (corpus_id, encoder_id)
     )
-    corpus_key, encoder_key = cursor.fetchone()
-    key = fingerprint({"corpus": corpus_key, "encoder": encoder_key, "spec": spec, "artifact_sha256": artifact_sha256})
+    made_from = one(cursor, Named)
+    key = fingerprint(
+        {
+            "corpus": made_from["corpus_key"],
+            "encoder": made_from["encoder_key"],
+            "spec": spec,
+            "artifact_sha256": fitted.artifact_sha256,
+        }
+    )
     cursor.execute(
         """
         INSERT INTO cluster_model (cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,
                                    fit_rows, fit_noise_share)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+        VALUES (%(key)s, %(corpus_id)s, %(encoder_id)s, %(spec)s, %(artifact_key)s, %(artifact_sha256)s, %(n_clusters)s,
+                %(fit_rows)s, %(fit_noise_share)s)
         ON CONFLICT (cluster_model_key) DO NOTHING
         """,
-        (key, corpus_id, encoder_id, Json(spec), artifact_key, artifact_sha256, n_clusters, fit_rows, fit_noise_share),
+        {"key": key, "corpus_id": corpus_id, "encoder_id": encoder_id, "spec": Json(spec), **asdict(fitted)},
     )
     cursor.execute(f"{_RECORD} WHERE cluster_model_key = %s", (key,))
-    record = ClusterModelRecord(*cursor.fetchone())
+    record = one(cursor, ClusterModelRecord)
     ensure_partition(cursor, "diversity_score", _partition(record.cluster_model_id), record.cluster_model_id, by="snapshot_id")
     return record
 
@@ -98,10 +94,9 @@ def save_cluster_model(
 def load_cluster_model(cursor: Cursor, cluster_model_id: int) -> ClusterModelRecord:
     """The model with an id; KeyError if there is none."""
     cursor.execute(f"{_RECORD} WHERE cluster_model_id = %s", (cluster_model_id,))
-    row = cursor.fetchone()
-    if row is None:
-        raise KeyError(cluster_model_id)
-    return ClusterModelRecord(*row)
+    for record in rows_as(cursor, ClusterModelRecord):
+        return record
+    raise KeyError(cluster_model_id)
 
 
 def find_cluster_model(
@@ -122,34 +117,30 @@ def find_cluster_model(
         f"{_RECORD} WHERE corpus_id = %s AND encoder_id = %s AND {condition} ORDER BY {order} LIMIT 1",
         (corpus_id, encoder_id, Json(wanted)),
     )
-    row = cursor.fetchone()
-    return ClusterModelRecord(*row) if row else None
+    return next(iter(rows_as(cursor, ClusterModelRecord)), None)
 
 
 def _partition(cluster_model_id: int) -> str:
     return f"diversity_score_m{cluster_model_id}"
 
 
-def prepare_assignment(cursor: Cursor, cluster_model_id: int, snapshots: Sequence[int]) -> None:
-    """Create the partitions that assigning these snapshots (ids) will fill."""
+def prepare_assignment(cursor: Cursor, cluster_model_id: int, snapshot_ids: Sequence[int]) -> None:
+    """Create the partitions that assigning these snapshots will fill."""
     parent = _partition(cluster_model_id)
-    for snapshot_id in snapshots:
+    for snapshot_id in snapshot_ids:
         ensure_partition(cursor, parent, f"{parent}_s{snapshot_id}", snapshot_id)
 
 
-def unassigned_shards(cursor: Cursor, cluster_model_id: int, scope: Scope, group: tuple[int, int] = WHOLE) -> list[ShardState]:
-    """The scored shards whose present embeddings are not assigned yet, in the order of snapshot name and path."""
+def unassigned_shards(cursor: Cursor, cluster_model_id: int, states: Sequence[ShardState]) -> list[ShardState]:
+    """Those that are scored and whose present embeddings are not assigned yet, in the order given."""
+    scored = [item for item in states if item.is_scored]
     cursor.execute(
         "SELECT shard_id, embedding_sha256 FROM shard_assignment"
-        " WHERE cluster_model_id = %s AND state = 'done' AND shard_id %% %s = %s",
-        (cluster_model_id, group[1], group[0]),
+        " WHERE cluster_model_id = %s AND state = 'done' AND shard_id = ANY(%s)",
+        (cluster_model_id, [item.shard.shard_id for item in scored]),
     )
-    assigned: dict[int, str] = dict(cursor.fetchall())
-    return [
-        item
-        for item in shard_states(cursor, scope, group)
-        if item.state == "done" and assigned.get(item.shard.shard_id) != item.embedding_sha256
-    ]
+    assigned = {row["shard_id"]: row["embedding_sha256"] for row in rows_as(cursor, Named)}
+    return [item for item in scored if assigned.get(item.shard.shard_id) != item.embedding_sha256]
 
 
 def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignment: Assignment) -> None:
@@ -186,19 +177,16 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
         .append_column("snapshot_id", _constant(shard.snapshot_id, table.num_rows))
         .append_column("shard_id", _constant(shard.shard_id, table.num_rows)),
     )
-    (clusters,) = np.nonzero(assignment.members)
+    (clusters,) = np.nonzero(assignment.sums.counts)
     sums = {
         "cluster_model_id": _constant(cluster_model_id, clusters.size),
         "shard_id": _constant(shard.shard_id, clusters.size),
         "cluster": pa.array(clusters.astype(np.int32)),
-        "members": pa.array(assignment.members[clusters].astype(np.int32)),
-        "distance_sum": pa.array(assignment.distance_sum[clusters]),
+        "members": pa.array(assignment.sums.counts[clusters].astype(np.int32)),
+        "distance_sum": pa.array(assignment.sums.distance_sum[clusters]),
     }
     copy_in(cursor, "shard_cluster", pa.table(sums))
-    noise = pc.sum(table["is_noise"]).as_py() or 0
-    _close(
-        cursor, cluster_model_id, shard, "done", embedding_sha256=assignment.embedding_sha256, rows=table.num_rows, noise_rows=noise
-    )
+    _close(cursor, cluster_model_id, shard, "done", assignment=assignment)
 
 
 def fail_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, error: str) -> None:
@@ -207,15 +195,7 @@ def fail_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, error: 
 
 
 def _close(
-    cursor: Cursor,
-    cluster_model_id: int,
-    shard: Shard,
-    state: str,
-    *,
-    error: str | None = None,
-    embedding_sha256: str | None = None,
-    rows: int | None = None,
-    noise_rows: int | None = None,
+    cursor: Cursor, cluster_model_id: int, shard: Shard, state: str, error: str | None = None, assignment: Assignment | None = None
 ) -> None:
     cursor.execute(
         """
@@ -226,22 +206,25 @@ def _close(
             embedding_sha256 = EXCLUDED.embedding_sha256, rows = EXCLUDED.rows, noise_rows = EXCLUDED.noise_rows,
             updated_at = now()
         """,
-        (cluster_model_id, shard.shard_id, state, error, embedding_sha256, rows, noise_rows),
+        (
+            *(cluster_model_id, shard.shard_id, state, error),
+            assignment and assignment.embedding_sha256,
+            assignment and assignment.table.num_rows,
+            assignment and (pc.sum(assignment.table["is_noise"]).as_py() or 0),
+        ),
     )
 
 
-def cluster_totals(cursor: Cursor, model: ClusterModelRecord, scope: Scope) -> ClusterTotals:
-    """Members and distances per cluster over the snapshots' scored shards.
+def cluster_totals(cursor: Cursor, model: ClusterModelRecord, states: Sequence[ShardState]) -> ClusterSums:
+    """Sums over the shards that are scored, which are given in the order of snapshot name and path.
 
-    Floating-point sums are added shard by shard in the order of snapshot name and path, so the result is the same bits
-    whoever assigned the shards, and when. Raises AccountingError if a scored shard is not assigned.
+    Floating-point sums are added shard by shard in that order, so the result is the same bits whoever assigned the shards, and
+    when. Raises AccountingError if a scored shard is not assigned.
     """
-    if missing := unassigned_shards(cursor, model.cluster_model_id, scope):
+    if missing := unassigned_shards(cursor, model.cluster_model_id, states):
         raise AccountingError(f"{len(missing)} scored shards are not assigned to clusters, the first is {missing[0].shard.path}.")
-    shards = [item.shard.shard_id for item in shard_states(cursor, scope) if item.state == "done"]
-    members = np.zeros(model.n_clusters, dtype=np.int64)
-    distance_sum = np.zeros(model.n_clusters, dtype=np.float64)
-    for part in _parts(shards):
+    total = ClusterSums(np.zeros(model.n_clusters, dtype=np.int64), np.zeros(model.n_clusters, dtype=np.float64))
+    for part in _parts([item.shard.shard_id for item in states if item.is_scored]):
         sums = copy_out(
             cursor,
             "SELECT shard_id, cluster, members, distance_sum FROM shard_cluster"
@@ -251,9 +234,8 @@ def cluster_totals(cursor: Cursor, model: ClusterModelRecord, scope: Scope) -> C
         )
         rank = {shard_id: i for i, shard_id in enumerate(part)}
         order = np.argsort(np.array([rank[shard_id] for shard_id in sums["shard_id"].tolist()], dtype=np.int64), kind="stable")
-        np.add.at(members, sums["cluster"][order], sums["members"][order])
-        np.add.at(distance_sum, sums["cluster"][order], sums["distance_sum"][order])
-    return ClusterTotals(members, distance_sum)
+        total.add(sums["cluster"][order], sums["members"][order], sums["distance_sum"][order])
+    return total
 
 
 def _parts(shards: Sequence[int]) -> Iterator[list[int]]:
@@ -261,31 +243,15 @@ def _parts(shards: Sequence[int]) -> Iterator[list[int]]:
         yield list(shards[start : start + _SHARDS_PER_READ])
 
 
-def finish_cluster_model(
-    cursor: Cursor,
-    cluster_model_id: int,
-    table: pa.Table,
-    *,
-    diversity_low: float,
-    diversity_high: float,
-    exemplars: Mapping[int, list[Any]] | None = None,
-) -> None:
-    """Store the measured clusters (schemas.CLUSTERS) and the bounds of their diversity; replaces an earlier measurement.
-
-    `exemplars` gives documents that stand for a cluster, as JSON values.
-    """
+def finish_cluster_model(cursor: Cursor, cluster_model_id: int, table: pa.Table, bounds: Bounds) -> None:
+    """Store the measured clusters (schemas.CLUSTERS) and the bounds of their diversity; replaces an earlier measurement."""
     # The lock lets one measurement of this model at a time replace its table.
     cursor.execute("SELECT FROM cluster_model WHERE cluster_model_id = %s FOR NO KEY UPDATE", (cluster_model_id,))
     cursor.execute("DELETE FROM cluster WHERE cluster_model_id = %s", (cluster_model_id,))
     copy_in(cursor, "cluster", table.append_column("cluster_model_id", _constant(cluster_model_id, table.num_rows)))
-    for cluster, documents in sorted((exemplars or {}).items()):
-        cursor.execute(
-            "UPDATE cluster SET exemplars = %s WHERE cluster_model_id = %s AND cluster = %s",
-            (Json(documents), cluster_model_id, cluster),
-        )
     cursor.execute(
         "UPDATE cluster_model SET state = 'measured', diversity_low = %s, diversity_high = %s WHERE cluster_model_id = %s",
-        (diversity_low, diversity_high, cluster_model_id),
+        (bounds.low, bounds.high, cluster_model_id),
     )
 
 

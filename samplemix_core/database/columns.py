@@ -1,16 +1,18 @@
-"""What mixing reads: the scores of every sample, shard by shard, as NumPy columns."""
+"""What mixing reads: the scores of every sample, shard by shard, as NumPy columns; and which samples repeat others."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.database.connection import Cursor
+from samplemix_core.database.connection import Cursor, stream_rows
 from samplemix_core.database.copy import copy_out
-from samplemix_core.database.ledger import Scope, Shard, ShardState, shard_states
+from samplemix_core.database.scope import Scope, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import AccountingError
+from samplemix_core.mixing.source import RowSet, ShardSamples
 
 ROWS_PER_READ = 200_000
 """Samples that are fetched at once, more or less: a read takes whole shards of one snapshot."""
@@ -31,62 +33,61 @@ _COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class RowSet:
-    """Some rows of one shard: a bit for each of its rows or, where they are few among many, their numbers in `sparse`."""
+def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
+    """The samples that repeat the text of an earlier one: shard id -> their rows, for shards that have any.
 
-    size: int
-    bits: npt.NDArray[np.uint8] | None = None
-    sparse: npt.NDArray[np.uint32] | None = None
+    Among samples of one content hash in the done shards of the scope, the first by snapshot name, path (both in
+    byte order) and row is kept; all others are duplicates. Postgres sorts only samples that have a double, on disk where
+    they are many; memory here is a bit for each row of a shard that has duplicates, and the duplicates of one shard.
+    """
+    found = stream_rows(
+        cursor,
+        """
+        WITH repeated AS MATERIALIZED (
+            SELECT content_hash FROM sample WHERE snapshot_id = ANY(%(snapshots)s) GROUP BY content_hash HAVING count(*) > 1
+        ), ranked AS (
+            SELECT shard_id, row_number() OVER (ORDER BY snapshot.name COLLATE "C", path COLLATE "C") AS rank
+            FROM shard
+            JOIN snapshot USING (snapshot_id)
+            JOIN shard_score USING (shard_id, etag)
+            WHERE snapshot_id = ANY(%(snapshots)s) AND superseded_at IS NULL AND shard_id <= %(last)s AND state = 'done'
+                AND encoder_id = %(encoder)s AND quality_model_id = %(quality)s
+        ), numbered AS (
+            SELECT shard_id, row, row_number() OVER (PARTITION BY content_hash ORDER BY rank, row) AS number
+            FROM sample JOIN repeated USING (content_hash) JOIN ranked USING (shard_id)
+            WHERE snapshot_id = ANY(%(snapshots)s)
+        )
+        SELECT shard_id, row FROM numbered WHERE number > 1 ORDER BY shard_id, row
+        """,
+        {
+            "snapshots": list(scope.snapshot_ids),
+            "last": scope.last_shard_id,
+            "encoder": scope.version.encoder_id,
+            "quality": scope.version.quality_model_id,
+        },
+    )
+    by_shard = itertools.groupby(found, key=itemgetter(0))
+    return {shard_id: RowSet.of(np.fromiter((row for _, row in rows), dtype=np.int64)) for shard_id, rows in by_shard}
 
-    @classmethod
-    def of(cls, rows: npt.NDArray[np.int64]) -> "RowSet":
-        """The set of these rows: at least one, below 2**32, ascending."""
-        end = int(rows[-1]) + 1
-        if end > rows.size * 8 * np.dtype(np.uint32).itemsize:
-            return cls(rows.size, sparse=rows.astype(np.uint32))
-        members = np.zeros(end, dtype=np.bool_)
-        members[rows] = True
-        return cls(rows.size, bits=np.packbits(members))
 
-    def rows(self) -> npt.NDArray[np.int64]:
-        """The rows, ascending."""
-        if self.bits is not None:
-            return np.flatnonzero(np.unpackbits(self.bits))
-        return np.empty(0, dtype=np.int64) if self.sparse is None else self.sparse.astype(np.int64)
+def stream_samples(
+    cursor: Cursor, version: ScoreVersion, cluster_model_id: int, states: Sequence[ShardState]
+) -> Iterator[tuple[Shard, ShardSamples]]:
+    """The samples of the shards that are done, in the order given; their domains are numbers of `domain_names`.
 
-
-@dataclass(frozen=True)
-class ShardColumns:
-    """One shard's samples, one entry each, in row order. Domain ids: scores.domain_names."""
-
-    shard: Shard
-    row: npt.NDArray[np.int64]
-    domain_id: npt.NDArray[np.int32]
-    n_tokens: npt.NDArray[np.int32]
-    quality: npt.NDArray[np.float32]
-    cluster: npt.NDArray[np.int32]
-
-
-def stream_columns(cursor: Cursor, scope: Scope, cluster_model_id: int) -> Iterator[ShardColumns]:
-    """The done shards of a scope, in the order of snapshot name and path.
-
-    Memory is that of one read, however large the corpus. Call it first thing in a transaction, which it makes a
-    repeatable read: everything it yields is of one moment. Raises AccountingError for a shard that has not exactly one
+    Memory is that of one read, however large the corpus. Raises AccountingError for a shard that has not exactly one
     sample, quality score and cluster for each document the ledger counted.
     """
-    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    done = [item for item in shard_states(cursor, scope) if item.state == "done"]
-    for part in _reads(done):
+    for part in _reads([item for item in states if item.is_scored]):
         parameters: dict[str, Any] = {
             "snapshot": part[0].shard.snapshot_id,
             "shards": [item.shard.shard_id for item in part],
-            "quality": scope.version.quality_model_id,
+            "quality": version.quality_model_id,
             "cluster": cluster_model_id,
         }
         tables = {name: copy_out(cursor, query, parameters, _COLUMNS[name]) for name, query in _QUERIES.items()}
         for item in part:
-            yield _one_shard(item, tables)
+            yield item.shard, _one_shard(item, tables)
 
 
 def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
@@ -102,7 +103,7 @@ def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
         yield part
 
 
-def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]]) -> ShardColumns:
+def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]]) -> ShardSamples:
     shard_id = item.shard.shard_id
     found: dict[str, npt.NDArray[Any]] = {}
     for name, table in tables.items():
@@ -114,5 +115,12 @@ def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]])
                 "Assign the snapshot's shards to clusters first; if they are, this is a defect.",
             )
         found |= {column: values[start:stop] for column, values in table.items()}
-    del found["shard_id"]
-    return ShardColumns(shard=item.shard, **found)
+    return ShardSamples(
+        snapshot=item.shard.snapshot,
+        path=item.shard.path,
+        row=found["row"],
+        domain=found["domain_id"],
+        n_tokens=found["n_tokens"],
+        quality=found["quality"],
+        cluster=found["cluster"],
+    )

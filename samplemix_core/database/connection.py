@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import psycopg2
 import sqlalchemy
 from psycopg2 import errors as pg
 from psycopg2 import sql
+from psycopg2.extensions import cursor
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -52,8 +53,32 @@ def _engine(database_url: str, _process: int) -> Engine:
     )
 
 
-Cursor: TypeAlias = Any
-"""A psycopg2 cursor within a transaction; psycopg2 has no types of its own."""
+Cursor: TypeAlias = cursor
+"""A psycopg2 cursor within a transaction."""
+
+Row = TypeVar("Row")
+
+Named = dict[str, Any]
+"""A row that is made into nothing: its values by column name."""
+
+
+def rows_as(cursor: Cursor, kind: Callable[..., Row]) -> list[Row]:
+    """The rows of the statement just executed, each as `kind` made from its columns by name."""
+    names = [column.name for column in cursor.description or ()]
+    return [kind(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+
+
+def one(cursor: Cursor, kind: Callable[..., Row]) -> Row:
+    """The one row of the statement just executed, as in rows_as; LookupError if there is none or more."""
+    rows = rows_as(cursor, kind)
+    if len(rows) != 1:
+        raise LookupError(f"{len(rows)} rows instead of one")
+    return rows[0]
+
+
+def scalar(cursor: Cursor) -> Any:
+    """The one value of the one row of the statement just executed."""
+    return one(cursor, lambda **row: next(iter(row.values())))
 
 
 @contextmanager
@@ -68,12 +93,16 @@ def transaction(database_url: str) -> Iterator[Cursor]:
         connection = engine.raw_connection()
     try:
         with service_errors(engine):
-            cursor: Cursor = connection.cursor()
-            yield cursor
+            yield cast(Cursor, connection.cursor())
             connection.commit()
     finally:
         # Back to the pool, which rolls back what is not committed and drops a connection that is broken.
         connection.close()
+
+
+def repeatable_read(cursor: Cursor) -> None:
+    """Have all that this transaction reads be of one moment. First thing in it."""
+    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def stream_rows(cursor: Cursor, query: str, parameters: Mapping[str, Any], kind: type[Any] | None = None) -> Iterator[Any]:
@@ -157,7 +186,7 @@ def ensure_partition(cursor: Cursor, parent: str, name: str, value: int, *, by: 
     """
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
     cursor.execute("SELECT to_regclass(%s)", (name,))
-    if cursor.fetchone()[0] is None:
+    if scalar(cursor) is None:
         create_detached(cursor, parent, name, by=by)
         attach(cursor, parent, name, value)
 

@@ -1,255 +1,26 @@
-"""The ledger: corpora, their snapshots and shards, and what became of each shard under each pair of models."""
+"""The ledger: what became of each shard under each pair of models, and whether its accounts add up."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-from psycopg2 import sql
-from psycopg2.extras import Json, RealDictCursor
+from psycopg2.extras import RealDictCursor
 
-from samplemix_core.database.connection import Cursor, ensure_partition, stream_rows
-from samplemix_core.errors import CorpusError
-from samplemix_core.identity import fingerprint
-from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.database.connection import Cursor, Named, one, rows_as, stream_rows
+from samplemix_core.database.scope import WHOLE, Group, Scope, ScoredCounts, ScoreVersion, Shard, ShardState
+from samplemix_core.errors import AccountingError
 
-_ROWS_PER_INSERT = 10_000
-_NAMED = 10
-"""How many shards a message names, at most."""
+_SHARD = [field.name for field in fields(Shard)]
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """A registered corpus. `corpus_key` is its identity; `corpus_id` is the database's own."""
-
-    corpus_id: int
-    corpus_key: str
-    current_quality_model: int | None
-    current_cluster_model: int | None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A registered shard: its place, and the content it had when it was registered."""
-
-    shard_id: int
-    snapshot_id: int
-    snapshot: str
-    path: str
-    etag: str
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class ScoreVersion:
-    """The pair of models that scores are made with."""
-
-    encoder_id: int
-    quality_model_id: int
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a run is about: snapshots (ids, in the order of their names), the models, and the newest shard it knows.
-
-    A shard that is registered later is left for the next run.
-    """
-
-    snapshots: tuple[int, ...]
-    version: ScoreVersion
-    last_shard_id: int
-
-
-WHOLE = (0, 1)
-"""The group that holds every shard."""
-
-
-@dataclass(frozen=True)
-class ShardState:
-    """A shard and what the ledger says of it under one version; `pending` with zero attempts where it says nothing yet."""
-
-    shard: Shard
-    state: str
-    attempts: int
-    error: str | None
-    documents: int
-    scored: int
-    quarantined: int
-    tokens: int
-    embedding_key: str | None
-    embedding_sha256: str | None
-
-
-def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokenizer_id: str) -> Corpus:
-    """Enter a corpus; one with the same location, reader and tokenizer is the same corpus."""
-    key = fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id})
-    cursor.execute(
-        "INSERT INTO corpus (corpus_key, uri, reader, tokenizer_id) VALUES (%s, %s, %s, %s) ON CONFLICT (corpus_key) DO NOTHING",
-        (key, uri, Json(reader), tokenizer_id),
-    )
-    cursor.execute(
-        "SELECT corpus_id, corpus_key, current_quality_model, current_cluster_model FROM corpus WHERE corpus_key = %s", (key,)
-    )
-    return Corpus(*cursor.fetchone())
-
-
-@dataclass(frozen=True)
-class RegisteredSnapshot:
-    """A snapshot in the ledger, its newest shard, and the paths of the shards that this registration replaced."""
-
-    snapshot_id: int
-    last_shard_id: int
-    replaced: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ReplacedShard:
-    """A file that was there before the one that has its path now."""
-
-    path: str
-    etag: str
-    size_bytes: int
-
-
-def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> RegisteredSnapshot:
-    """Enter a snapshot and its shards (keys relative to the corpus URI), with its partitions.
-
-    Shards that are new are added. A shard with another etag or size than before is another shard: the earlier one is superseded,
-    and all that was stored of it goes. An entry with the size and the stamp of before is not asked for its etag. Raises
-    CorpusError, naming them, for shards that are gone.
-    """
-    cursor.execute(
-        "INSERT INTO snapshot (corpus_id, name) VALUES (%s, %s) ON CONFLICT (corpus_id, name) DO NOTHING", (corpus_id, name)
-    )
-    # The lock lets one registration of this snapshot at a time compare and add.
-    cursor.execute("SELECT snapshot_id FROM snapshot WHERE corpus_id = %s AND name = %s FOR UPDATE", (corpus_id, name))
-    (snapshot_id,) = cursor.fetchone()
-    for parent in ("sample", "quality_score"):
-        ensure_partition(cursor, parent, f"{parent}_s{snapshot_id}", snapshot_id)
-    found = {entry.key: entry for entry in entries}
-    cursor.execute(
-        "SELECT path, etag, size_bytes, stamp FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,)
-    )
-    registered = {path: (etag, size, stamp) for path, etag, size, stamp in cursor.fetchall()}
-    vanished = sorted(path for path in registered if path not in found)
-    if vanished:
-        raise CorpusError(
-            f"{len(vanished)} shards of snapshot {name!r} that were registered are gone: {some_of(vanished)}.",
-            "Restore the files, or put the others into a snapshot of another name.",
-        )
-    changed, touched = [], []
-    for path, (etag, size, stamp) in sorted(registered.items()):
-        entry = found[path]
-        if stamp is not None and (size, stamp) == (entry.size, entry.stamp):
-            continue
-        if (etag, size) != (entry.etag, entry.size):
-            changed.append(path)
-        elif stamp != entry.stamp:
-            touched.append(path)
-    _supersede(cursor, snapshot_id, changed)
-    cursor.execute(
-        "UPDATE shard SET stamp = entry.stamp FROM unnest(%s::text[], %s::text[]) AS entry (path, stamp)"
-        " WHERE snapshot_id = %s AND shard.path = entry.path AND superseded_at IS NULL",
-        (touched, [found[path].stamp for path in touched], snapshot_id),
-    )
-    new = [found[path] for path in sorted((found.keys() - registered.keys()).union(changed))]
-    for start in range(0, len(new), _ROWS_PER_INSERT):
-        part = new[start : start + _ROWS_PER_INSERT]
-        cursor.execute(
-            "INSERT INTO shard (snapshot_id, path, etag, size_bytes, stamp)"
-            " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[])",
-            (snapshot_id, *map(list, zip(*((e.key, e.etag, e.size, e.stamp) for e in part), strict=True))),
-        )
-    cursor.execute("SELECT max(shard_id) FROM shard WHERE snapshot_id = %s", (snapshot_id,))
-    (last_shard_id,) = cursor.fetchone()
-    return RegisteredSnapshot(int(snapshot_id), int(last_shard_id), tuple(changed))
-
-
-def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> list[ObjectInfo]:
-    """Those of a snapshot's entries that will be read for their etag when it is registered: new files, and files touched since."""
-    cursor.execute(
-        "SELECT path, size_bytes, stamp FROM shard JOIN snapshot USING (snapshot_id)"
-        " WHERE corpus_id = %s AND name = %s AND superseded_at IS NULL AND stamp IS NOT NULL",
-        (corpus_id, name),
-    )
-    known = {path: (size, stamp) for path, size, stamp in cursor.fetchall()}
-    return [entry for entry in entries if not isinstance(entry.content, str) and known.get(entry.key) != (entry.size, entry.stamp)]
-
-
-def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
-    """Mark the current shards of these paths as replaced, and delete everything that was stored of them."""
-    if not paths:
-        return
-    cursor.execute(
-        "UPDATE shard SET superseded_at = now() WHERE snapshot_id = %s AND path = ANY(%s) AND superseded_at IS NULL"
-        " RETURNING shard_id",
-        (snapshot_id, list(paths)),
-    )
-    shards = [shard_id for (shard_id,) in cursor.fetchall()]
-    in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")
-    for table in ("sample", "quality_score", "diversity_score"):
-        cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
-    for table in ("quarantine", "shard_cluster", "shard_assignment", "shard_score"):
-        cursor.execute(sql.SQL("DELETE FROM {} WHERE shard_id = ANY(%s)").format(sql.Identifier(table)), (shards,))
-
-
-def replaced_shards(cursor: Cursor, snapshot_id: int) -> list[ReplacedShard]:
-    """The files of a snapshot that were replaced by others of the same name, in the order of path and time."""
-    cursor.execute(
-        "SELECT path, etag, size_bytes FROM shard WHERE snapshot_id = %s AND superseded_at IS NOT NULL"
-        ' ORDER BY path COLLATE "C", shard_id',
-        (snapshot_id,),
-    )
-    return [ReplacedShard(*row) for row in cursor.fetchall()]
-
-
-def some_of(paths: Sequence[str]) -> str:
-    """The first of these paths, for a message, and how many more there are."""
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return ", ".join(paths[:_NAMED]) + more
-
-
-def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> int:
-    """The id of an encoder, entered if it is new."""
-    cursor.execute(
-        "INSERT INTO encoder (encoder_key, spec) VALUES (%s, %s) ON CONFLICT (encoder_key) DO NOTHING", (encoder_key, Json(spec))
-    )
-    cursor.execute("SELECT encoder_id FROM encoder WHERE encoder_key = %s", (encoder_key,))
-    return int(cursor.fetchone()[0])
-
-
-def ensure_quality_model(
-    cursor: Cursor, quality_model_key: str, spec: dict[str, Any], *, q_low: float = 0.0, q_high: float = 10.0
-) -> int:
-    """The id of a quality model, entered if it is new; q_low..q_high is the range that is normalised to 0..1."""
-    cursor.execute(
-        "INSERT INTO quality_model (quality_model_key, spec, q_low, q_high) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT (quality_model_key) DO NOTHING",
-        (quality_model_key, Json(spec), q_low, q_high),
-    )
-    cursor.execute("SELECT quality_model_id FROM quality_model WHERE quality_model_key = %s", (quality_model_key,))
-    return int(cursor.fetchone()[0])
-
-
-def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int, cluster_model_id: int) -> None:
-    """Choose the models that view sample_scores shows for a corpus."""
-    cursor.execute(
-        "UPDATE corpus SET current_quality_model = %s, current_cluster_model = %s WHERE corpus_id = %s",
-        (quality_model_id, cluster_model_id, corpus_id),
-    )
-
-
-def shard_states(cursor: Cursor, scope: Scope, group: tuple[int, int] = WHOLE) -> list[ShardState]:
-    """The shards of a scope with their states, in the order of snapshot name and path.
-
-    `group`, an index and a count, takes those whose id leaves that index when it is divided by the count: a shard that lands or is
-    replaced later moves no other to another group.
-    """
+def shard_states(cursor: Cursor, scope: Scope, group: Group = WHOLE) -> list[ShardState]:
+    """The shards of a scope, or of a group of it, with their states, in the order of snapshot name and path."""
     cursor.execute(
         """
-        SELECT shard.shard_id, snapshot_id, snapshot.name, path, shard.etag, size_bytes,
-               coalesce(state, 'pending'), coalesce(attempts, 0), error,
-               coalesce(documents, 0), coalesce(scored, 0), coalesce(quarantined, 0), coalesce(tokens, 0),
-               embedding_key, embedding_sha256
+        SELECT shard.shard_id, snapshot_id, snapshot.name AS snapshot, path, shard.etag, size_bytes,
+               coalesce(state, 'pending') AS state, coalesce(attempts, 0) AS attempts, error,
+               coalesce(documents, 0) AS documents, coalesce(scored, 0) AS scored, coalesce(quarantined, 0) AS quarantined,
+               coalesce(tokens, 0) AS tokens, embedding_key, embedding_sha256
         FROM shard
         JOIN snapshot USING (snapshot_id)
         LEFT JOIN shard_score
@@ -262,34 +33,22 @@ def shard_states(cursor: Cursor, scope: Scope, group: tuple[int, int] = WHOLE) -
         {
             "encoder": scope.version.encoder_id,
             "quality": scope.version.quality_model_id,
-            "snapshots": list(scope.snapshots),
+            "snapshots": list(scope.snapshot_ids),
             "last": scope.last_shard_id,
-            "group": group[0],
-            "groups": group[1],
+            "group": group.index,
+            "groups": group.count,
         },
     )
-    return [ShardState(Shard(*row[:6]), *row[6:]) for row in cursor.fetchall()]
+    return [ShardState(shard=Shard(**{name: row.pop(name) for name in _SHARD}), **row) for row in rows_as(cursor, Named)]
 
 
-def pending_shards(
-    cursor: Cursor, scope: Scope, group: tuple[int, int] = WHOLE, *, retry_refused: bool = False
-) -> tuple[list[Shard], int]:
-    """The shards of a group still to be scored, in the order of snapshot name and path; and how many the group has in all.
+def pending_shards(states: Sequence[ShardState], *, retry_refused: bool = False) -> list[Shard]:
+    """Those still to be scored, in the order given.
 
     Refused and poison shards are left out, because the same bytes end the same way, unless `retry_refused`.
     """
     settled = {"done"} if retry_refused else {"done", "refused", "poison"}
-    states = shard_states(cursor, scope, group)
-    return [item.shard for item in states if item.state not in settled], len(states)
-
-
-@dataclass(frozen=True)
-class ScoredCounts:
-    """What scoring a shard gave."""
-
-    scored: int
-    quarantined: int
-    tokens: int
+    return [item.shard for item in states if item.state not in settled]
 
 
 def begin_shard(cursor: Cursor, shard: Shard, version: ScoreVersion) -> ScoredCounts | None:
@@ -310,7 +69,7 @@ def begin_shard(cursor: Cursor, shard: Shard, version: ScoreVersion) -> ScoredCo
         "SELECT scored, quarantined, tokens FROM shard_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s",
         (shard.shard_id, version.encoder_id, version.quality_model_id),
     )
-    return ScoredCounts(*cursor.fetchone())
+    return one(cursor, ScoredCounts)
 
 
 def list_shards(
@@ -384,6 +143,69 @@ def quarantine_reasons(cursor: Cursor, scope: Scope) -> list[tuple[str, int, str
         WHERE snapshot_id = ANY(%s) AND superseded_at IS NULL AND shard_id <= %s
         GROUP BY reason ORDER BY count(*) DESC, reason
         """,
-        (list(scope.snapshots), scope.last_shard_id),
+        (list(scope.snapshot_ids), scope.last_shard_id),
     )
     return [(reason, count, example) for reason, count, example in cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts over the shards that are done: documents = scored + quarantined."""
+
+    shards: int
+    documents: int
+    scored: int
+    quarantined: int
+    tokens: int
+
+
+def totals(states: Sequence[ShardState]) -> Totals:
+    """Add up the shards that are done."""
+    done = [item for item in states if item.is_scored]
+    return Totals(
+        shards=len(done),
+        documents=sum(item.documents for item in done),
+        scored=sum(item.scored for item in done),
+        quarantined=sum(item.quarantined for item in done),
+        tokens=sum(item.tokens for item in done),
+    )
+
+
+def check_accounts(cursor: Cursor, scope: Scope, states: Sequence[ShardState]) -> Totals:
+    """Count the rows of every done shard and compare them with its state in the ledger; returns the totals.
+
+    Raises AccountingError naming the first shard where samples, quality scores or quarantined records are not as many as
+    the ledger says, or their tokens not as many.
+    """
+    counted: dict[str, dict[int, tuple[int, ...]]] = {}
+    for name, query in _COUNTS.items():
+        cursor.execute(query, {"snapshots": list(scope.snapshot_ids), "quality": scope.version.quality_model_id})
+        counted[name] = {row[0]: tuple(row[1:]) for row in cursor.fetchall()}
+    for item in states:
+        if not item.is_scored:
+            continue
+        shard_id = item.shard.shard_id
+        for name, expected in (
+            ("samples and tokens", (item.scored, item.tokens)),
+            ("quality scores", (item.scored,)),
+            ("quarantined records", (item.quarantined,)),
+        ):
+            found = counted[name].get(shard_id, (0,) * len(expected))
+            if found != expected:
+                raise AccountingError(f"{item.shard.path}: the ledger says {expected} {name}, the tables hold {found}.")
+    return totals(states)
+
+
+_COUNTS = {
+    "samples and tokens": (
+        "SELECT shard_id, count(*), sum(n_tokens)::bigint FROM sample WHERE snapshot_id = ANY(%(snapshots)s) GROUP BY shard_id"
+    ),
+    "quality scores": (
+        "SELECT shard_id, count(*) FROM quality_score"
+        " WHERE snapshot_id = ANY(%(snapshots)s) AND quality_model_id = %(quality)s GROUP BY shard_id"
+    ),
+    "quarantined records": (
+        "SELECT shard_id, count(*) FROM quarantine JOIN shard USING (shard_id)"
+        " WHERE snapshot_id = ANY(%(snapshots)s) GROUP BY shard_id"
+    ),
+}

@@ -1,7 +1,7 @@
 """Published mixtures: their figures, their domains, the copies of every sample they hold, and how they look from afar."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,51 +10,34 @@ import pyarrow as pa
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from samplemix_core.database.connection import Cursor, attach, create_detached
+from samplemix_core.database.connection import Cursor, Named, attach, create_detached, rows_as, scalar
 from samplemix_core.database.copy import copy_in
-from samplemix_core.database.ledger import Shard
+from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
+from samplemix_core.manifest.format import Manifest
+
+_OF_MANIFEST = {
+    *("name", "version", "parent_version", "content_digest", "seed"),
+    *("budget_tokens", "realised_tokens", "samples", "copies"),
+}
+_OF_COUNTS = {"documents", "scored", "quarantined", "duplicates", "eligible"}
+_OF_DOMAIN = (
+    *("domain", "source_samples", "source_tokens", "source_share"),
+    *("mixture_tokens", "mixture_share", "mean_copies"),
+)
+"""Fields of a manifest's records that are columns of the tables, under the same names."""
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """A published version. documents = scored + quarantined + duplicates; samples <= eligible <= scored."""
+class Provenance:
+    """What a recorded version came from, by the database's own ids, and where its manifest lies."""
 
-    name: str
-    version: int
     corpus_id: int
-    manifest_uri: str
-    content_digest: str
-    config: dict[str, Any]
-    policy: str
-    seed: int
-    budget_tokens: int
-    realised_tokens: int
-    samples: int
-    copies: int
-    documents: int
-    scored: int
-    quarantined: int
-    duplicates: int
-    eligible: int
+    snapshot_ids: tuple[int, ...]
     quality_model_id: int
     encoder_id: int
     cluster_model_id: int
-    parent_version: int | None = None
-    airflow_run_id: str | None = None
-
-
-@dataclass(frozen=True)
-class MixtureDomain:
-    """One domain before and after: shares are of tokens, in 0..1; mean_copies is over the eligible samples."""
-
-    domain: str
-    source_samples: int
-    source_tokens: int
-    source_share: float
-    mixture_tokens: int
-    mixture_share: float
-    mean_copies: float
+    manifest_uri: str
 
 
 @dataclass(frozen=True)
@@ -68,60 +51,64 @@ class MixtureRows:
 
 
 def save_mixture(
-    cursor: Cursor,
-    mixture: Mixture,
-    *,
-    snapshots: Sequence[int],
-    domains: Sequence[MixtureDomain],
-    rows: Iterable[MixtureRows],
+    cursor: Cursor, manifest: Manifest, provenance: Provenance, config: dict[str, Any], rows: Iterable[MixtureRows]
 ) -> int:
     """Record a published version, in the cursor's transaction; returns its id. Doing it again changes nothing.
 
     The samples are loaded into a fresh table that gets its key and is attached at the end. Raises ManifestError if this
     version is recorded with another content, and if the rows are not as many as the mixture says.
     """
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mixture/{mixture.name}",))
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mixture/{manifest.name}",))
     cursor.execute(
-        "SELECT mixture_id, content_digest FROM mixture WHERE name = %s AND version = %s", (mixture.name, mixture.version)
+        "SELECT mixture_id, content_digest FROM mixture WHERE name = %s AND version = %s", (manifest.name, manifest.version)
     )
-    if found := cursor.fetchone():
-        if found[1] != mixture.content_digest:
+    for found in rows_as(cursor, Named):
+        if found["content_digest"] != manifest.content_digest:
             raise ManifestError(
-                f"Version {mixture.version} of mixture {mixture.name!r} is recorded with another digest, {found[1]}.",
+                f"Version {manifest.version} of mixture {manifest.name!r} is recorded with another digest,"
+                f" {found['content_digest']}.",
                 "A published version never changes: publish this content as a new version.",
             )
-        return int(found[0])
-    values = asdict(mixture) | {"config": Json(mixture.config)}
+        return int(found["mixture_id"])
+    values = {
+        **manifest.model_dump(include=_OF_MANIFEST),
+        **manifest.counts.model_dump(include=_OF_COUNTS),
+        **{name: item for name, item in asdict(provenance).items() if name != "snapshot_ids"},
+        "policy": manifest.policy.name,
+        "airflow_run_id": manifest.lineage.airflow_run_id,
+        "config": Json(config),
+    }
     cursor.execute(
         sql.SQL("INSERT INTO mixture ({}) VALUES ({}) RETURNING mixture_id").format(
             sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(map(sql.Placeholder, values))
         ),
         values,
     )
-    (mixture_id,) = cursor.fetchone()
+    mixture_id = int(scalar(cursor))
     execute_values(
         cursor,
         "INSERT INTO mixture_snapshot (mixture_id, snapshot_id) VALUES %s",
-        [(mixture_id, item) for item in sorted(set(snapshots))],
+        [(mixture_id, item) for item in sorted(set(provenance.snapshot_ids))],
     )
     execute_values(
         cursor,
-        "INSERT INTO mixture_domain (mixture_id, domain, source_samples, source_tokens, source_share, mixture_tokens,"
-        " mixture_share, mean_copies) VALUES %s",
-        [(mixture_id, *asdict(item).values()) for item in domains],
+        sql.SQL("INSERT INTO mixture_domain (mixture_id, {}) VALUES %s").format(
+            sql.SQL(", ").join(map(sql.Identifier, _OF_DOMAIN))
+        ),
+        [(mixture_id, *(getattr(item, name) for name in _OF_DOMAIN)) for item in manifest.domains],
     )
-    _load_rows(cursor, mixture, mixture_id, rows)
-    return int(mixture_id)
+    _load_rows(cursor, manifest, mixture_id, rows)
+    return mixture_id
 
 
-def _load_rows(cursor: Cursor, mixture: Mixture, mixture_id: int, rows: Iterable[MixtureRows]) -> None:
+def _load_rows(cursor: Cursor, manifest: Manifest, mixture_id: int, rows: Iterable[MixtureRows]) -> None:
     name = f"mixture_sample_m{mixture_id}"
     table = sql.Identifier(name)
     create_detached(cursor, "mixture_sample", name)
     loaded = copy_in(cursor, name, _tables(mixture_id, rows))
-    if loaded != mixture.samples:
+    if loaded != manifest.samples:
         raise ManifestError(
-            f"Mixture {mixture.name!r} version {mixture.version} has {mixture.samples} samples, {loaded} were given."
+            f"Mixture {manifest.name!r} version {manifest.version} has {manifest.samples} samples, {loaded} were given."
         )
     cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (mixture_id, snapshot_id, shard_id, row)").format(table))
     # The constraint, checked in one scan, spares ATTACH its own scan under a lock on the parent.
@@ -145,37 +132,6 @@ def _tables(mixture_id: int, rows: Iterable[MixtureRows]) -> Iterator[pa.Table]:
                 "copies": item.copies.astype(np.int32, copy=False),
             }
         )
-
-
-_MIXTURE_COLUMNS = ", ".join(field.name for field in fields(Mixture))
-
-
-def list_mixtures(cursor: Cursor, name: str | None = None) -> list[Mixture]:
-    """The recorded versions of one mixture, or of all, sorted by name and version."""
-    cursor.execute(
-        f"SELECT {_MIXTURE_COLUMNS} FROM mixture WHERE %(name)s::text IS NULL OR name = %(name)s ORDER BY name, version",  # noqa: S608
-        {"name": name},
-    )
-    return [Mixture(*row) for row in cursor.fetchall()]
-
-
-def load_mixture(cursor: Cursor, name: str, version: int | None = None) -> tuple[Mixture, list[MixtureDomain]]:
-    """One recorded version with its domains sorted by name, the latest if no version is given; ManifestError if there is none."""
-    versions = {mixture.version: mixture for mixture in list_mixtures(cursor, name)}
-    chosen = versions.get(max(versions, default=0) if version is None else version)
-    if chosen is None:
-        raise ManifestError(
-            f"Mixture {name!r} has no version {version or 'at all'} here.",
-            f"Recorded are: {', '.join(map(str, versions)) or 'none'}.",
-        )
-    cursor.execute(
-        """
-        SELECT domain, source_samples, source_tokens, source_share, mixture_tokens, mixture_share, mean_copies
-        FROM mixture_domain JOIN mixture USING (mixture_id) WHERE name = %s AND version = %s ORDER BY domain
-        """,
-        (name, chosen.version),
-    )
-    return chosen, [MixtureDomain(*row) for row in cursor.fetchall()]
 
 
 @dataclass(frozen=True)
@@ -202,14 +158,14 @@ def mixture_profile(
     cursor.execute(
         """
         SELECT
-            domain.name,
+            domain.name AS domain,
             least(%(qbins)s - 1, floor(quality_score.quality / %(qhigh)s * %(qbins)s))::int AS quality_bin,
             least(%(dbins)s - 1, floor(cluster.diversity * %(dbins)s))::int AS diversity_bin,
-            count(*),
-            sum(sample.n_tokens)::bigint,
-            coalesce(sum(sample.n_tokens::bigint * mixture_sample.copies), 0)::bigint,
-            sum(quality_score.quality::double precision),
-            sum(cluster.diversity)
+            count(*) AS documents,
+            sum(sample.n_tokens)::bigint AS source_tokens,
+            coalesce(sum(sample.n_tokens::bigint * mixture_sample.copies), 0)::bigint AS mixture_tokens,
+            sum(quality_score.quality::double precision) AS quality_sum,
+            sum(cluster.diversity) AS diversity_sum
         FROM mixture
         JOIN mixture_snapshot USING (mixture_id)
         JOIN sample ON sample.snapshot_id = mixture_snapshot.snapshot_id
@@ -238,4 +194,4 @@ def mixture_profile(
         """,
         {"name": name, "version": version, "qhigh": quality_high, "qbins": quality_bins, "dbins": diversity_bins},
     )
-    return [ProfileCell(*row) for row in cursor.fetchall()]
+    return rows_as(cursor, ProfileCell)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.copy import copy_in
-from samplemix_core.database.ledger import ScoredCounts, ScoreVersion, Shard
+from samplemix_core.database.scope import ScoredCounts, ScoreVersion, Shard
 from samplemix_core.errors import AccountingError, CorpusError
 
 REFUSED_ROW = -1

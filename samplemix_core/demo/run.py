@@ -1,28 +1,124 @@
-"""The demo: a real corpus from this machine becomes a published mixture, through Airflow, as a user would do it."""
+"""A small client of Airflow's public REST API: trigger a DAG as the UI does, and watch it."""
 
 import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
-from samplemix_core.cli.services import start_services
-from samplemix_core.cli.tables import output
-from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi, TaskState
 from samplemix_core.demo.corpus import collect
 from samplemix_core.errors import ServiceError
-from samplemix_core.objects.open import open_store
+from samplemix_core.local.stack import start_services
+from samplemix_core.objects import open_store
 from samplemix_core.pipeline.mixtures import open_version
-from samplemix_core.pipeline.picture import draw_picture
-from samplemix_core.report.text import print_mixture
+from samplemix_core.report.picture import draw_mixture
+from samplemix_core.report.record import load_record
+from samplemix_core.report.text import output, print_mixture
 from samplemix_core.settings import Settings
+
+FINAL_STATES = frozenset({"success", "failed"})
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task instance of a DAG run; map_index is -1 where the task is not mapped."""
+
+    task_id: str
+    map_index: int
+    state: str
+    try_number: int
+
+
+class AirflowApi:
+    """Signed in as the user of the settings; raise ServiceError when Airflow refuses or does not answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.require("airflow_url").rstrip("/")
+        self._login = {"username": settings.require("airflow_user"), "password": settings.require("airflow_password")}
+        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self._sign_in()
+
+    def __enter__(self) -> "AirflowApi":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def _sign_in(self) -> None:
+        token = self._send("POST", "/auth/token", json=self._login)["access_token"]
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
+    def _send(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            response = self._client.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise ServiceError(f"Airflow at {self.url} does not answer: {error!r}.", "Look at 'samplemix status'.") from error
+        if response.is_error:
+            raise ServiceError(
+                f"Airflow at {self.url} refused {method} {path}: {response.status_code} {response.text[:500]}.",
+                "See the answer above; 'samplemix logs airflow-api-server' has more.",
+            )
+        return response.json() if response.content else None
+
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether Airflow has parsed this DAG."""
+        dags = self._send("GET", "/api/v2/dags", params={"dag_id_pattern": dag_id, "limit": 100})["dags"]
+        return any(dag["dag_id"] == dag_id for dag in dags)
+
+    def import_errors(self) -> list[str]:
+        """What Airflow could not import, if anything."""
+        return [item["stack_trace"] for item in self._send("GET", "/api/v2/importErrors")["import_errors"]]
+
+    def unpause(self, dag_id: str) -> None:
+        """Let runs of this DAG start."""
+        self._send("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+
+    def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> None:
+        """Start a run with this configuration, checked by Airflow against the DAG's params."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
+        self._send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of a run: queued, running, success or failed."""
+        return str(self._send("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def fail_run(self, dag_id: str, run_id: str) -> None:
+        """Mark a run as failed, as the button in the UI does: its running tasks are killed."""
+        self._send("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
+    def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
+        """The run's task instances, those mapped one each."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        found: list[TaskState] = []
+        while True:
+            page = self._send("GET", path, params={"limit": 100, "offset": len(found)})
+            found += [
+                TaskState(item["task_id"], item["map_index"], item["state"] or "none", item["try_number"])
+                for item in page["task_instances"]
+            ]
+            if not page["task_instances"] or len(found) >= page["total_entries"]:
+                return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        """What a task returned."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        return self._send("GET", path, params={"deserialize": True})["value"]
+
+    def log(self, dag_id: str, run_id: str, task: TaskState) -> list[str]:
+        """The lines a task instance logged in its last try."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
+        content = self._send("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
+        return [str(line.get("event", "")) if isinstance(line, dict) else str(line) for line in content]
+
 
 DAG_ID = "samplemix_corpus_run"
 SNAPSHOT = "demo-1"
@@ -67,7 +163,8 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     with AirflowApi(settings) as airflow:
         manifest_uri = _run_dag(airflow, corpus, say)
     version = open_version(settings, manifest_uri)
-    picture = draw_picture(settings, version.manifest, home / "demo-mixture.png")
+    picture = home / "demo-mixture.png"
+    draw_mixture(picture, load_record(settings, version.manifest))
     out = output()
     print_mixture(out, version.manifest)
     out.print(f"picture: {picture}", soft_wrap=True, highlight=False)

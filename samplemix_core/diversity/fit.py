@@ -17,9 +17,8 @@ from numba.core.dispatcher import Dispatcher
 from sklearn.decomposition import PCA
 
 from samplemix_core.config import DiversityConfig
-from samplemix_core.diversity.assign import nearest_centroid
+from samplemix_core.diversity.clusters import Bounds, ClusterSums, nearest_centroid, separation
 from samplemix_core.diversity.model import ClusterModel
-from samplemix_core.diversity.statistics import Bounds, ClusterSums, separation
 from samplemix_core.errors import DiversityHealthError
 
 with warnings.catch_warnings():

@@ -13,9 +13,16 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from transformers.utils import logging as transformers_logging
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.device import detect_hardware, resolve_device, resolve_precision
+from samplemix_core.embedding.model import (
+    SHIPPED_MODEL,
+    detect_hardware,
+    locate_model,
+    require_shipped_weights,
+    resolve_device,
+    resolve_precision,
+    weights_sha256,
+)
 from samplemix_core.embedding.tokens import DocumentTokenizer, Tokenized
-from samplemix_core.embedding.weights import SHIPPED_MODEL, locate_model, require_shipped_weights, weights_sha256
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 

@@ -14,9 +14,8 @@ import samplemix_core
 from samplemix_core.local import launch
 from samplemix_core.local.home import Credentials, Home, read_json, write_json
 from samplemix_core.local.machine import MIB
-from samplemix_core.local.ports import HOST
+from samplemix_core.local.ports import HOST, NotAnsweringError, failure, get_json
 from samplemix_core.local.service import EmbeddedService, Program, Step
-from samplemix_core.local.waiting import NotAnsweringError, failure, get_json
 
 DATABASE_VARIABLE = "SAMPLEMIX_AIRFLOW_DATABASE_URL"
 USER = "admin"

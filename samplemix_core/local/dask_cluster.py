@@ -9,9 +9,8 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.local import launch, machine
 from samplemix_core.local.home import Home
 from samplemix_core.local.machine import GIB, MIB
-from samplemix_core.local.ports import HOST
+from samplemix_core.local.ports import HOST, NotAnsweringError, get_json
 from samplemix_core.local.service import EmbeddedService, Program, Step
-from samplemix_core.local.waiting import NotAnsweringError, get_json
 
 WORKERS_VARIABLE = "SAMPLEMIX_DASK_WORKERS"
 MEMORY_VARIABLE = "SAMPLEMIX_DASK_WORKER_MEMORY"

@@ -1,13 +1,19 @@
 """What this machine, or the control group that holds us, has left: memory and disk."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
+from samplemix_core.errors import ServiceError
+from samplemix_core.local.service import EmbeddedService
+
 _USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 MIB = 2**20
 GIB = 2**30
+
+LEAST_DISK = 2 * GIB
 
 
 def memory_limit() -> int:
@@ -31,3 +37,25 @@ def available_memory() -> int:
 def free_disk(directory: Path) -> int:
     """Bytes that can be written below a directory."""
     return shutil.disk_usage(directory).free
+
+
+def require_room(absent: Sequence[EmbeddedService], directory: Path, workers_variable: str) -> None:
+    """Raise ServiceError unless there is memory for services that are to be started, and disk to work on below a directory.
+
+    `workers_variable` is the setting that a person may lower.
+    """
+    if not absent:
+        return
+    needed, available = sum(service.memory for service in absent), available_memory()
+    if available < needed:
+        parts = ", ".join(f"{service.name} {service.memory / GIB:.1f}" for service in absent)
+        raise ServiceError(
+            f"There are {available / GIB:.1f} GiB of memory left, and the services need {needed / GIB:.1f} ({parts}).",
+            f"End what takes the memory, set {workers_variable} to fewer workers, or start fewer services.",
+        )
+    free = free_disk(directory)
+    if free < LEAST_DISK:
+        raise ServiceError(
+            f"There are {free / GIB:.1f} GiB left on the disk of {directory}; services need {LEAST_DISK / GIB:.0f} to begin.",
+            "Make room, or set SAMPLEMIX_HOME to a directory on a larger disk.",
+        )

@@ -17,9 +17,8 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.local.databases import DATABASE, OWNER, READER, database_url, missing_databases
 from samplemix_core.local.home import Credentials, Home
 from samplemix_core.local.machine import MIB
-from samplemix_core.local.ports import HOST
+from samplemix_core.local.ports import HOST, failure
 from samplemix_core.local.service import EmbeddedService, Program, Step
-from samplemix_core.local.waiting import failure
 
 _DEBIAN_SERVERS = Path("/usr/lib/postgresql")
 _ACCOUNTS = ("postgres", "nobody")

@@ -10,6 +10,16 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home
 from samplemix_core.local.ports import HOST
 
+PROCESSES = {
+    "postgres": ("postgres",),
+    "s3": ("s3",),
+    "dask": ("dask-scheduler", "dask-worker"),
+    "airflow": ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"),
+}
+"""Service -> its supervised processes, all in the order they start."""
+
+SERVICES = tuple(PROCESSES)
+
 
 @dataclass(frozen=True)
 class Program:

@@ -2,42 +2,31 @@
 
 import os
 import shutil
-import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from samplemix_core.database.migrate import migrate
 from samplemix_core.errors import ServiceError
 from samplemix_core.local import airflow, dask_cluster, databases, machine, postgres, s3
 from samplemix_core.local.home import Credentials, Home, State, load_credentials, read_json, write_json
-from samplemix_core.local.machine import GIB
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, kill_all, take_over
-from samplemix_core.local.ports import PortPolicy, assign_ports
-from samplemix_core.local.service import EmbeddedService
+from samplemix_core.local.ports import PortPolicy, assign_ports, tail, wait_until
+from samplemix_core.local.ports import follow as follow_log
+from samplemix_core.local.service import PROCESSES, SERVICES, EmbeddedService
 from samplemix_core.local.supervisor import (
     STACK_VARIABLE,
-    ProcessInfo,
+    ServiceStatus,
     Supervisor,
     base_environment,
-    end_processes,
+    end_strays,
+    service_rows,
     stack_processes,
 )
-from samplemix_core.local.waiting import follow as follow_log
-from samplemix_core.local.waiting import tail, wait_until
 from samplemix_core.settings import ENVIRONMENT, Settings
-
-PROCESSES = {
-    "postgres": ("postgres",),
-    "s3": ("s3",),
-    "dask": ("dask-scheduler", "dask-worker"),
-    "airflow": ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"),
-}
-"""Service -> its supervised processes, all in the order they start."""
-
-SERVICES = tuple(PROCESSES)
 
 _CONNECTIONS = {
     "postgres": ("database_url", "reader_database_url"),
@@ -47,26 +36,7 @@ _CONNECTIONS = {
 }
 """Service -> its fields of Settings. A service is external if the environment sets the first of them."""
 
-_DISK = 2 * GIB
 _GIVEN_UP = {"fatal", "stopped", "unknown"}
-_STRAY_SECONDS = 5.0
-_STRAY_POSTGRES_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class ServiceStatus:
-    """A process of a service, or an external service as a whole: its process is empty and its state "external".
-
-    `state` is starting, running, stopping, stopped, exited, backoff (ended early, will be tried again) or fatal (given up);
-    `since` is when the process that runs started, or the last one ended.
-    """
-
-    name: str
-    process: str
-    state: str
-    pid: int | None
-    address: str
-    since: datetime | None
 
 
 class Stack:
@@ -104,14 +74,14 @@ class Stack:
         with self._home.locked(lambda: on_progress("waiting for another samplemix that starts or stops the services")):
             cold = not self._supervisor.is_running()
             if cold:
-                self._end_strays(on_progress)
+                end_strays(self._home.read_state().stack, on_progress)
             external = [service for service in SERVICES if self._environ.get(ENVIRONMENT[_CONNECTIONS[service][0]])]
             embedded = self._embedded_services(wanted - set(external), on_progress)
             if cold and any(service.name == "postgres" for service in embedded):
                 # Without its database no step can be at work, so what lies there was left by one that was killed.
                 for left in self._home.scratch.glob("*"):
                     shutil.rmtree(left, ignore_errors=True)
-            self._require_room(embedded)
+            machine.require_room(self._absent(embedded), self._home.root, dask_cluster.WORKERS_VARIABLE)
             settings = self._write_services(embedded, external)
             for name in external:
                 on_progress(f"{name}: external")
@@ -148,7 +118,7 @@ class Stack:
                 self._home.services_file.unlink()
                 if self._supervisor.is_running():
                     self._supervisor.shutdown()
-                self._end_strays(on_progress)
+                end_strays(self._home.read_state().stack, on_progress)
 
     def destroy(self) -> None:
         """Kill all services and delete all their state: data, logs and secrets."""
@@ -167,22 +137,7 @@ class Stack:
 
     def status(self) -> list[ServiceStatus]:
         """A row a process, in the order they start, and a row an external service."""
-        state = self._home.read_state()
-        processes = self._supervisor.processes()
-        rows = []
-        for service, names in PROCESSES.items():
-            address = state.addresses.get(service, "")
-            if service in state.external:
-                rows.append(ServiceStatus(service, "", "external", None, address, None))
-            for name in names:
-                info = processes.get(name)
-                if info is not None:
-                    # supervisord calls a process running once it has lived as long as it must; that it is of use shows before.
-                    ready = info.state == "starting" and info.pid is not None and info.pid == state.ready.get(name)
-                    rows.append(ServiceStatus(service, name, "running" if ready else info.state, info.pid, address, info.since))
-                elif service not in state.external:
-                    rows.append(ServiceStatus(service, name, "stopped", None, address, None))
-        return rows
+        return service_rows(self._home.read_state(), self._supervisor.processes())
 
     def log_path(self, process: str) -> Path:
         """The log file of a process, which may not exist yet; raise ServiceError if there is no such process."""
@@ -200,28 +155,11 @@ class Stack:
         owner = {OWNER_VARIABLE: self._owner.mark} if self._owner else {}
         return base_environment(self._environ) | owner | {STACK_VARIABLE: self._home.read_state().stack}
 
-    def _require_room(self, embedded: list[EmbeddedService]) -> None:
-        """Raise ServiceError unless there is memory for what is still to be started, and disk to work on."""
+    def _absent(self, embedded: list[EmbeddedService]) -> list[EmbeddedService]:
+        """Those that have not one process that runs."""
         processes = self._supervisor.processes()
-        idle = ProcessInfo("stopped", None, None)
-        absent = [
-            service for service in embedded if all(processes.get(program.name, idle).pid is None for program in service.programs)
-        ]
-        if not absent:
-            return
-        needed, available = sum(service.memory for service in absent), machine.available_memory()
-        if available < needed:
-            parts = ", ".join(f"{service.name} {service.memory / GIB:.1f}" for service in absent)
-            raise ServiceError(
-                f"There are {available / GIB:.1f} GiB of memory left, and the services need {needed / GIB:.1f} ({parts}).",
-                f"End what takes the memory, set {dask_cluster.WORKERS_VARIABLE} to fewer workers, or start fewer services.",
-            )
-        free = machine.free_disk(self._home.root)
-        if free < _DISK:
-            raise ServiceError(
-                f"There are {free / GIB:.1f} GiB left on the disk of {self._home.root}; services need {_DISK / GIB:.0f} to begin.",
-                "Make room, or set SAMPLEMIX_HOME to a directory on a larger disk.",
-            )
+        running = {name for name, info in processes.items() if info.pid is not None}
+        return [service for service in embedded if running.isdisjoint(program.name for program in service.programs)]
 
     def _kept_services(self) -> list[str]:
         """Services that supervisord keeps, in the order they start."""
@@ -319,15 +257,18 @@ class Stack:
     def _has_given_up(self, process: str) -> bool:
         return self._supervisor.process(process).state == "fatal"
 
-    def _end_strays(self, on_progress: Callable[[str], None]) -> None:
-        """End processes that outlived their supervisord or their parent; Postgres after those that use it."""
-        strays = stack_processes(self._home.read_state().stack)
-        if not strays:
-            return
-        on_progress(f"ending {len(strays)} processes that were left behind")
-        servers = [process for process in strays if process.name() == "postgres"]
-        end_processes([process for process in strays if process not in servers], signal.SIGTERM, _STRAY_SECONDS)
-        end_processes(servers, signal.SIGINT, _STRAY_POSTGRES_SECONDS)
+
+def start_services(home: Path, services: Collection[str] | None, on_progress: Callable[[str], None]) -> Settings:
+    """Start the embedded services that are asked for (all, by default) and bring the database to this version's tables.
+
+    Airflow starts last, when its tasks would find the tables they need.
+    """
+    wanted = tuple(services or SERVICES)
+    stack = Stack(home)
+    settings = stack.up([name for name in wanted if name != "airflow"], on_progress=on_progress)
+    if settings.database_url is not None:
+        migrate(settings.database_url)
+    return stack.up(["airflow"], on_progress=on_progress) if "airflow" in wanted else settings
 
 
 def _known(services: Collection[str]) -> set[str]:

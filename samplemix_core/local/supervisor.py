@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import xmlrpc.client
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,15 +19,16 @@ import psutil
 from supervisor.xmlrpc import Faults
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.local.home import Home, read_json, write_json, write_private
-from samplemix_core.local.ports import HOST, free_port
-from samplemix_core.local.service import Program, render
-from samplemix_core.local.waiting import failure, wait_until
+from samplemix_core.local.home import Home, State, read_json, write_json, write_private
+from samplemix_core.local.ports import HOST, failure, free_port, wait_until
+from samplemix_core.local.service import PROCESSES, Program, render
 from samplemix_core.settings import ENVIRONMENT
 
 STACK_VARIABLE = "SAMPLEMIX_STACK"
 """In the environment of every process of a stack: the stack's id, by which strays are found."""
 
+_STRAY_SECONDS = 5.0
+_STRAY_POSTGRES_SECONDS = 60.0
 _START_TRIES = 5
 _START_SECONDS = 30.0
 # A call returns when the processes it stops are gone, so it may take as long as they may.
@@ -207,6 +208,51 @@ def end_processes(processes: list[psutil.Process], polite: signal.Signals, grace
     if alive:
         pids = ", ".join(str(process.pid) for process in alive)
         raise ServiceError(f"Processes {pids} of the embedded services can't be ended.", "End them as the user who owns them.")
+
+
+def end_strays(stack: str, on_progress: Callable[[str], None]) -> None:
+    """End a stack's processes that outlived their supervisord or their parent; Postgres after those that use it."""
+    strays = stack_processes(stack)
+    if not strays:
+        return
+    on_progress(f"ending {len(strays)} processes that were left behind")
+    servers = [process for process in strays if process.name() == "postgres"]
+    end_processes([process for process in strays if process not in servers], signal.SIGTERM, _STRAY_SECONDS)
+    end_processes(servers, signal.SIGINT, _STRAY_POSTGRES_SECONDS)
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """A process of a service, or an external service as a whole: its process is empty and its state "external".
+
+    `state` is starting, running, stopping, stopped, exited, backoff (ended early, will be tried again) or fatal (given up);
+    `since` is when the process that runs started, or the last one ended.
+    """
+
+    name: str
+    process: str
+    state: str
+    pid: int | None
+    address: str
+    since: datetime | None
+
+
+def service_rows(state: State, processes: Mapping[str, ProcessInfo]) -> list[ServiceStatus]:
+    """The status of every service, from what the home and supervisord know: a row a process, and a row an external service."""
+    rows = []
+    for service, names in PROCESSES.items():
+        address = state.addresses.get(service, "")
+        if service in state.external:
+            rows.append(ServiceStatus(service, "", "external", None, address, None))
+        for name in names:
+            info = processes.get(name)
+            if info is not None:
+                # supervisord calls a process running once it has lived as long as it must; that it is of use shows before.
+                ready = info.state == "starting" and info.pid is not None and info.pid == state.ready.get(name)
+                rows.append(ServiceStatus(service, name, "running" if ready else info.state, info.pid, address, info.since))
+            elif service not in state.external:
+                rows.append(ServiceStatus(service, name, "stopped", None, address, None))
+    return rows
 
 
 def _process_info(row: dict[str, Any]) -> ProcessInfo:

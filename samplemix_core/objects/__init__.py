@@ -1,1 +1,28 @@
-"""Objects, kept: a URI comes in (open.py); one interface over S3 and over directories goes out."""
+"""Objects, kept: a URI comes in; one interface over S3 and over directories goes out."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from samplemix_core.errors import ConfigError
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.settings import Settings
+
+
+def open_store(uri: str, settings: Settings) -> ObjectStore:
+    """The store at s3://bucket[/prefix], file:///directory, or a plain directory path; ConfigError for anything else."""
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        from samplemix_core.objects.s3 import S3Store
+
+        if not parts.netloc or parts.query or parts.fragment:
+            raise ConfigError(f"{uri!r} is not an S3 location.", "Write it as s3://bucket or s3://bucket/prefix.")
+        return S3Store(parts.netloc, parts.path.strip("/"), settings)
+    from samplemix_core.objects.files import FileStore
+
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return FileStore(Path(unquote(parts.path)))
+    if "://" in uri or not uri:
+        raise ConfigError(
+            f"{uri!r} is not a location this platform can read.", "Use s3://bucket/prefix, file:///directory or a path."
+        )
+    return FileStore(Path(uri))

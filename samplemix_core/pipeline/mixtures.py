@@ -2,12 +2,12 @@
 
 from collections.abc import Container, Iterator
 
-from samplemix_core.corpus.listing import is_shard
+from samplemix_core.corpus.shards import is_shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import Mixtures, Version, open_key
 from samplemix_core.manifest.format import ShardEntry
 from samplemix_core.manifest.verify import VerifyReport, verify
-from samplemix_core.objects.open import open_store
+from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
 
 MIXTURES_ROOT = "mixtures"

@@ -1,4 +1,4 @@
-"""Step 1: list the corpus's shards and enter them, and the models that will score them, into the ledger."""
+"""Step 1: list the corpus's shards and enter them, and the models that will score them, into the registration."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,16 +9,17 @@ from typing import Any
 from samplemix_core.compute.cluster import connect
 from samplemix_core.compute.fanout import Work, fan_out
 from samplemix_core.config import RunConfig
-from samplemix_core.corpus.listing import parse_shard_path, select_snapshots
-from samplemix_core.database import ledger
+from samplemix_core.corpus.shards import parse_shard_path, select_snapshots
+from samplemix_core.database import registration
 from samplemix_core.database.connection import transaction
-from samplemix_core.embedding.resources import task_resources
+from samplemix_core.database.scope import Group
 from samplemix_core.errors import CancelledRunError
 from samplemix_core.identity import fingerprint
+from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
-from samplemix_core.objects.open import open_store
-from samplemix_core.pipeline.context import Progress, RunContext
 from samplemix_core.pipeline.handoff import Registered
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.run import RunContext
 from samplemix_core.settings import Settings
 
 SHARDS_PER_GROUP = 32
@@ -53,8 +54,18 @@ def list_corpus(config: RunConfig, settings: Settings) -> CorpusListing:
     return CorpusListing(dict(sorted(snapshots.items())), selection.ignored)
 
 
+def plan_corpus(config: RunConfig, settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
+    """What a run would read: for each snapshot its shards and their size; and files it would ignore. Nothing is written."""
+    listing = list_corpus(config, settings)
+    snapshots = [
+        {"snapshot": name, "shards": len(shards), "bytes": sum(info.size for info in shards)}
+        for name, shards in listing.snapshots.items()
+    ]
+    return snapshots, listing.ignored
+
+
 def register(run: RunContext) -> Registered:
-    """Enter the corpus, its snapshots and shards, the encoder and the quality model into the ledger.
+    """Enter the corpus, its snapshots and shards, the encoder and the quality model into the registration.
 
     Running it again changes nothing. A shard whose file was replaced is another shard, to be scored; one that vanished is a
     CorpusError that names it.
@@ -64,7 +75,7 @@ def register(run: RunContext) -> Registered:
     quality_model_key = fingerprint(models["quality_model"])
     low, high = models["quality_range"]
     with transaction(run.settings.require("database_url")) as cursor:
-        corpus = ledger.register_corpus(
+        corpus = registration.register_corpus(
             cursor,
             uri=run.config.corpus_uri,
             reader=run.config.reader.model_dump(mode="json"),
@@ -73,19 +84,20 @@ def register(run: RunContext) -> Registered:
         unread = [
             entry
             for snapshot, shards in listing.snapshots.items()
-            for entry in ledger.unread_entries(cursor, corpus.corpus_id, snapshot, shards)
+            for entry in registration.unread_entries(cursor, corpus.corpus_id, snapshot, shards)
         ]
     _read_etags(run, unread)
     with transaction(run.settings.require("database_url")) as cursor:
         snapshots = [
-            ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, shards) for snapshot, shards in listing.snapshots.items()
+            registration.register_snapshot(cursor, corpus.corpus_id, snapshot, shards)
+            for snapshot, shards in listing.snapshots.items()
         ]
         registered = Registered(
             corpus_id=corpus.corpus_id,
             corpus_key=corpus.corpus_key,
-            encoder_id=ledger.ensure_encoder(cursor, models["encoder_key"], models["encoder"]),
+            encoder_id=registration.ensure_encoder(cursor, models["encoder_key"], models["encoder"]),
             encoder_key=models["encoder_key"],
-            quality_model_id=ledger.ensure_quality_model(
+            quality_model_id=registration.ensure_quality_model(
                 cursor, quality_model_key, models["quality_model"], q_low=low, q_high=high
             ),
             quality_model_key=quality_model_key,
@@ -100,9 +112,9 @@ def register(run: RunContext) -> Registered:
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
     message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB"
     if replaced:
-        message += f"; replaced by new files since, and scored again: {ledger.some_of(replaced)}"
+        message += f"; replaced by new files since, and scored again: {registration.some_of(replaced)}"
     if listing.ignored:
-        message += f"; ignored, because they lie in no snapshot's directory: {ledger.some_of(listing.ignored)}"
+        message += f"; ignored, because they lie in no snapshot's directory: {registration.some_of(listing.ignored)}"
     run.report(Progress("register", listing.shards, listing.shards, message=message))
     return registered
 
@@ -125,7 +137,7 @@ def _describe_models(run: RunContext) -> dict[str, Any]:
     """Ask a worker, where the models are going to be used, what they are."""
     with connect(run.settings) as client:
         # Where the models are going to be used: on a worker with a GPU, if the configuration insists on one.
-        work = Work("the models", (run.config.embedding,), cost=URGENT, resources=task_resources(run.config.embedding))
+        work = Work("the models", (run.config.embedding,), cost=URGENT, resources=run.config.embedding.worker_resources)
         (outcome,) = fan_out(client, "samplemix_core.worker.models:describe_models", [work], run.cancelled)
     if outcome.error is not None:
         raise outcome.error
@@ -133,7 +145,7 @@ def _describe_models(run: RunContext) -> dict[str, Any]:
     return models
 
 
-def shard_groups(registered: Registered) -> list[list[int]]:
-    """Split the shards into groups for mapped tasks: pairs [index, count], at most MAX_GROUPS, at least two where possible."""
+def shard_groups(run: RunContext, registered: Registered) -> list[Group]:
+    """Split the shards into groups for mapped tasks: at most MAX_GROUPS, at least two where possible."""
     count = min(MAX_GROUPS, registered.shards, max(2, -(-registered.shards // SHARDS_PER_GROUP)))
-    return [[index, count] for index in range(count)]
+    return [Group(index=index, count=count) for index in range(count)]

@@ -1,16 +1,42 @@
-"""The whole run in one process: the same steps that Airflow runs as tasks, in the same order."""
+"""A run: what every step of it is given, and the whole of it in one process, from the table that Airflow's tasks are made of."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from samplemix_core.config import FrozenModel, RunConfig
-from samplemix_core.pipeline.context import Report, RunContext
-from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
-from samplemix_core.pipeline.mix import mix
-from samplemix_core.pipeline.publish import publish, verify
-from samplemix_core.pipeline.register import list_corpus, register
-from samplemix_core.pipeline.score import ScoreCounts, check_loss, score
+from samplemix_core.database.connection import exclusive
+from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
+from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.pipeline.steps import GROUPS, STEPS
 from samplemix_core.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run as a step sees it: what is wanted, where the services are, whom to tell, and whether to stop."""
+
+    config: RunConfig
+    settings: Settings
+    report: Report
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    run_id: str | None = None
+
+    @contextmanager
+    def alone(self, step: str, *what: object) -> Iterator[None]:
+        """Do a step's work on the cluster while nobody else does the same: another waits, and then finds it done.
+
+        So a task that Airflow took for dead and started again, while it was only slow, is not done twice at once.
+        """
+        name = "/".join(map(str, (step, *what)))
+
+        def tell() -> None:
+            self.report(Progress(step, 0, 0, message="another process is at work on the same; waiting for it"))
+
+        with exclusive(self.settings.require("database_url"), name, self.cancelled, tell):
+            yield
 
 
 class RunSummary(FrozenModel):
@@ -22,41 +48,14 @@ class RunSummary(FrozenModel):
     content_digest: str
     created: bool
     scoring: ScoreCounts
-    verified: dict[str, Any]
+    verified: VerifiedCounts
 
 
-def plan_corpus(config: RunConfig, settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
-    """What a run would read: for each snapshot its shards and their size; and files it would ignore. Nothing is written."""
-    listing = list_corpus(config, settings)
-    snapshots = [
-        {"snapshot": name, "shards": len(shards), "bytes": sum(info.size for info in shards)}
-        for name, shards in listing.snapshots.items()
-    ]
-    return snapshots, listing.ignored
-
-
-def run_corpus(
-    config: RunConfig,
-    settings: Settings,
-    report: Report,
-    *,
-    cancelled: threading.Event | None = None,
-) -> RunSummary:
-    """From register to verify, one step after the other; raise a SampleMixError from the first that fails."""
-    run = RunContext(config, settings, report, cancelled or threading.Event())
-    registered = register(run)
-    scoring = score(run, registered)
-    check_loss(run, registered)
-    model = fit_diversity(run, registered)
-    assign_clusters(run, registered, model)
-    measure_clusters(run, registered, model)
-    published = publish(run, mix(run, registered, model))
-    return RunSummary(
-        name=published.name,
-        version=published.version,
-        manifest_uri=published.manifest_uri,
-        content_digest=published.content_digest,
-        created=published.created,
-        scoring=scoring,
-        verified=verify(run, published),
-    )
+def run_corpus(run: RunContext) -> RunSummary:
+    """From register to verify, one step after the other, each over all shards; raise the SampleMixError of the first that fails."""
+    results: dict[str, Any] = {}
+    for step in STEPS:
+        if step.gives != GROUPS:
+            results[step.gives] = step.call(run, results)
+    published: PublishedRef = results["published"]
+    return RunSummary(**published.model_dump(exclude={"registered"}), scoring=results["scored"], verified=results["verified"])

@@ -2,43 +2,20 @@
 
 from samplemix_core.compute.cluster import connect
 from samplemix_core.compute.fanout import Outcome, Work, fan_out
-from samplemix_core.config import FrozenModel
 from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import WHOLE, ScoreVersion, Shard
-from samplemix_core.embedding.resources import task_resources
+from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
-from samplemix_core.pipeline.context import Progress, RunContext
-from samplemix_core.pipeline.handoff import Registered
+from samplemix_core.pipeline.handoff import LossCounts, Registered, ScoreCounts
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.run import RunContext
 from samplemix_core.worker.jobs import ScoreTask
 
 _REASONS = 10
 
 
-class LossCounts(FrozenModel):
-    """What of a run's documents was set aside. Documents of refused and poison shards are estimated by the size of their files."""
-
-    documents: int
-    quarantined: int
-    refused: int
-    poison: int
-    share: float
-
-
-class ScoreCounts(FrozenModel):
-    """What a scoring step did. Refused and poison shards are named in the ledger and in the quarantine."""
-
-    shards: int
-    skipped: int
-    documents: int
-    quarantined: int
-    tokens: int
-    refused: tuple[str, ...]
-    poison: tuple[str, ...]
-
-
-def score(run: RunContext, registered: Registered, group: tuple[int, int] = WHOLE) -> ScoreCounts:
-    """Score the shards of a group (ledger.shard_states); those that are done are skipped.
+def score(run: RunContext, registered: Registered, group: Group = WHOLE) -> ScoreCounts:
+    """Score the shards of a group; those that are done are skipped.
 
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
@@ -46,13 +23,13 @@ def score(run: RunContext, registered: Registered, group: tuple[int, int] = WHOL
         return _score(run, registered, group)
 
 
-def _score(run: RunContext, registered: Registered, group: tuple[int, int]) -> ScoreCounts:
+def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts:
     database = run.settings.require("database_url")
     todo, shards = score_tasks(run, registered, group)
     progress = _ScoreProgress(run, shards, shards - len(todo))
     if not todo:
         return progress.counts()
-    resources = task_resources(run.config.embedding)
+    resources = run.config.embedding.worker_resources
     work = [Work(task.shard.path, (task,), cost=task.shard.size_bytes, resources=resources) for task in todo]
     with connect(run.settings) as client:
         for outcome in fan_out(client, "samplemix_core.worker.score:score_shard", work, run.cancelled):
@@ -105,10 +82,10 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
     return counts
 
 
-def score_tasks(run: RunContext, registered: Registered, group: tuple[int, int] = WHOLE) -> tuple[list[ScoreTask], int]:
+def score_tasks(run: RunContext, registered: Registered, group: Group = WHOLE) -> tuple[list[ScoreTask], int]:
     """One task for each shard of a group that is still to be scored, by snapshot and path; and how many the group has in all."""
     with transaction(run.settings.require("database_url")) as cursor:
-        pending, shards = ledger.pending_shards(cursor, registered.scope, group, retry_refused=run.config.retry_refused)
+        states = ledger.shard_states(cursor, registered.scope, group)
     tasks = [
         ScoreTask(
             corpus_uri=run.config.corpus_uri,
@@ -120,9 +97,9 @@ def score_tasks(run: RunContext, registered: Registered, group: tuple[int, int] 
             quality_model_key=registered.quality_model_key,
             embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}",
         )
-        for shard in pending
+        for shard in ledger.pending_shards(states, retry_refused=run.config.retry_refused)
     ]
-    return tasks, shards
+    return tasks, len(states)
 
 
 def _enter(database: str, outcome: Outcome, version: ScoreVersion) -> None:
@@ -148,7 +125,7 @@ class _ScoreProgress:
     def take(self, outcome: Outcome) -> None:
         self._done += 1
         if outcome.error is None:
-            result: ledger.ScoredCounts = outcome.result
+            result: ScoredCounts = outcome.result
             self._documents += result.scored
             self._quarantined += result.quarantined
             self._tokens += result.tokens

@@ -1,67 +1,129 @@
-"""The steps by name, over plain JSON values: what Airflow's tasks call."""
+"""The steps of a run: one ordered, typed table that the command line, Airflow's operator and the DAG are made of.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+Light: DAG files import it each time they are parsed. A step's function is named here and imported where it runs.
+"""
 
-from samplemix_core.pipeline import diversity, mix, publish, register, score
-from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered, as_xcom
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-Json = dict[str, Any]
+from pydantic import TypeAdapter
 
+if TYPE_CHECKING:
+    from samplemix_core.pipeline.run import RunContext
 
-def _register(run: RunContext) -> Json:
-    return as_xcom(register.register(run))
-
-
-def _shard_groups(run: RunContext, registered: Json) -> list[list[int]]:
-    return register.shard_groups(Registered.model_validate(registered))
-
-
-def _score(run: RunContext, registered: Json, group: Sequence[int]) -> Json:
-    return as_xcom(score.score(run, Registered.model_validate(registered), (group[0], group[1])))
+GROUPS = "groups"
+"""The result that mapped steps are mapped over."""
 
 
-def _check_loss(run: RunContext, registered: Json) -> Json:
-    return as_xcom(score.check_loss(run, Registered.model_validate(registered)))
+@dataclass(frozen=True)
+class Step:
+    """A step: its function, "module:function" of this room, and the results of earlier steps that it takes, by name.
+
+    The function takes the run and those results; where `mapped`, also a `group` of the shards, and is called once for each of the
+    groups. `gives` is the name of its result. `what` it does and what happens `again` are for people.
+    """
+
+    name: str
+    function: str
+    takes: tuple[str, ...]
+    gives: str
+    what: str
+    again: str
+    mapped: bool = False
+
+    def call(self, run: "RunContext", results: Mapping[str, Any]) -> Any:
+        """Do the step. Results of earlier steps, and the group, are given as what the functions return or as its JSON values."""
+        function = pkgutil.resolve_name(f"samplemix_core.pipeline.{self.function}")
+        types = get_type_hints(function)
+        names = (*self.takes, "group") if self.mapped and "group" in results else self.takes
+        return function(run, **{name: TypeAdapter(types[name]).validate_python(results[name]) for name in names})
 
 
-def _fit_diversity(run: RunContext, registered: Json) -> Json:
-    return as_xcom(diversity.fit_diversity(run, Registered.model_validate(registered)))
+STEPS = (
+    Step(
+        name="register",
+        function="register:register",
+        takes=(),
+        gives="registered",
+        what="lists the shards of the snapshots, writes them into the ledger",
+        again="lists again; a replaced file is another shard",
+    ),
+    Step(
+        name="shard_groups",
+        function="register:shard_groups",
+        takes=("registered",),
+        gives=GROUPS,
+        what="splits the shards into groups, one mapped task each",
+        again="splits again, alike",
+    ),
+    Step(
+        name="score",
+        function="score:score",
+        takes=("registered",),
+        gives="scored",
+        what="a Dask task a shard: tokens, quality, embedding",
+        again="shards that are done are skipped",
+        mapped=True,
+    ),
+    Step(
+        name="check_loss",
+        function="score:check_loss",
+        takes=("registered",),
+        gives="loss",
+        what="stops the run if more than max_loss of the documents was set aside",
+        again="counts again",
+    ),
+    Step(
+        name="fit_diversity",
+        function="fit:fit_diversity",
+        takes=("registered",),
+        gives="cluster_model",
+        what="fits clusters on a stratified sample",
+        again="an identical fit is reused",
+    ),
+    Step(
+        name="assign",
+        function="assign:assign_clusters",
+        takes=("registered", "cluster_model"),
+        gives="assigned",
+        what="a Dask task a shard: nearest cluster of each document",
+        again="shards that are done are skipped",
+        mapped=True,
+    ),
+    Step(
+        name="measure_clusters",
+        function="assign:measure_clusters",
+        takes=("registered", "cluster_model"),
+        gives="measured",
+        what="compactness, separation and diversity of each cluster",
+        again="computed again, same result",
+    ),
+    Step(
+        name="mix",
+        function="mix:mix",
+        takes=("registered", "cluster_model"),
+        gives="draft",
+        what="weights and copies under the token budget, written as a draft",
+        again="computed again, same result",
+    ),
+    Step(
+        name="publish",
+        function="publish:publish",
+        takes=("draft",),
+        gives="published",
+        what="makes the draft the next version of the mixture",
+        again="the same content is the same version",
+    ),
+    Step(
+        name="verify",
+        function="publish:verify",
+        takes=("published",),
+        gives="verified",
+        what="reads the published version back and adds it up",
+        again="reads again",
+    ),
+)
 
-
-def _assign(run: RunContext, registered: Json, cluster_model: Json, group: Sequence[int]) -> Json:
-    model = ClusterModelRef.model_validate(cluster_model)
-    return as_xcom(diversity.assign_clusters(run, Registered.model_validate(registered), model, (group[0], group[1])))
-
-
-def _measure_clusters(run: RunContext, registered: Json, cluster_model: Json) -> Json:
-    model = ClusterModelRef.model_validate(cluster_model)
-    return as_xcom(diversity.measure_clusters(run, Registered.model_validate(registered), model))
-
-
-def _mix(run: RunContext, registered: Json, cluster_model: Json) -> Json:
-    model = ClusterModelRef.model_validate(cluster_model)
-    return as_xcom(mix.mix(run, Registered.model_validate(registered), model))
-
-
-def _publish(run: RunContext, draft: Json) -> Json:
-    return as_xcom(publish.publish(run, DraftRef.model_validate(draft)))
-
-
-def _verify(run: RunContext, published: Json) -> Json:
-    return publish.verify(run, PublishedRef.model_validate(published))
-
-
-STEPS: dict[str, Callable[..., Any]] = {
-    "register": _register,
-    "shard_groups": _shard_groups,
-    "score": _score,
-    "check_loss": _check_loss,
-    "fit_diversity": _fit_diversity,
-    "assign": _assign,
-    "measure_clusters": _measure_clusters,
-    "mix": _mix,
-    "publish": _publish,
-    "verify": _verify,
-}
+BY_NAME = {step.name: step for step in STEPS}

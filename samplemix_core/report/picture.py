@@ -22,10 +22,12 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
 
 from samplemix_core.errors import ConfigError
+from samplemix_core.manifest.format import Manifest
 from samplemix_core.report.labels import label_circles
-from samplemix_core.report.record import DomainPoint, FloatArray, Heading, SampleHistogram
+from samplemix_core.report.record import DomainPoint, FloatArray, MixtureRecord, SampleHistogram
 
 MAX_DOMAINS = 20
+_ADD_UP = ("source_samples", "source_tokens", "source_share", "samples", "copies", "mixture_tokens", "mixture_share")
 
 _PANELS = ((0.142, 0.34), (0.543, 0.385), (0.939, 0.009))
 """Left edge and width of the three axes, as parts of the figure."""
@@ -46,7 +48,7 @@ _STYLE = {
 }
 
 
-def draw_mixture(path: Path, heading: Heading, domains: Sequence[DomainPoint], histogram: SampleHistogram) -> None:
+def draw_mixture(path: Path, record: MixtureRecord) -> None:
     """Draw the mixture into a .png (1400 x 700 pixels) or .svg file.
 
     With more than 20 domains the smallest are drawn as one. Raises ConfigError for another suffix, and ValueError for
@@ -55,9 +57,10 @@ def draw_mixture(path: Path, heading: Heading, domains: Sequence[DomainPoint], h
     formats = {".png": "png", ".svg": "svg"}
     if path.suffix.lower() not in formats:
         raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
+    domains, histogram = record.domains, record.histogram
     if not domains or sum(point.source_tokens for point in domains) == 0 or sum(point.mixture_tokens for point in domains) == 0:
         raise ValueError(f"{len(domains)} domains without tokens before or after the mixture: there is nothing to draw")
-    shown = sorted(_merge_smallest(domains), key=lambda point: (-point.mixture_tokens, point.domain))
+    shown = sorted(merge_smallest(domains), key=lambda point: (-point.mixture_tokens, point.domain))
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -65,7 +68,7 @@ def draw_mixture(path: Path, heading: Heading, domains: Sequence[DomainPoint], h
         canvas = FigureCanvasAgg(figure)
         shares, scores, scale = (figure.add_axes((left, 0.095, width, 0.695)) for left, width in _PANELS)
         copies = _CopiesScale.fit(shown, histogram)
-        _draw_heading(figure, heading)
+        _draw_heading(figure, record.manifest)
         _draw_shares(shares, shown, copies)
         points = _draw_scores(scores, shown, histogram, copies)
         names = [_shorten(point.domain, 26) for point, _ in points]
@@ -75,7 +78,7 @@ def draw_mixture(path: Path, heading: Heading, domains: Sequence[DomainPoint], h
         figure.savefig(path, format=formats[path.suffix.lower()], metadata={"Date": None} if path.suffix.lower() == ".svg" else {})
 
 
-def _merge_smallest(domains: Sequence[DomainPoint]) -> list[DomainPoint]:
+def merge_smallest(domains: Sequence[DomainPoint]) -> list[DomainPoint]:
     """At most MAX_DOMAINS points: the largest in the source, and the rest as one with token-weighted means."""
     if len(domains) <= MAX_DOMAINS:
         return list(domains)
@@ -84,8 +87,8 @@ def _merge_smallest(domains: Sequence[DomainPoint]) -> list[DomainPoint]:
     tokens = sum(point.source_tokens for point in rest)
     merged = DomainPoint(
         domain=f"{len(rest)} smaller domains",
-        source_tokens=tokens,
-        mixture_tokens=sum(point.mixture_tokens for point in rest),
+        **{name: sum(getattr(point, name) for point in rest) for name in _ADD_UP},
+        mean_copies=sum(point.copies for point in rest) / max(1, sum(point.source_samples for point in rest)),
         quality=sum(point.quality * point.source_tokens for point in rest) / max(tokens, 1),
         diversity=sum(point.diversity * point.source_tokens for point in rest) / max(tokens, 1),
     )
@@ -117,16 +120,17 @@ class _CopiesScale:
         order = np.argsort(copies, kind="stable")
         cumulative = np.cumsum(tokens[order])
         high = float(copies[order][int(np.searchsorted(cumulative, 0.98 * cumulative[-1]))]) if tokens.size else 0.0
-        return cls(average, max(high, *(point.mean_copies for point in domains), 1.25 * average))
+        return cls(average, max(high, *(point.token_copies for point in domains), 1.25 * average))
 
 
-def _draw_heading(figure: Figure, heading: Heading) -> None:
-    figure.text(0.022, 0.945, f"{heading.name}, version {heading.version}", fontsize=19, fontweight="bold", va="center")
-    met = heading.realised_tokens / max(heading.budget_tokens, 1)
+def _draw_heading(figure: Figure, manifest: Manifest) -> None:
+    figure.text(0.022, 0.945, f"{manifest.name}, version {manifest.version}", fontsize=19, fontweight="bold", va="center")
+    met = manifest.realised_tokens / max(manifest.budget_tokens, 1)
+    parameters = ", ".join(f"{name} {value:g}" for name, value in sorted(manifest.policy.parameters.items()) if name[:2] != "q_")
     facts = (
-        f"policy {heading.policy}",
-        f"budget {_compact(heading.budget_tokens)} tokens",
-        f"realised {heading.realised_tokens:,} tokens, {met:.2%} of the budget",
+        f"policy {manifest.policy.name}" + (f" ({parameters})" if parameters else ""),
+        f"budget {compact(manifest.budget_tokens)} tokens",
+        f"realised {manifest.realised_tokens:,} tokens, {met:.2%} of the budget",
     )
     figure.text(0.022, 0.892, "   ·   ".join(facts), fontsize=11.5, color=_QUIET, va="center")
 
@@ -139,7 +143,7 @@ def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScal
     rows = np.arange(len(domains), dtype=np.float64)
     size = float(np.clip(15 - 0.38 * len(domains), 7.8, 10.5))
     axes.barh(rows - 0.19, before, height=0.36, color=_BEFORE)
-    axes.barh(rows + 0.19, after, height=0.36, color=copies.colours([point.mean_copies for point in domains]))
+    axes.barh(rows + 0.19, after, height=0.36, color=copies.colours([point.token_copies for point in domains]))
     longest = max(before.max(), after.max())
     for row, old, new in zip(rows, before, after, strict=True):
         axes.text(old + 0.012 * longest, row - 0.19, f"{old:.1%}", va="center_baseline", fontsize=size - 1, color=_QUIET)
@@ -154,7 +158,7 @@ def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScal
             fontsize=size - 1,
             color=_QUIET,
         )
-    names = [_wrap(point.domain) if len(domains) <= 12 else _shorten(point.domain, 26) for point in domains]
+    names = [wrap(point.domain) if len(domains) <= 12 else _shorten(point.domain, 26) for point in domains]
     axes.set_yticks(rows, names, fontsize=size, color=_INK)
     axes.set_ylim(max(len(domains), 6) - 0.45, -0.55)
     axes.set_xlim(0, 1.27 * longest)
@@ -200,7 +204,7 @@ def _draw_scores(
         [point.quality for point in points],
         [point.diversity for point in points],
         s=areas,
-        c=copies.colours([point.mean_copies for point in points]),
+        c=copies.colours([point.token_copies for point in points]),
         edgecolors="white",
         linewidths=1.8,
         zorder=3,
@@ -236,7 +240,7 @@ def _draw_scale(figure: Figure, axes: Axes, copies: _CopiesScale) -> None:
         spine.set_visible(False)
 
 
-def _compact(number: int) -> str:
+def compact(number: int) -> str:
     """A number in three significant digits and a unit, 2.5M or 100B."""
     rounded = float(f"{number:.3g}")
     for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -249,7 +253,7 @@ def _shorten(name: str, length: int) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def _wrap(name: str) -> str:
+def wrap(name: str) -> str:
     """A name on at most two lines, broken after a hyphen, underscore, slash, dot or space where it has any."""
     first, rest = "", re.split(r"(?<=[-_/. ])", name)
     while rest and len(first + rest[0]) <= _LINE_LENGTH:

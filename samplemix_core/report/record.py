@@ -1,46 +1,38 @@
-"""What a picture of a mixture shows: a heading, its domains, and tokens binned by quality and diversity."""
+"""One record of a published version, for whatever it is to be shown as: its manifest, and its profile from Postgres."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.mixtures import ProfileCell, mixture_profile
+from samplemix_core.manifest.format import DomainShare, Manifest
+from samplemix_core.settings import Settings
 
 FloatArray = npt.NDArray[np.float64]
 
 QUALITY_RANGE, DIVERSITY_RANGE = (0.0, 10.0), (0.0, 1.0)
+QUALITY_BINS, DIVERSITY_BINS = 40, 25
 
 
-@dataclass(frozen=True)
-class Heading:
-    """What the picture's title says. `policy` may name its parameters."""
+class DomainPoint(DomainShare):
+    """A domain's part of the mixture, and the means of quality and diversity over its documents."""
 
-    name: str
-    version: int
-    policy: str
-    budget_tokens: int
-    realised_tokens: int
-
-
-@dataclass(frozen=True)
-class DomainPoint:
-    """One domain: tokens before and after, and the means of quality (0..10) and diversity (0..1) over its documents."""
-
-    domain: str
-    source_tokens: int
-    mixture_tokens: int
-    quality: float
-    diversity: float
+    quality: float = Field(description="0 to 10")
+    diversity: float = Field(description="0 to 1")
 
     @property
-    def mean_copies(self) -> float:
+    def token_copies(self) -> float:
         """Mean copies of a token of the domain."""
         return self.mixture_tokens / max(self.source_tokens, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleHistogram:
-    """Tokens by quality and diversity, so that a picture's memory does not grow with the corpus. Histograms of parts add up.
+    """Tokens by quality and diversity, so that a picture's memory does not grow with the corpus.
 
     quality_edges (m + 1,) and diversity_edges (k + 1,) ascend; source_tokens and mixture_tokens are (m, k).
     """
@@ -50,36 +42,45 @@ class SampleHistogram:
     source_tokens: FloatArray
     mixture_tokens: FloatArray
 
-    @classmethod
-    def count(
-        cls,
-        quality: npt.NDArray[np.floating],
-        diversity: npt.NDArray[np.floating],
-        tokens: npt.NDArray[np.integer],
-        copies: npt.NDArray[np.integer],
-        bins: tuple[int, int] = (40, 25),
-    ) -> Self:
-        """Bin n samples, given as four arrays (n,); values outside 0..10 and 0..1 count in the outermost bins."""
-        edges = [np.linspace(low, high, n + 1) for (low, high), n in zip((QUALITY_RANGE, DIVERSITY_RANGE), bins, strict=True)]
-        cell = [
-            np.clip(np.searchsorted(edge, values, side="right") - 1, 0, n - 1)
-            for edge, values, n in zip(edges, (quality, diversity), bins, strict=True)
-        ]
-        index = np.ravel_multi_index((cell[0], cell[1]), bins)
-        before, after = (
-            np.bincount(index, weights=weights, minlength=bins[0] * bins[1]).astype(np.float64).reshape(bins)
-            for weights in (tokens.astype(np.float64), tokens.astype(np.float64) * copies)
-        )
-        return cls(edges[0], edges[1], before, after)
 
-    def __add__(self, other: Self) -> Self:
-        if not (
-            np.array_equal(self.quality_edges, other.quality_edges) and np.array_equal(self.diversity_edges, other.diversity_edges)
-        ):
-            raise ValueError("histograms with different edges do not add up")
-        return type(self)(
-            self.quality_edges,
-            self.diversity_edges,
-            self.source_tokens + other.source_tokens,
-            self.mixture_tokens + other.mixture_tokens,
+@dataclass(frozen=True, eq=False)
+class MixtureRecord:
+    """A published version as it is shown."""
+
+    manifest: Manifest
+    domains: tuple[DomainPoint, ...]
+    histogram: SampleHistogram
+
+
+def load_record(settings: Settings, manifest: Manifest) -> MixtureRecord:
+    """The record of a version, with its profile from the database."""
+    with transaction(settings.require("database_url")) as cursor:
+        cells = mixture_profile(
+            cursor,
+            manifest.name,
+            manifest.version,
+            quality_high=QUALITY_RANGE[1],
+            quality_bins=QUALITY_BINS,
+            diversity_bins=DIVERSITY_BINS,
         )
+    return record_of(manifest, cells)
+
+
+def record_of(manifest: Manifest, cells: Sequence[ProfileCell]) -> MixtureRecord:
+    """The record of a version from its profile, whose bins are QUALITY_BINS by DIVERSITY_BINS."""
+    source = np.zeros((QUALITY_BINS, DIVERSITY_BINS))
+    mixture = np.zeros((QUALITY_BINS, DIVERSITY_BINS))
+    sums = {domain.domain: np.zeros(3) for domain in manifest.domains}
+    for cell in cells:
+        source[cell.quality_bin, cell.diversity_bin] += cell.source_tokens
+        mixture[cell.quality_bin, cell.diversity_bin] += cell.mixture_tokens
+        # A domain all of whose documents repeat others' is in the profile, not in the mixture's source.
+        if cell.domain in sums:
+            sums[cell.domain] += (cell.documents, cell.quality_sum, cell.diversity_sum)
+    points = tuple(
+        DomainPoint(**domain.model_dump(), quality=quality / max(documents, 1), diversity=diversity / max(documents, 1))
+        for domain in manifest.domains
+        for documents, quality, diversity in [sums[domain.domain].tolist()]
+    )
+    edges = np.linspace(*QUALITY_RANGE, QUALITY_BINS + 1), np.linspace(*DIVERSITY_RANGE, DIVERSITY_BINS + 1)
+    return MixtureRecord(manifest, points, SampleHistogram(*edges, source, mixture))

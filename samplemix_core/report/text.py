@@ -1,9 +1,19 @@
-"""A published mixture, for people: where the tokens went, and what was left out."""
+"""Text for people on standard output: a published mixture, where its tokens went, and what was left out."""
 
 from rich.console import Console
 from rich.table import Table
 
 from samplemix_core.manifest.format import Manifest
+
+WIDE = 1000
+
+
+def output() -> Console:
+    """Standard output; a pipe or a file has no width, so nothing is folded there."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
 
 
 def print_mixture(console: Console, manifest: Manifest) -> None:

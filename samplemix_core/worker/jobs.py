@@ -1,4 +1,4 @@
-"""What each task on a Dask worker is told, and what it answers: keys and counts."""
+"""What each task on a Dask worker is told, and what it works on: keys and settings, never data."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.config import DiversityConfig, EmbeddingConfig, ReaderConfig
-from samplemix_core.database.ledger import ScoreVersion, Shard
+from samplemix_core.database.scope import ScoreVersion, Shard
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,6 @@ class FitTask:
     sample: tuple[tuple[str, npt.NDArray[np.int64]], ...]
     encoder_key: str
     diversity: DiversityConfig
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A fitted cluster model, stored below the state root."""
-
-    artifact_key: str
-    artifact_sha256: str
-    clusters: int
-    rows: int
-    noise_share: float
-    largest_share: float
 
 
 @dataclass(frozen=True)

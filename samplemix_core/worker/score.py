@@ -13,16 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core import schemas
-from samplemix_core.corpus.reader import read_shard
 from samplemix_core.corpus.records import ShardBatch, describe
+from samplemix_core.corpus.shards import read_shard
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import ScoredCounts, Shard, begin_shard
+from samplemix_core.database.ledger import begin_shard
+from samplemix_core.database.scope import ScoredCounts, Shard
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.files import EmbeddingWriter
 from samplemix_core.errors import CorpusError, ShardRefusedError
+from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.objects.open import open_store
 from samplemix_core.quality.composite import score_quality
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import ScoreTask

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from samplemix_core.config import RunConfig
+from samplemix_core.pipeline.steps import STEPS
 
 DAGS = Path(__file__).parents[2] / "dags"
 INSPECT = """
@@ -75,8 +76,7 @@ def test_the_form_is_the_configuration_model(parsed):
 def test_the_steps_are_tasks_in_order(parsed):
     tasks = parsed["dags"]["samplemix_corpus_run"]["tasks"]
     assert {task_id for task_id, task in tasks.items() if task["mapped"]} == {"score", "assign"}
-    steps = "register shard_groups score check_loss fit_diversity assign measure_clusters mix publish verify"
-    order = steps.split()
+    order = [step.name for step in STEPS]
     assert tasks.keys() == set(order)
     for earlier, later in pairwise(order):
         assert earlier in tasks[later]["upstream"]

@@ -13,7 +13,7 @@ import pyarrow.fs
 import pytest
 
 from samplemix_core.demo.corpus import collect
-from samplemix_core.objects.open import open_store
+from samplemix_core.objects import open_store
 from samplemix_core.settings import ENVIRONMENT, Settings
 
 DOCUMENTS = 160

@@ -14,9 +14,10 @@ import httpx
 import pytest
 from distributed import Client
 
-from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
+from samplemix_core.demo.run import FINAL_STATES, AirflowApi
 from samplemix_core.local.home import Home
-from samplemix_core.local.stack import PROCESSES, Stack
+from samplemix_core.local.service import PROCESSES
+from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.settings import Settings
 

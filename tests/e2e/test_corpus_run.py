@@ -17,7 +17,7 @@ from samplemix_core.config import EmbeddingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.identity import content_hash
-from samplemix_core.objects.open import open_store
+from samplemix_core.objects import open_store
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
 

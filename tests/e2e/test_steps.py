@@ -13,16 +13,16 @@ from samplemix_core.config import DiversityConfig, load_run_config
 from samplemix_core.database import clusters, ledger
 from samplemix_core.database.connection import transaction
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
-from samplemix_core.objects.open import open_store
-from samplemix_core.pipeline import drafts
-from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.diversity import assign_clusters, fit_diversity, measure_clusters
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline import handoff
+from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
+from samplemix_core.pipeline.fit import fit_diversity
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
+from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, score, score_tasks
-from samplemix_core.worker.assign import assign_shard
-from samplemix_core.worker.fit import fit_model
+from samplemix_core.worker.clusters import assign_shard, fit_model
 from samplemix_core.worker.jobs import AssignTask, FitTask
 from samplemix_core.worker.score import score_shard
 
@@ -118,7 +118,7 @@ def test_a_file_that_lands_during_a_run_is_left_for_the_next(context, scored, mo
     draft = mix(run, scored, model)
     published = publish(run, draft)
     verified = verify(run, published)
-    assert verified["rows"] == draft.samples
+    assert verified.rows == draft.samples
     # Any task of a finished run can be cleared, though what it was about has grown since.
     assert (score(run, scored).skipped, assign_clusters(run, scored, model).skipped) == (4, 4)
     check_loss(run, scored)
@@ -143,7 +143,7 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(scored, p
     sample = tuple((state.embedding_key, np.arange(state.scored, dtype=np.int64)) for state in states)
     diversity = DiversityConfig(**small_corpus["diversity"])
     fitted = fit_model(FitTask(sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
-    assert fitted.rows == sum(state.scored for state in states)
+    assert fitted.fit_rows == sum(state.scored for state in states)
 
 
 def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_mixes(context, scored, model, directory, shards):
@@ -169,20 +169,20 @@ def test_a_directory_is_known_by_its_absolute_path(command, directory, monkeypat
 
 def test_equal_drafts_share_a_place_and_old_ones_are_collected(platform, tmp_path, first_run):
     store = open_store(f"{platform.state_root}/test-drafts", platform)
-    draft = drafts.read_draft(open_store(platform.state_root, platform), _any_draft(platform))
+    draft = handoff.read_draft(open_store(platform.state_root, platform), _any_draft(platform))
     for part in draft.parts:
         (tmp_path / part.path).write_bytes(b"x")
     today = date(2030, 5, 20)
-    first = drafts.write_draft(store, draft, tmp_path, today)
-    assert drafts.write_draft(store, draft, tmp_path, today) == first
-    later = drafts.write_draft(store, draft, tmp_path, today + timedelta(days=drafts.KEPT_DAYS))
-    assert drafts.read_draft(store, first) == drafts.read_draft(store, later)
-    drafts.write_draft(store, draft, tmp_path, today + timedelta(days=drafts.KEPT_DAYS + 1))
+    first = handoff.write_draft(store, draft, tmp_path, today)
+    assert handoff.write_draft(store, draft, tmp_path, today) == first
+    later = handoff.write_draft(store, draft, tmp_path, today + timedelta(days=handoff.KEPT_DAYS))
+    assert handoff.read_draft(store, first) == handoff.read_draft(store, later)
+    handoff.write_draft(store, draft, tmp_path, today + timedelta(days=handoff.KEPT_DAYS + 1))
     with pytest.raises(ManifestError, match="drafts are kept for 7 days"):
-        drafts.read_draft(store, first)
-    assert drafts.read_draft(store, later)
+        handoff.read_draft(store, first)
+    assert handoff.read_draft(store, later)
 
 
 def _any_draft(platform) -> str:
     store = open_store(platform.state_root, platform)
-    return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(drafts.DRAFT))
+    return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(handoff.DRAFT))

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.database import ledger
+from samplemix_core.database import ledger, registration
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import Scope, ScoreVersion, Shard
+from samplemix_core.database.scope import Scope, ScoreVersion, Shard
 from samplemix_core.database.scores import ShardScores
+from samplemix_core.diversity.clusters import ClusterSums
 from samplemix_core.identity import content_hash
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
@@ -28,7 +29,7 @@ class LedgeredCorpus:
     reader_url: str = field(repr=False)
     corpus_id: int
     version: ScoreVersion
-    snapshots: tuple[int, ...]
+    snapshot_ids: tuple[int, ...]
     shards: tuple[Shard, ...]
     scope: Scope
 
@@ -37,16 +38,16 @@ class LedgeredCorpus:
 def ledgered(database: Settings) -> LedgeredCorpus:
     url = database.require("database_url")
     with transaction(url) as cursor:
-        corpus = ledger.register_corpus(cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer_id="tok")
+        corpus = registration.register_corpus(cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer_id="tok")
         ids = {}
         for snapshot in ("crawl-b", "crawl-a"):
             # In byte order 'B' < 'a' < 'ä': no locale's order.
             entries = [ObjectInfo(f"{snapshot}/{name}", 100, f"etag-{name}") for name in ("ä.jsonl", "a.jsonl", "B.jsonl")]
-            registered = ledger.register_snapshot(cursor, corpus.corpus_id, snapshot, entries)
+            registered = registration.register_snapshot(cursor, corpus.corpus_id, snapshot, entries)
             ids[snapshot] = registered.snapshot_id
         version = ScoreVersion(
-            ledger.ensure_encoder(cursor, "encoder-1", {"name": "encoder", "dim": 4}),
-            ledger.ensure_quality_model(cursor, "quality-1", {"name": "quality"}),
+            registration.ensure_encoder(cursor, "encoder-1", {"name": "encoder", "dim": 4}),
+            registration.ensure_quality_model(cursor, "quality-1", {"name": "quality"}),
         )
         snapshots = (ids["crawl-a"], ids["crawl-b"])
         scope = Scope(snapshots, version, 2**31 - 1)
@@ -105,6 +106,5 @@ def make_assignment(scores: ShardScores, n_clusters: int = 3) -> Assignment:
     return Assignment(
         table,
         scores.embedding_sha256,
-        np.bincount(cluster, minlength=n_clusters).astype(np.int64),
-        np.bincount(cluster, weights=distance, minlength=n_clusters).astype(np.float64),
+        ClusterSums.of(cluster, distance, n_clusters),
     )

@@ -6,24 +6,32 @@ import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.database import clusters, ledger, scores
+from samplemix_core.database import clusters, ledger, registration, scores
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.scope import Scope, Shard
+from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
 
-FIT: dict[str, Any] = {
-    "artifact_key": "clusters/x",
-    "artifact_sha256": "sha-c",
-    "n_clusters": 3,
-    "fit_rows": 100,
-    "fit_noise_share": 0.25,
-}
 
-
-def fitted(ledgered: Any, **changes: Any) -> clusters.ClusterModelRecord:
+def fitted(ledgered: Any, spec: dict[str, Any] | None = None, artifact_sha256: str = "sha-c") -> clusters.ClusterModelRecord:
     with transaction(ledgered.url) as cursor:
-        values: dict[str, Any] = {"corpus_id": ledgered.corpus_id, "encoder_id": ledgered.version.encoder_id, "spec": {"seed": 1}}
-        return clusters.save_cluster_model(cursor, **values | FIT | changes)
+        return clusters.save_cluster_model(
+            cursor,
+            corpus_id=ledgered.corpus_id,
+            encoder_id=ledgered.version.encoder_id,
+            spec=spec or {"seed": 1},
+            fitted=clusters.FittedModel("clusters/x", artifact_sha256, n_clusters=3, fit_rows=100, fit_noise_share=0.25),
+        )
+
+
+def unassigned(cursor: Any, model: clusters.ClusterModelRecord, scope: Scope) -> list[Shard]:
+    states = ledger.shard_states(cursor, scope)
+    return [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, states)]
+
+
+def totals(cursor: Any, model: clusters.ClusterModelRecord, scope: Scope) -> ClusterSums:
+    return clusters.cluster_totals(cursor, model, ledger.shard_states(cursor, scope))
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ def scored(ledgered: Any, scores_of: Any) -> Any:
 
 def assign(ledgered: Any, model: clusters.ClusterModelRecord, index: int, assignment: Assignment) -> None:
     with transaction(ledgered.url) as cursor:
-        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshots)
+        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         clusters.commit_assignment(cursor, model.cluster_model_id, ledgered.shards[index], assignment)
 
 
@@ -70,7 +78,7 @@ def test_a_corpus_keeps_its_clusters_until_they_are_fitted_again(ledgered: Any) 
         assert clusters.find_cluster_model(cursor, **ids, spec=landed, refit=True) is None
         assert clusters.find_cluster_model(cursor, **ids, spec={"seed": 1, "vectors": "a"}, refit=True) == first
         assert clusters.find_cluster_model(cursor, **ids, spec=landed, refit=False) == second
-        ledger.set_current_models(
+        registration.set_current_models(
             cursor,
             ledgered.corpus_id,
             quality_model_id=ledgered.version.quality_model_id,
@@ -82,22 +90,18 @@ def test_a_corpus_keeps_its_clusters_until_they_are_fitted_again(ledgered: Any) 
 def test_assigning_closes_shard_by_shard(scored: Any, scores_of: Any, assignment_of: Any) -> None:
     model = fitted(scored)
     with transaction(scored.url) as cursor:
-        assert [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, scored.scope)] == [
-            scored.shards[index] for index in (0, 1, 3, 4)
-        ]
+        assert unassigned(cursor, model, scored.scope) == [scored.shards[index] for index in (0, 1, 3, 4)]
     for _ in range(2):
         assign(scored, model, 1, assignment_of(scores_of([f"t 1 {i}" for i in range(5)])))
     with transaction(scored.url) as cursor:
         clusters.fail_assignment(cursor, model.cluster_model_id, scored.shards[3], "timeout")
-        assert [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, scored.scope)] == [
-            scored.shards[index] for index in (0, 3, 4)
-        ]
+        assert unassigned(cursor, model, scored.scope) == [scored.shards[index] for index in (0, 3, 4)]
         cursor.execute("SELECT row, cluster, distance, is_noise FROM diversity_score ORDER BY row")
         stored = cursor.fetchall()
         cursor.execute("SELECT rows, noise_rows, attempts FROM shard_assignment WHERE state = 'done'")
         assert cursor.fetchall() == [(5, sum(row[3] for row in stored), 1)]
         with pytest.raises(AccountingError, match=r"3 scored shards are not assigned.*crawl-a/B.jsonl"):
-            clusters.cluster_totals(cursor, model, scored.scope)
+            totals(cursor, model, scored.scope)
     assert [tuple(row.values()) for row in assignment_of(scores_of(["t"] * 5)).table.to_pylist()] == [
         (row, cluster, np.float32(distance), noise) for row, cluster, distance, noise in stored
     ]
@@ -111,20 +115,19 @@ def test_totals_are_sums_in_the_order_of_snapshot_and_path(scored: Any, scores_o
     for index in (0, 1, 3, 4):
         made = assignment_of(scores_of(["t"] * (index + 4)))
         # Sums whose result depends on the order of addition.
-        parts[index] = Assignment(
-            made.table, made.embedding_sha256, made.members, rng.normal(size=3) * 10.0 ** rng.integers(-8, 8, 3)
-        )
+        sums = ClusterSums(made.sums.counts, rng.normal(size=3) * 10.0 ** rng.integers(-8, 8, 3))
+        parts[index] = Assignment(made.table, made.embedding_sha256, sums)
     for index in (4, 0, 3, 1):
         assign(scored, model, index, parts[index])
     for part in parts.values():
-        members += part.members
-        distance_sum += part.distance_sum
+        members += part.sums.counts
+        distance_sum += part.sums.distance_sum
     with transaction(scored.url) as cursor:
-        totals = clusters.cluster_totals(cursor, model, scored.scope)
-        first = clusters.cluster_totals(cursor, model, replace(scored.scope, snapshots=scored.snapshots[:1]))
-    np.testing.assert_array_equal(totals.members, members)
-    np.testing.assert_array_equal(totals.distance_sum, distance_sum)
-    np.testing.assert_array_equal(first.distance_sum, parts[0].distance_sum + parts[1].distance_sum)
+        found = totals(cursor, model, scored.scope)
+        first = totals(cursor, model, replace(scored.scope, snapshot_ids=scored.snapshot_ids[:1]))
+    np.testing.assert_array_equal(found.counts, members)
+    np.testing.assert_array_equal(found.distance_sum, distance_sum)
+    np.testing.assert_array_equal(first.distance_sum, parts[0].sums.distance_sum + parts[1].sums.distance_sum)
 
 
 def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(
@@ -137,7 +140,7 @@ def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(
     for size in (1, 3, 256):
         monkeypatch.setattr(clusters, "_SHARDS_PER_READ", size)
         with transaction(scored.url) as cursor:
-            found.append(clusters.cluster_totals(cursor, model, scored.scope).distance_sum.tobytes())
+            found.append(totals(cursor, model, scored.scope).distance_sum.tobytes())
     assert len(set(found)) == 1
 
 
@@ -145,8 +148,8 @@ def test_an_assignment_of_other_embeddings_is_refused(scored: Any, scores_of: An
     model = fitted(scored)
     made = assignment_of(scores_of(["t"] * 4))
     for wrong in (
-        Assignment(made.table, "another file", made.members, made.distance_sum),
-        Assignment(made.table.slice(1), made.embedding_sha256, made.members, made.distance_sum),
+        Assignment(made.table, "another file", made.sums),
+        Assignment(made.table.slice(1), made.embedding_sha256, made.sums),
     ):
         with pytest.raises(AccountingError, match="the ledger has no such embedding file"):
             assign(scored, model, 0, wrong)
@@ -157,10 +160,10 @@ def test_new_embeddings_make_an_assignment_stale(scored: Any, scores_of: Any, as
     assign(scored, model, 0, assignment_of(scores_of(["t"] * 4)))
     with transaction(scored.url) as cursor:
         cursor.execute("UPDATE shard_score SET embedding_sha256 = 'sha-2' WHERE shard_id = %s", (scored.shards[0].shard_id,))
-        stale = clusters.unassigned_shards(cursor, model.cluster_model_id, replace(scored.scope, snapshots=scored.snapshots[:1]))
-    assert [state.shard for state in stale] == [scored.shards[0], scored.shards[1]]
+        stale = unassigned(cursor, model, replace(scored.scope, snapshot_ids=scored.snapshot_ids[:1]))
+    assert stale == [scored.shards[0], scored.shards[1]]
     made = assignment_of(scores_of(["t"] * 4), n_clusters=2)
-    assign(scored, model, 0, Assignment(made.table, "sha-2", made.members, made.distance_sum))
+    assign(scored, model, 0, Assignment(made.table, "sha-2", made.sums))
     with transaction(scored.url) as cursor:
         cursor.execute("SELECT cluster, members FROM shard_cluster ORDER BY cluster")
         assert cursor.fetchall() == [(0, 2), (1, 2)]
@@ -173,13 +176,9 @@ def test_measured_clusters_come_back(ledgered: Any) -> None:
     table = pa.table([[0, 1, 2], [10, 20, 0], [0.5, 0.25, 0.125], [0.9, 0.8, 0.7], [1.0, 0.5, 0.0]], schema=schemas.CLUSTERS)
     for low in (0.1, 0.2):
         with transaction(ledgered.url) as cursor:
-            clusters.finish_cluster_model(
-                cursor, model.cluster_model_id, table, diversity_low=low, diversity_high=0.9, exemplars={1: ["a", "b"]}
-            )
+            clusters.finish_cluster_model(cursor, model.cluster_model_id, table, Bounds(low, 0.9))
             assert clusters.cluster_table(cursor, model.cluster_model_id).equals(
                 table.cast(pa.schema([pa.field(field.name, field.type) for field in schemas.CLUSTERS]))
             )
             record = clusters.load_cluster_model(cursor, model.cluster_model_id)
-            cursor.execute("SELECT exemplars FROM cluster ORDER BY cluster")
-            assert cursor.fetchall() == [(None,), (["a", "b"],), (None,)]
         assert (record.state, record.diversity_low, record.diversity_high) == ("measured", low, 0.9)

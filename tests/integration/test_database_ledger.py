@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from samplemix_core.database import clusters, connection, ledger, scores
+from samplemix_core.database import clusters, connection, ledger, registration, scores
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.scope import Group, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.errors import CorpusError
 from samplemix_core.objects import files
 from samplemix_core.objects.files import FileStore
@@ -19,18 +20,18 @@ CORPUS: dict[str, Any] = {"uri": "s3://bucket/corpus", "reader": {"text_field": 
 
 def test_a_corpus_is_its_location_reader_and_tokenizer(database: Settings) -> None:
     with transaction(database.require("database_url")) as cursor:
-        first = ledger.register_corpus(cursor, **CORPUS)
-        assert ledger.register_corpus(cursor, **CORPUS) == first
+        first = registration.register_corpus(cursor, **CORPUS)
+        assert registration.register_corpus(cursor, **CORPUS) == first
         for change in ({"uri": "s3://bucket/other"}, {"reader": {}}, {"tokenizer_id": "other"}):
-            other = ledger.register_corpus(cursor, **CORPUS | change)
+            other = registration.register_corpus(cursor, **CORPUS | change)
             assert (other.corpus_id, other.corpus_key) != (first.corpus_id, first.corpus_key)
 
 
 def test_models_are_entered_once(database: Settings) -> None:
     with transaction(database.require("database_url")) as cursor:
-        assert ledger.ensure_encoder(cursor, "e1", {"a": 1}) == ledger.ensure_encoder(cursor, "e1", {"a": 1})
-        assert ledger.ensure_encoder(cursor, "e1", {"a": 1}) != ledger.ensure_encoder(cursor, "e2", {"a": 2})
-        assert ledger.ensure_quality_model(cursor, "q1", {}) == ledger.ensure_quality_model(cursor, "q1", {})
+        assert registration.ensure_encoder(cursor, "e1", {"a": 1}) == registration.ensure_encoder(cursor, "e1", {"a": 1})
+        assert registration.ensure_encoder(cursor, "e1", {"a": 1}) != registration.ensure_encoder(cursor, "e2", {"a": 2})
+        assert registration.ensure_quality_model(cursor, "q1", {}) == registration.ensure_quality_model(cursor, "q1", {})
 
 
 def test_registering_again_adds_only_what_is_new(ledgered: Any) -> None:
@@ -38,9 +39,9 @@ def test_registering_again_adds_only_what_is_new(ledgered: Any) -> None:
     new = ObjectInfo("crawl-a/new.jsonl", 5, "etag-new")
     with transaction(ledgered.url) as cursor:
         for _ in range(2):
-            registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [*entries, new])
-            assert registered == ledger.RegisteredSnapshot(ledgered.snapshots[0], 7, ())
-        states = ledger.shard_states(cursor, replace(ledgered.scope, snapshots=ledgered.snapshots[:1]))
+            registered = registration.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [*entries, new])
+            assert registered == registration.RegisteredSnapshot(ledgered.snapshot_ids[0], 7, ())
+        states = ledger.shard_states(cursor, replace(ledgered.scope, snapshot_ids=ledgered.snapshot_ids[:1]))
     assert [state.shard.path for state in states if state.shard not in ledgered.shards] == ["crawl-a/new.jsonl"]
     assert {state.shard for state in states} >= {shard for shard in ledgered.shards if shard.snapshot == "crawl-a"}
 
@@ -53,7 +54,7 @@ def test_vanished_shards_are_named(ledgered: Any) -> None:
             CorpusError, match=r"2 shards of snapshot 'crawl-a' that were registered are gone: crawl-a/B.jsonl, crawl-a/ä"
         ),
     ):
-        ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", left)
+        registration.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", left)
 
 
 def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgered: Any, scores_of: Any, assignment_of: Any) -> None:
@@ -68,27 +69,25 @@ def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgere
             corpus_id=ledgered.corpus_id,
             encoder_id=ledgered.version.encoder_id,
             spec={},
-            artifact_key="a",
-            artifact_sha256="b",
-            n_clusters=3,
-            fit_rows=2,
-            fit_noise_share=0.0,
+            fitted=clusters.FittedModel("a", "b", n_clusters=3, fit_rows=2, fit_noise_share=0.0),
         )
-        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshots)
+        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         for shard in files.values():
             scores.commit_shard(cursor, shard, ledgered.version, one)
             clusters.commit_assignment(cursor, model.cluster_model_id, shard, assignment_of(one))
         for replaced in (("crawl-a/a.jsonl",), ()):
-            registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", entries.values())
+            registered = registration.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", entries.values())
             assert registered.replaced == replaced
-        scope = replace(ledgered.scope, snapshots=ledgered.snapshots[:1])
+        scope = replace(ledgered.scope, snapshot_ids=ledgered.snapshot_ids[:1])
         states = {state.shard.path: state for state in ledger.shard_states(cursor, scope)}
         assert {path: state.state for path, state in states.items()} == dict.fromkeys(files, "done") | {
             "crawl-a/a.jsonl": "pending"
         }
         now = states["crawl-a/a.jsonl"].shard
         assert (now.etag, now.shard_id != earlier.shard_id) == ("another", True)
-        assert ledger.replaced_shards(cursor, now.snapshot_id) == [ledger.ReplacedShard("crawl-a/a.jsonl", earlier.etag, 100)]
+        assert registration.replaced_shards(cursor, now.snapshot_id) == [
+            registration.ReplacedShard("crawl-a/a.jsonl", earlier.etag, 100)
+        ]
         for table in ("sample", "quality_score", "quarantine", "diversity_score", "shard_cluster", "shard_assignment"):
             cursor.execute(f"SELECT count(DISTINCT shard_id), bool_or(shard_id = %s) FROM {table}", (earlier.shard_id,))
             assert cursor.fetchone() == (2, False), table
@@ -102,7 +101,7 @@ def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: Any) -> None:
     assert [shard.path for shard in ledgered.shards] == [
         f"{snapshot}/{name}" for snapshot in ("crawl-a", "crawl-b") for name in names
     ]
-    assert list(ledgered.snapshots) == [ledgered.shards[0].snapshot_id, ledgered.shards[3].snapshot_id]
+    assert list(ledgered.snapshot_ids) == [ledgered.shards[0].snapshot_id, ledgered.shards[3].snapshot_id]
 
 
 def test_what_is_pending(ledgered: Any, scores_of: Any) -> None:
@@ -115,12 +114,13 @@ def test_what_is_pending(ledgered: Any, scores_of: Any) -> None:
         scores.refuse_shard(cursor, refused, ledgered.version, "truncated")
         scores.poison_shard(cursor, poison, ledgered.version, "killed 4 workers")
         scores.fail_shard(cursor, failed, ledgered.version, "timeout")
-        states = {state.shard: state for state in ledger.shard_states(cursor, ledgered.scope)}
-        assert ledger.pending_shards(cursor, ledgered.scope) == ([failed, begun, fresh], 6)
-        again = ledger.pending_shards(cursor, ledgered.scope, retry_refused=True)
-        other = ledger.ScoreVersion(ledgered.version.encoder_id, ledger.ensure_quality_model(cursor, "quality-2", {}))
-        assert len(ledger.pending_shards(cursor, replace(ledgered.scope, version=other))[0]) == 6
-    assert again == ([refused, poison, failed, begun, fresh], 6)
+        listed = ledger.shard_states(cursor, ledgered.scope)
+        states = {state.shard: state for state in listed}
+        assert ledger.pending_shards(listed) == [failed, begun, fresh]
+        again = ledger.pending_shards(listed, retry_refused=True)
+        other = ScoreVersion(ledgered.version.encoder_id, registration.ensure_quality_model(cursor, "quality-2", {}))
+        assert len(ledger.pending_shards(ledger.shard_states(cursor, replace(ledgered.scope, version=other)))) == 6
+    assert again == [refused, poison, failed, begun, fresh]
     assert [states[shard].state for shard in ledgered.shards] == ["done", "refused", "poison", "failed", "pending", "pending"]
     assert [states[shard].attempts for shard in ledgered.shards] == [1, 1, 1, 1, 2, 0]
     assert states[refused].error == "truncated"
@@ -131,7 +131,7 @@ def test_beginning_a_done_shard_keeps_it_done(ledgered: Any, scores_of: Any) -> 
     shard = ledgered.shards[0]
     with transaction(ledgered.url) as cursor:
         scores.commit_shard(cursor, shard, ledgered.version, scores_of(["one"]))
-        assert ledger.begin_shard(cursor, shard, ledgered.version) == ledger.ScoredCounts(scored=1, quarantined=0, tokens=1)
+        assert ledger.begin_shard(cursor, shard, ledgered.version) == ScoredCounts(scored=1, quarantined=0, tokens=1)
         assert ledger.shard_states(cursor, ledgered.scope)[0].state == "done"
 
 
@@ -153,7 +153,7 @@ def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered:
         assert ledger.retry_shards(cursor, uri, [poison.path, done.path]) == [poison.path]
         assert ledger.retry_shards(cursor, "s3://bucket/other") == []
         assert ledger.retry_shards(cursor, uri) == [refused.path]
-        assert refused in ledger.pending_shards(cursor, ledgered.scope)[0]
+        assert refused in ledger.pending_shards(ledger.shard_states(cursor, ledgered.scope))
         assert [item["reason"] for item in ledger.list_quarantine(cursor)] == ["bad_json"]
 
 
@@ -190,19 +190,23 @@ def test_groups_stay_what_they_are_and_later_shards_are_for_the_next_run(ledgere
         last = max(shard.shard_id for shard in ledgered.shards)
         scope = replace(ledgered.scope, last_shard_id=last)
 
-        def groups() -> list[list[ledger.Shard]]:
-            return [[state.shard for state in ledger.shard_states(cursor, scope, (index, 4))] for index in range(4)]
+        def groups() -> list[list[Shard]]:
+            return [
+                [state.shard for state in ledger.shard_states(cursor, scope, Group(index=index, count=4))] for index in range(4)
+            ]
 
         before = groups()
         assert sorted(shard.shard_id for group in before for shard in group) == sorted(s.shard_id for s in ledgered.shards)
         entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in ledgered.shards[:3]]
         early = ObjectInfo("crawl-a/A-comes-first.jsonl", 5, "etag")
-        registered = ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [early, *entries])
+        registered = registration.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [early, *entries])
         assert registered.last_shard_id > last
         assert groups() == before
         assert len(ledger.shard_states(cursor, replace(scope, last_shard_id=registered.last_shard_id))) == 7
         # One that is replaced leaves its group, and moves no other.
-        ledger.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", [early, replace(entries[0], content="new"), *entries[1:]])
+        registration.register_snapshot(
+            cursor, ledgered.corpus_id, "crawl-a", [early, replace(entries[0], content="new"), *entries[1:]]
+        )
         assert groups() == [[shard for shard in group if shard != ledgered.shards[0]] for group in before]
 
 
@@ -227,14 +231,14 @@ def test_files_of_a_directory_are_read_once_and_again_only_if_they_were_touched(
     for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
         write(name, "text", 1000)
     with transaction(database.require("database_url")) as cursor:
-        corpus = ledger.register_corpus(cursor, **CORPUS)
+        corpus = registration.register_corpus(cursor, **CORPUS)
 
         def registered() -> tuple[str, ...]:
             read.clear()
             listed = list(FileStore(tmp_path).list())
-            unread = [Path(entry.key).name for entry in ledger.unread_entries(cursor, corpus.corpus_id, "crawl", listed)]
+            unread = [Path(entry.key).name for entry in registration.unread_entries(cursor, corpus.corpus_id, "crawl", listed)]
             assert read == []
-            replaced = ledger.register_snapshot(cursor, corpus.corpus_id, "crawl", listed).replaced
+            replaced = registration.register_snapshot(cursor, corpus.corpus_id, "crawl", listed).replaced
             assert unread == sorted(read)
             return replaced
 

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from samplemix_core.database.connection import connect, transaction
-from samplemix_core.database.ledger import register_corpus
 from samplemix_core.database.migrate import downgrade, migrate, sql_directory
+from samplemix_core.database.registration import register_corpus
 from samplemix_core.errors import ConfigError, ServiceError
 from samplemix_core.settings import Settings
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,26 @@ import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.database import clusters, columns, connection, ledger, mixtures, scores
-from samplemix_core.database.accounting import find_duplicates
-from samplemix_core.database.connection import transaction
+from samplemix_core.database import clusters, columns, connection, ledger, mixtures, registration, scores
+from samplemix_core.database.connection import Named, rows_as, scalar, transaction
 from samplemix_core.database.migrate import downgrade, migrate
-from samplemix_core.database.mixtures import Mixture, MixtureDomain, MixtureRows
+from samplemix_core.database.mixtures import MixtureRows
 from samplemix_core.database.query import ready_queries, run_query
+from samplemix_core.database.scope import Shard
+from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.errors import AccountingError, ManifestError
+from samplemix_core.manifest.format import (
+    Counts,
+    Lineage,
+    Manifest,
+    ManifestDraft,
+    PartFile,
+    PolicyRecord,
+    SolverRecord,
+    domain_shares,
+    publishable,
+)
+from samplemix_core.mixing.source import ShardSamples
 from samplemix_core.objects.interface import ObjectInfo
 
 TEXTS = {
@@ -36,21 +50,17 @@ def assigned(ledgered: Any, scores_of: Any, assignment_of: Any) -> Any:
             corpus_id=ledgered.corpus_id,
             encoder_id=ledgered.version.encoder_id,
             spec={},
-            artifact_key="clusters/x",
-            artifact_sha256="sha-c",
-            n_clusters=3,
-            fit_rows=10,
-            fit_noise_share=0.1,
+            fitted=clusters.FittedModel("clusters/x", "sha-c", n_clusters=3, fit_rows=10, fit_noise_share=0.1),
         )
-        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshots)
+        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         for index in (4, 2, 0, 3, 1):
             shard, result = ledgered.shards[index], scores_of(TEXTS[index], bad_rows=(1,) if index == 0 else ())
             scores.commit_shard(cursor, shard, ledgered.version, result)
             clusters.commit_assignment(cursor, model.cluster_model_id, shard, assignment_of(result))
         scores.refuse_shard(cursor, ledgered.shards[5], ledgered.version, "truncated")
         table = pa.table([[0, 1, 2], [5, 5, 4], [0.5] * 3, [0.9] * 3, [1.0, 0.5, 0.0]], schema=schemas.CLUSTERS)
-        clusters.finish_cluster_model(cursor, model.cluster_model_id, table, diversity_low=0.0, diversity_high=1.0)
-        ledger.set_current_models(
+        clusters.finish_cluster_model(cursor, model.cluster_model_id, table, Bounds(0.0, 1.0))
+        registration.set_current_models(
             cursor,
             ledgered.corpus_id,
             quality_model_id=ledgered.version.quality_model_id,
@@ -59,13 +69,12 @@ def assigned(ledgered: Any, scores_of: Any, assignment_of: Any) -> Any:
     return ledgered
 
 
-def read(assigned: Any, snapshots: tuple[int, ...] | None = None) -> list[columns.ShardColumns]:
+def read(assigned: Any, snapshot_ids: tuple[int, ...] | None = None) -> list[tuple[Shard, ShardSamples]]:
+    scope = replace(assigned.scope, snapshot_ids=snapshot_ids or assigned.snapshot_ids)
     with transaction(assigned.url) as cursor:
         cursor.execute("SELECT min(cluster_model_id) FROM cluster_model")
         (model,) = cursor.fetchone()
-        cursor.connection.rollback()
-        scope = replace(assigned.scope, snapshots=snapshots or assigned.snapshots)
-        return list(columns.stream_columns(cursor, scope, model))
+        return list(columns.stream_samples(cursor, assigned.version, model, ledger.shard_states(cursor, scope)))
 
 
 @pytest.mark.parametrize("page", [1, 1000])
@@ -81,23 +90,13 @@ def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int,
             else:
                 first[text] = (index, row)
     with transaction(assigned.url) as cursor:
-        found = find_duplicates(cursor, assigned.scope)
-        alone = find_duplicates(cursor, replace(assigned.scope, snapshots=assigned.snapshots[1:]))
-        none = find_duplicates(cursor, replace(assigned.scope, version=replace(assigned.version, encoder_id=999)))
+        found = columns.find_duplicates(cursor, assigned.scope)
+        alone = columns.find_duplicates(cursor, replace(assigned.scope, snapshot_ids=assigned.snapshot_ids[1:]))
+        none = columns.find_duplicates(cursor, replace(assigned.scope, version=replace(assigned.version, encoder_id=999)))
     assert {shard: rows.rows().tolist() for shard, rows in found.items()} == expected
     assert {shard: rows.size for shard, rows in found.items()} == {shard: len(rows) for shard, rows in expected.items()}
     assert {shard: rows.rows().tolist() for shard, rows in alone.items()} == {assigned.shards[4].shard_id: [0, 2]}
     assert none == {}
-
-
-@pytest.mark.parametrize(
-    ("rows", "most"), [(range(1000), 125), ([0, 3, 4, 100], 13), ([7], 4), ([0, 1_000_000_000], 8), (range(1, 2000, 3), 250)]
-)
-def test_a_set_of_rows_takes_a_bit_a_row_or_four_bytes_each(rows: Any, most: int) -> None:
-    found = columns.RowSet.of(np.array(rows, dtype=np.int64))
-    assert found.rows().tolist() == list(rows)
-    assert found.size == len(rows)
-    assert sum(array.nbytes for array in (found.bits, found.sparse) if array is not None) <= most
 
 
 def test_columns_are_those_of_the_view(assigned: Any) -> None:
@@ -109,21 +108,21 @@ def test_columns_are_those_of_the_view(assigned: Any) -> None:
         )
         view = [(shard, row, names[domain], *rest) for shard, row, domain, *rest in cursor.fetchall()]
     streamed = read(assigned)
-    assert [item.shard for item in streamed] == list(assigned.shards[:5])
+    assert [shard for shard, _ in streamed] == list(assigned.shards[:5])
     flat = [
-        (item.shard.path, *values)
-        for item in streamed
+        (item.path, *values)
+        for _, item in streamed
         for values in zip(
-            *(getattr(item, name).tolist() for name in ("row", "domain_id", "n_tokens", "quality", "cluster")), strict=True
+            *(getattr(item, name).tolist() for name in ("row", "domain", "n_tokens", "quality", "cluster")), strict=True
         )
     ]
     assert flat == view
-    assert [item.shard for item in read(assigned, assigned.snapshots[1:])] == list(assigned.shards[3:5])
+    assert [shard for shard, _ in read(assigned, assigned.snapshot_ids[1:])] == list(assigned.shards[3:5])
 
 
 def test_columns_do_not_depend_on_how_much_is_read_at_once(assigned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bytes_of(items: list[columns.ShardColumns]) -> list[bytes]:
-        return [item.row.tobytes() + item.quality.tobytes() + item.cluster.tobytes() for item in items]
+    def bytes_of(items: list[tuple[Shard, ShardSamples]]) -> list[bytes]:
+        return [item.row.tobytes() + item.quality.tobytes() + item.cluster.tobytes() for _, item in items]
 
     whole = bytes_of(read(assigned))
     for rows in (1, 5):
@@ -139,33 +138,37 @@ def test_a_sample_without_its_scores_stops_the_reading(assigned: Any, table: str
         read(assigned)
 
 
-def mixture_of(assigned: Any, **changes: Any) -> Mixture:
-    mixture = Mixture(
+DOMAINS = domain_shares(
+    ["books", "web"], source_samples=[4, 5], source_tokens=[10, 15], samples=[3, 5], copies=[4, 8], mixture_tokens=[5, 15]
+)
+
+
+def mixture_of(version: int = 1, content: str = "1") -> Manifest:
+    part = PartFile(path="part-00000.parquet", rows=8, tokens=21, sha256=content * 64)
+    draft = ManifestDraft(
         name="demo",
-        version=1,
-        corpus_id=assigned.corpus_id,
-        manifest_uri="s3://bucket/mixtures/demo/v000001/manifest.json",
-        content_digest="digest-1",
-        config={"alpha": 0.8},
-        policy="samplemix",
+        corpus_root="s3://bucket/corpus",
         seed=42,
+        policy=PolicyRecord(name="samplemix", parameters={"alpha": 0.8}),
+        solver=SolverRecord(max_copies=4, kappa=1.0, next_tokens=0),
         budget_tokens=20,
         realised_tokens=21,
         samples=8,
         copies=12,
-        documents=15,
-        scored=9,
-        quarantined=1,
-        duplicates=5,
-        eligible=9,
-        quality_model_id=assigned.version.quality_model_id,
-        encoder_id=assigned.version.encoder_id,
-        cluster_model_id=1,
+        counts=Counts(documents=15, scored=9, quarantined=1, duplicates=5, eligible=9),
+        domains=DOMAINS,
+        lineage=Lineage(
+            corpus="c",
+            snapshots=(),
+            quality_model="q",
+            encoder="e",
+            cluster_model="k",
+            code_version="0",
+            config_fingerprint="f",
+            airflow_run_id="manual__1",
+        ),
     )
-    return replace(mixture, **changes)
-
-
-DOMAINS = [MixtureDomain("books", 4, 10, 0.4, 5, 0.25, 1.0), MixtureDomain("web", 5, 15, 0.6, 15, 0.75, 1.5)]
+    return publishable(draft, version, version - 1 or None, (part,), datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def rows_of(assigned: Any, extra: int = 0) -> list[MixtureRows]:
@@ -177,18 +180,43 @@ def rows_of(assigned: Any, extra: int = 0) -> list[MixtureRows]:
     ]
 
 
-def save(assigned: Any, mixture: Mixture, rows: list[MixtureRows]) -> int:
+def save(assigned: Any, manifest: Manifest, rows: list[MixtureRows]) -> int:
+    provenance = mixtures.Provenance(
+        corpus_id=assigned.corpus_id,
+        snapshot_ids=assigned.snapshot_ids,
+        quality_model_id=assigned.version.quality_model_id,
+        encoder_id=assigned.version.encoder_id,
+        cluster_model_id=1,
+        manifest_uri="s3://bucket/mixtures/demo/v000001/manifest.json",
+    )
     with transaction(assigned.url) as cursor:
-        return mixtures.save_mixture(cursor, mixture, snapshots=assigned.snapshots, domains=DOMAINS, rows=rows)
+        return mixtures.save_mixture(cursor, manifest, provenance, {"alpha": 0.8}, rows)
 
 
 def test_a_mixture_comes_back(assigned: Any) -> None:
-    mixture = mixture_of(assigned)
+    mixture = mixture_of()
     saved = save(assigned, mixture, rows_of(assigned))
     assert save(assigned, mixture, rows_of(assigned)) == saved
     with transaction(assigned.url) as cursor:
-        assert mixtures.list_mixtures(cursor) == mixtures.list_mixtures(cursor, "demo") == [mixture]
-        assert mixtures.load_mixture(cursor, "demo") == mixtures.load_mixture(cursor, "demo", 1) == (mixture, DOMAINS)
+        cursor.execute("SELECT * FROM mixture")
+        (row,) = rows_as(cursor, Named)
+        facts = {
+            **mixture.model_dump(),
+            **mixture.counts.model_dump(),
+            "policy": "samplemix",
+            "airflow_run_id": "manual__1",
+            "config": {"alpha": 0.8},
+        }
+        known = {name: value for name, value in row.items() if name in facts and name != "created_at"}
+        assert known == {name: facts[name] for name in known}
+        assert row.keys() - known.keys() == {
+            "mixture_id", "created_at", "corpus_id", "manifest_uri", "quality_model_id", "encoder_id", "cluster_model_id",
+        }  # fmt: skip
+        cursor.execute("SELECT * FROM mixture_domain ORDER BY domain")
+        stored = rows_as(cursor, Named)
+        assert stored == [{"mixture_id": saved} | {n: v for n, v in d.model_dump().items() if n in stored[0]} for d in DOMAINS]
+        cursor.execute("SELECT array_agg(snapshot_id ORDER BY snapshot_id) FROM mixture_snapshot")
+        assert scalar(cursor) == sorted(assigned.snapshot_ids)
         cursor.execute("SELECT shard, row, copies, weight, diversity FROM mixture_samples ORDER BY snapshot, shard, row")
         assert cursor.fetchall() == [
             ("crawl-a/B.jsonl", 0, 3, 2.5, 1.0),
@@ -200,35 +228,25 @@ def test_a_mixture_comes_back(assigned: Any) -> None:
         assert cursor.fetchall() == []
 
 
-def test_versions_are_listed_in_order_and_the_latest_is_the_default(assigned: Any) -> None:
-    for version in (2, 10, 1):
-        save(assigned, mixture_of(assigned, version=version), rows_of(assigned))
-    with transaction(assigned.url) as cursor:
-        assert [item.version for item in mixtures.list_mixtures(cursor)] == [1, 2, 10]
-        assert mixtures.load_mixture(cursor, "demo")[0].version == 10
-        for name, version in (("demo", 3), ("none", None)):
-            with pytest.raises(ManifestError, match="Recorded are"):
-                mixtures.load_mixture(cursor, name, version)
-
-
 def test_a_published_version_never_changes(assigned: Any) -> None:
-    save(assigned, mixture_of(assigned), rows_of(assigned))
+    save(assigned, mixture_of(), rows_of(assigned))
     with pytest.raises(ManifestError, match="recorded with another digest"):
-        save(assigned, mixture_of(assigned, content_digest="digest-2"), rows_of(assigned))
+        save(assigned, mixture_of(content="2"), rows_of(assigned))
 
 
 def test_a_mixture_whose_rows_do_not_add_up_leaves_nothing(assigned: Any) -> None:
     with pytest.raises(ManifestError, match="has 8 samples, 7 were given"):
-        save(assigned, mixture_of(assigned), [*rows_of(assigned)[:1], *rows_of(assigned)[3:]])
+        save(assigned, mixture_of(), [*rows_of(assigned)[:1], *rows_of(assigned)[3:]])
     with transaction(assigned.url) as cursor:
-        assert mixtures.list_mixtures(cursor) == []
+        cursor.execute("SELECT count(*) FROM mixture")
+        assert cursor.fetchone() == (0,)
         cursor.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'mixture_sample_m%'")
         assert cursor.fetchone() == (0,)
 
 
 def test_every_ready_query_answers(assigned: Any) -> None:
-    save(assigned, mixture_of(assigned), rows_of(assigned))
-    save(assigned, mixture_of(assigned, version=2, content_digest="digest-2"), rows_of(assigned, extra=1))
+    save(assigned, mixture_of(), rows_of(assigned))
+    save(assigned, mixture_of(version=2, content="2"), rows_of(assigned, extra=1))
     queries = {query.name: query for query in ready_queries()}
     assert set(queries) == {"cluster_best", "domain_shift", "most_repeated", "quarantine_by_reason", "version_changes"}
 
@@ -266,7 +284,7 @@ def test_every_ready_query_answers(assigned: Any) -> None:
     best = ask("cluster_best", corpus="s3://bucket/corpus", cluster=0)
     assert [row["quality"] for row in best] == sorted((row["quality"] for row in best), reverse=True)
     assert {(row["shard"], row["row"]) for row in best} == {
-        (item.shard.path, row) for item in read(assigned) for row in item.row[item.cluster == 0].tolist()
+        (item.path, row) for _, item in read(assigned) for row in item.row[item.cluster == 0].tolist()
     }
 
     quarantined = ask("quarantine_by_reason", corpus="s3://bucket/corpus")
@@ -308,7 +326,7 @@ def test_asking_for_one_snapshot_touches_its_partitions_only(
     assigned: Any, planner: str, query: str, partitions: list[str]
 ) -> None:
     for version in (1, 2):
-        save(assigned, mixture_of(assigned, version=version), rows_of(assigned))
+        save(assigned, mixture_of(version), rows_of(assigned))
     big = ("sample_s", "quality_score_s", "diversity_score_m", "mixture_sample_m")
     with transaction(assigned.url) as cursor:
         cursor.execute(
@@ -324,12 +342,12 @@ def test_asking_for_one_snapshot_touches_its_partitions_only(
 
 
 def test_a_migration_back_forgets_replaced_shards_and_what_mixtures_had_of_them(assigned: Any) -> None:
-    saved = save(assigned, mixture_of(assigned), rows_of(assigned))
+    saved = save(assigned, mixture_of(), rows_of(assigned))
     replaced, *others = [shard for shard in assigned.shards if shard.snapshot == "crawl-a"]
     entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in others]
     with transaction(assigned.url) as cursor:
         corrected = ObjectInfo(replaced.path, 1, "corrected")
-        ledger.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
+        registration.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
         cursor.execute("SELECT count(*), count(n_tokens) FROM mixture_samples WHERE shard = %s", (replaced.path,))
         assert cursor.fetchone() == (2, 0)
     downgrade(assigned.url, "0001")
@@ -342,7 +360,7 @@ def test_a_migration_back_forgets_replaced_shards_and_what_mixtures_had_of_them(
         assert cursor.fetchone() == (6,)
     migrate(assigned.url)
     with transaction(assigned.url) as cursor:
-        registered = ledger.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
+        registered = registration.register_snapshot(cursor, assigned.corpus_id, "crawl-a", [corrected, *entries])
         assert registered.replaced == ()
         cursor.execute("SELECT count(*) FROM sample_scores WHERE snapshot = 'crawl-b'")
         assert cursor.fetchone() == (7,)

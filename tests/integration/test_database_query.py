@@ -84,7 +84,7 @@ def test_too_many_rows_are_an_error_not_a_part(reader: str, monkeypatch: pytest.
 
 
 def test_a_new_table_is_readable_too(ledgered: Any) -> None:
-    rows = run_query(ledgered.reader_url, f"SELECT count(*) AS n FROM sample_s{ledgered.snapshots[0]}")
+    rows = run_query(ledgered.reader_url, f"SELECT count(*) AS n FROM sample_s{ledgered.snapshot_ids[0]}")
     assert rows == [{"n": 0}]
 
 

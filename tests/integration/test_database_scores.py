@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.database import ledger, scores
-from samplemix_core.database.accounting import Totals, check_accounts
+from samplemix_core.database import ledger, registration, scores
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.scope import ScoreVersion
 from samplemix_core.errors import AccountingError, CorpusError
 
 TABLES = ("sample", "quality_score", "quarantine")
@@ -122,13 +122,13 @@ def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: Any, sc
     commit(ledgered, 0, result)
     before = contents(ledgered.url)
     with transaction(ledgered.url) as cursor:
-        other = ledger.ScoreVersion(ledgered.version.encoder_id, ledger.ensure_quality_model(cursor, "quality-2", {}))
+        other = ScoreVersion(ledgered.version.encoder_id, registration.ensure_quality_model(cursor, "quality-2", {}))
         scores.commit_shard(cursor, ledgered.shards[0], other, result)
     after = contents(ledgered.url)
     assert after["sample"] == before["sample"]
     assert len(after["quality_score"]) == 4
     with transaction(ledgered.url) as cursor:
-        third = ledger.ScoreVersion(ledgered.version.encoder_id, ledger.ensure_quality_model(cursor, "quality-3", {}))
+        third = ScoreVersion(ledgered.version.encoder_id, registration.ensure_quality_model(cursor, "quality-3", {}))
     with transaction(ledgered.url) as cursor, pytest.raises(AccountingError, match="another version counted"):
         scores.commit_shard(cursor, ledgered.shards[0], third, scores_of(["one", "two", "three"]))
 
@@ -186,7 +186,8 @@ def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any
     for index in range(3):
         commit(ledgered, index, scores_of(["one two"] * (index + 1), bad_rows=(0,)))
     with transaction(ledgered.url) as cursor:
-        assert check_accounts(cursor, ledgered.scope) == Totals(3, 9, 6, 3, 12)
+        states = ledger.shard_states(cursor, ledgered.scope)
+        assert ledger.check_accounts(cursor, ledgered.scope, states) == ledger.Totals(3, 9, 6, 3, 12)
     for damage in (
         "DELETE FROM sample WHERE row = 3",
         "DELETE FROM quality_score WHERE row = 3",
@@ -196,7 +197,7 @@ def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any
         with transaction(ledgered.url) as cursor:
             cursor.execute(damage)
             with pytest.raises(AccountingError, match="the ledger says"):
-                check_accounts(cursor, ledgered.scope)
+                ledger.check_accounts(cursor, ledgered.scope, states)
             cursor.connection.rollback()
 
 

@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core.errors import ObjectStoreError, PreconditionFailedError
-from samplemix_core.objects import s3
+from samplemix_core.objects import open_store, s3
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.objects.open import open_store
 from samplemix_core.settings import Settings
 
 

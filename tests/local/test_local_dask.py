@@ -13,9 +13,9 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.local import dask_cluster, machine
 from samplemix_core.local.home import Home
 from samplemix_core.local.owner import Owner
+from samplemix_core.local.ports import wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
-from samplemix_core.local.waiting import wait_until
 
 DASK = ("dask",)
 

@@ -11,10 +11,10 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.local import machine
 from samplemix_core.local.home import Home
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, take_over
+from samplemix_core.local.ports import wait_until
 from samplemix_core.local.service import Program
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import Supervisor, stack_processes
-from samplemix_core.local.waiting import wait_until
 
 
 def test_a_program_that_can_not_live_is_given_up(tmp_path: Path, owner: Owner) -> None:

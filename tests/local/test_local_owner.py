@@ -16,10 +16,9 @@ import pytest
 from samplemix_core.local import owner as owners
 from samplemix_core.local.home import Home
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, records_directory, take_over
-from samplemix_core.local.ports import GRPC_OFFSET
+from samplemix_core.local.ports import GRPC_OFFSET, wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
-from samplemix_core.local.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 BENCHMARK = """

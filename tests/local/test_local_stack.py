@@ -20,10 +20,9 @@ from botocore.exceptions import ClientError
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home
 from samplemix_core.local.owner import Owner
-from samplemix_core.local.ports import free_port
+from samplemix_core.local.ports import free_port, wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
-from samplemix_core.local.waiting import wait_until
 from samplemix_core.settings import Settings
 
 BOTH = ("postgres", "s3")

@@ -4,9 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplemix_core.diversity import assign as assign_module
-from samplemix_core.diversity.assign import nearest_centroid
-from samplemix_core.diversity.statistics import ClusterSums, separation
+from samplemix_core.diversity import clusters as assign_module
+from samplemix_core.diversity.clusters import ClusterSums, nearest_centroid, separation
 
 
 def unit(n, dim, seed):
@@ -23,11 +22,11 @@ def problems(draw):
 @given(problems(), st.sampled_from([1, 7, 1024]))
 def test_blocks_equal_a_naive_loop(problem, block_rows):
     vectors, centroids = problem
-    assign_module._BLOCK_ROWS, whole = block_rows, assign_module._BLOCK_ROWS
+    assign_module.BLOCK_ROWS, whole = block_rows, assign_module.BLOCK_ROWS
     try:
         cluster, distance = nearest_centroid(vectors, centroids)
     finally:
-        assign_module._BLOCK_ROWS = whole
+        assign_module.BLOCK_ROWS = whole
     for i, vector in enumerate(vectors.astype(np.float64)):
         naive = [1 - float(vector @ centroid) for centroid in centroids.astype(np.float64)]
         assert distance[i] >= 0
@@ -41,7 +40,11 @@ def test_sums_by_shard_are_the_sums_of_the_whole(problem, data):
     cluster, distance = nearest_centroid(vectors, centroids)
     cuts = sorted(data.draw(st.lists(st.integers(0, cluster.size), max_size=5)))
     shards = list(zip([0, *cuts], [*cuts, cluster.size], strict=True))
-    merged = ClusterSums.merge((ClusterSums.of(cluster[a:b], distance[a:b], len(centroids)) for a, b in shards), len(centroids))
+    merged = ClusterSums(np.zeros(len(centroids), dtype=np.int64), np.zeros(len(centroids)))
+    for a, b in shards:
+        sums = ClusterSums.of(cluster[a:b], distance[a:b], len(centroids))
+        (met,) = np.nonzero(sums.counts)
+        merged.add(met.astype(np.int32), sums.counts[met].astype(np.int32), sums.distance_sum[met])
     whole = ClusterSums.of(cluster, distance, len(centroids))
     assert merged.counts.tolist() == whole.counts.tolist()
     np.testing.assert_allclose(merged.distance_sum, whole.distance_sum, rtol=1e-12, atol=1e-12)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from samplemix_core.quality import characters as c
 from samplemix_core.quality.characters import CONNECTIVES
-from samplemix_core.quality.features import FEATURES, Features, measure
+from samplemix_core.quality.composite import FEATURES, Features, measure
 
 FOLD = {upper: upper + 32 for upper in range(65, 91)}
 

@@ -5,9 +5,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplemix_core.quality.composite import score_features, score_quality
+from samplemix_core.quality.composite import FEATURES, score_features, score_quality
 from samplemix_core.quality.criteria import MAX_QUALITY, RUBRIC
-from samplemix_core.quality.features import FEATURES
 
 _features = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 1e9)), min_size=len(FEATURES), max_size=len(FEATURES))
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus import json_lines, streams
-from samplemix_core.corpus.reader import read_shard
 from samplemix_core.corpus.records import Reason, ShardBatch
+from samplemix_core.corpus.shards import read_shard
 
 LIMIT = 120
 

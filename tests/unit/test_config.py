@@ -3,7 +3,7 @@ import json
 import pytest
 
 from samplemix_core.config import Budget, RunConfig, form_schema, load_run_config
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import BudgetError, ConfigError
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,8 @@ from samplemix_core.errors import ConfigError
         ("2.5M", Budget(tokens=2_500_000)),
         ("1_000_000", Budget(tokens=1_000_000)),
         ("12k", Budget(tokens=12_000)),
-        ("20%", Budget(share=0.2)),
-        (" 150 % ", Budget(share=1.5)),
+        ("20%", Budget(percent=20)),
+        (" 150 % ", Budget(percent=150)),
     ],
 )
 def test_budgets_are_tokens_or_a_share(text, budget):
@@ -30,6 +30,26 @@ def test_other_budgets_are_refused_with_what_is_allowed(text):
 def test_a_share_is_of_the_source():
     assert Budget.parse("20%").resolve(1_000_001) == 200_000
     assert Budget.parse("7").resolve(1_000_001) == 7
+    with pytest.raises(BudgetError, match="The budget 1% of 10 source tokens is less than one token"):
+        Budget.parse("1%").resolve(10)
+
+
+def test_a_budget_can_not_be_wrong():
+    for fields in ({}, {"tokens": 5, "percent": 5}, {"tokens": 0}, {"percent": -1.0}):
+        with pytest.raises(ValueError, match="budget"):
+            Budget(**fields)
+
+
+@pytest.mark.parametrize("text", ["20%", "33.3333%", "0.07%", "2500000"])
+def test_a_budget_is_its_text(text):
+    budget = load_run_config({"corpus_uri": "s3://a/b", "budget": text}).budget
+    assert str(budget) == text
+    assert Budget.parse(str(budget)) == budget
+
+
+def test_equal_budgets_make_equal_configurations():
+    one, other = (load_run_config({"corpus_uri": "s3://a/b", "budget": text}) for text in ("2.5M", "2_500_000"))
+    assert one.fingerprint == other.fingerprint
 
 
 def test_a_relative_directory_is_refused_because_others_stand_elsewhere():

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "pipeline": BASE | PURE | KEEPERS | {"worker", "pipeline", "report"},
     "report": BASE | {"manifest", "database", "report"},
     "local": BASE | {"local", "database", "objects"},
-    "demo": BASE | PURE | KEEPERS | {"pipeline", "report", "local", "cli", "demo"},
+    "demo": BASE | PURE | KEEPERS | {"pipeline", "report", "local", "demo"},
     "cli": BASE | PURE | KEEPERS | {"worker", "pipeline", "report", "local", "demo", "cli"},
 }
 KNOWN_TO_PURE = {"samplemix_core.objects.interface"}

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.reader import read_shard
 from samplemix_core.corpus.records import MAX_BATCH_BYTES
+from samplemix_core.corpus.shards import read_shard
 from samplemix_core.errors import ShardRefusedError
 
 PATH = "crawl/web/part-0.parquet"

@@ -5,7 +5,7 @@ import pytest
 
 from samplemix_core import schemas
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.reader import read_shard
+from samplemix_core.corpus.shards import read_shard
 from samplemix_core.errors import CorpusError, ShardRefusedError
 
 

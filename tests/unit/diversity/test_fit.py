@@ -5,7 +5,7 @@ import pytest
 from hdbscan import HDBSCAN
 
 from samplemix_core.config import DiversityConfig
-from samplemix_core.diversity.assign import assign
+from samplemix_core.diversity.clusters import assign
 from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, reduce
 from samplemix_core.errors import DiversityHealthError
 
@@ -83,7 +83,7 @@ def test_copies_of_a_few_texts_cluster_without_noise_by_rounding():
     model = fit_clusters(vectors, DiversityConfig(), seed=5, encoder_id="encoder-1")
     assert model.n_clusters >= 10
     members = model.labels >= 0
-    assert not assign(vectors[members], model).is_noise.any()
+    assert not assign(vectors[members], model.centroids, model.radii).is_noise.any()
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from samplemix_core.config import DiversityConfig
+from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.diversity.model import ClusterModel, HealthReport, check_health
-from samplemix_core.diversity.statistics import Bounds
 from samplemix_core.errors import DiversityHealthError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.encoder import load_encoder
-from samplemix_core.embedding.weights import locate_model
+from samplemix_core.embedding.model import locate_model
 
 TEXTS = [
     "The lighthouse keeper climbed the stairs every evening at dusk.",

@@ -3,8 +3,7 @@
 import pytest
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.device import Hardware, detect_hardware, resolve_device, resolve_precision
-from samplemix_core.embedding.resources import task_resources
+from samplemix_core.embedding.model import Hardware, detect_hardware, resolve_device, resolve_precision
 from samplemix_core.errors import ConfigError
 
 AMX = Hardware(has_cuda=False, cuda_bfloat16=False, cpu_bfloat16=True)
@@ -45,4 +44,4 @@ def test_detection_is_consistent():
 
 @pytest.mark.parametrize(("device", "resources"), [("auto", {}), ("cpu", {}), ("cuda", {"GPU": 1})])
 def test_a_task_asks_for_a_gpu_only_if_the_configuration_insists(device, resources):
-    assert task_resources(EmbeddingConfig(device=device)) == resources
+    assert EmbeddingConfig(device=device).worker_resources == resources

@@ -7,9 +7,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.device import detect_hardware
 from samplemix_core.embedding.encoder import load_encoder
-from samplemix_core.embedding.weights import SHIPPED_WEIGHTS_SHA256, locate_model
+from samplemix_core.embedding.model import SHIPPED_WEIGHTS_SHA256, detect_hardware, locate_model
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding import tokens
+from samplemix_core.embedding.model import locate_model
 from samplemix_core.embedding.tokens import DocumentTokenizer
-from samplemix_core.embedding.weights import locate_model
 
 
 @pytest.fixture(scope="module")

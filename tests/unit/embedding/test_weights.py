@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.weights import SHIPPED_WEIGHTS_SHA256, locate_model, require_shipped_weights, weights_sha256
+from samplemix_core.embedding.model import SHIPPED_WEIGHTS_SHA256, locate_model, require_shipped_weights, weights_sha256
 from samplemix_core.errors import ModelError
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from samplemix_core.local.waiting import follow, tail
+from samplemix_core.local.ports import follow, tail
 
 
 def test_the_tail_of_no_file_is_empty(tmp_path: Path) -> None:

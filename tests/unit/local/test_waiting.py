@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.local.waiting import wait_until
+from samplemix_core.local.ports import wait_until
 
 
 def test_it_polls_until_nothing_is_missing(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.publish import Published, publish
 from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.mixing.solver import solve_copies
-from samplemix_core.mixing.summary import domain_sums
 from samplemix_core.objects.files import FileStore
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 
@@ -79,6 +78,17 @@ def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_pa
         schema=MIXTURE_PART,
     )
     directory.mkdir(parents=True, exist_ok=True)
+    copies = solution.copies.astype(np.int64)
+    sums = {
+        name: np.bincount(codes, weights=values, minlength=len(DOMAINS)).astype(int).tolist()
+        for name, values in {
+            "source_samples": np.ones(n),
+            "source_tokens": tokens,
+            "samples": copies > 0,
+            "copies": copies,
+            "mixture_tokens": copies * tokens,
+        }.items()
+    }
     draft = ManifestDraft(
         name=name,
         corpus_root="s3://corpora/demo",
@@ -90,7 +100,7 @@ def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_pa
         samples=int(np.count_nonzero(solution.copies)),
         copies=int(solution.copies.sum()),
         counts=Counts(documents=n + 7, scored=n, quarantined=3, duplicates=4, eligible=n),
-        domains=domain_shares(DOMAINS, **domain_sums(codes, len(DOMAINS), tokens, solution.copies).as_lists()),
+        domains=domain_shares(DOMAINS, **sums),
         lineage=Lineage(
             corpus="c0ffee",
             snapshots=(SnapshotLineage(name="crawl-a", shards=len(SHARDS), shards_digest=shards_digest(SHARDS)),),

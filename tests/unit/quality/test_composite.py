@@ -4,9 +4,8 @@ import pytest
 
 from samplemix_core.identity import fingerprint
 from samplemix_core.quality import composite, criteria
-from samplemix_core.quality.composite import composite_model, score_quality
+from samplemix_core.quality.composite import FEATURES, composite_model, score_quality
 from samplemix_core.quality.criteria import MAX_QUALITY, RUBRIC
-from samplemix_core.quality.features import FEATURES
 
 ARTICLE = """The harbour froze twice in that century, and both times the town came close to starving. Ships could not land
 grain, because the ice reached four miles out; the roads inland, however, were worse. In 1684 the council therefore bought barley

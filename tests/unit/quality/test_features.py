@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from samplemix_core.quality.features import FEATURES, Features, measure
+from samplemix_core.quality.composite import FEATURES, Features, measure
 
 
 def one(text: str) -> Features:

@@ -1,4 +1,8 @@
+"""The picture of a mixture, and the record it is drawn from."""
+
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,128 +14,169 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from samplemix_core.database.mixtures import ProfileCell
 from samplemix_core.errors import ConfigError
+from samplemix_core.manifest.format import (
+    Counts,
+    Lineage,
+    Manifest,
+    ManifestDraft,
+    PartFile,
+    PolicyRecord,
+    SolverRecord,
+    domain_shares,
+    publishable,
+)
 from samplemix_core.report.labels import label_circles
-from samplemix_core.report.picture import MAX_DOMAINS, _compact, _merge_smallest, _wrap, draw_mixture
-from samplemix_core.report.record import DomainPoint, Heading, SampleHistogram
-
-HEADING = Heading("demo", 3, "samplemix (alpha 0.8, tau 0.2)", 1_000_000, 999_990)
+from samplemix_core.report.picture import MAX_DOMAINS, compact, draw_mixture, merge_smallest, wrap
+from samplemix_core.report.record import DomainPoint, MixtureRecord, SampleHistogram, record_of
 
 
-def samples(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return (
-        rng.normal(5, 2, n).astype(np.float32),
-        rng.beta(2, 3, n).astype(np.float32),
-        rng.integers(1, 900, n),
-        rng.integers(0, 4, n),
+def point(domain: str, source_tokens: int, mixture_tokens: int, quality: float = 5.0, diversity: float = 0.5) -> DomainPoint:
+    return DomainPoint(
+        domain=domain,
+        source_samples=1,
+        source_tokens=source_tokens,
+        source_share=0,
+        samples=1,
+        copies=1,
+        mixture_tokens=mixture_tokens,
+        mixture_share=0,
+        mean_copies=1,
+        quality=quality,
+        diversity=diversity,
     )
 
 
 def domains(n: int, seed: int = 0) -> list[DomainPoint]:
     rng = np.random.default_rng(seed)
     return [
-        DomainPoint(
+        point(
             f"domain-{i}", int(rng.integers(1_000, 9_000)), int(rng.integers(0, 5_000)) + (i == 0), *rng.uniform((2, 0.1), (8, 0.9))
         )
         for i in range(n)
     ]
 
 
-HISTOGRAM = SampleHistogram.count(*samples(3_000))
+def cells(n: int, seed: int = 0) -> list[ProfileCell]:
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(1, 900, n).tolist()
+    return [
+        ProfileCell(
+            domain=f"domain-{i % 3}",
+            quality_bin=int(np.clip(rng.normal(20, 8), 0, 39)),
+            diversity_bin=int(25 * rng.beta(2, 3)),
+            documents=2,
+            source_tokens=tokens[i],
+            mixture_tokens=tokens[i] * int(rng.integers(0, 4)),
+            quality_sum=10.0,
+            diversity_sum=1.0,
+        )
+        for i in range(n)
+    ]
+
+
+def manifest(names: Sequence[str] = ()) -> Manifest:
+    one = [1] * len(names)
+    draft = ManifestDraft(
+        name="demo",
+        corpus_root="s3://corpora/demo",
+        seed=42,
+        policy=PolicyRecord(name="samplemix", parameters={"alpha": 0.8, "tau": 0.2, "q_low": 0, "q_high": 10}),
+        solver=SolverRecord(max_copies=4, kappa=1, next_tokens=20),
+        budget_tokens=1_000_000,
+        realised_tokens=999_990,
+        samples=1,
+        copies=1,
+        counts=Counts(documents=1, scored=1, quarantined=0, duplicates=0, eligible=1),
+        domains=domain_shares(names, source_samples=one, source_tokens=one, samples=one, copies=one, mixture_tokens=one),
+        lineage=Lineage(
+            corpus="c", snapshots=(), quality_model="q", encoder="e", cluster_model="k", code_version="0", config_fingerprint="f"
+        ),
+    )
+    part = PartFile(path="part-00000.parquet", rows=1, tokens=999_990, sha256="0" * 64)
+    return publishable(draft, 3, None, (part,), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def histogram(n: int = 3_000) -> SampleHistogram:
+    return record_of(manifest(), cells(n)).histogram
+
+
+def record(points: Sequence[DomainPoint], binned: SampleHistogram | None = None) -> MixtureRecord:
+    return MixtureRecord(manifest(), tuple(points), binned or histogram())
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_same_mixture_is_drawn_with_the_same_bytes_whatever_the_settings(tmp_path: Path, suffix: str) -> None:
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
-    draw_mixture(first, HEADING, domains(8), HISTOGRAM)
+    draw_mixture(first, record(domains(8)))
     with mpl.rc_context({"font.size": 30, "savefig.dpi": 17, "svg.hashsalt": "other"}):
-        draw_mixture(second, HEADING, domains(8), HISTOGRAM)
+        draw_mixture(second, record(domains(8)))
         assert mpl.rcParams["font.size"] == 30
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_another_mixture_is_another_picture(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("two", 2)):
-        draw_mixture(tmp_path / f"{name}.png", HEADING, domains(8, seed), HISTOGRAM)
+        draw_mixture(tmp_path / f"{name}.png", record(domains(8, seed)))
     assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()
 
 
 def test_a_png_is_1400_by_700_pixels_and_an_svg_is_well_formed(tmp_path: Path) -> None:
-    draw_mixture(tmp_path / "mixture.png", HEADING, domains(8), HISTOGRAM)
-    draw_mixture(tmp_path / "mixture.SVG", HEADING, domains(8), HISTOGRAM)
+    draw_mixture(tmp_path / "mixture.png", record(domains(8)))
+    draw_mixture(tmp_path / "mixture.SVG", record(domains(8)))
     assert imread(tmp_path / "mixture.png").shape == (700, 1400, 4)
     assert ET.parse(tmp_path / "mixture.SVG").getroot().tag.endswith("svg")
 
 
 @pytest.mark.parametrize(
-    ("points", "histogram"),
+    ("points", "binned"),
     [
         (
-            [DomainPoint("only", 100, 100, 5.0, 0.5)],
-            SampleHistogram.count(np.array([5.0]), np.array([0.5]), np.array([100]), np.array([1])),
+            [point("only", 100, 100)],
+            histogram(1),
         ),
-        ([DomainPoint("kept", 10, 40, 0.0, 0.0), DomainPoint("dropped", 10, 0, 10.0, 1.0)], HISTOGRAM),
-        ([DomainPoint(f"a-very-long-name-of-a-domain-{i}" * 3, 5, 5, 5.0, 0.5) for i in range(60)], HISTOGRAM),
-        ([DomainPoint("$\\broken{ of$", 5, 5, 5.0, 0.5), DomainPoint("50% _of_ \\alpha", 5, 5, 5.0, 0.5)], HISTOGRAM),
-        (domains(3), SampleHistogram.count(*(array[:0] for array in samples(1)))),
+        ([point("kept", 10, 40, 0.0, 0.0), point("dropped", 10, 0, 10.0, 1.0)], histogram()),
+        ([point(f"a-very-long-name-of-a-domain-{i}" * 3, 5, 5, 5.0, 0.5) for i in range(60)], histogram()),
+        ([point("$\\broken{ of$", 5, 5, 5.0, 0.5), point("50% _of_ \\alpha", 5, 5, 5.0, 0.5)], histogram()),
+        (domains(3), histogram(0)),
     ],
     ids=["one sample", "extremes", "many long names", "markup in names", "no samples"],
 )
-def test_odd_mixtures_are_drawn(tmp_path: Path, points: list[DomainPoint], histogram: SampleHistogram) -> None:
-    draw_mixture(tmp_path / "mixture.png", HEADING, points, histogram)
+def test_odd_mixtures_are_drawn(tmp_path: Path, points: list[DomainPoint], binned: SampleHistogram) -> None:
+    draw_mixture(tmp_path / "mixture.png", record(points, binned))
     assert imread(tmp_path / "mixture.png").std() > 0
 
 
 def test_a_name_without_a_known_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'mixture\.pdf'.*\.png or \.svg"):
-        draw_mixture(tmp_path / "mixture.pdf", HEADING, domains(2), HISTOGRAM)
+        draw_mixture(tmp_path / "mixture.pdf", record(domains(2)))
 
 
-@pytest.mark.parametrize("points", [[], [DomainPoint("empty", 0, 0, 5.0, 0.5)], [DomainPoint("all dropped", 10, 0, 5.0, 0.5)]])
+@pytest.mark.parametrize("points", [[], [point("empty", 0, 0, 5.0, 0.5)], [point("all dropped", 10, 0, 5.0, 0.5)]])
 def test_domains_without_tokens_are_refused(tmp_path: Path, points: list[DomainPoint]) -> None:
     with pytest.raises(ValueError, match="nothing to draw"):
-        draw_mixture(tmp_path / "mixture.png", HEADING, points, HISTOGRAM)
+        draw_mixture(tmp_path / "mixture.png", record(points))
 
 
 @given(st.integers(1, 60), st.integers(0, 5))
 def test_merging_the_smallest_domains_loses_no_tokens(n: int, seed: int) -> None:
     points = domains(n, seed)
-    merged = _merge_smallest(points)
+    merged = merge_smallest(points)
     assert len(merged) == min(n, MAX_DOMAINS)
     for tokens in ("source_tokens", "mixture_tokens"):
         assert sum(getattr(point, tokens) for point in merged) == sum(getattr(point, tokens) for point in points)
     assert all(2 <= point.quality <= 8 and 0.1 <= point.diversity <= 0.9 for point in merged)
 
 
-@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 10))
-def test_histograms_of_parts_add_up_to_that_of_the_whole(n: int, split: int, seed: int) -> None:
-    arrays = samples(n, seed)
-    split = min(split, n)
-    whole = SampleHistogram.count(*arrays)
-    parts = SampleHistogram.count(*(array[:split] for array in arrays)) + SampleHistogram.count(
-        *(array[split:] for array in arrays)
-    )
-    np.testing.assert_array_equal(whole.source_tokens, parts.source_tokens)
-    np.testing.assert_array_equal(whole.mixture_tokens, parts.mixture_tokens)
-    assert whole.source_tokens.sum() == arrays[2].sum()
-    assert whole.mixture_tokens.sum() == (arrays[2] * arrays[3]).sum()
-
-
-def test_a_histogram_counts_as_a_loop_does_with_outliers_in_the_outermost_bins() -> None:
-    arrays = samples(500, seed=4)
-    histogram = SampleHistogram.count(*arrays, bins=(10, 5))
-    expected = np.zeros((10, 5))
-    for quality, diversity, tokens, _ in zip(*arrays, strict=True):
-        expected[min(max(int(np.floor(quality)), 0), 9), min(int(np.floor(diversity / 0.2)), 4)] += tokens
-    np.testing.assert_array_equal(histogram.source_tokens, expected)
-    assert arrays[0].min() < 0
-    assert arrays[0].max() > 10
-
-
-def test_histograms_with_different_edges_do_not_add_up() -> None:
-    with pytest.raises(ValueError, match="different edges"):
-        HISTOGRAM + SampleHistogram.count(*samples(10), bins=(3, 3))
+def test_a_record_has_every_token_of_the_profile_and_the_means_of_each_domain() -> None:
+    made = cells(200)
+    found = record_of(manifest(["domain-0", "domain-1"]), made)
+    assert found.histogram.source_tokens.sum() == sum(cell.source_tokens for cell in made)
+    assert found.histogram.mixture_tokens.sum() == sum(cell.mixture_tokens for cell in made)
+    assert found.histogram.source_tokens[made[0].quality_bin, made[0].diversity_bin] >= made[0].source_tokens
+    means = [(item.domain, item.quality, item.diversity) for item in found.domains]
+    assert means == [("domain-0", 5.0, 0.5), ("domain-1", 5.0, 0.5)]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -160,7 +205,7 @@ def test_names_beside_circles_do_not_cover_each_other(seed: int) -> None:
     ],
 )
 def test_long_names_take_two_lines(name: str, lines: str) -> None:
-    assert _wrap(name) == lines
+    assert wrap(name) == lines
 
 
 @pytest.mark.parametrize(
@@ -177,4 +222,4 @@ def test_long_names_take_two_lines(name: str, lines: str) -> None:
     ],
 )
 def test_tokens_are_written_compactly(tokens: int, text: str) -> None:
-    assert _compact(tokens) == text
+    assert compact(tokens) == text

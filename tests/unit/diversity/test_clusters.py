@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.diversity.assign import assign
+from samplemix_core.diversity.clusters import Bounds, ClusterSums, assign, separation
 from samplemix_core.diversity.model import cluster_table
-from samplemix_core.diversity.statistics import Bounds, ClusterSums, separation
 
 
 def sums_of(vectors, model):
-    assignment = assign(vectors, model)
+    assignment = assign(vectors, model.centroids, model.radii)
     return ClusterSums.of(assignment.cluster, assignment.distance, model.n_clusters)
 
 
@@ -40,7 +39,7 @@ def test_table_has_the_contracts_schema(blobs, model):
 
 
 def test_a_cluster_without_documents_keeps_the_fits_compactness(blobs, model):
-    assignment = assign(blobs.vectors, model)
+    assignment = assign(blobs.vectors, model.centroids, model.radii)
     others = blobs.vectors[assignment.cluster != 2]
     table = cluster_table(sums_of(others, model), model).to_pydict()
     assert table["size"][2] == 0
@@ -71,9 +70,3 @@ def test_sums_of_nothing_are_zero():
     sums = ClusterSums.of(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32), 3)
     assert sums.counts.tolist() == [0, 0, 0]
     assert sums.distance_sum.dtype == np.float64
-
-
-def test_sums_of_different_models_do_not_add():
-    two = ClusterSums.of(np.array([1], dtype=np.int32), np.array([0.5], dtype=np.float32), 2)
-    with pytest.raises(ValueError, match="sums of 2 clusters"):
-        ClusterSums.merge([two], 3)

@@ -1,11 +1,12 @@
-"""What the command line shows: rows as tables or JSON, and progress as bars or lines."""
+"""What commands share: options that several take, rows and values as tables or JSON, progress as bars or lines."""
 
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,18 +15,34 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from samplemix_core.pipeline.context import LogProgress, Progress, Report
+from samplemix_core.pipeline.progress import LogProgress, Progress, Report
+from samplemix_core.report.text import output
 
-WIDE = 1000
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
+CorpusUri = Annotated[str | None, typer.Argument(help="Only this corpus")]
+Limit = Annotated[int | None, typer.Option("--limit", help="At most so many rows")]
+Services = Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; all if none is named")]
+
+console = Console(stderr=True)
+"""What is said on the way: standard output holds results only."""
+
 PAGE = 1000
 
 
-def output() -> Console:
-    """Standard output; a pipe or a file has no width, so nothing is folded there."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE
-    return console
+def say(line: str) -> None:
+    """Tell of progress, as it is."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def location(corpus: str) -> str:
+    """A corpus as it is stored: a directory by its absolute path, so that it is the same from wherever one stands."""
+    corpus = corpus.strip().rstrip("/")
+    return corpus if "://" in corpus or not corpus else str(Path(corpus).absolute())
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool = False) -> None:
@@ -34,7 +51,7 @@ def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool = False) -> N
     No more than a page is held in memory. Text is shown as it is: rich's markup in it means nothing.
     """
     if as_json:
-        _print_json(rows)
+        _print_rows_as_json(rows)
         return
     pages = _pages(rows)
     first = next(pages, None)
@@ -56,7 +73,7 @@ def _pages(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]
         yield page
 
 
-def _print_json(rows: Iterable[Mapping[str, Any]]) -> None:
+def _print_rows_as_json(rows: Iterable[Mapping[str, Any]]) -> None:
     separator = "["
     for row in rows:
         typer.echo(separator, nl=separator == "[")
@@ -78,12 +95,12 @@ def _cell(value: Any) -> str:
 
 
 @contextmanager
-def terminal_progress(console: Console, *, quiet: bool = False) -> Iterator[Report]:
-    """A report that draws one bar a step on the console, or writes lines if it is not a terminal; nothing if `quiet`."""
+def terminal_progress(*, quiet: bool = False) -> Iterator[Report]:
+    """A report that draws one bar a step on a terminal, or writes lines where there is none; nothing if `quiet`."""
     if quiet:
         yield lambda progress: None
     elif not console.is_terminal:
-        yield LogProgress(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        yield LogProgress(say)
     else:
         bars = Bars(
             TextColumn("{task.description:<16}"),

@@ -1,7 +1,7 @@
 import pytest
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.listing import is_shard, parse_shard_path, select_snapshots
+from samplemix_core.corpus.shards import is_shard, parse_shard_path, select_snapshots
 from samplemix_core.errors import CorpusError
 
 

@@ -1,22 +1,47 @@
-"""Assigning a shard's documents to clusters."""
+"""Fitting clusters, and assigning a shard's documents to them, on a Dask worker."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core import schemas
 from samplemix_core.database import clusters
+from samplemix_core.database.clusters import FittedModel
 from samplemix_core.database.connection import transaction
-from samplemix_core.diversity.assign import assign
-from samplemix_core.diversity.model import ClusterModel
-from samplemix_core.diversity.statistics import ClusterSums
-from samplemix_core.embedding.files import read_embeddings
+from samplemix_core.diversity.clusters import ClusterSums, assign
+from samplemix_core.diversity.fit import fit_clusters
+from samplemix_core.diversity.model import ClusterModel, check_health
+from samplemix_core.embedding.files import read_embeddings, read_positions
 from samplemix_core.errors import ModelError
+from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.objects.open import open_store
 from samplemix_core.settings import Settings
-from samplemix_core.worker.jobs import AssignTask
+from samplemix_core.worker.jobs import AssignTask, FitTask
+
+_READS_AT_ONCE = 8
+
+
+def fit_model(task: FitTask) -> FittedModel:
+    """Fit clusters on sampled vectors and store the model; raise DiversityHealthError if a gate says they are degenerate."""
+    settings = Settings.load()
+    store = open_store(settings.state_root, settings)
+
+    def read(drawn: tuple[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+        with store.open(drawn[0]) as stream:
+            return read_positions(stream, task.encoder_key, drawn[1])
+
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        vectors = np.concatenate(list(pool.map(read, task.sample)))
+    model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
+    check_health(model, task.diversity)
+    key = f"clusters/{model.digest}.safetensors"
+    store.put(key, model.to_bytes())
+    return FittedModel(key, model.digest, model.n_clusters, len(vectors), model.noise_share)
+
 
 _CHUNK_BYTES = 2**20
 
@@ -31,11 +56,11 @@ def assign_shard(task: AssignTask) -> int:
         path = directory / "embeddings.parquet"
         _download(store, task.embedding_key, task.embedding_sha256, path)
         for rows, vectors in read_embeddings(path, task.encoder_key):
-            part = assign(vectors, model)
+            part = assign(vectors, model.centroids, model.radii)
             parts.append(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
     table = pa.concat_tables(parts)
     sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), model.n_clusters)
-    assignment = clusters.Assignment(table, task.embedding_sha256, sums.counts, sums.distance_sum)
+    assignment = clusters.Assignment(table, task.embedding_sha256, sums)
     with transaction(settings.require("database_url")) as cursor:
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     return int(table.num_rows)

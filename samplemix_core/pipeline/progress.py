@@ -1,15 +1,9 @@
-"""What every step of a run is given; and how a long one tells how far it is, to a log (Airflow) or to a terminal."""
+"""How a long step tells how far it is: to a log (Airflow) or to a terminal."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
-
-from samplemix_core.config import RunConfig
-from samplemix_core.database.connection import exclusive
-from samplemix_core.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -60,28 +54,3 @@ class LogProgress:
                 line += f", {progress.documents / (now - started):,.0f} documents/s"
         separator = ". " if progress.total else " "
         self._write(f"{line}{separator}{progress.message}".rstrip(". ") + ".")
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """One run as a step sees it: what is wanted, where the services are, whom to tell, and whether to stop."""
-
-    config: RunConfig
-    settings: Settings
-    report: Report
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    run_id: str | None = None
-
-    @contextmanager
-    def alone(self, step: str, *what: object) -> Iterator[None]:
-        """Do a step's work on the cluster while nobody else does the same: another waits, and then finds it done.
-
-        So a task that Airflow took for dead and started again, while it was only slow, is not done twice at once.
-        """
-        name = "/".join(map(str, (step, *what)))
-
-        def tell() -> None:
-            self.report(Progress(step, 0, 0, message="another process is at work on the same; waiting for it"))
-
-        with exclusive(self.settings.require("database_url"), name, self.cancelled, tell):
-            yield

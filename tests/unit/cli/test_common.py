@@ -2,7 +2,7 @@
 
 import json
 
-from samplemix_core.cli.tables import print_rows
+from samplemix_core.cli.common import print_rows
 
 ROWS = [{"doc_id": "[bold]a[/bold]", "[i]n": 1}, {"doc_id": "[/x] \\[y]", "[i]n": 2}]
 

@@ -1,0 +1,91 @@
+"""Commands on published mixtures: list, show, verify. They need an object store and nothing else."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from samplemix_core.cli.common import AsJson, print_json, print_rows
+from samplemix_core.settings import Settings
+
+app = typer.Typer(help="Published mixtures: list, show, verify.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The mixture's name, or the URI of a manifest.json")]
+Version = Annotated[int | None, typer.Option("--version", "-v", help="Which version; the latest if not given")]
+
+
+@app.command("list")
+def mixture_list(as_json: AsJson = False) -> None:
+    """List every published version of every mixture."""
+    from samplemix_core.pipeline.mixtures import own_mixtures
+
+    mixtures = own_mixtures(Settings.load())
+    print_rows((_short(mixtures.open(*item)) for item in mixtures.list()), as_json=as_json)
+
+
+def _short(version: Any) -> dict[str, Any]:
+    manifest = version.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "policy": manifest.policy.name,
+        "budget_tokens": manifest.budget_tokens,
+        "realised_tokens": manifest.realised_tokens,
+        "samples": manifest.samples,
+        "copies": manifest.copies,
+        "content_digest": manifest.content_digest,
+        "created_at": manifest.created_at,
+        "manifest": version.uri,
+    }
+
+
+@app.command("show")
+def mixture_show(
+    name: Name,
+    version: Version = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw it into this .png or .svg file")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one version: its figures, its domains before and after, its lineage.
+
+    Example: `samplemix mixture show demo --plot demo.png`
+    """
+    from samplemix_core.pipeline.mixtures import open_version
+
+    settings = Settings.load()
+    found = open_version(settings, name, version)
+    manifest = found.manifest
+    if plot is not None:
+        from samplemix_core.report.picture import draw_mixture
+        from samplemix_core.report.record import load_record
+
+        draw_mixture(plot, load_record(settings, manifest))
+    if as_json:
+        print_json({"manifest": found.uri, **manifest.model_dump(mode="json")})
+        return
+    from samplemix_core.report.text import output, print_mixture
+
+    print_mixture(output(), manifest)
+    print_rows([{"lineage": key, "value": value} for key, value in manifest.lineage.model_dump(mode="json").items()])
+    typer.echo(f"manifest: {found.uri}")
+
+
+@app.command("verify")
+def mixture_verify(
+    name: Name,
+    version: Version = None,
+    corpus: Annotated[bool, typer.Option("--corpus", help="Also check that the corpus's shards still have their etags")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read a published version back: hash its parts, add up its copies and tokens. Exits 1 if anything disagrees."""
+    from samplemix_core.pipeline.mixtures import open_version, verify_version
+
+    settings = Settings.load()
+    report = verify_version(settings, open_version(settings, name, version), check_corpus=corpus)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    if report.problems:
+        raise typer.Exit(1)

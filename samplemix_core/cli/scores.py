@@ -1,0 +1,87 @@
+"""Commands on what the database knows: shards, quarantine, and questions in SQL."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from samplemix_core.cli.common import AsJson, CorpusUri, Limit, location, print_rows
+from samplemix_core.errors import CorpusError
+from samplemix_core.settings import Settings
+
+app = typer.Typer()
+shard_app = typer.Typer(help="Shards of the ledger: what became of them, and trying them again.", no_args_is_help=True)
+
+
+@shard_app.command("list")
+def shard_list(
+    corpus_uri: CorpusUri = None,
+    snapshot: Annotated[str | None, typer.Option("--snapshot", "-s", help="Only this snapshot")] = None,
+    states: Annotated[
+        list[str] | None, typer.Option("--state", help="Only shards in this state: pending, done, refused, poison, failed")
+    ] = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List shards with their state, counts and errors.
+
+    Example: `samplemix shard list s3://bucket/corpus --state refused --state poison`
+    """
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.ledger import list_shards
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        print_rows(islice(list_shards(cursor, corpus_uri and location(corpus_uri), snapshot, states or ()), limit), as_json=as_json)
+
+
+@shard_app.command("retry")
+def shard_retry(
+    corpus_uri: Annotated[str, typer.Argument(help="The corpus")],
+    shards: Annotated[list[str] | None, typer.Argument(help="Paths of shards; all of that kind if none is named")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have refused or poison shards tried again by the next run.
+
+    Example: `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz`
+    """
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.ledger import retry_shards
+
+    corpus_uri = location(corpus_uri)
+    with transaction(Settings.load().require("database_url")) as cursor:
+        retried = retry_shards(cursor, corpus_uri, shards or ())
+        missing = sorted(set(shards or ()) - set(retried))
+        if missing:
+            raise CorpusError(
+                f"{corpus_uri} has no refused or poison shard {', '.join(map(repr, missing))}.",
+                f"See 'samplemix shard list {corpus_uri} --state refused --state poison'.",
+            )
+    print_rows([{"shard": path, "state": "pending"} for path in retried], as_json=as_json)
+
+
+@app.command()
+def quarantine(
+    corpus_uri: CorpusUri = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the records and shards that were set aside: file, row, byte offset, reason."""
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.ledger import list_quarantine
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        print_rows(islice(list_quarantine(cursor, corpus_uri and location(corpus_uri)), limit), as_json=as_json)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT over the tables and views, best over sample_scores")],
+    as_json: AsJson = False,
+) -> None:
+    """Ask the scores by SQL, as the read-only role.
+
+    Example: `samplemix sql "SELECT domain, count(*), avg(quality) FROM sample_scores GROUP BY domain"`
+    """
+    from samplemix_core.database.query import run_query
+
+    print_rows(run_query(Settings.load().require("reader_database_url"), query), as_json=as_json)

@@ -1,0 +1,185 @@
+"""What is registered: corpora, their snapshots and shards, and the models."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extras import Json
+
+from samplemix_core.database.connection import Cursor, ensure_partition, one, rows_as, scalar
+from samplemix_core.errors import CorpusError
+from samplemix_core.identity import fingerprint
+from samplemix_core.objects.interface import ObjectInfo
+
+_ROWS_PER_INSERT = 10_000
+_NAMED = 10
+"""How many shards a message names, at most."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A registered corpus. `corpus_key` is its identity; `corpus_id` is the database's own."""
+
+    corpus_id: int
+    corpus_key: str
+    current_quality_model: int | None
+    current_cluster_model: int | None
+
+
+@dataclass(frozen=True)
+class RegisteredSnapshot:
+    """A snapshot in the ledger, its newest shard, and the paths of the shards that this registration replaced."""
+
+    snapshot_id: int
+    last_shard_id: int
+    replaced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReplacedShard:
+    """A file that was there before the one that has its path now."""
+
+    path: str
+    etag: str
+    size_bytes: int
+
+
+def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokenizer_id: str) -> Corpus:
+    """Enter a corpus; one with the same location, reader and tokenizer is the same corpus."""
+    key = fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id})
+    cursor.execute(
+        "INSERT INTO corpus (corpus_key, uri, reader, tokenizer_id) VALUES (%s, %s, %s, %s) ON CONFLICT (corpus_key) DO NOTHING",
+        (key, uri, Json(reader), tokenizer_id),
+    )
+    cursor.execute(
+        "SELECT corpus_id, corpus_key, current_quality_model, current_cluster_model FROM corpus WHERE corpus_key = %s", (key,)
+    )
+    return one(cursor, Corpus)
+
+
+def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> RegisteredSnapshot:
+    """Enter a snapshot and its shards (keys relative to the corpus URI), with its partitions.
+
+    Shards that are new are added. A shard with another etag or size than before is another shard: the earlier one is superseded,
+    and all that was stored of it goes. An entry with the size and the stamp of before is not asked for its etag. Raises
+    CorpusError, naming them, for shards that are gone.
+    """
+    cursor.execute(
+        "INSERT INTO snapshot (corpus_id, name) VALUES (%s, %s) ON CONFLICT (corpus_id, name) DO NOTHING", (corpus_id, name)
+    )
+    # The lock lets one registration of this snapshot at a time compare and add.
+    cursor.execute("SELECT snapshot_id FROM snapshot WHERE corpus_id = %s AND name = %s FOR UPDATE", (corpus_id, name))
+    snapshot_id = scalar(cursor)
+    for parent in ("sample", "quality_score"):
+        ensure_partition(cursor, parent, f"{parent}_s{snapshot_id}", snapshot_id)
+    found = {entry.key: entry for entry in entries}
+    cursor.execute(
+        "SELECT path, etag, size_bytes, stamp FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,)
+    )
+    registered = {path: (etag, size, stamp) for path, etag, size, stamp in cursor.fetchall()}
+    vanished = sorted(path for path in registered if path not in found)
+    if vanished:
+        raise CorpusError(
+            f"{len(vanished)} shards of snapshot {name!r} that were registered are gone: {some_of(vanished)}.",
+            "Restore the files, or put the others into a snapshot of another name.",
+        )
+    changed, touched = [], []
+    for path, (etag, size, stamp) in sorted(registered.items()):
+        entry = found[path]
+        if stamp is not None and (size, stamp) == (entry.size, entry.stamp):
+            continue
+        if (etag, size) != (entry.etag, entry.size):
+            changed.append(path)
+        elif stamp != entry.stamp:
+            touched.append(path)
+    _supersede(cursor, snapshot_id, changed)
+    cursor.execute(
+        "UPDATE shard SET stamp = entry.stamp FROM unnest(%s::text[], %s::text[]) AS entry (path, stamp)"
+        " WHERE snapshot_id = %s AND shard.path = entry.path AND superseded_at IS NULL",
+        (touched, [found[path].stamp for path in touched], snapshot_id),
+    )
+    new = [found[path] for path in sorted((found.keys() - registered.keys()).union(changed))]
+    for start in range(0, len(new), _ROWS_PER_INSERT):
+        part = new[start : start + _ROWS_PER_INSERT]
+        cursor.execute(
+            "INSERT INTO shard (snapshot_id, path, etag, size_bytes, stamp)"
+            " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[])",
+            (snapshot_id, *map(list, zip(*((e.key, e.etag, e.size, e.stamp) for e in part), strict=True))),
+        )
+    cursor.execute("SELECT max(shard_id) FROM shard WHERE snapshot_id = %s", (snapshot_id,))
+    return RegisteredSnapshot(snapshot_id, scalar(cursor), tuple(changed))
+
+
+def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    """Those of a snapshot's entries that will be read for their etag when it is registered: new files, and files touched since."""
+    cursor.execute(
+        "SELECT path, size_bytes, stamp FROM shard JOIN snapshot USING (snapshot_id)"
+        " WHERE corpus_id = %s AND name = %s AND superseded_at IS NULL AND stamp IS NOT NULL",
+        (corpus_id, name),
+    )
+    known = {path: (size, stamp) for path, size, stamp in cursor.fetchall()}
+    return [entry for entry in entries if not isinstance(entry.content, str) and known.get(entry.key) != (entry.size, entry.stamp)]
+
+
+def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
+    """Mark the current shards of these paths as replaced, and delete everything that was stored of them."""
+    if not paths:
+        return
+    cursor.execute(
+        "UPDATE shard SET superseded_at = now() WHERE snapshot_id = %s AND path = ANY(%s) AND superseded_at IS NULL"
+        " RETURNING shard_id",
+        (snapshot_id, list(paths)),
+    )
+    shards = [shard_id for (shard_id,) in cursor.fetchall()]
+    in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")
+    for table in ("sample", "quality_score", "diversity_score"):
+        cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
+    for table in ("quarantine", "shard_cluster", "shard_assignment", "shard_score"):
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE shard_id = ANY(%s)").format(sql.Identifier(table)), (shards,))
+
+
+def replaced_shards(cursor: Cursor, snapshot_id: int) -> list[ReplacedShard]:
+    """The files of a snapshot that were replaced by others of the same name, in the order of path and time."""
+    cursor.execute(
+        "SELECT path, etag, size_bytes FROM shard WHERE snapshot_id = %s AND superseded_at IS NOT NULL"
+        ' ORDER BY path COLLATE "C", shard_id',
+        (snapshot_id,),
+    )
+    return rows_as(cursor, ReplacedShard)
+
+
+def some_of(paths: Sequence[str]) -> str:
+    """The first of these paths, for a message, and how many more there are."""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more
+
+
+def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> int:
+    """The id of an encoder, entered if it is new."""
+    cursor.execute(
+        "INSERT INTO encoder (encoder_key, spec) VALUES (%s, %s) ON CONFLICT (encoder_key) DO NOTHING", (encoder_key, Json(spec))
+    )
+    cursor.execute("SELECT encoder_id FROM encoder WHERE encoder_key = %s", (encoder_key,))
+    return int(scalar(cursor))
+
+
+def ensure_quality_model(
+    cursor: Cursor, quality_model_key: str, spec: dict[str, Any], *, q_low: float = 0.0, q_high: float = 10.0
+) -> int:
+    """The id of a quality model, entered if it is new; q_low..q_high is the range that is normalised to 0..1."""
+    cursor.execute(
+        "INSERT INTO quality_model (quality_model_key, spec, q_low, q_high) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (quality_model_key) DO NOTHING",
+        (quality_model_key, Json(spec), q_low, q_high),
+    )
+    cursor.execute("SELECT quality_model_id FROM quality_model WHERE quality_model_key = %s", (quality_model_key,))
+    return int(scalar(cursor))
+
+
+def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int, cluster_model_id: int) -> None:
+    """Choose the models that view sample_scores shows for a corpus."""
+    cursor.execute(
+        "UPDATE corpus SET current_quality_model = %s, current_cluster_model = %s WHERE corpus_id = %s",
+        (quality_model_id, cluster_model_id, corpus_id),
+    )

@@ -1,0 +1,81 @@
+"""What a run is about, as frozen values: models, snapshots, shards and parts of them."""
+
+from dataclasses import dataclass
+
+from samplemix_core.config import FrozenModel
+
+
+@dataclass(frozen=True)
+class ScoreVersion:
+    """The pair of models that scores are made with."""
+
+    encoder_id: int
+    quality_model_id: int
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a run is about: snapshots in the order of their names, the models, and the newest shard it knows.
+
+    A shard that is registered later is left for the next run.
+    """
+
+    snapshot_ids: tuple[int, ...]
+    version: ScoreVersion
+    last_shard_id: int
+
+
+class Group(FrozenModel):
+    """A part of a scope's shards: those whose id leaves `index` when it is divided by `count`.
+
+    A shard that lands or is replaced later moves no other to another group.
+    """
+
+    index: int = 0
+    count: int = 1
+
+
+WHOLE = Group()
+"""The group that holds every shard."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A registered shard: its place, and the content it had when it was registered."""
+
+    shard_id: int
+    snapshot_id: int
+    snapshot: str
+    path: str
+    etag: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """A shard and what the ledger says of it under one version; `pending` with zero attempts where it says nothing yet."""
+
+    shard: Shard
+    state: str
+    attempts: int
+    error: str | None
+    documents: int
+    scored: int
+    quarantined: int
+    tokens: int
+    embedding_key: str | None
+    embedding_sha256: str | None
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether all of it is scored and stored."""
+        return self.state == "done"
+
+
+@dataclass(frozen=True)
+class ScoredCounts:
+    """What scoring a shard gave."""
+
+    scored: int
+    quarantined: int
+    tokens: int

@@ -1,0 +1,143 @@
+"""Documents to clusters, by blocked matrix products in float32; and clusters' diversity from mergeable sums.
+
+d_j = compactness_j * separation_j, after Abbas et al. 2024, "Effective pruning of web-scale datasets based on complexity of
+concept clusters", as used by SampleMix (Xi et al. 2025, section 3): compactness is the mean cosine distance of a cluster's
+documents to its centroid, separation the mean cosine distance of its centroid to the other centroids.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.errors import ModelError
+
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterSums:
+    """What a set of documents adds to their clusters' statistics.
+
+    counts: int64 (K,), documents. distance_sum: float64 (K,), their cosine distances to the centroid, added up.
+    """
+
+    counts: npt.NDArray[np.int64]
+    distance_sum: Float64Array
+
+    @classmethod
+    def of(cls, cluster: npt.NDArray[np.int32], distance: npt.NDArray[np.float32], n_clusters: int) -> "ClusterSums":
+        """Sums of an assignment, in the order of its documents. Noise counts as a document of its nearest cluster."""
+        return cls(
+            counts=np.bincount(cluster, minlength=n_clusters).astype(np.int64),
+            distance_sum=np.bincount(cluster, weights=distance, minlength=n_clusters).astype(np.float64),
+        )
+
+    def add(self, cluster: npt.NDArray[np.int32], counts: npt.NDArray[np.int32], distance_sum: Float64Array) -> None:
+        """Add sums of parts, each of one cluster, in place and in the order given: the same order gives the same bits."""
+        np.add.at(self.counts, cluster, counts)
+        np.add.at(self.distance_sum, cluster, distance_sum)
+
+    def compactness(self, of_empty: Float64Array) -> Float64Array:
+        """Mean distance of each cluster's documents, (K,); for a cluster without any, its entry of `of_empty` (K,)."""
+        return np.where(self.counts > 0, self.distance_sum / np.maximum(self.counts, 1), of_empty)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The least and the greatest compactness * separation of the clusters of a fit: what d is normalised with."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, raw: Float64Array) -> "Bounds":
+        """The bounds of raw diversities (K,), K at least 1."""
+        return cls(float(raw.min()), float(raw.max()))
+
+    def normalise(self, raw: Float64Array) -> Float64Array:
+        """Raw diversities as shares of the way from low to high, clipped to [0, 1].
+
+        If the bounds coincide, no cluster is more diverse than another: all get 0.5, and quality alone decides.
+        """
+        if self.high <= self.low:
+            return np.full(raw.shape, 0.5)
+        return np.clip((raw - self.low) / (self.high - self.low), 0.0, 1.0)
+
+
+def separation(centroids: npt.NDArray[np.float32]) -> Float64Array:
+    """Mean cosine distance of each centroid to the others, (K,), from unit centroids (K, dim); 0 if there is only one.
+
+    By linearity, the mean over the others of 1 - <c_j, c_i> is 1 - (<c_j, sum_i c_i> - <c_j, c_j>) / (K - 1): no K x K matrix.
+    """
+    n_clusters = centroids.shape[0]
+    if n_clusters == 1:
+        return np.zeros(1)
+    exact = centroids.astype(np.float64)
+    to_all = (exact * exact.sum(axis=0)).sum(axis=1)
+    to_itself = (exact * exact).sum(axis=1)
+    mean_distance: Float64Array = 1.0 - (to_all - to_itself) / (n_clusters - 1)
+    return mean_distance
+
+
+BLOCK_ROWS = 1024
+_BLOCK_CELLS = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """Documents' clusters, in the order of their vectors.
+
+    cluster: int32 (n,), the nearest centroid. distance: float32 (n,), cosine distance to it.
+    is_noise: bool (n,), whether the distance exceeds that cluster's radius.
+    """
+
+    cluster: npt.NDArray[np.int32]
+    distance: npt.NDArray[np.float32]
+    is_noise: npt.NDArray[np.bool_]
+
+
+def nearest_centroid(
+    vectors: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Nearest centroid of each vector and the cosine distance to it, 1 - cos, not below 0; ties go to the lowest number.
+
+    Memory beyond the result is one block of at most 1,024 vectors by K similarities (64 MiB at most, or one vector's).
+
+    Args:
+        vectors: (n, dim), unit.
+        centroids: (K, dim), unit, K at least 1.
+
+    Raises:
+        ModelError: the dimensions differ, or a vector holds NaN or infinity.
+    """
+    n, dim = vectors.shape
+    n_clusters = centroids.shape[0]
+    if centroids.shape[1] != dim:
+        raise ModelError(
+            f"Vectors have {dim} dimensions, the cluster model's centroids {centroids.shape[1]}.",
+            "The clusters were fitted with another encoder: fit them again.",
+        )
+    rows = max(1, min(BLOCK_ROWS, _BLOCK_CELLS // n_clusters))
+    similarity = np.empty((min(rows, n), n_clusters), dtype=np.float32)
+    cluster = np.empty(n, dtype=np.int32)
+    cosine = np.empty(n, dtype=np.float32)
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        block = similarity[: stop - start]
+        np.matmul(vectors[start:stop], centroids.T, out=block)
+        nearest = block.argmax(axis=1)
+        cluster[start:stop] = nearest
+        cosine[start:stop] = block[np.arange(stop - start), nearest]
+    if not np.all(np.isfinite(cosine)):
+        position = int(np.flatnonzero(~np.isfinite(cosine))[0])
+        raise ModelError(
+            f"Vector {position} holds a value that is not finite.", "Its shard's embedding file is damaged: score it again."
+        )
+    return cluster, np.maximum(np.float32(1) - cosine, np.float32(0))
+
+
+def assign(vectors: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Assignment:
+    """Assign unit vectors (n, dim) to clusters with these centroids (K, dim) and radii (K,). See nearest_centroid."""
+    cluster, distance = nearest_centroid(vectors, centroids)
+    return Assignment(cluster, distance, distance > radii[cluster])

@@ -1,0 +1,221 @@
+"""The samples that a mixture is made from, as columns; and from copies, the mixture's rows and the sums of its domains.
+
+A source takes 28 bytes a sample (30 with more than 65,536 clusters) and a bit for its row; solved copies take 2 more. Nothing else
+in memory grows with the samples.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from samplemix_core.errors import AccountingError, CorpusError
+from samplemix_core.mixing.policies import Columns
+from samplemix_core.mixing.solver import compiled
+from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
+
+DomainCodes = npt.NDArray[np.int16]
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+UInt16Array = npt.NDArray[np.uint16]
+
+Weigh = Callable[[Columns], npt.NDArray[np.float64]]
+"""A policy with its parameters: weights (n,) of n samples."""
+
+MAX_DOMAINS = 2**15 - 1
+_ROWS_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True)
+class RowSet:
+    """Some rows of one shard: a bit for each of its rows or, where they are few among many, their numbers in `sparse`."""
+
+    size: int
+    bits: npt.NDArray[np.uint8] | None = None
+    sparse: npt.NDArray[np.uint32] | None = None
+
+    @classmethod
+    def of(cls, rows: Int64Array) -> "RowSet":
+        """The set of these rows: at least one, below 2**32, ascending."""
+        end = int(rows[-1]) + 1
+        if end > rows.size * 8 * np.dtype(np.uint32).itemsize:
+            return cls(rows.size, sparse=rows.astype(np.uint32))
+        members = np.zeros(end, dtype=np.bool_)
+        members[rows] = True
+        return cls(rows.size, bits=np.packbits(members))
+
+    def rows(self) -> Int64Array:
+        """The rows, ascending."""
+        if self.bits is not None:
+            return np.flatnonzero(np.unpackbits(self.bits))
+        return np.empty(0, dtype=np.int64) if self.sparse is None else self.sparse.astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class ShardSamples:
+    """One shard's samples, one entry each, in row order. `domain` numbers names that are known elsewhere."""
+
+    snapshot: str
+    path: str
+    row: Int64Array
+    domain: Int32Array
+    n_tokens: Int32Array
+    quality: Float32Array
+    cluster: Int32Array
+
+    def without(self, rows: RowSet) -> "ShardSamples":
+        """The samples but for those rows."""
+        keep = np.isin(self.row, rows.rows(), assume_unique=True, invert=True)
+        columns = {name: getattr(self, name)[keep] for name in ("row", "domain", "n_tokens", "quality", "cluster")}
+        return ShardSamples(self.snapshot, self.path, **columns)
+
+
+class _Slice(NamedTuple):
+    """The entries of one shard's samples, start to stop, and which rows of the shard they are."""
+
+    snapshot: str
+    path: str
+    start: int
+    stop: int
+    rows: RowSet
+
+
+class DomainSums(NamedTuple):
+    """What a mixture does to each of D domains; each int64 (D,)."""
+
+    source_samples: Int64Array
+    source_tokens: Int64Array
+    samples: Int64Array
+    copies: Int64Array
+    mixture_tokens: Int64Array
+
+    def as_lists(self) -> dict[str, list[int]]:
+        """The sums by name, as Python's integers."""
+        return {name: values.tolist() for name, values in self._asdict().items()}
+
+
+class Source:
+    """The samples that may be mixed, one entry each, in the order in which their shards are added.
+
+    domain: int16 (n,), places among `domains`, which are sorted once the source is finished.
+    tokens: int32 (n,). quality: float32 (n,). cluster: unsigned (n,).
+    weight: float64 (n,), by the policy. uniform: float64 (n,), the sample's own number in [0, 1).
+    """
+
+    def __init__(self, samples: int, domain_names: Mapping[int, str], diversity: Float32Array, weigh: Weigh, seed: int) -> None:
+        """Room for so many samples. `diversity` (K,) is that of each cluster; `domain_names` names the numbers of domains."""
+        self.domain = np.empty(samples, dtype=np.int16)
+        self.tokens = np.empty(samples, dtype=np.int32)
+        self.quality = np.empty(samples, dtype=np.float32)
+        self.cluster = np.empty(samples, dtype=np.min_scalar_type(max(diversity.size - 1, 2**8)))
+        self.weight = np.empty(samples, dtype=np.float64)
+        self.uniform = np.empty(samples, dtype=np.float64)
+        self.domains: list[str] = []
+        self._diversity, self._weigh, self._seed = diversity, weigh, seed
+        self._names = domain_names
+        self._code = np.full(max(domain_names, default=0) + 1, -1, dtype=np.int16)
+        self._slices: list[_Slice] = []
+
+    def add(self, shard: ShardSamples) -> None:
+        """Take in a shard's samples: their columns, weights and uniform numbers.
+
+        Raises AccountingError if there is no room for them, CorpusError for more than MAX_DOMAINS domains.
+        """
+        if not shard.row.size:
+            return
+        start = self._slices[-1].stop if self._slices else 0
+        stop = start + shard.row.size
+        if stop > self.tokens.size:
+            raise AccountingError(f"{shard.path}: more samples than the {self.tokens.size} that are eligible.")
+        self.domain[start:stop] = self._codes(shard.domain)
+        self.tokens[start:stop] = shard.n_tokens
+        self.quality[start:stop] = shard.quality
+        self.cluster[start:stop] = shard.cluster
+        self.weight[start:stop] = self._weigh(Columns(shard.quality, self._diversity[shard.cluster]))
+        self.uniform[start:stop] = uniforms(self._seed, sample_keys(shard.snapshot, shard.path, shard.row))
+        self._slices.append(_Slice(shard.snapshot, shard.path, start, stop, RowSet.of(shard.row)))
+
+    def finish(self) -> "Source":
+        """This source, complete, with its domains sorted by name; AccountingError if samples are missing."""
+        filled = self._slices[-1].stop if self._slices else 0
+        if filled != self.tokens.size:
+            raise AccountingError(f"{filled} samples were read, {self.tokens.size} are eligible.")
+        order = sorted(range(len(self.domains)), key=self.domains.__getitem__)
+        place = np.empty(len(order), dtype=np.int16)
+        place[order] = np.arange(len(order), dtype=np.int16)
+        for start in range(0, self.domain.size, _ROWS_AT_ONCE):
+            part = self.domain[start : start + _ROWS_AT_ONCE]
+            part[:] = place[part]
+        self.domains = [self.domains[code] for code in order]
+        return self
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all samples, each once."""
+        return int(self.tokens.sum(dtype=np.int64))
+
+    def rows(self, copies: UInt16Array) -> Iterator[pa.Table]:
+        """The samples that have copies (n,), as a manifest's columns: a table a shard, sorted by path and row."""
+        names = pa.array(self.domains, pa.string())
+        for part in sorted(self._slices, key=lambda item: item.path):
+            within = np.flatnonzero(copies[part.start : part.stop])
+            if not within.size:
+                continue
+            chosen, row = part.start + within, part.rows.rows()[within]
+            keys = keys_to_bytes(sample_keys(part.snapshot, part.path, row))
+            columns: dict[str, Any] = {
+                "snapshot": _constant(part.snapshot, chosen.size),
+                "shard": _constant(part.path, chosen.size),
+                "row": row,
+                "sample_key": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), chosen.size, [None, pa.py_buffer(keys)]),
+                "domain": pa.DictionaryArray.from_arrays(self.domain[chosen].astype(np.int32), names),
+                "n_tokens": self.tokens[chosen],
+                "copies": copies[chosen].astype(np.int32),
+                "weight": self.weight[chosen],
+                "quality": self.quality[chosen],
+                "diversity": self._diversity[self.cluster[chosen]],
+                "cluster": self.cluster[chosen].astype(np.int32),
+            }
+            yield pa.table(columns)
+
+    def domain_sums(self, copies: UInt16Array) -> DomainSums:
+        """What these copies (n,) do to each domain, in the order of `domains`; exact."""
+        return DomainSums(*_sums(self.domain, self.tokens, copies, len(self.domains)))
+
+    def _codes(self, numbers: Int32Array) -> DomainCodes:
+        """Small codes of the domains that are met: what other corpora have does not count."""
+        for number in np.unique(numbers[self._code[numbers] < 0]).tolist():
+            if len(self.domains) == MAX_DOMAINS:
+                raise CorpusError(
+                    f"The run's snapshots have more than {MAX_DOMAINS:,} domains, the most that can be mixed.",
+                    "Set the reader's domain_field to a coarser field.",
+                )
+            self._code[number] = len(self.domains)
+            self.domains.append(self._names[number])
+        return self._code[numbers]
+
+
+def _constant(value: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), pa.array([value], pa.string()))
+
+
+@compiled
+def _sums(codes: DomainCodes, tokens: Int32Array, copies: UInt16Array, domains: int) -> tuple[Int64Array, ...]:
+    source_samples = np.zeros(domains, dtype=np.int64)
+    source_tokens = np.zeros(domains, dtype=np.int64)
+    samples = np.zeros(domains, dtype=np.int64)
+    copied = np.zeros(domains, dtype=np.int64)
+    mixture_tokens = np.zeros(domains, dtype=np.int64)
+    for i in range(codes.size):
+        code = codes[i]
+        count = np.int64(copies[i])
+        source_samples[code] += 1
+        source_tokens[code] += tokens[i]
+        samples[code] += count > 0
+        copied[code] += count
+        mixture_tokens[code] += count * tokens[i]
+    return source_samples, source_tokens, samples, copied, mixture_tokens

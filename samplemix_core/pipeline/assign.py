@@ -1,0 +1,89 @@
+"""Steps 4 and 5: assign every document to a cluster, and measure the clusters over the corpus."""
+
+from samplemix_core.compute.cluster import connect
+from samplemix_core.compute.fanout import Outcome, Work, fan_out
+from samplemix_core.database import clusters
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import shard_states
+from samplemix_core.database.scope import WHOLE, Group, Shard
+from samplemix_core.diversity.model import cluster_table
+from samplemix_core.errors import SampleMixError, ServiceError
+from samplemix_core.pipeline.fit import load_model
+from samplemix_core.pipeline.handoff import AssignCounts, ClusterModelRef, MeasuredClusters, Registered
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.run import RunContext
+from samplemix_core.worker.jobs import AssignTask
+
+
+def assign_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, group: Group = WHOLE) -> AssignCounts:
+    """Assign the scored shards of a group to clusters; those that are assigned already are skipped."""
+    with run.alone("assign", cluster_model.cluster_model_id, *registered.snapshot_ids, group):
+        return _assign(run, registered, cluster_model, group)
+
+
+def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, group: Group) -> AssignCounts:
+    database = run.settings.require("database_url")
+    with transaction(database) as cursor:
+        record = clusters.load_cluster_model(cursor, model.cluster_model_id)
+        clusters.prepare_assignment(cursor, model.cluster_model_id, registered.snapshot_ids)
+        scored = [state for state in shard_states(cursor, registered.scope, group) if state.is_scored]
+        todo = clusters.unassigned_shards(cursor, model.cluster_model_id, scored)
+    shards = len(scored)
+    work = [
+        Work(
+            state.shard.path,
+            (
+                AssignTask(
+                    shard=state.shard,
+                    encoder_key=registered.encoder_key,
+                    embedding_key=str(state.embedding_key),
+                    embedding_sha256=str(state.embedding_sha256),
+                    cluster_model_id=record.cluster_model_id,
+                    artifact_key=record.artifact_key,
+                ),
+            ),
+            cost=state.scored,
+        )
+        for state in todo
+    ]
+    done, documents, failed = shards - len(todo), 0, list[Outcome]()
+    run.report(Progress("assign", done, shards))
+    if work:
+        with connect(run.settings) as client:
+            for outcome in fan_out(client, "samplemix_core.worker.clusters:assign_shard", work, run.cancelled):
+                done += 1
+                if outcome.error is None:
+                    documents += outcome.result
+                    run.report(Progress("assign", done, shards, documents=documents))
+                else:
+                    failed.append(outcome)
+                    shard: Shard = outcome.work.arguments[0].shard
+                    with transaction(database) as cursor:
+                        clusters.fail_assignment(cursor, record.cluster_model_id, shard, repr(outcome.error))
+    for outcome in failed:
+        if isinstance(outcome.error, SampleMixError) and not outcome.error.may_pass:
+            raise outcome.error
+    if failed:
+        raise ServiceError(
+            f"{len(failed)} of {shards} shards were not assigned, the first is {failed[0].work.name}: {failed[0].error!r}.",
+            "Mend the cause and run again: the shards that are done are kept.",
+        ) from failed[0].error
+    return AssignCounts(shards=shards, skipped=shards - len(todo), documents=documents)
+
+
+def measure_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> MeasuredClusters:
+    """Compactness, separation and diversity of each cluster, from the sums that assigning left in the ledger.
+
+    A model is measured once; from then on its figures stay, so that a later crawl changes no earlier document's diversity.
+    """
+    with transaction(run.settings.require("database_url")) as cursor:
+        record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)
+        if record.state != "measured":
+            totals = clusters.cluster_totals(cursor, record, shard_states(cursor, registered.scope))
+            fitted = load_model(run, record)
+            clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(totals, fitted), fitted.bounds)
+        sizes = clusters.cluster_table(cursor, cluster_model.cluster_model_id)["size"].to_numpy()
+    measured = MeasuredClusters(clusters=len(sizes), documents=int(sizes.sum()), largest=int(sizes.max()))
+    message = f"the largest holds {measured.largest / max(1, measured.documents):.1%} of {measured.documents:,} documents"
+    run.report(Progress("measure_clusters", len(sizes), len(sizes), message=message, unit="clusters"))
+    return measured

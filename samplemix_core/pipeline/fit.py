@@ -1,0 +1,99 @@
+"""Step 3: fit clusters on a stratified sample of the scored shards, unless the corpus has fitting ones."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from samplemix_core.compute.cluster import connect
+from samplemix_core.compute.fanout import Work, fan_out
+from samplemix_core.config import DiversityConfig, ReaderConfig
+from samplemix_core.corpus.shards import parse_shard_path
+from samplemix_core.database import clusters
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import shard_states
+from samplemix_core.database.scope import ShardState
+from samplemix_core.diversity.model import ClusterModel, check_health
+from samplemix_core.diversity.sampling import ShardCount, stratified_positions
+from samplemix_core.errors import CorpusError
+from samplemix_core.identity import fingerprint
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.run import RunContext
+from samplemix_core.worker.jobs import FitTask
+
+METHOD = "pca-umap-hdbscan-2"
+"""Name of the way clusters are fitted; another way gets another name, so that its models are other models."""
+
+
+def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
+    """The clusters that the corpus has for this encoder and these settings; fitted on a stratified sample if it has none."""
+    with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
+        record, note = _find_or_fit(run, registered)
+    message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}"
+    run.report(Progress("fit_diversity", 1, 1, message=message, unit="models"))
+    return ClusterModelRef(
+        cluster_model_id=record.cluster_model_id, cluster_model_key=record.cluster_model_key, clusters=record.n_clusters
+    )
+
+
+def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
+    """The model, and a note for people on where it comes from."""
+    database, diversity = run.settings.require("database_url"), run.config.diversity
+    with transaction(database) as cursor:
+        scored = [state for state in shard_states(cursor, registered.scope) if state.is_scored]
+        spec = fit_spec(scored, diversity)
+        record = clusters.find_cluster_model(
+            cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, refit=diversity.refit
+        )
+    if not scored:
+        raise CorpusError("No shard of the run's snapshots is scored.", "See 'samplemix quarantine' for what became of them.")
+    if record is not None:
+        # Its gates may have been others when it was fitted.
+        check_health(load_model(run, record), diversity)
+        return record, ", fitted before" + ("" if record.spec == spec else " on other shards; diversity.refit fits again")
+    fitted = _fit(run, registered, scored)
+    with transaction(database) as cursor:
+        record = clusters.save_cluster_model(
+            cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, fitted=fitted
+        )
+    return record, ""
+
+
+def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) -> clusters.FittedModel:
+    """Draw the sample here, and fit on a worker, which has the memory and the threads set for it."""
+    run.report(Progress("fit_diversity", 0, 1, message="fitting on a sample", unit="models"))
+    diversity = run.config.diversity
+    positions = stratified_positions(shard_counts(scored, run.config.reader), diversity.sample_size, diversity.seed)
+    files = {state.shard.path: str(state.embedding_key) for state in scored}
+    task = FitTask(
+        sample=tuple((files[path], chosen) for path, chosen in positions.items()),
+        encoder_key=registered.encoder_key,
+        diversity=diversity,
+    )
+    with connect(run.settings) as client:
+        (outcome,) = fan_out(client, "samplemix_core.worker.clusters:fit_model", [Work("the fit", (task,))], run.cancelled)
+    if outcome.error is not None:
+        raise outcome.error
+    fitted: clusters.FittedModel = outcome.result
+    return fitted
+
+
+def load_model(run: RunContext, record: clusters.ClusterModelRecord) -> ClusterModel:
+    """A fitted model, from its artifact."""
+    return ClusterModel.from_bytes(open_store(run.settings.state_root, run.settings).get(record.artifact_key)[0])
+
+
+def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[ShardCount]:
+    """The vectors each scored shard has, with the stratum its path puts it in."""
+    return [
+        ShardCount(state.shard.snapshot, state.shard.path, parse_shard_path(state.shard.path, reader)[1] or "", state.scored)
+        for state in scored
+    ]
+
+
+def fit_spec(scored: Sequence[ShardState], config: DiversityConfig) -> dict[str, Any]:
+    """All that decides a fit: the method, its settings without the gates, and the vectors that it draws from."""
+    vectors = [[state.shard.snapshot, state.shard.path, state.embedding_sha256] for state in scored]
+    settings = {name: value for name, value in config.model_dump(mode="json").items() if not name.startswith("gate_")}
+    del settings["refit"]
+    return {"method": METHOD, "diversity": settings, "vectors": fingerprint(vectors)}
