@@ -131,3 +131,59 @@ def connective_table() -> npt.NDArray[np.uint64]:
             slot = (slot + 1) % N_SLOTS
         table[slot] = value
     return table
+
+
+_TABLE = connective_table()
+
+
+@njit(nogil=True)
+def is_connective(value):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether a word's hash is that of a connective."""
+    slot = (value ^ (value >> HASH_SHIFT)) & np.uint64(N_SLOTS - 1)
+    while _TABLE[slot]:
+        if _TABLE[slot] == value:
+            return True
+        slot = (slot + np.uint64(1)) & np.uint64(N_SLOTS - 1)
+    return False
+
+
+@njit(nogil=True)
+def wide_character(first, second, third, fourth):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Code point of a character outside ASCII, from its first byte and the three that follow, and how many bytes it has."""
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | (np.int64(second) & 0x3F), 2
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | (np.int64(second) & 0x3F) << 6 | (np.int64(third) & 0x3F), 3
+    code = (first & 0x07) << 18 | (np.int64(second) & 0x3F) << 12 | (np.int64(third) & 0x3F) << 6 | (np.int64(fourth) & 0x3F)
+    return code, 4
+
+
+@njit(nogil=True)
+def is_ascii_letter(byte):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether a byte is one of A-Z and a-z."""
+    return 97 <= byte | 32 <= 122
+
+
+_UNSPACED_WORD = tuple({IDEOGRAPH: 2, UNSPACED: 4}.get(kind, 0) for kind in range(UNSPACED + 1))
+_MAX_PROBES = 16
+
+
+@njit(nogil=True)
+def unspaced_word_ends(kind, first, length):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether a word of a script without spaces ends before a character of this class, or before one of such a script."""
+    return (kind >= IDEOGRAPH or first >= IDEOGRAPH) and (kind != first or length == _UNSPACED_WORD[first])
+
+
+@njit(nogil=True)
+def seen_before(table, value, owner):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether `owner` put this value before; if not, it has now. Where the table is full nearby, an older value is forgotten."""
+    mask = np.uint64(table.shape[0] // 2 - 1)
+    slot = (value ^ (value >> HASH_SHIFT)) & mask
+    probes = 0
+    while table[2 * slot + 1] == owner and table[2 * slot] != value and probes < _MAX_PROBES:
+        slot = (slot + np.uint64(1)) & mask
+        probes += 1
+    seen = (table[2 * slot + 1] == owner) & (table[2 * slot] == value)
+    table[2 * slot] = value
+    table[2 * slot + 1] = owner
+    return seen

@@ -18,14 +18,136 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from samplemix_core.quality.characters import ASCII_CLASS, CONNECTIVES, IS_CODE_MARK, connective_table
+from samplemix_core.quality.characters import (
+    CLOSER,
+    CONNECTIVES,
+    CONTROL,
+    DIGIT,
+    IDEOGRAPH,
+    LETTER,
+    LOWER,
+    NEWLINE,
+    PUNCTUATION,
+    SPACE,
+    SYMBOL,
+    UNSPACED,
+    UPPER,
+)
 from samplemix_core.quality.criteria import CRITERIA, DAMAGE, FORMAL_RAMP, RUBRIC, TAGGED_RAMP, Profile, Ramp
-from samplemix_core.quality.scan import BLOCK_WORDS, GRAM_WORDS, SHORT_LINE_WORDS, scan
+from samplemix_core.quality.scan import BLOCK_WORDS, COUNTS, GRAM_WORDS, SHORT_LINE_WORDS, count
 
 Floats = npt.NDArray[np.float64]
 
+
 VERSION = 1
 """Raise when code here or in features.py changes what a text scores: the constants are in the model's fingerprint, code is not."""
+
+
+class Features(NamedTuple):
+    """The features of n documents, each float64 (n,), in the order of the columns of `measure`.
+
+    Shares are in [0, 1]; a share of nothing is 0.
+
+    A word is a run of letters and digits; Han and kana count two characters to a word, Thai, Lao, Khmer and Burmese four. A
+    line is what stands between newlines and holds a character that is not white space.
+    """
+
+    characters: Floats
+    words: Floats
+    word_length: Floats  # mean characters a word; small in scripts of ideographs
+    letter_share: Floats  # of the characters that are not white space, as are the next five
+    digit_share: Floats
+    symbol_share: Floats  # neither letter, digit, sentence or clause mark nor bracket; control and private characters too
+    clause_mark_share: Floats  # comma, colon, semicolon, dash, quotes, round brackets
+    code_mark_share: Floats  # CODE_MARKS: brackets, operators, markup
+    longest_run_share: Floats  # the longest run of one character that is not white space
+    upper_share: Floats  # of the letters; 0 in scripts without case
+    unspaced_word_share: Floats  # of scripts without spaces, of the words; the next four features say nothing of those
+    short_word_share: Floats  # 1 to 3 characters, of the words: mostly function words
+    long_word_share: Floats  # 8 and more characters, of the words
+    capital_word_share: Floats  # beginning with a capital, of the words
+    shouted_word_share: Floats  # 3 and more characters, all of them capitals, of the words
+    number_share: Floats  # beginning with a digit, of the words
+    connective_share: Floats  # of the words; CONNECTIVES of some European languages, 0 in others
+    distinct_word_share: Floats  # of the words, mean over blocks of 128 words
+    repeated_gram_share: Floats  # of the runs of 5 words; looks back over about the last 30,000
+    lines: Floats
+    line_words: Floats  # mean words a line
+    short_line_share: Floats  # at most 5 words, of the lines
+    finished_line_share: Floats  # ending with a sentence mark, of the lines
+    duplicate_line_share: Floats  # equal in words to a line before, of the lines
+    indented_line_share: Floats  # beginning with a tab or two spaces, of the lines
+    sentences: Floats
+    sentence_words: Floats  # mean words a sentence; all words if no sentence ends
+    exclamations: Floats  # '!' for each word
+    links: Floats  # '://', 'www.' and '@' between words, for each word
+    tags: Floats  # '</', or '<' before a letter or '!' and not right after a word (as in vector<int>), for each word
+
+
+FEATURES = Features._fields
+
+
+def measure(texts: pa.LargeStringArray | pa.StringArray | pa.ChunkedArray) -> Floats:
+    """Features of each text, float64 (n, len(FEATURES)), all finite. Raises ValueError if a text is null.
+
+    One compiled pass over the UTF-8 bytes of the Arrow array: no Python string is made, and a document's features depend on its
+    text alone, not on its batch.
+    """
+    chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+    parts = [np.empty((0, len(FEATURES)))]
+    for chunk in chunks:
+        if chunk.null_count:
+            raise ValueError(f"{chunk.null_count} of {len(chunk)} texts are null; a document without text belongs in quarantine")
+        _, offset_buffer, data_buffer = chunk.cast(pa.large_string()).buffers()
+        offsets = np.frombuffer(offset_buffer, dtype=np.int64, count=len(chunk) + 1, offset=8 * chunk.offset)
+        data = np.frombuffer(b"" if data_buffer is None else data_buffer, dtype=np.uint8)
+        parts.append(np.column_stack(features_of(count(data, offsets))))
+    return np.concatenate(parts)
+
+
+def features_of(counts: npt.NDArray[Any]) -> Features:
+    """Features from what scan.count counted of n documents, COUNTS (n,)."""
+
+    def share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Floats:
+        return np.asarray(part / np.maximum(1, whole), dtype=np.float64)
+
+    of = {name: counts[name] for name in COUNTS.names or ()}
+    kinds, words, lines = of["kinds"], of["words"], of["lines"]
+    characters = kinds.sum(axis=1)
+    letters = kinds[:, [LOWER, UPPER, LETTER, IDEOGRAPH, UNSPACED]].sum(axis=1)
+    solid = characters - kinds[:, SPACE] - kinds[:, NEWLINE]
+    return Features(
+        characters=characters.astype(np.float64),
+        words=words.astype(np.float64),
+        word_length=share(of["word_characters"], words),
+        letter_share=share(letters, solid),
+        digit_share=share(kinds[:, DIGIT], solid),
+        symbol_share=share(kinds[:, SYMBOL] + kinds[:, CONTROL], solid),
+        clause_mark_share=share(kinds[:, PUNCTUATION] + kinds[:, CLOSER], solid),
+        code_mark_share=share(of["code_marks"], solid),
+        longest_run_share=share(of["longest_run"], solid),
+        upper_share=share(kinds[:, UPPER], letters),
+        unspaced_word_share=share(of["unspaced"], words),
+        short_word_share=share(of["short_words"], words),
+        long_word_share=share(of["long_words"], words),
+        capital_word_share=share(of["capitals"], words),
+        shouted_word_share=share(of["shouted"], words),
+        number_share=share(of["numbers"], words),
+        connective_share=share(of["linking"], words),
+        distinct_word_share=share(of["distinct"], words),
+        repeated_gram_share=share(of["repeated"], of["grams"]),
+        lines=lines.astype(np.float64),
+        line_words=share(words, lines),
+        short_line_share=share(of["short_lines"], lines),
+        finished_line_share=share(of["finished_lines"], lines),
+        duplicate_line_share=share(of["duplicate_lines"], lines),
+        indented_line_share=share(of["indented_lines"], lines),
+        sentences=of["sentences"].astype(np.float64),
+        sentence_words=share(words, of["sentences"]),
+        exclamations=share(of["exclamations"], words),
+        links=share(of["links"], words),
+        tags=share(of["tags"], words),
+    )
 
 
 @dataclass(frozen=True)
@@ -88,63 +210,3 @@ def composite_model() -> dict[str, Any]:
 def _ramp(values: Floats, ramp: Ramp) -> Floats:
     """Piecewise-linear through the ramp's points, constant beyond its ends."""
     return np.interp(values, [x for x, _ in ramp], [y for _, y in ramp])
-
-
-class Features(NamedTuple):
-    """The features, in the order of the columns of `measure`. Shares are in [0, 1]; a share of nothing is 0.
-
-    A word is a run of letters and digits; Han and kana count two characters to a word, Thai, Lao, Khmer and Burmese four. A
-    line is what stands between newlines and holds a character that is not white space.
-    """
-
-    characters: float
-    words: float
-    word_length: float  # mean characters a word; small in scripts of ideographs
-    letter_share: float  # of the characters that are not white space, as are the next five
-    digit_share: float
-    symbol_share: float  # neither letter, digit, sentence or clause mark nor bracket; control and private characters too
-    clause_mark_share: float  # comma, colon, semicolon, dash, quotes, round brackets
-    code_mark_share: float  # CODE_MARKS: brackets, operators, markup
-    longest_run_share: float  # the longest run of one character that is not white space
-    upper_share: float  # of the letters; 0 in scripts without case
-    unspaced_word_share: float  # of scripts without spaces, of the words; the next four features say nothing of those
-    short_word_share: float  # 1 to 3 characters, of the words: mostly function words
-    long_word_share: float  # 8 and more characters, of the words
-    capital_word_share: float  # beginning with a capital, of the words
-    shouted_word_share: float  # 3 and more characters, all of them capitals, of the words
-    number_share: float  # beginning with a digit, of the words
-    connective_share: float  # of the words; CONNECTIVES of some European languages, 0 in others
-    distinct_word_share: float  # of the words, mean over blocks of 128 words
-    repeated_gram_share: float  # of the runs of 5 words; looks back over about the last 30,000
-    lines: float
-    line_words: float  # mean words a line
-    short_line_share: float  # at most 5 words, of the lines
-    finished_line_share: float  # ending with a sentence mark, of the lines
-    duplicate_line_share: float  # equal in words to a line before, of the lines
-    indented_line_share: float  # beginning with a tab or two spaces, of the lines
-    sentences: float
-    sentence_words: float  # mean words a sentence; all words if no sentence ends
-    exclamations: float  # '!' for each word
-    links: float  # '://', 'www.' and '@' between words, for each word
-    tags: float  # '</', or '<' before a letter or '!' and not right after a word (as in vector<int>), for each word
-
-
-FEATURES = Features._fields
-
-_CONNECTIVE_TABLE = connective_table()
-
-
-def measure(texts: pa.LargeStringArray | pa.StringArray | pa.ChunkedArray) -> Floats:
-    """Features of each text, float64 (n, len(FEATURES)), all finite. Raises ValueError if a text is null."""
-    chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
-    out = np.empty((len(texts), len(FEATURES)), dtype=np.float64)
-    start = 0
-    for chunk in chunks:
-        if chunk.null_count:
-            raise ValueError(f"{chunk.null_count} of {len(chunk)} texts are null; a document without text belongs in quarantine")
-        _, offset_buffer, data_buffer = chunk.cast(pa.large_string()).buffers()
-        offsets = np.frombuffer(offset_buffer, dtype=np.int64, count=len(chunk) + 1, offset=8 * chunk.offset)
-        data = np.frombuffer(b"" if data_buffer is None else data_buffer, dtype=np.uint8)
-        scan(data, offsets, _CONNECTIVE_TABLE, ASCII_CLASS, IS_CODE_MARK, out[start : start + len(chunk)])
-        start += len(chunk)
-    return out
