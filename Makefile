@@ -25,13 +25,13 @@ $(STAMP):
 demo: setup
 	$(BIN)/samplemix demo
 
-# First what brings its own services or needs none, four at once (tests/local waits more than it works); then, one by one, what
-# needs the one platform. ARGS=tests/unit/x for less.
+# First what brings its own services or needs none, four at once (tests/local waits more than it works), the longest to begin with;
+# then, one by one, what needs the one platform. ARGS=tests/unit/x for less.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(or $(ARGS),-n 4 --dist loadfile --no-loadscope-reorder tests/local tests/unit tests/property)
+	$(BIN)/pytest $(or $(ARGS),-n 4 --dist loadfile --no-loadscope-reorder tests/local/test_wheel.py tests/local tests/unit tests/property)
 	$(if $(ARGS),,$(BIN)/pytest tests/integration tests/dags tests/e2e)
 
 lint: setup

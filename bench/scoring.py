@@ -50,7 +50,7 @@ def collect_shards(directory: Path) -> dict[str, bytes]:
 
 def measure(home: Path) -> None:
     """In a process of one thread: print the seconds of each round, direct and through Dask, as JSON."""
-    from samplemix_core.compute.cluster import connect
+    from samplemix_core.compute.fanout import connect
     from samplemix_core.config import load_run_config
     from samplemix_core.database.migrate import migrate
     from samplemix_core.local.owner import Owner

@@ -24,6 +24,10 @@ class ConfigError(SampleMixError):
     """A setting is missing, malformed, or contradicts another or what is already stored."""
 
 
+class MissingPackageError(SampleMixError):
+    """A package is not installed that an extra of SampleMix brings."""
+
+
 class ServiceError(SampleMixError):
     """An embedded or external service did not start, does not answer, or refused us."""
 

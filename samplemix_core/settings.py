@@ -6,6 +6,7 @@ SAMPLEMIX_HOME, which the embedded services write. So an external service replac
 
 import json
 import os
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from samplemix_core.errors import ConfigError
 DEFAULT_HOME = ".samplemix"
 SERVICES_FILE = "services.json"
 SCRATCH = "scratch"
+_SCHEMES = dict.fromkeys((sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")))
 
 ADDRESSES = {
     "database_url": ("database_url", "reader_database_url"),
@@ -40,6 +42,33 @@ ENVIRONMENT = {
     "airflow_password": "SAMPLEMIX_AIRFLOW_PASSWORD",
 }
 """Field of Settings -> environment variable that sets it."""
+
+
+SHIPPED = {
+    "sql": ("SAMPLEMIX_SQL_DIR", "alembic.ini"),
+    "dags": ("SAMPLEMIX_DAGS_FOLDER", "samplemix_corpus_run.py"),
+    "plugins": ("SAMPLEMIX_PLUGINS_FOLDER", "samplemix_operators.py"),
+}
+"""A directory that ships with the package -> the variable that names another in its place, and a file by which it is known."""
+
+
+def shipped_directory(name: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where migrations and queries (sql), DAGs or plugins are: beside the package in a checkout, else where it installed them.
+
+    Raises ConfigError if they are in none of these places.
+    """
+    variable, file = SHIPPED[name]
+    places = [Path(__file__).parents[1] / name]
+    places += [Path(sysconfig.get_path("data", scheme)) / "share" / "samplemix" / name for scheme in _SCHEMES]
+    if environ.get(variable):
+        places = [Path(environ[variable]).absolute()]
+    for place in places:
+        if (place / file).is_file():
+            return place
+    raise ConfigError(
+        f"There is no {file} in {' nor in '.join(map(str, places))}.",
+        f"Set {variable} to a copy of the repository's {name} directory, or install the package again.",
+    )
 
 
 def home_directory(environ: Mapping[str, str] = os.environ) -> Path:

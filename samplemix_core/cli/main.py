@@ -1,13 +1,14 @@
 """The command `samplemix`: the services of one machine, runs without Airflow, and a look at what they made."""
 
 import sys
+from traceback import walk_tb
 
 import typer
 from rich.markup import escape
 
 from samplemix_core.cli import mixtures, run, scores, services
 from samplemix_core.cli.common import console
-from samplemix_core.errors import SampleMixError
+from samplemix_core.errors import MissingPackageError, SampleMixError
 
 app = typer.Typer(
     name="samplemix",
@@ -23,11 +24,25 @@ app.add_typer(scores.shard_app, name="shard")
 app.add_typer(mixtures.app, name="mixture")
 
 
+def missing_package(error: ModuleNotFoundError) -> SampleMixError:
+    """The error for people where a package is missing, naming the extra that brings it; raises it again if it is one of ours."""
+    name = (error.name or "").partition(".")[0]
+    if not name or name == "samplemix_core":
+        raise error
+    wanted_by = {str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)}
+    extra = "local" if any(room.startswith(("samplemix_core.local", "samplemix_core.demo")) for room in wanted_by) else "platform"
+    return MissingPackageError(
+        f"This needs the package {name}, which is not installed: SampleMix alone only reads mixtures.",
+        f"Install it with: pip install 'samplemix[{extra}]'.",
+    )
+
+
 def main() -> None:
     """Entry point: every error a user can meet is one line with its remedy, and a non-zero exit."""
     try:
         app()
-    except SampleMixError as error:
+    except (SampleMixError, ModuleNotFoundError) as raised:
+        error = raised if isinstance(raised, SampleMixError) else missing_package(raised)
         console.print(f"[bold red]error[/]: {escape(error.what)}", highlight=False, soft_wrap=True)
         if error.remedy:
             console.print(f"[bold]what to do[/]: {escape(error.remedy)}", highlight=False, soft_wrap=True)

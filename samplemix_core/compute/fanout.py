@@ -1,4 +1,4 @@
-"""Many small tasks on a Dask cluster: submit, watch, cancel, survive lost workers, tell poison from its neighbours."""
+"""Many small tasks on a Dask cluster: connect, submit, watch, cancel, survive lost workers, tell poison from its neighbours."""
 
 import pkgutil
 import queue
@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,45 @@ import tenacity
 from distributed import Client, Future, KilledWorker, get_worker
 from distributed.utils import sync
 
-from samplemix_core.compute.cluster import wait_for_workers
 from samplemix_core.errors import CancelledRunError, PoisonShardError, SampleMixError, ServiceError
+from samplemix_core.logs import configure_logging
+from samplemix_core.settings import Settings
+
+CONNECT_SECONDS = 30
+WORKER_SECONDS = 120
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[Client]:
+    """A client of the configured scheduler, closed on leaving; raise ServiceError if it or its workers don't answer.
+
+    The client is never made the process's default, so that two of them can live side by side.
+    """
+    address = settings.require("dask_scheduler")
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="samplemix")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ServiceError(
+            f"The Dask scheduler at {address} does not answer within {CONNECT_SECONDS} s: {error}.",
+            "Start it with 'samplemix up', or correct SAMPLEMIX_DASK_SCHEDULER.",
+        ) from error
+    try:
+        wait_for_workers(client)
+        yield client
+    finally:
+        client.close()
+
+
+def wait_for_workers(client: Client, seconds: float = WORKER_SECONDS) -> None:
+    """Return once the cluster has a worker; raise ServiceError if it has none after `seconds`."""
+    try:
+        client.wait_for_workers(1, timeout=seconds)
+    except (TimeoutError, OSError) as error:
+        raise ServiceError(
+            f"The Dask cluster at {client.scheduler.addr} has had no worker for {seconds:.0f} s.",
+            "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
+        ) from error
+
 
 RESUBMISSIONS = 3
 POLL_SECONDS = 0.5
@@ -237,6 +275,7 @@ class _FanOut:
 
 def _call(key: str, path: str, arguments: tuple[Any, ...], patience: Patience) -> Any:
     """On a worker: say that it starts, before anything can happen to the worker; then do it, patiently."""
+    configure_logging()
     worker, first = get_worker(), patience.first_wait_seconds
     sync(worker.loop, worker.scheduler.log_event, topic=_TOPIC, msg=(key, worker.address))
     retrying = tenacity.Retrying(

@@ -5,14 +5,13 @@ Paths are relative to the corpus root and '/'-separated: `<snapshot>/<domain>/<f
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.json_lines import read_json_lines
-from samplemix_core.corpus.parquet import read_parquet
-from samplemix_core.corpus.records import ShardBatch
-from samplemix_core.corpus.streams import open_decompressed
 from samplemix_core.errors import CorpusError, ShardRefusedError
+
+if TYPE_CHECKING:
+    from samplemix_core.corpus.records import ShardBatch
 
 JSON_LINES_SUFFIXES = tuple(name + compression for name in (".jsonl", ".ndjson", ".json") for compression in ("", ".gz", ".zst"))
 PARQUET_SUFFIX = ".parquet"
@@ -84,7 +83,7 @@ def select_snapshots(paths: Iterable[str], wanted: Sequence[str]) -> Selection:
     return Selection(sorted(path for name in (wanted or by_snapshot) for path in by_snapshot[name]), ignored)
 
 
-def read_shard(stream: BinaryIO, path: str, config: ReaderConfig) -> Iterator[ShardBatch]:
+def read_shard(stream: BinaryIO, path: str, config: ReaderConfig) -> "Iterator[ShardBatch]":
     """Read a shard in order, in batches of at most 2,048 records and 64 MiB of records (or one longer record).
 
     `path`, relative to the corpus root, decides format and compression by its suffix, and the domain where no field does.
@@ -100,6 +99,11 @@ def read_shard(stream: BinaryIO, path: str, config: ReaderConfig) -> Iterator[Sh
     asked for. That may come after batches have been yielded: keep nothing of a shard before this generator has ended, and
     a refused shard leaves no trace. Errors of the stream itself pass unchanged.
     """
+    # Here, because whoever only lists shards needs none of it.
+    from samplemix_core.corpus.json_lines import read_json_lines
+    from samplemix_core.corpus.parquet import read_parquet
+    from samplemix_core.corpus.streams import open_decompressed
+
     _, path_domain = parse_shard_path(path, config)
     suffixed = path.lower()
     if suffixed.endswith(JSON_LINES_SUFFIXES):

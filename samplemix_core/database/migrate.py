@@ -1,27 +1,15 @@
 """Bring a database to the schema this code expects: Alembic, run from the library."""
 
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 from alembic import command
 from alembic.config import Config
 
 from samplemix_core.database.connection import connect, service_errors
-from samplemix_core.errors import ConfigError
+from samplemix_core.settings import shipped_directory
 
 _LOCK = 0x53616D706C65
 """Advisory lock of migrations: two that start together run one after the other."""
-
-
-def sql_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """The directory of migrations and ready queries: SAMPLEMIX_SQL_DIR, or sql/ next to the package; ConfigError if absent."""
-    directory = Path(environ.get("SAMPLEMIX_SQL_DIR") or Path(__file__).parents[2] / "sql")
-    if not (directory / "alembic.ini").is_file():
-        raise ConfigError(
-            f"{directory} does not hold SampleMix's migrations.", "Set SAMPLEMIX_SQL_DIR to the repository's sql directory."
-        )
-    return directory
 
 
 def migrate(database_url: str, revision: str = "head") -> None:
@@ -35,7 +23,7 @@ def downgrade(database_url: str, revision: str = "base") -> None:
 
 
 def _run(database_url: str, step: Callable[[Config], None]) -> None:
-    config = Config(str(sql_directory() / "alembic.ini"))
+    config = Config(str(shipped_directory("sql") / "alembic.ini"))
     engine = connect(database_url)
     with service_errors(engine), engine.begin() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))

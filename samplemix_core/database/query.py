@@ -13,8 +13,8 @@ import psycopg2
 from psycopg2 import errors as pg
 
 from samplemix_core.database.connection import connect, service_errors
-from samplemix_core.database.migrate import sql_directory
 from samplemix_core.errors import QueryError
+from samplemix_core.settings import shipped_directory
 
 MAX_ROWS = 10_000
 
@@ -89,7 +89,7 @@ def _message(error: psycopg2.Error) -> str:
 
 def ready_queries() -> list[ReadyQuery]:
     """The queries in sql/queries, sorted by name. Their files run in psql too, which writes a parameter as :'name'."""
-    return [_ready(path) for path in sorted((sql_directory() / "queries").glob("*.sql"))]
+    return [_ready(path) for path in sorted((shipped_directory("sql") / "queries").glob("*.sql"))]
 
 
 def _ready(path: Path) -> ReadyQuery:

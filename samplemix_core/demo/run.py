@@ -177,7 +177,7 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     out.print("Three queries to try:", highlight=False)
     for query in QUERIES:
         out.print(f'  {command} sql "{query}"', soft_wrap=True, highlight=False, markup=False)
-    out.print(f"Everything stays up; 'make down' stops it. {time.monotonic() - started:.0f} s.", highlight=False)
+    out.print(f"Everything stays up; '{command} down' stops it. {time.monotonic() - started:.0f} s.", highlight=False)
     out.print(f"manifest: {version.uri}", soft_wrap=True, highlight=False)
 
 
@@ -236,7 +236,7 @@ def _failure(airflow: AirflowApi, run_id: str, tasks: list[TaskState]) -> Servic
     tail = "\n".join(line for line in log if line)[-2000:]
     return ServiceError(
         f"The run {run_id} failed in {', '.join(map(_label, failed)) or 'no task'}:\n{tail}\n",
-        f"See the task's log in Airflow at {airflow.url}, then run 'make demo' again: what is done is kept.",
+        f"See the task's log in Airflow at {airflow.url}, then run the demo again: what is done is kept.",
     )
 
 

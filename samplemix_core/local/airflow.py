@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psycopg2
 
-import samplemix_core
 from samplemix_core.local import launch
 from samplemix_core.local.home import Credentials, Home, read_json, write_json
 from samplemix_core.local.machine import MIB
 from samplemix_core.local.ports import HOST, NotAnsweringError, failure, get_json
 from samplemix_core.local.service import EmbeddedService, Program, Step
+from samplemix_core.settings import shipped_directory
 
 DATABASE_VARIABLE = "SAMPLEMIX_AIRFLOW_DATABASE_URL"
 USER = "admin"
@@ -100,14 +100,13 @@ def _settings(
     database_url: str,
     environ: Mapping[str, str],
 ) -> dict[str, str]:
-    repository = Path(samplemix_core.__file__).parent.parent
     sections = {
         "core": {
             "executor": "LocalExecutor",
             "parallelism": "4",
             "load_examples": "False",
-            "dags_folder": str(Path(environ.get("SAMPLEMIX_DAGS_FOLDER") or repository / "dags").absolute()),
-            "plugins_folder": str(Path(environ.get("SAMPLEMIX_PLUGINS_FOLDER") or repository / "plugins").absolute()),
+            "dags_folder": str(shipped_directory("dags", environ)),
+            "plugins_folder": str(shipped_directory("plugins", environ)),
             "fernet_key": credentials.airflow_fernet_key,
             "execution_api_server_url": f"{url}/execution/",
             "simple_auth_manager_users": f"{USER}:admin",

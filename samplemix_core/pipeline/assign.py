@@ -1,7 +1,6 @@
 """Steps 4 and 5: assign every document to a cluster, and measure the clusters over the corpus."""
 
-from samplemix_core.compute.cluster import connect
-from samplemix_core.compute.fanout import Outcome, Work, fan_out
+from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
 from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import shard_states
@@ -34,6 +33,7 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
             state.shard.path,
             (
                 AssignTask(
+                    run=run.name,
                     shard=state.shard,
                     encoder_key=registered.encoder_key,
                     embedding_key=str(state.embedding_key),

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from samplemix_core.compute.cluster import connect
-from samplemix_core.compute.fanout import Work, fan_out
+from samplemix_core.compute.fanout import Work, connect, fan_out
 from samplemix_core.config import DiversityConfig, ReaderConfig
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import clusters
@@ -66,6 +65,7 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) 
     positions = stratified_positions(shard_counts(scored, run.config.reader), diversity.sample_size, diversity.seed)
     files = {state.shard.path: str(state.embedding_key) for state in scored}
     task = FitTask(
+        run=run.name,
         sample=tuple((files[path], chosen) for path, chosen in positions.items()),
         encoder_key=registered.encoder_key,
         diversity=diversity,

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from samplemix_core.compute.cluster import connect
-from samplemix_core.compute.fanout import Work, fan_out
+from samplemix_core.compute.fanout import Work, connect, fan_out
 from samplemix_core.config import RunConfig
 from samplemix_core.corpus.shards import parse_shard_path, select_snapshots
 from samplemix_core.database import registration

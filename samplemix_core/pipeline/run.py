@@ -24,6 +24,11 @@ class RunContext:
     cancelled: threading.Event = field(default_factory=threading.Event)
     run_id: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The run as its workers' logs name it: by its Airflow run, else by its mixture."""
+        return self.run_id or self.config.mixture_name
+
     @contextmanager
     def alone(self, step: str, *what: object) -> Iterator[None]:
         """Do a step's work on the cluster while nobody else does the same: another waits, and then finds it done.

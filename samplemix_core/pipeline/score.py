@@ -1,7 +1,6 @@
 """Step 2: score and embed every shard that the ledger does not know as done, one Dask task a shard."""
 
-from samplemix_core.compute.cluster import connect
-from samplemix_core.compute.fanout import Outcome, Work, fan_out
+from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
 from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard
@@ -88,6 +87,7 @@ def score_tasks(run: RunContext, registered: Registered, group: Group = WHOLE) -
         states = ledger.shard_states(cursor, registered.scope, group)
     tasks = [
         ScoreTask(
+            run=run.name,
             corpus_uri=run.config.corpus_uri,
             reader=run.config.reader,
             embedding=run.config.embedding,

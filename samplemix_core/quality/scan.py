@@ -68,8 +68,7 @@ STATE = np.dtype(
         *[("line_value", np.uint64), ("line_words", np.int64), ("line_characters", np.int64), ("blanks", np.int64)],
         # Whether it is indented, ends in a sentence's mark, a sentence is to be counted, and a citation stands open.
         *[("indented", np.int64), ("finished", np.int64), ("pending", np.int64), ("cited", np.int64)],
-        # The character before, and how often it has been repeated.
-        *[("run", np.int64), ("previous", np.int64)],
+        *[("run", np.int64), ("previous", np.int64)],  # how often the character before was repeated, and it
         # What was seen: value and owner, two words a slot.
         *[("grams", np.uint64, 2 * _GRAM_SLOTS), ("lines", np.uint64, 2 * _LINE_SLOTS), ("words", np.uint64, 2 * _BLOCK_SLOTS)],
     ]

@@ -1,6 +1,8 @@
 """Fitting clusters, and assigning a shard's documents to them, on a Dask worker."""
 
 import hashlib
+import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,17 +19,20 @@ from samplemix_core.diversity.fit import fit_clusters
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.embedding.files import read_embeddings, read_positions
 from samplemix_core.errors import ModelError
+from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import AssignTask, FitTask
+
+log = logging.getLogger(__name__)
 
 _READS_AT_ONCE = 8
 
 
 def fit_model(task: FitTask) -> FittedModel:
     """Fit clusters on sampled vectors and store the model; raise DiversityHealthError if a gate says they are degenerate."""
-    settings = Settings.load()
+    started, settings = time.monotonic(), Settings.load()
     store = open_store(settings.state_root, settings)
 
     def read(drawn: tuple[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
@@ -40,6 +45,7 @@ def fit_model(task: FitTask) -> FittedModel:
     check_health(model, task.diversity)
     key = f"clusters/{model.digest}.safetensors"
     store.put(key, model.to_bytes())
+    event(log, "fitted", run=task.run, clusters=model.n_clusters, documents=len(vectors), seconds=time.monotonic() - started)
     return FittedModel(key, model.digest, model.n_clusters, len(vectors), model.noise_share)
 
 
@@ -48,7 +54,7 @@ _CHUNK_BYTES = 2**20
 
 def assign_shard(task: AssignTask) -> int:
     """Assign a shard's documents to their nearest clusters and store the result with its sums; returns how many there are."""
-    settings = Settings.load()
+    started, settings = time.monotonic(), Settings.load()
     store = open_store(settings.state_root, settings)
     model = ClusterModel.from_bytes(store.get(task.artifact_key)[0])
     parts = [schemas.ASSIGNMENTS.empty_table()]
@@ -63,6 +69,8 @@ def assign_shard(task: AssignTask) -> int:
     assignment = clusters.Assignment(table, task.embedding_sha256, sums)
     with transaction(settings.require("database_url")) as cursor:
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
+    place = {"run": task.run, "snapshot": task.shard.snapshot, "shard": task.shard.path}
+    event(log, "assigned", **place, documents=table.num_rows, seconds=time.monotonic() - started)
     return int(table.num_rows)
 
 

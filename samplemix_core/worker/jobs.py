@@ -1,4 +1,4 @@
-"""What each task on a Dask worker is told, and what it works on: keys and settings, never data."""
+"""What each task on a Dask worker is told: keys and settings, never data. `run` is the run's name, for the log."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from samplemix_core.database.scope import ScoreVersion, Shard
 class ScoreTask:
     """One shard to score with models of these keys; its embeddings go below the state root, at the prefix and their own hash."""
 
+    run: str
     corpus_uri: str
     reader: ReaderConfig
     embedding: EmbeddingConfig
@@ -27,6 +28,7 @@ class ScoreTask:
 class FitTask:
     """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending."""
 
+    run: str
     sample: tuple[tuple[str, npt.NDArray[np.int64]], ...]
     encoder_key: str
     diversity: DiversityConfig
@@ -36,6 +38,7 @@ class FitTask:
 class AssignTask:
     """One scored shard to assign to the clusters of a model."""
 
+    run: str
     shard: Shard
     encoder_key: str
     embedding_key: str

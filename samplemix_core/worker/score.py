@@ -4,10 +4,12 @@ A worker finds the services by its own environment (settings.py): no connection 
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +24,15 @@ from samplemix_core.database.scope import ScoredCounts, Shard
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.files import EmbeddingWriter
 from samplemix_core.errors import CorpusError, ShardRefusedError
+from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.quality.composite import score_quality
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import ScoreTask
 from samplemix_core.worker.models import load_models
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,7 @@ def score_shard(task: ScoreTask) -> ScoredCounts:
     with transaction(database) as cursor:
         done = begin_shard(cursor, task.shard, task.version)
     if done is not None:
+        _log(task, "scored before", **asdict(done))
         return done
     encoder = load_models(task)
     corpus = open_store(task.corpus_uri, settings)
@@ -89,11 +95,14 @@ def score_shard(task: ScoreTask) -> ScoredCounts:
                     records=files.records,
                 )
                 with transaction(database) as cursor:
-                    return scores.commit_shard(cursor, task.shard, task.version, result)
+                    counts = scores.commit_shard(cursor, task.shard, task.version, result)
     except ShardRefusedError as error:
         with transaction(database) as cursor:
             scores.refuse_shard(cursor, task.shard, task.version, str(error))
+        _log(task, "refused", error=error.what)
         raise
+    _log(task, "scored", **asdict(counts), seconds=time.monotonic() - started)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +141,10 @@ def score_to_files(batches: Iterable[ShardBatch], encoder: Encoder, directory: P
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     return ShardFiles(pa.concat_tables(samples), pa.concat_tables(quality), embeddings, digest, quarantine, records)
+
+
+def _log(task: ScoreTask, what: str, **fields: Any) -> None:
+    event(log, what, run=task.run, snapshot=task.shard.snapshot, shard=task.shard.path, **fields)
 
 
 def _require_unchanged(corpus: ObjectStore, shard: Shard) -> None:

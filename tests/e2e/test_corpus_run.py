@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -110,6 +111,15 @@ def test_another_budget_is_another_version(first_run, run_command, corpus_uri, f
     other = run_command(corpus_uri, "--name", first, "--budget", "10%")
     assert other["content_digest"] != first_run["content_digest"]
     assert (other["version"], other["created"]) == (2, True)
+
+
+def test_workers_log_a_line_a_shard_with_its_counts(first_run, first, shards, stack):
+    log = stack.log_path("dask-worker").read_text()
+    for event in ("scored", "assigned"):
+        lines = re.findall(rf": {event} run={first} snapshot=s1 shard=(\S+) .*seconds=\d", log)
+        assert sorted(lines) == sorted(shards)
+    scored = sum(int(n) for n in re.findall(rf": scored run={first} .* scored=(\d+)", log))
+    assert scored == first_run["scoring"]["documents"]
 
 
 def test_natural_takes_every_domain_alike(run_command, corpus_uri, s3):

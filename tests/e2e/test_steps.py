@@ -95,7 +95,9 @@ def test_an_embedding_file_is_named_after_its_content_and_checked(context, score
     data = open_store(platform.state_root, platform).get(state.embedding_key)[0]
     assert hashlib.sha256(data).hexdigest() == state.embedding_sha256
     assert state.embedding_key.endswith(f".{state.embedding_sha256[:32]}.parquet")
-    task = AssignTask(state.shard, scored.encoder_key, state.embedding_key, "0" * 64, record.cluster_model_id, record.artifact_key)
+    task = AssignTask(
+        "test", state.shard, scored.encoder_key, state.embedding_key, "0" * 64, record.cluster_model_id, record.artifact_key
+    )
     with pytest.raises(ModelError, match=f"has SHA-256 {state.embedding_sha256}, the ledger says 000"):
         assign_shard(task)
 
@@ -142,7 +144,7 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(scored, p
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     sample = tuple((state.embedding_key, np.arange(state.scored, dtype=np.int64)) for state in states)
     diversity = DiversityConfig(**small_corpus["diversity"])
-    fitted = fit_model(FitTask(sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
+    fitted = fit_model(FitTask(run="test", sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
     assert fitted.fit_rows == sum(state.scored for state in states)
 
 

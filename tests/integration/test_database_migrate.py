@@ -1,14 +1,13 @@
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
 
 from samplemix_core.database.connection import connect, transaction
-from samplemix_core.database.migrate import downgrade, migrate, sql_directory
+from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.registration import register_corpus
-from samplemix_core.errors import ConfigError, ServiceError
+from samplemix_core.errors import ServiceError
 from samplemix_core.settings import Settings
 
 RELATIONS = """
@@ -108,9 +107,3 @@ def test_an_exception_rolls_back(database: Settings) -> None:
     with transaction(url) as cursor:
         cursor.execute("SELECT count(*) FROM corpus")
         assert cursor.fetchone() == (0,)
-
-
-def test_the_directory_of_migrations_can_be_set(tmp_path: Path) -> None:
-    assert sql_directory({}).name == "sql"
-    with pytest.raises(ConfigError, match="SAMPLEMIX_SQL_DIR"):
-        sql_directory({"SAMPLEMIX_SQL_DIR": str(tmp_path)})

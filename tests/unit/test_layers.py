@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).parents[2] / "samplemix_core"
-BASE = {"__init__", "config", "settings", "errors", "schemas", "identity", "sample_key"}
+BASE = {"__init__", "config", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
 PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest"}
 KEEPERS = {"objects", "database", "compute"}
 MAY_IMPORT = {
     **{room: BASE | {room} for room in PURE},
-    "manifest": BASE | {"mixing", "manifest", "objects"},
+    "manifest": BASE | {"manifest", "objects"},
     "objects": BASE | {"objects"},
     "database": BASE | PURE | {"objects", "database"},
     "compute": BASE | {"compute"},

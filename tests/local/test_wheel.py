@@ -1,0 +1,148 @@
+"""The wheel in environments of their own: all of it in an empty directory without the checkout, and the light base."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from samplemix_core.local.owner import OWNER_VARIABLE, Owner, take_over
+
+REPOSITORY = Path(__file__).parents[2]
+SHIPPED = ("samplemix_core", "dags", "plugins", "sql", "pyproject.toml", "README.md", "LICENSE")
+LIGHT = {"boto3", "numpy", "pyarrow", "pydantic", "rich", "typer"}
+READ = """
+import json, sys
+from samplemix_core.manifest.catalogue import open_key
+from samplemix_core.objects import open_store
+from samplemix_core.settings import Settings
+
+root, _, key = sys.argv[1].partition("/mixtures/")
+version = open_key(open_store(root, Settings.load()), "mixtures/" + key)
+copies = sum(sum(table["copies"].to_pylist()) for table in version.rows())
+heavy = {"airflow", "dask", "torch", "sqlalchemy", "psycopg2", "numba", "matplotlib"} & set(sys.modules)
+print(json.dumps({"copies": copies, "said": version.manifest.copies, "heavy": sorted(heavy)}))
+"""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment with the wheel in it."""
+
+    python: Path
+
+    def run(self, *arguments: str, cwd: Path, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment as somebody who has nothing else; what it starts ends with this session."""
+        bare = {"PATH": os.defpath, "HOME": str(cwd), "HF_HUB_OFFLINE": "1", OWNER_VARIABLE: os.environ[OWNER_VARIABLE]}
+        program = self.python.with_name(arguments[0])
+        done = subprocess.run(
+            [program, *arguments[1:]], cwd=cwd, env=bare | environ, capture_output=True, text=True, timeout=280, check=False
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done
+
+
+Install = Callable[..., Installed]
+
+
+@pytest.fixture(scope="module")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Make an environment and install the wheel, which is built from a copy of the sources, with pip's options."""
+    source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
+    for name in SHIPPED:
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, source / name)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)], check=True)
+    (wheel,) = wheels.glob("samplemix-*.whl")
+    shutil.rmtree(source)
+
+    def make(*options: str) -> Installed:
+        place = tmp_path_factory.mktemp("environment")
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+        python = place / "bin" / "python"
+        subprocess.run([*pip, "--python", str(python), "install", *options, str(wheel)], check=True)
+        return Installed(python)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def light(install: Install) -> Installed:
+    return install("--constraint", str(REPOSITORY / "requirements.lock"))
+
+
+@pytest.fixture(scope="module")
+def full(install: Install) -> Installed:
+    """The wheel over this environment's packages, which are not installed again."""
+    installed = install("--no-deps")
+    paths = subprocess.run(
+        [installed.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (Path(paths.stdout.strip()) / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    installed.python.with_name("weed").symlink_to(Path(sys.executable).with_name("weed"))
+    return installed
+
+
+@pytest.fixture(scope="module")
+def demo(full: Installed, tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Iterator[tuple[Path, str]]:
+    """The demo, run in an empty directory: its home, and the URI of its manifest; its services stay up until the tests are done."""
+    empty = tmp_path_factory.mktemp("empty")
+    home = empty / ".samplemix"
+    take_over(owner, home)
+    done = full.run("samplemix", "demo", "--documents", "600", cwd=empty, SAMPLEMIX_DASK_WORKERS="2")
+    try:
+        yield home, done.stdout.rpartition("manifest: ")[2].strip()
+    finally:
+        full.run("samplemix", "down", "--delete", cwd=empty)
+
+
+def test_the_demo_needs_the_wheel_and_nothing_of_the_checkout(demo: tuple[Path, str], full: Installed) -> None:
+    home, manifest = demo
+    assert manifest == "s3://samplemix/mixtures/demo/v000001/manifest.json"
+    where = full.run("python", "-c", "import samplemix_core; print(samplemix_core.__file__)", cwd=home.parent).stdout
+    assert Path(where.strip()).is_relative_to(full.python.parents[1])
+    rows = full.run("samplemix", "sql", "SELECT count(*) AS n FROM mixture_samples", "--json", cwd=home.parent).stdout
+    assert json.loads(rows)[0]["n"] > 0
+
+
+def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
+    demo: tuple[Path, str], light: Installed, tmp_path: Path
+) -> None:
+    home, manifest = demo
+    environ = {"SAMPLEMIX_HOME": str(home)}
+    (listed,) = json.loads(light.run("samplemix", "mixture", "list", "--json", cwd=tmp_path, **environ).stdout)
+    assert listed["manifest"] == manifest
+    shown = json.loads(light.run("samplemix", "mixture", "show", manifest, "--json", cwd=tmp_path, **environ).stdout)
+    assert shown["content_digest"] == listed["content_digest"]
+    assert "share after" in light.run("samplemix", "mixture", "show", "demo", cwd=tmp_path, **environ).stdout
+    verified = json.loads(light.run("samplemix", "mixture", "verify", "demo", "--corpus", "--json", cwd=tmp_path, **environ).stdout)
+    assert (verified["ok"], verified["rows"]) == (True, listed["samples"])
+    read = json.loads(light.run("python", "-c", READ, manifest, cwd=tmp_path, **environ).stdout)
+    assert read == {"copies": listed["copies"], "said": listed["copies"], "heavy": []}
+
+
+@pytest.mark.parametrize(("command", "extra"), [(["up"], "local"), (["sql", "SELECT 1"], "platform"), (["migrate"], "platform")])
+def test_the_light_base_names_the_extra_that_brings_more(light: Installed, tmp_path: Path, command: list[str], extra: str) -> None:
+    url = "postgresql://nobody@127.0.0.1:1/nowhere"
+    done = light.run(
+        "samplemix", *command, cwd=tmp_path, check=False, SAMPLEMIX_DATABASE_URL=url, SAMPLEMIX_READER_DATABASE_URL=url
+    )
+    assert done.returncode == 1
+    assert f"pip install 'samplemix[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_light_base_is_light(light: Installed, tmp_path: Path) -> None:
+    code = "import importlib.metadata as m, json; print(json.dumps([r for r in m.requires('samplemix') if 'extra' not in r]))"
+    needed = json.loads(light.run("python", "-c", code, cwd=tmp_path).stdout)
+    assert {item.partition(">")[0] for item in needed} == LIGHT
