@@ -44,7 +44,9 @@ MEMORY = pytest.StashKey["Memory"]()
 
 # Examples are compiled code's first calls, on busy machines: how long one takes says nothing about the code.
 hypothesis.settings.register_profile("samplemix", deadline=None, derandomize=True)
-hypothesis.settings.load_profile("samplemix")
+# Other examples each time, ten times as many; what fails is printed with the seed that brings it back (`make fuzz SEED=...`).
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("SAMPLEMIX_HYPOTHESIS", "samplemix"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,29 +30,41 @@ _HEARTBEATS = {
 """Process -> its name in Airflow's health report."""
 
 
-def service(
-    home: Home,
-    port: int,
-    credentials: Credentials,
-    database_url: str,
-    environ: Mapping[str, str],
-    inherited: Mapping[str, str],
-    started: Callable[[str], datetime | None],
-) -> EmbeddedService:
+@dataclass(frozen=True)
+class Setup:
+    """What an embedded Airflow is made of. `environ` may set the folders of DAGs and plugins."""
+
+    home: Home
+    port: int
+    credentials: Credentials
+    database_url: str
+    environ: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def directory(self) -> Path:
+        """Its own directory."""
+        return self.home.root / "airflow"
+
+    @property
+    def passwords(self) -> Path:
+        """The file of its login."""
+        return self.directory / "passwords.json"
+
+
+def service(setup: Setup, inherited: Mapping[str, str], started: Callable[[str], datetime | None]) -> EmbeddedService:
     """Airflow over a Postgres database.
 
-    `environ` may set the folders of DAGs and plugins; `inherited` is the environment of the services' processes, for Airflow's
-    migration; `started` tells when a process started, so that an earlier process's heartbeat is not taken for its own.
+    `inherited` is the environment of the services' processes, for Airflow's migration; `started` tells when a process started, so
+    that an earlier process's heartbeat is not taken for its own.
     """
-    url = f"http://{HOST}:{port}"
-    directory = home.root / "airflow"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    passwords = directory / "passwords.json"
-    environment = {
-        "SAMPLEMIX_HOME": str(home.root),
-        "AIRFLOW_HOME": str(directory),
-        **_settings(directory, passwords, url, port, credentials, database_url, environ),
-    }
+    home, url, credentials, passwords = setup.home, setup.url, setup.credentials, setup.passwords
+    setup.directory.mkdir(mode=0o700, exist_ok=True)
+    environment = {"SAMPLEMIX_HOME": str(home.root), "AIRFLOW_HOME": str(setup.directory), **_settings(setup)}
 
     def process(name: str, *options: str) -> Program:
         full_name = f"airflow-{name}"
@@ -71,7 +84,7 @@ def service(
     def prepare() -> None:
         if read_json(passwords) != {USER: credentials.airflow_admin}:
             write_json(passwords, {USER: credentials.airflow_admin})
-        _migrate(home, directory / "migrated.json", database_url, {**inherited, **environment})
+        _migrate(home, setup.directory / "migrated.json", setup.database_url, {**inherited, **environment})
 
     return EmbeddedService(
         name="airflow",
@@ -91,32 +104,25 @@ def service(
     )
 
 
-def _settings(
-    directory: Path,
-    passwords: Path,
-    url: str,
-    port: int,
-    credentials: Credentials,
-    database_url: str,
-    environ: Mapping[str, str],
-) -> dict[str, str]:
+def _settings(setup: Setup) -> dict[str, str]:
+    credentials, url = setup.credentials, setup.url
     sections = {
         "core": {
             "executor": "LocalExecutor",
             "parallelism": "4",
             "load_examples": "False",
-            "dags_folder": str(shipped_directory("dags", environ)),
-            "plugins_folder": str(shipped_directory("plugins", environ)),
+            "dags_folder": str(shipped_directory("dags", setup.environ)),
+            "plugins_folder": str(shipped_directory("plugins", setup.environ)),
             "fernet_key": credentials.airflow_fernet_key,
             "execution_api_server_url": f"{url}/execution/",
             "simple_auth_manager_users": f"{USER}:admin",
-            "simple_auth_manager_passwords_file": str(passwords),
+            "simple_auth_manager_passwords_file": str(setup.passwords),
         },
         # Without an asynchronous connection, which needs a second driver, all works but the REST API's waiting for a run's end.
-        "database": {"sql_alchemy_conn": database_url, "sql_alchemy_conn_async": ""},
+        "database": {"sql_alchemy_conn": setup.database_url, "sql_alchemy_conn_async": ""},
         "api": {
             "host": HOST,
-            "port": str(port),
+            "port": str(setup.port),
             "base_url": url,
             "workers": "1",
             "secret_key": credentials.airflow_api_secret,
@@ -139,7 +145,7 @@ def _settings(
         # Of a task that runs, the api-server reads the log file and then asks a log server as well. That would listen on all
         # addresses and is not started; the port is one nobody has, so that the api-server is refused at once.
         "logging": {
-            "base_log_folder": str(directory / "logs"),
+            "base_log_folder": str(setup.directory / "logs"),
             "worker_log_server_port": "1",
             "trigger_log_server_port": "1",
         },

@@ -201,7 +201,8 @@ class Stack:
             info = self._supervisor.process(process)
             return info.since if info.pid else None
 
-        return airflow.service(self._home, port, credentials, database_url, self._environ, self._inherited(), started)
+        setup = airflow.Setup(self._home, port, credentials, database_url, self._environ)
+        return airflow.service(setup, self._inherited(), started)
 
     def _with_ports(self, state: State, wanted: set[str], on_progress: Callable[[str], None]) -> State:
         processes = self._supervisor.processes()

@@ -64,7 +64,7 @@ def plan_corpus(config: RunConfig, settings: Settings) -> tuple[list[dict[str, A
 
 
 def register(run: RunContext) -> Registered:
-    """Enter the corpus, its snapshots and shards, the encoder and the quality model into the registration.
+    """Enter the corpus, its snapshots and shards, the encoder and the quality model into the ledger.
 
     Running it again changes nothing. A shard whose file was replaced is another shard, to be scored; one that vanished is a
     CorpusError that names it.

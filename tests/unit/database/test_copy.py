@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from samplemix_core.database.copy import HEADER, TRAILER, _decode, encode
+from samplemix_core.database.copy import HEADER, TRAILER, decode, encode
 
 PACK = {
     pa.int16(): ">h",
@@ -23,7 +23,7 @@ PACK = {
 
 def plain(table: pa.Table) -> bytes:
     """Row by row, field by field, as the documentation of COPY says it."""
-    out = b""
+    out = HEADER
     for row in range(table.num_rows):
         out += struct.pack(">h", table.num_columns)
         for column in table.columns:
@@ -39,7 +39,11 @@ def plain(table: pa.Table) -> bytes:
                 else struct.pack(PACK[column.type], value)
             )
             out += struct.pack(">i", len(field)) + field
-    return out
+    return out + TRAILER
+
+
+def encoded(*tables: pa.Table) -> bytes:
+    return b"".join(encode(tables))
 
 
 def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
@@ -73,16 +77,21 @@ def tables(draw: st.DrawFn) -> pa.Table:
 
 @given(tables())
 def test_encoding_is_that_of_the_documentation(table: pa.Table) -> None:
-    assert encode(table) == plain(table)
+    assert encoded(table) == plain(table)
 
 
 def test_nul_becomes_the_replacement_character() -> None:
-    assert encode(pa.table({"t": ["a\0b"]})) == plain(pa.table({"t": ["a\N{REPLACEMENT CHARACTER}b"]}))
+    assert encoded(pa.table({"t": ["a\0b"]})) == plain(pa.table({"t": ["a\N{REPLACEMENT CHARACTER}b"]}))
 
 
 def test_dictionaries_are_encoded_as_their_text() -> None:
     text = pa.table({"t": ["a", None, "a", "bb"]})
-    assert encode(pa.table({"t": text["t"].dictionary_encode()})) == plain(text)
+    assert encoded(pa.table({"t": text["t"].dictionary_encode()})) == plain(text)
+
+
+def test_tables_follow_each_other_by_the_names_of_their_columns() -> None:
+    one, two = pa.table({"a": [1], "b": ["x"]}), pa.table({"b": ["y"], "a": [2]})
+    assert encoded(one, two) == plain(pa.concat_tables([one, two.select(["a", "b"])]))
 
 
 DTYPES = {"a": "int16", "b": "int32", "c": "int64", "d": "float32", "e": "float64", "f": "bool"}
@@ -92,7 +101,7 @@ DTYPES = {"a": "int16", "b": "int32", "c": "int64", "d": "float32", "e": "float6
 def test_decoding_inverts_encoding(rows: int) -> None:
     rng = np.random.default_rng(rows)
     table = pa.table({name: rng.integers(0, 2**14, rows).astype(kind) for name, kind in DTYPES.items()})
-    result = _decode(memoryview(HEADER + encode(table) + TRAILER), DTYPES)
+    result = decode(memoryview(encoded(table)), DTYPES)
     assert pa.table(result).equals(table)
 
 
@@ -109,4 +118,4 @@ def test_decoding_inverts_encoding(rows: int) -> None:
 )
 def test_a_result_of_another_shape_is_never_misread(table: pa.Table) -> None:
     with pytest.raises(ValueError, match="the result is not rows of"):
-        _decode(memoryview(HEADER + encode(table) + TRAILER), {"a": "int32", "b": "int32"})
+        decode(memoryview(encoded(table)), {"a": "int32", "b": "int32"})
