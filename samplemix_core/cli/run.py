@@ -15,7 +15,7 @@ from samplemix_core.settings import Settings
 app = typer.Typer()
 
 
-def _run_config(base: Path | None, options: dict[str, Any], assignments: Sequence[str]) -> RunConfig:
+def run_config(base: Path | None, options: dict[str, Any], assignments: Sequence[str]) -> RunConfig:
     """A run's configuration from a JSON file, then the options that were given, then --set a.b=value."""
     values: dict[str, Any] = {}
     if base is not None:
@@ -95,7 +95,7 @@ def run(
         "retry_refused": retry_refused or None,
         "max_loss": 1.0 if accept_loss else None,
     }
-    config = _run_config(config_file, options, assignments or [])
+    config = run_config(config_file, options, assignments or [])
     if dry_run:
         _plan(config, as_json)
     else:

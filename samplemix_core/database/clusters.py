@@ -16,7 +16,7 @@ from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
 from samplemix_core.identity import fingerprint
 
-_SHARDS_PER_READ = 256
+SHARDS_PER_READ = 256
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ def cluster_totals(cursor: Cursor, model: ClusterModelRecord, states: Sequence[S
 
 
 def _parts(shards: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(shards), _SHARDS_PER_READ):
-        yield list(shards[start : start + _SHARDS_PER_READ])
+    for start in range(0, len(shards), SHARDS_PER_READ):
+        yield list(shards[start : start + SHARDS_PER_READ])
 
 
 def finish_cluster_model(cursor: Cursor, cluster_model_id: int, table: pa.Table, bounds: Bounds) -> None:

@@ -20,7 +20,7 @@ from samplemix_core.errors import CancelledRunError, ConfigError, ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 10
 _LOCK_POLL_SECONDS = 1.0
-_ROWS_PER_FETCH = 5_000
+ROWS_PER_FETCH = 5_000
 
 _SERVER_TROUBLE = {"53", "54", "58", "XX"}
 """Classes of SQLSTATE: out of disk, memory or connections; a limit; a system error; an internal error."""
@@ -111,7 +111,7 @@ def stream_rows(cursor: Cursor, query: str, parameters: Mapping[str, Any], kind:
     Rows are tuples, or what a `kind` of psycopg2's cursors makes of them.
     """
     named = cursor.connection.cursor(f"rows_{secrets.token_hex(8)}", cursor_factory=kind)
-    named.itersize = _ROWS_PER_FETCH
+    named.itersize = ROWS_PER_FETCH
     named.execute(query, parameters)
     yield from named
     # Only here: where the rows are not read to the end, the transaction's end closes it, and may be before this generator's.

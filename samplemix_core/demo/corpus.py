@@ -152,12 +152,12 @@ def _descriptions(packages: Iterable[Package]) -> Iterator[Document]:
 
 def _document(origin: MachineFile, part: str, text: str) -> Iterator[Document]:
     """The document, unless its text is too short to be one."""
-    text = _cut(text.replace("\r\n", "\n").replace("\0", "").strip())
+    text = cut_at_boundary(text.replace("\r\n", "\n").replace("\0", "").strip())
     if len(text) >= MIN_CHARACTERS:
         yield Document(origin, part, text)
 
 
-def _cut(text: str) -> str:
+def cut_at_boundary(text: str) -> str:
     """At most MAX_CHARACTERS of a text, up to a blank line, else a line break, else a space in the second half of them."""
     if len(text) <= MAX_CHARACTERS:
         return text

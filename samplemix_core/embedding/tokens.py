@@ -69,7 +69,7 @@ class DocumentTokenizer:
         batch: list[tuple[int, str]] = []
         chars = 0
         for document, text in enumerate(texts):
-            for piece in _pieces(text):
+            for piece in pieces_of(text):
                 if batch and chars + len(piece) > MAX_PIECE_CHARS:
                     yield from self._encode(batch)
                     batch, chars = [], 0
@@ -93,7 +93,7 @@ class DocumentTokenizer:
         return Tokenized(n_tokens, np.concatenate(parts) if parts else np.empty(0, dtype=np.int32), offsets)
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces_of(text: str) -> Iterator[str]:
     """The text in pieces of at most MAX_PIECE_CHARS; each but the first starts with the space it was split at."""
     start = 0
     while len(text) - start > MAX_PIECE_CHARS:

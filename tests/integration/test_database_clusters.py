@@ -138,7 +138,7 @@ def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(
         assign(scored, model, index, assignment_of(scores_of(["t"] * (index + 4))))
     found = []
     for size in (1, 3, 256):
-        monkeypatch.setattr(clusters, "_SHARDS_PER_READ", size)
+        monkeypatch.setattr(clusters, "SHARDS_PER_READ", size)
         with transaction(scored.url) as cursor:
             found.append(totals(cursor, model, scored.scope).distance_sum.tobytes())
     assert len(set(found)) == 1

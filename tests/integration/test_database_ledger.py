@@ -158,7 +158,7 @@ def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered:
 
 
 def test_lists_come_a_page_at_a_time(ledgered: Any, scores_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_ROWS_PER_FETCH", 2)
+    monkeypatch.setattr(connection, "ROWS_PER_FETCH", 2)
     with transaction(ledgered.url) as cursor:
         assert [item["shard"] for item in ledger.list_shards(cursor)] == [shard.path for shard in ledgered.shards]
 

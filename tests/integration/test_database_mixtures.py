@@ -79,7 +79,7 @@ def read(assigned: Any, snapshot_ids: tuple[int, ...] | None = None) -> list[tup
 
 @pytest.mark.parametrize("page", [1, 1000])
 def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_ROWS_PER_FETCH", page)
+    monkeypatch.setattr(connection, "ROWS_PER_FETCH", page)
     first: dict[str, tuple[int, int]] = {}
     expected: dict[int, list[int]] = {}
     for index, texts in TEXTS.items():

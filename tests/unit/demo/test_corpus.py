@@ -154,7 +154,7 @@ def test_a_machine_with_too_little_is_refused(tmp_path: Path) -> None:
 @given(st.text(alphabet=st.sampled_from("ab \n"), max_size=200), st.integers(0, MAX_CHARACTERS))
 def test_a_long_text_is_cut_at_a_boundary_of_its_second_half(tail: str, filler: int) -> None:
     text = "x" * filler + tail * (1 + 2 * MAX_CHARACTERS // max(len(tail), 1))
-    cut = corpus._cut(text)
+    cut = corpus.cut_at_boundary(text)
     assert text.startswith(cut)
     assert len(cut) <= MAX_CHARACTERS
     if len(text) > MAX_CHARACTERS:

@@ -60,7 +60,7 @@ def test_text_without_a_space_is_cut_and_stays_bounded(float32_encoder, monkeypa
 @pytest.mark.parametrize("text", ["", "no-space", "a b", " lead", "trail ", "two  spaces  here", "x " * 40, "tab\there now"])
 def test_pieces_join_to_the_text_and_split_only_at_single_spaces(text, monkeypatch):
     monkeypatch.setattr(tokens, "MAX_PIECE_CHARS", 8)
-    pieces = list(tokens._pieces(text))
+    pieces = list(tokens.pieces_of(text))
     assert "".join(pieces) == text
     assert all(len(piece) <= 8 for piece in pieces)
     for before, after in itertools.pairwise(pieces):

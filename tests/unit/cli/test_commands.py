@@ -1,0 +1,94 @@
+"""Commands in this process: their configuration, their errors with a remedy, and what they say without any service."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from samplemix_core.cli import main as cli
+from samplemix_core.cli.run import run_config
+from samplemix_core.config import Budget
+from samplemix_core.errors import ConfigError, MissingPackageError
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A corpus in a directory, and a home without services."""
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(tmp_path / "home"))
+    for path in ("crawl-a/web/one.jsonl", "crawl-b/web/two.jsonl", "README.json"):
+        (tmp_path / "corpus" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "corpus" / path).write_text('{"text": "a"}\n')
+    return tmp_path / "corpus"
+
+
+def test_options_override_the_file_and_set_overrides_both(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({"corpus_uri": "s3://a/b", "alpha": 0.5, "tau": 0.3}))
+    config = run_config(
+        file, {"alpha": 0.6, "budget": "5M", "seed": None, "snapshots": []}, ["diversity.sample_size=50", "tau=0.4"]
+    )
+    assert (config.alpha, config.tau, config.budget, config.diversity.sample_size) == (0.6, 0.4, Budget(tokens=5_000_000), 50)
+    assert run_config(None, {"corpus_uri": "s3://a/b"}, ["mixture_name=web"]).mixture_name == "web"
+
+
+@pytest.mark.parametrize(
+    ("content", "assignments", "message"),
+    [("{", [], "is not a readable JSON file"), ("{}", ["alpha"], "has no '='"), ("{}", ["alpha=2"], "alpha = 2")],
+)
+def test_bad_settings_are_named(tmp_path: Path, content: str, assignments: list[str], message: str) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        run_config(file, {"corpus_uri": "s3://a/b"}, assignments)
+
+
+def test_a_dry_run_lists_what_would_be_read(corpus: Path) -> None:
+    done = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run", "--json"])
+    planned = json.loads(done.stdout)
+    assert [(item["snapshot"], item["shards"], item["bytes"]) for item in planned] == [("crawl-a", 1, 14), ("crawl-b", 1, 14)]
+    assert "ignored: README.json lies in no snapshot's directory" in done.stderr
+    narrowed = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run", "--json", "-s", "crawl-b"])
+    assert [item["snapshot"] for item in json.loads(narrowed.stdout)] == ["crawl-b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "remedy"),
+    [
+        (["sql", "SELECT 1"], "No reader database url is configured", "samplemix up"),
+        (["shard", "list"], "No database url is configured", "samplemix up"),
+        (["quarantine"], "No database url is configured", "samplemix up"),
+        (["mixture", "show", "s3"], "configured", "samplemix up"),
+        (["down", "postgres", "--delete"], "can't be deleted by itself", "Name no service"),
+        (["up", "kafka"], "There is no service 'kafka'", "Services are postgres, s3, dask, airflow"),
+        (["logs", "nobody"], "There is no process 'nobody'", "Processes are"),
+        (["run", "not/there"], "The corpus holds no shard", "Check the corpus URI"),
+    ],
+)
+def test_an_error_is_one_line_with_its_remedy(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], what: str, remedy: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["samplemix", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert what in said
+    assert remedy in said
+    assert "Traceback" not in said
+
+
+def test_a_package_that_an_extra_brings_is_named_with_it() -> None:
+    error = cli.missing_package(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
+    assert isinstance(error, MissingPackageError)
+    assert "pip install 'samplemix[platform]'" in error.remedy
+    with pytest.raises(ModuleNotFoundError):
+        cli.missing_package(ModuleNotFoundError("ours", name="samplemix_core.nothing"))
+
+
+def test_status_shows_every_process(corpus: Path) -> None:
+    rows = json.loads(RUN.invoke(cli.app, ["status", "--json"]).stdout)
+    assert {row["state"] for row in rows} == {"stopped"}
+    assert [row["process"] for row in rows][:2] == ["postgres", "s3"]
