@@ -28,7 +28,7 @@ QUARANTINE = pa.schema(
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
-"""corpus -> store. byte_offset counts decompressed bytes (JSON lines); it is -1 for Parquet, whose records have none."""
+"""corpus -> database. byte_offset counts decompressed bytes (JSON lines); it is -1 for Parquet, whose records have none."""
 
 SAMPLES = pa.schema(
     [
@@ -40,13 +40,13 @@ SAMPLES = pa.schema(
         pa.field("content_hash", pa.binary(16), nullable=False),
     ]
 )
-"""corpus and the encoder's tokenizer -> store."""
+"""corpus and the encoder's tokenizer -> database."""
 
 QUALITY = pa.schema(
     [pa.field("row", pa.int64(), nullable=False), pa.field("quality", pa.float32(), nullable=False)]
     + [pa.field(name, pa.float32(), nullable=False) for name in DIMENSIONS]
 )
-"""quality -> store. quality in 0..10; each dimension in its rubric range."""
+"""quality -> database. quality in 0..10; each dimension in its rubric range."""
 
 
 def embeddings(dim: int) -> pa.Schema:
@@ -67,7 +67,7 @@ ASSIGNMENTS = pa.schema(
         pa.field("is_noise", pa.bool_(), nullable=False),
     ]
 )
-"""diversity -> store. distance is cosine distance, 1 - cos, to the centroid of the cluster."""
+"""diversity -> database. distance is cosine distance, 1 - cos, to the centroid of the cluster."""
 
 CLUSTERS = pa.schema(
     [
@@ -78,4 +78,4 @@ CLUSTERS = pa.schema(
         pa.field("diversity", pa.float64(), nullable=False),
     ]
 )
-"""diversity -> store. diversity is normalised to [0, 1] with bounds that belong to the cluster model."""
+"""diversity -> database. diversity is normalised to [0, 1] with bounds that belong to the cluster model."""
