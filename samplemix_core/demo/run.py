@@ -1,4 +1,4 @@
-"""A small client of Airflow's public REST API: trigger a DAG as the UI does, and watch it."""
+"""The demo: a real corpus from this machine becomes a published mixture, through Airflow's REST API, as a user would do it."""
 
 import hashlib
 import os

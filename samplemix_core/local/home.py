@@ -1,4 +1,4 @@
-"""The directory of all state of the embedded services: what lies where, and how it is written."""
+"""The directory of all state of the embedded services: what lies where, how it is written, and the stack's random secrets."""
 
 import base64
 import fcntl

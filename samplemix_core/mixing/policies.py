@@ -1,4 +1,9 @@
-"""An exponential that is the same to the last bit on every machine."""
+"""Policies: pure functions from what is known of samples to their weights, each with its formula and its source.
+
+A weight is proportional to the copies a sample should get; its scale is free, the solver finds it. A policy is registered
+in POLICIES under the name that configurations and manifests use. Its keyword parameters are part of a mixture's manifest.
+Weights are published, so their exponential is one that is the same to the last bit on every machine.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,4 +1,13 @@
-"""numba's compiler, with the one setting that exact results allow."""
+"""The budget solver: weights and a token budget in, whole copies out; exact, deterministic, in linear time.
+
+The paper takes floor(c_i) copies for certain and one more with probability c_i - floor(c_i). With one fixed uniform number
+u_i a sample that is floor(c_i + u_i), which grows with c_i and nothing else. So the realised tokens are a non-decreasing
+step function of the common scale kappa, and the largest kappa that stays within the budget is found by bisection. Because
+u_i is the sample's own, a small change of the weights changes few copies.
+
+The result is a function of its arguments alone. Token sums are integers, so their order does not matter; a product and a
+sum a sample are all the floating point there is, and numba without fastmath contracts them into no fused operation.
+"""
 
 import math
 import struct

@@ -1,4 +1,7 @@
-"""What steps hand to each other: keys and counts, small enough for an XCom, never data or secrets."""
+"""What steps hand to each other: keys and counts, small enough for an XCom, never data or secrets; and drafts.
+
+A draft is a mixture that is computed and lies on the object store, and that nobody but publish looks at.
+"""
 
 import re
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""Step 1: list the corpus's shards and enter them, and the models that will score them, into the registration."""
+"""Step 1: list the corpus's shards and enter them, and the models that will score them, into the ledger."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,11 @@
-"""The rubric of quality, and the constants of the composite score, in one place, each with its reason."""
+"""The rubric of quality, and the constants of the composite score, in one place, each with its reason.
+
+The rubric: seven dimensions of a document's quality and their ranges, adding up to 10. Source: Xi et al. 2025 (arXiv
+2503.01506), Table 1. The table gives significance the range 0..1, which adds up to 9; the total of 10 that the paper states needs
+0..2, so that is its range here.
+
+Where two numbers stand for "usual" and "too much", they come from the spread of well-edited and of junk web text.
+"""
 
 from typing import Literal, NamedTuple
 

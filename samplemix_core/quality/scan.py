@@ -3,7 +3,7 @@
 One character after another: its class (characters.py), whether a word, a sentence or a line ends here, and counts. The scratch
 space is fixed, whatever a document's length, and marked with the document, so nothing of one reaches the next.
 
-COUNTS is what is counted of a document, STATE where the pass is within it; both are records that the helpers write into.
+COUNTS is what is counted of a document, STATE where the pass is in it: records that helpers, typed by numba, write into.
 """
 
 from typing import Any

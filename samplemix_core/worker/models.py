@@ -7,7 +7,7 @@ from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 from samplemix_core.quality.composite import composite_model
-from samplemix_core.quality.criteria import RUBRIC
+from samplemix_core.quality.criteria import MAX_QUALITY
 from samplemix_core.worker.jobs import ScoreTask
 
 
@@ -19,7 +19,7 @@ def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
         "encoder": encoder.spec,
         "tokenizer_id": encoder.tokenizer_id,
         "quality_model": composite_model(),
-        "quality_range": (0.0, float(sum(dimension.maximum for dimension in RUBRIC))),
+        "quality_range": (0.0, float(MAX_QUALITY)),
     }
 
 

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "database": BASE | PURE | {"objects", "database"},
     "compute": BASE | {"compute"},
     "worker": BASE | PURE | {"objects", "database", "worker"},
-    "pipeline": BASE | PURE | KEEPERS | {"worker", "pipeline", "report"},
+    "pipeline": BASE | PURE | KEEPERS | {"worker", "pipeline"},
     "report": BASE | {"manifest", "database", "report"},
     "local": BASE | {"local", "database", "objects"},
     "demo": BASE | PURE | KEEPERS | {"pipeline", "report", "local", "demo"},
