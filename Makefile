@@ -31,7 +31,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(or $(ARGS),-n 4 --dist loadfile --no-loadscope-reorder tests/local/test_wheel.py tests/local tests/unit tests/property)
+	$(BIN)/pytest $(or $(ARGS),-n 4 --dist loadfile --no-loadscope-reorder tests/local/test_wheel.py tests/local/test_[!w]*.py tests/unit tests/property)
 	$(if $(ARGS),,$(BIN)/pytest tests/integration tests/dags tests/e2e)
 
 # Properties on examples that nobody has seen yet; SEED repeats a run. For nights, and after a change of what they hold.

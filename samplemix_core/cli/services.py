@@ -80,7 +80,7 @@ def migrate() -> None:
 
 @app.command()
 def demo(
-    documents: Annotated[int, typer.Option(help="About how many documents to collect from this machine")] = 3000,
+    documents: Annotated[int, typer.Option(min=100, help="About how many documents to collect from this machine")] = 3000,
 ) -> None:
     """Start everything, collect a corpus from this machine, and make a mixture of it through Airflow."""
     from samplemix_core.demo.run import run_demo

@@ -114,10 +114,18 @@ class AirflowApi:
         return self._send("GET", path, params={"deserialize": True})["value"]
 
     def log(self, dag_id: str, run_id: str, task: TaskState) -> list[str]:
-        """The lines a task instance logged in its last try."""
+        """The lines a task instance logged in its last try, what it raised last."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
         content = self._send("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
-        return [str(line.get("event", "")) if isinstance(line, dict) else str(line) for line in content]
+        return [text for line in content for text in _log_texts(line)]
+
+
+def _log_texts(line: Any) -> list[str]:
+    """What a line of a task's log says; Airflow keeps the error that a line is about beside its text."""
+    if not isinstance(line, dict):
+        return [str(line)]
+    raised = [f"{error['exc_type']}: {error['exc_value']}" for error in (line.get("error_detail") or ())[:1]]
+    return [str(line.get("event", "")), *raised]
 
 
 DAG_ID = "samplemix_corpus_run"
@@ -126,6 +134,15 @@ MIXTURE = "demo"
 DAG_SECONDS = 120
 RUN_SECONDS = 3600
 POLL_SECONDS = 1.0
+SMALL_DOCUMENTS = 1000
+SMALL_DIVERSITY = {
+    "min_cluster_size": 5,
+    "umap_neighbors": 8,
+    "gate_min_clusters": 2,
+    "gate_max_largest_share": 1.0,
+    "gate_max_noise_share": 1.0,
+}
+"""The health gates are meant for corpora: a few hundred documents have few clusters."""
 
 QUERIES = (
     "SELECT domain, count(*) AS documents, round(avg(quality)::numeric, 2) AS quality, round(avg(diversity)::numeric, 3) AS "
@@ -205,7 +222,11 @@ def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]
     _wait_for_dag(airflow)
     airflow.unpause(DAG_ID)
     run_id = f"demo__{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    airflow.trigger(DAG_ID, run_id, {"corpus_uri": corpus.uri, "snapshots": [SNAPSHOT], "mixture_name": MIXTURE})
+    conf: dict[str, Any] = {"corpus_uri": corpus.uri, "snapshots": [SNAPSHOT], "mixture_name": MIXTURE}
+    if corpus.documents < SMALL_DOCUMENTS:
+        conf["diversity"] = SMALL_DIVERSITY
+        say(f"fewer than {SMALL_DOCUMENTS:,} documents: clusters may be small and few, which the gates of diversity would refuse")
+    airflow.trigger(DAG_ID, run_id, conf)
     say(f"triggered {DAG_ID}: {airflow.url}/dags/{DAG_ID}/runs/{run_id}")
     shown: dict[tuple[str, int], str] = {}
     deadline = time.monotonic() + RUN_SECONDS
@@ -233,7 +254,7 @@ def _label(task: TaskState) -> str:
 def _failure(airflow: AirflowApi, run_id: str, tasks: list[TaskState]) -> ServiceError:
     failed = [task for task in tasks if task.state == "failed"]
     log = airflow.log(DAG_ID, run_id, failed[0]) if failed else []
-    tail = "\n".join(line for line in log if line)[-2000:]
+    tail = "\n".join(line for line in log if line and not line.startswith("::"))[-2000:]
     return ServiceError(
         f"The run {run_id} failed in {', '.join(map(_label, failed)) or 'no task'}:\n{tail}\n",
         f"See the task's log in Airflow at {airflow.url}, then run the demo again: what is done is kept.",
