@@ -45,17 +45,17 @@ def parsed(airflow_json: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     return airflow_json([sys.executable, "-c", INSPECT, str(DAGS)])
 
 
-def test_every_dag_file_is_imported(parsed):
+def test_every_dag_file_is_imported(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
     assert parsed["dags"].keys() == {path.stem for path in DAGS.glob("*.py")}
 
 
-def test_parsing_imports_nothing_heavy(parsed):
+def test_parsing_imports_nothing_heavy(parsed: dict[str, Any]) -> None:
     heavy = {"numpy", "pyarrow", "torch", "dask", "distributed", "boto3", "numba", "umap", "hdbscan", "sklearn"}
     assert not heavy & set(parsed["imported"])
 
 
-def test_every_dag_is_documented_and_every_task_can_be_retried(parsed):
+def test_every_dag_is_documented_and_every_task_can_be_retried(parsed: dict[str, Any]) -> None:
     for dag_id, dag in parsed["dags"].items():
         assert "samplemix" in dag["tags"], dag_id
         for task_id, task in dag["tasks"].items():
@@ -65,7 +65,7 @@ def test_every_dag_is_documented_and_every_task_can_be_retried(parsed):
             assert task["owner"] == "samplemix", task_id
 
 
-def test_the_form_is_the_configuration_model(parsed):
+def test_the_form_is_the_configuration_model(parsed: dict[str, Any]) -> None:
     params = parsed["dags"]["samplemix_corpus_run"]["params"]
     assert params.keys() == RunConfig.model_fields.keys()
     assert params["alpha"] | {"default": 0.8, "minimum": 0, "maximum": 1} == params["alpha"]
@@ -73,7 +73,7 @@ def test_the_form_is_the_configuration_model(parsed):
     assert params["snapshots"]["type"] == "array"
 
 
-def test_the_steps_are_tasks_in_order(parsed):
+def test_the_steps_are_tasks_in_order(parsed: dict[str, Any]) -> None:
     tasks = parsed["dags"]["samplemix_corpus_run"]["tasks"]
     assert {task_id for task_id, task in tasks.items() if task["mapped"]} == {"score", "assign"}
     order = [step.name for step in STEPS]

@@ -1,39 +1,69 @@
 """A corpus of real documents, the command as users call it, and the objects it makes."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pyarrow.fs
 import pytest
 
+from samplemix_core.cli import main as cli
 from samplemix_core.demo.corpus import collect
 from samplemix_core.objects import open_store
 from samplemix_core.settings import ENVIRONMENT, Settings
 
 DOCUMENTS = 160
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
+"""Call `samplemix` with these arguments and variables; its exit code is checked unless told otherwise (check=False)."""
+
+Run = Callable[..., dict[str, Any]]
+"""`samplemix run --json` of a corpus's URI, options and variables; returns the summary it prints."""
+
+Upload = Callable[[dict[str, bytes]], str]
+"""Put shards below a fresh prefix; returns the corpus URI."""
 
 
 @pytest.fixture(scope="session")
 def command(platform: Settings) -> Command:
-    """Call `samplemix` with these arguments; its exit code is checked unless told otherwise."""
+    """The command in this process."""
+
+    def call(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in ENVIRONMENT.values():
+                patch.delenv(name, raising=False)
+            for name, value in {"SAMPLEMIX_HOME": str(platform.home), **variables}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["samplemix", *arguments])
+            try:
+                cli.main()
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        assert not check or code == 0, f"{arguments} exited {code}:\n{out.getvalue()}\n{err.getvalue()}"
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def program(platform: Settings) -> Command:
+    """The command as users start it, a process of its own: several may run at once."""
     environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT.values()}
     environment |= {"SAMPLEMIX_HOME": str(platform.home), "HF_HUB_OFFLINE": "1"}
 
     def call(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        path = Path(sys.executable).with_name("samplemix")
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("samplemix")), *arguments],
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
+            [path, *arguments], env=environment | variables, capture_output=True, text=True, timeout=280, check=False
         )
         assert not check or done.returncode == 0, f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done
@@ -51,15 +81,31 @@ def small_corpus() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def run_command(
-    command: Command, small_corpus: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., dict[str, Any]]:
-    """`samplemix run --json` over a corpus; returns the summary it prints."""
+def small_config(small_corpus: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a file for --config."""
     config = tmp_path_factory.mktemp("config") / "small.json"
     config.write_text(json.dumps(small_corpus))
+    return config
+
+
+@pytest.fixture(scope="session")
+def run_command(command: Command, small_config: Path) -> Run:
+    """A run in this process."""
 
     def run(uri: str, *options: str, **variables: str) -> dict[str, Any]:
-        return json.loads(command("run", uri, "--config", str(config), "--json", *options, **variables).stdout)
+        done = command("run", uri, "--config", str(small_config), "--json", *options, **variables)
+        return cast(dict[str, Any], json.loads(done.stdout))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_program(program: Command, small_config: Path) -> Run:
+    """A run as users start it, a process of its own."""
+
+    def run(uri: str, *options: str, **variables: str) -> dict[str, Any]:
+        done = program("run", uri, "--config", str(small_config), "--json", *options, **variables)
+        return cast(dict[str, Any], json.loads(done.stdout))
 
     return run
 
@@ -73,8 +119,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def upload(platform: Settings) -> Callable[[dict[str, bytes]], str]:
-    """Put shards below a fresh prefix; returns the corpus URI."""
+def upload(platform: Settings) -> Upload:
 
     def put(content: dict[str, bytes]) -> str:
         uri = f"{platform.state_root}/corpora/test-{uuid4().hex[:12]}"
@@ -87,7 +132,7 @@ def upload(platform: Settings) -> Callable[[dict[str, bytes]], str]:
 
 
 @pytest.fixture(scope="session")
-def corpus_uri(upload: Callable[[dict[str, bytes]], str], shards: dict[str, bytes]) -> str:
+def corpus_uri(upload: Upload, shards: dict[str, bytes]) -> str:
     """The snapshot `s1` on S3."""
     return upload(shards)
 
@@ -99,9 +144,9 @@ def first() -> str:
 
 
 @pytest.fixture(scope="session")
-def first_run(run_command: Callable[..., dict[str, Any]], corpus_uri: str, first: str) -> dict[str, Any]:
+def first_run(run_program: Run, corpus_uri: str, first: str) -> dict[str, Any]:
     """The first mixture of the corpus."""
-    return run_command(corpus_uri, "--name", first)
+    return run_program(corpus_uri, "--name", first)
 
 
 @pytest.fixture(scope="session")

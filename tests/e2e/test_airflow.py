@@ -20,6 +20,7 @@ from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.settings import Settings
+from tests.e2e.conftest import Command, Upload
 
 DAG_ID = "samplemix_corpus_run"
 
@@ -45,7 +46,7 @@ def airflow(stack: Stack, platform: Settings) -> Iterator[AirflowApi]:
     assert not [command for command in left if "airflow" in command]
 
 
-def test_it_is_up_once_and_lets_in_who_has_the_password(airflow, stack):
+def test_it_is_up_once_and_lets_in_who_has_the_password(airflow: AirflowApi, stack: Stack) -> None:
     before = {row.process: (row.pid, row.state) for row in stack.status()}
     assert {state for _, state in before.values()} == {"running"}
     settings = stack.up()
@@ -55,7 +56,7 @@ def test_it_is_up_once_and_lets_in_who_has_the_password(airflow, stack):
         assert httpx.post(f"{settings.airflow_url}/auth/token", json=body, trust_env=False).status_code == answer
 
 
-def test_no_secret_is_in_a_command_line(airflow, platform):
+def test_no_secret_is_in_a_command_line(airflow: AirflowApi, platform: Settings) -> None:
     commands = [" ".join(process.cmdline()) for process in stack_processes(Home(platform.home).read_state().stack)]
     assert len(commands) >= sum(map(len, PROCESSES.values()))
     secrets = json.loads((platform.home / "secrets.json").read_text()).values()
@@ -83,7 +84,16 @@ def is_scoring(api: AirflowApi, run_id: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def killed(airflow, stack, platform, upload, shards, small_corpus, first_run, first) -> str:
+def killed(
+    airflow: AirflowApi,
+    stack: Stack,
+    platform: Settings,
+    upload: Upload,
+    shards: dict[str, bytes],
+    small_corpus: dict[str, Any],
+    first_run: dict[str, Any],
+    first: str,
+) -> str:
     """A run of the first mixture's documents, scored afresh, in which a worker and Airflow's scheduler are killed; its id."""
     run_id = f"killed-{first}"
     airflow.trigger(DAG_ID, run_id, small_corpus | {"corpus_uri": upload(shards), "mixture_name": run_id})
@@ -97,17 +107,27 @@ def killed(airflow, stack, platform, upload, shards, small_corpus, first_run, fi
     return run_id
 
 
-def test_a_run_in_which_processes_are_killed_gives_the_same_bytes(airflow, killed, first_run):
+def test_a_run_in_which_processes_are_killed_gives_the_same_bytes(
+    airflow: AirflowApi, killed: str, first_run: dict[str, Any]
+) -> None:
     published = airflow.xcom(DAG_ID, killed, "publish")
     assert published["content_digest"] == first_run["content_digest"]
 
 
-def test_progress_is_in_the_task_log(airflow, killed):
+def test_progress_is_in_the_task_log(airflow: AirflowApi, killed: str) -> None:
     (task,) = (task for task in airflow.tasks(DAG_ID, killed) if (task.task_id, task.map_index) == ("score", 0))
     assert any(line.startswith("score: ") and " of " in line for line in airflow.log(DAG_ID, killed, task))
 
 
-def test_failing_a_run_cancels_its_work_on_the_cluster(airflow, platform, upload, shards, small_corpus, command, first):
+def test_failing_a_run_cancels_its_work_on_the_cluster(
+    airflow: AirflowApi,
+    platform: Settings,
+    upload: Upload,
+    shards: dict[str, bytes],
+    small_corpus: dict[str, Any],
+    command: Command,
+    first: str,
+) -> None:
     run_id = f"cancelled-{first}"
     many = {f"s1/copy-{i}/{path.replace('/', '-')}": data for i in range(12) for path, data in shards.items()}
     uri = upload(many)
@@ -129,7 +149,7 @@ def test_failing_a_run_cancels_its_work_on_the_cluster(airflow, platform, upload
     assert run_id not in command("mixture", "list").stdout
 
 
-def test_the_form_refuses_bad_values_with_the_reason(airflow):
+def test_the_form_refuses_bad_values_with_the_reason(airflow: AirflowApi) -> None:
     from samplemix_core.errors import ServiceError
 
     with pytest.raises(ServiceError, match="alpha"):

@@ -5,21 +5,30 @@ import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import dask
 import duckdb
 import numpy as np
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 from distributed import Client, LocalCluster
+from distributed.diagnostics.plugin import WorkerPlugin
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.scope import ScoredCounts
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.identity import content_hash
+from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
+from samplemix_core.settings import Settings
+from samplemix_core.worker.jobs import ScoreTask
+from tests.e2e.conftest import Command, Run, Upload
 
 
 def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict]:
@@ -31,7 +40,7 @@ def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict]:
     return found
 
 
-def read_mixture(s3, manifest_uri: str):
+def read_mixture(s3: pyarrow.fs.S3FileSystem, manifest_uri: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The manifest and all rows of its parts, by plain pyarrow."""
     directory = manifest_uri.removeprefix("s3://").rsplit("/", 1)[0]
     with s3.open_input_stream(f"{directory}/manifest.json") as stream:
@@ -40,7 +49,9 @@ def read_mixture(s3, manifest_uri: str):
     return manifest, [row for table in tables for row in table.to_pylist()]
 
 
-def test_pyarrow_reads_the_mixture_and_it_adds_up(first_run, shards, s3):
+def test_pyarrow_reads_the_mixture_and_it_adds_up(
+    first_run: dict[str, Any], shards: dict[str, bytes], s3: pyarrow.fs.S3FileSystem
+) -> None:
     manifest, rows = read_mixture(s3, first_run["manifest_uri"])
     documents = documents_of(shards)
     assert manifest["version"] == 1
@@ -58,7 +69,7 @@ def test_pyarrow_reads_the_mixture_and_it_adds_up(first_run, shards, s3):
     assert all(1 <= row["copies"] <= 4 and 0 <= row["quality"] <= 10 and 0 <= row["diversity"] <= 1 for row in rows)
 
 
-def test_every_row_points_at_its_document(first_run, shards, s3):
+def test_every_row_points_at_its_document(first_run: dict[str, Any], shards: dict[str, bytes], s3: pyarrow.fs.S3FileSystem) -> None:
     _, rows = read_mixture(s3, first_run["manifest_uri"])
     documents = documents_of(shards)
     tokenizer = load_encoder(EmbeddingConfig())
@@ -71,7 +82,7 @@ def test_every_row_points_at_its_document(first_run, shards, s3):
         assert row["sample_key"] == keys_to_bytes(sample_keys("s1", row["shard"], np.array([row["row"]])))[0].tobytes()
 
 
-def test_duckdb_counts_the_same(first_run, platform):
+def test_duckdb_counts_the_same(first_run: dict[str, Any], platform: Settings) -> None:
     directory = first_run["manifest_uri"].rsplit("/", 1)[0]
     with duckdb.connect() as connection:
         connection.load_extension(duckdb_httpfs())
@@ -100,20 +111,22 @@ def duckdb_httpfs() -> str:
     return str(path)
 
 
-def test_the_same_run_again_is_the_same_version(first_run, run_command, corpus_uri, first):
+def test_the_same_run_again_is_the_same_version(first_run: dict[str, Any], run_command: Run, corpus_uri: str, first: str) -> None:
     again = run_command(corpus_uri, "--name", first)
     assert again["content_digest"] == first_run["content_digest"]
     assert (again["version"], again["created"]) == (1, False)
     assert again["scoring"]["skipped"] == again["scoring"]["shards"] > 0
 
 
-def test_another_budget_is_another_version(first_run, run_command, corpus_uri, first):
+def test_another_budget_is_another_version(first_run: dict[str, Any], run_command: Run, corpus_uri: str, first: str) -> None:
     other = run_command(corpus_uri, "--name", first, "--budget", "10%")
     assert other["content_digest"] != first_run["content_digest"]
     assert (other["version"], other["created"]) == (2, True)
 
 
-def test_workers_log_a_line_a_shard_with_its_counts(first_run, first, shards, stack):
+def test_workers_log_a_line_a_shard_with_its_counts(
+    first_run: dict[str, Any], first: str, shards: dict[str, bytes], stack: Stack
+) -> None:
     log = stack.log_path("dask-worker").read_text()
     for event in ("scored", "assigned"):
         lines = re.findall(rf": {event} run={first} snapshot=s1 shard=(\S+) .*seconds=\d", log)
@@ -122,7 +135,7 @@ def test_workers_log_a_line_a_shard_with_its_counts(first_run, first, shards, st
     assert scored == first_run["scoring"]["documents"]
 
 
-def test_natural_takes_every_domain_alike(run_command, corpus_uri, s3):
+def test_natural_takes_every_domain_alike(run_command: Run, corpus_uri: str, s3: pyarrow.fs.S3FileSystem) -> None:
     manifest, rows = read_mixture(
         s3, run_command(corpus_uri, "--name", "natural", "--policy", "natural", "--budget", "100%")["manifest_uri"]
     )
@@ -135,7 +148,7 @@ POISON = "s1/broken/poison.jsonl"
 
 
 @pytest.fixture(scope="module")
-def survived(run_command, upload, shards, platform):
+def survived(run_command: Run, upload: Upload, shards: dict[str, bytes], platform: Settings) -> tuple[str, dict[str, Any]]:
     """The same files elsewhere and one that is poison, scored afresh on one worker."""
     text = {"text": "This shard kills each worker that begins with it, as far as the worker knows."}
     uri = upload(shards | {POISON: json.dumps(text).encode()})
@@ -146,7 +159,7 @@ def survived(run_command, upload, shards, platform):
     return uri, run
 
 
-def run_on_one_worker(run_command, uri, platform):
+def run_on_one_worker(run_command: Run, uri: str, platform: Settings) -> dict[str, Any]:
     with (
         # Blame at the first death, as on our own schedulers.
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
@@ -157,7 +170,9 @@ def run_on_one_worker(run_command, uri, platform):
         return run_command(uri, "--name", "elsewhere", "--accept-loss", SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
 
 
-def test_one_worker_that_dies_gives_the_same_bytes_and_only_the_poison_is_left_out(survived, first_run, command):
+def test_one_worker_that_dies_gives_the_same_bytes_and_only_the_poison_is_left_out(
+    survived: tuple[str, dict[str, Any]], first_run: dict[str, Any], command: Command
+) -> None:
     uri, run = survived
     assert run["scoring"]["skipped"] == 0
     assert (run["scoring"]["poison"], run["scoring"]["refused"]) == ([POISON], [])
@@ -167,7 +182,7 @@ def test_one_worker_that_dies_gives_the_same_bytes_and_only_the_poison_is_left_o
     assert "did so again when it ran alone" in poison["error"]
 
 
-def test_poison_is_tried_again_when_asked(survived, command, run_command):
+def test_poison_is_tried_again_when_asked(survived: tuple[str, dict[str, Any]], command: Command, run_command: Run) -> None:
     uri, _ = survived
     wrong = command("shard", "retry", uri, "s1/broken/other.jsonl", check=False)
     assert (wrong.returncode, "no refused or poison shard 's1/broken/other.jsonl'" in wrong.stderr) == (1, True)
@@ -179,11 +194,13 @@ def test_poison_is_tried_again_when_asked(survived, command, run_command):
     assert states == {"done"}
 
 
-def test_two_runs_at_once_score_each_shard_once(first_run, run_command, upload, shards, platform, first):
+def test_two_runs_at_once_score_each_shard_once(
+    first_run: dict[str, Any], run_program: Run, upload: Upload, shards: dict[str, bytes], platform: Settings, first: str
+) -> None:
     """As when Airflow takes a task that is only slow for dead, and starts it again."""
     uri = upload(shards)
     with ThreadPoolExecutor(2) as pool:
-        runs = list(pool.map(lambda name: run_command(uri, "--name", name), (first, f"two-{first}")))
+        runs = list(pool.map(lambda name: run_program(uri, "--name", name), (first, f"two-{first}")))
     assert runs[0]["content_digest"] == runs[1]["content_digest"] == first_run["content_digest"]
     # The same rows of another corpus are another version: a version says where its documents are.
     assert (runs[0]["created"], runs[0]["version"] > 1) == (True, True)
@@ -197,12 +214,11 @@ def test_two_runs_at_once_score_each_shard_once(first_run, run_command, upload, 
         assert dict(cursor.fetchall()) == dict.fromkeys(shards, 1)
 
 
-def poisoned(path):
+def poisoned(path: str) -> WorkerPlugin:
     """A plugin that kills its worker with SIGKILL when it begins to score the shard at this path."""
-    from distributed.diagnostics.plugin import WorkerPlugin
 
     class Poisoned(WorkerPlugin):
-        def setup(self, worker):
+        def setup(self, worker: object) -> None:
             import os
             import signal
 
@@ -210,7 +226,7 @@ def poisoned(path):
 
             score_shard = module.score_shard
 
-            def score_or_die(task):
+            def score_or_die(task: ScoreTask) -> ScoredCounts:
                 if task.shard.path == path:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return score_shard(task)
@@ -243,12 +259,14 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def broken_run(run_command, upload, shards, first):
+def broken_run(run_command: Run, upload: Upload, shards: dict[str, bytes], first: str) -> tuple[str, dict[str, Any]]:
     uri = upload(shards | {f"s1/broken/{name}": data for name, data in BROKEN.items()})
     return uri, run_command(uri, "--name", f"broken-{first}", "--set", "reader.max_record_bytes=4096", "--accept-loss")
 
 
-def test_broken_files_are_named_and_nothing_else_is_missing(broken_run, command, shards, s3):
+def test_broken_files_are_named_and_nothing_else_is_missing(
+    broken_run: tuple[str, dict[str, Any]], command: Command, shards: dict[str, bytes], s3: pyarrow.fs.S3FileSystem
+) -> None:
     uri, run = broken_run
     listed = json.loads(command("quarantine", uri, "--json").stdout)
     directory = "s1/broken/"
@@ -272,7 +290,9 @@ def test_broken_files_are_named_and_nothing_else_is_missing(broken_run, command,
     assert counts["refused_shards"] == 3
 
 
-def test_too_much_loss_stops_before_mixing_and_says_what_was_lost(broken_run, command, small_corpus, tmp_path, first):
+def test_too_much_loss_stops_before_mixing_and_says_what_was_lost(
+    broken_run: tuple[str, dict[str, Any]], command: Command, small_corpus: dict[str, Any], tmp_path: Path, first: str
+) -> None:
     uri, _ = broken_run
     config = tmp_path / "config.json"
     config.write_text(json.dumps(small_corpus | {"reader": {"max_record_bytes": 4096}}))
@@ -286,8 +306,13 @@ def test_too_much_loss_stops_before_mixing_and_says_what_was_lost(broken_run, co
 
 
 def test_a_corrected_file_under_the_same_name_is_scored_and_the_lineage_says_so(
-    broken_run, command, run_command, platform, s3, first
-):
+    broken_run: tuple[str, dict[str, Any]],
+    command: Command,
+    run_command: Run,
+    platform: Settings,
+    s3: pyarrow.fs.S3FileSystem,
+    first: str,
+) -> None:
     uri, broken = broken_run
     store = open_store(uri, platform)
     path = "s1/broken/truncated.jsonl.gz"
@@ -309,14 +334,14 @@ def test_a_corrected_file_under_the_same_name_is_scored_and_the_lineage_says_so(
     assert json.loads(command("sql", query, "--json").stdout) == [{"n": read_mixture(s3, broken["manifest_uri"])[0]["samples"]}]
 
 
-def test_a_corpus_of_blank_files_ends_with_the_reason(command, upload):
+def test_a_corpus_of_blank_files_ends_with_the_reason(command: Command, upload: Upload) -> None:
     failed = command("run", upload({"s1/web/blank.jsonl": b"\n\n"}), "--name", "blank", check=False)
     assert failed.returncode == 1
     assert "No document of the run's snapshots could be scored. 0 of 0 records" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
-def test_a_mistyped_text_field_ends_with_the_reasons(command, corpus_uri):
+def test_a_mistyped_text_field_ends_with_the_reasons(command: Command, corpus_uri: str) -> None:
     failed = command("run", corpus_uri, "--set", "reader.text_field=body", "--name", "mistyped", "--accept-loss", check=False)
     assert failed.returncode == 1
     assert "No document of the run's snapshots could be scored" in failed.stderr
@@ -325,7 +350,7 @@ def test_a_mistyped_text_field_ends_with_the_reasons(command, corpus_uri):
     assert "Traceback" not in failed.stderr
 
 
-def test_the_mixture_commands(first_run, command, first):
+def test_the_mixture_commands(first_run: dict[str, Any], command: Command, first: str) -> None:
     listed = json.loads(command("mixture", "list", "--json").stdout)
     assert {"name": first, "version": 1, "content_digest": first_run["content_digest"]}.items() <= next(
         item for item in listed if item["name"] == first and item["version"] == 1
@@ -339,7 +364,9 @@ def test_the_mixture_commands(first_run, command, first):
     assert verified["rows"] == shown["samples"]
 
 
-def test_sql_sees_the_scores_and_can_not_write(first_run, command, corpus_uri, shards):
+def test_sql_sees_the_scores_and_can_not_write(
+    first_run: dict[str, Any], command: Command, corpus_uri: str, shards: dict[str, bytes]
+) -> None:
     query = f"SELECT domain, count(*) AS documents FROM sample_scores WHERE corpus = '{corpus_uri}' GROUP BY domain"
     found = {row["domain"]: row["documents"] for row in json.loads(command("sql", query, "--json").stdout)}
     assert found == Counter(path.split("/")[1] for path, _ in documents_of(shards))
@@ -349,7 +376,7 @@ def test_sql_sees_the_scores_and_can_not_write(first_run, command, corpus_uri, s
     assert json.loads(command("sql", query, "--json").stdout)
 
 
-def test_errors_are_one_line_with_a_remedy(command, corpus_uri):
+def test_errors_are_one_line_with_a_remedy(command: Command, corpus_uri: str) -> None:
     calls = (
         ("run", corpus_uri, "--budget", "lots"),
         ("run", corpus_uri, "--snapshot", "s9"),
@@ -358,15 +385,14 @@ def test_errors_are_one_line_with_a_remedy(command, corpus_uri):
         ("sql", "SELEC 1"),
         ("run", corpus_uri, "--budget", "900%"),
     )
-    with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(lambda arguments: command(*arguments, check=False), calls))
-    for arguments, failed in zip(calls, results, strict=True):
+    for arguments in calls:
+        failed = command(*arguments, check=False)
         assert failed.returncode == 1, arguments
         assert "Traceback" not in failed.stderr, failed.stderr
         assert "what to do" in failed.stderr, (arguments, failed.stderr)
 
 
-def test_a_dry_run_lists_and_writes_nothing(command, upload, shards):
+def test_a_dry_run_lists_and_writes_nothing(command: Command, upload: Upload, shards: dict[str, bytes]) -> None:
     uri = upload(shards | {"README.json": b"{}"})
     done = command("run", uri, "--dry-run", "--json")
     assert "ignored: README.json" in done.stderr

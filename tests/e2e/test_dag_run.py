@@ -2,10 +2,21 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from samplemix_core.settings import Settings
 
 
-def test_the_dag_publishes_what_the_command_line_does(first_run, corpus_uri, platform, airflow_json, small_corpus, first):
+def test_the_dag_publishes_what_the_command_line_does(
+    first_run: dict[str, Any],
+    corpus_uri: str,
+    platform: Settings,
+    airflow_json: Callable[..., dict[str, Any]],
+    small_corpus: dict[str, Any],
+    first: str,
+) -> None:
     conf = small_corpus | {"corpus_uri": corpus_uri, "mixture_name": first}
     folder = Path(__file__).parents[2] / "dags"
     script = Path(__file__).with_name("run_dag.py")

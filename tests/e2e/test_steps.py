@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +20,23 @@ from samplemix_core.objects import open_store
 from samplemix_core.pipeline import handoff
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
 from samplemix_core.pipeline.fit import fit_diversity
+from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, score, score_tasks
+from samplemix_core.settings import Settings
 from samplemix_core.worker.clusters import assign_shard, fit_model
 from samplemix_core.worker.jobs import AssignTask, FitTask
 from samplemix_core.worker.score import score_shard
+from tests.e2e.conftest import Command
+
+Context = Callable[..., RunContext]
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory, shards):
+def directory(tmp_path_factory: pytest.TempPathFactory, shards: dict[str, bytes]) -> Path:
     """A corpus in a directory: some of the real shards."""
     root = tmp_path_factory.mktemp("local") / "corpus"
     for path, data in list(shards.items())[:4]:
@@ -38,10 +46,10 @@ def directory(tmp_path_factory, shards):
 
 
 @pytest.fixture(scope="module")
-def context(platform, small_corpus, directory, first):
+def context(platform: Settings, small_corpus: dict[str, Any], directory: Path, first: str) -> Iterator[Context]:
     """Make a run of that corpus, with these settings; workers and this process know the same services."""
 
-    def make(**settings):
+    def make(**settings: Any) -> RunContext:
         diversity = small_corpus["diversity"] | settings.pop("diversity", {})
         values = small_corpus | {"corpus_uri": str(directory), "mixture_name": f"steps-{first}", "diversity": diversity} | settings
         return RunContext(load_run_config(values), platform, lambda progress: None)
@@ -52,12 +60,12 @@ def context(platform, small_corpus, directory, first):
 
 
 @pytest.fixture(scope="module")
-def registered(context):
+def registered(context: Context) -> Registered:
     return register(context())
 
 
 @pytest.fixture(scope="module")
-def scored(context, registered):
+def scored(context: Context, registered: Registered) -> Registered:
     counts = score(context(), registered)
     assert counts.shards == registered.shards == 4
     check_loss(context(), registered)
@@ -65,14 +73,14 @@ def scored(context, registered):
 
 
 @pytest.fixture(scope="module")
-def model(context, scored):
+def model(context: Context, scored: Registered) -> ClusterModelRef:
     found = fit_diversity(context(), scored)
     assign_clusters(context(), scored, found)
     measure_clusters(context(), scored, found)
     return found
 
 
-def test_a_worker_whose_models_are_others_refuses_the_task(context, registered):
+def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, registered: Registered) -> None:
     tasks, _ = score_tasks(context(), registered)
     with pytest.raises(ModelError, match=r"This worker's encoder \(all-MiniLM-L6-v2 on cpu in \w+\) is not the run's"):
         score_shard(replace(tasks[0], encoder_key="0" * 32))
@@ -80,7 +88,7 @@ def test_a_worker_whose_models_are_others_refuses_the_task(context, registered):
         score_shard(replace(tasks[0], quality_model_key="0" * 32))
 
 
-def test_who_is_asked_about_the_models_has_what_they_run_on(context, monkeypatch):
+def test_who_is_asked_about_the_models_has_what_they_run_on(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers here offer no GPU: none of them may load an encoder for one, not even to say what it is."""
     monkeypatch.setattr(fanout, "NO_WORKER_SECONDS", 1.0)
     monkeypatch.setattr(fanout, "CHECK_SECONDS", 0.2)
@@ -88,7 +96,9 @@ def test_who_is_asked_about_the_models_has_what_they_run_on(context, monkeypatch
         register(context(embedding={"device": "cuda"}))
 
 
-def test_an_embedding_file_is_named_after_its_content_and_checked(context, scored, model, platform):
+def test_an_embedding_file_is_named_after_its_content_and_checked(
+    context: Context, scored: Registered, model: ClusterModelRef, platform: Settings
+) -> None:
     with transaction(platform.require("database_url")) as cursor:
         state = ledger.shard_states(cursor, scored.scope)[0]
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
@@ -102,7 +112,7 @@ def test_an_embedding_file_is_named_after_its_content_and_checked(context, score
         assign_shard(task)
 
 
-def test_neither_gates_nor_the_mixtures_seed_fit_again(context, scored, model):
+def test_neither_gates_nor_the_mixtures_seed_fit_again(context: Context, scored: Registered, model: ClusterModelRef) -> None:
     other = context(seed=7, tau=0.5, diversity={"gate_max_noise_share": 0.99})
     assert fit_diversity(other, scored) == model
     # A gate that moved is asked all the same.
@@ -110,7 +120,9 @@ def test_neither_gates_nor_the_mixtures_seed_fit_again(context, scored, model):
         fit_diversity(context(diversity={"gate_min_clusters": 1000}), scored)
 
 
-def test_a_file_that_lands_during_a_run_is_left_for_the_next(context, scored, model, directory, shards):
+def test_a_file_that_lands_during_a_run_is_left_for_the_next(
+    context: Context, scored: Registered, model: ClusterModelRef, directory: Path, shards: dict[str, bytes]
+) -> None:
     run = context()
     late, data = list(shards.items())[4]
     (directory / late).parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +150,9 @@ def test_a_file_that_lands_during_a_run_is_left_for_the_next(context, scored, mo
     assert assign_clusters(context(), following, model).skipped == 4
 
 
-def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(scored, platform, small_corpus, monkeypatch):
+def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
+    scored: Registered, platform: Settings, small_corpus: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with transaction(platform.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, scored.scope)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
@@ -148,7 +162,9 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(scored, p
     assert fitted.fit_rows == sum(state.scored for state in states)
 
 
-def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_mixes(context, scored, model, directory, shards):
+def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_mixes(
+    context: Context, scored: Registered, model: ClusterModelRef, directory: Path, shards: dict[str, bytes]
+) -> None:
     path, data = next(iter(shards.items()))
     run = context(budget="30%")
     (directory / path).write_bytes(data + data)
@@ -161,7 +177,9 @@ def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_mixes(context, s
         register(context())
 
 
-def test_a_directory_is_known_by_its_absolute_path(command, directory, monkeypatch, platform):
+def test_a_directory_is_known_by_its_absolute_path(
+    command: Command, directory: Path, monkeypatch: pytest.MonkeyPatch, platform: Settings
+) -> None:
     monkeypatch.chdir(directory.parent)
     (planned,) = json.loads(command("run", "./corpus", "--dry-run", "--json").stdout)
     assert planned["snapshot"] == "s1"
@@ -169,7 +187,9 @@ def test_a_directory_is_known_by_its_absolute_path(command, directory, monkeypat
     assert str(next(iter(directory.rglob("*.zst"))).relative_to(directory)) in listed
 
 
-def test_equal_drafts_share_a_place_and_old_ones_are_collected(platform, tmp_path, first_run):
+def test_equal_drafts_share_a_place_and_old_ones_are_collected(
+    platform: Settings, tmp_path: Path, first_run: dict[str, Any]
+) -> None:
     store = open_store(f"{platform.state_root}/test-drafts", platform)
     draft = handoff.read_draft(open_store(platform.state_root, platform), _any_draft(platform))
     for part in draft.parts:
@@ -185,6 +205,6 @@ def test_equal_drafts_share_a_place_and_old_ones_are_collected(platform, tmp_pat
     assert handoff.read_draft(store, later)
 
 
-def _any_draft(platform) -> str:
+def _any_draft(platform: Settings) -> str:
     store = open_store(platform.state_root, platform)
     return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(handoff.DRAFT))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
@@ -20,7 +21,7 @@ from samplemix_core.errors import CancelledRunError, CorpusError, PoisonShardErr
 
 
 @contextmanager
-def cluster_of(n_workers: int, **options) -> Iterator[Client]:
+def cluster_of(n_workers: int, **options: Any) -> Iterator[Client]:
     here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
         LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, **here, **options) as cluster,
@@ -49,13 +50,13 @@ def run(client: Client, call: str, work: list[Work]) -> list[Outcome]:
     return list(fan_out(client, call, work, threading.Event(), patience=Patience(attempts=3, first_wait_seconds=0.01)))
 
 
-def test_every_piece_of_work_has_one_outcome(client):
+def test_every_piece_of_work_has_one_outcome(client: Client) -> None:
     outcomes = run(client, "calls:square", [Work(str(i), (i,), cost=i) for i in range(50)])
     assert {outcome.work.name: outcome.result for outcome in outcomes} == {str(i): i * i for i in range(50)}
     assert len(outcomes) == 50
 
 
-def test_errors_that_can_not_pass_are_final_and_others_are_tried_again(client, tmp_path):
+def test_errors_that_can_not_pass_are_final_and_others_are_tried_again(client: Client, tmp_path: Path) -> None:
     kinds = {"ours": CorpusError, "service": ServiceError, "other": ValueError}
     outcomes = run(client, "calls:fail", [Work(kind, (str(tmp_path / kind), kind)) for kind in kinds])
     errors = {outcome.work.name: outcome.error for outcome in outcomes}
@@ -64,14 +65,14 @@ def test_errors_that_can_not_pass_are_final_and_others_are_tried_again(client, t
     assert {kind: (tmp_path / kind).read_text() for kind in kinds} == {"ours": "x", "service": "xxx", "other": "xxx"}
 
 
-def test_a_killed_worker_loses_nothing(client, tmp_path):
+def test_a_killed_worker_loses_nothing(client: Client, tmp_path: Path) -> None:
     outcomes = run(client, "calls:die_once", [Work(str(i), (str(tmp_path / "died"), i)) for i in range(8)])
     assert sorted(outcome.result for outcome in outcomes) == list(range(8))
     assert (tmp_path / "died").exists()
 
 
 @pytest.fixture(scope="module", params=[{}, {"GPU": 1}], ids=["any worker", "GPU=1"])
-def one_worker(request):
+def one_worker(request: pytest.FixtureRequest) -> Iterator[tuple[Client, dict[str, int]]]:
     """A cluster of one worker, whose scheduler blames at the first death, as ours does."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
@@ -80,7 +81,7 @@ def one_worker(request):
         yield client, request.param
 
 
-def test_poison_is_named_and_its_neighbours_are_done(one_worker, tmp_path):
+def test_poison_is_named_and_its_neighbours_are_done(one_worker: tuple[Client, dict[str, int]], tmp_path: Path) -> None:
     client, resources = one_worker
     log = tmp_path / "begun"
     work = [Work(f"shard-{i}", (str(log), i, 1), cost=10 - i, resources=resources) for i in range(8)]
@@ -96,7 +97,7 @@ def test_poison_is_named_and_its_neighbours_are_done(one_worker, tmp_path):
     assert begun[-1] == "1"
 
 
-def test_a_task_that_eats_all_memory_is_the_poison_of_twenty_one(one_worker, tmp_path):
+def test_a_task_that_eats_all_memory_is_the_poison_of_twenty_one(one_worker: tuple[Client, dict[str, int]], tmp_path: Path) -> None:
     client, resources = one_worker
 
     outcomes = run(client, "calls:eat", [Work(f"shard-{i}", (i, 20), cost=i, resources=resources) for i in range(21)])
@@ -104,14 +105,14 @@ def test_a_task_that_eats_all_memory_is_the_poison_of_twenty_one(one_worker, tmp
     assert sorted(outcome.result for outcome in outcomes if not outcome.error) == list(range(20))
 
 
-def test_a_scheduler_that_forgives_blames_the_same(client, tmp_path):
+def test_a_scheduler_that_forgives_blames_the_same(client: Client, tmp_path: Path) -> None:
     """Somebody's own cluster, with Dask's default of three deaths that are forgiven."""
     outcomes = run(client, "calls:die", [Work(f"shard-{i}", (str(tmp_path / "begun"), i, 1)) for i in range(6)])
     assert [outcome.work.name for outcome in outcomes if isinstance(outcome.error, PoisonShardError)] == ["shard-1"]
     assert sorted(outcome.result for outcome in outcomes if not outcome.error) == [0, 2, 3, 4, 5]
 
 
-def test_only_a_window_of_many_tasks_is_on_the_cluster(client):
+def test_only_a_window_of_many_tasks_is_on_the_cluster(client: Client) -> None:
     outcomes = fan_out(client, "builtins:pow", [Work(str(i), (i, 2)) for i in range(900)], threading.Event())
     most = 0
     for number, _ in enumerate(outcomes):
@@ -121,7 +122,7 @@ def test_only_a_window_of_many_tasks_is_on_the_cluster(client):
     assert most <= 2 * fanout.LEAST_WINDOW
 
 
-def test_the_window_fits_the_workers_even_where_results_never_pause(client, monkeypatch):
+def test_the_window_fits_the_workers_even_where_results_never_pause(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fanout, "LEAST_WINDOW", 1)
 
     outcomes = fan_out(client, "calls:nap", [Work(str(i), (i, 0.02)) for i in range(100)], threading.Event())
@@ -129,7 +130,7 @@ def test_the_window_fits_the_workers_even_where_results_never_pause(client, monk
 
 
 @pytest.mark.parametrize("lacking", ["", "GPU"])
-def test_no_worker_for_long_is_an_error_that_says_so(monkeypatch, lacking):
+def test_no_worker_for_long_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
     monkeypatch.setattr(fanout, "NO_WORKER_SECONDS", 1.0)
     monkeypatch.setattr(fanout, "CHECK_SECONDS", 0.2)
     cancelled = threading.Event()
@@ -145,7 +146,7 @@ def test_no_worker_for_long_is_an_error_that_says_so(monkeypatch, lacking):
         timer.cancel()
 
 
-def test_cancelling_clears_the_cluster(client):
+def test_cancelling_clears_the_cluster(client: Client) -> None:
     cancelled = threading.Event()
     outcomes = fan_out(client, "calls:nap", [Work(str(i), (i, 0.2)) for i in range(500)], cancelled)
     next(outcomes)
@@ -157,7 +158,7 @@ def test_cancelling_clears_the_cluster(client):
         assert time.monotonic() < deadline, client.processing()
 
 
-def test_work_is_done_although_the_scheduler_is_lost(tmp_path):
+def test_work_is_done_although_the_scheduler_is_lost(tmp_path: Path) -> None:
     """The scheduler and its workers are killed in the middle and come back at the same address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

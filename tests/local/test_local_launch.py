@@ -24,13 +24,13 @@ def start(stack: str, name: str, *program: str) -> subprocess.Popen[str]:
     return subprocess.Popen(launch.command(*program), env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_the_kernel_is_told_whom_to_end_first():
+def test_the_kernel_is_told_whom_to_end_first() -> None:
     environment = os.environ | {STACK_VARIABLE: uuid4().hex, launch.NAME_VARIABLE: "one"}
     command = launch.command("/bin/cat", "/proc/self/oom_score_adj", oom_score_adj=321)
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "321\n"
 
 
-def test_remains_of_the_same_program_are_ended_and_others_are_not():
+def test_remains_of_the_same_program_are_ended_and_others_are_not() -> None:
     stack = uuid4().hex
     parents = {name: start(stack, name, sys.executable, "-c", PARENT_WITH_CHILD) for name in ("one", "other")}
     children = {name: psutil.Process(int(parent.stdout.readline())) for name, parent in parents.items()}

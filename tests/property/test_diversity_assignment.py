@@ -1,26 +1,29 @@
 """Blocked assignment equals a naive loop, and sums by shard add up to the sums of the whole."""
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samplemix_core.diversity import clusters as assign_module
 from samplemix_core.diversity.clusters import ClusterSums, nearest_centroid, separation
 
+Vectors = npt.NDArray[np.float32]
 
-def unit(n, dim, seed):
+
+def unit(n: int, dim: int, seed: int) -> Vectors:
     vectors = np.random.default_rng(seed).standard_normal((n, dim))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 @st.composite
-def problems(draw):
+def problems(draw: st.DrawFn) -> tuple[Vectors, Vectors]:
     dim, seed = draw(st.integers(2, 24)), draw(st.integers(0, 2**32 - 1))
     return unit(draw(st.integers(1, 60)), dim, seed), unit(draw(st.integers(1, 20)), dim, seed + 1)
 
 
 @given(problems(), st.sampled_from([1, 7, 1024]))
-def test_blocks_equal_a_naive_loop(problem, block_rows):
+def test_blocks_equal_a_naive_loop(problem: tuple[Vectors, Vectors], block_rows: int) -> None:
     vectors, centroids = problem
     assign_module.BLOCK_ROWS, whole = block_rows, assign_module.BLOCK_ROWS
     try:
@@ -35,7 +38,7 @@ def test_blocks_equal_a_naive_loop(problem, block_rows):
 
 
 @given(problems(), st.data())
-def test_sums_by_shard_are_the_sums_of_the_whole(problem, data):
+def test_sums_by_shard_are_the_sums_of_the_whole(problem: tuple[Vectors, Vectors], data: st.DataObject) -> None:
     vectors, centroids = problem
     cluster, distance = nearest_centroid(vectors, centroids)
     cuts = sorted(data.draw(st.lists(st.integers(0, cluster.size), max_size=5)))
@@ -51,7 +54,7 @@ def test_sums_by_shard_are_the_sums_of_the_whole(problem, data):
 
 
 @given(st.integers(2, 30), st.integers(2, 16), st.integers(0, 1000))
-def test_separation_equals_the_mean_over_pairs(n_clusters, dim, seed):
+def test_separation_equals_the_mean_over_pairs(n_clusters: int, dim: int, seed: int) -> None:
     centroids = unit(n_clusters, dim, seed)
     pairs = 1 - centroids.astype(np.float64) @ centroids.astype(np.float64).T
     expected = [np.delete(pairs[j], j).mean() for j in range(n_clusters)]

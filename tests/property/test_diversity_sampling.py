@@ -1,6 +1,7 @@
 """The fit's sample has the size asked for, sees every stratum, and depends on counts and seed alone."""
 
 import itertools
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from samplemix_core.diversity.sampling import WINDOW_PLACES, ShardCount, allocat
 
 
 @st.composite
-def corpora(draw):
+def corpora(draw: st.DrawFn) -> list[ShardCount]:
     counts = draw(
         st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["", "web", "books"]), st.integers(0, 80)), max_size=25)
     )
@@ -25,7 +26,7 @@ seeds = st.integers(0, 2**53)
 
 
 @given(sizes_of_strata, st.integers(1, 10**6))
-def test_allocation_fills_the_sample_within_each_stratum(sizes, sample_size):
+def test_allocation_fills_the_sample_within_each_stratum(sizes: dict[tuple[str, str], int], sample_size: int) -> None:
     quotas = allocate(sizes, sample_size)
     assert quotas.keys() == sizes.keys()
     assert sum(quotas.values()) == min(sample_size, sum(sizes.values()))
@@ -34,7 +35,7 @@ def test_allocation_fills_the_sample_within_each_stratum(sizes, sample_size):
 
 
 @given(sizes_of_strata, st.integers(1, 10**6))
-def test_a_larger_stratum_never_gets_fewer_places_but_for_rounding(sizes, sample_size):
+def test_a_larger_stratum_never_gets_fewer_places_but_for_rounding(sizes: dict[tuple[str, str], int], sample_size: int) -> None:
     quotas = allocate(sizes, sample_size)
     by_size = sorted(sizes, key=lambda stratum: sizes[stratum])
     for smaller, larger in itertools.pairwise(by_size):
@@ -42,7 +43,9 @@ def test_a_larger_stratum_never_gets_fewer_places_but_for_rounding(sizes, sample
 
 
 @given(corpora(), st.integers(1, 500), seeds)
-def test_positions_are_ascending_in_their_shard_and_as_many_as_asked_for(corpus, sample_size, seed):
+def test_positions_are_ascending_in_their_shard_and_as_many_as_asked_for(
+    corpus: list[ShardCount], sample_size: int, seed: int
+) -> None:
     chosen = stratified_positions(corpus, sample_size, seed)
     rows = {shard.path: shard.rows for shard in corpus}
     assert list(chosen) == sorted(chosen)
@@ -56,7 +59,7 @@ def test_positions_are_ascending_in_their_shard_and_as_many_as_asked_for(corpus,
 
 
 @given(corpora(), st.integers(1, 500), seeds, st.randoms())
-def test_order_of_listing_does_not_matter(corpus, sample_size, seed, random):
+def test_order_of_listing_does_not_matter(corpus: list[ShardCount], sample_size: int, seed: int, random: Random) -> None:
     shuffled = corpus.copy()
     random.shuffle(shuffled)
     expected, found = (stratified_positions(shards, sample_size, seed) for shards in (corpus, shuffled))
@@ -65,7 +68,7 @@ def test_order_of_listing_does_not_matter(corpus, sample_size, seed, random):
     }
 
 
-def test_small_domains_are_seen_and_small_shards_have_their_chance():
+def test_small_domains_are_seen_and_small_shards_have_their_chance() -> None:
     shards = [ShardCount("a", f"a/web/{i:04}", "web", 1000) for i in range(1000)] + [ShardCount("a", "a/rare/0", "rare", 40)]
     chosen = stratified_positions(shards, 500, seed=1)
     assert chosen["a/rare/0"].size == 25
@@ -77,7 +80,7 @@ def test_small_domains_are_seen_and_small_shards_have_their_chance():
 
 
 @pytest.mark.parametrize("rows", [600, 50_000])
-def test_a_sample_of_many_shards_opens_few_of_them_and_neighbours_in_each(rows):
+def test_a_sample_of_many_shards_opens_few_of_them_and_neighbours_in_each(rows: int) -> None:
     chosen = stratified_positions([ShardCount("a", f"a/{i:05}", "", rows) for i in range(20_000)], 20_000, seed=3)
     assert sum(positions.size for positions in chosen.values()) == 20_000
     assert len(chosen) <= 2 * 20_000 // WINDOW_PLACES
@@ -85,14 +88,14 @@ def test_a_sample_of_many_shards_opens_few_of_them_and_neighbours_in_each(rows):
     assert row_groups <= 2 * 20_000 // WINDOW_PLACES
 
 
-def test_another_seed_chooses_other_documents():
+def test_another_seed_chooses_other_documents() -> None:
     shards = [ShardCount("a", "a/web/0", "web", 1000)]
     first, second = (stratified_positions(shards, 100, seed)["a/web/0"] for seed in (1, 2))
     assert first.tolist() != second.tolist()
 
 
 @pytest.mark.parametrize("sizes", [(50, 7), (1, 900, 13)])
-def test_every_position_is_about_equally_likely(sizes):
+def test_every_position_is_about_equally_likely(sizes: tuple[int, ...]) -> None:
     shards = [ShardCount("a", f"a/web/{i}", "web", rows) for i, rows in enumerate(sizes)]
     quota = sum(sizes) // 6
     hits = {shard.path: np.zeros(shard.rows) for shard in shards}

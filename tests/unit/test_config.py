@@ -17,55 +17,55 @@ from samplemix_core.errors import BudgetError, ConfigError
         (" 150 % ", Budget(percent=150)),
     ],
 )
-def test_budgets_are_tokens_or_a_share(text, budget):
+def test_budgets_are_tokens_or_a_share(text: str, budget: Budget) -> None:
     assert Budget.parse(text) == budget
 
 
 @pytest.mark.parametrize("text", ["", "many", "-5", "0", "0%", "5 apples", "1e9", "B"])
-def test_other_budgets_are_refused_with_what_is_allowed(text):
+def test_other_budgets_are_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match="budget"):
         load_run_config({"corpus_uri": "s3://a/b", "budget": text})
 
 
-def test_a_share_is_of_the_source():
+def test_a_share_is_of_the_source() -> None:
     assert Budget.parse("20%").resolve(1_000_001) == 200_000
     assert Budget.parse("7").resolve(1_000_001) == 7
     with pytest.raises(BudgetError, match="The budget 1% of 10 source tokens is less than one token"):
         Budget.parse("1%").resolve(10)
 
 
-def test_a_budget_can_not_be_wrong():
+def test_a_budget_can_not_be_wrong() -> None:
     for fields in ({}, {"tokens": 5, "percent": 5}, {"tokens": 0}, {"percent": -1.0}):
         with pytest.raises(ValueError, match="budget"):
             Budget(**fields)
 
 
 @pytest.mark.parametrize("text", ["20%", "33.3333%", "0.07%", "2500000"])
-def test_a_budget_is_its_text(text):
+def test_a_budget_is_its_text(text: str) -> None:
     budget = load_run_config({"corpus_uri": "s3://a/b", "budget": text}).budget
     assert str(budget) == text
     assert Budget.parse(str(budget)) == budget
 
 
-def test_equal_budgets_make_equal_configurations():
+def test_equal_budgets_make_equal_configurations() -> None:
     one, other = (load_run_config({"corpus_uri": "s3://a/b", "budget": text}) for text in ("2.5M", "2_500_000"))
     assert one.fingerprint == other.fingerprint
 
 
-def test_a_relative_directory_is_refused_because_others_stand_elsewhere():
+def test_a_relative_directory_is_refused_because_others_stand_elsewhere() -> None:
     with pytest.raises(ConfigError, match="must be absolute"):
         load_run_config({"corpus_uri": "./corpus"})
     assert load_run_config({"corpus_uri": "/data/corpus/"}).corpus_uri == "/data/corpus"
 
 
-def test_every_bad_field_is_named_with_its_value():
+def test_every_bad_field_is_named_with_its_value() -> None:
     with pytest.raises(ConfigError) as caught:
         load_run_config({"corpus_uri": " ", "alpha": 2, "diversity": {"pca_components": 0}, "colour": "red"})
     for part in ("corpus_uri", "alpha = 2", "diversity.pca_components = 0", "colour"):
         assert part in str(caught.value)
 
 
-def test_equal_configurations_have_equal_fingerprints():
+def test_equal_configurations_have_equal_fingerprints() -> None:
     one = load_run_config({"corpus_uri": "s3://a/b/", "snapshots": ["y", "x", "y"]})
     other = load_run_config({"corpus_uri": "s3://a/b", "snapshots": ["x", "y"]})
     assert one == other
@@ -73,7 +73,7 @@ def test_equal_configurations_have_equal_fingerprints():
     assert one.fingerprint != load_run_config({"corpus_uri": "s3://a/b", "snapshots": ["x"]}).fingerprint
 
 
-def test_the_form_has_every_field_self_contained_and_valid_by_default():
+def test_the_form_has_every_field_self_contained_and_valid_by_default() -> None:
     schema = form_schema()
     assert schema.keys() == RunConfig.model_fields.keys()
     assert "$ref" not in json.dumps(schema)
@@ -81,7 +81,7 @@ def test_the_form_has_every_field_self_contained_and_valid_by_default():
     assert load_run_config(values) == RunConfig(corpus_uri="s3://a/b")
 
 
-def test_a_configuration_can_not_be_changed():
+def test_a_configuration_can_not_be_changed() -> None:
     config = RunConfig(corpus_uri="s3://a/b")
     with pytest.raises(ValueError, match="frozen"):
         config.alpha = 0.1

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,8 +16,8 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_canonical_json_does_not_depend_on_key_order(value):
-    def reversed_keys(node):
+def test_canonical_json_does_not_depend_on_key_order(value: Any) -> None:
+    def reversed_keys(node: Any) -> Any:
         if isinstance(node, dict):
             return {key: reversed_keys(node[key]) for key in reversed(node)}
         return [reversed_keys(item) for item in node] if isinstance(node, list) else node
@@ -24,12 +26,12 @@ def test_canonical_json_does_not_depend_on_key_order(value):
 
 
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), float("inf"), {1: "a"}, b"bytes", object()])
-def test_what_has_no_canonical_form_is_refused(value):
+def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match=r"canonical|not a string"):
         fingerprint({"value": value})
 
 
-def test_keys_and_uniforms_are_the_published_ones():
+def test_keys_and_uniforms_are_the_published_ones() -> None:
     """They are part of the manifest format: a change here changes every mixture ever made."""
     keys = sample_keys("crawl-a", "crawl-a/books/part-00000.jsonl.zst", np.array([0, 1, 10**9]))
     assert [key.tobytes().hex() for key in keys_to_bytes(keys)] == [
@@ -41,13 +43,13 @@ def test_keys_and_uniforms_are_the_published_ones():
     assert content_hash("héllo").hex() == "249a5c7589499a8866064c0d58459744"
 
 
-def test_keys_differ_within_and_between_shards():
+def test_keys_differ_within_and_between_shards() -> None:
     rows = np.arange(20_000)
     keys = np.concatenate([sample_keys("a", path, rows) for path in ("a/x/0", "a/x/1")] + [sample_keys("b", "a/x/0", rows)])
     assert len(np.unique(keys_to_bytes(keys))) == keys.shape[0]
 
 
-def test_uniforms_are_uniform_and_independent_of_the_seed_before():
+def test_uniforms_are_uniform_and_independent_of_the_seed_before() -> None:
     keys = sample_keys("a", "a/x/0", np.arange(100_000))
     one, other = uniforms(1, keys), uniforms(2, keys)
     for numbers in (one, other):

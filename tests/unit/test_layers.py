@@ -49,7 +49,7 @@ SOURCES = sorted(CORE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(CORE)) for path in SOURCES])
-def test_arrows_run_one_way(path):
+def test_arrows_run_one_way(path: Path) -> None:
     room = path.relative_to(CORE).parts[0].removesuffix(".py")
     found = imports(path)
     core = {name for name in found if name == "samplemix_core" or name.startswith("samplemix_core.")}
@@ -63,5 +63,5 @@ def test_arrows_run_one_way(path):
         assert not kept, f"{path.relative_to(CORE)} is pure, yet imports {kept}"
 
 
-def test_every_room_is_listed():
+def test_every_room_is_listed() -> None:
     assert {path.relative_to(CORE).parts[0].removesuffix(".py") for path in SOURCES} == BASE | MAY_IMPORT.keys()

@@ -8,6 +8,9 @@ import pytest
 
 from samplemix_core.config import DiversityConfig
 from samplemix_core.diversity.fit import fit_clusters
+from samplemix_core.diversity.model import ClusterModel
+
+Vectors = npt.NDArray[np.float32]
 
 
 class Blobs(NamedTuple):
@@ -17,11 +20,11 @@ class Blobs(NamedTuple):
     truth: npt.NDArray[np.int64]
 
 
-def unit(vectors):
+def unit(vectors: npt.NDArray[np.float64]) -> Vectors:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def draw_blobs(n_blobs=14, per_blob=40, dim=64, spread=0.06, seed=0):
+def draw_blobs(n_blobs: int = 14, per_blob: int = 40, dim: int = 64, spread: float = 0.06, seed: int = 0) -> Blobs:
     rng = np.random.default_rng(seed)
     truth = rng.permutation(np.repeat(np.arange(n_blobs), per_blob))
     directions = unit(rng.standard_normal((n_blobs, dim)))
@@ -29,15 +32,15 @@ def draw_blobs(n_blobs=14, per_blob=40, dim=64, spread=0.06, seed=0):
 
 
 @pytest.fixture(scope="session")
-def blobs():
+def blobs() -> Blobs:
     return draw_blobs()
 
 
 @pytest.fixture(scope="session")
-def config():
+def config() -> DiversityConfig:
     return DiversityConfig()
 
 
 @pytest.fixture(scope="session")
-def model(blobs, config):
+def model(blobs: Blobs, config: DiversityConfig) -> ClusterModel:
     return fit_clusters(blobs.vectors, config, seed=42, encoder_id="encoder-1")

@@ -7,16 +7,18 @@ from hdbscan import HDBSCAN
 from samplemix_core.config import DiversityConfig
 from samplemix_core.diversity.clusters import assign
 from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, reduce
+from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import DiversityHealthError
+from tests.unit.diversity.conftest import Blobs, Vectors
 
 
-def repeated(n_different, copies, dim=48):
+def repeated(n_different: int, copies: int, dim: int = 48) -> Vectors:
     rng = np.random.default_rng(3)
     vectors = rng.standard_normal((n_different, dim)).astype(np.float32)
     return np.repeat(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), copies, axis=0)
 
 
-def test_known_blobs_are_found(blobs, model):
+def test_known_blobs_are_found(blobs: Blobs, model: ClusterModel) -> None:
     assert model.n_clusters >= 12
     assert model.noise_share < 0.2
     for label in range(model.n_clusters):
@@ -24,13 +26,13 @@ def test_known_blobs_are_found(blobs, model):
         assert np.mean(members == np.bincount(members).argmax()) > 0.95
 
 
-def test_centroids_are_normalised_means_of_members(blobs, model):
+def test_centroids_are_normalised_means_of_members(blobs: Blobs, model: ClusterModel) -> None:
     for label in range(model.n_clusters):
         mean = blobs.vectors[model.labels == label].astype(np.float64).mean(axis=0)
         np.testing.assert_allclose(model.centroids[label], mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_radius_is_the_noise_quantile_of_members_distances(blobs, model, config):
+def test_radius_is_the_noise_quantile_of_members_distances(blobs: Blobs, model: ClusterModel, config: DiversityConfig) -> None:
     for label in range(model.n_clusters):
         members = blobs.vectors[model.labels == label].astype(np.float64)
         distance = 1 - members @ model.centroids[label].astype(np.float64)
@@ -38,7 +40,7 @@ def test_radius_is_the_noise_quantile_of_members_distances(blobs, model, config)
         assert model.compactness[label] == pytest.approx(distance.mean(), abs=1e-7)
 
 
-def test_clusters_are_numbered_from_the_largest_then_by_first_member(model):
+def test_clusters_are_numbered_from_the_largest_then_by_first_member(model: ClusterModel) -> None:
     sizes = model.sizes.tolist()
     assert sizes == sorted(sizes, reverse=True)
     first = [int(np.flatnonzero(model.labels == label)[0]) for label in range(model.n_clusters)]
@@ -47,12 +49,12 @@ def test_clusters_are_numbered_from_the_largest_then_by_first_member(model):
     )
 
 
-def test_equal_seed_gives_equal_bytes(blobs, model, config):
+def test_equal_seed_gives_equal_bytes(blobs: Blobs, model: ClusterModel, config: DiversityConfig) -> None:
     again = fit_clusters(blobs.vectors.copy(), config, seed=42, encoder_id="encoder-1")
     assert again.to_bytes() == model.to_bytes()
 
 
-def test_labels_are_hdbscans_on_the_reduced_vectors(blobs, config):
+def test_labels_are_hdbscans_on_the_reduced_vectors(blobs: Blobs, config: DiversityConfig) -> None:
     reduced = reduce(blobs.vectors, config, seed=1)
     assert reduced.shape == (blobs.truth.size, config.umap_components)
     direct = HDBSCAN(min_cluster_size=10, min_samples=5, cluster_selection_method="leaf", core_dist_n_jobs=1).fit_predict(reduced)
@@ -63,12 +65,12 @@ def test_labels_are_hdbscans_on_the_reduced_vectors(blobs, config):
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
-def test_smallest_cluster_is_a_share_but_no_fewer_than_the_size():
+def test_smallest_cluster_is_a_share_but_no_fewer_than_the_size() -> None:
     config = DiversityConfig(min_cluster_share=0.01, min_cluster_size=10)
     assert [min_cluster_size(config, n) for n in (100, 1000, 1001, 20_000)] == [10, 10, 11, 200]
 
 
-def test_bounds_span_the_samples_own_clusters(blobs, model):
+def test_bounds_span_the_samples_own_clusters(blobs: Blobs, model: ClusterModel) -> None:
     distance = 1 - blobs.vectors.astype(np.float64) @ model.centroids.astype(np.float64).T
     nearest = distance.argmin(axis=1)
     between = 1 - model.centroids.astype(np.float64) @ model.centroids.astype(np.float64).T
@@ -78,7 +80,7 @@ def test_bounds_span_the_samples_own_clusters(blobs, model):
     assert model.assigned.tolist() == np.bincount(nearest, minlength=model.n_clusters).tolist()
 
 
-def test_copies_of_a_few_texts_cluster_without_noise_by_rounding():
+def test_copies_of_a_few_texts_cluster_without_noise_by_rounding() -> None:
     vectors = repeated(n_different=20, copies=15)
     model = fit_clusters(vectors, DiversityConfig(), seed=5, encoder_id="encoder-1")
     assert model.n_clusters >= 10
@@ -96,20 +98,20 @@ def test_copies_of_a_few_texts_cluster_without_noise_by_rounding():
         (np.zeros((100, 16), dtype=np.float32), "100 documents, but only 1 different"),
     ],
 )
-def test_samples_too_small_or_uniform_are_refused_with_a_remedy(vectors, found):
+def test_samples_too_small_or_uniform_are_refused_with_a_remedy(vectors: Vectors, found: str) -> None:
     with pytest.raises(DiversityHealthError, match=found) as refused:
         fit_clusters(vectors, DiversityConfig(), seed=0, encoder_id="encoder-1")
     assert "diversity.min_cluster_size (10)" in refused.value.remedy
 
 
-def test_a_vector_with_nan_is_named(blobs, config):
+def test_a_vector_with_nan_is_named(blobs: Blobs, config: DiversityConfig) -> None:
     vectors = blobs.vectors.copy()
     vectors[17, 3] = np.nan
     with pytest.raises(DiversityHealthError, match="Vector 17 of the sample"):
         fit_clusters(vectors, config, seed=0, encoder_id="encoder-1")
 
 
-def test_a_sample_smaller_than_every_dimension_is_fitted():
+def test_a_sample_smaller_than_every_dimension_is_fitted() -> None:
     copies = repeated(3, 10)
     vectors = copies + 0.01 * np.random.default_rng(0).standard_normal(copies.shape).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,5 +1,7 @@
 """Gates let a healthy fit pass, and stop each kind of degenerate one with advice."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,10 @@ from samplemix_core.config import DiversityConfig
 from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.diversity.model import ClusterModel, HealthReport, check_health
 from samplemix_core.errors import DiversityHealthError
+from tests.unit.diversity.conftest import Blobs
 
 
-def fitted(assigned, noise=0):
+def fitted(assigned: list[int], noise: int = 0) -> ClusterModel:
     """A model whose sample has these counts by nearest centroid, `noise` of them HDBSCAN's noise."""
     labels = np.repeat(np.arange(len(assigned), dtype=np.int32), assigned)
     labels[:noise] = -1
@@ -27,12 +30,12 @@ def fitted(assigned, noise=0):
     )
 
 
-def test_a_real_fit_passes_with_its_figures(model, config, blobs):
+def test_a_real_fit_passes_with_its_figures(model: ClusterModel, config: DiversityConfig, blobs: Blobs) -> None:
     report = check_health(model, config)
     assert report == HealthReport(blobs.truth.size, model.n_clusters, model.largest_share, model.noise_share)
 
 
-def test_figures_at_the_gates_pass():
+def test_figures_at_the_gates_pass() -> None:
     report = check_health(fitted([50] + [5] * 10, noise=60), DiversityConfig())
     assert (report.clusters, report.largest_share, report.noise_share) == (11, 0.5, 0.6)
 
@@ -47,13 +50,15 @@ def test_figures_at_the_gates_pass():
         (fitted([10] * 10, noise=61), "leaf", "61.0% noise, more than gate_max_noise_share = 60.0%", "set selection to 'eom'"),
     ],
 )
-def test_each_gate_trips_with_its_figure_and_advice(model, selection, problem, advice):
+def test_each_gate_trips_with_its_figure_and_advice(
+    model: ClusterModel, selection: Literal["eom", "leaf"], problem: str, advice: str
+) -> None:
     with pytest.raises(DiversityHealthError) as refused:
         check_health(model, DiversityConfig(selection=selection))
     assert problem in refused.value.what
     assert advice in refused.value.remedy
 
 
-def test_every_failed_gate_is_named_at_once():
+def test_every_failed_gate_is_named_at_once() -> None:
     with pytest.raises(DiversityHealthError, match=r"2 clusters.*90\.0%.*70\.0% noise"):
         check_health(fitted([90, 10], noise=70), DiversityConfig())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import locate_model
 
 TEXTS = [
@@ -26,17 +26,17 @@ TEXTS = [
 
 
 @pytest.fixture(scope="session")
-def texts():
+def texts() -> list[str]:
     return TEXTS
 
 
 @pytest.fixture(scope="session")
-def float32_encoder():
+def float32_encoder() -> Encoder:
     return load_encoder(EmbeddingConfig(precision="float32", device="cpu"))
 
 
 @pytest.fixture
-def model_copy(tmp_path) -> Path:
+def model_copy(tmp_path: Path) -> Path:
     """A copy of the shipped model that a test may change; the weights are linked, not copied."""
     source = locate_model(EmbeddingConfig())
     target = tmp_path / "model"

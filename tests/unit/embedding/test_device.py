@@ -1,5 +1,7 @@
 """Device, precision and worker resources follow from the configuration and the hardware."""
 
+from typing import Literal
+
 import pytest
 
 from samplemix_core.config import EmbeddingConfig
@@ -26,22 +28,29 @@ OLD_GPU = Hardware(has_cuda=True, cuda_bfloat16=False, cpu_bfloat16=True)
         ("cuda", "float32", GPU, ("cuda", "float32")),
     ],
 )
-def test_resolution(device, precision, hardware, expected):
+def test_resolution(
+    device: Literal["auto", "cpu", "cuda"],
+    precision: Literal["auto", "float32", "bfloat16"],
+    hardware: Hardware,
+    expected: tuple[str, str],
+) -> None:
     config = EmbeddingConfig(device=device, precision=precision)
     resolved = resolve_device(config, hardware)
     assert (resolved, resolve_precision(config, resolved, hardware)) == expected
 
 
-def test_a_missing_gpu_is_an_error_with_a_remedy():
+def test_a_missing_gpu_is_an_error_with_a_remedy() -> None:
     with pytest.raises(ConfigError, match="sees no GPU"):
         resolve_device(EmbeddingConfig(device="cuda"), AMX)
 
 
-def test_detection_is_consistent():
+def test_detection_is_consistent() -> None:
     hardware = detect_hardware()
     assert hardware.has_cuda or not hardware.cuda_bfloat16
 
 
 @pytest.mark.parametrize(("device", "resources"), [("auto", {}), ("cpu", {}), ("cuda", {"GPU": 1})])
-def test_a_task_asks_for_a_gpu_only_if_the_configuration_insists(device, resources):
+def test_a_task_asks_for_a_gpu_only_if_the_configuration_insists(
+    device: Literal["auto", "cpu", "cuda"], resources: dict[str, int]
+) -> None:
     assert EmbeddingConfig(device=device).worker_resources == resources

@@ -9,40 +9,45 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding import tokens
+from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.model import locate_model
-from samplemix_core.embedding.tokens import DocumentTokenizer
+from samplemix_core.embedding.tokens import DocumentTokenizer, Tokenized
 
 
 @pytest.fixture(scope="module")
-def plain_tokenizer():
+def plain_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
-def plain_count(tokenizer, text):
+def plain_count(tokenizer: Tokenizer, text: str) -> int:
     return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def documents(tokenized):
+def documents(tokenized: Tokenized) -> list[list[int]]:
     return [tokenized.ids[start:stop].tolist() for start, stop in itertools.pairwise(tokenized.offsets)]
 
 
-def test_counts_are_those_of_the_plain_tokenizer_over_the_whole_text(float32_encoder, plain_tokenizer, texts):
+def test_counts_are_those_of_the_plain_tokenizer_over_the_whole_text(
+    float32_encoder: Encoder, plain_tokenizer: Tokenizer, texts: list[str]
+) -> None:
     tokenized = float32_encoder.tokenize(texts)
     assert tokenized.n_tokens.tolist() == [plain_count(plain_tokenizer, text) for text in texts]
     assert tokenized.n_tokens.dtype == np.int32
     assert tokenized.n_tokens.max() > float32_encoder.max_seq
 
 
-def test_ids_are_those_sentence_transformers_reads(float32_encoder, texts):
+def test_ids_are_those_sentence_transformers_reads(float32_encoder: Encoder, texts: list[str]) -> None:
     model = SentenceTransformer(str(locate_model(EmbeddingConfig())), device="cpu")
     features = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)
     assert documents(float32_encoder.tokenize(texts)) == features["input_ids"]
 
 
-def test_long_texts_in_pieces_count_as_a_whole(float32_encoder, plain_tokenizer, monkeypatch):
+def test_long_texts_in_pieces_count_as_a_whole(
+    float32_encoder: Encoder, plain_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tokens, "MAX_PIECE_CHARS", 50)
     texts = ["The  quick brown fox,\n jumped over\tthe lazy dog. " * 20, "short", "Voilà l'été où naît l'espoir. " * 30]
     tokenized = float32_encoder.tokenize(texts)
@@ -51,14 +56,14 @@ def test_long_texts_in_pieces_count_as_a_whole(float32_encoder, plain_tokenizer,
     assert bodies == [plain_tokenizer.encode(text, add_special_tokens=False).ids[:254] for text in texts]
 
 
-def test_text_without_a_space_is_cut_and_stays_bounded(float32_encoder, monkeypatch):
+def test_text_without_a_space_is_cut_and_stays_bounded(float32_encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MAX_PIECE_CHARS", 50)
     text = "東" * 333
     assert float32_encoder.tokenize([text]).n_tokens.tolist() == [333]
 
 
 @pytest.mark.parametrize("text", ["", "no-space", "a b", " lead", "trail ", "two  spaces  here", "x " * 40, "tab\there now"])
-def test_pieces_join_to_the_text_and_split_only_at_single_spaces(text, monkeypatch):
+def test_pieces_join_to_the_text_and_split_only_at_single_spaces(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MAX_PIECE_CHARS", 8)
     pieces = list(tokens.pieces_of(text))
     assert "".join(pieces) == text
@@ -67,13 +72,13 @@ def test_pieces_join_to_the_text_and_split_only_at_single_spaces(text, monkeypat
         assert (after[0] == " " and not before[-1].isspace() and not after[1].isspace()) or len(before) == 8
 
 
-def test_nothing_in_gives_nothing_out(float32_encoder):
+def test_nothing_in_gives_nothing_out(float32_encoder: Encoder) -> None:
     tokenized = float32_encoder.tokenize([])
     assert tokenized.n_tokens.size == 0
     assert tokenized.offsets.tolist() == [0]
 
 
-def test_without_special_tokens_an_empty_document_reads_as_padding():
+def test_without_special_tokens_an_empty_document_reads_as_padding() -> None:
     plain = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenized = DocumentTokenizer(plain, max_seq=4, pad_id=0).tokenize(["", "a a", "a " * 9])
@@ -81,12 +86,12 @@ def test_without_special_tokens_an_empty_document_reads_as_padding():
     assert tokenized.n_tokens.tolist() == [0, 2, 9]
 
 
-def test_a_sequence_without_room_for_text_is_refused(plain_tokenizer):
+def test_a_sequence_without_room_for_text_is_refused(plain_tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="max_seq = 2"):
         DocumentTokenizer(plain_tokenizer, max_seq=2, pad_id=0)
 
 
-def test_the_callers_tokenizer_is_left_alone():
+def test_the_callers_tokenizer_is_left_alone() -> None:
     theirs = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))
     truncation = theirs.truncation
     assert truncation is not None

@@ -3,6 +3,7 @@
 import http.server
 import threading
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -16,15 +17,15 @@ class Refusing(http.server.BaseHTTPRequestHandler):
 
     seen: str | None = None
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         type(self).seen = self.headers["Authorization"]
         self.send_error(401)
 
-    def log_message(self, *arguments):
+    def log_message(self, *arguments: object) -> None:
         pass
 
 
-def test_no_exception_tells_the_password(tmp_path):
+def test_no_exception_tells_the_password(tmp_path: Path) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
