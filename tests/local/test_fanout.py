@@ -99,7 +99,6 @@ def test_poison_is_named_and_its_neighbours_are_done(one_worker: tuple[Client, d
 
 def test_a_task_that_eats_all_memory_is_the_poison_of_twenty_one(one_worker: tuple[Client, dict[str, int]], tmp_path: Path) -> None:
     client, resources = one_worker
-
     outcomes = run(client, "calls:eat", [Work(f"shard-{i}", (i, 20), cost=i, resources=resources) for i in range(21)])
     assert [outcome.work.name for outcome in outcomes if isinstance(outcome.error, PoisonShardError)] == ["shard-20"]
     assert sorted(outcome.result for outcome in outcomes if not outcome.error) == list(range(20))
@@ -124,7 +123,7 @@ def test_only_a_window_of_many_tasks_is_on_the_cluster(client: Client) -> None:
 
 def test_the_window_fits_the_workers_even_where_results_never_pause(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fanout, "LEAST_WINDOW", 1)
-
+    monkeypatch.setattr(fanout, "CHECK_SECONDS", 0.2)
     outcomes = fan_out(client, "calls:nap", [Work(str(i), (i, 0.02)) for i in range(100)], threading.Event())
     assert max(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) for _ in outcomes) > 2
 
