@@ -1,24 +1,22 @@
 """A corpus in the ledger, and shards' scores to put into it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.database import ledger, registration
+from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.clusters import Assignment
-from samplemix_core.database.connection import transaction
+from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.scope import Scope, ScoreVersion, Shard
 from samplemix_core.database.scores import ShardScores
 from samplemix_core.diversity.clusters import ClusterSums
 from samplemix_core.identity import content_hash
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
-
-ScoresOf = Callable[..., ShardScores]
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,20 @@ def ledgered(database: Settings) -> LedgeredCorpus:
     return LedgeredCorpus(url, database.require("reader_database_url"), corpus.corpus_id, version, snapshots, shards, scope)
 
 
-@pytest.fixture
-def scores_of() -> ScoresOf:
-    return make_scores
+def save_model(
+    cursor: Cursor, ledgered: LedgeredCorpus, artifact_sha256: str = "sha-c", spec: dict[str, Any] | None = None
+) -> clusters.ClusterModelRecord:
+    """Enter a model of three clusters for the corpus."""
+    return clusters.save_cluster_model(
+        cursor,
+        corpus_id=ledgered.corpus_id,
+        encoder_id=ledgered.version.encoder_id,
+        spec=spec or {"seed": 1},
+        fitted=clusters.FittedModel("clusters/x", artifact_sha256, n_clusters=3, fit_rows=100, fit_noise_share=0.25),
+    )
 
 
-def make_scores(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tuple[str, ...] = ("web", "books")) -> ShardScores:
+def scores_of(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tuple[str, ...] = ("web", "books")) -> ShardScores:
     """Scores of made-up documents: row i has text i; the rows in `bad_rows` come between them and are quarantined."""
     rows = [row for row in range(len(texts) + len(bad_rows)) if row not in bad_rows]
     n = len(texts)
@@ -92,12 +98,7 @@ def make_scores(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tu
     )
 
 
-@pytest.fixture
-def assignment_of() -> Callable[..., Assignment]:
-    return make_assignment
-
-
-def make_assignment(scores: ShardScores, n_clusters: int = 3) -> Assignment:
+def assignment_of(scores: ShardScores, n_clusters: int = 3) -> Assignment:
     """Clusters of made-up documents: by their row."""
     rows = scores.samples["row"].to_numpy()
     cluster = (rows % n_clusters).astype(np.int32)

@@ -8,34 +8,31 @@ import pytest
 from samplemix_core import schemas
 from samplemix_core.database import clusters, ledger, registration, scores
 from samplemix_core.database.clusters import Assignment
-from samplemix_core.database.connection import transaction
+from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.scope import Scope, Shard
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
+from tests.integration.conftest import LedgeredCorpus, assignment_of, save_model, scores_of
 
 
-def fitted(ledgered: Any, spec: dict[str, Any] | None = None, artifact_sha256: str = "sha-c") -> clusters.ClusterModelRecord:
+def fitted(
+    ledgered: LedgeredCorpus, spec: dict[str, Any] | None = None, artifact_sha256: str = "sha-c"
+) -> clusters.ClusterModelRecord:
     with transaction(ledgered.url) as cursor:
-        return clusters.save_cluster_model(
-            cursor,
-            corpus_id=ledgered.corpus_id,
-            encoder_id=ledgered.version.encoder_id,
-            spec=spec or {"seed": 1},
-            fitted=clusters.FittedModel("clusters/x", artifact_sha256, n_clusters=3, fit_rows=100, fit_noise_share=0.25),
-        )
+        return save_model(cursor, ledgered, artifact_sha256, spec)
 
 
-def unassigned(cursor: Any, model: clusters.ClusterModelRecord, scope: Scope) -> list[Shard]:
+def unassigned(cursor: Cursor, model: clusters.ClusterModelRecord, scope: Scope) -> list[Shard]:
     states = ledger.shard_states(cursor, scope)
     return [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, states)]
 
 
-def totals(cursor: Any, model: clusters.ClusterModelRecord, scope: Scope) -> ClusterSums:
+def totals(cursor: Cursor, model: clusters.ClusterModelRecord, scope: Scope) -> ClusterSums:
     return clusters.cluster_totals(cursor, model, ledger.shard_states(cursor, scope))
 
 
 @pytest.fixture
-def scored(ledgered: Any, scores_of: Any) -> Any:
+def scored(ledgered: LedgeredCorpus) -> LedgeredCorpus:
     """The corpus with four scored shards, committed in an order that is not theirs."""
     with transaction(ledgered.url) as cursor:
         for index in (4, 0, 3, 1):
@@ -45,13 +42,13 @@ def scored(ledgered: Any, scores_of: Any) -> Any:
     return ledgered
 
 
-def assign(ledgered: Any, model: clusters.ClusterModelRecord, index: int, assignment: Assignment) -> None:
+def assign(ledgered: LedgeredCorpus, model: clusters.ClusterModelRecord, index: int, assignment: Assignment) -> None:
     with transaction(ledgered.url) as cursor:
         clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         clusters.commit_assignment(cursor, model.cluster_model_id, ledgered.shards[index], assignment)
 
 
-def test_the_same_fit_is_the_same_model(ledgered: Any) -> None:
+def test_the_same_fit_is_the_same_model(ledgered: LedgeredCorpus) -> None:
     model = fitted(ledgered)
     assert fitted(ledgered) == model
     assert (model.state, model.diversity_low) == ("fitted", None)
@@ -68,7 +65,7 @@ def test_the_same_fit_is_the_same_model(ledgered: Any) -> None:
             clusters.load_cluster_model(cursor, 10_000)
 
 
-def test_a_corpus_keeps_its_clusters_until_they_are_fitted_again(ledgered: Any) -> None:
+def test_a_corpus_keeps_its_clusters_until_they_are_fitted_again(ledgered: LedgeredCorpus) -> None:
     first = fitted(ledgered, spec={"seed": 1, "vectors": "a"})
     second = fitted(ledgered, spec={"seed": 1, "vectors": "b"})
     fitted(ledgered, spec={"seed": 2, "vectors": "c"})
@@ -87,7 +84,7 @@ def test_a_corpus_keeps_its_clusters_until_they_are_fitted_again(ledgered: Any) 
         assert clusters.find_cluster_model(cursor, **ids, spec=landed, refit=False) == first
 
 
-def test_assigning_closes_shard_by_shard(scored: Any, scores_of: Any, assignment_of: Any) -> None:
+def test_assigning_closes_shard_by_shard(scored: LedgeredCorpus) -> None:
     model = fitted(scored)
     with transaction(scored.url) as cursor:
         assert unassigned(cursor, model, scored.scope) == [scored.shards[index] for index in (0, 1, 3, 4)]
@@ -107,7 +104,7 @@ def test_assigning_closes_shard_by_shard(scored: Any, scores_of: Any, assignment
     ]
 
 
-def test_totals_are_sums_in_the_order_of_snapshot_and_path(scored: Any, scores_of: Any, assignment_of: Any) -> None:
+def test_totals_are_sums_in_the_order_of_snapshot_and_path(scored: LedgeredCorpus) -> None:
     model = fitted(scored)
     members, distance_sum = np.zeros(3, dtype=np.int64), np.zeros(3)
     rng = np.random.default_rng(0)
@@ -130,9 +127,7 @@ def test_totals_are_sums_in_the_order_of_snapshot_and_path(scored: Any, scores_o
     np.testing.assert_array_equal(first.distance_sum, parts[0].sums.distance_sum + parts[1].sums.distance_sum)
 
 
-def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(
-    scored: Any, scores_of: Any, assignment_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(scored: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted(scored)
     for index in (0, 1, 3, 4):
         assign(scored, model, index, assignment_of(scores_of(["t"] * (index + 4))))
@@ -144,7 +139,7 @@ def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(
     assert len(set(found)) == 1
 
 
-def test_an_assignment_of_other_embeddings_is_refused(scored: Any, scores_of: Any, assignment_of: Any) -> None:
+def test_an_assignment_of_other_embeddings_is_refused(scored: LedgeredCorpus) -> None:
     model = fitted(scored)
     made = assignment_of(scores_of(["t"] * 4))
     for wrong in (
@@ -155,7 +150,7 @@ def test_an_assignment_of_other_embeddings_is_refused(scored: Any, scores_of: An
             assign(scored, model, 0, wrong)
 
 
-def test_new_embeddings_make_an_assignment_stale(scored: Any, scores_of: Any, assignment_of: Any) -> None:
+def test_new_embeddings_make_an_assignment_stale(scored: LedgeredCorpus) -> None:
     model = fitted(scored)
     assign(scored, model, 0, assignment_of(scores_of(["t"] * 4)))
     with transaction(scored.url) as cursor:
@@ -171,7 +166,7 @@ def test_new_embeddings_make_an_assignment_stale(scored: Any, scores_of: Any, as
         assert cursor.fetchone() == (4,)
 
 
-def test_measured_clusters_come_back(ledgered: Any) -> None:
+def test_measured_clusters_come_back(ledgered: LedgeredCorpus) -> None:
     model = fitted(ledgered)
     table = pa.table([[0, 1, 2], [10, 20, 0], [0.5, 0.25, 0.125], [0.9, 0.8, 0.7], [1.0, 0.5, 0.0]], schema=schemas.CLUSTERS)
     for low in (0.1, 0.2):

@@ -14,6 +14,7 @@ from samplemix_core.objects import files
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
+from tests.integration.conftest import LedgeredCorpus, assignment_of, save_model, scores_of
 
 CORPUS: dict[str, Any] = {"uri": "s3://bucket/corpus", "reader": {"text_field": "text"}, "tokenizer_id": "tok"}
 
@@ -34,7 +35,7 @@ def test_models_are_entered_once(database: Settings) -> None:
         assert registration.ensure_quality_model(cursor, "q1", {}) == registration.ensure_quality_model(cursor, "q1", {})
 
 
-def test_registering_again_adds_only_what_is_new(ledgered: Any) -> None:
+def test_registering_again_adds_only_what_is_new(ledgered: LedgeredCorpus) -> None:
     entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in ledgered.shards if shard.snapshot == "crawl-a"]
     new = ObjectInfo("crawl-a/new.jsonl", 5, "etag-new")
     with transaction(ledgered.url) as cursor:
@@ -46,7 +47,7 @@ def test_registering_again_adds_only_what_is_new(ledgered: Any) -> None:
     assert {state.shard for state in states} >= {shard for shard in ledgered.shards if shard.snapshot == "crawl-a"}
 
 
-def test_vanished_shards_are_named(ledgered: Any) -> None:
+def test_vanished_shards_are_named(ledgered: LedgeredCorpus) -> None:
     left = [ObjectInfo("crawl-a/a.jsonl", 100, "etag-a.jsonl")]
     with (
         transaction(ledgered.url) as cursor,
@@ -57,20 +58,14 @@ def test_vanished_shards_are_named(ledgered: Any) -> None:
         registration.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", left)
 
 
-def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgered: Any, scores_of: Any, assignment_of: Any) -> None:
+def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgered: LedgeredCorpus) -> None:
     files = {shard.path: shard for shard in ledgered.shards if shard.snapshot == "crawl-a"}
     entries = {path: ObjectInfo(path, shard.size_bytes, shard.etag) for path, shard in files.items()}
     entries["crawl-a/a.jsonl"] = ObjectInfo("crawl-a/a.jsonl", 100, "another")
     earlier = files["crawl-a/a.jsonl"]
     one = scores_of(["one", "two"], bad_rows=(1,))
     with transaction(ledgered.url) as cursor:
-        model = clusters.save_cluster_model(
-            cursor,
-            corpus_id=ledgered.corpus_id,
-            encoder_id=ledgered.version.encoder_id,
-            spec={},
-            fitted=clusters.FittedModel("a", "b", n_clusters=3, fit_rows=2, fit_noise_share=0.0),
-        )
+        model = save_model(cursor, ledgered)
         clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         for shard in files.values():
             scores.commit_shard(cursor, shard, ledgered.version, one)
@@ -96,7 +91,7 @@ def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgere
         scores.commit_shard(cursor, now, ledgered.version, scores_of(["other"]))
 
 
-def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: Any) -> None:
+def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: LedgeredCorpus) -> None:
     names = ("B.jsonl", "a.jsonl", "ä.jsonl")
     assert [shard.path for shard in ledgered.shards] == [
         f"{snapshot}/{name}" for snapshot in ("crawl-a", "crawl-b") for name in names
@@ -104,7 +99,7 @@ def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: Any) -> None:
     assert list(ledgered.snapshot_ids) == [ledgered.shards[0].snapshot_id, ledgered.shards[3].snapshot_id]
 
 
-def test_what_is_pending(ledgered: Any, scores_of: Any) -> None:
+def test_what_is_pending(ledgered: LedgeredCorpus) -> None:
     done, refused, poison, failed, begun, fresh = ledgered.shards
     with transaction(ledgered.url) as cursor:
         for shard in ledgered.shards[:-1]:
@@ -127,7 +122,7 @@ def test_what_is_pending(ledgered: Any, scores_of: Any) -> None:
     assert (states[done].documents, states[done].scored, states[done].tokens) == (2, 2, 2)
 
 
-def test_beginning_a_done_shard_keeps_it_done(ledgered: Any, scores_of: Any) -> None:
+def test_beginning_a_done_shard_keeps_it_done(ledgered: LedgeredCorpus) -> None:
     shard = ledgered.shards[0]
     with transaction(ledgered.url) as cursor:
         scores.commit_shard(cursor, shard, ledgered.version, scores_of(["one"]))
@@ -135,7 +130,7 @@ def test_beginning_a_done_shard_keeps_it_done(ledgered: Any, scores_of: Any) -> 
         assert ledger.shard_states(cursor, ledgered.scope)[0].state == "done"
 
 
-def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered: Any, scores_of: Any) -> None:
+def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered: LedgeredCorpus) -> None:
     done, refused, poison, failed, *_ = ledgered.shards
     uri = CORPUS["uri"]
     with transaction(ledgered.url) as cursor:
@@ -157,13 +152,13 @@ def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered:
         assert [item["reason"] for item in ledger.list_quarantine(cursor)] == ["bad_json"]
 
 
-def test_lists_come_a_page_at_a_time(ledgered: Any, scores_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_come_a_page_at_a_time(ledgered: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "ROWS_PER_FETCH", 2)
     with transaction(ledgered.url) as cursor:
         assert [item["shard"] for item in ledger.list_shards(cursor)] == [shard.path for shard in ledgered.shards]
 
 
-def test_quarantine_is_listed_with_place_and_reason(ledgered: Any, scores_of: Any) -> None:
+def test_quarantine_is_listed_with_place_and_reason(ledgered: LedgeredCorpus) -> None:
     first, second, *_ = ledgered.shards
     with transaction(ledgered.url) as cursor:
         scores.refuse_shard(cursor, second, ledgered.version, "truncated")
@@ -185,7 +180,7 @@ def test_quarantine_is_listed_with_place_and_reason(ledgered: Any, scores_of: An
     assert listed[0]["snapshot"] == "crawl-a"
 
 
-def test_groups_stay_what_they_are_and_later_shards_are_for_the_next_run(ledgered: Any) -> None:
+def test_groups_stay_what_they_are_and_later_shards_are_for_the_next_run(ledgered: LedgeredCorpus) -> None:
     with transaction(ledgered.url) as cursor:
         last = max(shard.shard_id for shard in ledgered.shards)
         scope = replace(ledgered.scope, last_shard_id=last)

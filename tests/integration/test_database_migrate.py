@@ -1,5 +1,4 @@
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -9,6 +8,7 @@ from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.registration import register_corpus
 from samplemix_core.errors import ServiceError
 from samplemix_core.settings import Settings
+from tests.conftest import PostgresServer
 
 RELATIONS = """
 SELECT relname FROM pg_class
@@ -56,7 +56,7 @@ def test_every_table_and_column_says_what_it_is(database: Settings) -> None:
         assert cursor.fetchall() == []
 
 
-def test_an_administrator_s_migration_limits_the_readers_role(empty_database: Settings, postgres_server: Any) -> None:
+def test_an_administrator_s_migration_limits_the_readers_role(empty_database: Settings, postgres_server: PostgresServer) -> None:
     """An owner who may not alter the role migrates all the same: see the other tests."""
     database = make_url(empty_database.require("database_url")).database
     url = postgres_server.superuser.set(database=database).render_as_string(hide_password=False)

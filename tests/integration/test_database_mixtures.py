@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,13 @@ from samplemix_core.database.scope import Shard
 from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.errors import AccountingError, ManifestError
 from samplemix_core.manifest.format import (
-    Counts,
-    Lineage,
     Manifest,
-    ManifestDraft,
-    PartFile,
-    PolicyRecord,
-    SolverRecord,
     domain_shares,
-    publishable,
 )
 from samplemix_core.mixing.source import ShardSamples
 from samplemix_core.objects.interface import ObjectInfo
+from tests.integration.conftest import LedgeredCorpus, assignment_of, save_model, scores_of
+from tests.manifests import LINEAGE, manifest_of
 
 TEXTS = {
     0: ["alpha one", "beta", "alpha one", "gamma three words"],
@@ -42,16 +36,10 @@ TEXTS = {
 
 
 @pytest.fixture
-def assigned(ledgered: Any, scores_of: Any, assignment_of: Any) -> Any:
+def assigned(ledgered: LedgeredCorpus) -> LedgeredCorpus:
     """The corpus with five scored and assigned shards and one refused, written in an order that is not theirs."""
     with transaction(ledgered.url) as cursor:
-        model = clusters.save_cluster_model(
-            cursor,
-            corpus_id=ledgered.corpus_id,
-            encoder_id=ledgered.version.encoder_id,
-            spec={},
-            fitted=clusters.FittedModel("clusters/x", "sha-c", n_clusters=3, fit_rows=10, fit_noise_share=0.1),
-        )
+        model = save_model(cursor, ledgered)
         clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         for index in (4, 2, 0, 3, 1):
             shard, result = ledgered.shards[index], scores_of(TEXTS[index], bad_rows=(1,) if index == 0 else ())
@@ -69,7 +57,7 @@ def assigned(ledgered: Any, scores_of: Any, assignment_of: Any) -> Any:
     return ledgered
 
 
-def read(assigned: Any, snapshot_ids: tuple[int, ...] | None = None) -> list[tuple[Shard, ShardSamples]]:
+def read(assigned: LedgeredCorpus, snapshot_ids: tuple[int, ...] | None = None) -> list[tuple[Shard, ShardSamples]]:
     scope = replace(assigned.scope, snapshot_ids=snapshot_ids or assigned.snapshot_ids)
     with transaction(assigned.url) as cursor:
         cursor.execute("SELECT min(cluster_model_id) FROM cluster_model")
@@ -78,7 +66,9 @@ def read(assigned: Any, snapshot_ids: tuple[int, ...] | None = None) -> list[tup
 
 
 @pytest.mark.parametrize("page", [1, 1000])
-def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_earliest_by_snapshot_path_and_row_is_kept(
+    assigned: LedgeredCorpus, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection, "ROWS_PER_FETCH", page)
     first: dict[str, tuple[int, int]] = {}
     expected: dict[int, list[int]] = {}
@@ -99,7 +89,7 @@ def test_the_earliest_by_snapshot_path_and_row_is_kept(assigned: Any, page: int,
     assert none == {}
 
 
-def test_columns_are_those_of_the_view(assigned: Any) -> None:
+def test_columns_are_those_of_the_view(assigned: LedgeredCorpus) -> None:
     with transaction(assigned.url) as cursor:
         names = {name: id_ for id_, name in scores.domain_names(cursor).items()}
         cursor.execute(
@@ -120,7 +110,7 @@ def test_columns_are_those_of_the_view(assigned: Any) -> None:
     assert [shard for shard, _ in read(assigned, assigned.snapshot_ids[1:])] == list(assigned.shards[3:5])
 
 
-def test_columns_do_not_depend_on_how_much_is_read_at_once(assigned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_do_not_depend_on_how_much_is_read_at_once(assigned: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     def bytes_of(items: list[tuple[Shard, ShardSamples]]) -> list[bytes]:
         return [item.row.tobytes() + item.quality.tobytes() + item.cluster.tobytes() for _, item in items]
 
@@ -131,7 +121,7 @@ def test_columns_do_not_depend_on_how_much_is_read_at_once(assigned: Any, monkey
 
 
 @pytest.mark.parametrize("table", ["sample", "quality_score", "diversity_score"])
-def test_a_sample_without_its_scores_stops_the_reading(assigned: Any, table: str) -> None:
+def test_a_sample_without_its_scores_stops_the_reading(assigned: LedgeredCorpus, table: str) -> None:
     with transaction(assigned.url) as cursor:
         cursor.execute(f"DELETE FROM {table} WHERE row = 0 AND shard_id = %s", (assigned.shards[1].shard_id,))
     with pytest.raises(AccountingError, match=rf"crawl-a/a.jsonl: 2 documents are scored, but {table} has 1 rows"):
@@ -144,34 +134,10 @@ DOMAINS = domain_shares(
 
 
 def mixture_of(version: int = 1, content: str = "1") -> Manifest:
-    part = PartFile(path="part-00000.parquet", rows=8, tokens=21, sha256=content * 64)
-    draft = ManifestDraft(
-        name="demo",
-        corpus_root="s3://bucket/corpus",
-        seed=42,
-        policy=PolicyRecord(name="samplemix", parameters={"alpha": 0.8}),
-        solver=SolverRecord(max_copies=4, kappa=1.0, next_tokens=0),
-        budget_tokens=20,
-        realised_tokens=21,
-        samples=8,
-        copies=12,
-        counts=Counts(documents=15, scored=9, quarantined=1, duplicates=5, eligible=9),
-        domains=DOMAINS,
-        lineage=Lineage(
-            corpus="c",
-            snapshots=(),
-            quality_model="q",
-            encoder="e",
-            cluster_model="k",
-            code_version="0",
-            config_fingerprint="f",
-            airflow_run_id="manual__1",
-        ),
-    )
-    return publishable(draft, version, version - 1 or None, (part,), datetime(2026, 1, 1, tzinfo=UTC))
+    return manifest_of(version, DOMAINS, content, lineage=LINEAGE.model_copy(update={"airflow_run_id": "manual__1"}))
 
 
-def rows_of(assigned: Any, extra: int = 0) -> list[MixtureRows]:
+def rows_of(assigned: LedgeredCorpus, extra: int = 0) -> list[MixtureRows]:
     return [
         MixtureRows(assigned.shards[0], np.array([0, 2]), np.array([3 + extra, 1], dtype=np.int32), np.array([2.5, 1.5])),
         MixtureRows(assigned.shards[2], np.array([], dtype=np.int64), np.array([], dtype=np.int32), np.array([])),
@@ -180,7 +146,7 @@ def rows_of(assigned: Any, extra: int = 0) -> list[MixtureRows]:
     ]
 
 
-def save(assigned: Any, manifest: Manifest, rows: list[MixtureRows]) -> int:
+def save(assigned: LedgeredCorpus, manifest: Manifest, rows: list[MixtureRows]) -> int:
     provenance = mixtures.Provenance(
         corpus_id=assigned.corpus_id,
         snapshot_ids=assigned.snapshot_ids,
@@ -193,7 +159,7 @@ def save(assigned: Any, manifest: Manifest, rows: list[MixtureRows]) -> int:
         return mixtures.save_mixture(cursor, manifest, provenance, {"alpha": 0.8}, rows)
 
 
-def test_a_mixture_comes_back(assigned: Any) -> None:
+def test_a_mixture_comes_back(assigned: LedgeredCorpus) -> None:
     mixture = mixture_of()
     saved = save(assigned, mixture, rows_of(assigned))
     assert save(assigned, mixture, rows_of(assigned)) == saved
@@ -228,13 +194,13 @@ def test_a_mixture_comes_back(assigned: Any) -> None:
         assert cursor.fetchall() == []
 
 
-def test_a_published_version_never_changes(assigned: Any) -> None:
+def test_a_published_version_never_changes(assigned: LedgeredCorpus) -> None:
     save(assigned, mixture_of(), rows_of(assigned))
     with pytest.raises(ManifestError, match="recorded with another digest"):
         save(assigned, mixture_of(content="2"), rows_of(assigned))
 
 
-def test_a_mixture_whose_rows_do_not_add_up_leaves_nothing(assigned: Any) -> None:
+def test_a_mixture_whose_rows_do_not_add_up_leaves_nothing(assigned: LedgeredCorpus) -> None:
     with pytest.raises(ManifestError, match="has 8 samples, 7 were given"):
         save(assigned, mixture_of(), [*rows_of(assigned)[:1], *rows_of(assigned)[3:]])
     with transaction(assigned.url) as cursor:
@@ -244,7 +210,7 @@ def test_a_mixture_whose_rows_do_not_add_up_leaves_nothing(assigned: Any) -> Non
         assert cursor.fetchone() == (0,)
 
 
-def test_every_ready_query_answers(assigned: Any) -> None:
+def test_every_ready_query_answers(assigned: LedgeredCorpus) -> None:
     save(assigned, mixture_of(), rows_of(assigned))
     save(assigned, mixture_of(version=2, content="2"), rows_of(assigned, extra=1))
     queries = {query.name: query for query in ready_queries()}
@@ -323,7 +289,7 @@ def touched(plan: dict[str, Any]) -> set[str]:
     ],
 )
 def test_asking_for_one_snapshot_touches_its_partitions_only(
-    assigned: Any, planner: str, query: str, partitions: list[str]
+    assigned: LedgeredCorpus, planner: str, query: str, partitions: list[str]
 ) -> None:
     for version in (1, 2):
         save(assigned, mixture_of(version), rows_of(assigned))
@@ -341,7 +307,7 @@ def test_asking_for_one_snapshot_touches_its_partitions_only(
     assert found == {name.format(snapshot=snapshot, model=model, mixture=mixture) for name in partitions}
 
 
-def test_a_migration_back_forgets_replaced_shards_and_what_mixtures_had_of_them(assigned: Any) -> None:
+def test_a_migration_back_forgets_replaced_shards_and_what_mixtures_had_of_them(assigned: LedgeredCorpus) -> None:
     saved = save(assigned, mixture_of(), rows_of(assigned))
     replaced, *others = [shard for shard in assigned.shards if shard.snapshot == "crawl-a"]
     entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in others]

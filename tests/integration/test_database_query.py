@@ -1,11 +1,10 @@
-from typing import Any
-
 import pytest
 
 from samplemix_core.database import query
 from samplemix_core.database.query import run_query
 from samplemix_core.errors import QueryError, ServiceError
 from samplemix_core.settings import Settings
+from tests.integration.conftest import LedgeredCorpus
 
 
 @pytest.fixture
@@ -83,7 +82,7 @@ def test_too_many_rows_are_an_error_not_a_part(reader: str, monkeypatch: pytest.
         run_query(reader, "SELECT generate_series(1, 11)")
 
 
-def test_a_new_table_is_readable_too(ledgered: Any) -> None:
+def test_a_new_table_is_readable_too(ledgered: LedgeredCorpus) -> None:
     rows = run_query(ledgered.reader_url, f"SELECT count(*) AS n FROM sample_s{ledgered.snapshot_ids[0]}")
     assert rows == [{"n": 0}]
 

@@ -12,6 +12,7 @@ from samplemix_core.database import ledger, registration, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import ScoreVersion
 from samplemix_core.errors import AccountingError, CorpusError
+from tests.integration.conftest import LedgeredCorpus, scores_of
 
 TABLES = ("sample", "quality_score", "quarantine")
 
@@ -30,12 +31,12 @@ def contents(url: str) -> dict[str, list[Any]]:
     return found
 
 
-def commit(ledgered: Any, index: int, result: scores.ShardScores) -> None:
+def commit(ledgered: LedgeredCorpus, index: int, result: scores.ShardScores) -> None:
     with transaction(ledgered.url) as cursor:
         scores.commit_shard(cursor, ledgered.shards[index], ledgered.version, result)
 
 
-def test_what_is_committed_is_what_analysts_read(ledgered: Any, scores_of: Any) -> None:
+def test_what_is_committed_is_what_analysts_read(ledgered: LedgeredCorpus) -> None:
     texts = [f"text {i} " * (i + 1) for i in range(20)]
     result = scores_of(texts, bad_rows=(3, 7))
     commit(ledgered, 1, result)
@@ -55,7 +56,7 @@ def test_what_is_committed_is_what_analysts_read(ledgered: Any, scores_of: Any) 
     assert [tuple(np.float32(v) if isinstance(v, float) else v for v in row) for row in stored] == expected
 
 
-def test_committing_again_changes_nothing(ledgered: Any, scores_of: Any) -> None:
+def test_committing_again_changes_nothing(ledgered: LedgeredCorpus) -> None:
     result = scores_of(["one", "two", "three"], bad_rows=(1,))
     commit(ledgered, 0, result)
     before = contents(ledgered.url)
@@ -64,7 +65,7 @@ def test_committing_again_changes_nothing(ledgered: Any, scores_of: Any) -> None
     assert before["shard_score"] == [(ledgered.shards[0].shard_id, "done", 4, 3, 1, 3, "sha-1", None)]
 
 
-def test_rows_that_a_killed_attempt_left_are_replaced(ledgered: Any, scores_of: Any) -> None:
+def test_rows_that_a_killed_attempt_left_are_replaced(ledgered: LedgeredCorpus) -> None:
     commit(ledgered, 0, scores_of(["one", "two"], bad_rows=(0,)))
     clean = contents(ledgered.url)
     with transaction(ledgered.url) as cursor:
@@ -75,7 +76,7 @@ def test_rows_that_a_killed_attempt_left_are_replaced(ledgered: Any, scores_of: 
     assert contents(ledgered.url) == clean
 
 
-def test_a_commit_that_fails_leaves_nothing(ledgered: Any, scores_of: Any) -> None:
+def test_a_commit_that_fails_leaves_nothing(ledgered: LedgeredCorpus) -> None:
     def broken_off() -> None:
         with transaction(ledgered.url) as cursor:
             scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, scores_of(["one"]))
@@ -87,7 +88,7 @@ def test_a_commit_that_fails_leaves_nothing(ledgered: Any, scores_of: Any) -> No
     assert contents(ledgered.url) == empty
 
 
-def test_two_workers_committing_one_shard_leave_one_result(ledgered: Any, scores_of: Any) -> None:
+def test_two_workers_committing_one_shard_leave_one_result(ledgered: LedgeredCorpus) -> None:
     start = threading.Barrier(4)
 
     def work() -> None:
@@ -101,7 +102,7 @@ def test_two_workers_committing_one_shard_leave_one_result(ledgered: Any, scores
     assert {table: len(found[table]) for table in TABLES} == {"sample": 3, "quality_score": 3, "quarantine": 1}
 
 
-def test_shards_with_the_same_new_domains_do_not_deadlock(ledgered: Any, scores_of: Any) -> None:
+def test_shards_with_the_same_new_domains_do_not_deadlock(ledgered: LedgeredCorpus) -> None:
     names = [f"domain-{i:02}" for i in range(30)]
     start = threading.Barrier(6)
 
@@ -117,7 +118,7 @@ def test_shards_with_the_same_new_domains_do_not_deadlock(ledgered: Any, scores_
         assert sorted(scores.domain_names(cursor).values()) == names
 
 
-def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: Any, scores_of: Any) -> None:
+def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: LedgeredCorpus) -> None:
     result = scores_of(["one", "two"])
     commit(ledgered, 0, result)
     before = contents(ledgered.url)
@@ -133,14 +134,14 @@ def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: Any, sc
         scores.commit_shard(cursor, ledgered.shards[0], third, scores_of(["one", "two", "three"]))
 
 
-def test_a_late_worker_can_not_replace_what_is_committed(ledgered: Any, scores_of: Any) -> None:
+def test_a_late_worker_can_not_replace_what_is_committed(ledgered: LedgeredCorpus) -> None:
     commit(ledgered, 0, scores_of(["one"]))
     before = contents(ledgered.url)
     commit(ledgered, 0, replace(scores_of(["one"]), embedding_sha256="sha-2", embedding_key="embeddings/late"))
     assert contents(ledgered.url) == before
 
 
-def test_refused_then_mended(ledgered: Any, scores_of: Any) -> None:
+def test_refused_then_mended(ledgered: LedgeredCorpus) -> None:
     shard = ledgered.shards[0]
     with transaction(ledgered.url) as cursor:
         for _ in range(2):
@@ -154,7 +155,7 @@ def test_refused_then_mended(ledgered: Any, scores_of: Any) -> None:
     assert [row[1] for row in found["shard_score"]] == ["done"]
 
 
-def test_a_shard_that_is_done_can_not_fail_any_more(ledgered: Any, scores_of: Any) -> None:
+def test_a_shard_that_is_done_can_not_fail_any_more(ledgered: LedgeredCorpus) -> None:
     commit(ledgered, 0, scores_of(["one"]))
     before = contents(ledgered.url)
     with transaction(ledgered.url) as cursor:
@@ -164,25 +165,25 @@ def test_a_shard_that_is_done_can_not_fail_any_more(ledgered: Any, scores_of: An
     assert contents(ledgered.url) == before
 
 
-def test_a_shard_registered_with_other_content_is_refused(ledgered: Any, scores_of: Any) -> None:
+def test_a_shard_registered_with_other_content_is_refused(ledgered: LedgeredCorpus) -> None:
     stale = replace(ledgered.shards[0], etag="old")
     with transaction(ledgered.url) as cursor, pytest.raises(CorpusError, match=r"crawl-a/B.jsonl.*'old'"):
         scores.commit_shard(cursor, stale, ledgered.version, scores_of(["one"]))
 
 
-def test_samples_and_scores_of_other_rows_are_refused(ledgered: Any, scores_of: Any) -> None:
+def test_samples_and_scores_of_other_rows_are_refused(ledgered: LedgeredCorpus) -> None:
     result = replace(scores_of(["one", "two"]), quality=scores_of(["one", "two"], bad_rows=(0,)).quality)
     with transaction(ledgered.url) as cursor, pytest.raises(AccountingError, match="or other rows"):
         scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, result)
 
 
-def test_a_shard_without_documents(ledgered: Any, scores_of: Any) -> None:
+def test_a_shard_without_documents(ledgered: LedgeredCorpus) -> None:
     commit(ledgered, 0, scores_of([], bad_rows=(0, 1)))
     found = contents(ledgered.url)
     assert found["shard_score"] == [(ledgered.shards[0].shard_id, "done", 2, 0, 2, 0, "sha-1", None)]
 
 
-def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any) -> None:
+def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: LedgeredCorpus) -> None:
     for index in range(3):
         commit(ledgered, index, scores_of(["one two"] * (index + 1), bad_rows=(0,)))
     with transaction(ledgered.url) as cursor:
@@ -201,7 +202,7 @@ def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: Any, scores_of: Any
             cursor.connection.rollback()
 
 
-def test_a_record_that_the_reader_met_and_nobody_stored_is_noticed(ledgered: Any, scores_of: Any) -> None:
+def test_a_record_that_the_reader_met_and_nobody_stored_is_noticed(ledgered: LedgeredCorpus) -> None:
     result = replace(scores_of(["one", "two"], bad_rows=(1,)), records=4)
     with (
         transaction(ledgered.url) as cursor,

@@ -2,7 +2,6 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,19 +16,13 @@ from matplotlib.image import imread
 from samplemix_core.database.mixtures import ProfileCell
 from samplemix_core.errors import ConfigError
 from samplemix_core.manifest.format import (
-    Counts,
-    Lineage,
     Manifest,
-    ManifestDraft,
-    PartFile,
-    PolicyRecord,
-    SolverRecord,
     domain_shares,
-    publishable,
 )
 from samplemix_core.report.labels import label_circles
 from samplemix_core.report.picture import MAX_DOMAINS, compact, draw_mixture, merge_smallest, wrap
 from samplemix_core.report.record import DomainPoint, MixtureRecord, SampleHistogram, record_of
+from tests.manifests import manifest_of
 
 
 def point(domain: str, source_tokens: int, mixture_tokens: int, quality: float = 5.0, diversity: float = 0.5) -> DomainPoint:
@@ -78,24 +71,8 @@ def cells(n: int, seed: int = 0) -> list[ProfileCell]:
 
 def manifest(names: Sequence[str] = ()) -> Manifest:
     one = [1] * len(names)
-    draft = ManifestDraft(
-        name="demo",
-        corpus_root="s3://corpora/demo",
-        seed=42,
-        policy=PolicyRecord(name="samplemix", parameters={"alpha": 0.8, "tau": 0.2, "q_low": 0, "q_high": 10}),
-        solver=SolverRecord(max_copies=4, kappa=1, next_tokens=20),
-        budget_tokens=1_000_000,
-        realised_tokens=999_990,
-        samples=1,
-        copies=1,
-        counts=Counts(documents=1, scored=1, quarantined=0, duplicates=0, eligible=1),
-        domains=domain_shares(names, source_samples=one, source_tokens=one, samples=one, copies=one, mixture_tokens=one),
-        lineage=Lineage(
-            corpus="c", snapshots=(), quality_model="q", encoder="e", cluster_model="k", code_version="0", config_fingerprint="f"
-        ),
-    )
-    part = PartFile(path="part-00000.parquet", rows=1, tokens=999_990, sha256="0" * 64)
-    return publishable(draft, 3, None, (part,), datetime(2026, 1, 1, tzinfo=UTC))
+    shares = domain_shares(names, source_samples=one, source_tokens=one, samples=one, copies=one, mixture_tokens=one)
+    return manifest_of(3, shares, budget_tokens=1_000_000, realised_tokens=999_990)
 
 
 def histogram(n: int = 3_000) -> SampleHistogram:
