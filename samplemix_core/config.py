@@ -54,7 +54,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
-        """Read a budget's text; ValueError if it is none."""
+        """Read a budget's text; raise ValueError if it is none."""
         match = _BUDGET.match(text)
         if match is None:
             raise ValueError(f"budget {text!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
@@ -63,7 +63,7 @@ class Budget:
         return cls(percent=number) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
 
     def resolve(self, source_tokens: int) -> int:
-        """The budget in tokens, given the source's eligible tokens; BudgetError if that is less than one token."""
+        """The budget in tokens, given the source's eligible tokens; raise BudgetError if that is less than one token."""
         if self.tokens is not None:
             return self.tokens
         assert self.percent is not None

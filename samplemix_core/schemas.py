@@ -8,7 +8,7 @@ number in Parquet.
 import pyarrow as pa
 
 DIMENSIONS = ("clarity", "completeness", "structure", "credibility", "significance", "knowledge", "reasoning")
-"""The seven quality dimensions (method.md of the paper, Table 1), in order. Ranges: quality/rubric.py."""
+"""The seven quality dimensions (Table 1 of arXiv 2503.01506), in order. Their ranges: RUBRIC in quality/criteria.py."""
 
 DOCUMENTS = pa.schema(
     [

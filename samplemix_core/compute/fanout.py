@@ -255,7 +255,7 @@ class _FanOut:
         self._scheduler_lost = False
 
     def _check_workers(self) -> None:
-        """Fit the window to the workers that can do the work; ServiceError if there has been none for too long."""
+        """Fit the window to the workers that can do the work; raise ServiceError if there has been none for too long."""
         now = time.monotonic()
         if now - self._checked < CHECK_SECONDS:
             return

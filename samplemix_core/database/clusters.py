@@ -92,7 +92,7 @@ def save_cluster_model(
 
 
 def load_cluster_model(cursor: Cursor, cluster_model_id: int) -> ClusterModelRecord:
-    """The model with an id; KeyError if there is none."""
+    """The model with an id; raise KeyError if there is none."""
     cursor.execute(f"{_RECORD} WHERE cluster_model_id = %s", (cluster_model_id,))
     for record in rows_as(cursor, ClusterModelRecord):
         return record

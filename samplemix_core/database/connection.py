@@ -69,7 +69,7 @@ def rows_as(cursor: Cursor, kind: Callable[..., Row]) -> list[Row]:
 
 
 def one(cursor: Cursor, kind: Callable[..., Row]) -> Row:
-    """The one row of the statement just executed, as in rows_as; LookupError if there is none or more."""
+    """The one row of the statement just executed, as in rows_as; raise LookupError if there is none or more."""
     rows = rows_as(cursor, kind)
     if len(rows) != 1:
         raise LookupError(f"{len(rows)} rows instead of one")

@@ -110,7 +110,7 @@ def copy_out(cursor: Cursor, query: str, parameters: Mapping[str, Any], columns:
 
 
 def decode(data: memoryview, columns: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
-    """NumPy columns of a result in the binary format; ValueError where it is not rows of just these types without NULL."""
+    """NumPy columns of a result in the binary format; raise ValueError where it is not rows of just these types without NULL."""
     layout: list[tuple[str, str]] = [("fields", ">i2")]
     for i, kind in enumerate(columns.values()):
         layout += [(f"length{i}", ">i4"), (f"value{i}", _WIDTHS[kind])]

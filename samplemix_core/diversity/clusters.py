@@ -102,14 +102,10 @@ def nearest_centroid(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Nearest centroid of each vector and the cosine distance to it, 1 - cos, not below 0; ties go to the lowest number.
 
+    `vectors` (n, dim) and `centroids` (K, dim) are unit vectors, K at least 1; the results are (n,).
     Memory beyond the result is one block of at most 1,024 vectors by K similarities (64 MiB at most, or one vector's).
 
-    Args:
-        vectors: (n, dim), unit.
-        centroids: (K, dim), unit, K at least 1.
-
-    Raises:
-        ModelError: the dimensions differ, or a vector holds NaN or infinity.
+    Raises ModelError if the dimensions differ, or a vector holds NaN or infinity.
     """
     n, dim = vectors.shape
     n_clusters = centroids.shape[0]

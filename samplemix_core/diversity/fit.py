@@ -49,9 +49,8 @@ def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_i
 
     The order of the vectors matters to the last bit: give them sorted by shard and row.
 
-    Raises:
-        DiversityHealthError: the sample is too small or too uniform to cluster, holds values that are not finite, or
-            has no cluster at all. Whether the clusters are any good is for health.check_health to say.
+    Raises DiversityHealthError if the sample is too small or too uniform to cluster, holds values that are not finite, or has no
+    cluster at all. Whether the clusters are any good is for model.check_health to say.
     """
     smallest = min_cluster_size(config, vectors.shape[0])
     _require_sample(vectors, config, smallest)

@@ -146,8 +146,7 @@ class HealthReport:
 def check_health(model: ClusterModel, config: DiversityConfig) -> HealthReport:
     """The fit's figures, if they pass the gates.
 
-    Raises:
-        DiversityHealthError: naming each gate that failed, its figure, and which setting to move.
+    Raises DiversityHealthError naming each gate that failed, its figure, and which setting to move.
     """
     report = HealthReport(int(model.labels.size), model.n_clusters, model.largest_share, model.noise_share)
     problems: list[str] = []

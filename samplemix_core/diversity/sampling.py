@@ -41,13 +41,8 @@ def stratified_positions(shards: Iterable[ShardCount], sample_size: int, seed: i
     stretches as there are windows, from a random start on, and a window of each stretch gives its share of documents at random.
     The choice depends on the counts and the seed, not on the order of the shards.
 
-    Args:
-        shards: each path once.
-        sample_size: most documents to choose, at least 1.
-        seed: any integer.
-
-    Returns:
-        Shard path -> 0-based positions in its embedding file, ascending; paths in ascending order, those without any left out.
+    `shards` holds each path once; `sample_size` is at least 1. Returns shard path -> 0-based positions in its embedding file,
+    ascending; paths in ascending order, those without any left out.
     """
     strata: dict[Stratum, list[ShardCount]] = {}
     for shard in sorted(shards, key=lambda shard: shard.path):

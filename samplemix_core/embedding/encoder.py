@@ -33,15 +33,10 @@ def length_sorted_batches(lengths: npt.NDArray[np.integer], batch_tokens: int) -
     Longest first, ties by index, so neighbours in a batch need little padding and the largest batch shows at once whether
     memory suffices. A document longer than the budget is a batch of its own.
 
-    Args:
-        lengths: tokens of each document, shape (n,), each at least 1.
-        batch_tokens: most tokens in a batch: documents in it times the longest of them.
+    `lengths` are the tokens of each document, (n,), each at least 1; a batch's tokens are its documents times the longest of them.
+    Returns arrays of indices into `lengths`, which together hold each index once.
 
-    Returns:
-        Arrays of indices into `lengths`; together they hold each index once.
-
-    Raises:
-        ValueError: a length or the budget is below 1.
+    Raises ValueError if a length or the budget is below 1.
     """
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens = {batch_tokens} must be at least 1")
@@ -94,8 +89,7 @@ class Encoder:
 
         Documents that read the same (equal ids after the cut to max_seq) are embedded once and get equal bytes.
 
-        Raises:
-            ModelError: the model yields a vector that is not finite or has no direction.
+        Raises ModelError if the model yields a vector that is not finite or has no direction.
         """
         representative, inverse = _distinct(tokenized)
         starts = tokenized.offsets[:-1][representative]
@@ -150,9 +144,8 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
 
     Threads are torch's own setting: give a worker OMP_NUM_THREADS=1 and run one worker a core.
 
-    Raises:
-        ModelError: the model is not there, not what it claims to be, or of a kind that is not supported.
-        ConfigError: a GPU is asked for and there is none.
+    Raises ModelError if the model is not there, not what it claims to be, or of a kind that is not supported; ConfigError if a GPU
+    is asked for and there is none.
     """
     hardware = detect_hardware()
     device = resolve_device(config, hardware)

@@ -74,8 +74,7 @@ class EmbeddingWriter:
 def read_embeddings(source: Path | BinaryIO, encoder_id: str) -> Iterator[tuple[Rows, Vectors]]:
     """Rows and unit vectors of an embedding file, one row group at a time.
 
-    Raises:
-        ModelError: the file was written with another encoder.
+    Raises ModelError if the file was written with another encoder.
     """
     with pq.ParquetFile(source) as file:
         _require_encoder(file, encoder_id)
@@ -86,9 +85,7 @@ def read_embeddings(source: Path | BinaryIO, encoder_id: str) -> Iterator[tuple[
 def read_positions(source: Path | BinaryIO, encoder_id: str, positions: npt.NDArray[np.int64]) -> Vectors:
     """Vectors (k, dim) at the given 0-based positions of an embedding file, ascending; only their row groups are read.
 
-    Raises:
-        ModelError: the file was written with another encoder.
-        ValueError: a position is not in the file, or they do not ascend.
+    Raises ModelError if the file was written with another encoder, ValueError if a position is not in it or they do not ascend.
     """
     with pq.ParquetFile(source) as file:
         _require_encoder(file, encoder_id)

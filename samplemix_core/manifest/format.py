@@ -256,7 +256,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def parse_manifest(data: bytes, place: str) -> Manifest:
-    """Read a manifest.json found at `place`; ManifestError if it is no manifest of a format this version knows."""
+    """Read a manifest.json found at `place`; raise ManifestError if it is no manifest of a format this version knows."""
     fields = parse_json(data, place)
     if fields.get("format_version") != FORMAT_VERSION:
         raise ManifestError(
@@ -273,7 +273,7 @@ def parse_manifest(data: bytes, place: str) -> Manifest:
 
 
 def parse_json(data: bytes, place: str) -> dict[str, Any]:
-    """A JSON object found at `place`; ManifestError if it is not one."""
+    """A JSON object found at `place`; raise ManifestError if it is not one."""
     try:
         value = json.loads(data)
     except ValueError as error:

@@ -115,7 +115,7 @@ def _sha256(path: Path) -> str:
 
 
 def conforming(table: pa.Table) -> pa.Table:
-    """The table under MIXTURE_PART itself; ManifestError if its columns have other names or types."""
+    """The table under MIXTURE_PART itself; raise ManifestError if its columns have other names or types."""
     if table.schema.names != MIXTURE_PART.names or table.schema.types != MIXTURE_PART.types:
         raise ManifestError(
             f"Rows have the columns {_brief(table.schema)}, not {_brief(MIXTURE_PART)}.", "Give them the schema MIXTURE_PART."

@@ -101,7 +101,7 @@ POLICIES: dict[str, Callable[..., Float64Array]] = {"samplemix": samplemix, "nat
 
 
 def policy_parameters(name: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Those of `values` that the policy takes, for its manifest; ConfigError for an unknown policy or a missing parameter."""
+    """Those of `values` that the policy takes, for its manifest; raise ConfigError for an unknown policy or a missing parameter."""
     wanted = list(inspect.signature(_policy(name)).parameters)[1:]
     missing = [parameter for parameter in wanted if parameter not in values]
     if missing:

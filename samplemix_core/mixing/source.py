@@ -140,7 +140,7 @@ class Source:
         self._slices.append(_Slice(shard.snapshot, shard.path, start, stop, RowSet.of(shard.row)))
 
     def finish(self) -> "Source":
-        """This source, complete, with its domains sorted by name; AccountingError if samples are missing."""
+        """This source, complete, with its domains sorted by name; raise AccountingError if samples are missing."""
         filled = self._slices[-1].stop if self._slices else 0
         if filled != self.tokens.size:
             raise AccountingError(f"{filled} samples were read, {self.tokens.size} are eligible.")

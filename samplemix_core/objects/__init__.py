@@ -9,7 +9,7 @@ from samplemix_core.settings import Settings
 
 
 def open_store(uri: str, settings: Settings) -> ObjectStore:
-    """The store at s3://bucket[/prefix], file:///directory, or a plain directory path; ConfigError for anything else."""
+    """The store at s3://bucket[/prefix], file:///directory, or a plain directory path; raise ConfigError for anything else."""
     parts = urlsplit(uri)
     if parts.scheme == "s3":
         from samplemix_core.objects.s3 import S3Store

@@ -52,11 +52,11 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def open(self, key: str) -> BinaryIO:
-        """A seekable stream over one version of an object; ObjectStoreError if it is missing, or changes while it is read."""
+        """A seekable stream over one version of an object; raise ObjectStoreError if it is missing, or changes while it is read."""
 
     @abstractmethod
     def get(self, key: str) -> tuple[bytes, ObjectInfo]:
-        """An object's whole content, with its etag; ObjectStoreError if it is missing."""
+        """An object's whole content, with its etag; raise ObjectStoreError if it is missing."""
 
     @abstractmethod
     def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> ObjectInfo:

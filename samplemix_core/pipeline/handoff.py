@@ -157,7 +157,7 @@ def write_draft(store: ObjectStore, draft: Draft, directory: Path, today: date) 
 
 
 def read_draft(store: ObjectStore, prefix: str) -> Draft:
-    """The draft at a prefix; ManifestError if there is none."""
+    """The draft at a prefix; raise ManifestError if there is none."""
     if store.head(f"{prefix}/{DRAFT}") is None:
         raise ManifestError(f"The draft {store.uri}/{prefix} is gone; drafts are kept for {KEPT_DAYS} days.", "Mix again.")
     try:

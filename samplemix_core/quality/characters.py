@@ -143,7 +143,7 @@ _TABLE = connective_table()
 
 
 @njit(nogil=True)
-def is_connective(value) -> bool:  # type: ignore[no-untyped-def]  # pragma: no cover
+def is_connective(value):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether a word's hash is that of a connective."""
     slot = (value ^ (value >> HASH_SHIFT)) & np.uint64(N_SLOTS - 1)
     while _TABLE[slot]:

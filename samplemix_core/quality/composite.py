@@ -1,8 +1,8 @@
 """A first quality score from measurable features: a documented heuristic, not the paper's evaluator.
 
-The paper trains an encoder on an LLM's judgement of the seven dimensions (rubric.py). Nothing here understands a text: each
+The paper trains an encoder on an LLM's judgement of the seven dimensions (RUBRIC). Nothing here understands a text: each
 dimension is a weighted mean of ramps over the features that can hint at it, times what is left by damage that spoils them
-all (criteria.py). So the score tells well-formed, substantial text from spam, boilerplate, word lists and debris, and knows
+all (both in criteria.py). So the score tells well-formed, substantial text from spam, boilerplate, word lists and debris, and knows
 nothing of truth or depth. The ramps were set by reason, then checked on labelled and unlabelled text; they are not fitted to
 any label.
 
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 
 
 VERSION = 1
-"""Raise when code here or in features.py changes what a text scores: the constants are in the model's fingerprint, code is not."""
+"""Raise when code here or in scan.py changes what a text scores: the constants are in the model's fingerprint, code is not."""
 
 
 class Features(NamedTuple):

@@ -89,7 +89,7 @@ def count(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.ND
 
 
 @njit(nogil=True)
-def scan(data, offsets, states, counts) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def scan(data, offsets, states, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill counts, one document after another; a virtual newline ends each.
 
     The helpers are given records and numbers, never arrays: numba counts references to those at every call, which took longer than
@@ -165,7 +165,7 @@ def scan(data, offsets, states, counts) -> None:  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _begin_document(state) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _begin_document(state):  # type: ignore[no-untyped-def]  # pragma: no cover
     state.length = state.uppers = state.first = 0
     state.value = state.line_value = FNV_OFFSET
     state.block += np.uint64(1)
@@ -176,7 +176,7 @@ def _begin_document(state) -> None:  # type: ignore[no-untyped-def]  # pragma: n
 
 
 @njit(nogil=True)
-def _end_word(state, found, owner) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _end_word(state, found, owner):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Count the word that ends before this character."""
     length, first, value = state.length, state.first, state.value
     found.words += 1
@@ -206,7 +206,7 @@ def _end_word(state, found, owner) -> None:  # type: ignore[no-untyped-def]  # p
 
 
 @njit(nogil=True)
-def _take_letter(code, kind, state, found) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _take_letter(code, kind, state, found):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Take a letter or digit, but for its hash."""
     if state.length == 0:
         state.value = FNV_OFFSET
@@ -220,7 +220,7 @@ def _take_letter(code, kind, state, found) -> None:  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True)
-def _take_ascii(characters, uppers, digits, state, found) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _take_ascii(characters, uppers, digits, state, found):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Take ASCII letters and digits that go on a word, but for their hash."""
     state.length += characters
     state.line_characters += characters
@@ -231,7 +231,7 @@ def _take_ascii(characters, uppers, digits, state, found) -> None:  # type: igno
 
 
 @njit(nogil=True)
-def _after_letters(is_number, state) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _after_letters(is_number, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     """A citation may stand between a sentence's mark and its end: '.[12]'."""
     state.cited = state.cited and is_number
     state.finished = state.finished and state.cited
@@ -239,7 +239,7 @@ def _after_letters(is_number, state) -> None:  # type: ignore[no-untyped-def]  #
 
 
 @njit(nogil=True)
-def _take_white(code, kind, state, found, owner) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _take_white(code, kind, state, found, owner):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Take a space, or the newline that ends a line."""
     if state.pending:
         found.sentences += 1
@@ -264,7 +264,7 @@ def _take_white(code, kind, state, found, owner) -> None:  # type: ignore[no-unt
 
 
 @njit(nogil=True)
-def _take_mark(code, kind, state, found) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _take_mark(code, kind, state, found):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Take a mark: what ends a sentence, may follow its end, or is neither."""
     state.line_characters += 1
     state.run = state.run + 1 if code == state.previous else 1
@@ -286,7 +286,7 @@ def _take_mark(code, kind, state, found) -> None:  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True)
-def _take_code_mark(code, length, following, back2, back3, back4, found) -> None:  # type: ignore[no-untyped-def]  # pragma: no cover
+def _take_code_mark(code, length, following, back2, back3, back4, found):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Count marks of code, tags and links; `length` is that of the word right before, bytes around are -1 where there are none."""
     if IS_CODE_MARK[code]:
         found.code_marks += 1

@@ -75,7 +75,7 @@ def assign_shard(task: AssignTask) -> int:
 
 
 def _download(store: ObjectStore, key: str, sha256: str, path: Path) -> None:
-    """Copy an object to a file; ModelError unless its bytes are those that the ledger knows."""
+    """Copy an object to a file; raise ModelError unless its bytes are those that the ledger knows."""
     digest = hashlib.sha256()
     with store.open(key) as stream, path.open("wb") as file:
         while chunk := stream.read(_CHUNK_BYTES):

@@ -24,7 +24,7 @@ def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
 
 
 def load_models(task: ScoreTask) -> Encoder:
-    """The encoder; ModelError unless it and the quality model are those that the run registered, down to device and precision."""
+    """The encoder; raise ModelError unless it and the quality model are the run's, down to device and precision."""
     encoder = load_encoder(task.embedding)
     if encoder.encoder_id != task.encoder_key:
         raise ModelError(
