@@ -74,7 +74,7 @@ def resident(process: psutil.Process) -> float:
 
 def title(process: psutil.Process) -> str:
     """Its name as supervisord has it."""
-    return process.environ().get("SUPERVISOR_PROCESS_NAME") or process.name()
+    return str(process.environ().get("SUPERVISOR_PROCESS_NAME") or process.name())
 
 
 def last_test_peak() -> float | None:

@@ -23,7 +23,7 @@ from bench.solver import MEGABYTE, peak_megabytes
 from samplemix_core import schemas
 from samplemix_core.config import Budget, DiversityConfig, RunConfig
 from samplemix_core.database import clusters, ledger, registration
-from samplemix_core.database.connection import transaction
+from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.migrate import migrate
 from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.diversity.model import ClusterModel
@@ -128,7 +128,7 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
             last_shard_id=snapshot.last_shard_id,
         )
         cursor.execute("INSERT INTO domain (name) VALUES (%s) RETURNING domain_id", (name,))
-        (domain,) = cursor.fetchone()
+        domain = scalar(cursor)
         model = clusters.save_cluster_model(
             cursor,
             corpus_id=corpus.corpus_id,

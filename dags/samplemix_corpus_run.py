@@ -1,6 +1,7 @@
 """The whole way of a corpus: register, score, fit, assign, measure, mix, publish, verify."""
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, Asset, Param, chain
 from samplemix_operators import SampleMixStepOperator
@@ -56,16 +57,16 @@ with DAG(
     },
     tags=["samplemix"],
 ):
-    tasks, results = [], {}
+    tasks: list[Any] = []
+    results: dict[str, Any] = {}
     for step in STEPS:
-        options = {"task_id": step.name, "step": step.name, "inputs": {name: results[name] for name in step.takes}}
+        options: dict[str, Any] = {"task_id": step.name, "step": step.name, "inputs": {name: results[name] for name in step.takes}}
         if step.gives == "published":
             options["outlets"] = [mixtures]
         if step.mapped:
             shown = "group {{ task.group['index'] + 1 }} of {{ task.group['count'] }}"
-            task = SampleMixStepOperator.partial(**options, map_index_template=shown).expand(group=results[GROUPS])
+            tasks.append(SampleMixStepOperator.partial(**options, map_index_template=shown).expand(group=results[GROUPS]))
         else:
-            task = SampleMixStepOperator(**options)
-        results[step.gives] = task.output
-        tasks.append(task)
+            tasks.append(SampleMixStepOperator(**options))
+        results[step.gives] = tasks[-1].output
     chain(*tasks)

@@ -31,9 +31,9 @@ from samplemix_core.worker.jobs import ScoreTask
 from tests.e2e.conftest import Command, Run, Upload
 
 
-def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict]:
+def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict[str, Any]]:
     """(shard path, row) -> record, read without the platform."""
-    found = {}
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     for path, data in shards.items():
         lines = zstandard.ZstdDecompressor().stream_reader(data).read().decode().split("\n")
         found |= {(path, row): json.loads(line) for row, line in enumerate(lines) if line}
@@ -217,7 +217,7 @@ def test_two_runs_at_once_score_each_shard_once(
 def poisoned(path: str) -> WorkerPlugin:
     """A plugin that kills its worker with SIGKILL when it begins to score the shard at this path."""
 
-    class Poisoned(WorkerPlugin):
+    class Poisoned(WorkerPlugin):  # type: ignore[misc]
         def setup(self, worker: object) -> None:
             import os
             import signal
@@ -318,6 +318,7 @@ def test_a_corrected_file_under_the_same_name_is_scored_and_the_lineage_says_so(
     path = "s1/broken/truncated.jsonl.gz"
     whole = gzip.compress(b"".join(b'{"text": "Now it is whole, and this is line %d of it."}\n' % i for i in range(5)))
     was = store.head(path)
+    assert was is not None
     store.put(path, whole)
     options = ("--name", f"broken-{first}", "--set", "reader.max_record_bytes=4096", "--accept-loss")
     run = run_command(uri, *options)

@@ -102,6 +102,8 @@ def test_an_embedding_file_is_named_after_its_content_and_checked(
     with transaction(platform.require("database_url")) as cursor:
         state = ledger.shard_states(cursor, scored.scope)[0]
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
+    assert state.embedding_key
+    assert state.embedding_sha256
     data = open_store(platform.state_root, platform).get(state.embedding_key)[0]
     assert hashlib.sha256(data).hexdigest() == state.embedding_sha256
     assert state.embedding_key.endswith(f".{state.embedding_sha256[:32]}.parquet")
@@ -156,7 +158,7 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
     with transaction(platform.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, scored.scope)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
-    sample = tuple((state.embedding_key, np.arange(state.scored, dtype=np.int64)) for state in states)
+    sample = tuple((str(state.embedding_key), np.arange(state.scored, dtype=np.int64)) for state in states)
     diversity = DiversityConfig(**small_corpus["diversity"])
     fitted = fit_model(FitTask(run="test", sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
     assert fitted.fit_rows == sum(state.scored for state in states)

@@ -10,7 +10,6 @@ from samplemix_core.database import clusters, connection, ledger, registration, 
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import Group, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.errors import CorpusError
-from samplemix_core.objects import files
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
@@ -23,7 +22,8 @@ def test_a_corpus_is_its_location_reader_and_tokenizer(database: Settings) -> No
     with transaction(database.require("database_url")) as cursor:
         first = registration.register_corpus(cursor, **CORPUS)
         assert registration.register_corpus(cursor, **CORPUS) == first
-        for change in ({"uri": "s3://bucket/other"}, {"reader": {}}, {"tokenizer_id": "other"}):
+        changes: list[dict[str, Any]] = [{"uri": "s3://bucket/other"}, {"reader": {}}, {"tokenizer_id": "other"}]
+        for change in changes:
             other = registration.register_corpus(cursor, **CORPUS | change)
             assert (other.corpus_id, other.corpus_key) != (first.corpus_id, first.corpus_key)
 
@@ -215,7 +215,7 @@ def test_files_of_a_directory_are_read_once_and_again_only_if_they_were_touched(
         return file_digest(file, digest)
 
     file_digest = hashlib.file_digest
-    monkeypatch.setattr(files.hashlib, "file_digest", counted)
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     directory = tmp_path / "crawl"
     directory.mkdir()
 

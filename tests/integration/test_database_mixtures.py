@@ -61,7 +61,7 @@ def read(assigned: LedgeredCorpus, snapshot_ids: tuple[int, ...] | None = None) 
     scope = replace(assigned.scope, snapshot_ids=snapshot_ids or assigned.snapshot_ids)
     with transaction(assigned.url) as cursor:
         cursor.execute("SELECT min(cluster_model_id) FROM cluster_model")
-        (model,) = cursor.fetchone()
+        model = scalar(cursor)
         return list(columns.stream_samples(cursor, assigned.version, model, ledger.shard_states(cursor, scope)))
 
 
@@ -299,7 +299,7 @@ def test_asking_for_one_snapshot_touches_its_partitions_only(
             "SELECT snapshot_id, min(cluster_model.cluster_model_id), min(mixture_id) FROM snapshot, cluster_model, mixture"
             " WHERE snapshot.name = 'crawl-a' AND version = 1 GROUP BY 1"
         )
-        snapshot, model, mixture = cursor.fetchone()
+        ((snapshot, model, mixture),) = cursor.fetchall()
         cursor.execute(planner)
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
         (((plan,),),) = cursor.fetchall()

@@ -61,6 +61,7 @@ def test_errors_that_can_not_pass_are_final_and_others_are_tried_again(client: C
     outcomes = run(client, "calls:fail", [Work(kind, (str(tmp_path / kind), kind)) for kind in kinds])
     errors = {outcome.work.name: outcome.error for outcome in outcomes}
     assert {kind: type(error) for kind, error in errors.items()} == kinds
+    assert isinstance(errors["ours"], CorpusError)
     assert errors["ours"].remedy == "Register it again."
     assert {kind: (tmp_path / kind).read_text() for kind in kinds} == {"ours": "x", "service": "xxx", "other": "xxx"}
 
@@ -166,9 +167,12 @@ def test_work_is_done_although_the_scheduler_is_lost(tmp_path: Path) -> None:
     flags = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show"]
     run_dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", *flags]
     run_worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    processes = [subprocess.Popen(command, cwd=tmp_path, **quiet) for command in (run_dask, run_worker)]
 
+    def start() -> list[subprocess.Popen[bytes]]:
+        null = subprocess.DEVNULL
+        return [subprocess.Popen(command, cwd=tmp_path, stdout=null, stderr=null) for command in (run_dask, run_worker)]
+
+    processes = start()
     try:
         with Client(address, set_as_default=False, timeout=60) as client:
             client.wait_for_workers(1, timeout=60)
@@ -177,7 +181,7 @@ def test_work_is_done_although_the_scheduler_is_lost(tmp_path: Path) -> None:
             for process in processes:
                 process.kill()
                 process.wait()
-            processes = [subprocess.Popen(command, cwd=tmp_path, **quiet) for command in (run_dask, run_worker)]
+            processes = start()
             done += [outcome.result for outcome in outcomes]
         assert sorted(done) == list(range(30))
     finally:

@@ -46,7 +46,8 @@ def run_on_both_workers(address: str | None) -> dict[str, dict[str, str | None]]
         client.wait_for_workers(2, timeout=60)
         assert set(client.nthreads().values()) == {1}
         assert client.submit(pow, 7, 2, resources={"GPU": 1}).result(timeout=60) == 49
-        return client.run(lambda: {name: os.environ.get(name) for name in variables})
+        found: dict[str, dict[str, str | None]] = client.run(lambda: {name: os.environ.get(name) for name in variables})
+        return found
 
 
 def pid_of(stack: Stack, process: str) -> int:

@@ -33,7 +33,8 @@ def test_the_kernel_is_told_whom_to_end_first() -> None:
 def test_remains_of_the_same_program_are_ended_and_others_are_not() -> None:
     stack = uuid4().hex
     parents = {name: start(stack, name, sys.executable, "-c", PARENT_WITH_CHILD) for name in ("one", "other")}
-    children = {name: psutil.Process(int(parent.stdout.readline())) for name, parent in parents.items()}
+    pipes = {name: parent.stdout for name, parent in parents.items() if parent.stdout}
+    children = {name: psutil.Process(int(pipe.readline())) for name, pipe in pipes.items()}
     try:
         for parent in parents.values():
             parent.send_signal(signal.SIGKILL)
@@ -46,8 +47,8 @@ def test_remains_of_the_same_program_are_ended_and_others_are_not() -> None:
         assert not children["one"].is_running() or children["one"].status() == psutil.STATUS_ZOMBIE
         assert children["other"].status() != psutil.STATUS_ZOMBIE
     finally:
-        for parent in parents.values():
-            parent.stdout.close()
+        for pipe in pipes.values():
+            pipe.close()
         for child in children.values():
             if child.is_running():
                 child.kill()

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,20 @@ class Installed:
 
     python: Path
 
-    def run(self, *arguments: str, cwd: Path, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, cwd: Path, check: bool = True, environ: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment as somebody who has nothing else; what it starts ends with this session."""
         bare = {"PATH": os.defpath, "HOME": str(cwd), "HF_HUB_OFFLINE": "1", OWNER_VARIABLE: os.environ[OWNER_VARIABLE]}
         program = self.python.with_name(arguments[0])
         done = subprocess.run(
-            [program, *arguments[1:]], cwd=cwd, env=bare | environ, capture_output=True, text=True, timeout=280, check=False
+            [program, *arguments[1:]],
+            cwd=cwd,
+            env=bare | dict(environ or {}),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
         )
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done
@@ -99,7 +107,7 @@ def demo(full: Installed, tmp_path_factory: pytest.TempPathFactory, owner: Owner
     empty = tmp_path_factory.mktemp("empty")
     home = empty / ".samplemix"
     take_over(owner, home)
-    done = full.run("samplemix", "demo", "--documents", "160", cwd=empty, SAMPLEMIX_DASK_WORKERS="2")
+    done = full.run("samplemix", "demo", "--documents", "160", cwd=empty, environ={"SAMPLEMIX_DASK_WORKERS": "2"})
     try:
         yield home, done.stdout.rpartition("manifest: ")[2].strip()
     finally:
@@ -120,14 +128,16 @@ def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
 ) -> None:
     home, manifest = demo
     environ = {"SAMPLEMIX_HOME": str(home)}
-    (listed,) = json.loads(light.run("samplemix", "mixture", "list", "--json", cwd=tmp_path, **environ).stdout)
+    (listed,) = json.loads(light.run("samplemix", "mixture", "list", "--json", cwd=tmp_path, environ=environ).stdout)
     assert listed["manifest"] == manifest
-    shown = json.loads(light.run("samplemix", "mixture", "show", manifest, "--json", cwd=tmp_path, **environ).stdout)
+    shown = json.loads(light.run("samplemix", "mixture", "show", manifest, "--json", cwd=tmp_path, environ=environ).stdout)
     assert shown["content_digest"] == listed["content_digest"]
-    assert "share after" in light.run("samplemix", "mixture", "show", "demo", cwd=tmp_path, **environ).stdout
-    verified = json.loads(light.run("samplemix", "mixture", "verify", "demo", "--corpus", "--json", cwd=tmp_path, **environ).stdout)
+    assert "share after" in light.run("samplemix", "mixture", "show", "demo", cwd=tmp_path, environ=environ).stdout
+    verified = json.loads(
+        light.run("samplemix", "mixture", "verify", "demo", "--corpus", "--json", cwd=tmp_path, environ=environ).stdout
+    )
     assert (verified["ok"], verified["rows"]) == (True, listed["samples"])
-    read = json.loads(light.run("python", "-c", READ, manifest, cwd=tmp_path, **environ).stdout)
+    read = json.loads(light.run("python", "-c", READ, manifest, cwd=tmp_path, environ=environ).stdout)
     assert read == {"copies": listed["copies"], "said": listed["copies"], "heavy": []}
 
 
@@ -135,7 +145,11 @@ def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
 def test_the_light_base_names_the_extra_that_brings_more(light: Installed, tmp_path: Path, command: list[str], extra: str) -> None:
     url = "postgresql://nobody@127.0.0.1:1/nowhere"
     done = light.run(
-        "samplemix", *command, cwd=tmp_path, check=False, SAMPLEMIX_DATABASE_URL=url, SAMPLEMIX_READER_DATABASE_URL=url
+        "samplemix",
+        *command,
+        cwd=tmp_path,
+        check=False,
+        environ={"SAMPLEMIX_DATABASE_URL": url, "SAMPLEMIX_READER_DATABASE_URL": url},
     )
     assert done.returncode == 1
     assert f"pip install 'samplemix[{extra}]'" in done.stderr

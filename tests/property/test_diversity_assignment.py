@@ -13,7 +13,7 @@ Vectors = npt.NDArray[np.float32]
 
 def unit(n: int, dim: int, seed: int) -> Vectors:
     vectors = np.random.default_rng(seed).standard_normal((n, dim))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 @st.composite

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
 
 import pytest
 import zstandard
@@ -60,9 +61,9 @@ def compress(data: bytes, suffix: str, cut: int) -> bytes:
     return data
 
 
-def merged(batches: Iterator[ShardBatch]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    documents: list[dict[str, object]] = []
-    quarantine: list[dict[str, object]] = []
+def merged(batches: Iterator[ShardBatch]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    documents: list[dict[str, Any]] = []
+    quarantine: list[dict[str, Any]] = []
     for batch in batches:
         assert batch.records == batch.documents.num_rows + batch.quarantine.num_rows
         documents += batch.documents.to_pylist()
@@ -78,7 +79,9 @@ def test_every_line_is_accounted_for_however_it_is_read(data: bytes, step: int, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_lines, "CHUNK_BYTES", chunk)
         patch.setattr(streams, "CHUNK_BYTES", chunk)
-        pieces = merged(read_shard(Trickle(compress(data, suffix, cut), step), f"crawl/web/p.jsonl{suffix}", config))
+        pieces = merged(
+            read_shard(cast(BinaryIO, Trickle(compress(data, suffix, cut), step)), f"crawl/web/p.jsonl{suffix}", config)
+        )
     assert pieces == whole
 
     documents, quarantine = whole

@@ -1,9 +1,11 @@
 """What the solver promises, on any input, and parity with two slow references."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 from hypothesis import assume, given
@@ -53,7 +55,7 @@ def step(weight: float, u: float, copy: int) -> float:
     return high
 
 
-def take(events: list[tuple[object, int]], problem: Problem) -> np.ndarray:
+def take(events: Sequence[tuple[Any, int]], problem: Problem) -> np.ndarray:
     """Copies when (kappa, sample) events are served in order until one does not fit."""
     _, tokens, _, budget, _ = problem
     copies = np.zeros(tokens.size, dtype=np.int64)

@@ -84,4 +84,4 @@ def test_the_form_has_every_field_self_contained_and_valid_by_default() -> None:
 def test_a_configuration_can_not_be_changed() -> None:
     config = RunConfig(corpus_uri="s3://a/b")
     with pytest.raises(ValueError, match="frozen"):
-        config.alpha = 0.1
+        config.alpha = 0.1  # type: ignore[misc]

@@ -1,5 +1,5 @@
 import io
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,7 +109,7 @@ class Pipe(io.RawIOBase):
 
 def test_a_stream_that_cannot_seek_is_spooled() -> None:
     data = encode(pa.table({"text": [f"text {i}" for i in range(3000)]}))
-    [first, second] = read_shard(Pipe(data), PATH, ReaderConfig())
+    [first, second] = read_shard(cast(BinaryIO, Pipe(data)), PATH, ReaderConfig())
     assert first.documents.num_rows + second.documents.num_rows == 3000
 
 

@@ -1,6 +1,7 @@
 import gzip
 import io
 from collections.abc import Callable
+from typing import BinaryIO, cast
 
 import pytest
 import zstandard
@@ -89,7 +90,7 @@ class Broken(io.RawIOBase):
 @pytest.mark.parametrize("path", ["s.jsonl", "s.jsonl.gz", "s.jsonl.zst"])
 def test_a_failing_stream_is_not_taken_for_a_broken_archive(path: str) -> None:
     first = {"gz": gz(DATA)[:99], "zst": zst(DATA)[:99]}.get(path.rsplit(".", 1)[1], DATA[:99])
-    read = open_decompressed(Broken(first), path)
+    read = open_decompressed(cast(BinaryIO, Broken(first)), path)
     with pytest.raises(ConnectionResetError, match="peer went away"):
         list(iter(lambda: read(2**20), b""))
 

@@ -21,7 +21,7 @@ class Blobs(NamedTuple):
 
 
 def unit(vectors: npt.NDArray[np.float64]) -> Vectors:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def draw_blobs(n_blobs: int = 14, per_blob: int = 40, dim: int = 64, spread: float = 0.06, seed: int = 0) -> Blobs:

@@ -13,7 +13,7 @@ def test_members_go_where_hdbscan_put_them(blobs: Blobs, model: ClusterModel) ->
     members = model.labels >= 0
     assignment = assign(blobs.vectors, model.centroids, model.radii)
     assert np.mean(assignment.cluster[members] == model.labels[members]) > 0.99
-    assert (assignment.cluster.dtype, assignment.distance.dtype, assignment.is_noise.dtype) == (np.int32, np.float32, np.bool_)
+    assert [assignment.cluster.dtype, assignment.distance.dtype, assignment.is_noise.dtype] == [np.int32, np.float32, np.bool_]
 
 
 def test_noise_is_what_lies_beyond_its_clusters_radius(blobs: Blobs, model: ClusterModel) -> None:

@@ -18,7 +18,7 @@ Batch = tuple[npt.NDArray[np.int64], Vectors]
 
 def unit_vectors(n: int, seed: int = 0) -> Vectors:
     vectors = np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def written(batches: list[Batch], encoder_id: str = "encoder-1") -> bytes:

@@ -21,7 +21,7 @@ Vectors = npt.NDArray[np.float32]
 @pytest.fixture(scope="module")
 def reference(texts: list[str]) -> Vectors:
     model = SentenceTransformer(str(locate_model(EmbeddingConfig())), device="cpu")
-    return model.encode(texts, normalize_embeddings=True)
+    return np.asarray(model.encode(texts, normalize_embeddings=True), dtype=np.float32)
 
 
 @pytest.mark.parametrize(("precision", "least"), [("float32", 0.99999), ("bfloat16", 0.999)])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
@@ -79,15 +80,16 @@ def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_pa
     )
     directory.mkdir(parents=True, exist_ok=True)
     copies = solution.copies.astype(np.int64)
+    columns: dict[str, npt.NDArray[np.generic]] = {
+        "source_samples": np.ones(n),
+        "source_tokens": tokens,
+        "samples": copies > 0,
+        "copies": copies,
+        "mixture_tokens": copies * tokens,
+    }
     sums = {
-        name: np.bincount(codes, weights=values, minlength=len(DOMAINS)).astype(int).tolist()
-        for name, values in {
-            "source_samples": np.ones(n),
-            "source_tokens": tokens,
-            "samples": copies > 0,
-            "copies": copies,
-            "mixture_tokens": copies * tokens,
-        }.items()
+        name: np.bincount(codes, weights=values.astype(np.float64), minlength=len(DOMAINS)).astype(int).tolist()
+        for name, values in columns.items()
     }
     draft = ManifestDraft(
         name=name,

@@ -113,7 +113,7 @@ def test_refuses_a_cap_out_of_range(max_copies: int) -> None:
 
 def test_refuses_malformed_arrays() -> None:
     with pytest.raises(ValueError, match=r"tokens is int64 \(1,\), expected int32 \(1,\)"):
-        solve_copies(np.ones(1), np.ones(1, dtype=np.int64), np.zeros(1), 1, 1)  # type: ignore[arg-type]
+        solve_copies(np.ones(1), np.ones(1, dtype=np.int64), np.zeros(1), 1, 1)
     with pytest.raises(ValueError, match=r"uniforms is float64 \(2,\), expected float64 \(1,\)"):
         solve([1.0], [5], [0.5, 0.5], 5, 1)
     with pytest.raises(ValueError, match=r"tokens\[0\] is -5"):

@@ -69,10 +69,11 @@ def test_repetition_costs() -> None:
 
 def test_dimensions_and_features_of_the_tables_exist() -> None:
     assert tuple(criteria.CRITERIA) == tuple(dimension.name for dimension in RUBRIC)
-    tables = [*criteria.DAMAGE, *(criterion for group in criteria.CRITERIA.values() for criterion in group)]
-    for entry in tables:
-        assert entry.feature in FEATURES
-        xs, ys = zip(*entry.ramp, strict=True)
+    tables = [(entry.feature, entry.ramp) for entry in criteria.DAMAGE]
+    tables += [(entry.feature, entry.ramp) for group in criteria.CRITERIA.values() for entry in group]
+    for feature, ramp in tables:
+        assert feature in FEATURES
+        xs, ys = zip(*ramp, strict=True)
         assert list(xs) == sorted(set(xs))
         assert min(ys) >= 0
         assert max(ys) <= 1

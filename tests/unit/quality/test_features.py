@@ -33,7 +33,7 @@ def test_letters_beyond_ascii_are_letters() -> None:
 
 def test_chinese_is_not_one_word() -> None:
     text = one("今天天气很好。我们去公园散步。")
-    assert (text.words, text.sentences, text.finished_line_share) == (6 + 1, 2, 1.0)
+    assert [text.words, text.sentences, text.finished_line_share] == [6 + 1, 2, 1.0]
     assert text.unspaced_word_share == 1.0
 
 
