@@ -1,0 +1,82 @@
+"""A batch scored: facts, quality and vectors of each document, whatever stands beside it; and a shard's batches put into files."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from samplemix_core import schemas
+from samplemix_core.config import EmbeddingConfig
+from samplemix_core.corpus.records import ShardBatch
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.files import from_table, read_embeddings, to_table
+from samplemix_core.identity import content_hash
+from samplemix_core.worker.score import score_batch, score_to_files
+
+TEXTS = ["A lighthouse stands on the cliff, and nobody has lit it for years.", "naïve café ☃", "word " * 400, "A lighthouse."]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder(EmbeddingConfig(precision="float32", device="cpu", max_seq_tokens=32))
+
+
+def documents(*rows: int) -> pa.Table:
+    ids = [None if row % 2 else f"doc-{row}" for row in rows]
+    return pa.table([rows, ids, ["web"] * len(rows), [TEXTS[row % len(TEXTS)] for row in rows]], schema=schemas.DOCUMENTS)
+
+
+def batch(*rows: int, rejected: tuple[int, ...] = ()) -> ShardBatch:
+    reasons = [[*rejected], [0] * len(rejected), ["empty_text"] * len(rejected), ["blank"] * len(rejected)]
+    return ShardBatch(documents(*rows), pa.table(reasons, schema=schemas.QUARANTINE), len(rows) + len(rejected))
+
+
+def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Encoder) -> None:
+    scored = score_batch(documents(0, 1, 2, 7), encoder)
+    samples = scored.samples.to_pydict()
+    texts = [TEXTS[0], TEXTS[1], TEXTS[2], TEXTS[3]]
+    assert scored.samples.schema == schemas.SAMPLES
+    assert (samples["row"], samples["doc_id"]) == ([0, 1, 2, 7], ["doc-0", None, "doc-2", None])
+    assert samples["n_bytes"] == [len(text.encode()) for text in texts]
+    assert samples["content_hash"] == [content_hash(text) for text in texts]
+    # Of the whole text, though the encoder reads its head alone.
+    assert samples["n_tokens"][2] == 400
+    quality = scored.quality.to_pydict()
+    assert scored.quality.schema == schemas.QUALITY
+    dimensions = np.sum([quality[name] for name in schemas.DIMENSIONS], axis=0)
+    np.testing.assert_allclose(quality["quality"], dimensions, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(scored.vectors, axis=1), 1, atol=1e-6)
+
+
+def test_the_same_documents_give_the_same_bytes(encoder: Encoder) -> None:
+    first, second = (score_batch(documents(0, 1, 2, 3), encoder) for _ in range(2))
+    assert first.samples.equals(second.samples)
+    assert first.quality.equals(second.quality)
+    assert first.vectors.tobytes() == second.vectors.tobytes()
+
+
+def test_neighbours_change_no_fact_and_no_quality(encoder: Encoder) -> None:
+    together, alone = score_batch(documents(0, 1, 2, 3), encoder), score_batch(documents(2), encoder)
+    assert together.samples.slice(2, 1).equals(alone.samples)
+    assert together.quality.slice(2, 1).equals(alone.quality)
+    np.testing.assert_allclose(together.vectors[2], alone.vectors[0], atol=1e-5)
+
+
+def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: Path) -> None:
+    batches = [batch(0, 1, rejected=(2,)), batch(rejected=(3, 4)), batch(5, 6)]
+    files = score_to_files(batches, encoder, tmp_path)
+    assert (files.records, files.samples["row"].to_pylist(), files.quality["row"].to_pylist()) == (7, [0, 1, 5, 6], [0, 1, 5, 6])
+    with pa.memory_map(str(files.quarantine)) as mapped:
+        assert pa.ipc.open_file(mapped).read_all()["row"].to_pylist() == [2, 3, 4]
+    with files.embeddings.open("rb") as stream:
+        parts = list(read_embeddings(stream, encoder.encoder_id))
+    assert [rows.tolist() for rows, _ in parts] == [[0, 1], [5, 6]]
+    expected = from_table(to_table(np.array([5, 6]), score_batch(documents(5, 6), encoder).vectors))[1]
+    np.testing.assert_array_equal(parts[1][1], expected)
+
+
+def test_a_shard_without_documents_has_empty_tables(encoder: Encoder, tmp_path: Path) -> None:
+    files = score_to_files([batch(rejected=(0,))], encoder, tmp_path)
+    assert (files.records, files.samples.num_rows, files.quality.num_rows) == (1, 0, 0)
+    assert (files.samples.schema, files.quality.schema) == (schemas.SAMPLES, schemas.QUALITY)
