@@ -23,6 +23,9 @@ for commands in (services.app, run.app, scores.app):
 app.add_typer(scores.shard_app, name="shard")
 app.add_typer(mixtures.app, name="mixture")
 
+INTERRUPTED = 130
+"""The exit code after SIGINT, which Typer turns into it."""
+
 
 def missing_package(error: ModuleNotFoundError) -> SampleMixError:
     """The error for people where a package is missing, naming the extra that brings it; raises it again if it is one of ours."""
@@ -47,6 +50,7 @@ def main() -> None:
         if error.remedy:
             console.print(f"[bold]what to do[/]: {escape(error.remedy)}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("interrupted: what is done is kept, run again to go on")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            console.print("interrupted: what is done is kept, run again to go on")
+        raise

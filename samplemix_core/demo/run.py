@@ -228,31 +228,40 @@ def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]
         say(f"fewer than {SMALL_DOCUMENTS:,} documents: clusters may be small and few, which the gates of diversity would refuse")
     airflow.trigger(DAG_ID, run_id, conf)
     say(f"triggered {DAG_ID}: {airflow.url}/dags/{DAG_ID}/runs/{run_id}")
+    try:
+        state = _watch(airflow, run_id, say)
+    except KeyboardInterrupt:
+        airflow.fail_run(DAG_ID, run_id)
+        say("interrupted: the run is marked as failed, which cancels its work")
+        raise
+    if state != "success":
+        raise _failure(airflow, run_id)
+    return str(airflow.xcom(DAG_ID, run_id, "publish")["manifest_uri"])
+
+
+def _watch(airflow: AirflowApi, run_id: str, say: Callable[[str], None]) -> str:
+    """Show a run's tasks as they go; returns the state in which it ended."""
     shown: dict[tuple[str, int], str] = {}
     deadline = time.monotonic() + RUN_SECONDS
     while True:
         state = airflow.run_state(DAG_ID, run_id)
-        tasks = airflow.tasks(DAG_ID, run_id)
-        for task in tasks:
+        for task in airflow.tasks(DAG_ID, run_id):
             if shown.get((task.task_id, task.map_index)) != task.state and task.state not in ("none", "scheduled", "queued"):
                 shown[task.task_id, task.map_index] = task.state
                 say(f"{_label(task)}: {task.state}")
         if state in FINAL_STATES:
-            break
+            return state
         if time.monotonic() > deadline:
             raise ServiceError(f"The run {run_id} is not done after {RUN_SECONDS} s.", f"Look at it in Airflow: {airflow.url}.")
         time.sleep(POLL_SECONDS)
-    if state != "success":
-        raise _failure(airflow, run_id, tasks)
-    return str(airflow.xcom(DAG_ID, run_id, "publish")["manifest_uri"])
 
 
 def _label(task: TaskState) -> str:
     return task.task_id if task.map_index < 0 else f"{task.task_id} [{task.map_index}]"
 
 
-def _failure(airflow: AirflowApi, run_id: str, tasks: list[TaskState]) -> ServiceError:
-    failed = [task for task in tasks if task.state == "failed"]
+def _failure(airflow: AirflowApi, run_id: str) -> ServiceError:
+    failed = [task for task in airflow.tasks(DAG_ID, run_id) if task.state == "failed"]
     log = airflow.log(DAG_ID, run_id, failed[0]) if failed else []
     tail = "\n".join(line for line in log if line and not line.startswith("::"))[-2000:]
     return ServiceError(

@@ -1,6 +1,7 @@
 """Commands in this process: their configuration, their errors with a remedy, and what they say without any service."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from samplemix_core.cli import main as cli
 from samplemix_core.cli.run import run_config
 from samplemix_core.config import Budget
 from samplemix_core.errors import ConfigError, MissingPackageError
+from samplemix_core.pipeline import register
 
 RUN = CliRunner()
 
@@ -78,6 +80,17 @@ def test_an_error_is_one_line_with_its_remedy(
     assert what in said
     assert remedy in said
     assert "Traceback" not in said
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(register, "plan_corpus", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("sys.argv", ["samplemix", "run", str(corpus), "--dry-run"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "run again to go on" in capsys.readouterr().err
 
 
 def test_a_package_that_an_extra_brings_is_named_with_it() -> None:
