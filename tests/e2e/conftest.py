@@ -88,26 +88,24 @@ def small_config(small_corpus: dict[str, Any], tmp_path_factory: pytest.TempPath
     return config
 
 
-@pytest.fixture(scope="session")
-def run_command(command: Command, small_config: Path) -> Run:
-    """A run in this process."""
-
+def runs(call: Command, config: Path) -> Run:
     def run(uri: str, *options: str, **variables: str) -> dict[str, Any]:
-        done = command("run", uri, "--config", str(small_config), "--json", *options, **variables)
+        done = call("run", uri, "--config", str(config), "--json", *options, **variables)
         return cast(dict[str, Any], json.loads(done.stdout))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_command(command: Command, small_config: Path) -> Run:
+    """A run in this process."""
+    return runs(command, small_config)
 
 
 @pytest.fixture(scope="session")
 def run_program(program: Command, small_config: Path) -> Run:
     """A run as users start it, a process of its own."""
-
-    def run(uri: str, *options: str, **variables: str) -> dict[str, Any]:
-        done = program("run", uri, "--config", str(small_config), "--json", *options, **variables)
-        return cast(dict[str, Any], json.loads(done.stdout))
-
-    return run
+    return runs(program, small_config)
 
 
 @pytest.fixture(scope="session")
