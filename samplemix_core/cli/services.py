@@ -1,5 +1,6 @@
 """Commands on the services of this machine."""
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -66,8 +67,10 @@ def logs(
     """Print the log of one process. Example: `samplemix logs dask-worker -f`"""
     from samplemix_core.local.stack import Stack
 
-    for line in Stack(home_directory()).log_lines(process, lines=lines, follow=follow):
-        typer.echo(line)
+    # An interrupt is how following ends.
+    with contextlib.suppress(KeyboardInterrupt):
+        for line in Stack(home_directory()).log_lines(process, lines=lines, follow=follow):
+            typer.echo(line)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from samplemix_core.cli import main as cli
 from samplemix_core.cli.run import run_config
 from samplemix_core.config import Budget
 from samplemix_core.errors import ConfigError, MissingPackageError
+from samplemix_core.local.stack import Stack
 from samplemix_core.pipeline import register
 
 RUN = CliRunner()
@@ -91,6 +93,16 @@ def test_an_interrupted_command_says_how_to_go_on(
         cli.main()
     assert ended.value.code == 130
     assert "run again to go on" in capsys.readouterr().err
+
+
+def test_following_a_log_ends_with_an_interrupt(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lines(*_: object, **__: object) -> Iterator[str]:
+        yield "the last line"
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Stack, "log_lines", lines)
+    done = RUN.invoke(cli.app, ["logs", "postgres", "--follow"])
+    assert (done.exit_code, done.output) == (0, "the last line\n")
 
 
 def test_a_package_that_an_extra_brings_is_named_with_it() -> None:
