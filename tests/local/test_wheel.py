@@ -107,7 +107,7 @@ def demo(full: Installed, tmp_path_factory: pytest.TempPathFactory, owner: Owner
     empty = tmp_path_factory.mktemp("empty")
     home = empty / ".samplemix"
     take_over(owner, home)
-    done = full.run("samplemix", "demo", "--documents", "160", cwd=empty, environ={"SAMPLEMIX_DASK_WORKERS": "2"})
+    done = full.run("samplemix", "demo", "--documents", "160", cwd=empty, environ={"SAMPLEMIX_DASK_WORKERS": "1"})
     try:
         yield home, done.stdout.rpartition("manifest: ")[2].strip()
     finally:
