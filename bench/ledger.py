@@ -118,6 +118,8 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
             corpus_key=corpus.corpus_key,
             encoder_id=registration.ensure_encoder(cursor, "none", {}),
             encoder_key="none",
+            device="cpu",
+            precision="float32",
             quality_model_id=registration.ensure_quality_model(cursor, "none", {}),
             quality_model_key="none",
             quality_low=0.0,

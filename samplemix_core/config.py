@@ -110,9 +110,9 @@ class EmbeddingConfig(FrozenModel):
     max_seq_tokens: int = Field(
         256, ge=8, description="Tokens of a document that the encoder reads; counts always use the whole text"
     )
-    batch_tokens: int = Field(4096, ge=64, description="Tokens in a batch, padding included")
+    batch_tokens: int = Field(4096, ge=64, description="Tokens embedded at once; changes speed and memory, not a bit of a vector")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 where the processor computes it natively (AMX, recent GPUs), else float32"
+        "auto", description="auto: bfloat16 where a trial shows it to be faster and true to float32, else float32"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the worker's GPU if it has one")
 

@@ -1,6 +1,7 @@
-"""Text to unit vectors, with a sentence-transformers model and batches of our own."""
+"""Text to unit vectors, with a sentence-transformers model computed in the fastest way that is true to it."""
 
-import functools
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,52 +16,28 @@ from transformers.utils import logging as transformers_logging
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.model import (
     SHIPPED_MODEL,
+    Precision,
+    candidate_precisions,
     detect_hardware,
     locate_model,
     require_shipped_weights,
     resolve_device,
-    resolve_precision,
     weights_sha256,
 )
+from samplemix_core.embedding.packing import Network
 from samplemix_core.embedding.tokens import DocumentTokenizer, Tokenized
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 
-
-def length_sorted_batches(lengths: npt.NDArray[np.integer], batch_tokens: int) -> list[npt.NDArray[np.int64]]:
-    """Split documents into batches whose tokens, padding included, fit `batch_tokens`.
-
-    Longest first, ties by index, so neighbours in a batch need little padding and the largest batch shows at once whether
-    memory suffices. A document longer than the budget is a batch of its own.
-
-    `lengths` are the tokens of each document, (n,), each at least 1; a batch's tokens are its documents times the longest of them.
-    Returns arrays of indices into `lengths`, which together hold each index once.
-
-    Raises ValueError if a length or the budget is below 1.
-    """
-    if batch_tokens < 1:
-        raise ValueError(f"batch_tokens = {batch_tokens} must be at least 1")
-    if lengths.size and int(lengths.min()) < 1:
-        raise ValueError(f"lengths[{int(lengths.argmin())}] = {int(lengths.min())} must be at least 1")
-    order = np.argsort(-lengths.astype(np.int64), kind="stable")
-    batches = []
-    start = 0
-    while start < order.size:
-        rows = max(1, batch_tokens // int(lengths[order[start]]))
-        batches.append(order[start : start + rows])
-        start += rows
-    return batches
-
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """A loaded encoder on its device. Transformer weights are in the resolved precision, pooling and what follows in float32.
 
-    spec: what decides an embedding on a given kind of processor, as canonical JSON values: the device and precision that were
-    chosen, not "auto". batch_tokens is part of it because the shape of a batch can change the last bits of a vector.
+    A document's vector does not depend, to the bit, on what else is embedded with it. spec: what decides it on a given kind of
+    processor, as canonical JSON values: the device and precision that were chosen, not "auto".
     """
 
     spec: dict[str, Any]
@@ -70,10 +47,7 @@ class Encoder:
     device: str
     precision: str
     _tokenizer: DocumentTokenizer
-    _transformer: torch.nn.Module
-    _head: tuple[torch.nn.Module, ...]
-    _batch_tokens: int
-    _pad_id: int
+    _network: Network
 
     @property
     def tokenizer_id(self) -> str:
@@ -92,36 +66,15 @@ class Encoder:
         Raises ModelError if the model yields a vector that is not finite or has no direction.
         """
         representative, inverse = _distinct(tokenized)
-        starts = tokenized.offsets[:-1][representative]
-        lengths = np.diff(tokenized.offsets)[representative]
-        vectors = np.empty((representative.size, self.dim), dtype=np.float32)
-        with torch.inference_mode():
-            for batch in length_sorted_batches(lengths, self._batch_tokens):
-                vectors[batch] = self._forward(tokenized.ids, starts[batch], lengths[batch])
-        norms = np.linalg.norm(vectors, axis=1)
-        if not np.all(np.abs(norms - 1) < 1e-3):
+        if not representative.size:
+            return np.empty((0, self.dim), dtype=np.float32)
+        vectors = self._network([tokenized.ids[tokenized.offsets[i] : tokenized.offsets[i + 1]] for i in representative])
+        if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3):
             raise ModelError(
                 f"The encoder {self.spec['name']!r} in {self.precision} gave a vector that is not finite or has no direction.",
                 "Set embedding.precision to 'float32'; if that does not help, choose another encoder.",
             )
         return vectors[inverse]
-
-    def _forward(
-        self, ids: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
-        columns = np.arange(lengths.max())
-        inside = columns < lengths[:, None]
-        padded = np.where(inside, ids[np.minimum(starts[:, None] + columns, ids.size - 1)], self._pad_id)
-        features: dict[str, Any] = {
-            "input_ids": torch.from_numpy(padded.astype(np.int64)).to(self.device),
-            "attention_mask": torch.from_numpy(inside.astype(np.int64)).to(self.device),
-        }
-        features = self._transformer(features)
-        features["token_embeddings"] = features["token_embeddings"].float()
-        for module in self._head:
-            features = module(features)
-        unit: torch.Tensor = torch.nn.functional.normalize(features["sentence_embedding"], dim=-1)
-        return np.asarray(unit.cpu().numpy(), dtype=np.float32)
 
 
 def _distinct(tokenized: Tokenized) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -138,18 +91,31 @@ def _distinct(tokenized: Tokenized) -> tuple[npt.NDArray[np.int64], npt.NDArray[
     return np.array(representative, dtype=np.int64), inverse
 
 
-@functools.lru_cache(maxsize=2)
+_loaded: dict[EmbeddingConfig, Encoder] = {}
+_MOST_LOADED = 4
+
+
 def load_encoder(config: EmbeddingConfig) -> Encoder:
-    """Load the configured encoder; the same object for the same configuration within a process.
+    """Load the configured encoder; the same object for the same configuration within a process, "auto" or what it came to.
 
     Threads are torch's own setting: give a worker OMP_NUM_THREADS=1 and run one worker a core.
 
     Raises ModelError if the model is not there, not what it claims to be, or of a kind that is not supported; ConfigError if a GPU
     is asked for and there is none.
     """
+    if config not in _loaded:
+        encoder = _load(config)
+        resolved = config.model_copy(update={"device": encoder.device, "precision": encoder.precision})
+        while len(_loaded) >= _MOST_LOADED:
+            _loaded.pop(next(iter(_loaded)))
+        # What was loaded last is dropped last, by either name.
+        _loaded[config] = _loaded[resolved] = _loaded.pop(resolved, encoder)
+    return _loaded[config]
+
+
+def _load(config: EmbeddingConfig) -> Encoder:
     hardware = detect_hardware()
     device = resolve_device(config, hardware)
-    precision = resolve_precision(config, device, hardware)
     directory = locate_model(config)
     digest = weights_sha256(directory)
     if config.encoder == SHIPPED_MODEL:
@@ -165,6 +131,19 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
     max_seq = min(config.max_seq_tokens, model.max_seq_length or config.max_seq_tokens)
     pad_id = transformer.tokenizer.pad_token_id or 0
     tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, max_seq, pad_id)
+
+    def build(precision: Precision, packed: bool) -> Network:
+        return Network(
+            transformer,
+            head,
+            device=device,
+            dtype=_DTYPES[precision],
+            packed=packed,
+            batch_tokens=config.batch_tokens,
+            pad_id=pad_id,
+        )
+
+    precision, network = choose_network(build, candidate_precisions(config, device, hardware), tokenizer.tokenize(list(PROBE)))
     spec = {
         "name": config.encoder if not Path(config.encoder).is_dir() else Path(config.encoder).name,
         "weights_sha256": digest,
@@ -174,7 +153,7 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
         "max_seq": max_seq,
         "device": device,
         "precision": precision,
-        "batch_tokens": config.batch_tokens,
+        "packed": network.packed,
     }
     return Encoder(
         spec=spec,
@@ -184,11 +163,67 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
         device=device,
         precision=precision,
         _tokenizer=tokenizer,
-        _transformer=transformer.to(device=device, dtype=_DTYPES[precision]),
-        _head=tuple(module.to(device=device, dtype=torch.float32) for module in head),
-        _batch_tokens=config.batch_tokens,
-        _pad_id=pad_id,
+        _network=network,
     )
+
+
+PROBE = (
+    "The lighthouse keeper climbed the stairs every evening at dusk, lit the lamp, and wrote the weather into a book.",
+    "def mean(values: list[float]) -> float:\n    return sum(values) / len(values)\n\nprint(mean([1.0, 2.5, 4.0]))",
+    "Die Verordnung gilt für alle Anlagen, die nach dem 1. Januar in Betrieb genommen worden sind; Ausnahmen regelt Absatz 3.",
+    "Le chat dort sur le canapé pendant que la pluie tombe sur les toits de la vieille ville.",
+    "Photosynthesis converts light energy into chemical energy that is stored in glucose; chlorophyll absorbs red and blue light.",
+    "Let $f: X \\to Y$ be continuous and $X$ compact. Then $f(X)$ is compact, and $f$ attains its maximum if $Y = \\mathbb{R}$.",
+    "東京は日本の首都であり、人口が最も多い都市です。",
+    "BUY NOW!!! Cheap watches, 90 % off, free shipping, click here, click here, click here!",
+    "No.",
+    "1,024 2,048 4,096 8,192 16,384",
+)
+"""Short texts of several kinds, on which a model's ways to compute are tried when it is loaded."""
+
+PACKED_COSINE, PRECISION_COSINE = 0.9999, 0.999
+"""How near the probe's vectors must be to those of one document after the other in float32."""
+
+LEAST_GAIN = 1.2
+"""bfloat16 must be this much faster. Native, it is 1.9 times and more; emulated, far slower: no load on the machine tips that."""
+
+_ROUNDS = 5
+
+
+def choose_network(
+    build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized
+) -> tuple[Precision, Network]:
+    """Build the network that is fastest among those true to the model: packed where the model can be, in one of the precisions.
+
+    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, and near it.
+    """
+    sequences = np.split(probe.ids, probe.offsets[1:-1])
+    reference = build("float32", False)(sequences)
+
+    def cosine(network: Network) -> float:
+        return float(np.einsum("ij,ij->i", network(sequences), reference).min())
+
+    try:
+        exact = build("float32", True)
+        packed = cosine(exact) >= PACKED_COSINE
+    except (AttributeError, ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        # A model of another kind: its code can't be called so.
+        packed = False
+    networks = {precision: build(precision, packed) for precision in candidates}
+    chosen, *others = networks
+    for precision in others:
+        if cosine(networks[precision]) >= PRECISION_COSINE:
+            rounds = [(_seconds(networks[chosen], sequences), _seconds(networks[precision], sequences)) for _ in range(_ROUNDS)]
+            slow, fast = map(min, zip(*rounds, strict=True))
+            if slow >= LEAST_GAIN * fast:
+                chosen = precision
+    return chosen, networks[chosen]
+
+
+def _seconds(network: Network, sequences: list[npt.NDArray[np.int32]]) -> float:
+    start = time.perf_counter()
+    network(sequences)
+    return time.perf_counter() - start
 
 
 def _load_model(directory: Path) -> SentenceTransformer:
@@ -200,7 +235,7 @@ def _load_model(directory: Path) -> SentenceTransformer:
             device="cpu",
             trust_remote_code=False,
             local_files_only=True,
-            model_kwargs={"use_safetensors": True, "attn_implementation": "sdpa", "dtype": torch.float32},
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelError(

@@ -16,7 +16,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Hardware:
-    """What this process can compute on. bfloat16 counts as native where it is faster than float32, not where it is emulated."""
+    """What this process can compute on, and where there are instructions for bfloat16 (how fast they are is to be measured)."""
 
     has_cuda: bool
     cuda_bfloat16: bool
@@ -24,12 +24,13 @@ class Hardware:
 
 
 def detect_hardware() -> Hardware:
-    """Look at the processor and the GPU this process sees. A CPU's bfloat16 is native with AMX (amx_bf16)."""
+    """Look at the processor and the GPU this process sees."""
     has_cuda = torch.cuda.is_available()
+    processor = torch.cpu.get_capabilities()
     return Hardware(
         has_cuda=has_cuda,
         cuda_bfloat16=has_cuda and torch.cuda.is_bf16_supported(including_emulation=False),
-        cpu_bfloat16=bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+        cpu_bfloat16=any(processor.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16")),
     )
 
 
@@ -45,12 +46,12 @@ def resolve_device(config: EmbeddingConfig, hardware: Hardware) -> DeviceName:
     return config.device
 
 
-def resolve_precision(config: EmbeddingConfig, device: DeviceName, hardware: Hardware) -> Precision:
-    """The precision of weights and activations: as configured, or bfloat16 where it is native and float32 elsewhere."""
-    if config.precision == "auto":
-        native = hardware.cuda_bfloat16 if device == "cuda" else hardware.cpu_bfloat16
-        return "bfloat16" if native else "float32"
-    return config.precision
+def candidate_precisions(config: EmbeddingConfig, device: DeviceName, hardware: Hardware) -> tuple[Precision, ...]:
+    """Precisions of weights and activations to choose among, the most exact first: the configured one, or those there are."""
+    if config.precision != "auto":
+        return (config.precision,)
+    native = hardware.cuda_bfloat16 if device == "cuda" else hardware.cpu_bfloat16
+    return ("float32", "bfloat16") if native else ("float32",)
 
 
 SHIPPED_MODEL = "all-MiniLM-L6-v2"

@@ -6,6 +6,7 @@ A draft is a mixture that is computed and lies on the object store, and that nob
 import re
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -20,13 +21,16 @@ from samplemix_core.objects.interface import ObjectStore
 class Registered(FrozenModel):
     """A corpus in the ledger, its snapshots in the order of their names, and the models that score it.
 
-    Ids are the database's own and leave it only this way.
+    Ids are the database's own and leave it only this way. `device` and `precision` are what the worker that was asked chose for the
+    encoder: all others follow it.
     """
 
     corpus_id: int
     corpus_key: str
     encoder_id: int
     encoder_key: str
+    device: Literal["cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
     quality_model_id: int
     quality_model_key: str
     quality_low: float

@@ -96,6 +96,8 @@ def register(run: RunContext) -> Registered:
             corpus_key=corpus.corpus_key,
             encoder_id=registration.ensure_encoder(cursor, models["encoder_key"], models["encoder"]),
             encoder_key=models["encoder_key"],
+            device=models["encoder"]["device"],
+            precision=models["encoder"]["precision"],
             quality_model_id=registration.ensure_quality_model(
                 cursor, quality_model_key, models["quality_model"], q_low=low, q_high=high
             ),

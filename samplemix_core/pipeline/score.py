@@ -85,12 +85,13 @@ def score_tasks(run: RunContext, registered: Registered, group: Group = WHOLE) -
     """One task for each shard of a group that is still to be scored, by snapshot and path; and how many the group has in all."""
     with transaction(run.settings.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, registered.scope, group)
+    embedding = run.config.embedding.model_copy(update={"device": registered.device, "precision": registered.precision})
     tasks = [
         ScoreTask(
             run=run.name,
             corpus_uri=run.config.corpus_uri,
             reader=run.config.reader,
-            embedding=run.config.embedding,
+            embedding=embedding,
             shard=shard,
             version=registered.version,
             encoder_key=registered.encoder_key,

@@ -30,8 +30,7 @@ def load_models(task: ScoreTask) -> Encoder:
         raise ModelError(
             f"This worker's encoder ({encoder.spec['name']} on {encoder.device} in {encoder.precision}) is not the run's: it has"
             f" the key {encoder.encoder_id}, the run registered {task.encoder_key}.",
-            "Give all workers the same model files and kind of processor, or set embedding.device and embedding.precision to what"
-            " each of them has.",
+            "Give all workers the same model files and the same version of SampleMix.",
         )
     found = fingerprint(composite_model())
     if found != task.quality_model_key:

@@ -32,6 +32,8 @@ def test_what_can_not_pass_fails_the_task_and_what_can_is_left_to_its_retries(
         corpus_key="corpus",
         encoder_id=1,
         encoder_key="encoder",
+        device="cpu",
+        precision="float32",
         quality_model_id=1,
         quality_model_key="quality",
         quality_low=0,

@@ -1,14 +1,14 @@
-"""Device, precision and worker resources follow from the configuration and the hardware."""
+"""Device, precisions to try and worker resources follow from the configuration and the hardware."""
 
 from typing import Literal
 
 import pytest
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.model import Hardware, detect_hardware, resolve_device, resolve_precision
+from samplemix_core.embedding.model import Hardware, candidate_precisions, detect_hardware, resolve_device
 from samplemix_core.errors import ConfigError
 
-AMX = Hardware(has_cuda=False, cuda_bfloat16=False, cpu_bfloat16=True)
+NATIVE = Hardware(has_cuda=False, cuda_bfloat16=False, cpu_bfloat16=True)
 OLD = Hardware(has_cuda=False, cuda_bfloat16=False, cpu_bfloat16=False)
 GPU = Hardware(has_cuda=True, cuda_bfloat16=True, cpu_bfloat16=False)
 OLD_GPU = Hardware(has_cuda=True, cuda_bfloat16=False, cpu_bfloat16=True)
@@ -17,13 +17,13 @@ OLD_GPU = Hardware(has_cuda=True, cuda_bfloat16=False, cpu_bfloat16=True)
 @pytest.mark.parametrize(
     ("device", "precision", "hardware", "expected"),
     [
-        ("auto", "auto", AMX, ("cpu", "bfloat16")),
+        ("auto", "auto", NATIVE, ("cpu", "float32", "bfloat16")),
         ("auto", "auto", OLD, ("cpu", "float32")),
-        ("auto", "auto", GPU, ("cuda", "bfloat16")),
+        ("auto", "auto", GPU, ("cuda", "float32", "bfloat16")),
         ("auto", "auto", OLD_GPU, ("cuda", "float32")),
         ("cpu", "auto", GPU, ("cpu", "float32")),
-        ("cpu", "auto", OLD_GPU, ("cpu", "bfloat16")),
-        ("cpu", "float32", AMX, ("cpu", "float32")),
+        ("cpu", "auto", OLD_GPU, ("cpu", "float32", "bfloat16")),
+        ("cpu", "float32", NATIVE, ("cpu", "float32")),
         ("cpu", "bfloat16", OLD, ("cpu", "bfloat16")),
         ("cuda", "float32", GPU, ("cuda", "float32")),
     ],
@@ -32,16 +32,16 @@ def test_resolution(
     device: Literal["auto", "cpu", "cuda"],
     precision: Literal["auto", "float32", "bfloat16"],
     hardware: Hardware,
-    expected: tuple[str, str],
+    expected: tuple[str, ...],
 ) -> None:
     config = EmbeddingConfig(device=device, precision=precision)
     resolved = resolve_device(config, hardware)
-    assert (resolved, resolve_precision(config, resolved, hardware)) == expected
+    assert (resolved, *candidate_precisions(config, resolved, hardware)) == expected
 
 
 def test_a_missing_gpu_is_an_error_with_a_remedy() -> None:
     with pytest.raises(ConfigError, match="sees no GPU"):
-        resolve_device(EmbeddingConfig(device="cuda"), AMX)
+        resolve_device(EmbeddingConfig(device="cuda"), NATIVE)
 
 
 def test_detection_is_consistent() -> None:

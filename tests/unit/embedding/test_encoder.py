@@ -2,16 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PretrainedConfig,
+    RobertaConfig,
+)
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import SHIPPED_WEIGHTS_SHA256, detect_hardware, locate_model
+from samplemix_core.embedding import encoder as encoder_module
+from samplemix_core.embedding.encoder import Encoder, choose_network, load_encoder
+from samplemix_core.embedding.model import SHIPPED_WEIGHTS_SHA256, candidate_precisions, detect_hardware, locate_model
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 
@@ -53,9 +65,20 @@ def test_documents_that_read_the_same_share_one_vector(float32_encoder: Encoder,
     assert vectors[8].tobytes() == vectors[-1].tobytes()
 
 
-def test_a_small_budget_changes_nothing_but_the_last_bits(texts: list[str], reference: Vectors) -> None:
-    encoder = load_encoder(EmbeddingConfig(precision="float32", device="cpu", batch_tokens=64))
-    assert np.sum(encoder.encode(encoder.tokenize(texts)) * reference, axis=1).min() > 0.99999
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_company_order_and_batches_do_not_change_a_bit_of_a_vector(
+    texts: list[str], precision: Literal["float32", "bfloat16"]
+) -> None:
+    encoder, small = (
+        load_encoder(EmbeddingConfig(precision=precision, device="cpu", batch_tokens=tokens)) for tokens in (4096, 300)
+    )
+    assert small.encoder_id == encoder.encoder_id
+    together = encoder.encode(encoder.tokenize(texts))
+    np.testing.assert_array_equal(np.concatenate([encoder.encode(encoder.tokenize([text])) for text in texts]), together)
+    np.testing.assert_array_equal(small.encode(small.tokenize(texts)), together)
+    shuffled = np.random.default_rng(1).permutation(len(texts) * 3)
+    vectors = encoder.encode(encoder.tokenize([f"{texts[i % len(texts)]}{'' if i < len(texts) else i}" for i in shuffled]))
+    np.testing.assert_array_equal(vectors[np.argsort(shuffled)[: len(texts)]], together)
 
 
 def test_nothing_in_gives_nothing_out(float32_encoder: Encoder) -> None:
@@ -76,14 +99,86 @@ def test_spec_names_what_decides_a_vector(float32_encoder: Encoder) -> None:
     assert spec["tokenizer"] == float32_encoder.tokenizer_id
 
 
-def test_auto_is_bfloat16_exactly_where_it_is_native() -> None:
+class _MadeUp:
+    """In place of a network: with its own vectors; and the test says how many seconds it takes."""
+
+    packed = True
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._vectors = vectors
+
+    def __call__(self, _: object) -> Vectors:
+        return self._vectors
+
+
+@pytest.mark.parametrize(
+    ("seconds", "turned", "chosen"),
+    [(0.5, 0.01, "bfloat16"), (0.9, 0.01, "float32"), (2.0, 0.01, "float32"), (0.5, 0.2, "float32")],
+)
+def test_auto_takes_the_faster_precision_that_is_true_to_float32(
+    monkeypatch: pytest.MonkeyPatch, float32_encoder: Encoder, seconds: float, turned: float, chosen: str
+) -> None:
+    exact = np.array([[1.0, 0.0]], dtype=np.float32)
+    networks: dict[str, Any] = {
+        "float32": _MadeUp(exact),
+        "bfloat16": _MadeUp(np.array([[np.cos(turned), np.sin(turned)]], dtype=np.float32)),
+    }
+    monkeypatch.setattr(encoder_module, "_seconds", lambda network, _: 1.0 if network is networks["float32"] else seconds)
+    probe = float32_encoder.tokenize(["text"])
+    assert choose_network(lambda precision, _: networks[precision], ("float32", "bfloat16"), probe)[0] == chosen
+
+
+def test_what_auto_chose_is_the_encoders_identity() -> None:
     encoder = load_encoder(EmbeddingConfig(device="cpu"))
-    assert encoder.precision == ("bfloat16" if detect_hardware().cpu_bfloat16 else "float32")
+    assert encoder.precision in candidate_precisions(EmbeddingConfig(), "cpu", detect_hardware())
     # What was chosen is its identity, not that it was left to choose: other hardware gives another encoder.
     assert (encoder.spec["device"], encoder.spec["precision"]) == ("cpu", encoder.precision)
     chosen = {precision: load_encoder(EmbeddingConfig(device="cpu", precision=precision)) for precision in ("float32", "bfloat16")}
     assert chosen["float32"].encoder_id != chosen["bfloat16"].encoder_id
-    assert chosen[encoder.precision].encoder_id == encoder.encoder_id
+    assert chosen[encoder.precision] is encoder
+
+
+def save_small(directory: Path, config: PretrainedConfig) -> Path:
+    """A sentence-transformers model of a kind of transformer, with random weights and the shipped model's tokenizer."""
+    source = locate_model(EmbeddingConfig())
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(directory)
+    AutoTokenizer.from_pretrained(source).save_pretrained(directory)
+    SentenceTransformer(modules=[Transformer(str(directory)), Pooling(32)]).save_pretrained(str(directory / "model"))
+    return directory / "model"
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 30522,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "pad_token_id": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "packed"),
+    [
+        pytest.param(BertConfig(**SMALL), True, id="bert"),
+        pytest.param(RobertaConfig(**SMALL, max_position_embeddings=600), True, id="roberta, positions that begin at 1"),
+        pytest.param(ModernBertConfig(**SMALL), True, id="modernbert, rotary positions"),
+        pytest.param(MPNetConfig(**SMALL), False, id="mpnet, relative positions"),
+    ],
+)
+def test_a_model_is_packed_where_its_kind_allows_and_gives_its_own_vectors_anyway(
+    tmp_path: Path, texts: list[str], config: PretrainedConfig, packed: bool
+) -> None:
+    directory = save_small(tmp_path, config)
+    encoder = load_encoder(EmbeddingConfig(encoder=str(directory), precision="float32", device="cpu"))
+    assert encoder.spec["packed"] is packed
+    vectors = encoder.encode(encoder.tokenize(texts))
+    model = SentenceTransformer(str(directory), device="cpu")
+    model.max_seq_length = encoder.max_seq
+    expected = model.encode(texts, normalize_embeddings=True)
+    assert np.sum(vectors * expected, axis=1).min() > 0.99999
+    np.testing.assert_array_equal(np.concatenate([encoder.encode(encoder.tokenize([text])) for text in texts]), vectors)
 
 
 def test_max_seq_is_the_models_at_most() -> None:
