@@ -62,12 +62,16 @@ def attend(
     *,
     ends: list[int],
     scaling: float | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of each document to itself; called by transformers' models, whose attention is set to ATTENTION.
 
     query, key and value are (1, heads, tokens, size); `ends` is where each document ends. Returns (1, tokens, heads, size).
+    Raises NotImplementedError for a layer whose tokens see their neighbourhood alone.
     """
+    if sliding_window is not None:
+        raise NotImplementedError("attention within a window")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     own = _attend_bfloat16 if query.dtype is torch.bfloat16 and query.device.type == "cpu" else scaled_dot_product_attention
     out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
@@ -132,8 +136,8 @@ def _first_position(model: torch.nn.Module) -> int:
 class Network:
     """A transformer and what follows it on a device: sequences of token ids in, unit vectors out.
 
-    `packed` lays documents end to end. Some kinds of model can't be told where one ends (their positions are relative, say): for
-    these it is false, and a batch is documents of one length.
+    `packed` lays documents end to end. Some kinds of model can't be told where one ends (their positions are relative, say), or
+    attend otherwise: for these it is false, and a batch is documents of one length.
     """
 
     def __init__(
@@ -184,9 +188,8 @@ class Network:
         if self.packed:
             tokens = pad_sequence(list(torch.split(self._hidden(ids, lengths), lengths)), batch_first=True)
         else:
-            tokens = self._transformer({"input_ids": ids.reshape(inside.shape), "attention_mask": inside})[
-                "token_embeddings"
-            ].float()
+            features = self._transformer({"input_ids": ids.reshape(inside.shape), "attention_mask": inside})
+            tokens = features["token_embeddings"].float()
         few = max(0, LEAST_DOCUMENTS - len(lengths))
         features = {
             "token_embeddings": torch.cat([tokens, tokens[:1].expand(few, -1, -1)]),
