@@ -68,13 +68,13 @@ _FILL = (
     """,
     """
     INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, attempts, documents, scored, quarantined,
-                             tokens, embedding_key, embedding_sha256, embedding_rows, embedding_dim)
+                             tokens, text_bytes, embedding_digest, embedding_rows, embedding_dim)
     SELECT shard_id, %(encoder)s, %(quality)s, 'done', etag, 1, count(*), count(*), 0,
-           sum(100 + n %% 900), 'none', 'none', count(*), 4
+           sum(100 + n %% 900), 0, 'none', count(*), 4
     FROM made GROUP BY shard_id, etag
     """,
     """
-    INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, embedding_sha256, rows, noise_rows)
+    INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, embedding_digest, rows, noise_rows)
     SELECT %(model)s, shard_id, 'done', 1, 'none', count(*), 0 FROM made GROUP BY shard_id
     """,
 )

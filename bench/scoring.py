@@ -52,35 +52,45 @@ def measure(home: Path) -> None:
     """In a process of one thread: print the seconds of each round, direct and through Dask, as JSON."""
     from samplemix_core.compute.fanout import connect
     from samplemix_core.config import load_run_config
+    from samplemix_core.database import ledger
+    from samplemix_core.database.connection import transaction
     from samplemix_core.database.migrate import migrate
     from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
     from samplemix_core.objects import open_store
     from samplemix_core.pipeline.register import register
     from samplemix_core.pipeline.run import RunContext
-    from samplemix_core.pipeline.score import score, score_tasks
-    from samplemix_core.worker.score import score_shard
+    from samplemix_core.pipeline.score import plan_tasks, score, score_tasks
+    from samplemix_core.worker.score import plan_shard, score_block
 
     os.environ["SAMPLEMIX_HOME"] = str(home)
     stack = Stack(home, ports="free", owner=Owner.of(os.getpid()))
     settings = stack.up({"postgres", "s3", "dask"})
     try:
         migrate(settings.require("database_url"))
-        shards = collect_shards(home / "corpus")
+        files = collect_shards(home / "corpus")
 
         def fresh() -> RunContext:
             uri = f"{settings.state_root}/corpora/{uuid4().hex}"
-            for path, data in shards.items():
+            for path, data in files.items():
                 open_store(uri, settings).put(path, data)
-            config = load_run_config({"corpus_uri": uri, "embedding": {"batch_tokens": 4096}})
+            config = load_run_config(
+                {
+                    "corpus_uri": uri,
+                }
+            )
             return RunContext(config, settings, lambda progress: None, threading.Event())
 
         def direct() -> float:
             run = fresh()
-            tasks, _ = score_tasks(run, register(run))
+            registered = register(run)
+            with transaction(settings.require("database_url")) as cursor:
+                shards = [state.shard for state in ledger.shard_states(cursor, registered.scope)]
             start = time.perf_counter()
-            for task in tasks:
-                score_shard(task)
+            for plan in plan_tasks(run, registered, shards):
+                plan_shard(plan)
+            for task in score_tasks(run, registered, shards):
+                score_block(task)
             return time.perf_counter() - start
 
         def through_dask() -> float:

@@ -145,6 +145,13 @@ class DiversityConfig(FrozenModel):
     gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="More noise than this in the fit stops the run")
 
 
+class BlockConfig(FrozenModel):
+    """How shards are cut into the blocks that are scored one by one: changes progress and what is lost with a worker, not a bit."""
+
+    documents: int = Field(2000, ge=1, description="Rows in a block, at most")
+    bytes: int = Field(64 * 2**20, ge=1, description="Bytes of a block's rows, decompressed, at most, or one longer row")
+
+
 class RunConfig(FrozenModel):
     """Everything that decides what a corpus run produces, and nothing else."""
 
@@ -187,6 +194,7 @@ class RunConfig(FrozenModel):
     reader: ReaderConfig = Field(ReaderConfig(), title="Reader")
     embedding: EmbeddingConfig = Field(EmbeddingConfig(), title="Embedding")
     diversity: DiversityConfig = Field(DiversityConfig(), title="Diversity")
+    blocks: BlockConfig = Field(BlockConfig(), title="Blocks")
 
     @field_validator("corpus_uri")
     @classmethod

@@ -2,41 +2,34 @@
 
 import json
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import BinaryIO
 
 import msgspec
+import numpy as np
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.records import BatchBuilder, Document, Reason, RejectedRecordError, ShardBatch, check_document
-from samplemix_core.corpus.streams import CHUNK_BYTES
+from samplemix_core.corpus.records import Block, Document, Reason, Record, RejectedRecordError, check_document
+from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 
+_NEWLINE = 10
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class Line(NamedTuple):
-    """A physical line without its newline; `data` is None where it is longer than the limit and was not kept."""
+def split_lines(read: Callable[[int], bytes], max_bytes: int, row: int = 0, byte_offset: int = 0) -> Iterator[Record]:
+    """Split what `read` returns at newlines; the first line has the given row and place. A line's bytes don't count its newline.
 
-    row: int
-    byte_offset: int
-    n_bytes: int
-    data: bytes | None
-
-
-def split_lines(read: Callable[[int], bytes], max_bytes: int) -> Iterator[Line]:
-    """Split what `read` returns at newlines; `byte_offset` is that of the line's first byte.
-
-    Holds one chunk and at most one line of `max_bytes`: the bytes of a longer line are counted and let go.
+    Holds one chunk and at most one line of `max_bytes`: a longer line is counted and let go, and its value is None.
     """
-    row = byte_offset = held_bytes = 0
+    held_bytes = 0
     held: list[bytes] = []
     while chunk := read(CHUNK_BYTES):
         *ended, rest = chunk.split(b"\n")
         for piece in ended:
             n_bytes = held_bytes + len(piece)
             if n_bytes > max_bytes:
-                yield Line(row, byte_offset, n_bytes, None)
+                yield Record(row, byte_offset, n_bytes, None)
             else:
-                yield Line(row, byte_offset, n_bytes, b"".join((*held, piece)) if held else piece)
+                yield Record(row, byte_offset, n_bytes, b"".join((*held, piece)) if held else piece)
             row += 1
             byte_offset += n_bytes + 1
             held_bytes = 0
@@ -47,32 +40,90 @@ def split_lines(read: Callable[[int], bytes], max_bytes: int) -> Iterator[Line]:
         elif rest:
             held.append(rest)
     if held_bytes:
-        yield Line(row, byte_offset, held_bytes, b"".join(held) if held_bytes <= max_bytes else None)
+        yield Record(row, byte_offset, held_bytes, b"".join(held) if held_bytes <= max_bytes else None)
 
 
-def read_json_lines(read: Callable[[int], bytes], path_domain: str | None, config: ReaderConfig) -> Iterator[ShardBatch]:
-    """Batches of a shard's records. A blank line takes a row but is no record; a byte order mark at the start is passed over."""
-    parse = record_parser(path_domain, config)
-    batch = BatchBuilder()
-    for line in split_lines(read, config.max_record_bytes):
-        data = line.data
-        if data is not None and line.row == 0:
-            data = data.removeprefix(_BYTE_ORDER_MARK)
-        if data is not None and (not data or data.isspace()):
-            continue
-        if not batch.has_room(line.n_bytes):
-            yield batch.take()
-        batch.meet()
-        try:
-            if data is None:
-                raise RejectedRecordError(
-                    Reason.RECORD_TOO_LONG, f"the line has {line.n_bytes} bytes, more than {config.max_record_bytes}"
-                )
-            batch.add(line.row, parse(data), line.n_bytes)
-        except RejectedRecordError as rejected:
-            batch.reject(line.row, line.byte_offset, rejected)
-    if batch:
-        yield batch.take()
+class JsonLines:
+    """A shard of JSON lines. A blank line takes a row but is no record; a byte order mark at the start is passed over."""
+
+    def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
+        self._stream, self._path, self._max_bytes = stream, path, config.max_record_bytes
+        self._parse = record_parser(path_domain, config)
+        self._compressed = is_compressed(path)
+        self._begun = False
+
+    def plan(self, documents: int, n_bytes: int) -> list[Block]:
+        """Blocks of the shard, found by its newlines: one pass, nothing parsed."""
+        self._begun = True
+        cutter = _Cutter(documents, n_bytes)
+        read = open_decompressed(self._stream, self._path)
+        while chunk := read(CHUNK_BYTES):
+            cutter.take(chunk)
+        return cutter.end()
+
+    def place_before(self, block: Block) -> tuple[int, int]:
+        """Row and byte where reading can begin for a block: its own, or the shard's start where the bytes are compressed."""
+        return (0, 0) if self._compressed else (block.first_row, block.byte_offset)
+
+    def records(self, row: int, byte_offset: int) -> Iterator[Record]:
+        """The records from a place on."""
+        if self._begun or byte_offset:
+            self._stream.seek(byte_offset)
+        self._begun = True
+        for line in split_lines(open_decompressed(self._stream, self._path), self._max_bytes, row, byte_offset):
+            data = line.value
+            if data is not None and line.row == 0:
+                data = data.removeprefix(_BYTE_ORDER_MARK)
+            if data is None or not (not data or data.isspace()):
+                yield line._replace(value=data)
+
+    def parse(self, record: Record) -> Document:
+        """The document of a record; raise RejectedRecordError if it is none."""
+        if record.value is None:
+            raise RejectedRecordError(Reason.RECORD_TOO_LONG, f"the line has {record.n_bytes} bytes, more than {self._max_bytes}")
+        return self._parse(record.value)
+
+
+class _Cutter:
+    """Cuts a stream of bytes into blocks of whole lines, of at most so many lines and bytes."""
+
+    def __init__(self, documents: int, n_bytes: int) -> None:
+        self._documents, self._n_bytes = documents, n_bytes
+        self._blocks: list[Block] = []
+        self._rows = self._row = 0
+        self._start = self._line_end = self._position = 0
+
+    def take(self, chunk: bytes) -> None:
+        ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == _NEWLINE) + (self._position + 1)
+        self._position += len(chunk)
+        used = 0
+        while used < ends.size:
+            # Lines that are within the bytes, and within the rows; but the first of a block always is.
+            fitting = int(np.searchsorted(ends, self._start + self._n_bytes, side="right"))
+            stop = min(max(fitting, used), used + self._documents - self._rows)
+            if stop == used and not self._rows:
+                stop += 1
+            if stop > used:
+                self._rows += stop - used
+                self._line_end = int(ends[stop - 1])
+                used = stop
+            if used < ends.size or self._rows == self._documents:
+                self._cut()
+
+    def _cut(self) -> None:
+        self._blocks.append(Block(len(self._blocks), self._row, self._rows, self._start, self._line_end - self._start))
+        self._row, self._rows, self._start = self._row + self._rows, 0, self._line_end
+
+    def end(self) -> list[Block]:
+        """The blocks; the last line may lack a newline. A shard of no lines is one block of none."""
+        if self._line_end < self._position:
+            if self._rows and self._position - self._start > self._n_bytes:
+                self._cut()
+            self._rows += 1
+            self._line_end = self._position
+        if self._rows or not self._blocks:
+            self._cut()
+        return self._blocks
 
 
 def record_parser(path_domain: str | None, config: ReaderConfig) -> Callable[[bytes], Document]:

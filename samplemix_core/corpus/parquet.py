@@ -1,7 +1,5 @@
 """Parquet: columns by name, records by row, judged by the same rules as JSON lines."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -16,10 +14,11 @@ from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
-    BatchBuilder,
+    Block,
+    Document,
     Reason,
+    Record,
     RejectedRecordError,
-    ShardBatch,
     check_document,
 )
 from samplemix_core.corpus.streams import CHUNK_BYTES, GuardedStream
@@ -34,77 +33,82 @@ class _TooLong(int):
     """The bytes of a string that is over the limit and was not read."""
 
 
-def read_parquet(stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> Iterator[ShardBatch]:
-    """Batches of a Parquet shard's records; a stream that can't seek is first copied to a temporary file.
+class Parquet:
+    """A shard of Parquet: columns by name, one record a row.
 
-    Raises ShardRefusedError for a file without footer or with broken pages, and for one whose text (or domain) column is
+    Its methods raise ShardRefusedError for a file without footer or with broken pages, and for one whose text (or domain) column is
     missing or not of strings. An error of the stream itself passes unchanged.
     """
-    if stream.seekable():
-        yield from _read_seekable(stream, path, path_domain, config)
-    else:
-        with tempfile.TemporaryFile() as spooled:
-            shutil.copyfileobj(stream, spooled, CHUNK_BYTES)
-            spooled.seek(0)
-            yield from _read_seekable(spooled, path, path_domain, config)
 
-
-def _read_seekable(stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> Iterator[ShardBatch]:
-    row = 0
-    batch = BatchBuilder()
-    for texts, ids, domains in _slices(GuardedStream(stream), path, config):
-        for i, text in enumerate(texts):
-            n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
-            if not batch.has_room(n_bytes):
-                yield batch.take()
-            batch.meet()
-            try:
-                values = (text, ids and ids[i], domains[i] if domains else path_domain)
-                document = check_document(*map(_decode, _short(values, config)))
-                batch.add(row, document, n_bytes)
-            except RejectedRecordError as rejected:
-                batch.reject(row, _NO_OFFSET, rejected)
-            row += 1
-    if batch:
-        yield batch.take()
-
-
-def _slices(source: GuardedStream, path: str, config: ReaderConfig) -> Iterator[tuple[_Values, _Values | None, _Values | None]]:
-    """Text, id and domain values (strings as undecoded bytes) of consecutive rows, few enough to bound memory.
-
-    A text over the limit is given as its length. A few bytes of a dictionary can stand for gigabytes of text, so columns that are
-    stored with dictionaries are read as such, and each piece is measured before it is spelled out.
-    """
-    with _refusing(source, path):
-        file = pq.ParquetFile(source, buffer_size=CHUNK_BYTES, page_checksum_verification=True)
-        schema = file.schema_arrow
-        metadata = file.metadata
-    _require_strings(schema, config.text_field, path)
-    if config.domain_field is not None:
-        _require_strings(schema, config.domain_field, path)
-    has_id = config.id_field is not None and (
-        _is_string(id_type := _type_of(schema, config.id_field)) or pa.types.is_integer(id_type) or pa.types.is_floating(id_type)
-    )
-    fields = [config.text_field, config.id_field if has_id else None, config.domain_field]
-    columns = sorted({field for field in fields if field})
-    batch_rows, dictionaries = _reading_plan(metadata, columns)
-    with _refusing(source, path):
-        source.seek(0)
-        file = pq.ParquetFile(
-            source, buffer_size=CHUNK_BYTES, page_checksum_verification=True, read_dictionary=dictionaries, metadata=metadata
+    def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
+        self._source, self._path, self._path_domain, self._config = GuardedStream(stream), path, path_domain, config
+        file = self._open()
+        schema, metadata = file.schema_arrow, file.metadata
+        _require_strings(schema, config.text_field, path)
+        if config.domain_field is not None:
+            _require_strings(schema, config.domain_field, path)
+        has_id = config.id_field is not None and (
+            _is_string(kind := _type_of(schema, config.id_field)) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
         )
-    slices = file.iter_batches(batch_rows, columns=columns, use_threads=False)
-    while True:
-        with _refusing(source, path):
-            part = next(slices, None)
-            if part is None:
-                return
-            read = [None if field is None else _column(part, field) for field in fields]
-        for start, stop in _pieces(read, config.max_record_bytes):
-            with _refusing(source, path):
-                texts, ids, domains = (None if column is None else _values(column[start:stop], config) for column in read)
-            assert texts is not None
-            yield texts, ids, domains
+        self._fields = [config.text_field, config.id_field if has_id else None, config.domain_field]
+        self._columns = sorted({field for field in self._fields if field})
+        self._metadata = metadata
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        self._starts = np.cumsum([0] + [group.num_rows for group in groups])
+        self._group_bytes = [
+            sum(
+                column.total_uncompressed_size
+                for column in map(group.column, range(group.num_columns))
+                if column.path_in_schema in self._columns
+            )
+            for group in groups
+        ]
+
+    def _open(self, **options: Any) -> pq.ParquetFile:
+        with _refusing(self._source, self._path):
+            self._source.seek(0)
+            return pq.ParquetFile(self._source, buffer_size=CHUNK_BYTES, page_checksum_verification=True, **options)
+
+    def plan(self, documents: int, n_bytes: int) -> list[Block]:
+        """Blocks of the shard, by its footer alone: row groups, or slices of them whose rows take `n_bytes` on average."""
+        blocks: list[Block] = []
+        for start, stop, size in zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), self._group_bytes, strict=True):
+            a_row = size / max(1, stop - start)
+            step = max(1, min(documents, int(n_bytes / max(a_row, 1))))
+            for row in range(start, stop, step):
+                rows = min(step, stop - row)
+                blocks.append(Block(len(blocks), row, rows, _NO_OFFSET, round(rows * a_row)))
+        return blocks or [Block(rows=0, byte_offset=_NO_OFFSET, n_bytes=0)]
+
+    def place_before(self, block: Block) -> tuple[int, int]:
+        """Row where reading can begin for a block: its row group's first."""
+        group = int(np.searchsorted(self._starts, block.first_row, side="right")) - 1
+        return int(self._starts[min(group, len(self._group_bytes))]), _NO_OFFSET
+
+    def records(self, row: int, _byte_offset: int) -> Iterator[Record]:
+        """The records from a row group's first row on."""
+        batch_rows, dictionaries = _reading_plan(self._metadata, self._columns)
+        file = self._open(read_dictionary=dictionaries, metadata=self._metadata)
+        groups = range(int(np.searchsorted(self._starts, row)), file.num_row_groups)
+        slices = file.iter_batches(batch_rows, row_groups=list(groups), columns=self._columns, use_threads=False)
+        while True:
+            with _refusing(self._source, self._path):
+                part = next(slices, None)
+                if part is None:
+                    return
+                read = [None if field is None else _column(part, field) for field in self._fields]
+            for start, stop in _pieces(read, self._config.max_record_bytes):
+                with _refusing(self._source, self._path):
+                    texts, ids, domains = (None if column is None else _values(column[start:stop], self._config) for column in read)
+                assert texts is not None
+                for i, text in enumerate(texts):
+                    n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
+                    yield Record(row, _NO_OFFSET, n_bytes, (text, ids and ids[i], domains[i] if domains else self._path_domain))
+                    row += 1
+
+    def parse(self, record: Record) -> Document:
+        """The document of a record; raise RejectedRecordError if it is none."""
+        return check_document(*map(_decode, _short(record.value, self._config)))
 
 
 def _reading_plan(metadata: pq.FileMetaData, columns: list[str]) -> tuple[int, list[str]]:

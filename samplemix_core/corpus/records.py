@@ -1,9 +1,10 @@
 """What makes a record a document, why it is set aside if it is none, and both gathered into Arrow tables of bounded size."""
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +83,30 @@ def _kind(value: object) -> str:
             return "an object"
 
 
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of a shard, and where they lie in its (decompressed) bytes.
+
+    `rows` and `n_bytes` are None where the block reaches to the end. In Parquet `byte_offset` is -1, and `n_bytes` is what the rows
+    take by the file's own account.
+    """
+
+    block: int = 0
+    first_row: int = 0
+    rows: int | None = None
+    byte_offset: int = 0
+    n_bytes: int | None = None
+
+
+class Record(NamedTuple):
+    """A record as it is met: row, where it begins in the (decompressed) bytes or -1, its size, and its value, not judged yet."""
+
+    row: int
+    byte_offset: int
+    n_bytes: int
+    value: Any
+
+
 MAX_BATCH_RECORDS = 2048
 MAX_BATCH_BYTES = 64 * 2**20
 
@@ -150,6 +175,21 @@ class BatchBuilder:
                 schema=schemas.QUARANTINE,
             ),
         )
+
+
+def gather(records: Iterable[Record], parse: Callable[[Record], Document]) -> Iterator[ShardBatch]:
+    """Judge records one by one, by a function that gives a document or raises RejectedRecordError, and batch what comes of it."""
+    batch = BatchBuilder()
+    for record in records:
+        if not batch.has_room(record.n_bytes):
+            yield batch.take()
+        batch.meet()
+        try:
+            batch.add(record.row, parse(record), record.n_bytes)
+        except RejectedRecordError as rejected:
+            batch.reject(record.row, record.byte_offset, rejected)
+    if batch:
+        yield batch.take()
 
 
 HASH_BYTES = 16

@@ -56,6 +56,11 @@ class GuardedStream:
             raise
 
 
+def is_compressed(path: str) -> bool:
+    """Whether a path's suffix says that its bytes are compressed as a whole."""
+    return path.lower().endswith(tuple(_CODECS))
+
+
 def open_decompressed(stream: BinaryIO, path: str) -> Callable[[int], bytes]:
     """A function that reads the next bytes of a shard, decompressed by its path's suffix; b'' at the end.
 

@@ -49,7 +49,7 @@ class Assignment:
     """What assigning one shard gave: schemas.ASSIGNMENTS in row order, and what they add to their clusters."""
 
     table: pa.Table
-    embedding_sha256: str
+    embedding_digest: str
     sums: ClusterSums
 
 
@@ -135,12 +135,12 @@ def unassigned_shards(cursor: Cursor, cluster_model_id: int, states: Sequence[Sh
     """Those that are scored and whose present embeddings are not assigned yet, in the order given."""
     scored = [item for item in states if item.is_scored]
     cursor.execute(
-        "SELECT shard_id, embedding_sha256 FROM shard_assignment"
+        "SELECT shard_id, embedding_digest FROM shard_assignment"
         " WHERE cluster_model_id = %s AND state = 'done' AND shard_id = ANY(%s)",
         (cluster_model_id, [item.shard.shard_id for item in scored]),
     )
-    assigned = {row["shard_id"]: row["embedding_sha256"] for row in rows_as(cursor, Named)}
-    return [item for item in scored if assigned.get(item.shard.shard_id) != item.embedding_sha256]
+    assigned = {row["shard_id"]: row["embedding_digest"] for row in rows_as(cursor, Named)}
+    return [item for item in scored if assigned.get(item.shard.shard_id) != item.embedding_digest]
 
 
 def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignment: Assignment) -> None:
@@ -151,14 +151,14 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
     # Whoever replaces the shard, or commits it too, waits.
     cursor.execute("SELECT FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
     cursor.execute(
-        "SELECT state, embedding_sha256 FROM shard_assignment WHERE cluster_model_id = %s AND shard_id = %s",
+        "SELECT state, embedding_digest FROM shard_assignment WHERE cluster_model_id = %s AND shard_id = %s",
         (cluster_model_id, shard.shard_id),
     )
-    if cursor.fetchone() == ("done", assignment.embedding_sha256):
+    if cursor.fetchone() == ("done", assignment.embedding_digest):
         return
     cursor.execute(
-        "SELECT FROM shard_score WHERE shard_id = %s AND state = 'done' AND embedding_sha256 = %s AND scored = %s",
-        (shard.shard_id, assignment.embedding_sha256, assignment.table.num_rows),
+        "SELECT FROM shard_score WHERE shard_id = %s AND state = 'done' AND embedding_digest = %s AND scored = %s",
+        (shard.shard_id, assignment.embedding_digest, assignment.table.num_rows),
     )
     if cursor.rowcount == 0:
         raise AccountingError(
@@ -199,16 +199,16 @@ def _close(
 ) -> None:
     cursor.execute(
         """
-        INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, error, embedding_sha256, rows, noise_rows)
+        INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, error, embedding_digest, rows, noise_rows)
         VALUES (%s, %s, %s, 1, %s, %s, %s, %s)
         ON CONFLICT (cluster_model_id, shard_id) DO UPDATE SET
             state = EXCLUDED.state, attempts = shard_assignment.attempts + 1, error = EXCLUDED.error,
-            embedding_sha256 = EXCLUDED.embedding_sha256, rows = EXCLUDED.rows, noise_rows = EXCLUDED.noise_rows,
+            embedding_digest = EXCLUDED.embedding_digest, rows = EXCLUDED.rows, noise_rows = EXCLUDED.noise_rows,
             updated_at = now()
         """,
         (
             *(cluster_model_id, shard.shard_id, state, error),
-            assignment and assignment.embedding_sha256,
+            assignment and assignment.embedding_digest,
             assignment and assignment.table.num_rows,
             assignment and (pc.sum(assignment.table["is_noise"]).as_py() or 0),
         ),

@@ -1,4 +1,4 @@
-"""The ledger: what became of each shard under each pair of models, and whether its accounts add up."""
+"""The ledger: how each shard is cut into blocks, what became of both under each pair of models, and whether it all adds up."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -6,7 +6,8 @@ from typing import Any
 
 from psycopg2.extras import RealDictCursor
 
-from samplemix_core.database.connection import Cursor, Named, one, rows_as, stream_rows
+from samplemix_core.corpus.records import Block
+from samplemix_core.database.connection import Cursor, Named, rows_as, stream_rows
 from samplemix_core.database.scope import WHOLE, Group, Scope, ScoredCounts, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import AccountingError
 
@@ -20,7 +21,7 @@ def shard_states(cursor: Cursor, scope: Scope, group: Group = WHOLE) -> list[Sha
         SELECT shard.shard_id, snapshot_id, snapshot.name AS snapshot, path, shard.etag, size_bytes,
                coalesce(state, 'pending') AS state, coalesce(attempts, 0) AS attempts, error,
                coalesce(documents, 0) AS documents, coalesce(scored, 0) AS scored, coalesce(quarantined, 0) AS quarantined,
-               coalesce(tokens, 0) AS tokens, embedding_key, embedding_sha256
+               coalesce(tokens, 0) AS tokens, embedding_digest
         FROM shard
         JOIN snapshot USING (snapshot_id)
         LEFT JOIN shard_score
@@ -51,25 +52,89 @@ def pending_shards(states: Sequence[ShardState], *, retry_refused: bool = False)
     return [item.shard for item in states if item.state not in settled]
 
 
-def begin_shard(cursor: Cursor, shard: Shard, version: ScoreVersion) -> ScoredCounts | None:
-    """Note that scoring a shard begins; where it is done already, nothing is noted, and its counts are returned."""
+def begin_shards(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion) -> None:
+    """Note that scoring these shards begins, or begins again; one that is done stays done."""
     cursor.execute(
         """
         INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, attempts)
-        VALUES (%s, %s, %s, 'pending', %s, 1)
+        SELECT shard_id, %s, %s, 'pending', etag, 1 FROM unnest(%s::int[], %s::text[]) AS begun (shard_id, etag)
         ON CONFLICT (shard_id, encoder_id, quality_model_id) DO UPDATE SET
             attempts = shard_score.attempts + 1, state = 'pending', error = NULL, updated_at = now()
         WHERE shard_score.state <> 'done'
         """,
-        (shard.shard_id, version.encoder_id, version.quality_model_id, shard.etag),
+        (
+            *(version.encoder_id, version.quality_model_id),
+            *([shard.shard_id for shard in shards], [shard.etag for shard in shards]),
+        ),
     )
-    if cursor.rowcount:
-        return None
+
+
+def save_plan(cursor: Cursor, shard: Shard, blocks: Sequence[Block]) -> None:
+    """Enter the blocks that a shard is cut into. It is cut once: a plan that is there stays."""
+    cursor.execute("SELECT FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
+    cursor.execute("SELECT FROM block WHERE shard_id = %s LIMIT 1", (shard.shard_id,))
+    if cursor.rowcount == 0:
+        columns = zip(*((item.block, item.first_row, item.rows, item.byte_offset, item.n_bytes) for item in blocks), strict=True)
+        cursor.execute(
+            """
+            INSERT INTO block (shard_id, block, first_row, rows, byte_offset, n_bytes)
+            SELECT %s, * FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+            """,
+            (shard.shard_id, *map(list, columns)),
+        )
+
+
+def open_blocks(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion) -> dict[int, list[Block]]:
+    """By shard id, the blocks that are still to be scored of the shards that have a plan, in order."""
     cursor.execute(
-        "SELECT scored, quarantined, tokens FROM shard_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s",
-        (shard.shard_id, version.encoder_id, version.quality_model_id),
+        """
+        SELECT shard_id, block, first_row, rows, byte_offset, n_bytes, embedding_key IS NULL
+        FROM block
+        LEFT JOIN (SELECT shard_id, block, embedding_key FROM block_score WHERE encoder_id = %s AND quality_model_id = %s) AS done
+            USING (shard_id, block)
+        WHERE shard_id = ANY(%s)
+        ORDER BY shard_id, block
+        """,
+        (version.encoder_id, version.quality_model_id, [shard.shard_id for shard in shards]),
     )
-    return one(cursor, ScoredCounts)
+    found: dict[int, list[Block]] = {}
+    for shard_id, *block, is_open in cursor.fetchall():
+        blocks = found.setdefault(shard_id, [])
+        if is_open:
+            blocks.append(Block(*block))
+    return found
+
+
+@dataclass(frozen=True)
+class EmbeddingFile:
+    """The vectors of one block: a file below the state root, its SHA-256, and how many there are."""
+
+    key: str
+    sha256: str
+    rows: int
+
+
+def embedding_files(cursor: Cursor, version: ScoreVersion, states: Sequence[ShardState]) -> dict[int, tuple[EmbeddingFile, ...]]:
+    """By shard id, the embedding files of these shards' blocks, in order."""
+    cursor.execute(
+        "SELECT shard_id, embedding_key, embedding_sha256, scored FROM block_score"
+        " WHERE encoder_id = %s AND quality_model_id = %s AND shard_id = ANY(%s) ORDER BY shard_id, block",
+        (version.encoder_id, version.quality_model_id, [item.shard.shard_id for item in states]),
+    )
+    found: dict[int, tuple[EmbeddingFile, ...]] = {}
+    for shard_id, *file in cursor.fetchall():
+        found[shard_id] = (*found.get(shard_id, ()), EmbeddingFile(*file))
+    return found
+
+
+def block_counts(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block) -> ScoredCounts | None:
+    """The counts of a block that is scored; None if it is not."""
+    cursor.execute(
+        "SELECT scored, quarantined, tokens, text_bytes FROM block_score"
+        " WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s AND block = %s",
+        (shard.shard_id, version.encoder_id, version.quality_model_id, block.block),
+    )
+    return next(iter(rows_as(cursor, ScoredCounts)), None)
 
 
 def list_shards(
@@ -83,7 +148,11 @@ def list_shards(
         cursor,
         """
         SELECT uri AS corpus, name AS snapshot, path AS shard, coalesce(state, 'pending') AS state,
-               coalesce(attempts, 0) AS attempts, size_bytes, documents, scored, quarantined, tokens,
+               coalesce(attempts, 0) AS attempts, size_bytes,
+               (SELECT count(*) FROM block WHERE block.shard_id = shard.shard_id) AS blocks,
+               (SELECT count(*) FROM block_score AS b WHERE b.shard_id = shard.shard_id
+                AND b.encoder_id = shard_score.encoder_id AND b.quality_model_id = shard_score.quality_model_id) AS blocks_done,
+               documents, scored, quarantined, tokens,
                round(seconds::numeric, 1)::float8 AS seconds, error
         FROM shard
         JOIN snapshot USING (snapshot_id)

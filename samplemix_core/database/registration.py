@@ -135,7 +135,7 @@ def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
     in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")
     for table in ("sample", "quality_score", "diversity_score"):
         cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
-    for table in ("quarantine", "shard_cluster", "shard_assignment", "shard_score"):
+    for table in ("quarantine", "shard_cluster", "shard_assignment", "shard_score", "block_score", "block"):
         cursor.execute(sql.SQL("DELETE FROM {} WHERE shard_id = ANY(%s)").format(sql.Identifier(table)), (shards,))
 
 

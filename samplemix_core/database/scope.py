@@ -63,8 +63,7 @@ class ShardState:
     scored: int
     quarantined: int
     tokens: int
-    embedding_key: str | None
-    embedding_sha256: str | None
+    embedding_digest: str | None
 
     @property
     def is_scored(self) -> bool:
@@ -74,8 +73,9 @@ class ShardState:
 
 @dataclass(frozen=True)
 class ScoredCounts:
-    """What scoring a shard gave."""
+    """What scoring a block gave: documents, records set aside, and the documents' tokens and their texts' bytes in UTF-8."""
 
     scored: int
     quarantined: int
     tokens: int
+    text_bytes: int

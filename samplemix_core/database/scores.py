@@ -1,26 +1,29 @@
-"""Scores of a shard: all of them and the ledger row that accounts for them, or nothing."""
+"""Scores of a block: all of them and the ledger row that accounts for them, or nothing; and shards that are done, or given up."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from psycopg2 import sql
 
-from samplemix_core.database.connection import Cursor
+from samplemix_core.corpus.records import Block
+from samplemix_core.database.connection import Cursor, Named, one
 from samplemix_core.database.copy import copy_in
 from samplemix_core.database.scope import ScoredCounts, ScoreVersion, Shard
-from samplemix_core.errors import AccountingError, CorpusError
+from samplemix_core.embedding.files import add_digests
+from samplemix_core.errors import AccountingError, CorpusError, ShardRefusedError
 
 REFUSED_ROW = -1
 """Row of the quarantine entry that stands for a whole shard."""
 
 
 @dataclass(frozen=True)
-class ShardScores:
-    """What scoring one shard gave, each table in row order: schemas.SAMPLES, QUALITY and QUARANTINE, and the embedding file.
+class BlockScores:
+    """What scoring one block gave, each table in row order: schemas.SAMPLES, QUALITY and QUARANTINE, and the embedding file.
 
-    `records` is how many the reader met, counted as it met them.
+    `embedding_digest` is embedding.files.VectorDigest of its vectors; `records` is how many the reader met, counted as it met them.
     """
 
     samples: pa.Table
@@ -28,68 +31,140 @@ class ShardScores:
     quarantine: pa.Table
     embedding_key: str
     embedding_sha256: str
+    embedding_digest: str
     embedding_dim: int
     seconds: float
     records: int
 
 
-def commit_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: ShardScores) -> ScoredCounts:
-    """Store a shard's scores and close its ledger row, in the cursor's transaction; returns its counts. Again changes nothing.
+def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores) -> ScoredCounts:
+    """Store a block's scores and its ledger row, in the cursor's transaction; returns its counts. Again changes nothing.
 
-    Samples and quarantine are facts of the file: they are written once, by whichever version is first. Of workers that
-    commit the same shard, the first is right and the others change nothing. Raises CorpusError if another file has taken the
-    shard's place by now, and AccountingError if samples and scores disagree with each other, with the records that the reader
-    met, or with what another version found.
+    With the last block the shard is done. Samples and quarantine are facts of the file: they are written once, by whichever version
+    is first. Of workers that commit the same block, the first is right and the others change nothing. Raises CorpusError if another
+    file has taken the shard's place by now, ShardRefusedError if it is refused by now, and AccountingError if samples and scores
+    disagree with each other, with the records that the reader met, or with what another version found.
     """
     _lock(cursor, shard)
+    where = f"{shard.path}, block {block.block}"
     if scores.samples["row"] != scores.quality["row"]:
         raise AccountingError(
-            f"{shard.path}: {scores.samples.num_rows} samples, {scores.quality.num_rows} quality scores, or other rows."
+            f"{where}: {scores.samples.num_rows} samples, {scores.quality.num_rows} quality scores, or other rows."
         )
-    scored, quarantined = scores.samples.num_rows, scores.quarantine.num_rows
-    if scores.records != scored + quarantined:
-        raise AccountingError(f"{shard.path}: {scores.records} records were read, {scored} scored and {quarantined} set aside.")
-    tokens = pc.sum(scores.samples["n_tokens"]).as_py() or 0
-    counts = ScoredCounts(scored, quarantined, tokens)
+    counts = ScoredCounts(
+        scored=scores.samples.num_rows,
+        quarantined=scores.quarantine.num_rows,
+        tokens=pc.sum(scores.samples["n_tokens"]).as_py() or 0,
+        text_bytes=pc.sum(scores.samples["n_bytes"]).as_py() or 0,
+    )
+    if scores.records != counts.scored + counts.quarantined:
+        raise AccountingError(
+            f"{where}: {scores.records} records were read, {counts.scored} scored and {counts.quarantined} set aside."
+        )
+    if block.rows is not None and scores.records > block.rows:
+        raise AccountingError(f"{where}: {scores.records} records were read of {block.rows} rows.")
+    cursor.execute(
+        "SELECT error FROM shard_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s AND state = 'refused'",
+        (shard.shard_id, version.encoder_id, version.quality_model_id),
+    )
+    for (error,) in cursor.fetchall():
+        raise ShardRefusedError(error, "Upload a whole file under the same name and run again.")
+    cursor.execute(
+        "SELECT encoder_id, quality_model_id, scored, quarantined, tokens, text_bytes"
+        " FROM block_score WHERE shard_id = %s AND block = %s",
+        (shard.shard_id, block.block),
+    )
+    done = {ScoreVersion(*row[:2]): ScoredCounts(*row[2:]) for row in cursor.fetchall()}
+    for found in done.values():
+        if found != counts:
+            raise AccountingError(f"{where}: {counts}; another version counted {found}.")
+    if version not in done:
+        _store(cursor, shard, version, block, scores, done.keys())
+        _enter_block(cursor, shard, version, block, scores, counts)
+    _close_if_done(cursor, shard, version)
+    return counts
+
+
+def _store(
+    cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores, done: Collection[ScoreVersion]
+) -> None:
+    """Write what no other version wrote."""
+    place = {
+        "snapshot": shard.snapshot_id,
+        "shard": shard.shard_id,
+        "quality": version.quality_model_id,
+        "first": block.first_row,
+        "end": None if block.rows is None else block.first_row + block.rows,
+    }
+    if not done:
+        cursor.execute(_in_block("DELETE FROM sample WHERE snapshot_id = %(snapshot)s AND {}"), place)
+        cursor.execute(_in_block("DELETE FROM quarantine WHERE {}"), place)
+        copy_in(cursor, f"sample_s{shard.snapshot_id}", _sample_rows(cursor, shard, scores.samples))
+        shards = _constant(shard.shard_id, scores.quarantine.num_rows)
+        copy_in(cursor, "quarantine", scores.quarantine.append_column("shard_id", shards))
+    if version.quality_model_id not in {other.quality_model_id for other in done}:
+        old = "DELETE FROM quality_score WHERE snapshot_id = %(snapshot)s AND quality_model_id = %(quality)s AND {}"
+        cursor.execute(_in_block(old), place)
+        copy_in(cursor, f"quality_score_s{shard.snapshot_id}", _quality_rows(shard, version, scores.quality))
+
+
+def _in_block(statement: str) -> sql.Composed:
+    condition = "shard_id = %(shard)s AND row >= %(first)s AND (%(end)s::bigint IS NULL OR row < %(end)s)"
+    return sql.SQL(statement).format(sql.SQL(condition))
+
+
+def _enter_block(
+    cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores, counts: ScoredCounts
+) -> None:
     cursor.execute(
         """
-        SELECT scored, quarantined, tokens, encoder_id, quality_model_id
-        FROM shard_score WHERE shard_id = %s AND state = 'done'
+        INSERT INTO block_score (shard_id, encoder_id, quality_model_id, block, scored, quarantined, tokens, text_bytes,
+                                 embedding_key, embedding_sha256, embedding_digest, embedding_dim, seconds)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
-        (shard.shard_id,),
+        (
+            *(shard.shard_id, version.encoder_id, version.quality_model_id, block.block),
+            *(counts.scored, counts.quarantined, counts.tokens, counts.text_bytes),
+            *(scores.embedding_key, scores.embedding_sha256, scores.embedding_digest, scores.embedding_dim, scores.seconds),
+        ),
     )
-    done = cursor.fetchall()
-    if any(found[:3] != (scored, quarantined, tokens) for found in done):
-        raise AccountingError(
-            f"{shard.path}: {scored} samples, {quarantined} quarantined, {tokens} tokens; another version counted {done[0][:3]}."
-        )
-    if (version.encoder_id, version.quality_model_id) in {row[3:5] for row in done}:
-        return counts
-    if not done:
-        _delete_samples(cursor, shard)
-        copy_in(cursor, f"sample_s{shard.snapshot_id}", _sample_rows(cursor, shard, scores.samples))
-        copy_in(cursor, "quarantine", scores.quarantine.append_column("shard_id", _constant(shard.shard_id, quarantined)))
-    if version.quality_model_id not in {row[4] for row in done}:
-        _delete_quality(cursor, shard, version)
-        copy_in(cursor, f"quality_score_s{shard.snapshot_id}", _quality_rows(shard, version, scores.quality))
+
+
+def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion) -> None:
+    """Close the shard's ledger row if no block is missing: with the sums over its blocks."""
+    key = (shard.shard_id, version.encoder_id, version.quality_model_id)
+    cursor.execute(
+        """
+        SELECT (SELECT count(*) FROM block WHERE block.shard_id = block_score.shard_id) - count(*) AS missing,
+               sum(scored)::bigint AS scored, sum(quarantined)::bigint AS quarantined, sum(tokens)::bigint AS tokens,
+               sum(text_bytes)::bigint AS text_bytes,
+               array_agg(embedding_digest) AS digests, min(embedding_dim) AS embedding_dim, sum(seconds) AS seconds
+        FROM block_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s GROUP BY shard_id
+        """,
+        key,
+    )
+    found = one(cursor, Named)
+    if found["missing"]:
+        return
+    cursor.execute("DELETE FROM quarantine WHERE shard_id = %s AND row = %s", (shard.shard_id, REFUSED_ROW))
     cursor.execute(
         """
         INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, attempts, documents, scored, quarantined,
-                                 tokens, embedding_key, embedding_sha256, embedding_rows, embedding_dim, seconds)
+                                 tokens, text_bytes, embedding_digest, embedding_rows, embedding_dim, seconds)
         VALUES (%s, %s, %s, 'done', %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (shard_id, encoder_id, quality_model_id) DO UPDATE SET
             state = 'done', etag = EXCLUDED.etag, error = NULL, documents = EXCLUDED.documents, scored = EXCLUDED.scored,
-            quarantined = EXCLUDED.quarantined, tokens = EXCLUDED.tokens, embedding_key = EXCLUDED.embedding_key,
-            embedding_sha256 = EXCLUDED.embedding_sha256, embedding_rows = EXCLUDED.embedding_rows,
+            quarantined = EXCLUDED.quarantined, tokens = EXCLUDED.tokens, text_bytes = EXCLUDED.text_bytes,
+            embedding_digest = EXCLUDED.embedding_digest, embedding_rows = EXCLUDED.embedding_rows,
             embedding_dim = EXCLUDED.embedding_dim, seconds = EXCLUDED.seconds, updated_at = now()
+        WHERE shard_score.state <> 'done'
         """,
         (
-            *(shard.shard_id, version.encoder_id, version.quality_model_id, shard.etag),
-            *(scored + quarantined, scored, quarantined, tokens),
-            *(scores.embedding_key, scores.embedding_sha256, scored, scores.embedding_dim, scores.seconds),
+            *(*key, shard.etag),
+            *(found["scored"] + found["quarantined"], found["scored"], found["quarantined"], found["tokens"], found["text_bytes"]),
+            *(add_digests(found["digests"]), found["scored"], found["embedding_dim"], found["seconds"]),
         ),
     )
-    return counts
 
 
 def refuse_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
@@ -98,7 +173,10 @@ def refuse_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str
 
 
 def poison_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
-    """Close a shard's ledger row as poison, because it killed its workers, with one quarantine entry for the whole of it."""
+    """Close a shard's ledger row as poison, because it killed its workers, with one quarantine entry for the whole of it.
+
+    Its blocks that are done stay, so that only the others are tried again.
+    """
     _give_up(cursor, shard, version, "poison", error)
 
 
@@ -113,9 +191,11 @@ def _give_up(cursor: Cursor, shard: Shard, version: ScoreVersion, state: str, er
     _close(cursor, shard, version, state, error)
     cursor.execute("SELECT FROM shard_score WHERE shard_id = %s AND state = 'done'", (shard.shard_id,))
     if cursor.rowcount == 0:
-        _delete_samples(cursor, shard)
+        if state == "refused":
+            _delete_samples(cursor, shard)
         cursor.execute(
-            "INSERT INTO quarantine (shard_id, row, byte_offset, reason, detail) VALUES (%s, %s, -1, %s, %s)",
+            "INSERT INTO quarantine (shard_id, row, byte_offset, reason, detail) VALUES (%s, %s, -1, %s, %s)"
+            " ON CONFLICT (shard_id, row) DO UPDATE SET reason = EXCLUDED.reason, detail = EXCLUDED.detail",
             (shard.shard_id, REFUSED_ROW, f"shard_{state}", without_nul(error)),
         )
 
@@ -146,15 +226,11 @@ def _lock(cursor: Cursor, shard: Shard) -> None:
 
 
 def _delete_samples(cursor: Cursor, shard: Shard) -> None:
-    cursor.execute("DELETE FROM sample WHERE snapshot_id = %s AND shard_id = %s", (shard.snapshot_id, shard.shard_id))
-    cursor.execute("DELETE FROM quarantine WHERE shard_id = %s", (shard.shard_id,))
-
-
-def _delete_quality(cursor: Cursor, shard: Shard, version: ScoreVersion) -> None:
-    cursor.execute(
-        "DELETE FROM quality_score WHERE snapshot_id = %s AND quality_model_id = %s AND shard_id = %s",
-        (shard.snapshot_id, version.quality_model_id, shard.shard_id),
-    )
+    for table in ("sample", "quality_score"):
+        in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = %s").format(sql.Identifier(table))
+        cursor.execute(in_partition, (shard.snapshot_id, shard.shard_id))
+    for table in ("quarantine", "block_score"):
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE shard_id = %s").format(sql.Identifier(table)), (shard.shard_id,))
 
 
 def _sample_rows(cursor: Cursor, shard: Shard, samples: pa.Table) -> pa.Table:

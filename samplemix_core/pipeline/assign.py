@@ -3,7 +3,7 @@
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
 from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import shard_states
+from samplemix_core.database.ledger import embedding_files, shard_states
 from samplemix_core.database.scope import WHOLE, Group, Shard
 from samplemix_core.diversity.model import cluster_table
 from samplemix_core.errors import SampleMixError, ServiceError
@@ -27,6 +27,7 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
         clusters.prepare_assignment(cursor, model.cluster_model_id, registered.snapshot_ids)
         scored = [state for state in shard_states(cursor, registered.scope, group) if state.is_scored]
         todo = clusters.unassigned_shards(cursor, model.cluster_model_id, scored)
+        files = embedding_files(cursor, registered.version, todo)
     shards = len(scored)
     work = [
         Work(
@@ -36,8 +37,8 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
                     run=run.name,
                     shard=state.shard,
                     encoder_key=registered.encoder_key,
-                    embedding_key=str(state.embedding_key),
-                    embedding_sha256=str(state.embedding_sha256),
+                    embeddings=files[state.shard.shard_id],
+                    embedding_digest=str(state.embedding_digest),
                     cluster_model_id=record.cluster_model_id,
                     artifact_key=record.artifact_key,
                 ),

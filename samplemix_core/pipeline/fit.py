@@ -1,14 +1,17 @@
 """Step 3: fit clusters on a stratified sample of the scored shards, unless the corpus has fitting ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from samplemix_core.compute.fanout import Work, connect, fan_out
 from samplemix_core.config import DiversityConfig, ReaderConfig
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import shard_states
+from samplemix_core.database.ledger import EmbeddingFile, embedding_files, shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
@@ -63,10 +66,12 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) 
     run.report(Progress("fit_diversity", 0, 1, message="fitting on a sample", unit="models"))
     diversity = run.config.diversity
     positions = stratified_positions(shard_counts(scored, run.config.reader), diversity.sample_size, diversity.seed)
-    files = {state.shard.path: str(state.embedding_key) for state in scored}
+    with transaction(run.settings.require("database_url")) as cursor:
+        files = embedding_files(cursor, registered.version, scored)
+    by_path = {state.shard.path: files[state.shard.shard_id] for state in scored}
     task = FitTask(
         run=run.name,
-        sample=tuple((files[path], chosen) for path, chosen in positions.items()),
+        sample=tuple(part for path, chosen in positions.items() for part in positions_in_files(by_path[path], chosen)),
         encoder_key=registered.encoder_key,
         diversity=diversity,
     )
@@ -76,6 +81,18 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) 
         raise outcome.error
     fitted: clusters.FittedModel = outcome.result
     return fitted
+
+
+def positions_in_files(
+    files: Sequence[EmbeddingFile], positions: npt.NDArray[np.int64]
+) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """Positions among a shard's vectors, ascending, as positions in its blocks' files, which hold them in order."""
+    start = 0
+    for file in files:
+        inside = positions[(positions >= start) & (positions < start + file.rows)]
+        if inside.size:
+            yield file.key, inside - start
+        start += file.rows
 
 
 def load_model(run: RunContext, record: clusters.ClusterModelRecord) -> ClusterModel:
@@ -93,7 +110,7 @@ def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[Sha
 
 def fit_spec(scored: Sequence[ShardState], config: DiversityConfig) -> dict[str, Any]:
     """All that decides a fit: the method, its settings without the gates, and the vectors that it draws from."""
-    vectors = [[state.shard.snapshot, state.shard.path, state.embedding_sha256] for state in scored]
+    vectors = [[state.shard.snapshot, state.shard.path, state.embedding_digest] for state in scored]
     settings = {name: value for name, value in config.model_dump(mode="json").items() if not name.startswith("gate_")}
     del settings["refit"]
     return {"method": METHOD, "diversity": settings, "vectors": fingerprint(vectors)}

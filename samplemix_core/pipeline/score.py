@@ -1,4 +1,6 @@
-"""Step 2: score and embed every shard that the ledger does not know as done, one Dask task a shard."""
+"""Step 2: score and embed every shard that the ledger does not know as done, one Dask task a block."""
+
+from collections.abc import Sequence
 
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
 from samplemix_core.database import ledger, scores
@@ -8,7 +10,7 @@ from samplemix_core.errors import CorpusError, LossError, PoisonShardError, Samp
 from samplemix_core.pipeline.handoff import LossCounts, Registered, ScoreCounts
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
-from samplemix_core.worker.jobs import ScoreTask
+from samplemix_core.worker.jobs import PlanTask, ScoreTask
 
 _REASONS = 10
 
@@ -24,18 +26,32 @@ def score(run: RunContext, registered: Registered, group: Group = WHOLE) -> Scor
 
 def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts:
     database = run.settings.require("database_url")
-    todo, shards = score_tasks(run, registered, group)
-    progress = _ScoreProgress(run, shards, shards - len(todo))
+    with transaction(database) as cursor:
+        states = ledger.shard_states(cursor, registered.scope, group)
+        todo = ledger.pending_shards(states, retry_refused=run.config.retry_refused)
+        ledger.begin_shards(cursor, todo, registered.version)
+    progress = _ScoreProgress(run, len(states), len(states) - len(todo))
     if not todo:
         return progress.counts()
     resources = run.config.embedding.worker_resources
-    work = [Work(task.shard.path, (task,), cost=task.shard.size_bytes, resources=resources) for task in todo]
     with connect(run.settings) as client:
-        for outcome in fan_out(client, "samplemix_core.worker.score:score_shard", work, run.cancelled):
+        plans = [Work(task.shard.path, (task,), cost=task.shard.size_bytes) for task in plan_tasks(run, registered, todo)]
+        progress.plan(len(plans))
+        for outcome in fan_out(client, "samplemix_core.worker.score:plan_shard", plans, run.cancelled):
+            _enter(database, outcome, registered.version)
+            progress.take_plan(outcome)
+        tasks = score_tasks(run, registered, todo)
+        progress.begin(len(tasks))
+        work = [Work(_named(task), (task,), cost=task.shard.size_bytes, resources=resources) for task in tasks]
+        for outcome in fan_out(client, "samplemix_core.worker.score:score_block", work, run.cancelled):
+            _enter(database, outcome, registered.version)
             progress.take(outcome)
-            if outcome.error is not None:
-                _enter(database, outcome, registered.version)
     return progress.counts()
+
+
+def _named(task: ScoreTask) -> str:
+    first, rows = task.block.first_row, task.block.rows
+    return task.shard.path if rows is None else f"{task.shard.path}, rows {first:,} to {first + max(rows, 1) - 1:,}"
 
 
 def check_loss(run: RunContext, registered: Registered) -> LossCounts:
@@ -81,35 +97,56 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
     return counts
 
 
-def score_tasks(run: RunContext, registered: Registered, group: Group = WHOLE) -> tuple[list[ScoreTask], int]:
-    """One task for each shard of a group that is still to be scored, by snapshot and path; and how many the group has in all."""
+def plan_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]) -> list[PlanTask]:
+    """One task for each of these shards that is not cut into blocks yet."""
     with transaction(run.settings.require("database_url")) as cursor:
-        states = ledger.shard_states(cursor, registered.scope, group)
+        planned = ledger.open_blocks(cursor, shards, registered.version)
+    return [
+        PlanTask(
+            run=run.name,
+            corpus_uri=run.config.corpus_uri,
+            reader=run.config.reader,
+            blocks=run.config.blocks,
+            shard=shard,
+            version=registered.version,
+        )
+        for shard in shards
+        if shard.shard_id not in planned
+    ]
+
+
+def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]) -> list[ScoreTask]:
+    """One task for each block of these shards that is still to be scored, shard by shard, in order of rows."""
+    with transaction(run.settings.require("database_url")) as cursor:
+        blocks = ledger.open_blocks(cursor, shards, registered.version)
     embedding = run.config.embedding.model_copy(update={"device": registered.device, "precision": registered.precision})
-    tasks = [
+    return [
         ScoreTask(
             run=run.name,
             corpus_uri=run.config.corpus_uri,
             reader=run.config.reader,
             embedding=embedding,
             shard=shard,
+            block=block,
             version=registered.version,
             encoder_key=registered.encoder_key,
             quality_model_key=registered.quality_model_key,
             embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}",
         )
-        for shard in ledger.pending_shards(states, retry_refused=run.config.retry_refused)
+        for shard in shards
+        for block in blocks.get(shard.shard_id, ())
     ]
-    return tasks, len(states)
 
 
 def _enter(database: str, outcome: Outcome, version: ScoreVersion) -> None:
     """Enter a failure into the ledger; a refused shard entered itself."""
+    if outcome.error is None or isinstance(outcome.error, ShardRefusedError):
+        return
     shard: Shard = outcome.work.arguments[0].shard
     with transaction(database) as cursor:
         if isinstance(outcome.error, PoisonShardError):
             scores.poison_shard(cursor, shard, version, str(outcome.error))
-        elif not isinstance(outcome.error, ShardRefusedError):
+        else:
             scores.fail_shard(cursor, shard, version, repr(outcome.error))
 
 
@@ -118,12 +155,29 @@ class _ScoreProgress:
 
     def __init__(self, run: RunContext, shards: int, skipped: int) -> None:
         self._run, self._shards, self._skipped = run, shards, skipped
-        self._done = skipped
+        self._done = self._blocks = 0
         self._documents = self._quarantined = self._tokens = 0
         self._failed: list[Outcome] = []
-        self._tell(f"{skipped} shards are done already" if skipped else "")
+        self._tell(f"{skipped} of {shards} shards are done already" if skipped else "")
+
+    def plan(self, shards: int) -> None:
+        """Shards are about to be cut into blocks."""
+        if shards:
+            self._tell(f"cutting {shards} shards into blocks")
+
+    def take_plan(self, outcome: Outcome) -> None:
+        """Note a shard that was cut, or could not be."""
+        if outcome.error is not None:
+            self._failed.append(outcome)
+            self._tell(f"{outcome.work.name}: {outcome.error}")
+
+    def begin(self, blocks: int) -> None:
+        """So many blocks are about to be scored."""
+        self._blocks = blocks
+        self._tell("")
 
     def take(self, outcome: Outcome) -> None:
+        """Note a block that was scored, or could not be."""
         self._done += 1
         if outcome.error is None:
             result: ScoredCounts = outcome.result
@@ -136,12 +190,12 @@ class _ScoreProgress:
             self._tell(f"{outcome.work.name}: {outcome.error}")
 
     def _tell(self, message: str) -> None:
-        self._run.report(Progress("score", self._done, self._shards, documents=self._documents, message=message))
+        self._run.report(Progress("score", self._done, self._blocks, documents=self._documents, message=message, unit="blocks"))
 
     def counts(self) -> ScoreCounts:
         """The totals; raise ServiceError if a shard failed in a way that may pass."""
         named = {
-            kind: tuple(sorted(item.work.name for item in self._failed if isinstance(item.error, kind)))
+            kind: tuple(sorted({item.work.arguments[0].shard.path for item in self._failed if isinstance(item.error, kind)}))
             for kind in (ShardRefusedError, PoisonShardError)
         }
         others = [item for item in self._failed if not isinstance(item.error, ShardRefusedError | PoisonShardError)]
@@ -150,8 +204,9 @@ class _ScoreProgress:
                 raise item.error
         if others:
             raise ServiceError(
-                f"{len(others)} of {self._shards} shards failed, the first is {others[0].work.name}: {others[0].error!r}.",
-                "Mend the cause and run again: the shards that are done are kept.",
+                f"{len({item.work.arguments[0].shard.path for item in others})} of {self._shards} shards failed, the first is"
+                f" {others[0].work.name}: {others[0].error!r}.",
+                "Mend the cause and run again: the blocks that are done are kept.",
             ) from others[0].error
         return ScoreCounts(
             shards=self._shards,

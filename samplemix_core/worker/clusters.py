@@ -60,13 +60,14 @@ def assign_shard(task: AssignTask) -> int:
     parts = [schemas.ASSIGNMENTS.empty_table()]
     with settings.scratch() as directory:
         path = directory / "embeddings.parquet"
-        _download(store, task.embedding_key, task.embedding_sha256, path)
-        for rows, vectors in read_embeddings(path, task.encoder_key):
-            part = assign(vectors, model.centroids, model.radii)
-            parts.append(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
+        for file in task.embeddings:
+            _download(store, file.key, file.sha256, path)
+            for rows, vectors in read_embeddings(path, task.encoder_key):
+                part = assign(vectors, model.centroids, model.radii)
+                parts.append(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
     table = pa.concat_tables(parts)
     sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), model.n_clusters)
-    assignment = clusters.Assignment(table, task.embedding_sha256, sums)
+    assignment = clusters.Assignment(table, task.embedding_digest, sums)
     with transaction(settings.require("database_url")) as cursor:
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     place = {"run": task.run, "snapshot": task.shard.snapshot, "shard": task.shard.path}

@@ -5,19 +5,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.config import DiversityConfig, EmbeddingConfig, ReaderConfig
+from samplemix_core.config import BlockConfig, DiversityConfig, EmbeddingConfig, ReaderConfig
+from samplemix_core.corpus.records import Block
+from samplemix_core.database.ledger import EmbeddingFile
 from samplemix_core.database.scope import ScoreVersion, Shard
 
 
 @dataclass(frozen=True)
+class PlanTask:
+    """One shard to cut into blocks."""
+
+    run: str
+    corpus_uri: str
+    reader: ReaderConfig
+    blocks: BlockConfig
+    shard: Shard
+    version: ScoreVersion
+
+
+@dataclass(frozen=True)
 class ScoreTask:
-    """One shard to score with models of these keys; its embeddings go below the state root, at the prefix and their own hash."""
+    """One block to score with models of these keys; its embeddings go below the state root, at the prefix and their own hash."""
 
     run: str
     corpus_uri: str
     reader: ReaderConfig
     embedding: EmbeddingConfig
     shard: Shard
+    block: Block
     version: ScoreVersion
     encoder_key: str
     quality_model_key: str
@@ -36,12 +51,12 @@ class FitTask:
 
 @dataclass(frozen=True)
 class AssignTask:
-    """One scored shard to assign to the clusters of a model."""
+    """One scored shard to assign to the clusters of a model: the embedding files of its blocks, in order, and their digest."""
 
     run: str
     shard: Shard
     encoder_key: str
-    embedding_key: str
-    embedding_sha256: str
+    embeddings: tuple[EmbeddingFile, ...]
+    embedding_digest: str
     cluster_model_id: int
     artifact_key: str

@@ -1,4 +1,4 @@
-"""Scoring a shard: read, hash, count, score, embed; one embedding file and one transaction at the end.
+"""Scoring: a shard is cut into blocks, and each block read, hashed, counted, scored, embedded, and stored in one transaction.
 
 A worker finds the services by its own environment (settings.py): no connection and no secret travels with a task.
 """
@@ -6,20 +6,22 @@ A worker finds the services by its own environment (settings.py): no connection 
 import hashlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from samplemix_core import schemas
+from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import ShardBatch, describe
-from samplemix_core.corpus.shards import read_shard
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import begin_shard
+from samplemix_core.database.ledger import block_counts, save_plan
 from samplemix_core.database.scope import ScoredCounts, Shard
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.files import EmbeddingWriter
@@ -29,7 +31,7 @@ from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.quality.composite import score_quality
 from samplemix_core.settings import Settings
-from samplemix_core.worker.jobs import ScoreTask
+from samplemix_core.worker.jobs import PlanTask, ScoreTask
 from samplemix_core.worker.models import load_models
 
 log = logging.getLogger(__name__)
@@ -59,8 +61,21 @@ def score_batch(documents: pa.Table, encoder: Encoder) -> ScoredBatch:
     )
 
 
-def score_shard(task: ScoreTask) -> ScoredCounts:
-    """Read a shard, score and embed its documents, store all of it, and close the ledger row in one transaction.
+def plan_shard(task: PlanTask) -> int:
+    """Cut a shard into blocks and enter them into the ledger; returns how many there are. A plan that is there stays."""
+    started, settings = time.monotonic(), Settings.load()
+    corpus = open_store(task.corpus_uri, settings)
+    with _refusing(task, settings), corpus.open(task.shard.path) as stream:
+        blocks = ShardReader(stream, task.shard.path, task.reader).plan(task.blocks.documents, task.blocks.bytes)
+        _require_unchanged(corpus, task.shard)
+    with transaction(settings.require("database_url")) as cursor:
+        save_plan(cursor, task.shard, blocks)
+    _log(task, "planned", blocks=len(blocks), seconds=time.monotonic() - started)
+    return len(blocks)
+
+
+def score_block(task: ScoreTask) -> ScoredCounts:
+    """Read a block, score and embed its documents, store all of it, and close its ledger row in one transaction.
 
     Doing it again gives the same bytes, and does nothing where it is done. A shard that can't be trusted is entered as refused, and
     its error raised.
@@ -69,56 +84,85 @@ def score_shard(task: ScoreTask) -> ScoredCounts:
     settings = Settings.load()
     database = settings.require("database_url")
     with transaction(database) as cursor:
-        done = begin_shard(cursor, task.shard, task.version)
+        done = block_counts(cursor, task.shard, task.version, task.block)
     if done is not None:
-        _log(task, "scored before", **asdict(done))
+        _log(task, "scored before", block=task.block.block, **asdict(done))
         return done
     encoder = load_models(task)
     corpus = open_store(task.corpus_uri, settings)
-    try:
-        with settings.scratch() as directory:
-            with corpus.open(task.shard.path) as stream:
-                files = score_to_files(read_shard(stream, task.shard.path, task.reader), encoder, directory)
-            _require_unchanged(corpus, task.shard)
-            # Named after its content: no other attempt can replace it.
-            embedding_key = f"{task.embedding_prefix}.{files.embedding_sha256[:32]}.parquet"
-            open_store(settings.state_root, settings).upload(embedding_key, files.embeddings)
-            with pa.memory_map(str(files.quarantine)) as mapped:
-                result = scores.ShardScores(
-                    samples=files.samples,
-                    quality=files.quality,
-                    quarantine=pa.ipc.open_file(mapped).read_all(),
-                    embedding_key=embedding_key,
-                    embedding_sha256=files.embedding_sha256,
-                    embedding_dim=encoder.dim,
-                    seconds=time.monotonic() - started,
-                    records=files.records,
-                )
-                with transaction(database) as cursor:
-                    counts = scores.commit_shard(cursor, task.shard, task.version, result)
-    except ShardRefusedError as error:
-        with transaction(database) as cursor:
-            scores.refuse_shard(cursor, task.shard, task.version, str(error))
-        _log(task, "refused", error=error.what)
-        raise
-    _log(task, "scored", **asdict(counts), seconds=time.monotonic() - started)
+    with _refusing(task, settings), settings.scratch() as directory, _reader(task, corpus) as reader:
+        files = score_to_files(reader.read(task.block), encoder, directory)
+        _require_unchanged(corpus, task.shard)
+        # Named after its content: no other attempt can replace it.
+        embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
+        open_store(settings.state_root, settings).upload(embedding_key, files.embeddings)
+        with pa.memory_map(str(files.quarantine)) as mapped:
+            result = scores.BlockScores(
+                samples=files.samples,
+                quality=files.quality,
+                quarantine=pa.ipc.open_file(mapped).read_all(),
+                embedding_key=embedding_key,
+                embedding_sha256=files.embedding_sha256,
+                embedding_digest=files.embedding_digest,
+                embedding_dim=encoder.dim,
+                seconds=time.monotonic() - started,
+                records=files.records,
+            )
+            with transaction(database) as cursor:
+                counts = scores.commit_block(cursor, task.shard, task.version, task.block, result)
+    _log(task, "scored", block=task.block.block, **asdict(counts), seconds=time.monotonic() - started)
     return counts
 
 
+@contextmanager
+def _refusing(task: PlanTask | ScoreTask, settings: Settings) -> Iterator[None]:
+    """Enter a shard as refused where it is, and raise on."""
+    try:
+        yield
+    except ShardRefusedError as error:
+        with transaction(settings.require("database_url")) as cursor:
+            scores.refuse_shard(cursor, task.shard, task.version, str(error))
+        _log(task, "refused", error=error.what)
+        raise
+
+
+_kept: dict[tuple[str, Shard, ReaderConfig], tuple[BinaryIO, ShardReader]] = {}
+"""The reader that this process used last, by what it reads: most often the next block is of the same shard, and lies ahead."""
+
+
+@contextmanager
+def _reader(task: ScoreTask, corpus: ObjectStore) -> Iterator[ShardReader]:
+    """A reader of the task's shard: the one kept from its last block here, or a new one; kept unless something is wrong."""
+    key = (task.corpus_uri, task.shard, task.reader)
+    kept = _kept.pop(key, None)
+    for stream, _ in _kept.values():
+        stream.close()
+    _kept.clear()
+    stream = corpus.open(task.shard.path) if kept is None else kept[0]
+    try:
+        reader = ShardReader(stream, task.shard.path, task.reader) if kept is None else kept[1]
+        yield reader
+    except BaseException:
+        stream.close()
+        raise
+    _kept[key] = stream, reader
+
+
 @dataclass(frozen=True, eq=False)
-class ShardFiles:
-    """A scored shard before it is stored: schemas.SAMPLES and QUALITY, two files, and how many records the reader met."""
+class BlockFiles:
+    """A scored block before it is stored: schemas.SAMPLES and QUALITY, two files, and how many records the reader met."""
 
     samples: pa.Table
     quality: pa.Table
     embeddings: Path
     embedding_sha256: str
+    embedding_digest: str
     quarantine: Path
     records: int
 
 
-def score_to_files(batches: Iterable[ShardBatch], encoder: Encoder, directory: Path) -> ShardFiles:
-    """Score a shard's batches in order; vectors and quarantined records, which may be more than memory holds, go to files.
+def score_to_files(batches: Iterable[ShardBatch], encoder: Encoder, directory: Path) -> BlockFiles:
+    """Score a block's batches in order; vectors and quarantined records, which may be more than memory holds, go to files.
 
     The quarantine is an Arrow IPC file of schemas.QUARANTINE, the embeddings are as in embedding/files.py.
     """
@@ -140,10 +184,12 @@ def score_to_files(batches: Iterable[ShardBatch], encoder: Encoder, directory: P
                 vectors.write(scored.samples["row"].to_numpy(), scored.vectors)
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
-    return ShardFiles(pa.concat_tables(samples), pa.concat_tables(quality), embeddings, digest, quarantine, records)
+    return BlockFiles(
+        pa.concat_tables(samples), pa.concat_tables(quality), embeddings, digest, vectors.digest.hexdigest(), quarantine, records
+    )
 
 
-def _log(task: ScoreTask, what: str, **fields: Any) -> None:
+def _log(task: PlanTask | ScoreTask, what: str, **fields: Any) -> None:
     event(log, what, run=task.run, snapshot=task.shard.snapshot, shard=task.shard.path, **fields)
 
 

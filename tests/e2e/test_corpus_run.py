@@ -149,7 +149,7 @@ POISON = "s1/broken/poison.jsonl"
 
 @pytest.fixture(scope="module")
 def survived(run_command: Run, upload: Upload, shards: dict[str, bytes], platform: Settings) -> tuple[str, dict[str, Any]]:
-    """The same files elsewhere and one that is poison, scored afresh on one worker."""
+    """The same files elsewhere and one that is poison, cut into other blocks and scored afresh on one worker."""
     text = {"text": "This shard kills each worker that begins with it, as far as the worker knows."}
     uri = upload(shards | {POISON: json.dumps(text).encode()})
     with pytest.MonkeyPatch.context() as patch:
@@ -167,10 +167,11 @@ def run_on_one_worker(run_command: Run, uri: str, platform: Settings) -> dict[st
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(poisoned(POISON))
-        return run_command(uri, "--name", "elsewhere", "--accept-loss", SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
+        options = ("--accept-loss", "--set", "blocks.documents=7")
+        return run_command(uri, "--name", "elsewhere", *options, SAMPLEMIX_DASK_SCHEDULER=cluster.scheduler_address)
 
 
-def test_one_worker_that_dies_gives_the_same_bytes_and_only_the_poison_is_left_out(
+def test_one_worker_that_dies_and_other_blocks_give_the_same_bytes_and_only_the_poison_is_left_out(
     survived: tuple[str, dict[str, Any]], first_run: dict[str, Any], command: Command
 ) -> None:
     uri, run = survived
@@ -224,14 +225,14 @@ def poisoned(path: str) -> WorkerPlugin:
 
             from samplemix_core.worker import score as module
 
-            score_shard = module.score_shard
+            score_block = module.score_block
 
             def score_or_die(task: ScoreTask) -> ScoredCounts:
                 if task.shard.path == path:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return score_shard(task)
+                return score_block(task)
 
-            module.score_shard = score_or_die
+            module.score_block = score_or_die
 
     Poisoned.__module__ = "__main__"
     return Poisoned()

@@ -1,6 +1,7 @@
 """The steps in this process, over the real services: what lands, is replaced, is cleared or differs in the middle of a run."""
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core.compute import fanout
 from samplemix_core.config import DiversityConfig, load_run_config
 from samplemix_core.database import clusters, ledger
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.scope import Shard
+from samplemix_core.embedding.files import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline import handoff
@@ -25,11 +29,11 @@ from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.run import RunContext
-from samplemix_core.pipeline.score import check_loss, score, score_tasks
+from samplemix_core.pipeline.score import check_loss, plan_tasks, score, score_tasks
 from samplemix_core.settings import Settings
 from samplemix_core.worker.clusters import assign_shard, fit_model
 from samplemix_core.worker.jobs import AssignTask, FitTask
-from samplemix_core.worker.score import score_shard
+from samplemix_core.worker.score import plan_shard, score_block
 from tests.e2e.conftest import Command
 
 Context = Callable[..., RunContext]
@@ -52,6 +56,7 @@ def context(platform: Settings, small_corpus: dict[str, Any], directory: Path, f
     def make(**settings: Any) -> RunContext:
         diversity = small_corpus["diversity"] | settings.pop("diversity", {})
         values = small_corpus | {"corpus_uri": str(directory), "mixture_name": f"steps-{first}", "diversity": diversity} | settings
+        values["blocks"] = {"documents": 3}
         return RunContext(load_run_config(values), platform, lambda progress: None)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -80,12 +85,19 @@ def model(context: Context, scored: Registered) -> ClusterModelRef:
     return found
 
 
-def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, registered: Registered) -> None:
-    tasks, _ = score_tasks(context(), registered)
+def shards_of(registered: Registered, platform: Settings) -> list[Shard]:
+    with transaction(platform.require("database_url")) as cursor:
+        return [state.shard for state in ledger.shard_states(cursor, registered.scope)]
+
+
+def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, registered: Registered, platform: Settings) -> None:
+    shards = shards_of(registered, platform)
+    assert plan_shard(plan_tasks(context(), registered, shards)[0]) > 1
+    tasks = score_tasks(context(), registered, shards)
     with pytest.raises(ModelError, match=r"This worker's encoder \(all-MiniLM-L6-v2 on cpu in \w+\) is not the run's"):
-        score_shard(replace(tasks[0], encoder_key="0" * 32))
+        score_block(replace(tasks[0], encoder_key="0" * 32))
     with pytest.raises(ModelError, match="This worker's quality model has the key"):
-        score_shard(replace(tasks[0], quality_model_key="0" * 32))
+        score_block(replace(tasks[0], quality_model_key="0" * 32))
 
 
 def test_who_is_asked_about_the_models_has_what_they_run_on(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,15 +114,25 @@ def test_an_embedding_file_is_named_after_its_content_and_checked(
     with transaction(platform.require("database_url")) as cursor:
         state = ledger.shard_states(cursor, scored.scope)[0]
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
-    assert state.embedding_key
-    assert state.embedding_sha256
-    data = open_store(platform.state_root, platform).get(state.embedding_key)[0]
-    assert hashlib.sha256(data).hexdigest() == state.embedding_sha256
-    assert state.embedding_key.endswith(f".{state.embedding_sha256[:32]}.parquet")
+        files = ledger.embedding_files(cursor, scored.version, [state])[state.shard.shard_id]
+    assert len(files) > 1
+    digest = VectorDigest()
+    for file in files:
+        data = open_store(platform.state_root, platform).get(file.key)[0]
+        assert hashlib.sha256(data).hexdigest() == file.sha256
+        assert file.key.endswith(f".{file.sha256[:32]}.parquet")
+        digest.add(pq.read_table(io.BytesIO(data)))
+    assert digest.hexdigest() == state.embedding_digest
     task = AssignTask(
-        "test", state.shard, scored.encoder_key, state.embedding_key, "0" * 64, record.cluster_model_id, record.artifact_key
+        run="test",
+        shard=state.shard,
+        encoder_key=scored.encoder_key,
+        embeddings=(files[0], replace(files[1], sha256="0" * 64)),
+        embedding_digest=str(state.embedding_digest),
+        cluster_model_id=record.cluster_model_id,
+        artifact_key=record.artifact_key,
     )
-    with pytest.raises(ModelError, match=f"has SHA-256 {state.embedding_sha256}, the ledger says 000"):
+    with pytest.raises(ModelError, match=f"has SHA-256 {files[1].sha256}, the ledger says 000"):
         assign_shard(task)
 
 
@@ -157,8 +179,9 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
 ) -> None:
     with transaction(platform.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, scored.scope)
+        files = ledger.embedding_files(cursor, scored.version, states)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
-    sample = tuple((str(state.embedding_key), np.arange(state.scored, dtype=np.int64)) for state in states)
+    sample = tuple((file.key, np.arange(file.rows)) for state in states for file in files[state.shard.shard_id])
     diversity = DiversityConfig(**small_corpus["diversity"])
     fitted = fit_model(FitTask(run="test", sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
     assert fitted.fit_rows == sum(state.scored for state in states)

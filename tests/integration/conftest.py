@@ -8,11 +8,12 @@ import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
+from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import Cursor, transaction
-from samplemix_core.database.scope import Scope, ScoreVersion, Shard
-from samplemix_core.database.scores import ShardScores
+from samplemix_core.database.scope import Scope, ScoredCounts, ScoreVersion, Shard
+from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.diversity.clusters import ClusterSums
 from samplemix_core.identity import content_hash
 from samplemix_core.objects.interface import ObjectInfo
@@ -66,7 +67,13 @@ def save_model(
     )
 
 
-def scores_of(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tuple[str, ...] = ("web", "books")) -> ShardScores:
+def commit_scores(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: BlockScores) -> ScoredCounts:
+    """Commit a shard of one block."""
+    ledger.save_plan(cursor, shard, [Block()])
+    return commit_block(cursor, shard, version, Block(), scores)
+
+
+def scores_of(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tuple[str, ...] = ("web", "books")) -> BlockScores:
     """Scores of made-up documents: row i has text i; the rows in `bad_rows` come between them and are quarantined."""
     rows = [row for row in range(len(texts) + len(bad_rows)) if row not in bad_rows]
     n = len(texts)
@@ -86,19 +93,20 @@ def scores_of(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tupl
         "reason": ["bad_json"] * len(bad_rows),
         "detail": ["not \0 JSON"] * len(bad_rows),
     }
-    return ShardScores(
+    return BlockScores(
         samples=pa.table(samples, schema=schemas.SAMPLES),
         quality=pa.table(scores, schema=schemas.QUALITY),
         quarantine=pa.table(quarantine, schema=schemas.QUARANTINE),
         embedding_key="embeddings/x",
         embedding_sha256="sha-1",
+        embedding_digest="1" * 64,
         embedding_dim=4,
         seconds=0.5,
         records=n + len(bad_rows),
     )
 
 
-def assignment_of(scores: ShardScores, n_clusters: int = 3) -> Assignment:
+def assignment_of(scores: BlockScores, n_clusters: int = 3) -> Assignment:
     """Clusters of made-up documents: by their row."""
     rows = scores.samples["row"].to_numpy()
     cluster = (rows % n_clusters).astype(np.int32)
@@ -106,6 +114,6 @@ def assignment_of(scores: ShardScores, n_clusters: int = 3) -> Assignment:
     table = pa.table([rows, cluster, distance, distance > 0.9], schema=schemas.ASSIGNMENTS)
     return Assignment(
         table,
-        scores.embedding_sha256,
+        scores.embedding_digest,
         ClusterSums.of(cluster, distance, n_clusters),
     )

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.database import clusters, ledger, registration, scores
+from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.scope import Scope, Shard
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
-from tests.integration.conftest import LedgeredCorpus, assignment_of, save_model, scores_of
+from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 
 
 def fitted(
@@ -36,9 +36,7 @@ def scored(ledgered: LedgeredCorpus) -> LedgeredCorpus:
     """The corpus with four scored shards, committed in an order that is not theirs."""
     with transaction(ledgered.url) as cursor:
         for index in (4, 0, 3, 1):
-            scores.commit_shard(
-                cursor, ledgered.shards[index], ledgered.version, scores_of([f"t {index} {i}" for i in range(index + 4)])
-            )
+            commit_scores(cursor, ledgered.shards[index], ledgered.version, scores_of([f"t {index} {i}" for i in range(index + 4)]))
     return ledgered
 
 
@@ -113,7 +111,7 @@ def test_totals_are_sums_in_the_order_of_snapshot_and_path(scored: LedgeredCorpu
         made = assignment_of(scores_of(["t"] * (index + 4)))
         # Sums whose result depends on the order of addition.
         sums = ClusterSums(made.sums.counts, rng.normal(size=3) * 10.0 ** rng.integers(-8, 8, 3))
-        parts[index] = Assignment(made.table, made.embedding_sha256, sums)
+        parts[index] = Assignment(made.table, made.embedding_digest, sums)
     for index in (4, 0, 3, 1):
         assign(scored, model, index, parts[index])
     for part in parts.values():
@@ -144,7 +142,7 @@ def test_an_assignment_of_other_embeddings_is_refused(scored: LedgeredCorpus) ->
     made = assignment_of(scores_of(["t"] * 4))
     for wrong in (
         Assignment(made.table, "another file", made.sums),
-        Assignment(made.table.slice(1), made.embedding_sha256, made.sums),
+        Assignment(made.table.slice(1), made.embedding_digest, made.sums),
     ):
         with pytest.raises(AccountingError, match="the ledger has no such embedding file"):
             assign(scored, model, 0, wrong)
@@ -154,7 +152,7 @@ def test_new_embeddings_make_an_assignment_stale(scored: LedgeredCorpus) -> None
     model = fitted(scored)
     assign(scored, model, 0, assignment_of(scores_of(["t"] * 4)))
     with transaction(scored.url) as cursor:
-        cursor.execute("UPDATE shard_score SET embedding_sha256 = 'sha-2' WHERE shard_id = %s", (scored.shards[0].shard_id,))
+        cursor.execute("UPDATE shard_score SET embedding_digest = 'sha-2' WHERE shard_id = %s", (scored.shards[0].shard_id,))
         stale = unassigned(cursor, model, replace(scored.scope, snapshot_ids=scored.snapshot_ids[:1]))
     assert stale == [scored.shards[0], scored.shards[1]]
     made = assignment_of(scores_of(["t"] * 4), n_clusters=2)

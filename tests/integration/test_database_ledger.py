@@ -4,16 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, connection, ledger, registration, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import Group, ScoredCounts, ScoreVersion, Shard
-from samplemix_core.errors import CorpusError
+from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
-from tests.integration.conftest import LedgeredCorpus, assignment_of, save_model, scores_of
+from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 
 CORPUS: dict[str, Any] = {"uri": "s3://bucket/corpus", "reader": {"text_field": "text"}, "tokenizer_id": "tok"}
 
@@ -68,7 +71,7 @@ def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgere
         model = save_model(cursor, ledgered)
         clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         for shard in files.values():
-            scores.commit_shard(cursor, shard, ledgered.version, one)
+            commit_scores(cursor, shard, ledgered.version, one)
             clusters.commit_assignment(cursor, model.cluster_model_id, shard, assignment_of(one))
         for replaced in (("crawl-a/a.jsonl",), ()):
             registered = registration.register_snapshot(cursor, ledgered.corpus_id, "crawl-a", entries.values())
@@ -83,12 +86,22 @@ def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgere
         assert registration.replaced_shards(cursor, now.snapshot_id) == [
             registration.ReplacedShard("crawl-a/a.jsonl", earlier.etag, 100)
         ]
-        for table in ("sample", "quality_score", "quarantine", "diversity_score", "shard_cluster", "shard_assignment"):
+        kept = (
+            "sample",
+            "quality_score",
+            "quarantine",
+            "diversity_score",
+            "shard_cluster",
+            "shard_assignment",
+            "block",
+            "block_score",
+        )
+        for table in kept:
             cursor.execute(f"SELECT count(DISTINCT shard_id), bool_or(shard_id = %s) FROM {table}", (earlier.shard_id,))
             assert cursor.fetchone() == (2, False), table
         with pytest.raises(CorpusError, match=r"crawl-a/a.jsonl has been replaced by another file"):
-            scores.commit_shard(cursor, earlier, ledgered.version, one)
-        scores.commit_shard(cursor, now, ledgered.version, scores_of(["other"]))
+            commit_scores(cursor, earlier, ledgered.version, one)
+        commit_scores(cursor, now, ledgered.version, scores_of(["other"]))
 
 
 def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: LedgeredCorpus) -> None:
@@ -102,10 +115,9 @@ def test_shards_come_in_byte_order_of_snapshot_and_path(ledgered: LedgeredCorpus
 def test_what_is_pending(ledgered: LedgeredCorpus) -> None:
     done, refused, poison, failed, begun, fresh = ledgered.shards
     with transaction(ledgered.url) as cursor:
-        for shard in ledgered.shards[:-1]:
-            assert ledger.begin_shard(cursor, shard, ledgered.version) is None
-        assert ledger.begin_shard(cursor, begun, ledgered.version) is None
-        scores.commit_shard(cursor, done, ledgered.version, scores_of(["one", "two"]))
+        ledger.begin_shards(cursor, ledgered.shards[:-1], ledgered.version)
+        ledger.begin_shards(cursor, [begun], ledgered.version)
+        commit_scores(cursor, done, ledgered.version, scores_of(["one", "two"]))
         scores.refuse_shard(cursor, refused, ledgered.version, "truncated")
         scores.poison_shard(cursor, poison, ledgered.version, "killed 4 workers")
         scores.fail_shard(cursor, failed, ledgered.version, "timeout")
@@ -125,16 +137,99 @@ def test_what_is_pending(ledgered: LedgeredCorpus) -> None:
 def test_beginning_a_done_shard_keeps_it_done(ledgered: LedgeredCorpus) -> None:
     shard = ledgered.shards[0]
     with transaction(ledgered.url) as cursor:
-        scores.commit_shard(cursor, shard, ledgered.version, scores_of(["one"]))
-        assert ledger.begin_shard(cursor, shard, ledgered.version) == ScoredCounts(scored=1, quarantined=0, tokens=1)
+        commit_scores(cursor, shard, ledgered.version, scores_of(["one"]))
+        ledger.begin_shards(cursor, [shard], ledgered.version)
+        assert ledger.block_counts(cursor, shard, ledgered.version, Block()) == ScoredCounts(1, 0, 1, 3)
         assert ledger.shard_states(cursor, ledgered.scope)[0].state == "done"
+
+
+def test_a_shard_is_cut_once_and_what_is_open_of_it_is_known(ledgered: LedgeredCorpus) -> None:
+    first, second, third, *_ = ledgered.shards
+    blocks = [Block(0, 0, 2, 0, 20), Block(1, 2, 2, 20, 30), Block(2, 4, 1, 50, 9)]
+    with transaction(ledgered.url) as cursor:
+        for plan in (blocks, [Block()]):
+            ledger.save_plan(cursor, first, plan)
+        ledger.save_plan(cursor, second, [Block()])
+        commit_scores(cursor, second, ledgered.version, scores_of(["one"]))
+        assert ledger.open_blocks(cursor, ledgered.shards, ledgered.version) == {first.shard_id: blocks, second.shard_id: []}
+        other = ScoreVersion(ledgered.version.encoder_id, registration.ensure_quality_model(cursor, "quality-2", {}))
+        assert ledger.open_blocks(cursor, [second, third], other) == {second.shard_id: [Block()]}
+
+
+def test_a_shard_is_done_with_its_last_block_and_adds_up_however_it_was_cut(ledgered: LedgeredCorpus) -> None:
+    texts = ["one", "two two", "three three three", "four", "five five"]
+    whole, parts, _, *_ = ledgered.shards
+    result = scores_of(texts, bad_rows=(2, 4))
+    with transaction(ledgered.url) as cursor:
+        commit_scores(cursor, whole, ledgered.version, result)
+        blocks = [Block(0, 0, 3, 0, 30), Block(1, 3, 3, 30, 30), Block(2, 6, 1, 60, 10)]
+        ledger.save_plan(cursor, parts, blocks)
+        ledger.begin_shards(cursor, [parts], ledgered.version)
+        for block in (blocks[2], blocks[0], blocks[0], blocks[1]):
+            states = {state.shard: state.state for state in ledger.shard_states(cursor, ledgered.scope)}
+            assert states[parts] == "pending"
+            scores.commit_block(cursor, parts, ledgered.version, block, part_of(result, block))
+        one, other = (state for state in ledger.shard_states(cursor, ledgered.scope) if state.shard in (whole, parts))
+        assert replace(other, shard=whole, embedding_digest=one.embedding_digest) == one
+        assert other.embedding_digest == f"{3 * 0x1111:064x}"
+        assert ledger.check_accounts(cursor, ledgered.scope, [one, other]) == ledger.Totals(2, 14, 10, 4, 18)
+        for table in ("sample", "quality_score", "quarantine"):
+            cursor.execute(f"SELECT row, count(DISTINCT t) FROM {table} AS t GROUP BY row HAVING count(*) <> 2")
+            assert cursor.fetchall() == [], table
+        files = ledger.embedding_files(cursor, ledgered.version, [one, other])
+        assert [file.rows for file in files[parts.shard_id]] == [2, 2, 1]
+        assert [file.rows for file in files[whole.shard_id]] == [5]
+
+
+def part_of(result: scores.BlockScores, block: Block) -> scores.BlockScores:
+    """What of a whole shard's scores is a block's, with a digest of its own."""
+    assert block.rows is not None
+    first, end = block.first_row, block.first_row + block.rows
+
+    def within(table: pa.Table) -> pa.Table:
+        return table.filter(pc.and_(pc.greater_equal(table["row"], first), pc.less(table["row"], end)))
+
+    samples, quarantine = within(result.samples), within(result.quarantine)
+    return replace(
+        result,
+        samples=samples,
+        quality=within(result.quality),
+        quarantine=quarantine,
+        records=samples.num_rows + quarantine.num_rows,
+        embedding_digest=f"{0x1111:064x}",
+    )
+
+
+def test_poison_keeps_the_blocks_that_are_done_and_a_refusal_leaves_nothing(ledgered: LedgeredCorpus) -> None:
+    shard = ledgered.shards[0]
+    blocks = [Block(0, 0, 1, 0, 10), Block(1, 1, 1, 10, 10)]
+    with transaction(ledgered.url) as cursor:
+        ledger.save_plan(cursor, shard, blocks)
+        result = scores_of(["one", "two"])
+        scores.commit_block(cursor, shard, ledgered.version, blocks[0], part_of(result, blocks[0]))
+        for _ in range(2):
+            scores.poison_shard(cursor, shard, ledgered.version, "killed its worker")
+        assert ledger.open_blocks(cursor, [shard], ledgered.version) == {shard.shard_id: [blocks[1]]}
+        assert ledger.check_accounts(cursor, ledgered.scope, ledger.shard_states(cursor, ledgered.scope)).shards == 0
+        scores.refuse_shard(cursor, shard, ledgered.version, "a page is broken")
+        for table in ("sample", "quality_score", "block_score"):
+            cursor.execute(f"SELECT FROM {table}")
+            assert cursor.rowcount == 0, table
+        assert [item["reason"] for item in ledger.list_quarantine(cursor)] == ["shard_refused"]
+        with pytest.raises(ShardRefusedError, match="a page is broken"):
+            scores.commit_block(cursor, shard, ledgered.version, blocks[1], part_of(result, blocks[1]))
+        ledger.begin_shards(cursor, [shard], ledgered.version)
+        for block in blocks:
+            scores.commit_block(cursor, shard, ledgered.version, block, part_of(result, block))
+        assert ledger.shard_states(cursor, ledgered.scope)[0].state == "done"
+        assert list(ledger.list_quarantine(cursor)) == []
 
 
 def test_shards_are_listed_with_their_state_and_tried_again_when_asked(ledgered: LedgeredCorpus) -> None:
     done, refused, poison, failed, *_ = ledgered.shards
     uri = CORPUS["uri"]
     with transaction(ledgered.url) as cursor:
-        scores.commit_shard(cursor, done, ledgered.version, scores_of(["one", "two"], bad_rows=(1,)))
+        commit_scores(cursor, done, ledgered.version, scores_of(["one", "two"], bad_rows=(1,)))
         scores.refuse_shard(cursor, refused, ledgered.version, "truncated")
         scores.poison_shard(cursor, poison, ledgered.version, "killed its worker")
         scores.fail_shard(cursor, failed, ledgered.version, "timeout")
@@ -162,7 +257,7 @@ def test_quarantine_is_listed_with_place_and_reason(ledgered: LedgeredCorpus) ->
     first, second, *_ = ledgered.shards
     with transaction(ledgered.url) as cursor:
         scores.refuse_shard(cursor, second, ledgered.version, "truncated")
-        scores.commit_shard(cursor, first, ledgered.version, scores_of(["one"], bad_rows=(1, 0)[::-1]))
+        commit_scores(cursor, first, ledgered.version, scores_of(["one"], bad_rows=(1, 0)[::-1]))
         listed = list(ledger.list_quarantine(cursor, "s3://bucket/corpus"))
         assert list(ledger.list_quarantine(cursor)) == listed
         assert list(ledger.list_quarantine(cursor, "s3://bucket/other")) == []

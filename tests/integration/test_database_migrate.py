@@ -3,10 +3,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy.engine import make_url
 
+from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import connect, transaction
+from samplemix_core.database.ledger import EmbeddingFile, embedding_files, open_blocks, shard_states
 from samplemix_core.database.migrate import downgrade, migrate
-from samplemix_core.database.registration import register_corpus
+from samplemix_core.database.registration import ensure_encoder, ensure_quality_model, register_corpus, register_snapshot
+from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.errors import ServiceError
+from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
 from tests.conftest import PostgresServer
 
@@ -33,6 +37,34 @@ def test_up_again_down_and_up(empty_database: Settings) -> None:
     assert relations(url) == set()
     migrate(url)
     assert relations(url) == up
+
+
+def test_what_was_scored_before_there_were_blocks_is_one_block(empty_database: Settings) -> None:
+    url = empty_database.require("database_url")
+    migrate(url, "0004")
+    columns = "documents, scored, quarantined, tokens, embedding_key, embedding_sha256, embedding_rows, embedding_dim, seconds"
+    with transaction(url) as cursor:
+        corpus = register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer_id="tok")
+        shard = register_snapshot(cursor, corpus.corpus_id, "s1", [ObjectInfo("s1/web/a.jsonl", 9, "etag")])
+        ids = (shard.last_shard_id, ensure_encoder(cursor, "e", {}), ensure_quality_model(cursor, "q", {}))
+        cursor.execute(
+            f"INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, {columns})"
+            " VALUES (%s, %s, %s, 'done', 'etag', 3, 2, 1, 40, 'embeddings/x', %s, 2, 4, 1.5)",
+            (*ids, "ab" * 32),
+        )
+        cursor.execute(f"SELECT {columns} FROM shard_score")
+        before = cursor.fetchall()
+    migrate(url)
+    version = ScoreVersion(*ids[1:])
+    with transaction(url) as cursor:
+        (state,) = shard_states(cursor, Scope((shard.snapshot_id,), version, shard.last_shard_id))
+        assert (state.state, state.embedding_digest) == ("done", "ab" * 32)
+        assert embedding_files(cursor, version, [state]) == {ids[0]: (EmbeddingFile("embeddings/x", "ab" * 32, 2),)}
+        assert open_blocks(cursor, [state.shard], ScoreVersion(ids[1], ids[2] + 1)) == {ids[0]: [Block()]}
+    downgrade(url, "0004")
+    with transaction(url) as cursor:
+        cursor.execute(f"SELECT {columns} FROM shard_score WHERE state = 'done'")
+        assert cursor.fetchall() == before
 
 
 def test_two_migrations_at_once(empty_database: Settings) -> None:

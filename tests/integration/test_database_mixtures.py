@@ -23,7 +23,7 @@ from samplemix_core.manifest.format import (
 )
 from samplemix_core.mixing.source import ShardSamples
 from samplemix_core.objects.interface import ObjectInfo
-from tests.integration.conftest import LedgeredCorpus, assignment_of, save_model, scores_of
+from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 from tests.manifests import LINEAGE, manifest_of
 
 TEXTS = {
@@ -43,7 +43,7 @@ def assigned(ledgered: LedgeredCorpus) -> LedgeredCorpus:
         clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
         for index in (4, 2, 0, 3, 1):
             shard, result = ledgered.shards[index], scores_of(TEXTS[index], bad_rows=(1,) if index == 0 else ())
-            scores.commit_shard(cursor, shard, ledgered.version, result)
+            commit_scores(cursor, shard, ledgered.version, result)
             clusters.commit_assignment(cursor, model.cluster_model_id, shard, assignment_of(result))
         scores.refuse_shard(cursor, ledgered.shards[5], ledgered.version, "truncated")
         table = pa.table([[0, 1, 2], [5, 5, 4], [0.5] * 3, [0.9] * 3, [1.0, 0.5, 0.0]], schema=schemas.CLUSTERS)

@@ -12,7 +12,7 @@ from samplemix_core.database import ledger, registration, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import ScoreVersion
 from samplemix_core.errors import AccountingError, CorpusError
-from tests.integration.conftest import LedgeredCorpus, scores_of
+from tests.integration.conftest import LedgeredCorpus, commit_scores, scores_of
 
 TABLES = ("sample", "quality_score", "quarantine")
 
@@ -25,15 +25,15 @@ def contents(url: str) -> dict[str, list[Any]]:
             cursor.execute(f"SELECT * FROM {table} AS t ORDER BY t")
             found[table] = cursor.fetchall()
         cursor.execute(
-            "SELECT shard_id, state, documents, scored, quarantined, tokens, embedding_sha256, error FROM shard_score ORDER BY 1"
+            "SELECT shard_id, state, documents, scored, quarantined, tokens, embedding_digest, error FROM shard_score ORDER BY 1"
         )
         found["shard_score"] = cursor.fetchall()
     return found
 
 
-def commit(ledgered: LedgeredCorpus, index: int, result: scores.ShardScores) -> None:
+def commit(ledgered: LedgeredCorpus, index: int, result: scores.BlockScores) -> None:
     with transaction(ledgered.url) as cursor:
-        scores.commit_shard(cursor, ledgered.shards[index], ledgered.version, result)
+        commit_scores(cursor, ledgered.shards[index], ledgered.version, result)
 
 
 def test_what_is_committed_is_what_analysts_read(ledgered: LedgeredCorpus) -> None:
@@ -62,7 +62,7 @@ def test_committing_again_changes_nothing(ledgered: LedgeredCorpus) -> None:
     before = contents(ledgered.url)
     commit(ledgered, 0, result)
     assert contents(ledgered.url) == before
-    assert before["shard_score"] == [(ledgered.shards[0].shard_id, "done", 4, 3, 1, 3, "sha-1", None)]
+    assert before["shard_score"] == [(ledgered.shards[0].shard_id, "done", 4, 3, 1, 3, "1" * 64, None)]
 
 
 def test_rows_that_a_killed_attempt_left_are_replaced(ledgered: LedgeredCorpus) -> None:
@@ -70,6 +70,7 @@ def test_rows_that_a_killed_attempt_left_are_replaced(ledgered: LedgeredCorpus) 
     clean = contents(ledgered.url)
     with transaction(ledgered.url) as cursor:
         cursor.execute("UPDATE shard_score SET state = 'pending'")
+        cursor.execute("DELETE FROM block_score")
         cursor.execute("UPDATE sample SET n_tokens = 999, row = row + 50")
         cursor.execute("UPDATE quarantine SET row = 99")
     commit(ledgered, 0, scores_of(["one", "two"], bad_rows=(0,)))
@@ -79,7 +80,7 @@ def test_rows_that_a_killed_attempt_left_are_replaced(ledgered: LedgeredCorpus) 
 def test_a_commit_that_fails_leaves_nothing(ledgered: LedgeredCorpus) -> None:
     def broken_off() -> None:
         with transaction(ledgered.url) as cursor:
-            scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, scores_of(["one"]))
+            commit_scores(cursor, ledgered.shards[0], ledgered.version, scores_of(["one"]))
             raise KeyboardInterrupt
 
     empty = contents(ledgered.url)
@@ -124,20 +125,24 @@ def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: Ledgere
     before = contents(ledgered.url)
     with transaction(ledgered.url) as cursor:
         other = ScoreVersion(ledgered.version.encoder_id, registration.ensure_quality_model(cursor, "quality-2", {}))
-        scores.commit_shard(cursor, ledgered.shards[0], other, result)
+        commit_scores(cursor, ledgered.shards[0], other, result)
     after = contents(ledgered.url)
     assert after["sample"] == before["sample"]
     assert len(after["quality_score"]) == 4
     with transaction(ledgered.url) as cursor:
         third = ScoreVersion(ledgered.version.encoder_id, registration.ensure_quality_model(cursor, "quality-3", {}))
     with transaction(ledgered.url) as cursor, pytest.raises(AccountingError, match="another version counted"):
-        scores.commit_shard(cursor, ledgered.shards[0], third, scores_of(["one", "two", "three"]))
+        commit_scores(cursor, ledgered.shards[0], third, scores_of(["one", "two", "three"]))
 
 
 def test_a_late_worker_can_not_replace_what_is_committed(ledgered: LedgeredCorpus) -> None:
     commit(ledgered, 0, scores_of(["one"]))
     before = contents(ledgered.url)
-    commit(ledgered, 0, replace(scores_of(["one"]), embedding_sha256="sha-2", embedding_key="embeddings/late"))
+    commit(
+        ledgered,
+        0,
+        replace(scores_of(["one"]), embedding_sha256="sha-2", embedding_digest="2" * 64, embedding_key="embeddings/late"),
+    )
     assert contents(ledgered.url) == before
 
 
@@ -149,6 +154,8 @@ def test_refused_then_mended(ledgered: LedgeredCorpus) -> None:
     assert contents(ledgered.url)["quarantine"] == [
         (shard.shard_id, -1, -1, "shard_refused", "bad \N{REPLACEMENT CHARACTER} archive")
     ]
+    with transaction(ledgered.url) as cursor:
+        ledger.begin_shards(cursor, [shard], ledgered.version)
     commit(ledgered, 0, scores_of(["one"], bad_rows=(0,)))
     found = contents(ledgered.url)
     assert [row[1] for row in found["quarantine"]] == [0]
@@ -168,19 +175,19 @@ def test_a_shard_that_is_done_can_not_fail_any_more(ledgered: LedgeredCorpus) ->
 def test_a_shard_registered_with_other_content_is_refused(ledgered: LedgeredCorpus) -> None:
     stale = replace(ledgered.shards[0], etag="old")
     with transaction(ledgered.url) as cursor, pytest.raises(CorpusError, match=r"crawl-a/B.jsonl.*'old'"):
-        scores.commit_shard(cursor, stale, ledgered.version, scores_of(["one"]))
+        commit_scores(cursor, stale, ledgered.version, scores_of(["one"]))
 
 
 def test_samples_and_scores_of_other_rows_are_refused(ledgered: LedgeredCorpus) -> None:
     result = replace(scores_of(["one", "two"]), quality=scores_of(["one", "two"], bad_rows=(0,)).quality)
     with transaction(ledgered.url) as cursor, pytest.raises(AccountingError, match="or other rows"):
-        scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, result)
+        commit_scores(cursor, ledgered.shards[0], ledgered.version, result)
 
 
 def test_a_shard_without_documents(ledgered: LedgeredCorpus) -> None:
     commit(ledgered, 0, scores_of([], bad_rows=(0, 1)))
     found = contents(ledgered.url)
-    assert found["shard_score"] == [(ledgered.shards[0].shard_id, "done", 2, 0, 2, 0, "sha-1", None)]
+    assert found["shard_score"] == [(ledgered.shards[0].shard_id, "done", 2, 0, 2, 0, "1" * 64, None)]
 
 
 def test_accounts_add_up_and_a_lost_row_is_noticed(ledgered: LedgeredCorpus) -> None:
@@ -208,4 +215,4 @@ def test_a_record_that_the_reader_met_and_nobody_stored_is_noticed(ledgered: Led
         transaction(ledgered.url) as cursor,
         pytest.raises(AccountingError, match=r"4 records were read, 2 scored and 1 set aside"),
     ):
-        scores.commit_shard(cursor, ledgered.shards[0], ledgered.version, result)
+        commit_scores(cursor, ledgered.shards[0], ledgered.version, result)

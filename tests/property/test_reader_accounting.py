@@ -3,9 +3,12 @@
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from random import Random
 from typing import Any, BinaryIO, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -13,8 +16,8 @@ from hypothesis import strategies as st
 
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus import json_lines, streams
+from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Reason, ShardBatch
-from samplemix_core.corpus.shards import read_shard
 
 LIMIT = 120
 
@@ -75,12 +78,12 @@ def merged(batches: Iterator[ShardBatch]) -> tuple[list[dict[str, Any]], list[di
 @given(_shards, st.integers(1, 40), st.integers(1, 40), st.sampled_from(["", ".gz", ".zst"]), st.integers(0, 200))
 def test_every_line_is_accounted_for_however_it_is_read(data: bytes, step: int, chunk: int, suffix: str, cut: int) -> None:
     config = ReaderConfig(max_record_bytes=LIMIT)
-    whole = merged(read_shard(io.BytesIO(data), "crawl/web/p.jsonl", config))
+    whole = merged(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", config).read())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_lines, "CHUNK_BYTES", chunk)
         patch.setattr(streams, "CHUNK_BYTES", chunk)
         pieces = merged(
-            read_shard(cast(BinaryIO, Trickle(compress(data, suffix, cut), step)), f"crawl/web/p.jsonl{suffix}", config)
+            ShardReader(cast(BinaryIO, Trickle(compress(data, suffix, cut), step)), f"crawl/web/p.jsonl{suffix}", config).read()
         )
     assert pieces == whole
 
@@ -105,7 +108,7 @@ def test_every_line_is_accounted_for_however_it_is_read(data: bytes, step: int, 
 @settings(deadline=None)
 @given(_shards)
 def test_only_lines_that_python_reads_as_documents_are_documents(data: bytes) -> None:
-    documents, _ = merged(read_shard(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()))
+    documents, _ = merged(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).read())
     kept = {document["row"] for document in documents}
     for row, line in enumerate(data.split(b"\n")):
         assert (row in kept) == is_document(line.removeprefix(b"\xef\xbb\xbf") if row == 0 else line)
@@ -117,3 +120,79 @@ def is_document(line: bytes) -> bool:
         return bool(text.encode().decode().strip())
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
+
+
+def compressed_in(suffix: str, data: bytes, cut: int) -> tuple[BinaryIO, str]:
+    return io.BytesIO(compress(data, suffix, cut)), f"crawl/web/p.jsonl{suffix}"
+
+
+@settings(deadline=None)
+@given(_shards, st.integers(1, 8), st.integers(1, 300), st.integers(1, 40), st.sampled_from(["", ".gz", ".zst"]), st.randoms())
+def test_blocks_hold_what_the_shard_holds_in_whatever_order_they_are_read(
+    data: bytes, documents: int, n_bytes: int, chunk: int, suffix: str, random: Random
+) -> None:
+    config = ReaderConfig(max_record_bytes=LIMIT)
+    stream, path = compressed_in(suffix, data, len(data) // 2)
+    whole = merged(ShardReader(stream, path, config).read())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "CHUNK_BYTES", chunk)
+        reader = ShardReader(*compressed_in(suffix, data, len(data) // 2), config)
+        blocks = reader.plan(documents, n_bytes)
+        order = blocks[:]
+        random.shuffle(order)
+        parts = {block.block: merged(reader.read(block)) for block in order}
+    assert merge(parts[block.block] for block in blocks) == whole
+    assert [block.block for block in blocks] == list(range(len(blocks)))
+    lines = data.split(b"\n") if data else []
+    lines = lines[:-1] if lines and not lines[-1] else lines
+    place = row = 0
+    for block in blocks:
+        assert (block.first_row, block.byte_offset) == (row, place)
+        assert block.rows is not None
+        assert block.n_bytes is not None
+        assert block.rows <= documents
+        assert block.n_bytes <= n_bytes or block.rows == 1
+        held = lines[row : row + block.rows]
+        assert data[place : place + block.n_bytes].removesuffix(b"\n") == b"\n".join(held)
+        row, place = row + block.rows, place + block.n_bytes
+    assert (row, place) == (len(lines), len(data))
+
+
+def merge(parts: Iterable[tuple[list[dict[str, Any]], list[dict[str, Any]]]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    documents: list[dict[str, Any]] = []
+    quarantine: list[dict[str, Any]] = []
+    for some, others in parts:
+        documents += some
+        quarantine += others
+    return documents, quarantine
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), st.text(max_size=8)), max_size=60),
+    st.integers(1, 25),
+    st.integers(1, 25),
+    st.integers(1, 400),
+    st.randoms(),
+)
+def test_blocks_of_parquet_are_slices_of_row_groups(
+    texts: list[str | None], group: int, documents: int, n_bytes: int, random: Random
+) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": pa.array(texts, pa.string()), "id": range(len(texts))}), sink, row_group_size=group)
+    path = "crawl/web/p.parquet"
+    reader = ShardReader(sink, path, ReaderConfig())
+    whole = merged(reader.read())
+    blocks = reader.plan(documents, n_bytes)
+    order = blocks[:]
+    random.shuffle(order)
+    parts = {block.block: merged(reader.read(block)) for block in order}
+    assert merge(parts[block.block] for block in blocks) == whole
+    row = 0
+    for block in blocks:
+        assert block.first_row == row
+        assert block.rows is not None
+        assert block.rows <= documents
+        assert row // group == max(row, row + block.rows - 1) // group
+        row += block.rows
+    assert row == len(texts)

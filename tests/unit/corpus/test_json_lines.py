@@ -5,12 +5,13 @@ import tracemalloc
 import pytest
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.json_lines import read_json_lines, record_parser, split_lines
+from samplemix_core.corpus.json_lines import record_parser, split_lines
+from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import MAX_BATCH_RECORDS, Reason, RejectedRecordError
 
 
 def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    batches = list(read_json_lines(io.BytesIO(data).read, "web", config or ReaderConfig()))
+    batches = list(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", config or ReaderConfig()).read())
     return [r for b in batches for r in b.documents.to_pylist()], [r for b in batches for r in b.quarantine.to_pylist()]
 
 
@@ -97,11 +98,11 @@ def test_an_overlong_line_is_passed_over_in_bounded_memory() -> None:
     lines = list(split_lines(Endless().read, 2**20))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [(line.row, line.n_bytes, line.data) for line in lines] == [(0, 63 * 2**20, None), (1, 13, b'{"text": "a"}')]
+    assert [(line.row, line.n_bytes, line.value) for line in lines] == [(0, 63 * 2**20, None), (1, 13, b'{"text": "a"}')]
     assert peak < 8 * 2**20
 
 
 def test_batches_are_bounded_whether_records_are_good_or_bad() -> None:
     data = b'{"text": "a"}\n[]\n' * MAX_BATCH_RECORDS
-    batches = list(read_json_lines(io.BytesIO(data).read, "web", ReaderConfig()))
+    batches = list(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).read())
     assert [b.documents.num_rows + b.quarantine.num_rows for b in batches] == [MAX_BATCH_RECORDS] * 2

@@ -1,13 +1,13 @@
 import io
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import MAX_BATCH_BYTES
-from samplemix_core.corpus.shards import read_shard
 from samplemix_core.errors import ShardRefusedError
 
 PATH = "crawl/web/part-0.parquet"
@@ -20,7 +20,7 @@ def encode(table: pa.Table, **options: Any) -> bytes:
 
 
 def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    batches = list(read_shard(io.BytesIO(data), PATH, config or ReaderConfig()))
+    batches = list(ShardReader(io.BytesIO(data), PATH, config or ReaderConfig()).read())
     return [r for b in batches for r in b.documents.to_pylist()], [r for b in batches for r in b.quarantine.to_pylist()]
 
 
@@ -94,28 +94,9 @@ def test_broken_files_are_refused() -> None:
             rows(broken)
 
 
-class Pipe(io.RawIOBase):
-    """A body that can be read once, forwards, a little at a time."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = io.BytesIO(data)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self.data.read(min(size, 1000) if size >= 0 else 1000)
-
-
-def test_a_stream_that_cannot_seek_is_spooled() -> None:
-    data = encode(pa.table({"text": [f"text {i}" for i in range(3000)]}))
-    [first, second] = read_shard(cast(BinaryIO, Pipe(data)), PATH, ReaderConfig())
-    assert first.documents.num_rows + second.documents.num_rows == 3000
-
-
 def test_the_stream_stays_open() -> None:
     stream = io.BytesIO(encode(pa.table({"text": ["x"]})))
-    assert len(list(read_shard(stream, PATH, ReaderConfig()))) == 1
+    assert len(list(ShardReader(stream, PATH, ReaderConfig()).read())) == 1
     assert not stream.closed
 
 
@@ -136,7 +117,7 @@ def test_a_small_file_that_spells_out_to_much_comes_in_small_batches(options: di
     data = long_in_few_bytes(400, **options)
     pool = pa.default_memory_pool()
     before, most, ids, texts = pool.bytes_allocated(), 0, [], 0
-    for batch in read_shard(io.BytesIO(data), PATH, ReaderConfig()):
+    for batch in ShardReader(io.BytesIO(data), PATH, ReaderConfig()).read():
         most = max(most, pool.bytes_allocated() - before)
         assert batch.documents.nbytes <= MAX_BATCH_BYTES + 2**20
         ids += batch.documents["doc_id"].to_pylist()
@@ -154,7 +135,7 @@ def test_texts_over_the_limit_are_not_even_spelled_out() -> None:
     data = encode(table)
     before = pool.bytes_allocated()
     config = ReaderConfig(max_record_bytes=1000)
-    for batch in read_shard(io.BytesIO(data), PATH, config):
+    for batch in ShardReader(io.BytesIO(data), PATH, config).read():
         assert batch.records == 2 * n
         assert pool.bytes_allocated() - before < 10_000_000
     documents, quarantine = rows(data, config)

@@ -1,0 +1,78 @@
+"""A shard's records, whatever its format, block by block."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import BinaryIO
+
+from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus.json_lines import JsonLines
+from samplemix_core.corpus.parquet import Parquet
+from samplemix_core.corpus.records import Block, Record, ShardBatch, gather
+from samplemix_core.corpus.shards import PARQUET_SUFFIX, SHARD_SUFFIXES, parse_shard_path
+from samplemix_core.errors import ShardRefusedError
+
+WHOLE_SHARD = Block()
+"""The block that holds every row."""
+
+
+class ShardReader:
+    """Reads a shard's blocks from a seekable stream, which stays open.
+
+    Blocks that are read in order, with gaps or without, cost one pass: the reader stays where a block ended, and begins anew only
+    for what lies before that, or where it can jump (plain JSON lines to any block, Parquet to a row group). What it passes over of
+    a compressed file is decompressed and split into lines, but not parsed.
+
+    `path`, relative to the corpus root, decides format and compression by its suffix, and the domain where no field does. Memory is
+    bounded by a batch and a line of `config.max_record_bytes`; for Parquet by a row group's pages in addition.
+
+    Raises CorpusError if the path is too shallow to name snapshot and domain, ShardRefusedError if its suffix is of no known format
+    or the file can't be trusted as a whole: an archive cut short or with a wrong checksum, a broken Parquet file, or one without
+    the columns asked for. Errors of the stream itself pass unchanged.
+    """
+
+    def __init__(self, stream: BinaryIO, path: str, config: ReaderConfig) -> None:
+        _, path_domain = parse_shard_path(path, config)
+        suffixed = path.lower()
+        if not suffixed.endswith(SHARD_SUFFIXES):
+            raise ShardRefusedError(
+                f"Shard {path!r} has a suffix of no known format.",
+                f"A shard's name ends in one of {', '.join(SHARD_SUFFIXES)}.",
+            )
+        kind = Parquet if suffixed.endswith(PARQUET_SUFFIX) else JsonLines
+        self._format = kind(stream, path, path_domain, config)
+        self._records: Iterator[Record] | None = None
+        self._put_back: list[Record] = []
+        self._row = 0
+
+    def plan(self, documents: int, n_bytes: int) -> list[Block]:
+        """Cut the shard into blocks of at most so many rows and bytes, or one longer record.
+
+        Together they hold each row once, in order. An archive is read to its end, so that a broken one is refused here.
+        """
+        return self._format.plan(documents, n_bytes)
+
+    def read(self, block: Block = WHOLE_SHARD) -> Iterator[ShardBatch]:
+        """Read a block in order, in batches of at most 2,048 records and 64 MiB of records (or one longer record).
+
+        Every record ends either in a batch's documents or in its quarantine. `row` is the line's index in JSON lines, where a
+        blank line takes a row but is neither document nor quarantined, and the record's index in Parquet. `byte_offset` is where
+        the line begins in the decompressed bytes; -1 in Parquet.
+
+        ShardRefusedError may come after batches have been yielded: a refused shard leaves no trace.
+        """
+        yield from gather(self._within(block), self._format.parse)
+
+    def _within(self, block: Block) -> Iterator[Record]:
+        row, byte_offset = self._format.place_before(block)
+        if self._records is None or block.first_row < self._row or row > self._row:
+            self._records, self._row = self._format.records(row, byte_offset), row
+            self._put_back = []
+        end = None if block.rows is None else block.first_row + block.rows
+        for record in chain(self._put_back, self._records):
+            self._put_back, self._row = [], record.row + 1
+            if end is not None and record.row >= end:
+                # The first of what follows.
+                self._put_back, self._row = [record], record.row
+                return
+            if record.row >= block.first_row:
+                yield record
