@@ -138,11 +138,11 @@ def test_failing_a_run_cancels_its_work_on_the_cluster(
         def open_tasks() -> int:
             # A function of the test's own goes to the scheduler by value: it can't import this file.
             def count(dask_scheduler: Any) -> int:
-                return sum(str(key).startswith("score_shard") for key in dask_scheduler.tasks)
+                return sum(str(key).startswith("score_block") for key in dask_scheduler.tasks)
 
             return int(client.run_on_scheduler(count))
 
-        wait_for(lambda: open_tasks() > 20, 60, "queue of shards")
+        wait_for(lambda: open_tasks() > 20, 60, "queue of blocks")
         airflow.fail_run(DAG_ID, run_id)
         wait_for(lambda: open_tasks() == 0, 30, "end of the cluster's work")
     assert airflow.run_state(DAG_ID, run_id) == "failed"
