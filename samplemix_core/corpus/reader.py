@@ -52,7 +52,7 @@ class ShardReader:
         return self._format.plan(documents, n_bytes)
 
     def read(self, block: Block = WHOLE_SHARD) -> Iterator[ShardBatch]:
-        """Read a block in order, in batches of at most 2,048 records and 64 MiB of records (or one longer record).
+        """Read a block in order, in batches of at most 128 records and 32 MiB of records (or one longer record).
 
         Every record ends either in a batch's documents or in its quarantine. `row` is the line's index in JSON lines, where a
         blank line takes a row but is neither document nor quarantined, and the record's index in Parquet. `byte_offset` is where

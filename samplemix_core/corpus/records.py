@@ -107,8 +107,8 @@ class Record(NamedTuple):
     value: Any
 
 
-MAX_BATCH_RECORDS = 2048
-MAX_BATCH_BYTES = 64 * 2**20
+MAX_BATCH_RECORDS = 128
+MAX_BATCH_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)

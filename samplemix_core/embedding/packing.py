@@ -22,6 +22,9 @@ ATTENTION = "samplemix_packed"
 LEAST_TOKENS, LEAST_DOCUMENTS = 64, 8
 """A smaller batch is filled up: of a few rows, matrix products are summed in another order."""
 
+LARGEST_SUM = 2.0**100
+"""Of exponentials of a token's scores: leaves room for their products with values in bfloat16's range."""
+
 MAX_SPREAD = 4
 """A batch's documents, padded to the longest for pooling, take at most this many times the batch's tokens."""
 
@@ -87,11 +90,14 @@ def _attend_bfloat16(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     """What torch's attention gives, in half its time: on CPUs that one multiplies bfloat16 no faster than float32.
 
     Less the mean of the keys, a query's scores have the mean 0, so their largest is not below it and the sum of the exponentials
-    can't vanish; nor does the softmax change. A score of more than 88 would overflow, which the encoder reports.
+    can't vanish; nor does the softmax change. Where a score is so large that they could overflow, torch's attention does it.
     """
     centred = key - key.mean(dim=-2, keepdim=True)
     weights = torch.matmul(query * (scale * math.log2(math.e)), centred.transpose(-1, -2)).exp2_()
-    return torch.matmul(weights, value).div_(weights.sum(dim=-1, keepdim=True))
+    sums = weights.sum(dim=-1, keepdim=True)
+    if not bool(sums.max() < LARGEST_SUM):
+        return scaled_dot_product_attention(query, key, value, scale=scale)
+    return torch.matmul(weights, value).div_(sums)
 
 
 AttentionInterface.register(ATTENTION, attend)

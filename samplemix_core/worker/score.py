@@ -7,10 +7,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from samplemix_core.database.ledger import block_counts, save_plan
 from samplemix_core.database.scope import ScoredCounts, Shard
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.files import EmbeddingWriter
+from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
@@ -36,14 +38,16 @@ from samplemix_core.worker.models import load_models
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True, eq=False)
 class ScoredBatch:
-    """What a batch of n documents gave, in row order: schemas.SAMPLES, schemas.QUALITY and unit vectors, float32 (n, dim)."""
+    """What a batch of n documents gave, in row order: schemas.SAMPLES, schemas.QUALITY, and what the encoder reads of each."""
 
     samples: pa.Table
     quality: pa.Table
-    vectors: np.ndarray
+    tokenized: Tokenized
 
 
 def score_batch(documents: pa.Table, encoder: Encoder) -> ScoredBatch:
@@ -57,7 +61,7 @@ def score_batch(documents: pa.Table, encoder: Encoder) -> ScoredBatch:
             [rows, documents["domain"], documents["doc_id"], tokenized.n_tokens, n_bytes, content_hash], schema=schemas.SAMPLES
         ),
         quality=pa.table([rows, scored.quality, *np.ascontiguousarray(scored.dimensions.T)], schema=schemas.QUALITY),
-        vectors=encoder.encode(tokenized),
+        tokenized=tokenized,
     )
 
 
@@ -162,31 +166,41 @@ class BlockFiles:
 
 
 def score_to_files(batches: Iterable[ShardBatch], encoder: Encoder, directory: Path) -> BlockFiles:
-    """Score a block's batches in order; vectors and quarantined records, which may be more than memory holds, go to files.
+    """Score a block's batches in order; while one is being encoded, the next is read and tokenised.
 
-    The quarantine is an Arrow IPC file of schemas.QUARANTINE, the embeddings are as in embedding/files.py.
+    Vectors and quarantined records, which may be more than memory holds, go to files: the quarantine an Arrow IPC file of
+    schemas.QUARANTINE, the embeddings as in embedding/files.py.
     """
     embeddings, quarantine = directory / "embeddings.parquet", directory / "quarantine.arrow"
     samples, quality = [schemas.SAMPLES.empty_table()], [schemas.QUALITY.empty_table()]
     records = 0
+    scored = ((batch, score_batch(batch.documents, encoder) if batch.documents.num_rows else None) for batch in batches)
     with (
         EmbeddingWriter(embeddings, encoder.dim, encoder.encoder_id) as vectors,
         pa.OSFile(str(quarantine), "wb") as file,
         pa.ipc.new_file(file, schemas.QUARANTINE) as rejects,
     ):
-        for batch in batches:
+        for batch, result in _ahead(scored):
             records += batch.records
             rejects.write_table(batch.quarantine)
-            if batch.documents.num_rows:
-                scored = score_batch(batch.documents, encoder)
-                samples.append(scored.samples)
-                quality.append(scored.quality)
-                vectors.write(scored.samples["row"].to_numpy(), scored.vectors)
+            if result is not None:
+                samples.append(result.samples)
+                quality.append(result.quality)
+                vectors.write(result.samples["row"].to_numpy(), encoder.encode(result.tokenized))
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     return BlockFiles(
         pa.concat_tables(samples), pa.concat_tables(quality), embeddings, digest, vectors.digest.hexdigest(), quarantine, records
     )
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; while one is being used, a second thread makes the next."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def _log(task: PlanTask | ScoreTask, what: str, **fields: Any) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samplemix_core.diversity.sampling import WINDOW_PLACES, ShardCount, allocate, stratified_positions
+from samplemix_core.embedding.files import GROUP_ROWS
 
 
 @st.composite
@@ -84,7 +85,7 @@ def test_a_sample_of_many_shards_opens_few_of_them_and_neighbours_in_each(rows: 
     chosen = stratified_positions([ShardCount("a", f"a/{i:05}", "", rows) for i in range(20_000)], 20_000, seed=3)
     assert sum(positions.size for positions in chosen.values()) == 20_000
     assert len(chosen) <= 2 * 20_000 // WINDOW_PLACES
-    row_groups = sum(np.unique(positions // 2048).size for positions in chosen.values())
+    row_groups = sum(np.unique(positions // GROUP_ROWS).size for positions in chosen.values())
     assert row_groups <= 2 * 20_000 // WINDOW_PLACES
 
 

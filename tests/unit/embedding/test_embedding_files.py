@@ -8,7 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.embedding.files import EmbeddingWriter, from_table, read_embeddings, read_positions, to_table
+from samplemix_core.embedding import files
+from samplemix_core.embedding.files import (
+    EmbeddingWriter,
+    VectorDigest,
+    add_digests,
+    from_table,
+    read_embeddings,
+    read_positions,
+    to_table,
+)
 from samplemix_core.errors import ModelError
 
 DIM = 32
@@ -57,13 +66,29 @@ def test_a_slice_of_a_table_reads_as_that_slice(batches: list[Batch]) -> None:
     np.testing.assert_array_equal(vectors, from_table(table)[1][1:4])
 
 
-def test_file_gives_its_batches_back(batches: list[Batch]) -> None:
+def test_file_gives_its_vectors_back_in_groups_of_its_own(batches: list[Batch], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "GROUP_ROWS", 4)
     data = written(batches)
     read = list(read_embeddings(io.BytesIO(data), "encoder-1"))
-    assert len(read) == len(batches)
-    for (rows, vectors), batch in zip(read, batches, strict=True):
-        assert rows.tolist() == batch[0].tolist()
-        np.testing.assert_array_equal(vectors, from_table(to_table(*batch))[1])
+    assert [rows.size for rows, _ in read] == [4, 4, 2]
+    together = to_table(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+    assert np.concatenate([rows for rows, _ in read]).tolist() == together["row"].to_pylist()
+    np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in read]), from_table(together)[1])
+    one_by_one = [(rows[i : i + 1], vectors[i : i + 1]) for rows, vectors in batches for i in range(rows.size)]
+    assert written(one_by_one) == data
+
+
+def test_the_digest_of_vectors_is_that_of_its_parts_in_any_order(batches: list[Batch]) -> None:
+    def digest(parts: list[Batch]) -> str:
+        found = VectorDigest()
+        for part in parts:
+            found.add(to_table(*part))
+        return found.hexdigest()
+
+    assert digest(batches) == digest(batches[::-1]) == add_digests([digest([part]) for part in batches])
+    moved = [(rows + 1, vectors) for rows, vectors in batches]
+    assert len({digest(batches), digest(moved), digest(batches[1:])}) == 3
+    assert digest([]) == add_digests([]) == "0" * 64
 
 
 def test_equal_tables_give_equal_bytes_in_a_file_anyone_can_read(batches: list[Batch]) -> None:
@@ -79,7 +104,8 @@ def test_a_shard_without_documents_has_an_empty_file() -> None:
 
 
 @pytest.mark.parametrize("positions", [[], [0], [9], [3, 4], [0, 2, 8, 9], list(range(10))])
-def test_positions_are_read_across_row_groups(batches: list[Batch], positions: list[int]) -> None:
+def test_positions_are_read_across_row_groups(batches: list[Batch], positions: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "GROUP_ROWS", 4)
     data = written(batches)
     everything = np.concatenate([vectors for _, vectors in read_embeddings(io.BytesIO(data), "encoder-1")])
     read = read_positions(io.BytesIO(data), "encoder-1", np.array(positions, dtype=np.int64))

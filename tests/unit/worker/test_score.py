@@ -1,5 +1,6 @@
 """A batch scored: facts, quality and vectors of each document, whatever stands beside it; and a shard's batches put into files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from samplemix_core.config import EmbeddingConfig
 from samplemix_core.corpus.records import ShardBatch
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.files import from_table, read_embeddings, to_table
+from samplemix_core.errors import ShardRefusedError
 from samplemix_core.identity import content_hash
 from samplemix_core.worker.score import score_batch, score_to_files
 
@@ -46,21 +48,21 @@ def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Enco
     assert scored.quality.schema == schemas.QUALITY
     dimensions = np.sum([quality[name] for name in schemas.DIMENSIONS], axis=0)
     np.testing.assert_allclose(quality["quality"], dimensions, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(scored.vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(encoder.encode(scored.tokenized), axis=1), 1, atol=1e-6)
 
 
 def test_the_same_documents_give_the_same_bytes(encoder: Encoder) -> None:
     first, second = (score_batch(documents(0, 1, 2, 3), encoder) for _ in range(2))
     assert first.samples.equals(second.samples)
     assert first.quality.equals(second.quality)
-    assert first.vectors.tobytes() == second.vectors.tobytes()
+    assert first.tokenized.ids.tobytes() == second.tokenized.ids.tobytes()
 
 
-def test_neighbours_change_no_fact_and_no_quality(encoder: Encoder) -> None:
+def test_neighbours_change_no_fact_no_quality_and_no_vector(encoder: Encoder) -> None:
     together, alone = score_batch(documents(0, 1, 2, 3), encoder), score_batch(documents(2), encoder)
     assert together.samples.slice(2, 1).equals(alone.samples)
     assert together.quality.slice(2, 1).equals(alone.quality)
-    np.testing.assert_allclose(together.vectors[2], alone.vectors[0], atol=1e-5)
+    np.testing.assert_array_equal(encoder.encode(together.tokenized)[2], encoder.encode(alone.tokenized)[0])
 
 
 def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: Path) -> None:
@@ -71,12 +73,22 @@ def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: 
         assert pa.ipc.open_file(mapped).read_all()["row"].to_pylist() == [2, 3, 4]
     with files.embeddings.open("rb") as stream:
         parts = list(read_embeddings(stream, encoder.encoder_id))
-    assert [rows.tolist() for rows, _ in parts] == [[0, 1], [5, 6]]
-    expected = from_table(to_table(np.array([5, 6]), score_batch(documents(5, 6), encoder).vectors))[1]
-    np.testing.assert_array_equal(parts[1][1], expected)
+    ((rows, vectors),) = parts
+    assert rows.tolist() == [0, 1, 5, 6]
+    expected = from_table(to_table(np.array([5, 6]), encoder.encode(score_batch(documents(5, 6), encoder).tokenized)))[1]
+    np.testing.assert_array_equal(vectors[2:], expected)
 
 
 def test_a_shard_without_documents_has_empty_tables(encoder: Encoder, tmp_path: Path) -> None:
     files = score_to_files([batch(rejected=(0,))], encoder, tmp_path)
     assert (files.records, files.samples.num_rows, files.quality.num_rows) == (1, 0, 0)
     assert (files.samples.schema, files.quality.schema) == (schemas.SAMPLES, schemas.QUALITY)
+
+
+def test_a_broken_shard_ends_the_block_with_its_own_error(encoder: Encoder, tmp_path: Path) -> None:
+    def breaks() -> Iterator[ShardBatch]:
+        yield batch(0, 1)
+        raise ShardRefusedError("a page is broken", "upload it again")
+
+    with pytest.raises(ShardRefusedError, match="a page is broken"):
+        score_to_files(breaks(), encoder, tmp_path)

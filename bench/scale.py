@@ -1,0 +1,210 @@
+"""Scoring at scale: the encoder against sentence-transformers and the machine's matrix products, blocks against the bare encoder.
+
+Documents are those of a corpus that is given as an argument, or docstrings of installed packages. One thread.
+"""
+
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from bench.encode import collect
+from bench.scoring import ONE_THREAD
+from samplemix_core.config import EmbeddingConfig, ReaderConfig
+from samplemix_core.corpus.reader import ShardReader
+from samplemix_core.corpus.shards import is_shard
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.model import candidate_precisions, detect_hardware, locate_model
+from samplemix_core.embedding.tokens import Tokenized
+
+ROUNDS = 3
+DOCUMENTS = 256
+BLOCKS, BLOCK_DOCUMENTS = 3, 300
+
+
+def texts_of(corpus: Path | None, n: int) -> list[str]:
+    """Real texts: of each shard of a corpus the first, in turns; or docstrings."""
+    if corpus is None:
+        return list(itertools.islice(itertools.cycle(collect(n)), n))
+    paths = [path for path in sorted(corpus.rglob("*")) if path.is_file() and is_shard(str(path.relative_to(corpus)))]
+    return list(
+        itertools.islice((text for turn in zip(*map(_texts, [corpus] * len(paths), paths), strict=False) for text in turn), n)
+    )
+
+
+def _texts(corpus: Path, path: Path) -> Iterator[str]:
+    with path.open("rb") as stream:
+        for batch in ShardReader(stream, str(path.relative_to(corpus)), ReaderConfig()).read():
+            yield from batch.documents["text"].to_pylist()
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def gemm_rate(dtype: torch.dtype) -> float:
+    """Floating-point operations a second of the encoder's four matrix products, by whichever library of torch's is faster here."""
+    rows = 2048
+    shapes = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
+    operands = [(torch.randn(rows, k, dtype=dtype), torch.randn(n, k, dtype=dtype)) for k, n in shapes]
+    packed = [torch.ops.mkldnn._reorder_linear_weight(weight, rows) for _, weight in operands]
+
+    def by_default() -> None:
+        for rows_, weight in operands:
+            torch.nn.functional.linear(rows_, weight)
+
+    def by_onednn() -> None:
+        for (rows_, _), weight in zip(operands, packed, strict=True):
+            torch.ops.mkldnn._linear_pointwise(rows_, weight, None, "none", [], "")
+
+    with torch.inference_mode():
+        best = min(timed(call) for _ in range(8) for call in (by_default, by_onednn))
+    return 2 * rows * sum(k * n for k, n in shapes) / best
+
+
+def operations(tokenized: Tokenized) -> float:
+    """Floating-point operations that MiniLM's six layers take for the real tokens: linear layers and attention."""
+    lengths = np.diff(tokenized.offsets).astype(np.float64)
+    return float(6 * (lengths.sum() * 2 * 384 * (1152 + 384 + 1536 + 1536) + (lengths**2).sum() * 4 * 384))
+
+
+def encode_padded(encoder: Encoder, tokenized: Tokenized, pad_id: int = 0) -> None:
+    """The same documents through the same model in sorted batches that are padded, as before they were packed."""
+    lengths = np.diff(tokenized.offsets)
+    order = np.argsort(-lengths, kind="stable")
+    model = SentenceTransformer(str(locate_model(EmbeddingConfig())), device="cpu")[0]
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[encoder.precision]
+    model = model.to(dtype)
+    start = 0
+    with torch.inference_mode():
+        while start < order.size:
+            batch = order[start : start + max(1, 4096 // int(lengths[order[start]]))]
+            start += batch.size
+            ids = torch.full((batch.size, int(lengths[batch].max())), pad_id, dtype=torch.long)
+            for row, document in enumerate(batch):
+                one = tokenized.ids[tokenized.offsets[document] : tokenized.offsets[document + 1]]
+                ids[row, : one.size] = torch.from_numpy(one.astype(np.int64))
+            mask = (torch.arange(ids.shape[1]) < torch.from_numpy(lengths[batch])[:, None]).long()
+            model({"input_ids": ids, "attention_mask": mask})
+
+
+def measure_encoder(texts: list[str]) -> dict[str, Any]:
+    """Against SentenceTransformer.encode with its defaults, padded batches, and the matrix products alone."""
+    precisions = candidate_precisions(EmbeddingConfig(), "cpu", detect_hardware())
+    encoders = {name: load_encoder(EmbeddingConfig(precision=name, device="cpu")) for name in precisions}
+    peer = SentenceTransformer(str(locate_model(EmbeddingConfig())), device="cpu")
+    tokenized = encoders["float32"].tokenize(texts)
+    calls: dict[str, Callable[[], object]] = {"SentenceTransformer.encode": lambda: peer.encode(texts)}
+    for name, encoder in encoders.items():
+        calls[f"packed, {name}"] = lambda encoder=encoder: encoder.encode(encoder.tokenize(texts))  # type: ignore[misc]
+    chosen = load_encoder(EmbeddingConfig(device="cpu"))
+    calls[f"padded, {chosen.precision}"] = lambda: encode_padded(chosen, tokenized)
+    calls |= {f"encode alone, {name}": partial(encoder.encode, tokenized) for name, encoder in encoders.items()}
+    for call in calls.values():
+        call()
+    rounds = [{name: timed(call) for name, call in calls.items()} for _ in range(ROUNDS)]
+    seconds = {name: statistics.median(found[name] for found in rounds) for name in calls}
+    rates: dict[str, float] = {precision: gemm_rate(getattr(torch, precision)) for precision in precisions}
+    peer_seconds = seconds["SentenceTransformer.encode"]
+    print(
+        f"{len(texts)} documents, {tokenized.ids.size / len(texts):.0f} tokens read of each, one thread, median of {ROUNDS} rounds"
+    )
+    print(f"{'':28} {'documents/s':>12} {'speedup':>8} {'of the matrix products':>23}")
+    shares = {}
+    for each, median in seconds.items():
+        shares[each] = operations(tokenized) / median / rates["bfloat16" if each.endswith("bfloat16") else "float32"]
+        print(f"{each:28} {len(texts) / median:12.1f} {peer_seconds / median:8.2f} {shares[each]:23.2f}")
+    print(", ".join(f"{each}: {rate / 1e9:.0f} GFLOP/s" for each, rate in rates.items()))
+    return {
+        "encode_speedup": round(peer_seconds / seconds["packed, float32"], 2),
+        "encode_speedup_bf16": round(peer_seconds / seconds["packed, bfloat16"], 2) if "bfloat16" in precisions else None,
+        "precision": chosen.precision,
+        "packed_over_padded": round(seconds[f"padded, {chosen.precision}"] / seconds[f"encode alone, {chosen.precision}"], 2),
+        "gemm_share": {precision: round(shares[f"encode alone, {precision}"], 2) for precision in precisions},
+    }
+
+
+def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
+    """Blocks end to end, in this process, against the bare encoder on what it reads of the same documents."""
+    from samplemix_core.config import load_run_config
+    from samplemix_core.database import ledger
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.migrate import migrate
+    from samplemix_core.local.owner import Owner
+    from samplemix_core.local.stack import Stack
+    from samplemix_core.objects import open_store
+    from samplemix_core.pipeline.register import register
+    from samplemix_core.pipeline.run import RunContext
+    from samplemix_core.pipeline.score import plan_tasks, score_tasks
+    from samplemix_core.worker.score import plan_shard, score_block
+
+    os.environ["SAMPLEMIX_HOME"] = str(home)
+    stack = Stack(home, ports="free", owner=Owner.of(os.getpid()))
+    settings = stack.up({"postgres", "s3", "dask"})
+    try:
+        migrate(settings.require("database_url"))
+        lines = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in texts)
+
+        def pair() -> tuple[float, float]:
+            uri = f"{settings.state_root}/corpora/{uuid4().hex}"
+            open_store(uri, settings).put("s1/all/part.jsonl", lines)
+            config = load_run_config({"corpus_uri": uri, "blocks": {"documents": BLOCK_DOCUMENTS}})
+            run = RunContext(config, settings, lambda progress: None, threading.Event())
+            registered = register(run)
+            with transaction(settings.require("database_url")) as cursor:
+                shards = [state.shard for state in ledger.shard_states(cursor, registered.scope)]
+            plan_shard(plan_tasks(run, registered, shards)[0])
+            tasks = score_tasks(run, registered, shards)
+            encoder = load_encoder(tasks[0].embedding)
+            starts = range(0, len(texts), BLOCK_DOCUMENTS)
+            tokenized = [encoder.tokenize(texts[start : start + BLOCK_DOCUMENTS]) for start in starts]
+            seconds = [
+                (timed(partial(encoder.encode, read)), timed(partial(score_block, task)))
+                for read, task in zip(tokenized, tasks, strict=True)
+            ]
+            bare, whole = map(sum, zip(*seconds, strict=True))
+            return bare, whole
+
+        pair()
+        rounds = [pair() for _ in range(ROUNDS)]
+    finally:
+        stack.destroy()
+    for bare, whole in rounds:
+        rates = f"bare encoder {len(texts) / bare:8.1f} documents/s, blocks end to end {len(texts) / whole:8.1f}"
+        print(f"{rates}: {bare / whole:.3f} of it")
+    return {"pipeline_over_bare": round(statistics.median(bare / whole for bare, whole in rounds), 3)}
+
+
+def measure(corpus: Path | None) -> None:
+    """In a process of one thread: print a table each, and the figures as JSON."""
+    torch.set_num_threads(1)
+    figures = measure_encoder(texts_of(corpus, DOCUMENTS))
+    with tempfile.TemporaryDirectory(prefix="samplemix-bench-") as directory:
+        figures |= measure_blocks(texts_of(corpus, BLOCKS * BLOCK_DOCUMENTS), Path(directory) / "home")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    if "--measure" in sys.argv:
+        measure(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    else:
+        # As workers run, from the start of the process: the allocator reads its settings once.
+        command = [sys.executable, "-m", "bench.scale", "--measure", *sys.argv[1:]]
+        sys.exit(subprocess.run(command, env=os.environ | ONE_THREAD, check=False).returncode)
