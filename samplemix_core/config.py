@@ -107,8 +107,13 @@ class EmbeddingConfig(FrozenModel):
         description="A sentence-transformers model by name or path; all-MiniLM-L6-v2 ships with the platform and loads offline",
     )
     revision: str | None = Field(None, description="Revision of a model from a hub; pin it for reproducible runs")
-    max_seq_tokens: int = Field(
-        256, ge=8, description="Tokens of a document that the encoder reads; counts always use the whole text"
+    max_seq_tokens: int = Field(256, ge=8, description="Tokens that the encoder reads at once; counts always use the whole text")
+    windows: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="How many stretches of max_seq_tokens the encoder reads of a long document: 1 is its head alone;"
+        " of more, its vector is their mean",
     )
     batch_tokens: int = Field(4096, ge=64, description="Tokens embedded at once; changes speed and memory, not a bit of a vector")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

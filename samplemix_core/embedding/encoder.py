@@ -61,7 +61,8 @@ class Encoder:
     def encode(self, tokenized: Tokenized) -> npt.NDArray[np.float32]:
         """Embed documents; float32 (n, dim) unit vectors in the order given.
 
-        Documents that read the same (equal ids after the cut to max_seq) are embedded once and get equal bytes.
+        What reads the same (equal ids) is embedded once and gets equal bytes. A document of several sequences gets the mean of
+        their vectors, each weighing as many tokens as it has.
 
         Raises ModelError if the model yields a vector that is not finite or has no direction.
         """
@@ -74,11 +75,24 @@ class Encoder:
                 f"The encoder {self.spec['name']!r} in {self.precision} gave a vector that is not finite or has no direction.",
                 "Set embedding.precision to 'float32'; if that does not help, choose another encoder.",
             )
-        return vectors[inverse]
+        return _means(vectors[inverse], np.diff(tokenized.offsets), tokenized.first)
+
+
+def _means(
+    vectors: npt.NDArray[np.float32], lengths: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Unit vectors of documents (n, dim) from those of their sequences (m, dim)."""
+    several = np.flatnonzero(np.diff(first) > 1)
+    means = vectors[first[:-1]]
+    for i in several.tolist():
+        own = slice(first[i], first[i + 1])
+        mean = lengths[own].astype(np.float32) @ vectors[own]
+        means[i] = mean / np.maximum(np.linalg.norm(mean), np.finfo(np.float32).tiny)
+    return means
 
 
 def _distinct(tokenized: Tokenized) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First index of each distinct sequence of ids, and for each document the position of its own in that list."""
+    """First index of each distinct sequence of ids, and for each sequence the position of its own in that list."""
     first: dict[bytes, int] = {}
     representative: list[int] = []
     inverse = np.empty(tokenized.offsets.size - 1, dtype=np.int64)
@@ -130,7 +144,7 @@ def _load(config: EmbeddingConfig) -> Encoder:
         )
     max_seq = min(config.max_seq_tokens, model.max_seq_length or config.max_seq_tokens)
     pad_id = transformer.tokenizer.pad_token_id or 0
-    tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, max_seq, pad_id)
+    tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, max_seq, pad_id, config.windows)
 
     def build(precision: Precision, packed: bool) -> Network:
         return Network(
@@ -151,6 +165,7 @@ def _load(config: EmbeddingConfig) -> Encoder:
         "modules": [_describe(module) for module in head],
         "dim": model.get_embedding_dimension(),
         "max_seq": max_seq,
+        "windows": config.windows,
         "device": device,
         "precision": precision,
         "packed": network.packed,

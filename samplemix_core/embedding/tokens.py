@@ -21,26 +21,29 @@ class Tokenized:
     """Documents as tokens.
 
     n_tokens: int32 (n,), tokens of each whole document, special tokens not counted.
-    ids: int32, what the encoder reads of all documents one after the other: cut to its longest sequence, special tokens included.
-    offsets: int64 (n + 1,), document i is ids[offsets[i]:offsets[i + 1]], never empty.
+    ids: int32, the sequences that the encoder reads of all documents, one after the other, special tokens included.
+    offsets: int64 (m + 1,), sequence j is ids[offsets[j]:offsets[j + 1]], never empty.
+    first: int64 (n + 1,), document i is read as the sequences first[i]:first[i + 1], at least one.
     """
 
     n_tokens: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
 
 
 class DocumentTokenizer:
     """An encoder's fast tokenizer, with its truncation and padding off.
 
-    `pad_id` stands in for a document that has no token at all in an encoder that adds no special tokens.
+    Of each document, at most `windows` sequences of `max_seq` tokens are for the encoder to read, from its beginning. `pad_id`
+    stands in for a document that has no token at all in an encoder that adds no special tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_seq: int, pad_id: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_seq: int, pad_id: int, windows: int = 1) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._pad_id = pad_id
+        self._pad_id, self._windows = pad_id, windows
         self._prefix, self._suffix = _special_tokens(self._tokenizer)
         self._body = max_seq - len(self._prefix) - len(self._suffix)
         if self._body < 1:
@@ -58,7 +61,7 @@ class DocumentTokenizer:
         bodies: list[npt.NDArray[np.int32]] = [np.empty(0, dtype=np.int32)] * len(texts)
         for document, encoding in self._encodings(texts):
             length = len(encoding)
-            missing = self._body - bodies[document].size
+            missing = self._body * self._windows - bodies[document].size
             if missing > 0 and length:
                 read = np.asarray(encoding.ids[:missing], dtype=np.int32)
                 bodies[document] = read if not n_tokens[document] else np.concatenate([bodies[document], read])
@@ -84,13 +87,15 @@ class DocumentTokenizer:
     def _join(self, n_tokens: npt.NDArray[np.int32], bodies: list[npt.NDArray[np.int32]]) -> Tokenized:
         filler = np.full(0 if self._prefix or self._suffix else 1, self._pad_id, dtype=np.int32)
         prefix, suffix = np.asarray(self._prefix, dtype=np.int32), np.asarray(self._suffix, dtype=np.int32)
-        parts: list[npt.NDArray[np.int32]] = []
-        offsets = np.zeros(len(bodies) + 1, dtype=np.int64)
+        sequences: list[npt.NDArray[np.int32]] = []
+        first = np.zeros(len(bodies) + 1, dtype=np.int64)
         for i, body in enumerate(bodies):
             read = body if body.size else filler
-            parts += [prefix, read, suffix]
-            offsets[i + 1] = offsets[i] + prefix.size + read.size + suffix.size
-        return Tokenized(n_tokens, np.concatenate(parts) if parts else np.empty(0, dtype=np.int32), offsets)
+            starts = range(0, max(1, read.size), self._body)
+            sequences += [np.concatenate([prefix, read[start : start + self._body], suffix]) for start in starts]
+            first[i + 1] = len(sequences)
+        offsets = np.cumsum([0, *(sequence.size for sequence in sequences)], dtype=np.int64)
+        return Tokenized(n_tokens, np.concatenate(sequences or [np.empty(0, dtype=np.int32)]), offsets, first)
 
 
 def pieces_of(text: str) -> Iterator[str]:

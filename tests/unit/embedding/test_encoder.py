@@ -1,6 +1,7 @@
 """The real MiniLM: parity with sentence-transformers, determinism, identity, and models that are refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,25 @@ def test_company_order_and_batches_do_not_change_a_bit_of_a_vector(
     shuffled = np.random.default_rng(1).permutation(len(texts) * 3)
     vectors = encoder.encode(encoder.tokenize([f"{texts[i % len(texts)]}{'' if i < len(texts) else i}" for i in shuffled]))
     np.testing.assert_array_equal(vectors[np.argsort(shuffled)[: len(texts)]], together)
+
+
+def test_a_long_document_is_the_mean_of_its_windows_where_that_is_asked_for(texts: list[str]) -> None:
+    head, whole = (
+        load_encoder(EmbeddingConfig(precision="float32", device="cpu", max_seq_tokens=34, windows=windows)) for windows in (1, 3)
+    )
+    assert head.encoder_id != whole.encoder_id
+    parts = ["lighthouse keeper " * 16, "quantum chromodynamics " * 4 + "of", "dolphins sing"]
+    counts = [int(head.tokenize([part]).n_tokens[0]) for part in parts]
+    assert counts[0] == 32
+    long = " ".join(parts)
+    vectors = whole.encode(whole.tokenize([*texts[:2], long]))
+    np.testing.assert_array_equal(vectors[:2], head.encode(head.tokenize(texts[:2])))
+    assert np.linalg.norm(vectors[2]) == pytest.approx(1, abs=1e-6)
+    tokenized = whole.tokenize([long])
+    windows = whole.encode(replace(tokenized, first=np.arange(tokenized.offsets.size)))
+    mean = np.diff(tokenized.offsets) @ windows
+    np.testing.assert_allclose(vectors[2], mean / np.linalg.norm(mean), atol=1e-6)
+    np.testing.assert_array_equal(windows[0], head.encode(head.tokenize([long]))[0])
 
 
 def test_nothing_in_gives_nothing_out(float32_encoder: Encoder) -> None:

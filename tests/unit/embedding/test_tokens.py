@@ -72,10 +72,21 @@ def test_pieces_join_to_the_text_and_split_only_at_single_spaces(text: str, monk
         assert (after[0] == " " and not before[-1].isspace() and not after[1].isspace()) or len(before) == 8
 
 
+def test_windows_of_a_long_document_follow_each_other_from_its_beginning(plain_tokenizer: Tokenizer) -> None:
+    texts = ["a short one", "word " * 23, "", "one two three four five six seven eight " * 20]
+    tokenized = DocumentTokenizer(plain_tokenizer, max_seq=10, pad_id=0, windows=3).tokenize(texts)
+    read = documents(tokenized)
+    assert tokenized.first.tolist() == [0, 1, 4, 5, 8]
+    assert [len(sequence) for sequence in read] == [5, 10, 10, 9, 2, 10, 10, 10]
+    whole = plain_tokenizer.encode(texts[3], add_special_tokens=False).ids
+    assert [token for sequence in read[5:] for token in sequence[1:-1]] == whole[:24]
+    assert tokenized.n_tokens.tolist() == [3, 23, 0, 160]
+
+
 def test_nothing_in_gives_nothing_out(float32_encoder: Encoder) -> None:
     tokenized = float32_encoder.tokenize([])
     assert tokenized.n_tokens.size == 0
-    assert tokenized.offsets.tolist() == [0]
+    assert tokenized.offsets.tolist() == tokenized.first.tolist() == [0]
 
 
 def test_without_special_tokens_an_empty_document_reads_as_padding() -> None:
