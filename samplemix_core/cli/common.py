@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -116,9 +117,11 @@ def terminal_progress(*, quiet: bool = False) -> Iterator[Report]:
 
 def _draw_on(bars: Bars) -> Report:
     known: dict[str, TaskID] = {}
+    started: dict[str, float] = {}
 
     def draw(progress: Progress) -> None:
-        detail = progress.message or (f"{progress.documents:,} documents" if progress.documents else progress.unit)
+        seconds = time.monotonic() - started.setdefault(progress.step, time.monotonic())
+        detail = progress.message or (progress.pace(seconds) if progress.documents else progress.unit)
         if progress.step not in known:
             known[progress.step] = bars.add_task(progress.step, total=progress.total, detail=detail)
         bars.update(known[progress.step], completed=progress.done, total=progress.total, detail=detail)

@@ -8,9 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step is. `done` and `total` count shards unless `unit` says otherwise; documents are extra.
+    """How far a step is. `done` and `total` count shards unless `unit` says otherwise; documents, tokens and text bytes are extra.
 
-    A total of 0 means that it is not known yet how much there is to do.
+    A total of 0 means that it is not known yet how much there is to do. `share` is the part of the work that is done, where units
+    are of unequal size.
     """
 
     step: str
@@ -19,6 +20,30 @@ class Progress:
     documents: int = 0
     message: str = ""
     unit: str = "shards"
+    tokens: int = 0
+    text_bytes: int = 0
+    share: float | None = None
+
+    def pace(self, seconds: float) -> str:
+        """What came of so many seconds, for people: documents, what of each a second, and the time that is left at this pace."""
+        said = [f"{self.documents:,} documents"]
+        if seconds >= 1:
+            said.append(f"{self.documents / seconds:,.0f} documents/s")
+            if self.tokens:
+                said.append(f"{self.tokens / seconds:,.0f} tokens/s")
+            if self.text_bytes:
+                said.append(f"{self.text_bytes / seconds / 1e6:,.2f} MB/s")
+            if self.share and self.share < 1:
+                said.append(f"{duration(seconds * (1 - self.share) / self.share)} left")
+        return ", ".join(said)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: '40 s', '12 min', '3 h 05 min'."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 class Report(Protocol):
@@ -49,8 +74,6 @@ class LogProgress:
         if progress.total:
             line += f" {progress.done:,} of {progress.total:,} {progress.unit}"
         if progress.documents:
-            line += f", {progress.documents:,} documents"
-            if now > started:
-                line += f", {progress.documents / (now - started):,.0f} documents/s"
+            line += f", {progress.pace(now - started)}"
         separator = ". " if progress.total else " "
         self._write(f"{line}{separator}{progress.message}".rstrip(". ") + ".")

@@ -41,7 +41,7 @@ def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts
             _enter(database, outcome, registered.version)
             progress.take_plan(outcome)
         tasks = score_tasks(run, registered, todo)
-        progress.begin(len(tasks))
+        progress.begin(tasks)
         work = [Work(_named(task), (task,), cost=task.shard.size_bytes, resources=resources) for task in tasks]
         for outcome in fan_out(client, "samplemix_core.worker.score:score_block", work, run.cancelled):
             _enter(database, outcome, registered.version)
@@ -52,6 +52,11 @@ def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts
 def _named(task: ScoreTask) -> str:
     first, rows = task.block.first_row, task.block.rows
     return task.shard.path if rows is None else f"{task.shard.path}, rows {first:,} to {first + max(rows, 1) - 1:,}"
+
+
+def _work(task: ScoreTask) -> int:
+    """About how much a block is to do, in bytes: for a whole shard of old, those of its file."""
+    return task.shard.size_bytes if task.block.n_bytes is None else task.block.n_bytes
 
 
 def check_loss(run: RunContext, registered: Registered) -> LossCounts:
@@ -155,8 +160,8 @@ class _ScoreProgress:
 
     def __init__(self, run: RunContext, shards: int, skipped: int) -> None:
         self._run, self._shards, self._skipped = run, shards, skipped
-        self._done = self._blocks = 0
-        self._documents = self._quarantined = self._tokens = 0
+        self._done = self._blocks = self._work = self._work_done = 0
+        self._documents = self._quarantined = self._tokens = self._text_bytes = 0
         self._failed: list[Outcome] = []
         self._tell(f"{skipped} of {shards} shards are done already" if skipped else "")
 
@@ -171,26 +176,40 @@ class _ScoreProgress:
             self._failed.append(outcome)
             self._tell(f"{outcome.work.name}: {outcome.error}")
 
-    def begin(self, blocks: int) -> None:
-        """So many blocks are about to be scored."""
-        self._blocks = blocks
+    def begin(self, tasks: Sequence[ScoreTask]) -> None:
+        """These blocks are about to be scored."""
+        self._blocks, self._work = len(tasks), sum(map(_work, tasks))
         self._tell("")
 
     def take(self, outcome: Outcome) -> None:
         """Note a block that was scored, or could not be."""
         self._done += 1
+        self._work_done += _work(outcome.work.arguments[0])
         if outcome.error is None:
             result: ScoredCounts = outcome.result
             self._documents += result.scored
             self._quarantined += result.quarantined
             self._tokens += result.tokens
+            self._text_bytes += result.text_bytes
             self._tell("")
         else:
             self._failed.append(outcome)
             self._tell(f"{outcome.work.name}: {outcome.error}")
 
     def _tell(self, message: str) -> None:
-        self._run.report(Progress("score", self._done, self._blocks, documents=self._documents, message=message, unit="blocks"))
+        self._run.report(
+            Progress(
+                "score",
+                self._done,
+                self._blocks,
+                documents=self._documents,
+                message=message,
+                unit="blocks",
+                tokens=self._tokens,
+                text_bytes=self._text_bytes,
+                share=self._work_done / self._work if self._work else None,
+            )
+        )
 
     def counts(self) -> ScoreCounts:
         """The totals; raise ServiceError if a shard failed in a way that may pass."""
