@@ -153,6 +153,7 @@ def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
     from samplemix_core.pipeline.register import register
     from samplemix_core.pipeline.run import RunContext
     from samplemix_core.pipeline.score import plan_tasks, score_tasks
+    from samplemix_core.worker.jobs import ScoreTask
     from samplemix_core.worker.score import plan_shard, score_block
 
     os.environ["SAMPLEMIX_HOME"] = str(home)
@@ -160,18 +161,24 @@ def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
     settings = stack.up({"postgres", "s3", "dask"})
     try:
         migrate(settings.require("database_url"))
-        lines = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in texts)
+        lines = [json.dumps({"text": text}).encode() + b"\n" for text in texts]
 
-        def pair() -> tuple[float, float]:
-            uri = f"{settings.state_root}/corpora/{uuid4().hex}"
-            open_store(uri, settings).put("s1/all/part.jsonl", lines)
-            config = load_run_config({"corpus_uri": uri, "blocks": {"documents": BLOCK_DOCUMENTS}})
-            run = RunContext(config, settings, lambda progress: None, threading.Event())
+        def begun(uri: str, snapshot: str, lines: list[bytes]) -> list[ScoreTask]:
+            """A snapshot of one shard, registered and cut into blocks."""
+            open_store(uri, settings).put(f"{snapshot}/all/part.jsonl", b"".join(lines))
+            values = {"corpus_uri": uri, "snapshots": [snapshot], "blocks": {"documents": BLOCK_DOCUMENTS}}
+            run = RunContext(load_run_config(values), settings, lambda progress: None, threading.Event())
             registered = register(run)
             with transaction(settings.require("database_url")) as cursor:
                 shards = [state.shard for state in ledger.shard_states(cursor, registered.scope)]
             plan_shard(plan_tasks(run, registered, shards)[0])
-            tasks = score_tasks(run, registered, shards)
+            return score_tasks(run, registered, shards)
+
+        def fresh() -> str:
+            return f"{settings.state_root}/corpora/{uuid4().hex}"
+
+        def pair() -> tuple[float, float]:
+            tasks = begun(fresh(), "s1", lines)
             encoder = load_encoder(tasks[0].embedding)
             starts = range(0, len(texts), BLOCK_DOCUMENTS)
             tokenized = [encoder.tokenize(texts[start : start + BLOCK_DOCUMENTS]) for start in starts]
@@ -182,14 +189,29 @@ def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
             bare, whole = map(sum, zip(*seconds, strict=True))
             return bare, whole
 
+        def recrawl() -> float:
+            """The time of a crawl of which four in five texts are in an earlier one, over that one's."""
+            uri, half = fresh(), len(lines) // 2
+            crawls = {"s1": lines[:half], "s2": lines[: half * 4 // 5] + lines[half : half + half - half * 4 // 5]}
+            seconds = {}
+            for snapshot, own in crawls.items():
+                tasks = begun(uri, snapshot, own)
+                seconds[snapshot] = sum(timed(partial(score_block, task)) for task in tasks)
+            return seconds["s2"] / seconds["s1"]
+
         pair()
         rounds = [pair() for _ in range(ROUNDS)]
+        recrawls = [recrawl() for _ in range(ROUNDS)]
     finally:
         stack.destroy()
     for bare, whole in rounds:
         rates = f"bare encoder {len(texts) / bare:8.1f} documents/s, blocks end to end {len(texts) / whole:8.1f}"
         print(f"{rates}: {bare / whole:.3f} of it")
-    return {"pipeline_over_bare": round(statistics.median(bare / whole for bare, whole in rounds), 3)}
+    print(f"a crawl that repeats four texts in five: {', '.join(f'{share:.2f}' for share in recrawls)} of its time else")
+    return {
+        "pipeline_over_bare": round(statistics.median(bare / whole for bare, whole in rounds), 3),
+        "recrawl_share": round(statistics.median(recrawls), 2),
+    }
 
 
 def measure(corpus: Path | None) -> None:

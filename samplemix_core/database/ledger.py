@@ -105,32 +105,10 @@ def open_blocks(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion) 
     return found
 
 
-@dataclass(frozen=True)
-class EmbeddingFile:
-    """The vectors of one block: a file below the state root, its SHA-256, and how many there are."""
-
-    key: str
-    sha256: str
-    rows: int
-
-
-def embedding_files(cursor: Cursor, version: ScoreVersion, states: Sequence[ShardState]) -> dict[int, tuple[EmbeddingFile, ...]]:
-    """By shard id, the embedding files of these shards' blocks, in order."""
-    cursor.execute(
-        "SELECT shard_id, embedding_key, embedding_sha256, scored FROM block_score"
-        " WHERE encoder_id = %s AND quality_model_id = %s AND shard_id = ANY(%s) ORDER BY shard_id, block",
-        (version.encoder_id, version.quality_model_id, [item.shard.shard_id for item in states]),
-    )
-    found: dict[int, tuple[EmbeddingFile, ...]] = {}
-    for shard_id, *file in cursor.fetchall():
-        found[shard_id] = (*found.get(shard_id, ()), EmbeddingFile(*file))
-    return found
-
-
 def block_counts(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block) -> ScoredCounts | None:
     """The counts of a block that is scored; None if it is not."""
     cursor.execute(
-        "SELECT scored, quarantined, tokens, text_bytes FROM block_score"
+        "SELECT scored, quarantined, tokens, text_bytes, reused FROM block_score"
         " WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s AND block = %s",
         (shard.shard_id, version.encoder_id, version.quality_model_id, block.block),
     )
@@ -152,7 +130,7 @@ def list_shards(
                (SELECT count(*) FROM block WHERE block.shard_id = shard.shard_id) AS blocks,
                (SELECT count(*) FROM block_score AS b WHERE b.shard_id = shard.shard_id
                 AND b.encoder_id = shard_score.encoder_id AND b.quality_model_id = shard_score.quality_model_id) AS blocks_done,
-               documents, scored, quarantined, tokens,
+               documents, scored, quarantined, tokens, reused,
                round(seconds::numeric, 1)::float8 AS seconds, error
         FROM shard
         JOIN snapshot USING (snapshot_id)

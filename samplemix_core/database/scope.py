@@ -1,6 +1,6 @@
 """What a run is about, as frozen values: models, snapshots, shards and parts of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from samplemix_core.config import FrozenModel
 
@@ -73,9 +73,13 @@ class ShardState:
 
 @dataclass(frozen=True)
 class ScoredCounts:
-    """What scoring a block gave: documents, records set aside, and the documents' tokens and their texts' bytes in UTF-8."""
+    """What scoring a block gave: documents, records set aside, and the documents' tokens and their texts' bytes in UTF-8.
+
+    `reused` documents took vectors that were there; what was there says nothing of the file, so equal counts may differ in it.
+    """
 
     scored: int
     quarantined: int
     tokens: int
     text_bytes: int
+    reused: int = field(default=0, compare=False)

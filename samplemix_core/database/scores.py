@@ -23,7 +23,8 @@ REFUSED_ROW = -1
 class BlockScores:
     """What scoring one block gave, each table in row order: schemas.SAMPLES, QUALITY and QUARANTINE, and the embedding file.
 
-    `embedding_digest` is embedding.files.VectorDigest of its vectors; `records` is how many the reader met, counted as it met them.
+    `embedding_digest` is embedding.files.VectorDigest of its vectors; `records` is how many the reader met, counted as it met them;
+    `reused` how many documents took vectors that were there.
     """
 
     samples: pa.Table
@@ -35,6 +36,7 @@ class BlockScores:
     embedding_dim: int
     seconds: float
     records: int
+    reused: int = 0
 
 
 def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores) -> ScoredCounts:
@@ -56,6 +58,7 @@ def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
         quarantined=scores.quarantine.num_rows,
         tokens=pc.sum(scores.samples["n_tokens"]).as_py() or 0,
         text_bytes=pc.sum(scores.samples["n_bytes"]).as_py() or 0,
+        reused=scores.reused,
     )
     if scores.records != counts.scored + counts.quarantined:
         raise AccountingError(
@@ -118,13 +121,13 @@ def _enter_block(
 ) -> None:
     cursor.execute(
         """
-        INSERT INTO block_score (shard_id, encoder_id, quality_model_id, block, scored, quarantined, tokens, text_bytes,
+        INSERT INTO block_score (shard_id, encoder_id, quality_model_id, block, scored, quarantined, tokens, text_bytes, reused,
                                  embedding_key, embedding_sha256, embedding_digest, embedding_dim, seconds)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             *(shard.shard_id, version.encoder_id, version.quality_model_id, block.block),
-            *(counts.scored, counts.quarantined, counts.tokens, counts.text_bytes),
+            *(counts.scored, counts.quarantined, counts.tokens, counts.text_bytes, counts.reused),
             *(scores.embedding_key, scores.embedding_sha256, scores.embedding_digest, scores.embedding_dim, scores.seconds),
         ),
     )
@@ -137,7 +140,7 @@ def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion) -> None:
         """
         SELECT (SELECT count(*) FROM block WHERE block.shard_id = block_score.shard_id) - count(*) AS missing,
                sum(scored)::bigint AS scored, sum(quarantined)::bigint AS quarantined, sum(tokens)::bigint AS tokens,
-               sum(text_bytes)::bigint AS text_bytes,
+               sum(text_bytes)::bigint AS text_bytes, sum(reused)::bigint AS reused,
                array_agg(embedding_digest) AS digests, min(embedding_dim) AS embedding_dim, sum(seconds) AS seconds
         FROM block_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s GROUP BY shard_id
         """,
@@ -150,18 +153,20 @@ def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion) -> None:
     cursor.execute(
         """
         INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, attempts, documents, scored, quarantined,
-                                 tokens, text_bytes, embedding_digest, embedding_rows, embedding_dim, seconds)
-        VALUES (%s, %s, %s, 'done', %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                 tokens, text_bytes, reused, embedding_digest, embedding_rows, embedding_dim, seconds)
+        VALUES (%s, %s, %s, 'done', %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (shard_id, encoder_id, quality_model_id) DO UPDATE SET
             state = 'done', etag = EXCLUDED.etag, error = NULL, documents = EXCLUDED.documents, scored = EXCLUDED.scored,
             quarantined = EXCLUDED.quarantined, tokens = EXCLUDED.tokens, text_bytes = EXCLUDED.text_bytes,
-            embedding_digest = EXCLUDED.embedding_digest, embedding_rows = EXCLUDED.embedding_rows,
-            embedding_dim = EXCLUDED.embedding_dim, seconds = EXCLUDED.seconds, updated_at = now()
+            reused = EXCLUDED.reused, embedding_digest = EXCLUDED.embedding_digest,
+            embedding_rows = EXCLUDED.embedding_rows, embedding_dim = EXCLUDED.embedding_dim, seconds = EXCLUDED.seconds,
+            updated_at = now()
         WHERE shard_score.state <> 'done'
         """,
         (
             *(*key, shard.etag),
-            *(found["scored"] + found["quarantined"], found["scored"], found["quarantined"], found["tokens"], found["text_bytes"]),
+            *(found["scored"] + found["quarantined"], found["scored"], found["quarantined"], found["tokens"]),
+            *(found["text_bytes"], found["reused"]),
             *(add_digests(found["digests"]), found["scored"], found["embedding_dim"], found["seconds"]),
         ),
     )

@@ -34,12 +34,17 @@ def from_table(table: pa.Table) -> tuple[Rows, Vectors]:
     Rounding to float16 changes a vector's length by up to 5e-4, so lengths are set to 1 again: 1 - cos of a vector to itself
     is then 0 to float32's precision.
     """
-    dim = table.schema.field("vector").type.list_size
-    rows = table.column("row").to_numpy()
-    flat = pa.chunked_array([chunk.flatten() for chunk in table.column("vector").chunks], type=pa.float16())
-    vectors = flat.to_numpy().astype(np.float32).reshape(-1, dim)
+    rows, raw = raw_vectors(table)
+    vectors = raw.astype(np.float32)
     vectors /= np.maximum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)), np.finfo(np.float32).tiny)[:, None]
     return rows, vectors
+
+
+def raw_vectors(table: pa.Table) -> tuple[Rows, npt.NDArray[np.float16]]:
+    """Rows (n,) and vectors (n, dim) of a table of schemas.embeddings(dim), as they are stored."""
+    dim = table.schema.field("vector").type.list_size
+    flat = pa.chunked_array([chunk.flatten() for chunk in table["vector"].chunks], type=pa.float16())
+    return table["row"].to_numpy(), flat.to_numpy().reshape(-1, dim)
 
 
 class VectorDigest:
@@ -50,9 +55,8 @@ class VectorDigest:
 
     def add(self, table: pa.Table) -> None:
         """Count in a table of schemas.embeddings(dim)."""
-        rows = table["row"].to_numpy()
-        flat = pa.chunked_array([chunk.flatten() for chunk in table["vector"].chunks], type=pa.float16()).to_numpy()
-        for row, vector in zip(rows.tolist(), flat.reshape(rows.size, -1), strict=True):
+        rows, vectors = raw_vectors(table)
+        for row, vector in zip(rows.tolist(), vectors, strict=True):
             digest = hashlib.sha256(row.to_bytes(8, "little") + vector.tobytes()).digest()
             self._sum += int.from_bytes(digest, "little")
 

@@ -31,6 +31,17 @@ class Tokenized:
     offsets: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
 
+    def take(self, documents: npt.NDArray[np.int64]) -> "Tokenized":
+        """Some of the documents, in the order given."""
+        sequences = [j for i in documents.tolist() for j in range(self.first[i], self.first[i + 1])]
+        parts = [self.ids[self.offsets[j] : self.offsets[j + 1]] for j in sequences]
+        return Tokenized(
+            self.n_tokens[documents],
+            np.concatenate([np.empty(0, dtype=np.int32), *parts]),
+            np.cumsum([0, *(part.size for part in parts)], dtype=np.int64),
+            np.concatenate([[0], np.cumsum(np.diff(self.first)[documents])]).astype(np.int64),
+        )
+
 
 class DocumentTokenizer:
     """An encoder's fast tokenizer, with its truncation and padding off.

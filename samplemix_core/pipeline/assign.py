@@ -3,7 +3,8 @@
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
 from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import embedding_files, shard_states
+from samplemix_core.database.embeddings import embedding_files
+from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import WHOLE, Group, Shard
 from samplemix_core.diversity.model import cluster_table
 from samplemix_core.errors import SampleMixError, ServiceError

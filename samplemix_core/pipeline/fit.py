@@ -11,7 +11,8 @@ from samplemix_core.config import DiversityConfig, ReaderConfig
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import EmbeddingFile, embedding_files, shard_states
+from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
+from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions

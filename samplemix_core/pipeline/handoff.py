@@ -52,13 +52,17 @@ class Registered(FrozenModel):
 
 
 class ScoreCounts(FrozenModel):
-    """What a scoring step did. Refused and poison shards are named in the ledger and in the quarantine."""
+    """What a scoring step did. Refused and poison shards are named in the ledger and in the quarantine.
+
+    `reused` documents have texts that this corpus had embedded already, and took their vectors.
+    """
 
     shards: int
     skipped: int
     documents: int
     quarantined: int
     tokens: int
+    reused: int
     refused: tuple[str, ...]
     poison: tuple[str, ...]
 

@@ -161,7 +161,7 @@ class _ScoreProgress:
     def __init__(self, run: RunContext, shards: int, skipped: int) -> None:
         self._run, self._shards, self._skipped = run, shards, skipped
         self._done = self._blocks = self._work = self._work_done = 0
-        self._documents = self._quarantined = self._tokens = self._text_bytes = 0
+        self._documents = self._quarantined = self._tokens = self._text_bytes = self._reused = 0
         self._failed: list[Outcome] = []
         self._tell(f"{skipped} of {shards} shards are done already" if skipped else "")
 
@@ -191,7 +191,9 @@ class _ScoreProgress:
             self._quarantined += result.quarantined
             self._tokens += result.tokens
             self._text_bytes += result.text_bytes
-            self._tell("")
+            self._reused += result.reused
+            last = self._done == self._blocks and self._reused
+            self._tell(f"{self._reused:,} of them exact duplicates of texts that were embedded before" if last else "")
         else:
             self._failed.append(outcome)
             self._tell(f"{outcome.work.name}: {outcome.error}")
@@ -233,6 +235,7 @@ class _ScoreProgress:
             documents=self._documents,
             quarantined=self._quarantined,
             tokens=self._tokens,
+            reused=self._reused,
             refused=named[ShardRefusedError],
             poison=named[PoisonShardError],
         )

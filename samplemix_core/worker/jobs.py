@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from samplemix_core.config import BlockConfig, DiversityConfig, EmbeddingConfig, ReaderConfig
 from samplemix_core.corpus.records import Block
-from samplemix_core.database.ledger import EmbeddingFile
+from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scope import ScoreVersion, Shard
 
 

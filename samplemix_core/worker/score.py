@@ -35,10 +35,14 @@ from samplemix_core.quality.composite import score_quality
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
 from samplemix_core.worker.models import load_models
+from samplemix_core.worker.reuse import LEAST_TO_FETCH, EarlierVectors
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+
+Found = tuple[np.ndarray, np.ndarray]
+_NOTHING: Found = np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +99,13 @@ def score_block(task: ScoreTask) -> ScoredCounts:
     encoder = load_models(task)
     corpus = open_store(task.corpus_uri, settings)
     with _refusing(task, settings), settings.scratch() as directory, _reader(task, corpus) as reader:
-        files = score_to_files(reader.read(task.block), encoder, directory)
+        state, least = open_store(settings.state_root, settings), LEAST_TO_FETCH[encoder.device]
+        earlier = EarlierVectors(database, state, task.shard, task.version.encoder_id, least)
+        files = score_to_files(reader.read(task.block), encoder, directory, earlier)
         _require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.
         embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
-        open_store(settings.state_root, settings).upload(embedding_key, files.embeddings)
+        state.upload(embedding_key, files.embeddings)
         with pa.memory_map(str(files.quarantine)) as mapped:
             result = scores.BlockScores(
                 samples=files.samples,
@@ -111,6 +117,7 @@ def score_block(task: ScoreTask) -> ScoredCounts:
                 embedding_dim=encoder.dim,
                 seconds=time.monotonic() - started,
                 records=files.records,
+                reused=files.reused,
             )
             with transaction(database) as cursor:
                 counts = scores.commit_block(cursor, task.shard, task.version, task.block, result)
@@ -154,7 +161,10 @@ def _reader(task: ScoreTask, corpus: ObjectStore) -> Iterator[ShardReader]:
 
 @dataclass(frozen=True, eq=False)
 class BlockFiles:
-    """A scored block before it is stored: schemas.SAMPLES and QUALITY, two files, and how many records the reader met."""
+    """A scored block before it is stored: schemas.SAMPLES and QUALITY, two files, and counts.
+
+    `records` is how many the reader met, `reused` how many documents took vectors that were there.
+    """
 
     samples: pa.Table
     quality: pa.Table
@@ -163,34 +173,57 @@ class BlockFiles:
     embedding_digest: str
     quarantine: Path
     records: int
+    reused: int
 
 
-def score_to_files(batches: Iterable[ShardBatch], encoder: Encoder, directory: Path) -> BlockFiles:
+def score_to_files(
+    batches: Iterable[ShardBatch], encoder: Encoder, directory: Path, earlier: EarlierVectors | None = None
+) -> BlockFiles:
     """Score a block's batches in order; while one is being encoded, the next is read and tokenised.
 
     Vectors and quarantined records, which may be more than memory holds, go to files: the quarantine an Arrow IPC file of
-    schemas.QUARANTINE, the embeddings as in embedding/files.py.
+    schemas.QUARANTINE, the embeddings as in embedding/files.py. What `earlier` has is taken from there, not embedded.
     """
     embeddings, quarantine = directory / "embeddings.parquet", directory / "quarantine.arrow"
     samples, quality = [schemas.SAMPLES.empty_table()], [schemas.QUALITY.empty_table()]
     records = 0
-    scored = ((batch, score_batch(batch.documents, encoder) if batch.documents.num_rows else None) for batch in batches)
+    reused = 0
+
+    def scored() -> Iterator[tuple[ShardBatch, ScoredBatch, Found]]:
+        for batch in batches:
+            result = score_batch(batch.documents, encoder)
+            hashes = result.samples["content_hash"].to_pylist() if earlier else []
+            yield batch, result, earlier.find(hashes) if earlier and hashes else _NOTHING
+
     with (
         EmbeddingWriter(embeddings, encoder.dim, encoder.encoder_id) as vectors,
         pa.OSFile(str(quarantine), "wb") as file,
         pa.ipc.new_file(file, schemas.QUARANTINE) as rejects,
     ):
-        for batch, result in _ahead(scored):
+        for batch, result, (known, stored) in _ahead(scored()):
             records += batch.records
+            reused += known.size
             rejects.write_table(batch.quarantine)
-            if result is not None:
-                samples.append(result.samples)
-                quality.append(result.quality)
-                vectors.write(result.samples["row"].to_numpy(), encoder.encode(result.tokenized))
+            samples.append(result.samples)
+            quality.append(result.quality)
+            n = result.samples.num_rows
+            new = np.setdiff1d(np.arange(n), known, assume_unique=True)
+            made = np.empty((n, encoder.dim), dtype=np.float32)
+            # What is stored is rounded already: it is written as it was.
+            made[known] = stored if known.size else np.empty((0, encoder.dim), dtype=np.float32)
+            made[new] = encoder.encode(result.tokenized.take(new) if known.size else result.tokenized)
+            vectors.write(result.samples["row"].to_numpy(), made)
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     return BlockFiles(
-        pa.concat_tables(samples), pa.concat_tables(quality), embeddings, digest, vectors.digest.hexdigest(), quarantine, records
+        samples=pa.concat_tables(samples),
+        quality=pa.concat_tables(quality),
+        embeddings=embeddings,
+        embedding_sha256=digest,
+        embedding_digest=vectors.digest.hexdigest(),
+        quarantine=quarantine,
+        records=records,
+        reused=reused,
     )
 
 

@@ -144,6 +144,22 @@ def test_natural_takes_every_domain_alike(run_command: Run, corpus_uri: str, s3:
     assert manifest["counts"]["eligible"] == len(rows)
 
 
+def test_a_crawl_that_repeats_an_earlier_one_takes_its_vectors_from_there(
+    run_command: Run, upload: Upload, shards: dict[str, bytes], platform: Settings
+) -> None:
+    again = {path.replace("s1/", "s2/", 1): data for path, data in shards.items()}
+    new = {"s2/new/part.jsonl": b'{"text": "This line was in no earlier crawl, and is embedded."}\n'}
+    uri = upload(shards)
+    first = run_command(uri, "--name", "first-crawl")
+    for path, data in (again | new).items():
+        open_store(uri, platform).put(path, data)
+    second = run_command(uri, "--name", "both-crawls", "--set", "diversity.refit=true")
+    assert second["scoring"]["documents"] == first["scoring"]["documents"] + 1
+    assert second["scoring"]["reused"] == first["scoring"]["documents"]
+    fresh = run_command(upload(shards | again | new), "--name", "both-crawls-at-once", "--set", "blocks.documents=50")
+    assert fresh["content_digest"] == second["content_digest"]
+
+
 POISON = "s1/broken/poison.jsonl"
 
 

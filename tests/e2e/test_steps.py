@@ -17,6 +17,7 @@ from samplemix_core.compute import fanout
 from samplemix_core.config import DiversityConfig, load_run_config
 from samplemix_core.database import clusters, ledger
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.scope import Shard
 from samplemix_core.embedding.files import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
@@ -114,7 +115,7 @@ def test_an_embedding_file_is_named_after_its_content_and_checked(
     with transaction(platform.require("database_url")) as cursor:
         state = ledger.shard_states(cursor, scored.scope)[0]
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
-        files = ledger.embedding_files(cursor, scored.version, [state])[state.shard.shard_id]
+        files = embedding_files(cursor, scored.version, [state])[state.shard.shard_id]
     assert len(files) > 1
     digest = VectorDigest()
     for file in files:
@@ -179,7 +180,7 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
 ) -> None:
     with transaction(platform.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, scored.scope)
-        files = ledger.embedding_files(cursor, scored.version, states)
+        files = embedding_files(cursor, scored.version, states)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     sample = tuple((file.key, np.arange(file.rows)) for state in states for file in files[state.shard.shard_id])
     diversity = DiversityConfig(**small_corpus["diversity"])

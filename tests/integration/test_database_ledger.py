@@ -11,6 +11,7 @@ import pytest
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, connection, ledger, registration, scores
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.scope import Group, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.objects.files import FileStore
@@ -176,7 +177,7 @@ def test_a_shard_is_done_with_its_last_block_and_adds_up_however_it_was_cut(ledg
         for table in ("sample", "quality_score", "quarantine"):
             cursor.execute(f"SELECT row, count(DISTINCT t) FROM {table} AS t GROUP BY row HAVING count(*) <> 2")
             assert cursor.fetchall() == [], table
-        files = ledger.embedding_files(cursor, ledgered.version, [one, other])
+        files = embedding_files(cursor, ledgered.version, [one, other])
         assert [file.rows for file in files[parts.shard_id]] == [2, 2, 1]
         assert [file.rows for file in files[whole.shard_id]] == [5]
 

@@ -5,7 +5,8 @@ from sqlalchemy.engine import make_url
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import connect, transaction
-from samplemix_core.database.ledger import EmbeddingFile, embedding_files, open_blocks, shard_states
+from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
+from samplemix_core.database.ledger import open_blocks, shard_states
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.registration import ensure_encoder, ensure_quality_model, register_corpus, register_snapshot
 from samplemix_core.database.scope import Scope, ScoreVersion

@@ -83,6 +83,15 @@ def test_windows_of_a_long_document_follow_each_other_from_its_beginning(plain_t
     assert tokenized.n_tokens.tolist() == [3, 23, 0, 160]
 
 
+def test_some_of_the_documents_can_be_taken(plain_tokenizer: Tokenizer) -> None:
+    texts = ["a short one", "word " * 23, "", "one two three four five six seven eight " * 20]
+    tokenizer = DocumentTokenizer(plain_tokenizer, max_seq=10, pad_id=0, windows=3)
+    taken, expected = tokenizer.tokenize(texts).take(np.array([3, 0])), tokenizer.tokenize([texts[3], texts[0]])
+    for name in ("n_tokens", "ids", "offsets", "first"):
+        np.testing.assert_array_equal(getattr(taken, name), getattr(expected, name))
+    assert tokenizer.tokenize(texts).take(np.array([], dtype=np.int64)).first.tolist() == [0]
+
+
 def test_nothing_in_gives_nothing_out(float32_encoder: Encoder) -> None:
     tokenized = float32_encoder.tokenize([])
     assert tokenized.n_tokens.size == 0

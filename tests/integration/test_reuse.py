@@ -1,0 +1,75 @@
+"""Texts that a corpus has embedded are found by their hashes, with their vectors as they lie, and only where these are whole."""
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from samplemix_core.corpus.records import Block
+from samplemix_core.database import ledger, registration
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.scores import commit_block
+from samplemix_core.embedding.files import EmbeddingWriter, raw_vectors, to_table
+from samplemix_core.identity import content_hash
+from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.worker.reuse import EarlierVectors
+from tests.integration.conftest import LedgeredCorpus, scores_of
+from tests.integration.test_database_ledger import part_of
+
+TEXTS = ["one", "two two", "three", "four four", "five"]
+
+
+def test_vectors_are_found_by_the_hash_of_their_text(ledgered: LedgeredCorpus, tmp_path: Path) -> None:
+    store, shard = FileStore(tmp_path), ledgered.shards[0]
+    vectors = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    result = scores_of(TEXTS, bad_rows=(1,))
+    rows = result.samples["row"].to_numpy()
+    stored = raw_vectors(to_table(rows, vectors))[1]
+    blocks = [Block(0, 0, 3, 0, 10), Block(1, 3, 3, 10, 10)]
+    files = {}
+    with transaction(ledgered.url) as cursor:
+        ledger.save_plan(cursor, shard, blocks)
+        for block in blocks:
+            part = part_of(result, block)
+            own = np.isin(rows, part.samples["row"].to_numpy())
+            sink = io.BytesIO()
+            with EmbeddingWriter(sink, 4, "encoder-1") as writer:
+                writer.write(rows[own], vectors[own])
+            key = f"embeddings/{block.block}"
+            files[key] = sink.getvalue()
+            store.put(key, files[key])
+            sha256 = hashlib.sha256(files[key]).hexdigest()
+            commit_block(cursor, shard, ledgered.version, block, replace(part, embedding_key=key, embedding_sha256=sha256))
+        other = registration.register_corpus(cursor, uri="s3://bucket/other", reader={}, tokenizer_id="tok")
+        entry = ObjectInfo("crawl-a/x.jsonl", 1, "etag")
+        elsewhere = registration.register_snapshot(cursor, other.corpus_id, "crawl-a", [entry]).snapshot_id
+
+    earlier = EarlierVectors(ledgered.url, store, ledgered.shards[4], ledgered.version.encoder_id, 1)
+    hashes = [content_hash(text) for text in ("new", "five", "one", "two two", "newer", "one")]
+    found, read = earlier.find(hashes)
+    assert found.tolist() == [1, 2, 3, 5]
+    np.testing.assert_array_equal(read, stored[[4, 0, 1, 0]])
+
+    # A file that is not held yet is fetched for as many as it is worth.
+    assert replace(earlier, store=FileStore(tmp_path / "none"), least_to_fetch=3).find(hashes)[0].tolist() == [1, 2, 3, 5]
+    assert replace(earlier, encoder_id=earlier.encoder_id + 1).find(hashes)[0].size == 0
+    assert replace(earlier, shard=replace(shard, snapshot_id=elsewhere)).find(hashes)[0].size == 0
+    assert earlier.find([content_hash("new")])[0].size == 0
+
+
+def test_a_file_that_is_gone_or_damaged_gives_nothing(ledgered: LedgeredCorpus, tmp_path: Path) -> None:
+    store, shard = FileStore(tmp_path), ledgered.shards[0]
+    keys = {"gone": "embeddings/gone", "damaged": "embeddings/damaged"}
+    store.put(keys["damaged"], b"not what it was")
+    with transaction(ledgered.url) as cursor:
+        for (name, key), other in zip(keys.items(), ledgered.shards, strict=False):
+            ledger.save_plan(cursor, other, [Block()])
+            scores = replace(scores_of([name]), embedding_key=key, embedding_sha256=hashlib.sha256(name.encode()).hexdigest())
+            commit_block(cursor, other, ledgered.version, Block(), scores)
+    earlier = EarlierVectors(ledgered.url, store, shard, ledgered.version.encoder_id, 1)
+    found, vectors = earlier.find([content_hash(name) for name in keys])
+    assert (found.size, vectors.size) == (0, 0)
