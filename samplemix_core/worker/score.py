@@ -209,9 +209,10 @@ def score_to_files(
             n = result.samples.num_rows
             new = np.setdiff1d(np.arange(n), known, assume_unique=True)
             made = np.empty((n, encoder.dim), dtype=np.float32)
-            # What is stored is rounded already: it is written as it was.
-            made[known] = stored if known.size else np.empty((0, encoder.dim), dtype=np.float32)
-            made[new] = encoder.encode(result.tokenized.take(new) if known.size else result.tokenized)
+            if known.size:
+                # Rounded when it was stored: it is written as it was.
+                made[known] = stored
+            made[new] = encoder.encode(result.tokenized.take(new))
             vectors.write(result.samples["row"].to_numpy(), made)
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
