@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from bench.encode import collect
+from bench.encode import collect, encode_with
 from bench.scoring import ONE_THREAD
 from samplemix_core.config import EmbeddingConfig, ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
@@ -113,7 +113,7 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
     tokenized = encoders["float32"].tokenize(texts)
     calls: dict[str, Callable[[], object]] = {"SentenceTransformer.encode": lambda: peer.encode(texts)}
     for name, encoder in encoders.items():
-        calls[f"packed, {name}"] = lambda encoder=encoder: encoder.encode(encoder.tokenize(texts))  # type: ignore[misc]
+        calls[f"packed, {name}"] = partial(encode_with, encoder, texts)
     chosen = load_encoder(EmbeddingConfig(device="cpu"))
     calls[f"padded, {chosen.precision}"] = lambda: encode_padded(chosen, tokenized)
     calls |= {f"encode alone, {name}": partial(encoder.encode, tokenized) for name, encoder in encoders.items()}

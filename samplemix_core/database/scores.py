@@ -71,7 +71,7 @@ def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
         (shard.shard_id, version.encoder_id, version.quality_model_id),
     )
     for (error,) in cursor.fetchall():
-        raise ShardRefusedError(error, "Upload a whole file under the same name and run again.")
+        raise ShardRefusedError(error)
     cursor.execute(
         "SELECT encoder_id, quality_model_id, scored, quarantined, tokens, text_bytes"
         " FROM block_score WHERE shard_id = %s AND block = %s",
@@ -193,6 +193,13 @@ def fail_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) 
 
 def _give_up(cursor: Cursor, shard: Shard, version: ScoreVersion, state: str, error: str) -> None:
     _lock(cursor, shard)
+    cursor.execute(
+        "SELECT FROM shard_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s AND state = %s",
+        (shard.shard_id, version.encoder_id, version.quality_model_id, state),
+    )
+    if cursor.rowcount:
+        # Another block was first to say why.
+        return
     _close(cursor, shard, version, state, error)
     cursor.execute("SELECT FROM shard_score WHERE shard_id = %s AND state = 'done'", (shard.shard_id,))
     if cursor.rowcount == 0:

@@ -224,7 +224,7 @@ def choose_network(
     except (AttributeError, ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
         # A model of another kind: its code can't be called so.
         packed = False
-    networks = {precision: build(precision, packed) for precision in candidates}
+    networks = {precision: exact if packed and precision == "float32" else build(precision, packed) for precision in candidates}
     chosen, *others = networks
     for precision in others:
         if cosine(networks[precision]) >= PRECISION_COSINE:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import KnownVector, known_vectors
 from samplemix_core.database.scope import Shard
 from samplemix_core.embedding.files import raw_vectors
-from samplemix_core.errors import ObjectStoreError
+from samplemix_core.errors import ObjectAccessError
+from samplemix_core.logs import event
 from samplemix_core.objects.interface import ObjectStore
+
+log = logging.getLogger(__name__)
 
 _FILES_HELD = 64
 """Embedding files in memory, 1.5 MB each at 2,000 documents of 384 dimensions."""
@@ -63,9 +67,11 @@ class EarlierVectors:
         if (key, sha256) not in _held:
             try:
                 data, _ = self.store.get(key)
-            except ObjectStoreError:
+            except ObjectAccessError:
                 data = b""
             whole = hashlib.sha256(data).hexdigest() == sha256
+            if not whole:
+                event(log, "embeddings gone or damaged", key=key)
             _held[key, sha256] = raw_vectors(pq.read_table(io.BytesIO(data))) if whole else None
             while len(_held) > _FILES_HELD:
                 _held.popitem(last=False)

@@ -208,8 +208,9 @@ def test_poison_keeps_the_blocks_that_are_done_and_a_refusal_leaves_nothing(ledg
         ledger.save_plan(cursor, shard, blocks)
         result = scores_of(["one", "two"])
         scores.commit_block(cursor, shard, ledgered.version, blocks[0], part_of(result, blocks[0]))
-        for _ in range(2):
-            scores.poison_shard(cursor, shard, ledgered.version, "killed its worker")
+        for error in ("killed its worker", "killed it again"):
+            scores.poison_shard(cursor, shard, ledgered.version, error)
+        assert [item["detail"] for item in ledger.list_quarantine(cursor)] == ["killed its worker"]
         assert ledger.open_blocks(cursor, [shard], ledgered.version) == {shard.shard_id: [blocks[1]]}
         assert ledger.check_accounts(cursor, ledgered.scope, ledger.shard_states(cursor, ledgered.scope)).shards == 0
         scores.refuse_shard(cursor, shard, ledgered.version, "a page is broken")

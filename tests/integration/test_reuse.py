@@ -15,6 +15,7 @@ from samplemix_core.embedding.files import EmbeddingWriter, raw_vectors, to_tabl
 from samplemix_core.identity import content_hash
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.worker import reuse
 from samplemix_core.worker.reuse import EarlierVectors
 from tests.integration.conftest import LedgeredCorpus, scores_of
 from tests.integration.test_database_ledger import part_of
@@ -54,8 +55,10 @@ def test_vectors_are_found_by_the_hash_of_their_text(ledgered: LedgeredCorpus, t
     assert found.tolist() == [1, 2, 3, 5]
     np.testing.assert_array_equal(read, stored[[4, 0, 1, 0]])
 
-    # A file that is not held yet is fetched for as many as it is worth.
-    assert replace(earlier, store=FileStore(tmp_path / "none"), least_to_fetch=3).find(hashes)[0].tolist() == [1, 2, 3, 5]
+    # What is held costs nothing; what is not is fetched where enough is wanted of it.
+    assert replace(earlier, store=FileStore(tmp_path / "none"), least_to_fetch=9).find(hashes)[0].tolist() == [1, 2, 3, 5]
+    reuse._held.clear()
+    assert replace(earlier, least_to_fetch=3).find(hashes)[0].tolist() == [2, 3, 5]
     assert replace(earlier, encoder_id=earlier.encoder_id + 1).find(hashes)[0].size == 0
     assert replace(earlier, shard=replace(shard, snapshot_id=elsewhere)).find(hashes)[0].size == 0
     assert earlier.find([content_hash("new")])[0].size == 0
