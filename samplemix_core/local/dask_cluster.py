@@ -40,7 +40,8 @@ _WORKER_ENVIRONMENT = {
     "NUMBA_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # A forward pass frees and takes the same megabytes again and again. Dask's default, to give them back each time, costs a
-    # third of the encoding speed; so does its profiler a little. Blocks over 32 MiB still go back when they are freed.
+    # third of the encoding speed. Blocks over 32 MiB still go back when they are freed. Its profiler costs a little, and can stop a
+    # worker for good: CPython 3.11's sys._current_frames() holds a lock while threads come and go.
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",

@@ -111,8 +111,11 @@ class S3Store(ObjectStore):
 
     def upload(self, key: str, path: Path) -> ObjectInfo:
         """See ObjectStore.upload."""
-        config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
         with self._errors(key):
+            large = path.stat().st_size >= PART_BYTES
+            config = TransferConfig(
+                multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4, use_threads=large
+            )
             self._client.upload_file(str(path), self.bucket, self._base + key, Config=config)
         info = self.head(key)
         if info is None:

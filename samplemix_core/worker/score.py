@@ -7,7 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -228,13 +228,20 @@ def score_to_files(
     )
 
 
+_reading = ThreadPoolExecutor(1, thread_name_prefix="samplemix-ahead")
+"""One thread for the life of the process: where Dask's profiler is on, threads that come and go can stop CPython 3.11 for good."""
+
+
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The same items; while one is being used, a second thread makes the next."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
+    following = _reading.submit(next, items, None)
+    try:
         while (item := following.result()) is not None:
-            following = pool.submit(next, items, None)
+            following = _reading.submit(next, items, None)
             yield item
+    finally:
+        # Whoever leaves early may close what the items are read from.
+        wait([following])
 
 
 def _log(task: PlanTask | ScoreTask, what: str, **fields: Any) -> None:

@@ -177,8 +177,8 @@ def survived(run_command: Run, upload: Upload, shards: dict[str, bytes], platfor
 
 def run_on_one_worker(run_command: Run, uri: str, platform: Settings) -> dict[str, Any]:
     with (
-        # Blame at the first death, as on our own schedulers.
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        # Blame at the first death, and no profiler, as on our own.
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.profile.enabled": False}),
         LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

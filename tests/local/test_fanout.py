@@ -76,7 +76,7 @@ def test_a_killed_worker_loses_nothing(client: Client, tmp_path: Path) -> None:
 def one_worker(request: pytest.FixtureRequest) -> Iterator[tuple[Client, dict[str, int]]]:
     """A cluster of one worker, whose scheduler blames at the first death, as ours does."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.profile.enabled": False}),
         cluster_of(1, resources=request.param or None, memory_limit="1GiB") as client,
     ):
         yield client, request.param
