@@ -1,7 +1,5 @@
 """Text to unit vectors, with a sentence-transformers model computed in the fastest way that is true to it."""
 
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
 from transformers.utils import logging as transformers_logging
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.model import (
+    PROBE,
     SHIPPED_MODEL,
+    DeviceName,
     Precision,
     candidate_precisions,
+    choose_network,
     detect_hardware,
     locate_model,
     require_shipped_weights,
@@ -25,8 +26,9 @@ from samplemix_core.embedding.model import (
     weights_sha256,
 )
 from samplemix_core.embedding.packing import Network
+from samplemix_core.embedding.static import StaticNetwork
 from samplemix_core.embedding.tokens import DocumentTokenizer, Tokenized
-from samplemix_core.errors import ModelError
+from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
 
 _DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -35,6 +37,7 @@ _DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": t
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """A loaded encoder on its device. Transformer weights are in the resolved precision, pooling and what follows in float32.
+    A static encoder (see static.py) is in float32 on the CPU.
 
     A document's vector does not depend, to the bit, on what else is embedded with it. spec: what decides it on a given kind of
     processor, as canonical JSON values: the device and precision that were chosen, not "auto".
@@ -46,17 +49,22 @@ class Encoder:
     max_seq: int
     device: str
     precision: str
-    _tokenizer: DocumentTokenizer
-    _network: Network
+    tokenizer: DocumentTokenizer
+    _network: Network | StaticNetwork
+
+    @property
+    def is_static(self) -> bool:
+        """Whether each token has a vector of its own, and there is no forward pass."""
+        return isinstance(self._network, StaticNetwork)
 
     @property
     def tokenizer_id(self) -> str:
         """Identity of the tokenizer: what a token count means."""
-        return self._tokenizer.tokenizer_id
+        return self.tokenizer.tokenizer_id
 
     def tokenize(self, texts: list[str]) -> Tokenized:
         """Tokenise whole texts once: their counts, and the ids that encode() reads."""
-        return self._tokenizer.tokenize(texts)
+        return self.tokenizer.tokenize(texts)
 
     def encode(self, tokenized: Tokenized) -> npt.NDArray[np.float32]:
         """Embed documents; float32 (n, dim) unit vectors in the order given.
@@ -128,14 +136,13 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
 
 
 def _load(config: EmbeddingConfig) -> Encoder:
-    hardware = detect_hardware()
-    device = resolve_device(config, hardware)
     directory = locate_model(config)
     digest = weights_sha256(directory)
     if config.encoder == SHIPPED_MODEL:
         require_shipped_weights(directory, digest)
     model = _load_model(directory)
-    transformer, head = _split(model, config.encoder)
+    first, *head = model
+    _require_supported(first, head, config.encoder)
     if model.default_prompt_name is not None and model.prompts.get(model.default_prompt_name):
         raise ModelError(
             f"The encoder {config.encoder!r} puts the prompt {model.prompts[model.default_prompt_name]!r} before every text,"
@@ -143,21 +150,8 @@ def _load(config: EmbeddingConfig) -> Encoder:
             "Choose an encoder without a default prompt.",
         )
     max_seq = min(config.max_seq_tokens, model.max_seq_length or config.max_seq_tokens)
-    pad_id = transformer.tokenizer.pad_token_id or 0
-    tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, max_seq, pad_id, config.windows)
-
-    def build(precision: Precision, packed: bool) -> Network:
-        return Network(
-            transformer,
-            head,
-            device=device,
-            dtype=_DTYPES[precision],
-            packed=packed,
-            batch_tokens=config.batch_tokens,
-            pad_id=pad_id,
-        )
-
-    precision, network = choose_network(build, candidate_precisions(config, device, hardware), tokenizer.tokenize(list(PROBE)))
+    prepare = _prepare_static if isinstance(first, StaticEmbedding) else _prepare_transformer
+    device, precision, tokenizer, network = prepare(config, first, head, max_seq)
     spec = {
         "name": config.encoder if not Path(config.encoder).is_dir() else Path(config.encoder).name,
         "weights_sha256": digest,
@@ -177,68 +171,44 @@ def _load(config: EmbeddingConfig) -> Encoder:
         max_seq=max_seq,
         device=device,
         precision=precision,
-        _tokenizer=tokenizer,
+        tokenizer=tokenizer,
         _network=network,
     )
 
 
-PROBE = (
-    "The lighthouse keeper climbed the stairs every evening at dusk, lit the lamp, and wrote the weather into a book.",
-    "def mean(values: list[float]) -> float:\n    return sum(values) / len(values)\n\nprint(mean([1.0, 2.5, 4.0]))",
-    "Die Verordnung gilt für alle Anlagen, die nach dem 1. Januar in Betrieb genommen worden sind; Ausnahmen regelt Absatz 3.",
-    "Le chat dort sur le canapé pendant que la pluie tombe sur les toits de la vieille ville.",
-    "Photosynthesis converts light energy into chemical energy that is stored in glucose; chlorophyll absorbs red and blue light.",
-    "Let $f: X \\to Y$ be continuous and $X$ compact. Then $f(X)$ is compact, and $f$ attains its maximum if $Y = \\mathbb{R}$.",
-    "東京は日本の首都であり、人口が最も多い都市です。",
-    "BUY NOW!!! Cheap watches, 90 % off, free shipping, click here, click here, click here!",
-    "No.",
-    "1,024 2,048 4,096 8,192 16,384",
-)
-"""Short texts of several kinds, on which a model's ways to compute are tried when it is loaded."""
-
-PACKED_COSINE, PRECISION_COSINE = 0.9999, 0.999
-"""How near the probe's vectors must be to those of one document after the other in float32."""
-
-LEAST_GAIN = 1.2
-"""bfloat16 must be this much faster. Native, it is 1.9 times and more; emulated, far slower: no load on the machine tips that."""
-
-_ROUNDS = 5
+Prepared = tuple[DeviceName, Precision, DocumentTokenizer, Network | StaticNetwork]
 
 
-def choose_network(
-    build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized
-) -> tuple[Precision, Network]:
-    """Build the network that is fastest among those true to the model: packed where the model can be, in one of the precisions.
+def _prepare_transformer(config: EmbeddingConfig, transformer: Any, head: list[torch.nn.Module], max_seq: int) -> Prepared:
+    hardware = detect_hardware()
+    device = resolve_device(config, hardware)
+    pad_id = transformer.tokenizer.pad_token_id or 0
+    tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, max_seq, pad_id, config.windows)
 
-    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, and near it.
-    """
-    sequences = np.split(probe.ids, probe.offsets[1:-1])
-    reference = build("float32", False)(sequences)
+    def build(precision: Precision, packed: bool) -> Network:
+        return Network(
+            transformer,
+            head,
+            device=device,
+            dtype=_DTYPES[precision],
+            packed=packed,
+            batch_tokens=config.batch_tokens,
+            pad_id=pad_id,
+        )
 
-    def cosine(network: Network) -> float:
-        return float(np.einsum("ij,ij->i", network(sequences), reference).min())
-
-    try:
-        exact = build("float32", True)
-        packed = cosine(exact) >= PACKED_COSINE
-    except (AttributeError, ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        # A model of another kind: its code can't be called so.
-        packed = False
-    networks = {precision: exact if packed and precision == "float32" else build(precision, packed) for precision in candidates}
-    chosen, *others = networks
-    for precision in others:
-        if cosine(networks[precision]) >= PRECISION_COSINE:
-            rounds = [(_seconds(networks[chosen], sequences), _seconds(networks[precision], sequences)) for _ in range(_ROUNDS)]
-            slow, fast = map(min, zip(*rounds, strict=True))
-            if slow >= LEAST_GAIN * fast:
-                chosen = precision
-    return chosen, networks[chosen]
+    precision, network = choose_network(build, candidate_precisions(config, device, hardware), tokenizer.tokenize(list(PROBE)))
+    return device, precision, tokenizer, network
 
 
-def _seconds(network: Network, sequences: list[npt.NDArray[np.int32]]) -> float:
-    start = time.perf_counter()
-    network(sequences)
-    return time.perf_counter() - start
+def _prepare_static(config: EmbeddingConfig, static: Any, _head: list[torch.nn.Module], max_seq: int) -> Prepared:
+    if config.device == "cuda" or config.precision == "bfloat16":
+        raise ConfigError(
+            f"The encoder {config.encoder!r} is static: it adds up vectors of tokens, on the CPU and in float32.",
+            "Leave embedding.device and embedding.precision at 'auto'.",
+        )
+    pad_id = static.tokenizer.token_to_id("[PAD]") or 0
+    tokenizer = DocumentTokenizer(static.tokenizer, max_seq, pad_id, config.windows, special_tokens=False)
+    return "cpu", "float32", tokenizer, StaticNetwork(static.embedding.weight)
 
 
 def _load_model(directory: Path) -> SentenceTransformer:
@@ -262,17 +232,20 @@ def _load_model(directory: Path) -> SentenceTransformer:
     return model.eval()
 
 
-def _split(model: SentenceTransformer, name: str) -> tuple[Any, list[torch.nn.Module]]:
-    """The transformer, and what follows it: Pooling, then any of Dense and Normalize."""
-    transformer, *head = model
-    kinds = [type(module).__name__ for module in model]
-    supported = isinstance(transformer, Transformer) and head and isinstance(head[0], Pooling)
-    if not supported or not all(isinstance(module, Dense | Normalize) for module in head[1:]):
+def _require_supported(first: Any, head: list[Any], name: str) -> None:
+    """Raise ModelError unless it is a transformer and Pooling, then any of Dense and Normalize; or tokens' vectors, normalised."""
+    if isinstance(first, StaticEmbedding):
+        supported = all(isinstance(module, Normalize) for module in head)
+    else:
+        pooled = isinstance(first, Transformer) and bool(head) and isinstance(head[0], Pooling)
+        supported = pooled and all(isinstance(module, Dense | Normalize) for module in head[1:])
+    if not supported:
+        kinds = [type(module).__name__ for module in (first, *head)]
         raise ModelError(
-            f"The encoder {name!r} is made of {' + '.join(kinds)}; supported are Transformer + Pooling, then Dense or Normalize.",
+            f"The encoder {name!r} is made of {' + '.join(kinds)}; supported are Transformer + Pooling, then Dense or Normalize,"
+            " and StaticEmbedding, then Normalize.",
             "Choose another sentence-transformers model.",
         )
-    return transformer, head
 
 
 def _describe(module: Any) -> dict[str, Any]:

@@ -1,13 +1,19 @@
 """Which model encodes: where its files are, whether they are the ones they claim to be, and what it runs on."""
 
 import hashlib
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding.packing import Network
+from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError, ModelError
 
 DeviceName = Literal["cpu", "cuda"]
@@ -52,6 +58,65 @@ def candidate_precisions(config: EmbeddingConfig, device: DeviceName, hardware: 
         return (config.precision,)
     native = hardware.cuda_bfloat16 if device == "cuda" else hardware.cpu_bfloat16
     return ("float32", "bfloat16") if native else ("float32",)
+
+
+PROBE = (
+    "The lighthouse keeper climbed the stairs every evening at dusk, lit the lamp, and wrote the weather into a book.",
+    "def mean(values: list[float]) -> float:\n    return sum(values) / len(values)\n\nprint(mean([1.0, 2.5, 4.0]))",
+    "Die Verordnung gilt für alle Anlagen, die nach dem 1. Januar in Betrieb genommen worden sind; Ausnahmen regelt Absatz 3.",
+    "Le chat dort sur le canapé pendant que la pluie tombe sur les toits de la vieille ville.",
+    "Photosynthesis converts light energy into chemical energy that is stored in glucose; chlorophyll absorbs red and blue light.",
+    "Let $f: X \\to Y$ be continuous and $X$ compact. Then $f(X)$ is compact, and $f$ attains its maximum if $Y = \\mathbb{R}$.",
+    "東京は日本の首都であり、人口が最も多い都市です。",
+    "BUY NOW!!! Cheap watches, 90 % off, free shipping, click here, click here, click here!",
+    "No.",
+    "1,024 2,048 4,096 8,192 16,384",
+)
+"""Short texts of several kinds, on which a model's ways to compute are tried when it is loaded."""
+
+PACKED_COSINE, PRECISION_COSINE = 0.9999, 0.999
+"""How near the probe's vectors must be to those of one document after the other in float32."""
+
+LEAST_GAIN = 1.2
+"""bfloat16 must be this much faster. Native, it is 1.9 times and more; emulated, far slower: no load on the machine tips that."""
+
+_ROUNDS = 5
+
+
+def choose_network(
+    build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized
+) -> tuple[Precision, Network]:
+    """Build the network that is fastest among those true to the model: packed where the model can be, in one of the precisions.
+
+    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, and near it.
+    """
+    sequences = np.split(probe.ids, probe.offsets[1:-1])
+    reference = build("float32", False)(sequences)
+
+    def cosine(network: Network) -> float:
+        return float(np.einsum("ij,ij->i", network(sequences), reference).min())
+
+    try:
+        exact = build("float32", True)
+        packed = cosine(exact) >= PACKED_COSINE
+    except (AttributeError, ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        # A model of another kind: its code can't be called so.
+        packed = False
+    networks = {precision: exact if packed and precision == "float32" else build(precision, packed) for precision in candidates}
+    chosen, *others = networks
+    for precision in others:
+        if cosine(networks[precision]) >= PRECISION_COSINE:
+            rounds = [(_seconds(networks[chosen], sequences), _seconds(networks[precision], sequences)) for _ in range(_ROUNDS)]
+            slow, fast = map(min, zip(*rounds, strict=True))
+            if slow >= LEAST_GAIN * fast:
+                chosen = precision
+    return chosen, networks[chosen]
+
+
+def _seconds(network: Network, sequences: list[npt.NDArray[np.int32]]) -> float:
+    start = time.perf_counter()
+    network(sequences)
+    return time.perf_counter() - start
 
 
 SHIPPED_MODEL = "all-MiniLM-L6-v2"

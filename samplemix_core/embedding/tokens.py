@@ -47,19 +47,24 @@ class DocumentTokenizer:
     """An encoder's fast tokenizer, with its truncation and padding off.
 
     Of each document, at most `windows` sequences of `max_seq` tokens are for the encoder to read, from its beginning. `pad_id`
-    stands in for a document that has no token at all in an encoder that adds no special tokens.
+    stands in for a document that has no token at all in an encoder that adds no special tokens; `special_tokens` says whether it
+    gets those that its tokenizer adds.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_seq: int, pad_id: int, windows: int = 1) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_seq: int, pad_id: int, windows: int = 1, *, special_tokens: bool = True) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._pad_id, self._windows = pad_id, windows
-        self._prefix, self._suffix = _special_tokens(self._tokenizer)
+        self._max_seq, self._pad_id, self._windows = max_seq, pad_id, windows
+        self._prefix, self._suffix = _special_tokens(self._tokenizer) if special_tokens else ([], [])
         self._body = max_seq - len(self._prefix) - len(self._suffix)
         if self._body < 1:
             raise ValueError(f"max_seq = {max_seq} leaves no room for text beside the special tokens")
         self.tokenizer_id = fingerprint(self._tokenizer.to_str())
+
+    def to_tokenizer(self) -> Tokenizer:
+        """A copy of what is within, for others to use."""
+        return Tokenizer.from_str(self._tokenizer.to_str())
 
     def tokenize(self, texts: list[str]) -> Tokenized:
         """Tokenise whole texts; memory beyond the result is bounded by the tokens of about MAX_PIECE_CHARS characters.
@@ -78,6 +83,16 @@ class DocumentTokenizer:
                 bodies[document] = read if not n_tokens[document] else np.concatenate([bodies[document], read])
             n_tokens[document] += length
         return self._join(n_tokens, bodies)
+
+    def vocabulary(self) -> Tokenized:
+        """Each id from 0 to the last as a document of that one token."""
+        last = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        ids = np.arange(last + 1, dtype=np.int32)
+        return self._join(np.ones(ids.size, dtype=np.int32), list(ids[:, None]))
+
+    def without_special_tokens(self) -> "DocumentTokenizer":
+        """The same, but adding no special tokens."""
+        return DocumentTokenizer(self._tokenizer, self._max_seq, self._pad_id, self._windows, special_tokens=False)
 
     def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Encoding]]:
         batch: list[tuple[int, str]] = []

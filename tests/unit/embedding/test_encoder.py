@@ -22,9 +22,15 @@ from transformers import (
 )
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding import encoder as encoder_module
-from samplemix_core.embedding.encoder import Encoder, choose_network, load_encoder
-from samplemix_core.embedding.model import SHIPPED_WEIGHTS_SHA256, candidate_precisions, detect_hardware, locate_model
+from samplemix_core.embedding import model as model_module
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.model import (
+    SHIPPED_WEIGHTS_SHA256,
+    candidate_precisions,
+    choose_network,
+    detect_hardware,
+    locate_model,
+)
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 
@@ -143,7 +149,7 @@ def test_auto_takes_the_faster_precision_that_is_true_to_float32(
         "float32": _MadeUp(exact),
         "bfloat16": _MadeUp(np.array([[np.cos(turned), np.sin(turned)]], dtype=np.float32)),
     }
-    monkeypatch.setattr(encoder_module, "_seconds", lambda network, _: 1.0 if network is networks["float32"] else seconds)
+    monkeypatch.setattr(model_module, "_seconds", lambda network, _: 1.0 if network is networks["float32"] else seconds)
     probe = float32_encoder.tokenize(["text"])
     assert choose_network(lambda precision, _: networks[precision], ("float32", "bfloat16"), probe)[0] == chosen
 
