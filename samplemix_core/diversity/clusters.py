@@ -82,6 +82,10 @@ def separation(centroids: npt.NDArray[np.float32]) -> Float64Array:
 
 BLOCK_ROWS = 1024
 _BLOCK_CELLS = 2**24
+_PAIRS = 4096
+
+_MATRIX_ERROR = 1e-5
+"""More than a cosine from a product of matrices in float32 is off by, which depends on their shapes and the processor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +106,10 @@ def nearest_centroid(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Nearest centroid of each vector and the cosine distance to it, 1 - cos, not below 0; ties go to the lowest number.
 
-    `vectors` (n, dim) and `centroids` (K, dim) are unit vectors, K at least 1; the results are (n,).
+    `vectors` (n, dim) and `centroids` (K, dim) are unit vectors, K at least 1; the results are (n,), and of each vector the same to
+    the bit whatever others are with it: a product of matrices finds which centroids could be the nearest, and the cosines to these
+    are summed in float64, in one order.
+
     Memory beyond the result is one block of at most 1,024 vectors by K similarities (64 MiB at most, or one vector's).
 
     Raises ModelError if the dimensions differ, or a vector holds NaN or infinity.
@@ -122,15 +129,34 @@ def nearest_centroid(
         stop = min(start + rows, n)
         block = similarity[: stop - start]
         np.matmul(vectors[start:stop], centroids.T, out=block)
-        nearest = block.argmax(axis=1)
-        cluster[start:stop] = nearest
-        cosine[start:stop] = block[np.arange(stop - start), nearest]
-    if not np.all(np.isfinite(cosine)):
-        position = int(np.flatnonzero(~np.isfinite(cosine))[0])
-        raise ModelError(
-            f"Vector {position} holds a value that is not finite.", "Its shard's embedding file is damaged: score it again."
-        )
+        largest = block.max(axis=1)
+        if not np.all(np.isfinite(largest)):
+            position = start + int(np.flatnonzero(~np.isfinite(largest))[0])
+            raise ModelError(
+                f"Vector {position} holds a value that is not finite.", "Its shard's embedding file is damaged: score it again."
+            )
+        row, candidate = np.nonzero(block >= (largest - np.float32(_MATRIX_ERROR))[:, None])
+        exact = _cosines(vectors[start:stop], row, centroids, candidate)
+        best = np.maximum.reduceat(exact, np.searchsorted(row, np.arange(stop - start)))
+        wins = np.flatnonzero(exact == best[row])[::-1]
+        # Of several the lowest is written last.
+        cluster[start:stop][row[wins]] = candidate[wins]
+        cosine[start:stop] = best
     return cluster, np.maximum(np.float32(1) - cosine, np.float32(0))
+
+
+def _cosines(
+    vectors: npt.NDArray[np.float32],
+    row: npt.NDArray[np.intp],
+    centroids: npt.NDArray[np.float32],
+    column: npt.NDArray[np.intp],
+) -> Float64Array:
+    """Cosine of each pair of a vector and a centroid, (pairs,)."""
+    found = np.empty(row.size)
+    for first in range(0, row.size, _PAIRS):
+        pairs = slice(first, first + _PAIRS)
+        found[pairs] = (vectors[row[pairs]].astype(np.float64) * centroids[column[pairs]]).sum(axis=1)
+    return found
 
 
 def assign(vectors: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Assignment:
