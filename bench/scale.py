@@ -141,7 +141,12 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
     }
 
 
-def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
+def to_lines(texts: list[str]) -> list[bytes]:
+    """Records of a shard."""
+    return [json.dumps({"text": text}).encode() + b"\n" for text in texts]
+
+
+def measure_blocks(texts: list[str], other_texts: list[str], home: Path) -> dict[str, Any]:
     """Blocks end to end, in this process, against the bare encoder on what it reads of the same documents."""
     from samplemix_core.config import load_run_config
     from samplemix_core.database import ledger
@@ -150,6 +155,7 @@ def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
     from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
     from samplemix_core.objects import open_store
+    from samplemix_core.pipeline.encoders import distill_encoder
     from samplemix_core.pipeline.register import register
     from samplemix_core.pipeline.run import RunContext
     from samplemix_core.pipeline.score import plan_tasks, score_tasks
@@ -161,12 +167,12 @@ def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
     settings = stack.up({"postgres", "s3", "dask"})
     try:
         migrate(settings.require("database_url"))
-        lines = [json.dumps({"text": text}).encode() + b"\n" for text in texts]
+        lines = to_lines(texts)
 
-        def begun(uri: str, snapshot: str, lines: list[bytes]) -> list[ScoreTask]:
+        def begun(uri: str, snapshot: str, lines: list[bytes], **embedding: str) -> list[ScoreTask]:
             """A snapshot of one shard, registered and cut into blocks."""
             open_store(uri, settings).put(f"{snapshot}/all/part.jsonl", b"".join(lines))
-            values = {"corpus_uri": uri, "snapshots": [snapshot], "blocks": {"documents": BLOCK_DOCUMENTS}}
+            values = {"corpus_uri": uri, "snapshots": [snapshot], "blocks": {"documents": BLOCK_DOCUMENTS}, "embedding": embedding}
             run = RunContext(load_run_config(values), settings, lambda progress: None, threading.Event())
             registered = register(run)
             with transaction(settings.require("database_url")) as cursor:
@@ -199,17 +205,38 @@ def measure_blocks(texts: list[str], home: Path) -> dict[str, Any]:
                 seconds[snapshot] = sum(timed(partial(score_block, task)) for task in tasks)
             return seconds["s2"] / seconds["s1"]
 
+        def static(texts: list[str]) -> tuple[float, float]:
+            """Seconds of blocks end to end with the encoder that is distilled from the transformer, and of tokenising after it."""
+            tasks = begun(fresh(), "s1", to_lines(texts), encoder=str(made.directory))
+            whole = sum(timed(partial(score_block, task)) for task in tasks)
+            return whole, timed(partial(load_encoder(tasks[0].embedding).tokenize, texts))
+
+        config = load_run_config({"corpus_uri": fresh()})
+        sizes: dict[str, Any] = {"on_corpus": False, "documents": 0, "dimensions": 384, "to": home / "static"}
+        made = distill_encoder(config, settings, lambda progress: None, **sizes)
+        # Each time other documents, as in a crawl: of these, the tokenizer remembers the words of those before.
+        *unseen, first = np.array_split(np.array(other_texts, dtype=object), ROUNDS + 1)
+        static(first.tolist())
         pair()
         rounds = [pair() for _ in range(ROUNDS)]
         recrawls = [recrawl() for _ in range(ROUNDS)]
+        statics = [len(part) / np.array(static(part.tolist())) for part in unseen]
     finally:
         stack.destroy()
     for bare, whole in rounds:
         rates = f"bare encoder {len(texts) / bare:8.1f} documents/s, blocks end to end {len(texts) / whole:8.1f}"
         print(f"{rates}: {bare / whole:.3f} of it")
+    static_rate, tokenizing_rate = np.median(statics, axis=0)
+    megabytes = sum(len(text.encode()) for text in other_texts) / len(other_texts) / 1e6
+    print(
+        f"static encoder, distilled in {made.seconds:.0f} s: blocks end to end {static_rate:.1f} documents/s,"
+        f" {megabytes * static_rate:.1f} MB/s; tokenising them again, words known, is {static_rate / tokenizing_rate:.0%} of it,"
+        f" {megabytes * tokenizing_rate:.1f} MB/s"
+    )
     print(f"a crawl that repeats four texts in five: {', '.join(f'{share:.2f}' for share in recrawls)} of its time else")
     return {
         "pipeline_over_bare": round(statistics.median(bare / whole for bare, whole in rounds), 3),
+        "static_over_transformer": round(static_rate * statistics.median(whole for _, whole in rounds) / len(texts), 1),
         "recrawl_share": round(statistics.median(recrawls), 2),
     }
 
@@ -219,7 +246,9 @@ def measure(corpus: Path | None) -> None:
     torch.set_num_threads(1)
     figures = measure_encoder(texts_of(corpus, DOCUMENTS))
     with tempfile.TemporaryDirectory(prefix="samplemix-bench-") as directory:
-        figures |= measure_blocks(texts_of(corpus, BLOCKS * BLOCK_DOCUMENTS), Path(directory) / "home")
+        together = texts_of(corpus, (ROUNDS + 2) * BLOCKS * BLOCK_DOCUMENTS)
+        texts, other_texts = together[: BLOCKS * BLOCK_DOCUMENTS], together[BLOCKS * BLOCK_DOCUMENTS :]
+        figures |= measure_blocks(texts, other_texts, Path(directory) / "home")
     print(json.dumps(figures))
 
 

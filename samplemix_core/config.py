@@ -142,6 +142,12 @@ class DiversityConfig(FrozenModel):
     min_cluster_size: int = Field(10, ge=2, description="Smallest cluster in documents, whatever the share")
     min_samples: int | None = Field(5, ge=1, description="HDBSCAN's min_samples; larger is more conservative")
     selection: Literal["eom", "leaf"] = "eom"
+    compare_with: str = Field(
+        "auto",
+        min_length=1,
+        description="Encoder to compare the clusters of a fit with, by name or path; none; or auto: a static encoder with the"
+        " transformer that it says it was distilled from",
+    )
     noise_quantile: float = Field(
         0.99, gt=0, le=1, description="A document farther from its centroid than this quantile of the cluster's members is noise"
     )

@@ -32,7 +32,10 @@ class FittedModel:
 
 @dataclass(frozen=True)
 class ClusterModelRecord(FittedModel):
-    """A fitted cluster model in the ledger. `diversity_low` and `diversity_high` are its bounds, None until it is measured."""
+    """A fitted cluster model in the ledger. `diversity_low` and `diversity_high` are its bounds, None until it is measured.
+
+    comparison: its encoder beside another, or why the two could not be compared; None if that was not asked for.
+    """
 
     cluster_model_id: int
     cluster_model_key: str
@@ -42,6 +45,7 @@ class ClusterModelRecord(FittedModel):
     state: str
     diversity_low: float | None
     diversity_high: float | None
+    comparison: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Assignment:
 
 _RECORD = (
     "SELECT cluster_model_id, cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,"
-    " fit_rows, fit_noise_share, state, diversity_low, diversity_high FROM cluster_model"
+    " fit_rows, fit_noise_share, state, diversity_low, diversity_high, comparison FROM cluster_model"
 )
 
 
@@ -89,6 +93,11 @@ def save_cluster_model(
     record = one(cursor, ClusterModelRecord)
     ensure_partition(cursor, "diversity_score", _partition(record.cluster_model_id), record.cluster_model_id, by="snapshot_id")
     return record
+
+
+def save_comparison(cursor: Cursor, cluster_model_id: int, comparison: dict[str, Any]) -> None:
+    """Enter how a model's encoder compares with another."""
+    cursor.execute("UPDATE cluster_model SET comparison = %s WHERE cluster_model_id = %s", (Json(comparison), cluster_model_id))
 
 
 def load_cluster_model(cursor: Cursor, cluster_model_id: int) -> ClusterModelRecord:

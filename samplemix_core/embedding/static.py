@@ -1,15 +1,28 @@
 """Static encoders: each token has a vector of its own, and a document's is the mean of its tokens'.
 
 No forward pass: tokenising is the cost. The format is that of sentence-transformers' StaticEmbedding and of model2vec.
+
+A transformer is distilled into one, without training, as model2vec does it: its vector of each token of its vocabulary alone,
+principal components, and a weight by how rare the token is (Arora et al. 2017, "A simple but tough-to-beat baseline for sentence
+embeddings"). Where documents are given, what is rare is counted in them, and one linear map turns the vectors to where the
+transformer puts those documents.
 """
 
+import json
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+from tokenizers import Tokenizer
 
 from samplemix_core.embedding.packing import Ids
+from samplemix_core.embedding.tokens import Tokenized
 
 Floats = npt.NDArray[np.float32]
 
@@ -42,3 +55,65 @@ class StaticNetwork:
         means = mean_vectors(self._vectors, np.concatenate(sequences), np.cumsum([0, *(ids.size for ids in sequences)]))
         means[~means.any(axis=1)] = 1.0
         return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
+
+
+Shares = npt.NDArray[np.float64]
+
+ZIPF_SMOOTHING, COUNTED_SMOOTHING = 1e-4, 1e-3
+"""A token that is a share p of all weighs a / (a + p): a as in model2vec for guessed shares, by trial for counted ones."""
+
+RIDGE = 1e-4
+"""Of the linear map, for each document."""
+
+MADE_FROM = "distilled.json"
+
+
+def distill(of_tokens: Floats, dimensions: int) -> Floats:
+    """Vectors (V, dimensions) for a static encoder from the transformer's of each token alone (V, dim), in the vocabulary's order.
+
+    A token's share of all is guessed from its place, as vocabularies begin with what is frequent.
+    """
+    inverse = 1 / np.arange(2, len(of_tokens) + 2)
+    return _weighted(_principal(of_tokens, dimensions), inverse / inverse.sum(), ZIPF_SMOOTHING)
+
+
+def distill_on(of_tokens: Floats, dimensions: int, documents: Tokenized, of_documents: Floats) -> Floats:
+    """Vectors as distill() gives them, fitted to documents: their tokens, as a static encoder reads them, and the transformer's
+    vectors of them (n, dim), n at least `dimensions`.
+
+    The map is by least squares, with a ridge, from the documents' means, scaled to unit length, to the `dimensions` strongest
+    directions of the transformer's vectors: with these, cosines between documents come out nearest to the transformer's.
+    """
+    counts = np.bincount(documents.ids, minlength=len(of_tokens)) + 1
+    vectors = _weighted(_principal(of_tokens, dimensions), counts / counts.sum(), COUNTED_SMOOTHING)
+    means = mean_vectors(torch.from_numpy(vectors), documents.ids, documents.offsets).astype(np.float64)
+    unit = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    exact = of_documents.astype(np.float64)
+    wanted = exact @ np.linalg.eigh(exact.T @ exact)[1][:, ::-1][:, : vectors.shape[1]]
+    ridge = RIDGE * len(unit) * np.eye(unit.shape[1])
+    return np.asarray(vectors @ np.linalg.solve(unit.T @ unit + ridge, unit.T @ wanted), dtype=np.float32)
+
+
+def _principal(vectors: Floats, dimensions: int) -> Floats:
+    """Vectors (n, dim) less their mean, in at most so many principal components."""
+    centred = vectors - vectors.mean(axis=0)
+    return np.asarray(centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :dimensions])
+
+
+def _weighted(vectors: Floats, shares: Shares, smoothing: float) -> Floats:
+    return np.asarray(vectors * (smoothing / (smoothing + shares))[:, None], dtype=np.float32)
+
+
+def save_static(directory: Path, vectors: Floats, tokenizer: Tokenizer, made_from: dict[str, Any]) -> None:
+    """Save a static encoder for sentence-transformers and model2vec to load, and in distilled.json what it was made from.
+
+    The directory, which must not be there yet, comes to be whole or not at all.
+    """
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".distilled-") as partial:
+        modules = [StaticEmbedding(tokenizer, embedding_weights=vectors), Normalize()]
+        model = Path(partial) / "model"
+        SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(model), create_model_card=False)
+        (model / MADE_FROM).write_text(json.dumps(made_from, indent=2) + "\n")
+        # A worker may be another user.
+        (model / "model.safetensors").chmod(0o644)
+        model.rename(directory)

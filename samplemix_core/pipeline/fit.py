@@ -1,6 +1,7 @@
 """Step 3: fit clusters on a stratified sample of the scored shards, unless the corpus has fitting ones."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
-from samplemix_core.errors import CorpusError
+from samplemix_core.errors import CorpusError, SampleMixError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
-from samplemix_core.worker.jobs import FitTask
+from samplemix_core.worker.compare import Comparison
+from samplemix_core.worker.jobs import CompareTask, FitTask
 
 METHOD = "pca-umap-hdbscan-2"
 """Name of the way clusters are fitted; another way gets another name, so that its models are other models."""
@@ -32,7 +34,8 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
     """The clusters that the corpus has for this encoder and these settings; fitted on a stratified sample if it has none."""
     with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
         record, note = _find_or_fit(run, registered)
-    message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}"
+        said = _comparison(run, registered, record, fitted=not note)
+    message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}{said}"
     run.report(Progress("fit_diversity", 1, 1, message=message, unit="models"))
     return ClusterModelRef(
         cluster_model_id=record.cluster_model_id, cluster_model_key=record.cluster_model_key, clusters=record.n_clusters
@@ -84,6 +87,49 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) 
     return fitted
 
 
+COMPARED_DOCUMENTS = 2000
+
+
+def _comparison(run: RunContext, registered: Registered, record: clusters.ClusterModelRecord, *, fitted: bool) -> str:
+    """How the encoder compares with another, for people: made now if it is asked for and the model has none, and kept with it."""
+    wanted = run.config.diversity.compare_with
+    if record.comparison is None and wanted != "none" and (fitted or wanted != "auto"):
+        run.report(Progress("fit_diversity", 0, 1, message="comparing encoders on a sample", unit="models"))
+        found = _compare(run, registered, None if wanted == "auto" else wanted)
+        if found is None:
+            return ""
+        with transaction(run.settings.require("database_url")) as cursor:
+            clusters.save_comparison(cursor, record.cluster_model_id, found)
+        return f"; {found['summary']}"
+    return f"; {record.comparison['summary']}" if record.comparison else ""
+
+
+def _compare(run: RunContext, registered: Registered, reference: str | None) -> dict[str, Any] | None:
+    """A comparison on documents of the run's shards as plain values, or why there is none; None if there is nothing to compare."""
+    with transaction(run.settings.require("database_url")) as cursor:
+        scored = [state.shard for state in shard_states(cursor, registered.scope) if state.is_scored]
+    embedding = run.config.embedding.model_copy(update={"device": registered.device, "precision": registered.precision})
+    task = CompareTask(
+        corpus_uri=run.config.corpus_uri,
+        paths=tuple(shard.path for shard in scored),
+        reader=run.config.reader,
+        embedding=embedding,
+        reference=reference,
+        diversity=run.config.diversity,
+        documents=COMPARED_DOCUMENTS,
+    )
+    with connect(run.settings) as client:
+        work = Work("the comparison", (task,), resources=run.config.embedding.worker_resources)
+        (outcome,) = fan_out(client, "samplemix_core.worker.compare:compare", [work], run.cancelled)
+    if isinstance(outcome.error, SampleMixError):
+        # The figures are for people: without them the run is the same.
+        return {"summary": f"not compared: {outcome.error.what}"}
+    if outcome.error is not None:
+        raise outcome.error
+    found: Comparison | None = outcome.result
+    return None if found is None else {"summary": str(found), **asdict(found)}
+
+
 def positions_in_files(
     files: Sequence[EmbeddingFile], positions: npt.NDArray[np.int64]
 ) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
@@ -113,5 +159,5 @@ def fit_spec(scored: Sequence[ShardState], config: DiversityConfig) -> dict[str,
     """All that decides a fit: the method, its settings without the gates, and the vectors that it draws from."""
     vectors = [[state.shard.snapshot, state.shard.path, state.embedding_digest] for state in scored]
     settings = {name: value for name, value in config.model_dump(mode="json").items() if not name.startswith("gate_")}
-    del settings["refit"]
+    del settings["refit"], settings["compare_with"]
     return {"method": METHOD, "diversity": settings, "vectors": fingerprint(vectors)}

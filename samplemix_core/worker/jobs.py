@@ -50,6 +50,19 @@ class FitTask:
 
 
 @dataclass(frozen=True)
+class CompareTask:
+    """Two encoders to compare on the first documents of these shards; without a reference, with what the encoder was made from."""
+
+    corpus_uri: str
+    paths: tuple[str, ...]
+    reader: ReaderConfig
+    embedding: EmbeddingConfig
+    reference: str | None
+    diversity: DiversityConfig
+    documents: int
+
+
+@dataclass(frozen=True)
 class AssignTask:
     """One scored shard to assign to the clusters of a model: the embedding files of its blocks, in order, and their digest."""
 

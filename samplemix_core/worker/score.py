@@ -100,7 +100,8 @@ def score_block(task: ScoreTask) -> ScoredCounts:
     corpus = open_store(task.corpus_uri, settings)
     with _refusing(task, settings), settings.scratch() as directory, _reader(task, corpus) as reader:
         state, least = open_store(settings.state_root, settings), LEAST_TO_FETCH[encoder.device]
-        earlier = EarlierVectors(database, state, task.shard, task.version.encoder_id, least)
+        # A static encoder has made a vector before it could be found.
+        earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.version.encoder_id, least)
         files = score_to_files(reader.read(task.block), encoder, directory, earlier)
         _require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.

@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dask
 import duckdb
@@ -417,3 +418,50 @@ def test_a_dry_run_lists_and_writes_nothing(command: Command, upload: Upload, sh
     (planned,) = json.loads(done.stdout)
     assert planned == {"snapshot": "s1", "shards": len(shards), "bytes": sum(map(len, shards.values()))}
     assert json.loads(command("sql", f"SELECT 1 FROM corpus WHERE uri = '{uri}'", "--json").stdout) == []
+
+
+def comparisons(platform: Settings, encoder: str) -> list[Any]:
+    with transaction(platform.require("reader_database_url")) as cursor:
+        cursor.execute(
+            "SELECT comparison FROM cluster_model JOIN encoder USING (encoder_id) WHERE encoder.spec->>'name' = %s"
+            " ORDER BY cluster_model_id",
+            (encoder,),
+        )
+        return [comparison for (comparison,) in cursor.fetchall()]
+
+
+def test_a_static_encoder_is_distilled_on_a_corpus_scores_it_and_is_compared(
+    first_run: dict[str, Any], command: Command, run_command: Run, corpus_uri: str, platform: Settings, tmp_path: Path
+) -> None:
+    name = f"static-{uuid4().hex[:8]}"
+    sizes = ("--documents", "600", "--dimensions", "64", "--set", "embedding.max_seq_tokens=64")
+    made = json.loads(command("encoder", "distill", corpus_uri, "--to", str(tmp_path / name), *sizes, "--json").stdout)
+    assert (made["dimensions"], made["tokens"], made["fitted_on"]) == (64, 30522, 120)
+    assert made["comparison"]["reference"] == "all-MiniLM-L6-v2"
+    assert made["comparison"]["agreement"]["documents"] == 40
+    found = run_command(corpus_uri, "--name", name, "--set", f"embedding.encoder={tmp_path / name}")
+    # The same documents and the same counts of tokens, with other clusters.
+    for counted in ("documents", "quarantined", "tokens"):
+        assert found["scoring"][counted] == first_run["scoring"][counted]
+    assert found["content_digest"] != first_run["content_digest"]
+    (comparison,) = comparisons(platform, name)
+    assert comparison["reference"] == "all-MiniLM-L6-v2"
+    assert comparison["documents_per_second"] > comparison["reference_documents_per_second"]
+    assert comparison["agreement"]["documents"] == 160
+    assert comparison["agreement"]["mutual_information"] > 0.1
+    taken = command("encoder", "distill", "--to", str(tmp_path / name), check=False)
+    assert taken.returncode == 1
+    assert "is there already" in taken.stderr
+    static = command("encoder", "distill", "--encoder", str(tmp_path / name), check=False)
+    assert "is static already" in static.stderr
+
+
+def test_a_comparison_that_fails_does_not_stop_a_run(
+    first_run: dict[str, Any], run_command: Run, command: Command, corpus_uri: str, first: str, platform: Settings
+) -> None:
+    again = run_command(corpus_uri, "--name", first, "--set", "diversity.compare_with=no/such-encoder")
+    assert again["content_digest"] == first_run["content_digest"]
+    assert any("not compared: The encoder 'no/such-encoder'" in str(found) for found in comparisons(platform, "all-MiniLM-L6-v2"))
+    done = command("encoder", "compare", corpus_uri, "no/such-encoder", check=False)
+    assert done.returncode == 1
+    assert "neither a directory" in done.stderr

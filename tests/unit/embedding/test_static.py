@@ -20,9 +20,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, StaticEmbedding
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.distill import MADE_FROM, distill, distill_on, save_static
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.static import StaticNetwork
+from samplemix_core.embedding.static import MADE_FROM, StaticNetwork, distill, distill_on, save_static
 from samplemix_core.errors import ConfigError, ModelError
 
 Vectors = npt.NDArray[np.float32]

@@ -1,0 +1,155 @@
+"""Encoders beside runs: distil a transformer into a static one, and compare two on a corpus. In this process, without services."""
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.config import RunConfig
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.static import distill, distill_on, save_static
+from samplemix_core.errors import ConfigError, CorpusError, DiversityHealthError
+from samplemix_core.identity import fingerprint
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.pipeline.register import list_corpus
+from samplemix_core.settings import Settings
+from samplemix_core.worker.compare import Comparison, compare, compare_texts, embed, sample_texts
+from samplemix_core.worker.jobs import CompareTask
+
+HELD_OUT_EVERY = 4
+"""Of a corpus's documents, one in so many is left for the comparison."""
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A static encoder that was made, where it lies, and how it compares; why not, if it could not be compared."""
+
+    directory: Path
+    dimensions: int
+    tokens: int
+    fitted_on: int
+    seconds: float
+    comparison: Comparison | None
+    not_compared: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"directory": str(self.directory)}
+
+
+def corpus_paths(config: RunConfig, settings: Settings) -> tuple[str, ...]:
+    """The shards of a run's snapshots; raise CorpusError if there are none."""
+    return tuple(info.key for shards in list_corpus(config, settings).snapshots.values() for info in shards)
+
+
+def distill_encoder(
+    config: RunConfig, settings: Settings, report: Report, *, on_corpus: bool, documents: int, dimensions: int, to: Path | None
+) -> Distilled:
+    """Distil the configured transformer: on documents of the corpus, or by its vocabulary alone.
+
+    It goes to the directory `to`, or to one below the home that is named by its content, where the same one may be already.
+
+    Raises ConfigError if the directory is taken, or the encoder is static itself; CorpusError if the corpus has too few documents.
+    """
+    started = time.monotonic()
+    if to is not None and to.exists():
+        raise ConfigError(f"{to} is there already.", "Name another directory.")
+    # Tokens' vectors are fitted to what either reads of a document as one sequence.
+    encoder = load_encoder(config.embedding.model_copy(update={"windows": 1}))
+    if encoder.is_static:
+        raise ConfigError(f"The encoder {encoder.spec['name']!r} is static already.", "Name a transformer.")
+    texts: list[str] = []
+    if on_corpus:
+        report(Progress("read", 0, 0, message=f"documents of {config.corpus_uri}"))
+        paths = corpus_paths(config, settings)
+        texts = sample_texts(open_store(config.corpus_uri, settings), paths, config.reader, documents)
+    fitted = [text for i, text in enumerate(texts) if i % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
+    dimensions = min(dimensions, encoder.dim)
+    if on_corpus and len(fitted) < dimensions:
+        raise CorpusError(
+            f"{config.corpus_uri} gave {len(fitted):,} documents to fit {dimensions} dimensions to: it takes as many at least.",
+            "Read more documents, ask for fewer dimensions, or distil without a corpus.",
+        )
+    vectors = _vectors(encoder, fitted, dimensions, report)
+    plain = encoder.tokenizer.without_special_tokens().to_tokenizer()
+    made_from = {
+        "encoder": config.embedding.encoder,
+        "weights_sha256": encoder.spec["weights_sha256"],
+        "dimensions": vectors.shape[1],
+        "documents": len(fitted),
+    }
+    directory = to or _own_directory(settings, encoder, vectors.tobytes(), made_from)
+    if not directory.exists():
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        save_static(directory, vectors, plain, made_from)
+    seconds = time.monotonic() - started
+    comparison, why_not = _compare_with_own(encoder, directory, config, texts[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY], report)
+    return Distilled(directory, vectors.shape[1], len(vectors), len(fitted), seconds, comparison, why_not)
+
+
+def _own_directory(settings: Settings, encoder: Encoder, content: bytes, made_from: dict[str, Any]) -> Path:
+    name = fingerprint({"vectors": hashlib.sha256(content).hexdigest(), "tokenizer": encoder.tokenizer_id, **made_from})
+    return settings.home / "encoders" / f"{Path(encoder.spec['name']).name}-static-{name[:12]}"
+
+
+def _vectors(encoder: Encoder, texts: list[str], dimensions: int, report: Report) -> npt.NDArray[np.float32]:
+    vocabulary = encoder.tokenizer.vocabulary()
+    total = vocabulary.n_tokens.size
+    parts = []
+    for start in range(0, total, 2048):
+        report(Progress("vocabulary", start, total, unit="tokens"))
+        parts.append(encoder.encode(vocabulary.take(np.arange(start, min(start + 2048, total)))))
+    report(Progress("vocabulary", total, total, unit="tokens"))
+    of_tokens = np.concatenate(parts)
+    if not texts:
+        return distill(of_tokens, dimensions)
+
+    def on_progress(done: int) -> None:
+        report(Progress("documents", done, len(texts), documents=done, unit="documents"))
+
+    of_documents = embed(encoder, texts, on_progress)
+    read = encoder.tokenizer.without_special_tokens().tokenize(texts)
+    return distill_on(of_tokens, dimensions, read, of_documents)
+
+
+def _compare_with_own(
+    encoder: Encoder, directory: Path, config: RunConfig, texts: list[str], report: Report
+) -> tuple[Comparison | None, str]:
+    if not texts:
+        return None, "no corpus was given"
+    own = config.embedding.model_copy(update={"encoder": str(directory), "device": "auto", "precision": "auto"})
+
+    def on_progress(done: int) -> None:
+        report(Progress("compare", done, len(texts), documents=done, unit="documents"))
+
+    try:
+        return compare_texts(texts, load_encoder(own), encoder, config.diversity, on_progress), ""
+    except DiversityHealthError as error:
+        return None, error.what
+
+
+def compare_encoders(config: RunConfig, settings: Settings, reference: str, documents: int, report: Report) -> Comparison:
+    """Compare the configured encoder with another on documents of the corpus."""
+
+    def on_progress(done: int) -> None:
+        report(Progress("compare", done, documents, documents=done, unit="documents"))
+
+    found = compare(
+        CompareTask(
+            corpus_uri=config.corpus_uri,
+            paths=corpus_paths(config, settings),
+            reader=config.reader,
+            embedding=config.embedding,
+            reference=reference,
+            diversity=config.diversity,
+            documents=documents,
+        ),
+        on_progress,
+    )
+    assert found is not None
+    return found

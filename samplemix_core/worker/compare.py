@@ -1,0 +1,127 @@
+"""Two encoders on the same documents: how far their clusters agree, and how fast either is."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.config import DiversityConfig, EmbeddingConfig, ReaderConfig
+from samplemix_core.corpus.reader import ShardReader
+from samplemix_core.diversity.agreement import Agreement, agreement
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.static import MADE_FROM
+from samplemix_core.errors import CorpusError, ShardRefusedError
+from samplemix_core.objects import open_store
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.settings import Settings
+from samplemix_core.worker.jobs import CompareTask
+
+Vectors = npt.NDArray[np.float32]
+
+TEXTS_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An encoder's clusters beside a reference's, and the documents a second of either, tokenising included, in this process."""
+
+    encoder: str
+    reference: str
+    agreement: Agreement
+    documents_per_second: float
+    reference_documents_per_second: float
+
+    def __str__(self) -> str:
+        found = self.agreement
+        return (
+            f"beside {self.reference} on {found.documents:,} documents: {found.clusters} clusters against"
+            f" {found.reference_clusters}, adjusted mutual information {found.mutual_information:.2f}"
+            f" ({found.own_mutual_information:.2f} with itself under another seed), Spearman of d {found.diversity_rank:.2f}"
+            f" ({found.own_diversity_rank:.2f})"
+        )
+
+
+MOST_SHARDS = 64
+
+
+def sample_texts(store: ObjectStore, paths: Sequence[str], config: ReaderConfig, documents: int) -> list[str]:
+    """At most so many texts: the first ones of at most 64 shards, as many of each as there are, spread evenly over the paths.
+
+    Where a shard has fewer, the later ones give more. A shard that is refused gives none.
+    """
+    count = min(MOST_SHARDS, len(paths))
+    texts: list[str] = []
+    for i in range(count):
+        wanted = -(-(documents - len(texts)) // (count - i))
+        texts += _first_texts(store, paths[i * len(paths) // count], config, wanted)
+    return texts
+
+
+def _first_texts(store: ObjectStore, path: str, config: ReaderConfig, wanted: int) -> list[str]:
+    found: list[str] = []
+
+    def read() -> Iterator[list[str]]:
+        with store.open(path) as stream:
+            for batch in ShardReader(stream, path, config).read():
+                yield batch.documents["text"].to_pylist()
+
+    try:
+        for texts in read():
+            found += texts
+            if len(found) >= wanted:
+                break
+    except ShardRefusedError:
+        return []
+    return found[:wanted]
+
+
+def embed(encoder: Encoder, texts: Sequence[str], on_progress: Callable[[int], None]) -> Vectors:
+    """Vectors of texts, (n, dim), telling of each 128."""
+    parts = [np.empty((0, encoder.dim), dtype=np.float32)]
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        parts.append(encoder.encode(encoder.tokenize(list(texts[start : start + TEXTS_AT_ONCE]))))
+        on_progress(min(start + TEXTS_AT_ONCE, len(texts)))
+    return np.concatenate(parts)
+
+
+def compare_texts(
+    texts: Sequence[str], encoder: Encoder, reference: Encoder, diversity: DiversityConfig, on_progress: Callable[[int], None]
+) -> Comparison:
+    """Embed texts with both, cluster either's vectors, and compare; tells of texts that the reference has embedded."""
+    # What is done once is not counted.
+    for each in (encoder, reference):
+        each.encode(each.tokenize(list(texts[:1])))
+    started = time.perf_counter()
+    own = embed(encoder, texts, lambda _: None)
+    between = time.perf_counter()
+    theirs = embed(reference, texts, on_progress)
+    ended = time.perf_counter()
+    return Comparison(
+        encoder=encoder.spec["name"],
+        reference=reference.spec["name"],
+        agreement=agreement(own, theirs, diversity),
+        documents_per_second=len(texts) / (between - started),
+        reference_documents_per_second=len(texts) / (ended - between),
+    )
+
+
+def compare(task: CompareTask, on_progress: Callable[[int], None] = lambda _: None) -> Comparison | None:
+    """Compare the task's encoder with its reference; without one, with what it says that it was distilled from, if it says so."""
+    name = task.reference or _distilled_from(task.embedding)
+    if name is None:
+        return None
+    settings = Settings.load()
+    texts = sample_texts(open_store(task.corpus_uri, settings), task.paths, task.reader, task.documents)
+    if not texts:
+        raise CorpusError(f"{task.corpus_uri} has no document to compare encoders on.", "See 'samplemix quarantine'.")
+    other = EmbeddingConfig(encoder=name, max_seq_tokens=task.embedding.max_seq_tokens, windows=task.embedding.windows)
+    return compare_texts(texts, load_encoder(task.embedding), load_encoder(other), task.diversity, on_progress)
+
+
+def _distilled_from(embedding: EmbeddingConfig) -> str | None:
+    path = locate_model(embedding) / MADE_FROM
+    return str(json.loads(path.read_text())["encoder"]) if path.is_file() else None
