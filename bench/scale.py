@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,12 @@ from samplemix_core.corpus.shards import is_shard
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import candidate_precisions, detect_hardware, locate_model
 from samplemix_core.embedding.tokens import Tokenized
+from samplemix_core.local.owner import Owner
 
 ROUNDS = 3
-DOCUMENTS = 256
+DOCUMENTS = 192
 BLOCKS, BLOCK_DOCUMENTS = 3, 300
+FILE_DOCUMENTS, FILE_BLOCK_DOCUMENTS = 60_000, 1000
 
 
 def texts_of(corpus: Path | None, n: int) -> list[str]:
@@ -117,8 +120,9 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
     chosen = load_encoder(EmbeddingConfig(device="cpu"))
     calls[f"padded, {chosen.precision}"] = lambda: encode_padded(chosen, tokenized)
     calls |= {f"encode alone, {name}": partial(encoder.encode, tokenized) for name, encoder in encoders.items()}
-    for call in calls.values():
-        call()
+    peer.encode(texts[:16])
+    for encoder in encoders.values():
+        encode_with(encoder, texts[:16])
     rounds = [{name: timed(call) for name, call in calls.items()} for _ in range(ROUNDS)]
     seconds = {name: statistics.median(found[name] for found in rounds) for name in calls}
     rates: dict[str, float] = {precision: gemm_rate(getattr(torch, precision)) for precision in precisions}
@@ -152,7 +156,6 @@ def measure_blocks(texts: list[str], other_texts: list[str], home: Path) -> dict
     from samplemix_core.database import ledger
     from samplemix_core.database.connection import transaction
     from samplemix_core.database.migrate import migrate
-    from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
     from samplemix_core.objects import open_store
     from samplemix_core.pipeline.encoders import distill_encoder
@@ -217,7 +220,6 @@ def measure_blocks(texts: list[str], other_texts: list[str], home: Path) -> dict
         # Each time other documents, as in a crawl: of these, the tokenizer remembers the words of those before.
         *unseen, first = np.array_split(np.array(other_texts, dtype=object), ROUNDS + 1)
         static(first.tolist())
-        pair()
         rounds = [pair() for _ in range(ROUNDS)]
         recrawls = [recrawl() for _ in range(ROUNDS)]
         statics = [len(part) / np.array(static(part.tolist())) for part in unseen]
@@ -241,6 +243,88 @@ def measure_blocks(texts: list[str], other_texts: list[str], home: Path) -> dict
     }
 
 
+def measure_file(texts: list[str], home: Path) -> dict[str, Any]:
+    """One file of many documents, scored with a static encoder by one worker and by two: the time, and the workers' memory."""
+    from samplemix_core.config import load_run_config
+    from samplemix_core.database.migrate import migrate
+    from samplemix_core.local.stack import Stack
+    from samplemix_core.pipeline.encoders import distill_encoder
+    from samplemix_core.pipeline.progress import Progress
+    from samplemix_core.pipeline.register import register
+    from samplemix_core.pipeline.run import RunContext
+    from samplemix_core.pipeline.score import score
+
+    os.environ["SAMPLEMIX_HOME"] = str(home)
+    owner = Owner.of(os.getpid())
+    stack = Stack(home, ports="free", owner=owner)
+    settings = stack.up({"postgres", "s3"})
+    seconds, peaks = {}, {}
+    try:
+        migrate(settings.require("database_url"))
+        corpus = home / "corpus"
+        numbered = [f"{i} {text}" for i, text in zip(range(FILE_DOCUMENTS), itertools.cycle(texts), strict=False)]
+        sizes: dict[str, Any] = {"on_corpus": False, "documents": 0, "dimensions": 384, "to": home / "static"}
+        made = distill_encoder(load_run_config({"corpus_uri": str(corpus)}), settings, lambda progress: None, **sizes)
+        for workers in (1, 2):
+            os.environ["SAMPLEMIX_DASK_WORKERS"] = str(workers)
+            settings = stack.up({"dask"})
+            shares: list[float] = [0.0]
+
+            def report(progress: Progress, shares: list[float] = shares) -> None:
+                shares.append(progress.share or shares[-1])
+
+            # The first snapshot has the workers load what they need; only the second, one file, is timed.
+            for snapshot, part in (("warm", texts[: 2 * workers]), ("file", numbered)):
+                path = corpus / str(workers) / snapshot / "all" / "part.jsonl"
+                path.parent.mkdir(parents=True)
+                path.write_bytes(b"".join(to_lines(part)))
+                values = {
+                    "corpus_uri": str(corpus / str(workers)),
+                    "snapshots": [snapshot],
+                    "blocks": {"documents": 1 if snapshot == "warm" else FILE_BLOCK_DOCUMENTS},
+                    "embedding": {"encoder": str(made.directory)},
+                }
+                run = RunContext(load_run_config(values), settings, report, threading.Event())
+                registered = register(run)
+                with resident_memory(owner, shares) as memory:
+                    seconds[workers] = timed(partial(score, run, registered))
+            peaks[workers] = [max(found for share, found in memory if low <= share < low + 0.5) for low in (0.0, 0.5)]
+            stack.down({"dask"})
+    finally:
+        stack.destroy()
+    size = sum(len(line) for line in to_lines(numbered)) / 1e6
+    print(f"one file of {FILE_DOCUMENTS:,} documents, {size:.0f} MB, in blocks of {FILE_BLOCK_DOCUMENTS}")
+    for workers, (first, second) in peaks.items():
+        rate = FILE_DOCUMENTS / seconds[workers]
+        print(
+            f"{workers} workers: {rate:8.1f} documents/s; the largest {first:.0f} MB in the first half, {second:.0f} in the second"
+        )
+    return {
+        "block_memory_mb": round(max(map(max, peaks.values()))),
+        "two_workers_over_one": round(seconds[1] / seconds[2], 2),
+    }
+
+
+@contextmanager
+def resident_memory(owner: Owner, shares: list[float]) -> Iterator[list[tuple[float, float]]]:
+    """While it is open, a list grows: the share of the work that is done, and the largest worker's memory in MB."""
+    workers = [process for process in owner.processes() if process.environ().get("SUPERVISOR_PROCESS_NAME") == "dask-worker"]
+    found: list[tuple[float, float]] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            found.append((min(shares[-1], 0.999), max(worker.memory_info().rss for worker in workers) / 1e6))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watching.join()
+
+
 def measure(corpus: Path | None) -> None:
     """In a process of one thread: print a table each, and the figures as JSON."""
     torch.set_num_threads(1)
@@ -249,6 +333,7 @@ def measure(corpus: Path | None) -> None:
         together = texts_of(corpus, (ROUNDS + 2) * BLOCKS * BLOCK_DOCUMENTS)
         texts, other_texts = together[: BLOCKS * BLOCK_DOCUMENTS], together[BLOCKS * BLOCK_DOCUMENTS :]
         figures |= measure_blocks(texts, other_texts, Path(directory) / "home")
+        figures |= measure_file(other_texts, Path(directory) / "home")
     print(json.dumps(figures))
 
 
