@@ -172,10 +172,10 @@ def measure_blocks(texts: list[str], other_texts: list[str], home: Path) -> dict
         migrate(settings.require("database_url"))
         lines = to_lines(texts)
 
-        def begun(uri: str, snapshot: str, lines: list[bytes], **embedding: str) -> list[ScoreTask]:
+        def begun(uri: str, snapshot: str, lines: list[bytes], documents: int, **embedding: str) -> list[ScoreTask]:
             """A snapshot of one shard, registered and cut into blocks."""
             open_store(uri, settings).put(f"{snapshot}/all/part.jsonl", b"".join(lines))
-            values = {"corpus_uri": uri, "snapshots": [snapshot], "blocks": {"documents": BLOCK_DOCUMENTS}, "embedding": embedding}
+            values = {"corpus_uri": uri, "snapshots": [snapshot], "blocks": {"documents": documents}, "embedding": embedding}
             run = RunContext(load_run_config(values), settings, lambda progress: None, threading.Event())
             registered = register(run)
             with transaction(settings.require("database_url")) as cursor:
@@ -187,7 +187,7 @@ def measure_blocks(texts: list[str], other_texts: list[str], home: Path) -> dict
             return f"{settings.state_root}/corpora/{uuid4().hex}"
 
         def pair() -> tuple[float, float]:
-            tasks = begun(fresh(), "s1", lines)
+            tasks = begun(fresh(), "s1", lines, BLOCK_DOCUMENTS)
             encoder = load_encoder(tasks[0].embedding)
             starts = range(0, len(texts), BLOCK_DOCUMENTS)
             tokenized = [encoder.tokenize(texts[start : start + BLOCK_DOCUMENTS]) for start in starts]
@@ -204,13 +204,13 @@ def measure_blocks(texts: list[str], other_texts: list[str], home: Path) -> dict
             crawls = {"s1": lines[:half], "s2": lines[: half * 4 // 5] + lines[half : half + half - half * 4 // 5]}
             seconds = {}
             for snapshot, own in crawls.items():
-                tasks = begun(uri, snapshot, own)
+                tasks = begun(uri, snapshot, own, BLOCK_DOCUMENTS)
                 seconds[snapshot] = sum(timed(partial(score_block, task)) for task in tasks)
             return seconds["s2"] / seconds["s1"]
 
         def static(texts: list[str]) -> tuple[float, float]:
             """Seconds of blocks end to end with the encoder that is distilled from the transformer, and of tokenising after it."""
-            tasks = begun(fresh(), "s1", to_lines(texts), encoder=str(made.directory))
+            tasks = begun(fresh(), "s1", to_lines(texts), len(texts), encoder=str(made.directory))
             whole = sum(timed(partial(score_block, task)) for task in tasks)
             return whole, timed(partial(load_encoder(tasks[0].embedding).tokenize, texts))
 
