@@ -113,6 +113,7 @@ def _plan(config: RunConfig, as_json: bool) -> None:
 
 def _run(config: RunConfig, as_json: bool) -> None:
     from samplemix_core.pipeline.mixtures import open_version
+    from samplemix_core.pipeline.progress import describe_cost
     from samplemix_core.pipeline.run import RunContext, run_corpus
     from samplemix_core.report.text import output, print_mixture
 
@@ -127,4 +128,5 @@ def _run(config: RunConfig, as_json: bool) -> None:
     for kind, shards in (("refused", summary.scoring.refused), ("poison", summary.scoring.poison)):
         if shards:
             typer.echo(f"{kind} shards, left out as a whole: {', '.join(shards)} (see 'samplemix quarantine')")
+    typer.echo(describe_cost(summary.cost))
     typer.echo(f"manifest: {version.uri}")

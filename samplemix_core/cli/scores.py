@@ -60,6 +60,19 @@ def shard_retry(
 
 
 @app.command()
+def progress(corpus_uri: CorpusUri = None, as_json: AsJson = False) -> None:
+    """Show how far scoring is, by snapshot and domain: blocks, documents, tokens, and the time it took and will take a worker.
+
+    Example: `samplemix progress s3://bucket/corpus`
+    """
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.ledger import scoring_progress
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        print_rows(scoring_progress(cursor, corpus_uri and location(corpus_uri)), as_json=as_json)
+
+
+@app.command()
 def quarantine(
     corpus_uri: CorpusUri = None,
     limit: Limit = None,

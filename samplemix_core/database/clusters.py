@@ -21,16 +21,18 @@ SHARDS_PER_READ = 256
 
 @dataclass(frozen=True)
 class FittedModel:
-    """What a fit left: its artifact below the state root, and its figures."""
+    """What a fit left: its artifact below the state root, and its figures; whose time it was, and how much."""
 
     artifact_key: str
     artifact_sha256: str
     n_clusters: int
     fit_rows: int
     fit_noise_share: float
+    run: str | None = None
+    seconds: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClusterModelRecord(FittedModel):
     """A fitted cluster model in the ledger. `diversity_low` and `diversity_high` are its bounds, None until it is measured.
 
@@ -50,16 +52,18 @@ class ClusterModelRecord(FittedModel):
 
 @dataclass(frozen=True)
 class Assignment:
-    """What assigning one shard gave: schemas.ASSIGNMENTS in row order, and what they add to their clusters."""
+    """What assigning one shard gave: schemas.ASSIGNMENTS in row order, and what they add to their clusters; whose time it was."""
 
     table: pa.Table
     embedding_digest: str
     sums: ClusterSums
+    run: str | None = None
+    seconds: float = 0.0
 
 
 _RECORD = (
     "SELECT cluster_model_id, cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,"
-    " fit_rows, fit_noise_share, state, diversity_low, diversity_high, comparison FROM cluster_model"
+    " fit_rows, fit_noise_share, run, seconds, state, diversity_low, diversity_high, comparison FROM cluster_model"
 )
 
 
@@ -82,9 +86,9 @@ def save_cluster_model(
     cursor.execute(
         """
         INSERT INTO cluster_model (cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,
-                                   fit_rows, fit_noise_share)
+                                   fit_rows, fit_noise_share, run, seconds)
         VALUES (%(key)s, %(corpus_id)s, %(encoder_id)s, %(spec)s, %(artifact_key)s, %(artifact_sha256)s, %(n_clusters)s,
-                %(fit_rows)s, %(fit_noise_share)s)
+                %(fit_rows)s, %(fit_noise_share)s, %(run)s, %(seconds)s)
         ON CONFLICT (cluster_model_key) DO NOTHING
         """,
         {"key": key, "corpus_id": corpus_id, "encoder_id": encoder_id, "spec": Json(spec), **asdict(fitted)},
@@ -208,18 +212,21 @@ def _close(
 ) -> None:
     cursor.execute(
         """
-        INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, error, embedding_digest, rows, noise_rows)
-        VALUES (%s, %s, %s, 1, %s, %s, %s, %s)
+        INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, error, embedding_digest, rows, noise_rows, run,
+                                      seconds)
+        VALUES (%s, %s, %s, 1, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (cluster_model_id, shard_id) DO UPDATE SET
             state = EXCLUDED.state, attempts = shard_assignment.attempts + 1, error = EXCLUDED.error,
             embedding_digest = EXCLUDED.embedding_digest, rows = EXCLUDED.rows, noise_rows = EXCLUDED.noise_rows,
-            updated_at = now()
+            run = EXCLUDED.run, seconds = EXCLUDED.seconds, updated_at = now()
         """,
         (
             *(cluster_model_id, shard.shard_id, state, error),
             assignment and assignment.embedding_digest,
             assignment and assignment.table.num_rows,
             assignment and (pc.sum(assignment.table["is_noise"]).as_py() or 0),
+            assignment and assignment.run,
+            assignment.seconds if assignment else 0.0,
         ),
     )
 

@@ -181,6 +181,26 @@ def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> Iterator[d
     )
 
 
+def scoring_progress(cursor: Cursor, corpus_uri: str | None = None) -> list[dict[str, Any]]:
+    """The view scoring_progress, of one corpus or of all: how far scoring is, by snapshot and domain."""
+    cursor.execute(
+        """
+        SELECT corpus, snapshot, domain, encoder, blocks_done, blocks, documents, tokens, text_bytes, core_seconds,
+               documents_per_core_second, core_seconds_left
+        FROM scoring_progress WHERE %(uri)s::text IS NULL OR corpus = %(uri)s
+        ORDER BY corpus COLLATE "C", snapshot COLLATE "C", domain COLLATE "C", encoder, encoder_key
+        """,
+        {"uri": corpus_uri},
+    )
+    return rows_as(cursor, dict)
+
+
+def run_cost(cursor: Cursor, run: str) -> list[dict[str, Any]]:
+    """The view run_cost, of one run: tasks, core-seconds and GPU-seconds of each step that had workers do something."""
+    cursor.execute("SELECT step, tasks, core_seconds, gpu_seconds FROM run_cost WHERE run = %s ORDER BY core_seconds DESC", (run,))
+    return rows_as(cursor, dict)
+
+
 def quarantine_reasons(cursor: Cursor, scope: Scope) -> list[tuple[str, int, str]]:
     """Reason, how many records were set aside for it, and what was said of one of them; the most frequent first."""
     cursor.execute(

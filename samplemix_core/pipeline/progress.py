@@ -1,9 +1,9 @@
 """How a long step tells how far it is: to a log (Airflow) or to a terminal."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def describe_cost(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the view run_cost for people: 'cost: 412 core-seconds (score 400, assign 12), 400 of them with a GPU'."""
+    total, gpu = (sum(step[unit] for step in steps) for unit in ("core_seconds", "gpu_seconds"))
+    parts = ", ".join(f"{step['step']} {step['core_seconds']:,.0f}" for step in steps)
+    said = f"cost: {total:,.0f} core-seconds" + (f" ({parts})" if parts else "")
+    return said + (f", {gpu:,.0f} of them with a GPU" if gpu else "")
 
 
 class Report(Protocol):

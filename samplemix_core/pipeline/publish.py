@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from samplemix_core.database import mixtures as recorded
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import shard_states
+from samplemix_core.database.ledger import run_cost, shard_states
 from samplemix_core.database.registration import set_current_models
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
@@ -16,7 +16,7 @@ from samplemix_core.manifest.catalogue import Version
 from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.pipeline.handoff import Draft, DraftRef, PublishedRef, VerifiedCounts, read_draft
 from samplemix_core.pipeline.mixtures import open_version, own_mixtures, verify_version
-from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.progress import Progress, describe_cost
 from samplemix_core.pipeline.run import RunContext
 
 
@@ -37,7 +37,9 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     )
     version, manifest = published.version, published.version.manifest
     _record(run, read, version)
-    message = f"{version.uri}, {'new' if published.created else 'the same content as before'}"
+    with transaction(run.settings.require("database_url")) as cursor:
+        cost = describe_cost(run_cost(cursor, run.name))
+    message = f"{version.uri}, {'new' if published.created else 'the same content as before'}; {cost}"
     run.report(Progress("publish", 1, 1, unit="versions", message=message))
     return PublishedRef(
         name=manifest.name,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samplemix_core.config import FrozenModel, RunConfig
-from samplemix_core.database.connection import exclusive
+from samplemix_core.database.connection import exclusive, transaction
+from samplemix_core.database.ledger import run_cost
 from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.steps import GROUPS, STEPS
@@ -45,7 +46,7 @@ class RunContext:
 
 
 class RunSummary(FrozenModel):
-    """What a run published, and what it had to leave out."""
+    """What a run published, what it had to leave out, and what it cost by step: tasks, core-seconds, GPU-seconds."""
 
     name: str
     version: int
@@ -54,6 +55,7 @@ class RunSummary(FrozenModel):
     created: bool
     scoring: ScoreCounts
     verified: VerifiedCounts
+    cost: list[dict[str, Any]]
 
 
 def run_corpus(run: RunContext) -> RunSummary:
@@ -63,4 +65,8 @@ def run_corpus(run: RunContext) -> RunSummary:
         if step.gives != GROUPS:
             results[step.gives] = step.call(run, results)
     published: PublishedRef = results["published"]
-    return RunSummary(**published.model_dump(exclude={"registered"}), scoring=results["scored"], verified=results["verified"])
+    with transaction(run.settings.require("database_url")) as cursor:
+        cost = run_cost(cursor, run.name)
+    return RunSummary(
+        **published.model_dump(exclude={"registered"}), scoring=results["scored"], verified=results["verified"], cost=cost
+    )

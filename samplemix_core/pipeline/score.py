@@ -1,8 +1,10 @@
 """Step 2: score and embed every shard that the ledger does not know as done, one Dask task a block."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
+from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard
@@ -12,7 +14,7 @@ from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
 
-_REASONS = 10
+_REASONS, _DOMAINS = 10, 12
 
 
 def score(run: RunContext, registered: Registered, group: Group = WHOLE) -> ScoreCounts:
@@ -163,6 +165,7 @@ class _ScoreProgress:
         self._done = self._blocks = self._work = self._work_done = 0
         self._documents = self._quarantined = self._tokens = self._text_bytes = self._reused = 0
         self._failed: list[Outcome] = []
+        self._domains: Counter[str] = Counter()
         self._tell(f"{skipped} of {shards} shards are done already" if skipped else "")
 
     def plan(self, shards: int) -> None:
@@ -192,11 +195,19 @@ class _ScoreProgress:
             self._tokens += result.tokens
             self._text_bytes += result.text_bytes
             self._reused += result.reused
-            last = self._done == self._blocks and self._reused
-            self._tell(f"{self._reused:,} of them exact duplicates of texts that were embedded before" if last else "")
+            domain = parse_shard_path(outcome.work.arguments[0].shard.path, self._run.config.reader)[1]
+            self._domains.update({domain: result.scored} if domain else {})
+            self._tell(self._summary() if self._done == self._blocks else "")
         else:
             self._failed.append(outcome)
             self._tell(f"{outcome.work.name}: {outcome.error}")
+
+    def _summary(self) -> str:
+        said = [f"{self._reused:,} of them exact duplicates of texts that were embedded before"] if self._reused else []
+        if len(self._domains) > 1:
+            largest = ", ".join(f"{domain} {documents:,}" for domain, documents in self._domains.most_common(_DOMAINS))
+            said.append(f"by domain: {largest}" + (" and others" if len(self._domains) > _DOMAINS else ""))
+        return "; ".join(said)
 
     def _tell(self, message: str) -> None:
         self._run.report(

@@ -45,8 +45,9 @@ def fit_model(task: FitTask) -> FittedModel:
     check_health(model, task.diversity)
     key = f"clusters/{model.digest}.safetensors"
     store.put(key, model.to_bytes())
-    event(log, "fitted", run=task.run, clusters=model.n_clusters, documents=len(vectors), seconds=time.monotonic() - started)
-    return FittedModel(key, model.digest, model.n_clusters, len(vectors), model.noise_share)
+    seconds = time.monotonic() - started
+    event(log, "fitted", run=task.run, clusters=model.n_clusters, documents=len(vectors), seconds=seconds)
+    return FittedModel(key, model.digest, model.n_clusters, len(vectors), model.noise_share, task.run, seconds)
 
 
 _CHUNK_BYTES = 2**20
@@ -67,7 +68,7 @@ def assign_shard(task: AssignTask) -> int:
                 parts.append(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
     table = pa.concat_tables(parts)
     sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), model.n_clusters)
-    assignment = clusters.Assignment(table, task.embedding_digest, sums)
+    assignment = clusters.Assignment(table, task.embedding_digest, sums, task.run, time.monotonic() - started)
     with transaction(settings.require("database_url")) as cursor:
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     place = {"run": task.run, "snapshot": task.shard.snapshot, "shard": task.shard.path}

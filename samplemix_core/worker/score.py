@@ -119,6 +119,7 @@ def score_block(task: ScoreTask) -> ScoredCounts:
                 seconds=time.monotonic() - started,
                 records=files.records,
                 reused=files.reused,
+                run=task.run,
             )
             with transaction(database) as cursor:
                 counts = scores.commit_block(cursor, task.shard, task.version, task.block, result)

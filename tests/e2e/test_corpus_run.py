@@ -420,6 +420,22 @@ def test_a_dry_run_lists_and_writes_nothing(command: Command, upload: Upload, sh
     assert json.loads(command("sql", f"SELECT 1 FROM corpus WHERE uri = '{uri}'", "--json").stdout) == []
 
 
+def test_a_run_knows_its_cost_and_progress_is_known_by_domain(
+    first_run: dict[str, Any], shards: dict[str, bytes], command: Command, corpus_uri: str
+) -> None:
+    cost = {step["step"]: step for step in first_run["cost"]}
+    blocks = len(shards)
+    assert {step: cost[step]["tasks"] for step in cost} == {"score": blocks, "fit_diversity": 1, "assign": blocks}
+    assert all(step["core_seconds"] > step["gpu_seconds"] == 0 for step in cost.values())
+    by_domain = Counter(path.split("/")[1] for path, _ in documents_of(shards))
+    rows = json.loads(command("progress", corpus_uri, "--json").stdout)
+    transformer = [row for row in rows if row["encoder"] == "all-MiniLM-L6-v2"]
+    assert {row["domain"]: row["documents"] for row in transformer} == by_domain
+    assert all(row["blocks_done"] == row["blocks"] == 1 and row["core_seconds_left"] is None for row in transformer)
+    assert sum(row["core_seconds"] for row in transformer) == pytest.approx(cost["score"]["core_seconds"])
+    assert all(row["documents_per_core_second"] > 0 for row in transformer)
+
+
 def comparisons(platform: Settings, encoder: str) -> list[Any]:
     with transaction(platform.require("reader_database_url")) as cursor:
         cursor.execute(

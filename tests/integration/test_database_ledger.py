@@ -182,6 +182,33 @@ def test_a_shard_is_done_with_its_last_block_and_adds_up_however_it_was_cut(ledg
         assert [file.rows for file in files[whole.shard_id]] == [5]
 
 
+def test_progress_is_told_by_domain_and_cost_by_run(ledgered: LedgeredCorpus) -> None:
+    whole, cut, *_ = ledgered.shards
+    result = replace(scores_of(["one", "two two", "three three three"], bad_rows=(3,)), run="manual-1", seconds=2.0)
+    blocks = [Block(0, 0, 2, 0, 40), Block(1, 2, 2, 40, 60)]
+    with transaction(ledgered.url) as cursor:
+        ledger.save_plan(cursor, cut, blocks)
+        ledger.begin_shards(cursor, [cut, whole], ledgered.version)
+        scores.commit_block(cursor, cut, ledgered.version, blocks[0], part_of(result, blocks[0]))
+        (unread, begun) = ledger.scoring_progress(cursor, "s3://bucket/corpus")
+        assert (begun["snapshot"], begun["domain"], begun["encoder"]) == (cut.snapshot, cut.path.split("/")[1], "encoder")
+        assert (begun["blocks_done"], begun["blocks"], begun["documents"], begun["tokens"]) == (1, 2, 2, 3)
+        assert (begun["core_seconds"], begun["documents_per_core_second"]) == (2.0, 1.0)
+        # 60 bytes are left, and 40 took two seconds.
+        assert begun["core_seconds_left"] == pytest.approx(3.0)
+        assert (unread["blocks_done"], unread["blocks"], unread["core_seconds_left"]) == (0, 0, None)
+        assert ledger.scoring_progress(cursor, "s3://bucket/another") == []
+        on_gpu = ScoreVersion(
+            registration.ensure_encoder(cursor, "encoder-gpu", {"name": "encoder", "device": "cuda"}),
+            ledgered.version.quality_model_id,
+        )
+        commit_scores(cursor, whole, on_gpu, replace(result, seconds=5.0))
+        commit_scores(cursor, whole, ledgered.version, replace(result, run="another"))
+        (score,) = ledger.run_cost(cursor, "manual-1")
+        assert score == {"step": "score", "tasks": 2, "core_seconds": 7.0, "gpu_seconds": 5.0}
+        assert ledger.run_cost(cursor, "never") == []
+
+
 def part_of(result: scores.BlockScores, block: Block) -> scores.BlockScores:
     """What of a whole shard's scores is a block's, with a digest of its own."""
     assert block.rows is not None
