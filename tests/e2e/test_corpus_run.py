@@ -429,11 +429,13 @@ def test_a_run_knows_its_cost_and_progress_is_known_by_domain(
     assert all(step["core_seconds"] > step["gpu_seconds"] == 0 for step in cost.values())
     by_domain = Counter(path.split("/")[1] for path, _ in documents_of(shards))
     rows = json.loads(command("progress", corpus_uri, "--json").stdout)
-    transformer = [row for row in rows if row["encoder"] == "all-MiniLM-L6-v2"]
-    assert {row["domain"]: row["documents"] for row in transformer} == by_domain
-    assert all(row["blocks_done"] == row["blocks"] == 1 and row["core_seconds_left"] is None for row in transformer)
-    assert sum(row["core_seconds"] for row in transformer) == pytest.approx(cost["score"]["core_seconds"])
-    assert all(row["documents_per_core_second"] > 0 for row in transformer)
+    lineage = json.loads(command("mixture", "show", first_run["name"], "--json").stdout)["lineage"]
+    versions = {"encoder_key": lineage["encoder"], "quality_model": lineage["quality_model"]}
+    own = [row for row in rows if row.items() >= versions.items()]
+    assert {row["domain"]: row["documents"] for row in own} == by_domain
+    assert [(row["blocks_done"], row["blocks"], row["core_seconds_left"]) for row in own] == [(1, 1, None)] * len(by_domain)
+    assert sum(row["core_seconds"] for row in own) == pytest.approx(cost["score"]["core_seconds"])
+    assert all(row["documents_per_core_second"] > 0 for row in own)
 
 
 def comparisons(platform: Settings, encoder: str) -> list[Any]:

@@ -28,7 +28,7 @@ GROUP BY run, step
 
 SCORING_PROGRESS = """
 CREATE VIEW scoring_progress AS
-SELECT corpus, snapshot, domain, encoder, encoder_key,
+SELECT corpus, snapshot, domain, encoder, encoder_key, quality_model,
        count(DISTINCT shard_id) AS shards, count(block) AS blocks, count(done_at) AS blocks_done,
        sum(scored) AS documents, sum(quarantined) AS quarantined,
        sum(tokens)::bigint AS tokens, sum(text_bytes)::bigint AS text_bytes,
@@ -41,6 +41,7 @@ SELECT corpus, snapshot, domain, encoder, encoder_key,
        max(done_at) AS last_done_at
 FROM (
     SELECT corpus.uri AS corpus, snapshot.name AS snapshot, shard.shard_id, encoder.spec->>'name' AS encoder, encoder_key,
+           quality_model_key AS quality_model,
            CASE WHEN corpus.reader->>'domain_field' IS NULL
                 THEN split_part(shard.path, '/', coalesce((corpus.reader->>'domain_path_index')::int, 1) + 1) END AS domain,
            block.block, block.n_bytes, block_score.scored, block_score.quarantined, block_score.tokens, block_score.text_bytes,
@@ -50,11 +51,12 @@ FROM (
     JOIN snapshot USING (snapshot_id)
     JOIN corpus USING (corpus_id)
     JOIN encoder USING (encoder_id)
+    JOIN quality_model USING (quality_model_id)
     LEFT JOIN block USING (shard_id)
     LEFT JOIN block_score USING (shard_id, encoder_id, quality_model_id, block)
     WHERE superseded_at IS NULL
 ) AS planned
-GROUP BY corpus, snapshot, domain, encoder, encoder_key
+GROUP BY corpus, snapshot, domain, encoder, encoder_key, quality_model
 """
 
 COMMENTS = {
@@ -70,12 +72,13 @@ COMMENTS = {
         "ended_at": "When the last one ended",
     },
     "scoring_progress": {
-        "": "How far scoring is, by snapshot and domain, for each encoder",
+        "": "How far scoring is, by snapshot and domain, for each pair of encoder and quality model",
         "corpus": "URI",
         "snapshot": "Snapshot",
         "domain": "As the path names it; null where it is a field of each record",
         "encoder": "Name of the encoder",
         "encoder_key": "Identity of the encoder",
+        "quality_model": "Identity of the quality model",
         "shards": "Shards that were begun",
         "blocks": "Blocks they are cut into so far",
         "blocks_done": "Blocks that are scored",
