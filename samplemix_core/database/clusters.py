@@ -100,8 +100,11 @@ def save_cluster_model(
 
 
 def save_comparison(cursor: Cursor, cluster_model_id: int, comparison: dict[str, Any]) -> None:
-    """Enter how a model's encoder compares with another."""
-    cursor.execute("UPDATE cluster_model SET comparison = %s WHERE cluster_model_id = %s", (Json(comparison), cluster_model_id))
+    """Enter how a model's encoder compares with another; the seconds that this took are added to the fit's."""
+    cursor.execute(
+        "UPDATE cluster_model SET comparison = %s, seconds = seconds + %s WHERE cluster_model_id = %s",
+        (Json(comparison), comparison.get("seconds", 0.0), cluster_model_id),
+    )
 
 
 def load_cluster_model(cursor: Cursor, cluster_model_id: int) -> ClusterModelRecord:

@@ -27,13 +27,17 @@ TEXTS_AT_ONCE = 128
 
 @dataclass(frozen=True)
 class Comparison:
-    """An encoder's clusters beside a reference's, and the documents a second of either, tokenising included, in this process."""
+    """An encoder's clusters beside a reference's, and the documents a second of either, tokenising included, in this process.
+
+    seconds: what it took to know.
+    """
 
     encoder: str
     reference: str
     agreement: Agreement
     documents_per_second: float
     reference_documents_per_second: float
+    seconds: float
 
     def __str__(self) -> str:
         found = self.agreement
@@ -92,6 +96,7 @@ def compare_texts(
     texts: Sequence[str], encoder: Encoder, reference: Encoder, diversity: DiversityConfig, on_progress: Callable[[int], None]
 ) -> Comparison:
     """Embed texts with both, cluster either's vectors, and compare; tells of texts that the reference has embedded."""
+    began = time.perf_counter()
     # What is done once is not counted.
     for each in (encoder, reference):
         each.encode(each.tokenize(list(texts[:1])))
@@ -100,12 +105,14 @@ def compare_texts(
     between = time.perf_counter()
     theirs = embed(reference, texts, on_progress)
     ended = time.perf_counter()
+    found = agreement(own, theirs, diversity)
     return Comparison(
         encoder=encoder.spec["name"],
         reference=reference.spec["name"],
-        agreement=agreement(own, theirs, diversity),
+        agreement=found,
         documents_per_second=len(texts) / (between - started),
         reference_documents_per_second=len(texts) / (ended - between),
+        seconds=time.perf_counter() - began,
     )
 
 

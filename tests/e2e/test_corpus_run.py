@@ -466,6 +466,8 @@ def test_a_static_encoder_is_distilled_on_a_corpus_scores_it_and_is_compared(
     assert comparison["reference"] == "all-MiniLM-L6-v2"
     assert comparison["documents_per_second"] > comparison["reference_documents_per_second"]
     assert comparison["agreement"]["documents"] == 160
+    fit = next(step for step in found["cost"] if step["step"] == "fit_diversity")
+    assert fit["core_seconds"] > comparison["seconds"] > 0
     assert comparison["agreement"]["mutual_information"] > 0.1
     taken = command("encoder", "distill", "--to", str(tmp_path / name), check=False)
     assert taken.returncode == 1
