@@ -36,7 +36,7 @@ class FittedModel:
 class ClusterModelRecord(FittedModel):
     """A fitted cluster model in the ledger. `diversity_low` and `diversity_high` are its bounds, None until it is measured.
 
-    comparison: its encoder beside another, or why the two could not be compared; None if that was not asked for.
+    comparison: its encoder beside another; None if the two were not compared.
     """
 
     cluster_model_id: int
@@ -103,7 +103,7 @@ def save_comparison(cursor: Cursor, cluster_model_id: int, comparison: dict[str,
     """Enter how a model's encoder compares with another; the seconds that this took are added to the fit's."""
     cursor.execute(
         "UPDATE cluster_model SET comparison = %s, seconds = seconds + %s WHERE cluster_model_id = %s",
-        (Json(comparison), comparison.get("seconds", 0.0), cluster_model_id),
+        (Json(comparison), comparison["seconds"], cluster_model_id),
     )
 
 

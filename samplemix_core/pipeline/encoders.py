@@ -77,8 +77,10 @@ def distill_encoder(
         )
     vectors = _vectors(encoder, fitted, dimensions, report)
     plain = encoder.tokenizer.without_special_tokens().to_tokenizer()
+    name = config.embedding.encoder
     made_from = {
-        "encoder": config.embedding.encoder,
+        # A path is to be found from wherever one stands.
+        "encoder": str(Path(name).absolute()) if Path(name).is_dir() else name,
         "weights_sha256": encoder.spec["weights_sha256"],
         "dimensions": vectors.shape[1],
         "documents": len(fitted),

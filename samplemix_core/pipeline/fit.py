@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
-from samplemix_core.errors import CorpusError, SampleMixError
+from samplemix_core.errors import CancelledRunError, CorpusError, SampleMixError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
@@ -91,21 +92,30 @@ COMPARED_DOCUMENTS = 2000
 
 
 def _comparison(run: RunContext, registered: Registered, record: clusters.ClusterModelRecord, *, fitted: bool) -> str:
-    """How the encoder compares with another, for people: made now if it is asked for and the model has none, and kept with it."""
-    wanted = run.config.diversity.compare_with
-    if record.comparison is None and wanted != "none" and (fitted or wanted != "auto"):
+    """How the encoder compares with another, for people: made now if it is asked for and the model has none, and kept with it.
+
+    The figures are for people: without them the run is the same, so an error of ours is said and does not stop it.
+    """
+    wanted, known = run.config.diversity.compare_with, record.comparison
+    named = wanted not in ("auto", "none")
+    if (fitted and wanted == "auto") or (named and (known is None or known["reference"] not in (wanted, Path(wanted).name))):
         run.report(Progress("fit_diversity", 0, 1, message="comparing encoders on a sample", unit="models"))
-        found = _compare(run, registered, None if wanted == "auto" else wanted)
+        try:
+            found = _compare(run, registered, wanted if named else None)
+        except CancelledRunError:
+            raise
+        except SampleMixError as error:
+            return f"; not compared: {error}"
         if found is None:
             return ""
+        known = {"summary": str(found), **asdict(found)}
         with transaction(run.settings.require("database_url")) as cursor:
-            clusters.save_comparison(cursor, record.cluster_model_id, found)
-        return f"; {found['summary']}"
-    return f"; {record.comparison['summary']}" if record.comparison else ""
+            clusters.save_comparison(cursor, record.cluster_model_id, known)
+    return f"; {known['summary']}" if known else ""
 
 
-def _compare(run: RunContext, registered: Registered, reference: str | None) -> dict[str, Any] | None:
-    """A comparison on documents of the run's shards as plain values, or why there is none; None if there is nothing to compare."""
+def _compare(run: RunContext, registered: Registered, reference: str | None) -> Comparison | None:
+    """A comparison on documents of the run's shards; None if there is nothing to compare with."""
     with transaction(run.settings.require("database_url")) as cursor:
         scored = [state.shard for state in shard_states(cursor, registered.scope) if state.is_scored]
     embedding = run.config.embedding.model_copy(update={"device": registered.device, "precision": registered.precision})
@@ -121,13 +131,10 @@ def _compare(run: RunContext, registered: Registered, reference: str | None) -> 
     with connect(run.settings) as client:
         work = Work("the comparison", (task,), resources=run.config.embedding.worker_resources)
         (outcome,) = fan_out(client, "samplemix_core.worker.compare:compare", [work], run.cancelled)
-    if isinstance(outcome.error, SampleMixError):
-        # The figures are for people: without them the run is the same.
-        return {"summary": f"not compared: {outcome.error.what}"}
     if outcome.error is not None:
         raise outcome.error
     found: Comparison | None = outcome.result
-    return None if found is None else {"summary": str(found), **asdict(found)}
+    return found
 
 
 def positions_in_files(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,17 +67,12 @@ def sample_texts(store: ObjectStore, paths: Sequence[str], config: ReaderConfig,
 
 def _first_texts(store: ObjectStore, path: str, config: ReaderConfig, wanted: int) -> list[str]:
     found: list[str] = []
-
-    def read() -> Iterator[list[str]]:
+    try:
         with store.open(path) as stream:
             for batch in ShardReader(stream, path, config).read():
-                yield batch.documents["text"].to_pylist()
-
-    try:
-        for texts in read():
-            found += texts
-            if len(found) >= wanted:
-                break
+                found += batch.documents["text"].to_pylist()
+                if len(found) >= wanted:
+                    break
     except ShardRefusedError:
         return []
     return found[:wanted]

@@ -476,12 +476,27 @@ def test_a_static_encoder_is_distilled_on_a_corpus_scores_it_and_is_compared(
     assert "is static already" in static.stderr
 
 
-def test_a_comparison_that_fails_does_not_stop_a_run(
-    first_run: dict[str, Any], run_command: Run, command: Command, corpus_uri: str, first: str, platform: Settings
+def test_a_comparison_that_fails_is_told_and_does_not_stop_a_run_and_another_can_be_asked_for(
+    first_run: dict[str, Any],
+    run_command: Run,
+    command: Command,
+    corpus_uri: str,
+    first: str,
+    platform: Settings,
+    small_config: Path,
 ) -> None:
-    again = run_command(corpus_uri, "--name", first, "--set", "diversity.compare_with=no/such-encoder")
-    assert again["content_digest"] == first_run["content_digest"]
-    assert any("not compared: The encoder 'no/such-encoder'" in str(found) for found in comparisons(platform, "all-MiniLM-L6-v2"))
+    def run(compare_with: str) -> str:
+        settings = ("--config", str(small_config), "--set", f"diversity.compare_with={compare_with}")
+        return command("run", corpus_uri, "--name", first, *settings).stderr
+
+    stored = comparisons(platform, "all-MiniLM-L6-v2")
+    assert "not compared: The encoder 'no/such-encoder' is neither a directory" in run("no/such-encoder")
+    assert comparisons(platform, "all-MiniLM-L6-v2") == stored
+    assert "beside all-MiniLM-L6-v2 on 160 documents" in run("all-MiniLM-L6-v2")
+    assert len([found for found in comparisons(platform, "all-MiniLM-L6-v2") if found]) == 1
+    assert run_command(corpus_uri, "--name", first)["content_digest"] == first_run["content_digest"]
     done = command("encoder", "compare", corpus_uri, "no/such-encoder", check=False)
     assert done.returncode == 1
     assert "neither a directory" in done.stderr
+    compared = command("encoder", "compare", corpus_uri, "all-MiniLM-L6-v2", "--documents", "60").stdout
+    assert re.search(r"beside all-MiniLM-L6-v2 on 60 documents: .* clusters .*\n[\d,]+ documents/s in one process", compared)

@@ -13,7 +13,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE cluster_model ADD COLUMN comparison jsonb")
     op.execute(
         "COMMENT ON COLUMN cluster_model.comparison IS 'This encoder beside another on documents of the corpus: adjusted mutual"
-        " information of clusters, Spearman''s correlation of d, documents a second; or why they could not be compared'"
+        " information of clusters, Spearman''s correlation of d, documents a second'"
     )
 
 
