@@ -111,7 +111,9 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
     fitted = made_up_model()
     store.put(f"clusters/{name}", fitted.to_bytes())
     with transaction(settings.require("database_url")) as cursor:
-        corpus = registration.register_corpus(cursor, uri=uri, reader=config.reader.model_dump(mode="json"), tokenizer_id="none")
+        corpus = registration.register_corpus(
+            cursor, uri=uri, reader=config.reader.model_dump(mode="json"), tokenizer="a tokenizer", tokenizer_id="none"
+        )
         snapshot = registration.register_snapshot(cursor, corpus.corpus_id, "crawl", entries)
         registered = Registered(
             corpus_id=corpus.corpus_id,
@@ -120,6 +122,8 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
             encoder_key="none",
             device="cpu",
             precision="float32",
+            tokenizer="encoder",
+            tokenizer_id="tokenizer",
             quality_model_id=registration.ensure_quality_model(cursor, "none", {}),
             quality_model_key="none",
             quality_low=0.0,

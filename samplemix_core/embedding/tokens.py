@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from samplemix_core.identity import fingerprint
 
@@ -105,36 +105,63 @@ class Words:
             self._known[word] = own.tobytes()
 
 
-class DocumentTokenizer:
-    """An encoder's fast tokenizer, with its truncation and padding off.
+class TokenCounter:
+    """A fast tokenizer that counts the tokens of whole texts, with its truncation and padding off.
+
+    `name` is what people call it, `tokenizer_id` its identity: what a count means.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._words = Words.of(self._tokenizer)
+        self.name = name
+        self.tokenizer_id = fingerprint(self._tokenizer.to_str())
+
+    def count(self, texts: list[str]) -> npt.NDArray[np.int32]:
+        """Tokens of each whole text, int32 (n,); special tokens are not added.
+
+        A text over MAX_PIECE_CHARS is tokenised in pieces, split at a single space between two words, where tokenizers in use
+        split anyway, so its count is that of the whole. Only a stretch of MAX_PIECE_CHARS without such a space is cut
+        anywhere; there the count may differ from the whole's by a few tokens a cut.
+        """
+        n_tokens = np.zeros(len(texts), dtype=np.int32)
+        for batch in _batches(texts):
+            pieces = [piece for _, piece in batch]
+            encoded = self._words.encode(pieces) if self._words else self._encode_plainly(pieces)
+            np.add.at(n_tokens, [document for document, _ in batch], list(map(len, encoded)))
+        return n_tokens
+
+    def _encode_plainly(self, pieces: list[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
+
+
+class DocumentTokenizer(TokenCounter):
+    """An encoder's tokenizer: in the same pass it counts and yields what the encoder reads.
 
     Of each document, at most `windows` sequences of `max_seq` tokens are for the encoder to read, from its beginning. `pad_id`
     stands in for a document that has no token at all in an encoder that adds no special tokens; `special_tokens` says whether it
     gets those that its tokenizer adds.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_seq: int, pad_id: int, windows: int = 1, *, special_tokens: bool = True) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._words = Words.of(self._tokenizer)
+    def __init__(
+        self, tokenizer: Tokenizer, name: str, max_seq: int, pad_id: int, windows: int = 1, *, special_tokens: bool = True
+    ) -> None:
+        super().__init__(tokenizer, name)
         self._max_seq, self._pad_id, self._windows = max_seq, pad_id, windows
         self._prefix, self._suffix = _special_tokens(self._tokenizer) if special_tokens else ([], [])
         self._body = max_seq - len(self._prefix) - len(self._suffix)
         if self._body < 1:
             raise ValueError(f"max_seq = {max_seq} leaves no room for text beside the special tokens")
-        self.tokenizer_id = fingerprint(self._tokenizer.to_str())
 
     def to_tokenizer(self) -> Tokenizer:
         """A copy of what is within, for others to use."""
         return Tokenizer.from_str(self._tokenizer.to_str())
 
     def tokenize(self, texts: list[str]) -> Tokenized:
-        """Tokenise whole texts; memory beyond the result is bounded by the tokens of about MAX_PIECE_CHARS characters.
-
-        A text over MAX_PIECE_CHARS is tokenised in pieces, split at a single space between two words, where tokenizers in use
-        split anyway, so its count is that of the whole. Only a stretch of MAX_PIECE_CHARS without such a space is cut
-        anywhere; there the count may differ from the whole's by a few tokens a cut.
+        """Tokenise whole texts, counted as by count(); memory beyond the result is bounded by the tokens of about MAX_PIECE_CHARS
+        characters.
         """
         n_tokens = np.zeros(len(texts), dtype=np.int32)
         bodies: list[npt.NDArray[np.int32]] = [np.empty(0, dtype=np.int32)] * len(texts)
@@ -153,28 +180,16 @@ class DocumentTokenizer:
 
     def without_special_tokens(self) -> "DocumentTokenizer":
         """The same, but adding no special tokens."""
-        return DocumentTokenizer(self._tokenizer, self._max_seq, self._pad_id, self._windows, special_tokens=False)
+        return DocumentTokenizer(self._tokenizer, self.name, self._max_seq, self._pad_id, self._windows, special_tokens=False)
 
     def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Ids]]:
-        batch: list[tuple[int, str]] = []
-        chars = 0
-        for document, text in enumerate(texts):
-            for piece in pieces_of(text):
-                if batch and chars + len(piece) > MAX_PIECE_CHARS:
-                    yield from self._encode(batch)
-                    batch, chars = [], 0
-                batch.append((document, piece))
-                chars += len(piece)
-        yield from self._encode(batch)
-
-    def _encode(self, batch: list[tuple[int, str]]) -> Iterator[tuple[int, Ids]]:
-        pieces = [piece for _, piece in batch]
-        if self._words:
-            encoded = self._words.encode(pieces)
-        else:
-            encodings = self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
-            encoded = [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
-        return zip((document for document, _ in batch), encoded, strict=True)
+        for batch in _batches(texts):
+            pieces = [piece for _, piece in batch]
+            if self._words:
+                encoded = self._words.encode(pieces)
+            else:
+                encoded = [np.asarray(encoding.ids, dtype=np.int32) for encoding in self._encode_plainly(pieces)]
+            yield from zip((document for document, _ in batch), encoded, strict=True)
 
     def _join(self, n_tokens: npt.NDArray[np.int32], bodies: list[npt.NDArray[np.int32]]) -> Tokenized:
         filler = np.full(0 if self._prefix or self._suffix else 1, self._pad_id, dtype=np.int32)
@@ -188,6 +203,20 @@ class DocumentTokenizer:
             first[i + 1] = len(sequences)
         offsets = np.cumsum([0, *(sequence.size for sequence in sequences)], dtype=np.int64)
         return Tokenized(n_tokens, np.concatenate(sequences or [np.empty(0, dtype=np.int32)]), offsets, first)
+
+
+def _batches(texts: list[str]) -> Iterator[list[tuple[int, str]]]:
+    """The texts' pieces, each with its text's position, in batches of at most MAX_PIECE_CHARS and one text's excess."""
+    batch: list[tuple[int, str]] = []
+    chars = 0
+    for document, text in enumerate(texts):
+        for piece in pieces_of(text):
+            if batch and chars + len(piece) > MAX_PIECE_CHARS:
+                yield batch
+                batch, chars = [], 0
+            batch.append((document, piece))
+            chars += len(piece)
+    yield batch
 
 
 def pieces_of(text: str) -> Iterator[str]:

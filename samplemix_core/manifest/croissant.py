@@ -58,6 +58,7 @@ def croissant_bytes(draft: ManifestDraft, version: int, parts: tuple[PartFile, .
 
     It names no licence: that of a mixture is its corpus's, which SampleMix does not know.
     """
+    by = f" of {draft.tokenizer.name}" if draft.tokenizer else ""
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -66,7 +67,7 @@ def croissant_bytes(draft: ManifestDraft, version: int, parts: tuple[PartFile, .
         "identifier": draft.version_identity(content_digest(parts)),
         "description": (
             f"Training mixture {draft.name}, version {version}: {draft.samples} samples of {draft.corpus_root} in {draft.copies} "
-            f"copies, {draft.realised_tokens} tokens, chosen by the policy {draft.policy.name}. The rows name samples of the "
+            f"copies, {draft.realised_tokens} tokens{by}, chosen by the policy {draft.policy.name}. The rows name samples of the "
             "corpus and how often each is repeated; the texts stay in the corpus."
         ),
         "version": f"{version}.0.0",

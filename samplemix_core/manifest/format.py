@@ -50,7 +50,7 @@ COLUMNS = (
         False,
     ),
     Column("domain", _NAME, "sc:Text", "domain of the sample", True),
-    Column("n_tokens", pa.int32(), "sc:Integer", "tokens of the whole text", True),
+    Column("n_tokens", pa.int32(), "sc:Integer", "tokens of the whole text, by the manifest's tokenizer", True),
     Column("copies", pa.int32(), "sc:Integer", "how often the sample is to be seen; at least 1", True),
     Column("weight", pa.float64(), "sc:Float", "what the policy gave it", False),
     Column("quality", pa.float32(), "sc:Float", "quality, on the scale of the lineage's quality model", False),
@@ -154,6 +154,13 @@ def domain_shares(
     )
 
 
+class TokenizerRecord(FrozenModel):
+    """What counts tokens: a name for people, and the identity that makes a corpus counted by another one another corpus."""
+
+    name: str
+    id: str
+
+
 class PolicyRecord(FrozenModel):
     """The policy that gave the weights."""
 
@@ -199,6 +206,9 @@ class ManifestDraft(FrozenModel):
     seed: int = Field(ge=0)
     policy: PolicyRecord
     solver: SolverRecord
+    tokenizer: TokenizerRecord | None = Field(
+        None, description="Whose tokens all counts are in; null where the version is older than the field: then the encoder's"
+    )
     budget_tokens: int = Field(ge=1)
     realised_tokens: int = Field(ge=1)
     samples: int = Field(ge=1, description="Rows of all parts")

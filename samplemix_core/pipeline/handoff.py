@@ -22,7 +22,7 @@ class Registered(FrozenModel):
     """A corpus in the ledger, its snapshots in the order of their names, and the models that score it.
 
     Ids are the database's own and leave it only this way. `device` and `precision` are what the worker that was asked chose for the
-    encoder: all others follow it.
+    encoder: all others follow it. `tokenizer` names what counts tokens.
     """
 
     corpus_id: int
@@ -31,6 +31,8 @@ class Registered(FrozenModel):
     encoder_key: str
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
+    tokenizer: str
+    tokenizer_id: str
     quality_model_id: int
     quality_model_key: str
     quality_low: float

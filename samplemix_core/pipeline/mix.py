@@ -22,6 +22,7 @@ from samplemix_core.manifest.format import (
     ReplacedFile,
     SnapshotLineage,
     SolverRecord,
+    TokenizerRecord,
     domain_shares,
     shards_digest,
 )
@@ -45,7 +46,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     policy = _policy(run, registered)
     source, counts, lineage = _read(run, registered, cluster_model, policy)
     budget = config.budget.resolve(source.total_tokens)
-    _tell(run, 1, f"{counts.eligible:,} samples, {source.total_tokens:,} tokens; solving")
+    _tell(run, 1, f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}; solving")
     solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies)
     _tell(run, 2, f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts")
     manifest = ManifestDraft(
@@ -54,6 +55,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         seed=config.seed,
         policy=policy,
         solver=SolverRecord(max_copies=config.max_copies, kappa=solution.kappa, next_tokens=solution.next_tokens),
+        tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
         budget_tokens=budget,
         realised_tokens=solution.realised_tokens,
         samples=int(np.count_nonzero(solution.copies)),

@@ -78,6 +78,7 @@ def register(run: RunContext) -> Registered:
             cursor,
             uri=run.config.corpus_uri,
             reader=run.config.reader.model_dump(mode="json"),
+            tokenizer=models["tokenizer"],
             tokenizer_id=models["tokenizer_id"],
         )
         unread = [
@@ -98,6 +99,8 @@ def register(run: RunContext) -> Registered:
             encoder_key=models["encoder_key"],
             device=models["encoder"]["device"],
             precision=models["encoder"]["precision"],
+            tokenizer=models["tokenizer"],
+            tokenizer_id=models["tokenizer_id"],
             quality_model_id=registration.ensure_quality_model(
                 cursor, quality_model_key, models["quality_model"], q_low=low, q_high=high
             ),
@@ -111,7 +114,7 @@ def register(run: RunContext) -> Registered:
         )
     size = sum(item.size for shards in listing.snapshots.values() for item in shards)
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
-    message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB"
+    message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB; tokens of {registered.tokenizer}"
     if replaced:
         message += f"; replaced by new files since, and scored again: {registration.some_of(replaced)}"
     if listing.ignored:
@@ -138,7 +141,9 @@ def _describe_models(run: RunContext) -> dict[str, Any]:
     """Ask a worker, where the models are going to be used, what they are."""
     with connect(run.settings) as client:
         # Where the models are going to be used: on a worker with a GPU, if the configuration insists on one.
-        work = Work("the models", (run.config.embedding,), cost=URGENT, resources=run.config.embedding.worker_resources)
+        work = Work(
+            "the models", (run.config.embedding, run.config.tokenizer), cost=URGENT, resources=run.config.embedding.worker_resources
+        )
         (outcome,) = fan_out(client, "samplemix_core.worker.models:describe_models", [work], run.cancelled)
     if outcome.error is not None:
         raise outcome.error

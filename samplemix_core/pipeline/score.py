@@ -133,10 +133,12 @@ def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]
             corpus_uri=run.config.corpus_uri,
             reader=run.config.reader,
             embedding=embedding,
+            tokenizer=run.config.tokenizer,
             shard=shard,
             block=block,
             version=registered.version,
             encoder_key=registered.encoder_key,
+            tokenizer_id=registered.tokenizer_id,
             quality_model_key=registered.quality_model_key,
             embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}",
         )

@@ -129,7 +129,7 @@ def _draw_heading(figure: Figure, manifest: Manifest) -> None:
     parameters = ", ".join(f"{name} {value:g}" for name, value in sorted(manifest.policy.parameters.items()) if name[:2] != "q_")
     facts = (
         f"policy {manifest.policy.name}" + (f" ({parameters})" if parameters else ""),
-        f"budget {compact(manifest.budget_tokens)} tokens",
+        f"budget {compact(manifest.budget_tokens)} tokens" + (f" of {manifest.tokenizer.name}" if manifest.tokenizer else ""),
         f"realised {manifest.realised_tokens:,} tokens, {met:.2%} of the budget",
     )
     figure.text(0.022, 0.892, "   ·   ".join(facts), fontsize=11.5, color=_QUIET, va="center")

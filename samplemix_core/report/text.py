@@ -35,10 +35,11 @@ def print_mixture(console: Console, manifest: Manifest) -> None:
         )
     console.print(table)
     counts = manifest.counts
+    by = f" of {manifest.tokenizer.name}" if manifest.tokenizer else ""
     short = manifest.budget_tokens - manifest.realised_tokens
     for line in (
         f"policy: {manifest.policy.name} {dict(manifest.policy.parameters)}, seed {manifest.seed}",
-        f"budget: {manifest.budget_tokens:,} tokens; realised: {manifest.realised_tokens:,} "
+        f"budget: {manifest.budget_tokens:,} tokens{by}; realised: {manifest.realised_tokens:,} "
         f"({short:,} short, less than one document)",
         f"mixture: {manifest.samples:,} samples, {manifest.copies:,} copies",
         f"documents: {counts.documents:,} = {counts.scored:,} scored + {counts.quarantined:,} quarantined + "

@@ -31,10 +31,12 @@ class ScoreTask:
     corpus_uri: str
     reader: ReaderConfig
     embedding: EmbeddingConfig
+    tokenizer: str
     shard: Shard
     block: Block
     version: ScoreVersion
     encoder_key: str
+    tokenizer_id: str
     quality_model_key: str
     embedding_prefix: str
 

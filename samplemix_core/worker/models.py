@@ -3,7 +3,9 @@
 from typing import Any
 
 from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 from samplemix_core.quality.composite import composite_model
@@ -11,20 +13,24 @@ from samplemix_core.quality.criteria import MAX_QUALITY
 from samplemix_core.worker.jobs import ScoreTask
 
 
-def describe_models(embedding: EmbeddingConfig) -> dict[str, Any]:
-    """What the configured encoder, as this worker loads it, and the quality model are."""
+def describe_models(embedding: EmbeddingConfig, tokenizer: str) -> dict[str, Any]:
+    """What the configured encoder, as this worker loads it, the tokenizer that counts, and the quality model are."""
     encoder = load_encoder(embedding)
+    counter = counter_for(tokenizer, encoder)
     return {
         "encoder_key": encoder.encoder_id,
         "encoder": encoder.spec,
-        "tokenizer_id": encoder.tokenizer_id,
+        "tokenizer": counter.name,
+        "tokenizer_id": counter.tokenizer_id,
         "quality_model": composite_model(),
         "quality_range": (0.0, float(MAX_QUALITY)),
     }
 
 
-def load_models(task: ScoreTask) -> Encoder:
-    """The encoder; raise ModelError unless it and the quality model are the run's, down to device and precision."""
+def load_models(task: ScoreTask) -> tuple[Encoder, TokenCounter]:
+    """The encoder and what counts tokens; raise ModelError unless they and the quality model are the run's, the encoder down to
+    its device and precision.
+    """
     encoder = load_encoder(task.embedding)
     if encoder.encoder_id != task.encoder_key:
         raise ModelError(
@@ -32,10 +38,16 @@ def load_models(task: ScoreTask) -> Encoder:
             f" the key {encoder.encoder_id}, the run registered {task.encoder_key}.",
             "Give all workers the same model files and the same version of SampleMix.",
         )
+    counter = counter_for(task.tokenizer, encoder)
+    if counter.tokenizer_id != task.tokenizer_id:
+        raise ModelError(
+            f"This worker's tokenizer {counter.name} has the key {counter.tokenizer_id}, the run registered {task.tokenizer_id}.",
+            "Give all workers the same tokenizer's file.",
+        )
     found = fingerprint(composite_model())
     if found != task.quality_model_key:
         raise ModelError(
             f"This worker's quality model has the key {found}, the run registered {task.quality_model_key}.",
             "Bring all workers and Airflow to the same version of SampleMix.",
         )
-    return encoder
+    return encoder, counter

@@ -26,7 +26,7 @@ from samplemix_core.database.ledger import block_counts, save_plan
 from samplemix_core.database.scope import ScoredCounts, Shard
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.files import EmbeddingWriter
-from samplemix_core.embedding.tokens import Tokenized
+from samplemix_core.embedding.tokens import TokenCounter, Tokenized
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
@@ -54,16 +54,16 @@ class ScoredBatch:
     tokenized: Tokenized
 
 
-def score_batch(documents: pa.Table, encoder: Encoder) -> ScoredBatch:
-    """Score n documents (schemas.DOCUMENTS) of one shard. A pure function: the same documents and encoder, the same result."""
+def score_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> ScoredBatch:
+    """Score n documents (schemas.DOCUMENTS) of one shard. A pure function: the same documents and models, the same result."""
     rows, texts = documents["row"], documents["text"]
-    tokenized = encoder.tokenize(texts.to_pylist())
+    plain = texts.to_pylist()
+    tokenized = encoder.tokenize(plain)
+    n_tokens = tokenized.n_tokens if counter.tokenizer_id == encoder.tokenizer_id else counter.count(plain)
     n_bytes, content_hash = describe(texts)
     scored = score_quality(texts)
     return ScoredBatch(
-        samples=pa.table(
-            [rows, documents["domain"], documents["doc_id"], tokenized.n_tokens, n_bytes, content_hash], schema=schemas.SAMPLES
-        ),
+        samples=pa.table([rows, documents["domain"], documents["doc_id"], n_tokens, n_bytes, content_hash], schema=schemas.SAMPLES),
         quality=pa.table([rows, scored.quality, *np.ascontiguousarray(scored.dimensions.T)], schema=schemas.QUALITY),
         tokenized=tokenized,
     )
@@ -96,13 +96,13 @@ def score_block(task: ScoreTask) -> ScoredCounts:
     if done is not None:
         _log(task, "scored before", block=task.block.block, **asdict(done))
         return done
-    encoder = load_models(task)
+    encoder, counter = load_models(task)
     corpus = open_store(task.corpus_uri, settings)
     with _refusing(task, settings), settings.scratch() as directory, _reader(task, corpus) as reader:
         state, least = open_store(settings.state_root, settings), LEAST_TO_FETCH[encoder.device]
         # A static encoder has made a vector before it could be found.
         earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.version.encoder_id, least)
-        files = score_to_files(reader.read(task.block), encoder, directory, earlier)
+        files = score_to_files(reader.read(task.block), encoder, counter, directory, earlier)
         _require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.
         embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
@@ -119,6 +119,7 @@ def score_block(task: ScoreTask) -> ScoredCounts:
                 seconds=time.monotonic() - started,
                 records=files.records,
                 reused=files.reused,
+                encoder_tokens=files.encoder_tokens,
                 run=task.run,
             )
             with transaction(database) as cursor:
@@ -165,7 +166,8 @@ def _reader(task: ScoreTask, corpus: ObjectStore) -> Iterator[ShardReader]:
 class BlockFiles:
     """A scored block before it is stored: schemas.SAMPLES and QUALITY, two files, and counts.
 
-    `records` is how many the reader met, `reused` how many documents took vectors that were there.
+    `records` is how many the reader met, `reused` how many documents took vectors that were there, `encoder_tokens` how many tokens
+    the documents have by the encoder's tokenizer.
     """
 
     samples: pa.Table
@@ -176,10 +178,11 @@ class BlockFiles:
     quarantine: Path
     records: int
     reused: int
+    encoder_tokens: int
 
 
 def score_to_files(
-    batches: Iterable[ShardBatch], encoder: Encoder, directory: Path, earlier: EarlierVectors | None = None
+    batches: Iterable[ShardBatch], encoder: Encoder, counter: TokenCounter, directory: Path, earlier: EarlierVectors | None = None
 ) -> BlockFiles:
     """Score a block's batches in order; while one is being encoded, the next is read and tokenised.
 
@@ -188,12 +191,11 @@ def score_to_files(
     """
     embeddings, quarantine = directory / "embeddings.parquet", directory / "quarantine.arrow"
     samples, quality = [schemas.SAMPLES.empty_table()], [schemas.QUALITY.empty_table()]
-    records = 0
-    reused = 0
+    records = reused = encoder_tokens = 0
 
     def scored() -> Iterator[tuple[ShardBatch, ScoredBatch, Found]]:
         for batch in batches:
-            result = score_batch(batch.documents, encoder)
+            result = score_batch(batch.documents, encoder, counter)
             hashes = result.samples["content_hash"].to_pylist() if earlier else []
             yield batch, result, earlier.find(hashes) if earlier and hashes else _NOTHING
 
@@ -205,6 +207,7 @@ def score_to_files(
         for batch, result, (known, stored) in _ahead(scored()):
             records += batch.records
             reused += known.size
+            encoder_tokens += int(result.tokenized.n_tokens.sum(dtype=np.int64))
             rejects.write_table(batch.quarantine)
             samples.append(result.samples)
             quality.append(result.quality)
@@ -227,6 +230,7 @@ def score_to_files(
         quarantine=quarantine,
         records=records,
         reused=reused,
+        encoder_tokens=encoder_tokens,
     )
 
 

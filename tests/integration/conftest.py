@@ -37,7 +37,9 @@ class LedgeredCorpus:
 def ledgered(database: Settings) -> LedgeredCorpus:
     url = database.require("database_url")
     with transaction(url) as cursor:
-        corpus = registration.register_corpus(cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer_id="tok")
+        corpus = registration.register_corpus(
+            cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer="a tokenizer", tokenizer_id="tok"
+        )
         ids = {}
         for snapshot in ("crawl-b", "crawl-a"):
             # In byte order 'B' < 'a' < 'ä': no locale's order.

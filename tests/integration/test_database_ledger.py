@@ -19,7 +19,12 @@ from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 
-CORPUS: dict[str, Any] = {"uri": "s3://bucket/corpus", "reader": {"text_field": "text"}, "tokenizer_id": "tok"}
+CORPUS: dict[str, Any] = {
+    "uri": "s3://bucket/corpus",
+    "reader": {"text_field": "text"},
+    "tokenizer": "a tokenizer",
+    "tokenizer_id": "tok",
+}
 
 
 def test_a_corpus_is_its_location_reader_and_tokenizer(database: Settings) -> None:

@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from psycopg2.extras import execute_values
 from sqlalchemy.engine import make_url
 
 from samplemix_core.corpus.records import Block
@@ -40,14 +41,23 @@ def test_up_again_down_and_up(empty_database: Settings) -> None:
     assert relations(url) == up
 
 
-def test_what_was_scored_before_there_were_blocks_is_one_block(empty_database: Settings) -> None:
+def test_what_was_scored_before_there_were_blocks_is_one_block_counted_by_its_encoder(empty_database: Settings) -> None:
     url = empty_database.require("database_url")
     migrate(url, "0004")
     columns = "documents, scored, quarantined, tokens, embedding_key, embedding_sha256, embedding_rows, embedding_dim, seconds"
     with transaction(url) as cursor:
-        corpus = register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer_id="tok")
-        shard = register_snapshot(cursor, corpus.corpus_id, "s1", [ObjectInfo("s1/web/a.jsonl", 9, "etag")])
-        ids = (shard.last_shard_id, ensure_encoder(cursor, "e", {}), ensure_quality_model(cursor, "q", {}))
+        corpora = [("key-1", "tok"), ("key-2", "nobody's")]
+        execute_values(
+            cursor,
+            "INSERT INTO corpus (corpus_key, uri, reader, tokenizer_id) VALUES %s",
+            [(k, "s3://b/c", "{}", t) for k, t in corpora],
+        )
+        shard = register_snapshot(cursor, 1, "s1", [ObjectInfo("s1/web/a.jsonl", 9, "etag")])
+        ids = (
+            shard.last_shard_id,
+            ensure_encoder(cursor, "e", {"name": "older", "tokenizer": "tok"}),
+            ensure_quality_model(cursor, "q", {}),
+        )
         cursor.execute(
             f"INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, {columns})"
             " VALUES (%s, %s, %s, 'done', 'etag', 3, 2, 1, 40, 'embeddings/x', %s, 2, 4, 1.5)",
@@ -61,6 +71,8 @@ def test_what_was_scored_before_there_were_blocks_is_one_block(empty_database: S
         (state,) = shard_states(cursor, Scope((shard.snapshot_id,), version, shard.last_shard_id))
         assert (state.state, state.embedding_digest) == ("done", "ab" * 32)
         assert embedding_files(cursor, version, [state]) == {ids[0]: (EmbeddingFile("embeddings/x", "ab" * 32, 2),)}
+        cursor.execute("SELECT tokenizer, encoder_tokens FROM corpus, block_score ORDER BY corpus_id")
+        assert cursor.fetchall() == [("older", 40), ("nobody's", 40)]
         assert open_blocks(cursor, [state.shard], ScoreVersion(ids[1], ids[2] + 1)) == {ids[0]: [Block()]}
     downgrade(url, "0004")
     with transaction(url) as cursor:
@@ -106,7 +118,7 @@ def test_a_database_that_is_not_migrated_is_an_error_with_its_remedy(empty_datab
         pytest.raises(ServiceError, match=r"is not migrated.*samplemix up"),
         transaction(empty_database.require("database_url")) as cursor,
     ):
-        register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer_id="t")
+        register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer="a tokenizer", tokenizer_id="t")
 
 
 def test_a_wrong_password_is_an_error_that_does_not_tell_it(database: Settings) -> None:
@@ -132,7 +144,7 @@ def test_an_exception_rolls_back(database: Settings) -> None:
 
     def broken_off() -> None:
         with transaction(url) as cursor:
-            register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer_id="t")
+            register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer="a tokenizer", tokenizer_id="t")
             raise KeyError
 
     with pytest.raises(KeyError):

@@ -170,6 +170,7 @@ def test_a_mixture_comes_back(assigned: LedgeredCorpus) -> None:
             **mixture.model_dump(),
             **mixture.counts.model_dump(),
             "policy": "samplemix",
+            "tokenizer": "a tokenizer",
             "airflow_run_id": "manual__1",
             "config": {"alpha": 0.8},
         }

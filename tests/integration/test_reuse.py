@@ -45,9 +45,15 @@ def test_vectors_are_found_by_the_hash_of_their_text(ledgered: LedgeredCorpus, t
             store.put(key, files[key])
             sha256 = hashlib.sha256(files[key]).hexdigest()
             commit_block(cursor, shard, ledgered.version, block, replace(part, embedding_key=key, embedding_sha256=sha256))
-        other = registration.register_corpus(cursor, uri="s3://bucket/other", reader={}, tokenizer_id="tok")
+        other = registration.register_corpus(
+            cursor, uri="s3://bucket/other", reader={}, tokenizer="a tokenizer", tokenizer_id="tok"
+        )
+        recounted = registration.register_corpus(
+            cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer="another", tokenizer_id="another"
+        )
         entry = ObjectInfo("crawl-a/x.jsonl", 1, "etag")
         elsewhere = registration.register_snapshot(cursor, other.corpus_id, "crawl-a", [entry]).snapshot_id
+        again = registration.register_snapshot(cursor, recounted.corpus_id, "crawl-a", [entry]).snapshot_id
 
     earlier = EarlierVectors(ledgered.url, store, ledgered.shards[4], ledgered.version.encoder_id, 1)
     hashes = [content_hash(text) for text in ("new", "five", "one", "two two", "newer", "one")]
@@ -61,6 +67,7 @@ def test_vectors_are_found_by_the_hash_of_their_text(ledgered: LedgeredCorpus, t
     assert replace(earlier, least_to_fetch=3).find(hashes)[0].tolist() == [2, 3, 5]
     assert replace(earlier, encoder_id=earlier.encoder_id + 1).find(hashes)[0].size == 0
     assert replace(earlier, shard=replace(shard, snapshot_id=elsewhere)).find(hashes)[0].size == 0
+    assert replace(earlier, shard=replace(shard, snapshot_id=again)).find(hashes)[0].tolist() == [1, 2, 3, 5]
     assert earlier.find([content_hash("new")])[0].size == 0
 
 

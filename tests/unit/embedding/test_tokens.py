@@ -74,7 +74,7 @@ def test_pieces_join_to_the_text_and_split_only_at_single_spaces(text: str, monk
 
 def test_windows_of_a_long_document_follow_each_other_from_its_beginning(plain_tokenizer: Tokenizer) -> None:
     texts = ["a short one", "word " * 23, "", "one two three four five six seven eight " * 20]
-    tokenized = DocumentTokenizer(plain_tokenizer, max_seq=10, pad_id=0, windows=3).tokenize(texts)
+    tokenized = DocumentTokenizer(plain_tokenizer, "plain", max_seq=10, pad_id=0, windows=3).tokenize(texts)
     read = documents(tokenized)
     assert tokenized.first.tolist() == [0, 1, 4, 5, 8]
     assert [len(sequence) for sequence in read] == [5, 10, 10, 9, 2, 10, 10, 10]
@@ -85,7 +85,7 @@ def test_windows_of_a_long_document_follow_each_other_from_its_beginning(plain_t
 
 def test_some_of_the_documents_can_be_taken(plain_tokenizer: Tokenizer) -> None:
     texts = ["a short one", "word " * 23, "", "one two three four five six seven eight " * 20]
-    tokenizer = DocumentTokenizer(plain_tokenizer, max_seq=10, pad_id=0, windows=3)
+    tokenizer = DocumentTokenizer(plain_tokenizer, "plain", max_seq=10, pad_id=0, windows=3)
     taken, expected = tokenizer.tokenize(texts).take(np.array([3, 0])), tokenizer.tokenize([texts[3], texts[0]])
     for name in ("n_tokens", "ids", "offsets", "first"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(expected, name))
@@ -101,19 +101,19 @@ def test_nothing_in_gives_nothing_out(float32_encoder: Encoder) -> None:
 def test_without_special_tokens_an_empty_document_reads_as_padding() -> None:
     plain = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenized = DocumentTokenizer(plain, max_seq=4, pad_id=0).tokenize(["", "a a", "a " * 9])
+    tokenized = DocumentTokenizer(plain, "plain", max_seq=4, pad_id=0).tokenize(["", "a a", "a " * 9])
     assert documents(tokenized) == [[0], [2, 2], [2, 2, 2, 2]]
     assert tokenized.n_tokens.tolist() == [0, 2, 9]
 
 
 def test_a_sequence_without_room_for_text_is_refused(plain_tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="max_seq = 2"):
-        DocumentTokenizer(plain_tokenizer, max_seq=2, pad_id=0)
+        DocumentTokenizer(plain_tokenizer, "plain", max_seq=2, pad_id=0)
 
 
 def test_the_callers_tokenizer_is_left_alone() -> None:
     theirs = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))
     truncation = theirs.truncation
     assert truncation is not None
-    DocumentTokenizer(theirs, max_seq=256, pad_id=0)
+    DocumentTokenizer(theirs, "theirs", max_seq=256, pad_id=0)
     assert theirs.truncation == truncation

