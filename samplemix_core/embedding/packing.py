@@ -157,7 +157,13 @@ class Network:
         batch_tokens: int,
         pad_id: int,
     ) -> None:
-        self._transformer = copy.deepcopy(transformer).to(device=device, dtype=dtype)
+        # A copy shares with the original its parameters that are what they are to be, and its tokenizer: both can be large.
+        shared: dict[int, Any] = {
+            id(weight): torch.nn.Parameter(weight.detach().to(device=device, dtype=dtype), requires_grad=False)
+            for weight in transformer.parameters()
+        }
+        shared[id(transformer.tokenizer)] = transformer.tokenizer
+        self._transformer = copy.deepcopy(transformer, shared).to(device=device, dtype=dtype)
         self._head = [copy.deepcopy(module).to(device=device, dtype=torch.float32) for module in head]
         self.packed, self._device, self._batch_tokens, self._pad_id = packed, device, batch_tokens, pad_id
         if packed:

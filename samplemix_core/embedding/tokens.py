@@ -14,6 +14,20 @@ from samplemix_core.identity import fingerprint
 
 Ids = npt.NDArray[np.int32]
 
+PROBE = (
+    "The lighthouse keeper climbed the stairs every evening at dusk, lit the lamp, and wrote the weather into a book.",
+    "def mean(values: list[float]) -> float:\n    return sum(values) / len(values)\n\nprint(mean([1.0, 2.5, 4.0]))",
+    "Die Verordnung gilt für alle Anlagen, die nach dem 1. Januar in Betrieb genommen worden sind; Ausnahmen regelt Absatz 3.",
+    "Le chat dort sur le canapé pendant que la pluie tombe sur les toits de la vieille ville.",
+    "Photosynthesis converts light energy into chemical energy that is stored in glucose; chlorophyll absorbs red and blue light.",
+    "Let $f: X \\to Y$ be continuous and $X$ compact. Then $f(X)$ is compact, and $f$ attains its maximum if $Y = \\mathbb{R}$.",
+    "東京は日本の首都であり、人口が最も多い都市です。",
+    "BUY NOW!!! Cheap watches, 90 % off, free shipping, click here, click here, click here!",
+    "No.",
+    "1,024 2,048 4,096 8,192 16,384",
+)
+"""Short texts of several kinds, on which a model's ways to compute are tried when it is loaded."""
+
 MAX_PIECE_CHARS = 1_000_000
 """Texts longer than this are tokenised in pieces, and no call to the tokenizer gets more than this and one text's excess."""
 
@@ -106,13 +120,13 @@ class Words:
 
 
 class TokenCounter:
-    """A fast tokenizer that counts the tokens of whole texts, with its truncation and padding off.
+    """Counts the tokens of whole texts with a fast tokenizer, which it takes over: truncation and padding are off from then on.
 
     `name` is what people call it, `tokenizer_id` its identity: what a count means.
     """
 
     def __init__(self, tokenizer: Tokenizer, name: str) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer = tokenizer
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._words = Words.of(self._tokenizer)
@@ -142,18 +156,40 @@ class DocumentTokenizer(TokenCounter):
 
     Of each document, at most `windows` sequences of `max_seq` tokens are for the encoder to read, from its beginning. `pad_id`
     stands in for a document that has no token at all in an encoder that adds no special tokens; `special_tokens` says whether it
-    gets those that its tokenizer adds.
+    gets those that its tokenizer adds, and after the first of them the prompt, which counts for none.
+
+    Raises ValueError if that leaves no room for text, or the prompt and what follows it are tokenised as one.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, name: str, max_seq: int, pad_id: int, windows: int = 1, *, special_tokens: bool = True
+        self,
+        tokenizer: Tokenizer,
+        name: str,
+        max_seq: int,
+        pad_id: int,
+        windows: int = 1,
+        *,
+        special_tokens: bool = True,
+        prompt: str = "",
     ) -> None:
         super().__init__(tokenizer, name)
         self._max_seq, self._pad_id, self._windows = max_seq, pad_id, windows
         self._prefix, self._suffix = _special_tokens(self._tokenizer) if special_tokens else ([], [])
+        self._prefix = self._prefix + self._prompt_ids(prompt)
         self._body = max_seq - len(self._prefix) - len(self._suffix)
         if self._body < 1:
-            raise ValueError(f"max_seq = {max_seq} leaves no room for text beside the special tokens")
+            raise ValueError(f"max_seq = {max_seq} leaves no room for text beside the special tokens and the prompt")
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        """The prompt's ids, where they can stand before any text's own."""
+
+        def ids(text: str) -> list[int]:
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+        for written in (prompt, prompt.rstrip()):
+            if all(ids(prompt + text) == ids(written) + ids(text) for text in PROBE):
+                return ids(written)
+        raise ValueError(f"the tokenizer reads the prompt {prompt!r} and what follows it as one")
 
     def to_tokenizer(self) -> Tokenizer:
         """A copy of what is within, for others to use."""
@@ -179,7 +215,7 @@ class DocumentTokenizer(TokenCounter):
         return self._join(np.ones(ids.size, dtype=np.int32), list(ids[:, None]))
 
     def without_special_tokens(self) -> "DocumentTokenizer":
-        """The same, but adding no special tokens."""
+        """The same, but adding no special tokens and no prompt."""
         return DocumentTokenizer(self._tokenizer, self.name, self._max_seq, self._pad_id, self._windows, special_tokens=False)
 
     def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Ids]]:

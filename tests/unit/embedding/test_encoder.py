@@ -118,7 +118,7 @@ def test_one_process_loads_a_configuration_once() -> None:
 
 def test_spec_names_what_decides_a_vector(float32_encoder: Encoder) -> None:
     spec = float32_encoder.spec
-    assert spec["weights_sha256"] == SHIPPED_WEIGHTS_SHA256
+    assert spec["weights_sha256"] == SHIPPED_WEIGHTS_SHA256["all-MiniLM-L6-v2"]
     assert (spec["dim"], spec["max_seq"], spec["device"], spec["precision"]) == (384, 256, "cpu", "float32")
     assert spec["modules"][0]["pooling_mode"] == "mean"
     assert float32_encoder.encoder_id == fingerprint(spec)
@@ -240,11 +240,39 @@ def test_unsupported_modules_are_refused_by_name(model_copy: Path) -> None:
         load_encoder(EmbeddingConfig(encoder=str(model_copy), device="cpu"))
 
 
-def test_a_default_prompt_is_refused(model_copy: Path) -> None:
+def test_a_prompt_is_read_before_each_text_and_counted_with_none(
+    float32_encoder: Encoder, model_copy: Path, texts: list[str]
+) -> None:
     path = model_copy / "config_sentence_transformers.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"prompts": {"doc": "passage: "}, "default_prompt_name": "doc"}))
-    with pytest.raises(ModelError, match="'passage: '"):
-        load_encoder(EmbeddingConfig(encoder=str(model_copy), device="cpu"))
+    peer = SentenceTransformer(str(model_copy), device="cpu")
+    configs = {
+        given: EmbeddingConfig(encoder=str(model_copy), device="cpu", precision="float32", prompt=given)
+        for given in (None, "query: ", "")
+    }
+    for given, config in configs.items():
+        encoder = load_encoder(config)
+        read = "passage: " if given is None else given
+        assert encoder.spec.get("prompt", "") == read
+        tokenized = encoder.tokenize(texts)
+        expected = peer.encode(texts, prompt=read, normalize_embeddings=True)
+        np.testing.assert_allclose(encoder.encode(tokenized), expected, atol=2e-6)
+        np.testing.assert_array_equal(tokenized.n_tokens, float32_encoder.tokenize(texts).n_tokens)
+    assert len({load_encoder(config).encoder_id for config in configs.values()}) == 3
+
+
+def test_each_window_of_a_long_text_begins_with_the_prompt() -> None:
+    encoder = load_encoder(EmbeddingConfig(device="cpu", precision="float32", max_seq_tokens=10, windows=3, prompt="query: "))
+    tokenized = encoder.tokenize(["one two three four five six seven eight nine ten eleven twelve thirteen"])
+    sequences = np.split(tokenized.ids, tokenized.offsets[1:-1])
+    assert len(sequences) == 3
+    assert {tuple(ids[:3].tolist()) for ids in sequences} == {(101, 23032, 1024)}
+    assert (tokenized.n_tokens.tolist(), max(ids.size for ids in sequences)) == ([13], 10)
+
+
+def test_a_prompt_that_melts_into_the_text_is_refused() -> None:
+    with pytest.raises(ModelError, match="reads the prompt 'pre' and what follows it as one"):
+        load_encoder(EmbeddingConfig(device="cpu", prompt="pre"))
 
 
 def test_a_directory_that_is_no_model_is_a_clear_error(model_copy: Path) -> None:

