@@ -122,6 +122,7 @@ def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus
             encoder_key="none",
             device="cpu",
             precision="float32",
+            batch_tokens=4096,
             tokenizer="encoder",
             tokenizer_id="tokenizer",
             quality_model_id=registration.ensure_quality_model(cursor, "none", {}),

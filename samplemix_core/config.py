@@ -122,9 +122,16 @@ class EmbeddingConfig(FrozenModel):
         description="How many stretches of max_seq_tokens the encoder reads of a long document: 1 is its head alone;"
         " of more, its vector is their mean",
     )
-    batch_tokens: int = Field(4096, ge=64, description="Tokens embedded at once; changes speed and memory, not a bit of a vector")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 where a trial shows it to be faster and true to float32, else float32"
+    batch_tokens: int | None = Field(
+        None,
+        ge=64,
+        description="Tokens embedded at once; none given: 4,096 on a CPU, on a GPU what its free memory takes. Changes speed and"
+        " memory; on a CPU not a bit of a vector, on a GPU the last ones",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="auto: bfloat16, or float16 on a GPU that lacks it, where a trial shows it to be faster and true to float32;"
+        " else float32",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the worker's GPU if it has one")
 

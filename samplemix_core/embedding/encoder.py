@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, TRANSLATIONS
 from samplemix_core.embedding.model import (
+    REPEAT,
     DeviceName,
     Precision,
     candidate_precisions,
@@ -25,13 +26,13 @@ from samplemix_core.embedding.model import (
     resolve_device,
     weights_sha256,
 )
-from samplemix_core.embedding.packing import Network
+from samplemix_core.embedding.network import CPU_BATCH_TOKENS, Network
 from samplemix_core.embedding.static import StaticNetwork
 from samplemix_core.embedding.tokens import PROBE, DocumentTokenizer, Tokenized
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
 
-_DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +40,10 @@ class Encoder:
     """A loaded encoder on its device. Transformer weights are in the resolved precision, pooling and what follows in float32.
     A static encoder (see static.py) is in float32 on the CPU.
 
-    A document's vector does not depend, to the bit, on what else is embedded with it. spec: what decides it on a given kind of
-    processor, as canonical JSON values: the device and precision that were chosen, not "auto".
+    On a CPU, a document's vector does not depend, to the bit, on what else is embedded with it; on a GPU, up to rounding.
+
+    spec: what decides it on a given kind of processor, as canonical JSON values: the device and precision that were chosen, not
+    "auto".
     """
 
     spec: dict[str, Any]
@@ -56,6 +59,11 @@ class Encoder:
     def is_static(self) -> bool:
         """Whether each token has a vector of its own, and there is no forward pass."""
         return isinstance(self._network, StaticNetwork)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens embedded at once."""
+        return self._network.batch_tokens
 
     @property
     def tokenizer_id(self) -> str:
@@ -129,7 +137,8 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
         encoder = _load(config)
         # A model as its library loads it refers to itself: hundreds of megabytes that nothing else gives back soon.
         gc.collect()
-        resolved = config.model_copy(update={"device": encoder.device, "precision": encoder.precision})
+        chosen = {"device": encoder.device, "precision": encoder.precision, "batch_tokens": encoder.batch_tokens}
+        resolved = config.model_copy(update=chosen)
         while len(_loaded) >= _MOST_LOADED:
             _loaded.pop(next(iter(_loaded)))
         # What was loaded last is dropped last, by either name.
@@ -220,11 +229,14 @@ def _prepare_transformer(
             device=device,
             dtype=_DTYPES[precision],
             packed=packed,
-            batch_tokens=config.batch_tokens,
+            batch_tokens=config.batch_tokens or CPU_BATCH_TOKENS,
             pad_id=pad_id,
         )
 
-    precision, network = choose_network(build, candidate_precisions(config, device, hardware), tokenizer.tokenize(list(PROBE)))
+    probe = tokenizer.tokenize(list(PROBE))
+    precision, network = choose_network(build, candidate_precisions(config, device, hardware), probe, REPEAT[device])
+    if device == "cuda" and config.batch_tokens is None:
+        network.fit_batches()
     return device, precision, tokenizer, network
 
 
@@ -233,7 +245,7 @@ def _prepare_static(config: EmbeddingConfig, static: Any, _head: list[torch.nn.M
         raise ConfigError(
             f"The encoder {config.encoder!r} is static: it has no use for the prompt {prompt!r}.", "Set no embedding.prompt."
         )
-    if config.device == "cuda" or config.precision == "bfloat16":
+    if config.device == "cuda" or config.precision in ("bfloat16", "float16"):
         raise ConfigError(
             f"The encoder {config.encoder!r} is static: it adds up vectors of tokens, on the CPU and in float32.",
             "Leave embedding.device and embedding.precision at 'auto'.",

@@ -13,13 +13,13 @@ import torch
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, E5_WEIGHTS_SHA256, e5_directory
-from samplemix_core.embedding.packing import Network
+from samplemix_core.embedding.network import Network
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.settings import home_directory
 
 DeviceName = Literal["cpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,28 @@ def detect_hardware() -> Hardware:
 
 
 def resolve_device(config: EmbeddingConfig, hardware: Hardware) -> DeviceName:
-    """The device to run on; raise ConfigError if a GPU is asked for and there is none."""
+    """The device to run on; raise ConfigError if a GPU, or what only GPUs do, is asked for and there is none."""
     if config.device == "cuda" and not hardware.has_cuda:
         raise ConfigError(
             "embedding.device = 'cuda', but this worker sees no GPU.",
             "Start the worker on a GPU node with the resource GPU=1, or set embedding.device to 'auto'.",
         )
-    if config.device == "auto":
-        return "cuda" if hardware.has_cuda else "cpu"
-    return config.device
+    device: DeviceName = "cpu" if config.device == "cpu" or not hardware.has_cuda else "cuda"
+    if config.precision == "float16" and device == "cpu":
+        raise ConfigError(
+            "embedding.precision = 'float16', which is for GPUs, and this worker computes on its CPU.",
+            "Set embedding.precision to 'auto', or embedding.device to 'cuda'.",
+        )
+    return device
 
 
 def candidate_precisions(config: EmbeddingConfig, device: DeviceName, hardware: Hardware) -> tuple[Precision, ...]:
     """Precisions of weights and activations to choose among, the most exact first: the configured one, or those there are."""
     if config.precision != "auto":
         return (config.precision,)
-    native = hardware.cuda_bfloat16 if device == "cuda" else hardware.cpu_bfloat16
-    return ("float32", "bfloat16") if native else ("float32",)
+    if device == "cuda":
+        return ("float32", "bfloat16" if hardware.cuda_bfloat16 else "float16")
+    return ("float32", "bfloat16") if hardware.cpu_bfloat16 else ("float32",)
 
 
 PACKED_COSINE, PRECISION_COSINE = 0.9999, 0.999
@@ -70,13 +75,17 @@ LEAST_GAIN = 1.2
 
 _ROUNDS = 5
 
+REPEAT = {"cpu": 1, "cuda": 200}
+"""On a GPU, so few texts take as long as it takes to ask for them."""
+
 
 def choose_network(
-    build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized
+    build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized, repeat: int = 1
 ) -> tuple[Precision, Network]:
     """Build the network that is fastest among those true to the model: packed where the model can be, in one of the precisions.
 
-    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, and near it.
+    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, on the probe so many
+    times, and near it.
     """
     sequences = np.split(probe.ids, probe.offsets[1:-1])
     reference = build("float32", False)(sequences)
@@ -94,7 +103,8 @@ def choose_network(
     chosen, *others = networks
     for precision in others:
         if cosine(networks[precision]) >= PRECISION_COSINE:
-            rounds = [(_seconds(networks[chosen], sequences), _seconds(networks[precision], sequences)) for _ in range(_ROUNDS)]
+            timed = sequences * repeat
+            rounds = [(_seconds(networks[chosen], timed), _seconds(networks[precision], timed)) for _ in range(_ROUNDS)]
             slow, fast = map(min, zip(*rounds, strict=True))
             if slow >= LEAST_GAIN * fast:
                 chosen = precision

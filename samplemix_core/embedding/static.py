@@ -21,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from tokenizers import Tokenizer
 
-from samplemix_core.embedding.packing import Ids
+from samplemix_core.embedding.network import CPU_BATCH_TOKENS, Ids
 from samplemix_core.embedding.tokens import Tokenized
 
 Floats = npt.NDArray[np.float32]
@@ -43,6 +43,7 @@ class StaticNetwork:
     """In place of a transformer: sequences of token ids in, unit vectors out. Tokens' vectors are float32 (V, dim), on the CPU."""
 
     packed = False
+    batch_tokens = CPU_BATCH_TOKENS
 
     def __init__(self, vectors: torch.Tensor) -> None:
         self._vectors = vectors.detach().float().contiguous()

@@ -1,5 +1,6 @@
 """The embedded Dask cluster: a scheduler, and single-threaded worker processes under nannies that replace dead ones."""
 
+import importlib.util
 import re
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from samplemix_core.local.service import EmbeddedService, Program, Step
 WORKERS_VARIABLE = "SAMPLEMIX_DASK_WORKERS"
 MEMORY_VARIABLE = "SAMPLEMIX_DASK_WORKER_MEMORY"
 RESOURCES_VARIABLE = "SAMPLEMIX_DASK_WORKER_RESOURCES"
+
+DEVICES = Path("/dev")
 
 RESERVED_MEMORY = 6 * GIB
 """What is left to all that is not a worker: Postgres, S3, Airflow and its tasks, the system."""
@@ -57,7 +60,8 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
     """Scheduler and workers; raise ServiceError if the environment asks for an impossible number, memory or resources of them."""
     scheduler_address = f"tcp://{HOST}:{ports['dask']}"
     dashboard = f"http://{HOST}:{ports['dask_dashboard']}"
-    workers, worker_memory = _workers(environ)
+    gpus = _gpus_to_share_out(environ)
+    workers, worker_memory = _workers({**environ, WORKERS_VARIABLE: str(gpus)} if gpus else environ)
     resources = _resources(environ)
     local_directory = home.root / "dask"
     for directory in (local_directory, home.scratch):
@@ -79,9 +83,10 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
         service="dask",
         name="dask-worker",
         command=launch.command(
-            *(sys.executable, "-m", "dask", "worker", scheduler_address),
+            *(sys.executable, "-m", "dask", *(("cuda",) if gpus else ()), "worker", scheduler_address),
             *("--host", HOST, "--dashboard-address", f"{HOST}:0"),
-            *("--nworkers", str(workers), "--nthreads", "1", "--memory-limit", f"{worker_memory}B"),
+            *(() if gpus else ("--nworkers", str(workers))),
+            *("--nthreads", "1", "--memory-limit", f"{worker_memory}B"),
             *("--local-directory", str(local_directory)),
             *(("--resources", resources) if resources else ()),
             oom_score_adj=_WORKER_OOM_SCORE,
@@ -98,6 +103,15 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
         settings={"dask_scheduler": scheduler_address},
         memory=_SCHEDULER_MEMORY + workers * LEAST_WORKER_MEMORY,
     )
+
+
+def _gpus_to_share_out(environ: Mapping[str, str]) -> int:
+    """How many GPUs dask-cuda gives a worker each: 0 unless it is installed, there are several, and no number of workers is set.
+
+    Otherwise all workers use the first GPU.
+    """
+    gpus = len(list(DEVICES.glob("nvidia[0-9]*")))
+    return gpus if gpus > 1 and not environ.get(WORKERS_VARIABLE) and importlib.util.find_spec("dask_cuda") else 0
 
 
 def _missing_workers(dashboard: str, workers: int) -> str | None:
@@ -160,7 +174,7 @@ def _resources(environ: Mapping[str, str]) -> str:
     """What each worker declares, in Dask's form "GPU=1 DISK=2": what the environment says, else GPU=1 where there is a CUDA GPU."""
     text = environ.get(RESOURCES_VARIABLE)
     if text is None:
-        return "GPU=1" if Path("/dev/nvidia0").exists() else ""
+        return "GPU=1" if any(DEVICES.glob("nvidia[0-9]*")) else ""
     if text and not _RESOURCES.fullmatch(text):
         raise ServiceError(
             f"{RESOURCES_VARIABLE} is {text!r}, not resources.", "Write it as 'GPU=1' or 'GPU=1 DISK=2', or unset it."

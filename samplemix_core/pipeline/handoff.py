@@ -21,8 +21,8 @@ from samplemix_core.objects.interface import ObjectStore
 class Registered(FrozenModel):
     """A corpus in the ledger, its snapshots in the order of their names, and the models that score it.
 
-    Ids are the database's own and leave it only this way. `device` and `precision` are what the worker that was asked chose for the
-    encoder: all others follow it. `tokenizer` names what counts tokens.
+    Ids are the database's own and leave it only this way. `device`, `precision` and `batch_tokens` are what the worker that was
+    asked chose for the encoder: all others follow it. `tokenizer` names what counts tokens.
     """
 
     corpus_id: int
@@ -30,7 +30,8 @@ class Registered(FrozenModel):
     encoder_id: int
     encoder_key: str
     device: Literal["cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    batch_tokens: int
     tokenizer: str
     tokenizer_id: str
     quality_model_id: int

@@ -99,6 +99,7 @@ def register(run: RunContext) -> Registered:
             encoder_key=models["encoder_key"],
             device=models["encoder"]["device"],
             precision=models["encoder"]["precision"],
+            batch_tokens=models["batch_tokens"],
             tokenizer=models["tokenizer"],
             tokenizer_id=models["tokenizer_id"],
             quality_model_id=registration.ensure_quality_model(

@@ -126,7 +126,8 @@ def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]
     """One task for each block of these shards that is still to be scored, shard by shard, in order of rows."""
     with transaction(run.settings.require("database_url")) as cursor:
         blocks = ledger.open_blocks(cursor, shards, registered.version)
-    embedding = run.config.embedding.model_copy(update={"device": registered.device, "precision": registered.precision})
+    chosen = {"device": registered.device, "precision": registered.precision, "batch_tokens": registered.batch_tokens}
+    embedding = run.config.embedding.model_copy(update=chosen)
     return [
         ScoreTask(
             run=run.name,

@@ -20,6 +20,7 @@ def describe_models(embedding: EmbeddingConfig, tokenizer: str) -> dict[str, Any
     return {
         "encoder_key": encoder.encoder_id,
         "encoder": encoder.spec,
+        "batch_tokens": encoder.batch_tokens,
         "tokenizer": counter.name,
         "tokenizer_id": counter.tokenizer_id,
         "quality_model": composite_model(),

@@ -34,6 +34,7 @@ def test_what_can_not_pass_fails_the_task_and_what_can_is_left_to_its_retries(
         encoder_key="encoder",
         device="cpu",
         precision="float32",
+        batch_tokens=4096,
         tokenizer="encoder",
         tokenizer_id="tokenizer",
         quality_model_id=1,

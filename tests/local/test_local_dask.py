@@ -130,6 +130,31 @@ def test_workers_share_what_the_machine_has_beyond_the_reserve(monkeypatch: pyte
         worker_command(12, SAMPLEMIX_DASK_WORKERS="8")
 
 
+def test_several_gpus_get_a_worker_each_where_dask_cuda_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    devices = tmp_path / "dev"
+    devices.mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl"):
+        (devices / name).touch()
+    monkeypatch.setattr(dask_cluster, "DEVICES", devices)
+    monkeypatch.setattr(machine, "memory_limit", lambda: 24 * machine.GIB)
+    ports = {"dask": 1, "dask_dashboard": 2}
+
+    def worker_command(*installed: str, **environ: str) -> str:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in installed else None)
+        return " ".join(dask_cluster.service(Home(tmp_path), ports, environ).programs[1].command)
+
+    cuda = worker_command("dask_cuda")
+    assert "-m dask cuda worker tcp://" in cuda
+    assert f"--nthreads 1 --memory-limit {6 * machine.GIB}B" in cuda
+    assert "--resources GPU=1" in cuda
+    assert "--nworkers" not in cuda
+    # All on the first GPU, because that is what was asked for, or can be done.
+    for shared in (worker_command("dask_cuda", SAMPLEMIX_DASK_WORKERS="4"), worker_command(SAMPLEMIX_DASK_WORKERS="4")):
+        assert "-m dask worker tcp://" in shared
+        assert "--nworkers 4" in shared
+        assert "--resources GPU=1" in shared
+
+
 def test_a_worker_has_its_limit_and_goes_first_where_memory_runs_out(stack: Stack) -> None:
     address = stack.up(DASK).dask_scheduler
     with Client(address, set_as_default=False) as client:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplemix_core.embedding.packing import MAX_SPREAD, equal_lengths, pack
+from samplemix_core.embedding.network import MAX_SPREAD, equal_lengths, pack
 
 lengths_of_documents = st.lists(st.integers(1, 512), max_size=200).map(lambda lengths: np.array(lengths, dtype=np.int32))
 budgets = st.integers(1, 5000)

@@ -20,17 +20,18 @@ OLD_GPU = Hardware(has_cuda=True, cuda_bfloat16=False, cpu_bfloat16=True)
         ("auto", "auto", NATIVE, ("cpu", "float32", "bfloat16")),
         ("auto", "auto", OLD, ("cpu", "float32")),
         ("auto", "auto", GPU, ("cuda", "float32", "bfloat16")),
-        ("auto", "auto", OLD_GPU, ("cuda", "float32")),
+        ("auto", "auto", OLD_GPU, ("cuda", "float32", "float16")),
         ("cpu", "auto", GPU, ("cpu", "float32")),
         ("cpu", "auto", OLD_GPU, ("cpu", "float32", "bfloat16")),
         ("cpu", "float32", NATIVE, ("cpu", "float32")),
         ("cpu", "bfloat16", OLD, ("cpu", "bfloat16")),
         ("cuda", "float32", GPU, ("cuda", "float32")),
+        ("auto", "float16", GPU, ("cuda", "float16")),
     ],
 )
 def test_resolution(
     device: Literal["auto", "cpu", "cuda"],
-    precision: Literal["auto", "float32", "bfloat16"],
+    precision: Literal["auto", "float32", "bfloat16", "float16"],
     hardware: Hardware,
     expected: tuple[str, ...],
 ) -> None:
@@ -42,6 +43,12 @@ def test_resolution(
 def test_a_missing_gpu_is_an_error_with_a_remedy() -> None:
     with pytest.raises(ConfigError, match="sees no GPU"):
         resolve_device(EmbeddingConfig(device="cuda"), NATIVE)
+
+
+@pytest.mark.parametrize("hardware", [NATIVE, GPU])
+def test_half_precision_that_cpus_lack_is_an_error_there(hardware: Hardware) -> None:
+    with pytest.raises(ConfigError, match="'float16', which is for GPUs"):
+        resolve_device(EmbeddingConfig(device="cpu", precision="float16"), hardware)
 
 
 def test_detection_is_consistent() -> None:
