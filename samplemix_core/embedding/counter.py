@@ -127,18 +127,10 @@ def _qwen(file: Path) -> Tokenizer:
     return tokenizer
 
 
-class _Ranks(TikTokenConverter):  # type: ignore[misc]
-    """The library's converter, on ranks that are in memory."""
-
-    def __init__(self, ranks: Mapping[bytes, int], pattern: str) -> None:
-        super().__init__(pattern=pattern)
-        self._ranks = ranks
-
-    def load_tiktoken_bpe(self, _: str) -> Mapping[bytes, int]:
-        return self._ranks
-
-
 def _converted(ranks: Mapping[bytes, int], pattern: str) -> Tokenizer:
     """tiktoken's kind of vocabulary as a tokenizer of this library, which counts a million blanks, where tiktoken itself fails."""
-    tokenizer: Tokenizer = _Ranks(ranks, pattern).converted()
+    converter = TikTokenConverter(pattern=pattern)
+    # It would read them from a file of tiktoken's, with tiktoken.
+    converter.load_tiktoken_bpe = lambda _: ranks
+    tokenizer: Tokenizer = converter.converted()
     return tokenizer

@@ -162,12 +162,7 @@ def _load(config: EmbeddingConfig) -> Encoder:
         prompt = model.prompts.get(model.default_prompt_name or "", "")
     max_seq = min(config.max_seq_tokens, model.max_seq_length or config.max_seq_tokens)
     prepare = _prepare_static if isinstance(first, StaticEmbedding) else _prepare_transformer
-    try:
-        device, precision, tokenizer, network = prepare(config, first, head, max_seq, prompt)
-    except ValueError as error:
-        raise ModelError(
-            f"The encoder {config.encoder!r} can't be used so: {error}.", "Set another embedding.prompt, '' for none."
-        ) from error
+    device, precision, tokenizer, network = prepare(config, first, head, max_seq, prompt)
     spec = {
         "name": _name(config),
         "weights_sha256": digest,
@@ -220,7 +215,13 @@ def _prepare_transformer(
     device = resolve_device(config, hardware)
     pad_id = transformer.tokenizer.pad_token_id or 0
     backend = transformer.tokenizer.backend_tokenizer
-    tokenizer = DocumentTokenizer(backend, _name(config), max_seq, pad_id, config.windows, prompt=prompt)
+    try:
+        tokenizer = DocumentTokenizer(backend, _name(config), max_seq, pad_id, config.windows, prompt=prompt)
+    except ValueError as error:
+        raise ModelError(
+            f"The encoder {config.encoder!r} can't be used so: {error}.",
+            "Set another embedding.prompt, '' for none, or a larger embedding.max_seq_tokens.",
+        ) from error
 
     def build(precision: Precision, packed: bool) -> Network:
         return Network(

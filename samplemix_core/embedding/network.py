@@ -204,6 +204,7 @@ class _Lanes:
     def __init__(self, device: str) -> None:
         self._streams: list[torch.cuda.Stream] = []
         if device == "cuda":
+            # torch leaves the class without types.
             self._streams = [torch.cuda.Stream(), torch.cuda.Stream()]  # type: ignore[no-untyped-call]
         for stream in self._streams:
             stream.wait_stream(torch.cuda.current_stream())
