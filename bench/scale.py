@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,26 @@ from sentence_transformers import SentenceTransformer
 
 from bench.encode import collect, encode_with
 from bench.scoring import ONE_THREAD
-from samplemix_core.config import EmbeddingConfig, ReaderConfig
+from samplemix_core.config import EmbeddingConfig, ReaderConfig, load_run_config
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import is_shard
+from samplemix_core.database import ledger
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.migrate import migrate
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import candidate_precisions, detect_hardware, locate_model
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.local.owner import Owner
+from samplemix_core.local.stack import Stack
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline.encoders import distill_encoder
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.register import register
+from samplemix_core.pipeline.run import RunContext
+from samplemix_core.pipeline.score import plan_tasks, score, score_tasks
+from samplemix_core.settings import Settings
+from samplemix_core.worker.jobs import ScoreTask
+from samplemix_core.worker.score import plan_shard, score_block
 
 ROUNDS = 3
 DOCUMENTS = 192
@@ -147,10 +160,6 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
 
 def distill_shipped(to: Path) -> None:
     """A static encoder from the shipped transformer, by its vocabulary alone."""
-    from samplemix_core.config import load_run_config
-    from samplemix_core.pipeline.encoders import distill_encoder
-    from samplemix_core.settings import Settings
-
     config = load_run_config({"corpus_uri": str(to)})
     made = distill_encoder(config, Settings.load(), lambda progress: None, on_corpus=False, documents=0, dimensions=384, to=to)
     print(f"static encoder of {made.tokens:,} tokens distilled in {made.seconds:.0f} s")
@@ -161,25 +170,22 @@ def to_lines(texts: list[str]) -> list[bytes]:
     return [json.dumps({"text": text}).encode() + b"\n" for text in texts]
 
 
+@contextmanager
+def services(home: Path, owner: Owner, names: Collection[str] = ("postgres", "s3")) -> Iterator[tuple[Stack, Settings]]:
+    """These services while it is open, below a home of their own, with the tables of an empty database."""
+    os.environ["SAMPLEMIX_HOME"] = str(home)
+    stack = Stack(home, ports="free", owner=owner)
+    try:
+        settings = stack.up(names)
+        migrate(settings.require("database_url"))
+        yield stack, settings
+    finally:
+        stack.destroy()
+
+
 def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Path, home: Path) -> dict[str, Any]:
     """Blocks end to end, in this process, against the bare encoder on what it reads of the same documents."""
-    from samplemix_core.config import load_run_config
-    from samplemix_core.database import ledger
-    from samplemix_core.database.connection import transaction
-    from samplemix_core.database.migrate import migrate
-    from samplemix_core.local.stack import Stack
-    from samplemix_core.objects import open_store
-    from samplemix_core.pipeline.register import register
-    from samplemix_core.pipeline.run import RunContext
-    from samplemix_core.pipeline.score import plan_tasks, score_tasks
-    from samplemix_core.worker.jobs import ScoreTask
-    from samplemix_core.worker.score import plan_shard, score_block
-
-    os.environ["SAMPLEMIX_HOME"] = str(home)
-    stack = Stack(home, ports="free", owner=Owner.of(os.getpid()))
-    settings = stack.up({"postgres", "s3", "dask"})
-    try:
-        migrate(settings.require("database_url"))
+    with services(home, Owner.of(os.getpid()), {"postgres", "s3", "dask"}) as (_, settings):
         lines = to_lines(texts)
 
         def begun(uri: str, snapshot: str, lines: list[bytes], documents: int, **embedding: str) -> list[ScoreTask]:
@@ -230,8 +236,6 @@ def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Pat
         rounds = [pair() for _ in range(ROUNDS)]
         recrawls = [recrawl() for _ in range(ROUNDS)]
         statics = [len(part) / np.array(static(part.tolist())) for part in unseen]
-    finally:
-        stack.destroy()
     for bare, whole in rounds:
         rates = f"bare encoder {len(texts) / bare:8.1f} documents/s, blocks end to end {len(texts) / whole:8.1f}"
         print(f"{rates}: {bare / whole:.3f} of it")
@@ -250,52 +254,53 @@ def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Pat
     }
 
 
+def score_file(
+    stack: Stack, owner: Owner, texts: list[str], *, workers: int, block_documents: int, embedding: dict[str, Any]
+) -> tuple[float, list[tuple[float, float]]]:
+    """Seconds that so many workers take to score one file of these texts, and what resident_memory() finds meanwhile.
+
+    Postgres and S3 are up. The workers have loaded what they need before the time begins.
+    """
+    os.environ["SAMPLEMIX_DASK_WORKERS"] = str(workers)
+    settings = stack.up({"dask"})
+    corpus, shares = f"{settings.state_root}/corpora/{uuid4().hex}", [0.0]
+
+    def report(progress: Progress) -> None:
+        shares.append(progress.share or shares[-1])
+
+    for snapshot, part in (("warm", [f"{i} a text of its own" for i in range(8 * workers)]), ("file", texts)):
+        open_store(corpus, settings).put(f"{snapshot}/all/part.jsonl", b"".join(to_lines(part)))
+        values = {
+            "corpus_uri": corpus,
+            "snapshots": [snapshot],
+            "blocks": {"documents": 1 if snapshot == "warm" else block_documents},
+            "embedding": embedding,
+        }
+        run = RunContext(load_run_config(values), settings, report, threading.Event())
+        registered = register(run)
+        shares.append(0.0)
+        with resident_memory(owner, shares) as memory:
+            seconds = timed(partial(score, run, registered))
+    stack.down({"dask"})
+    return seconds, memory
+
+
 def measure_file(texts: list[str], static_encoder: Path, home: Path) -> dict[str, Any]:
     """One file of many documents, scored with a static encoder by one worker and by two: the time, and the workers' memory."""
-    from samplemix_core.config import load_run_config
-    from samplemix_core.database.migrate import migrate
-    from samplemix_core.local.stack import Stack
-    from samplemix_core.pipeline.progress import Progress
-    from samplemix_core.pipeline.register import register
-    from samplemix_core.pipeline.run import RunContext
-    from samplemix_core.pipeline.score import score
-
-    os.environ["SAMPLEMIX_HOME"] = str(home)
     owner = Owner.of(os.getpid())
-    stack = Stack(home, ports="free", owner=owner)
-    settings = stack.up({"postgres", "s3"})
+    numbered = [f"{i} {text}" for i, text in zip(range(FILE_DOCUMENTS), itertools.cycle(texts), strict=False)]
     seconds, peaks = {}, {}
-    try:
-        migrate(settings.require("database_url"))
-        corpus = home / "corpus"
-        numbered = [f"{i} {text}" for i, text in zip(range(FILE_DOCUMENTS), itertools.cycle(texts), strict=False)]
+    with services(home, owner) as (stack, _):
         for workers in (1, 2):
-            os.environ["SAMPLEMIX_DASK_WORKERS"] = str(workers)
-            settings = stack.up({"dask"})
-            shares: list[float] = [0.0]
-
-            def report(progress: Progress, shares: list[float] = shares) -> None:
-                shares.append(progress.share or shares[-1])
-
-            # The first snapshot has the workers load what they need; only the second, one file, is timed.
-            for snapshot, part in (("warm", texts[: 2 * workers]), ("file", numbered)):
-                path = corpus / str(workers) / snapshot / "all" / "part.jsonl"
-                path.parent.mkdir(parents=True)
-                path.write_bytes(b"".join(to_lines(part)))
-                values = {
-                    "corpus_uri": str(corpus / str(workers)),
-                    "snapshots": [snapshot],
-                    "blocks": {"documents": 1 if snapshot == "warm" else FILE_BLOCK_DOCUMENTS},
-                    "embedding": {"encoder": str(static_encoder)},
-                }
-                run = RunContext(load_run_config(values), settings, report, threading.Event())
-                registered = register(run)
-                with resident_memory(owner, shares) as memory:
-                    seconds[workers] = timed(partial(score, run, registered))
+            seconds[workers], memory = score_file(
+                stack,
+                owner,
+                numbered,
+                workers=workers,
+                block_documents=FILE_BLOCK_DOCUMENTS,
+                embedding={"encoder": str(static_encoder)},
+            )
             peaks[workers] = [max(found for share, found in memory if low <= share < low + 0.5) for low in (0.0, 0.5)]
-            stack.down({"dask"})
-    finally:
-        stack.destroy()
     size = sum(len(line) for line in to_lines(numbered)) / 1e6
     print(f"one file of {FILE_DOCUMENTS:,} documents, {size:.0f} MB, in blocks of {FILE_BLOCK_DOCUMENTS}")
     for workers, (first, second) in peaks.items():

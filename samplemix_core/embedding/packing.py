@@ -1,5 +1,6 @@
 """Attention without padding: documents are laid end to end, and each attends to itself alone."""
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 ATTENTION = "samplemix_packed"
-ONE_KERNEL = (8, 0)
-"""Capability of the GPUs that have a kernel for documents of several lengths: Ampere and later."""
+VARIED_LENGTHS = (8, 0)
+"""Capability of the GPUs that have a kernel for documents of several lengths, in half precision: Ampere and later."""
+
+_ONE_SPLIT: dict[str, Any] = {"num_splits": 1} if "num_splits" in inspect.signature(varlen.varlen_attn).parameters else {}
+"""A document is summed in one order, whatever its company: torch before 2.12 does so unasked."""
 
 LARGEST_SUM = 2.0**100
 """Of exponentials of a token's scores: leaves room for their products with values in bfloat16's range."""
@@ -65,13 +69,10 @@ def attend(
     if sliding_window is not None:
         raise NotImplementedError("attention within a window")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if (
-        query.device.type == "cuda"
-        and query.dtype is not torch.float32
-        and torch.cuda.get_device_capability(query.device) >= ONE_KERNEL
-    ):
-        return _attend_at_once(query, key, value, documents, scale), None
-    own = _attend_bfloat16 if query.dtype is torch.bfloat16 and query.device.type == "cpu" else scaled_dot_product_attention
+    if query.device.type == "cuda":
+        varied = query.dtype is not torch.float32 and torch.cuda.get_device_capability(query.device) >= VARIED_LENGTHS
+        return (_attend_at_once if varied else _attend_padded)(query, key, value, documents, scale), None
+    own = _attend_bfloat16 if query.dtype is torch.bfloat16 else scaled_dot_product_attention
     out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
     start = 0
     for length in documents.lengths:
@@ -87,8 +88,25 @@ def _attend_at_once(
     """All documents in one kernel of a GPU, in half precision; each in an order of summation of its own."""
     starts, longest = documents.starts, max(documents.lengths)
     queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    out = varlen.varlen_attn(queries, keys, values, starts, starts, longest, longest, scale=scale, num_splits=1)
+    out = varlen.varlen_attn(queries, keys, values, starts, starts, longest, longest, scale=scale, **_ONE_SPLIT)
     return torch.as_tensor(out)[None]
+
+
+def _attend_padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, documents: Documents, scale: float) -> torch.Tensor:
+    """All documents in one kernel of any GPU, in any precision: for it alone they are padded to the longest."""
+    shape = len(documents.lengths), max(documents.lengths)
+    rows = documents.document, documents.place
+
+    def padded(tensor: torch.Tensor) -> torch.Tensor:
+        laid_out = tensor.new_zeros(*shape, *tensor.shape[1::2])
+        laid_out[rows] = tensor[0].transpose(0, 1)
+        return laid_out.transpose(1, 2)
+
+    inside = torch.zeros(shape, dtype=torch.bool, device=query.device)
+    inside[rows] = True
+    mask = inside[:, None, None]
+    out = scaled_dot_product_attention(padded(query), padded(key), padded(value), attn_mask=mask, scale=scale)
+    return out.transpose(1, 2)[rows][None]
 
 
 def _attend_bfloat16(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float) -> torch.Tensor:

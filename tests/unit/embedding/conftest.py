@@ -2,8 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import AutoModel, AutoTokenizer, PretrainedConfig
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
@@ -43,3 +48,23 @@ def model_copy(tmp_path: Path) -> Path:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors"))
     (target / "model.safetensors").symlink_to(source / "model.safetensors")
     return target
+
+
+def save_small(directory: Path, config: PretrainedConfig) -> Path:
+    """A sentence-transformers model of a kind of transformer, with random weights and the shipped model's tokenizer."""
+    source = locate_model(EmbeddingConfig())
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(directory)
+    AutoTokenizer.from_pretrained(source).save_pretrained(directory)
+    SentenceTransformer(modules=[Transformer(str(directory)), Pooling(32)]).save_pretrained(str(directory / "model"))
+    return directory / "model"
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 30522,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "pad_token_id": 0,
+}

@@ -8,18 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from transformers import (
-    AutoModel,
-    AutoTokenizer,
-    BertConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    PretrainedConfig,
-    RobertaConfig,
-)
+from transformers import BertConfig, ModernBertConfig, MPNetConfig, PretrainedConfig, RobertaConfig
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding import model as model_module
@@ -33,6 +23,7 @@ from samplemix_core.embedding.model import (
 )
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
+from tests.unit.embedding.conftest import SMALL, save_small
 
 Vectors = npt.NDArray[np.float32]
 
@@ -162,26 +153,6 @@ def test_what_auto_chose_is_the_encoders_identity() -> None:
     chosen = {precision: load_encoder(EmbeddingConfig(device="cpu", precision=precision)) for precision in ("float32", "bfloat16")}
     assert chosen["float32"].encoder_id != chosen["bfloat16"].encoder_id
     assert chosen[encoder.precision] is encoder
-
-
-def save_small(directory: Path, config: PretrainedConfig) -> Path:
-    """A sentence-transformers model of a kind of transformer, with random weights and the shipped model's tokenizer."""
-    source = locate_model(EmbeddingConfig())
-    torch.manual_seed(0)
-    AutoModel.from_config(config).save_pretrained(directory)
-    AutoTokenizer.from_pretrained(source).save_pretrained(directory)
-    SentenceTransformer(modules=[Transformer(str(directory)), Pooling(32)]).save_pretrained(str(directory / "model"))
-    return directory / "model"
-
-
-SMALL: dict[str, Any] = {
-    "vocab_size": 30522,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "pad_token_id": 0,
-}
 
 
 @pytest.mark.parametrize(
