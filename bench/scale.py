@@ -263,7 +263,7 @@ def score_file(
     """
     os.environ["SAMPLEMIX_DASK_WORKERS"] = str(workers)
     settings = stack.up({"dask"})
-    corpus, shares = f"{settings.state_root}/corpora/{uuid4().hex}", [0.0]
+    corpus, shares = str(settings.home / "corpora" / uuid4().hex), [0.0]
 
     def report(progress: Progress) -> None:
         shares.append(progress.share or shares[-1])

@@ -18,7 +18,7 @@ def shard_states(cursor: Cursor, scope: Scope, group: Group = WHOLE) -> list[Sha
     """The shards of a scope, or of a group of it, with their states, in the order of snapshot name and path."""
     cursor.execute(
         """
-        SELECT shard.shard_id, snapshot_id, snapshot.name AS snapshot, path, shard.etag, size_bytes,
+        SELECT shard.shard_id, snapshot_id, snapshot.name AS snapshot, path, shard.etag, size_bytes, stamp,
                coalesce(state, 'pending') AS state, coalesce(attempts, 0) AS attempts, error,
                coalesce(documents, 0) AS documents, coalesce(scored, 0) AS scored, coalesce(quarantined, 0) AS quarantined,
                coalesce(tokens, 0) AS tokens, embedding_digest

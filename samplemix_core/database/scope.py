@@ -41,7 +41,10 @@ WHOLE = Group()
 
 @dataclass(frozen=True)
 class Shard:
-    """A registered shard: its place, and the content it had when it was registered."""
+    """A registered shard: its place, and the content it had when it was registered.
+
+    While a file has the same size and stamp, it has the same etag; None where it has no stamp.
+    """
 
     shard_id: int
     snapshot_id: int
@@ -49,6 +52,7 @@ class Shard:
     path: str
     etag: str
     size_bytes: int
+    stamp: str | None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -18,6 +19,15 @@ _SETTLED_SECONDS = 2.0
 
 RESERVED = ".samplemix-store"
 """Directory below the root that holds the lock and the files being written. Never listed, never a key."""
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(path: Path, inode: int, size: int, modified_ns: int) -> str | None:
+    """SHA-256 of a file that was found so; None if it is no longer so once it has been read."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        now = os.fstat(file.fileno())
+    return digest if (now.st_ino, now.st_size, now.st_mtime_ns) == (inode, size, modified_ns) else None
 
 
 class FileStore(ObjectStore):
@@ -145,13 +155,13 @@ class FileStore(ObjectStore):
             # A clock ticks every few milliseconds: what was written just now may be written again at the same moment.
             settled = time.time() - found.st_mtime > _SETTLED_SECONDS
             stamp = str(found.st_mtime_ns) if settled else None
-            return ObjectInfo(key, found.st_size, lambda: self._digest(key, path, found), stamp)
+            return ObjectInfo(key, found.st_size, lambda: self._digest(key, path, found, settled=settled), stamp)
 
-    def _digest(self, key: str, path: Path, found: os.stat_result) -> str:
-        with self._errors(key), path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            now = os.fstat(file.fileno())
-        if (now.st_size, now.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+    def _digest(self, key: str, path: Path, found: os.stat_result, *, settled: bool) -> str:
+        read = _digest_of if settled else _digest_of.__wrapped__
+        with self._errors(key):
+            digest = read(path, found.st_ino, found.st_size, found.st_mtime_ns)
+        if digest is None:
             raise ObjectStoreError(f"{self.uri}/{key} is being written.", "Try again when nothing writes to it.")
         return digest
 

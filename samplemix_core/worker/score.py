@@ -256,7 +256,10 @@ def _log(task: PlanTask | ScoreTask, what: str, **fields: Any) -> None:
 
 def _require_unchanged(corpus: ObjectStore, shard: Shard) -> None:
     info = corpus.head(shard.path)
-    if info is None or (info.etag, info.size) != (shard.etag, shard.size_bytes):
+    if info is not None and shard.stamp is not None and (info.size, info.stamp) == (shard.size_bytes, shard.stamp):
+        # So is its etag, which a file is read for as a whole.
+        return
+    if info is None or (info.size, info.etag) != (shard.size_bytes, shard.etag):
         raise CorpusError(
             f"{corpus.uri}/{shard.path} changed while the run was on: its etag was {shard.etag}, now it is "
             f"{info.etag if info else 'gone'}.",

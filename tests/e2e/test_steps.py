@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -99,6 +100,34 @@ def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, reg
         score_block(replace(tasks[0], encoder_key="0" * 32))
     with pytest.raises(ModelError, match="This worker's quality model has the key"):
         score_block(replace(tasks[0], quality_model_key="0" * 32))
+
+
+def test_a_shard_that_stays_as_it_was_is_not_read_as_a_whole_for_each_block(
+    context: Context, platform: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = tmp_path / "corpus" / "s1" / "web" / "part.jsonl"
+    shard.parent.mkdir(parents=True)
+    shard.write_text("".join(json.dumps({"text": f"The {i}th of some short texts."}) + "\n" for i in range(12)))
+    os.utime(shard, (1e9, 1e9))
+    run = context(corpus_uri=str(tmp_path / "corpus"))
+    registered = register(run)
+    found = shards_of(registered, platform)
+
+    def refuse(*_: object) -> str:
+        raise AssertionError("the shard is read for its etag")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("samplemix_core.objects.files._digest_of", refuse)
+        assert plan_shard(plan_tasks(run, registered, found)[0]) == 4
+        first, second, third, _ = score_tasks(run, registered, found)
+        assert score_block(first).scored == 3
+    # Touched, it may be another: it is read, and is the same.
+    os.utime(shard, (1.1e9, 1.1e9))
+    assert score_block(second).scored == 3
+    shard.write_text(shard.read_text().replace("11th", "12th"))
+    os.utime(shard, (1.2e9, 1.2e9))
+    with pytest.raises(CorpusError, match="changed while the run was on"):
+        score_block(third)
 
 
 def test_who_is_asked_about_the_models_has_what_they_run_on(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

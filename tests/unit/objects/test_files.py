@@ -2,6 +2,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,31 @@ def test_listing_reads_no_file_and_an_etag_is_of_what_was_listed(tmp_path: Path)
     old, young = store.list()
     assert (old.stamp, young.stamp) == ("1000000000", None)
     assert old.etag == young.etag == hashlib.sha256(b"one").hexdigest()
+    os.utime(tmp_path / "old", (2, 2))
     old, young = store.list()
     (tmp_path / "old").write_bytes(b"two")
     with pytest.raises(ObjectStoreError, match="old is being written"):
         _ = old.etag
+
+
+def test_a_file_is_read_for_its_etag_once_while_it_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, file = FileStore(tmp_path), tmp_path / "old"
+    reads = 0
+    digest = hashlib.file_digest
+
+    def counted(file: Any, name: str) -> Any:
+        nonlocal reads
+        reads += 1
+        return digest(file, name)
+
+    def etags() -> set[str]:
+        return {info.etag for info in (store.head("old"), store.head("old")) if info is not None}
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    for content, modified in ((b"one", 1), (b"two", 2)):
+        file.write_bytes(content)
+        os.utime(file, (modified, modified))
+        assert (etags(), reads) == ({hashlib.sha256(content).hexdigest()}, modified)
+    # What was written just now may be written again at the same moment.
+    file.write_bytes(b"new")
+    assert (etags(), reads) == ({hashlib.sha256(b"new").hexdigest()}, 4)
