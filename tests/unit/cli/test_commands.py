@@ -84,6 +84,15 @@ def test_an_error_is_one_line_with_its_remedy(
     assert "Traceback" not in said
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, though the tests run in a shell's background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_command_says_how_to_go_on(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +104,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     assert "run again to go on" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_following_a_log_ends_with_an_interrupt(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lines(*_: object, **__: object) -> Iterator[str]:
         yield "the last line"
