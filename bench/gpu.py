@@ -21,7 +21,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from bench.encode import encode_with
-from bench.scale import operations, score_file, services, texts_of, timed
+from bench.scale import PRODUCTS, operations, score_file, services, texts_of, timed
 from bench.scoring import ONE_THREAD
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.encoder import load_encoder
@@ -39,9 +39,8 @@ PEER_BATCH = 512
 def gemm_rate(dtype: torch.dtype) -> float:
     """Floating-point operations a second of the encoder's four matrix products."""
     rows = 2**16
-    shapes = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
     operands = [
-        (torch.randn(rows, k, dtype=dtype, device="cuda"), torch.randn(n, k, dtype=dtype, device="cuda")) for k, n in shapes
+        (torch.randn(rows, k, dtype=dtype, device="cuda"), torch.randn(n, k, dtype=dtype, device="cuda")) for k, n in PRODUCTS
     ]
 
     def products() -> None:
@@ -51,7 +50,7 @@ def gemm_rate(dtype: torch.dtype) -> float:
 
     with torch.inference_mode():
         best = min(timed(products) for _ in range(20))
-    return 2 * rows * sum(k * n for k, n in shapes) / best
+    return 2 * rows * sum(k * n for k, n in PRODUCTS) / best
 
 
 def measure_encoder(texts: list[str]) -> dict[str, Any]:

@@ -50,6 +50,8 @@ ROUNDS = 3
 DOCUMENTS = 192
 BLOCKS, BLOCK_DOCUMENTS = 3, 300
 FILE_DOCUMENTS, FILE_BLOCK_DOCUMENTS = 60_000, 1000
+PRODUCTS = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
+"""Inputs and outputs of a MiniLM layer's matrix products."""
 
 
 def texts_of(corpus: Path | None, n: int) -> list[str]:
@@ -78,8 +80,7 @@ def timed(call: Callable[[], object]) -> float:
 def gemm_rate(dtype: torch.dtype) -> float:
     """Floating-point operations a second of the encoder's four matrix products, by whichever library of torch's is faster here."""
     rows = 2048
-    shapes = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
-    operands = [(torch.randn(rows, k, dtype=dtype), torch.randn(n, k, dtype=dtype)) for k, n in shapes]
+    operands = [(torch.randn(rows, k, dtype=dtype), torch.randn(n, k, dtype=dtype)) for k, n in PRODUCTS]
     packed = [torch.ops.mkldnn._reorder_linear_weight(weight, rows) for _, weight in operands]
 
     def by_default() -> None:
@@ -92,7 +93,7 @@ def gemm_rate(dtype: torch.dtype) -> float:
 
     with torch.inference_mode():
         best = min(timed(call) for _ in range(8) for call in (by_default, by_onednn))
-    return 2 * rows * sum(k * n for k, n in shapes) / best
+    return 2 * rows * sum(k * n for k, n in PRODUCTS) / best
 
 
 def operations(tokenized: Tokenized) -> float:
