@@ -25,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 
 from bench.encode import collect, encode_with
 from bench.scoring import ONE_THREAD
-from samplemix_core.config import EmbeddingConfig, ReaderConfig, load_run_config
+from samplemix_core.config import EmbeddingConfig, ReaderConfig, RunConfig, load_config
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import is_shard
 from samplemix_core.database import ledger
@@ -161,7 +161,7 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
 
 def distill_shipped(to: Path) -> None:
     """A static encoder from the shipped transformer, by its vocabulary alone."""
-    config = load_run_config({"corpus_uri": str(to)})
+    config = load_config(RunConfig, {"corpus_uri": str(to)})
     made = distill_encoder(config, Settings.load(), lambda progress: None, on_corpus=False, documents=0, dimensions=384, to=to)
     print(f"static encoder of {made.tokens:,} tokens distilled in {made.seconds:.0f} s")
 
@@ -193,7 +193,7 @@ def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Pat
             """A snapshot of one shard, registered and cut into blocks."""
             open_store(uri, settings).put(f"{snapshot}/all/part.jsonl", b"".join(lines))
             values = {"corpus_uri": uri, "snapshots": [snapshot], "blocks": {"documents": documents}, "embedding": embedding}
-            run = RunContext(load_run_config(values), settings, lambda progress: None, threading.Event())
+            run = RunContext(load_config(RunConfig, values), settings, lambda progress: None, threading.Event())
             registered = register(run)
             with transaction(settings.require("database_url")) as cursor:
                 shards = [state.shard for state in ledger.shard_states(cursor, registered.scope)]
@@ -277,7 +277,7 @@ def score_file(
             "blocks": {"documents": 1 if snapshot == "warm" else block_documents},
             "embedding": embedding,
         }
-        run = RunContext(load_run_config(values), settings, report, threading.Event())
+        run = RunContext(load_config(RunConfig, values), settings, report, threading.Event())
         registered = register(run)
         shares.append(0.0)
         with resident_memory(owner, shares) as memory:

@@ -51,7 +51,7 @@ def collect_shards(directory: Path) -> dict[str, bytes]:
 def measure(home: Path) -> None:
     """In a process of one thread: print the seconds of each round, direct and through Dask, as JSON."""
     from samplemix_core.compute.fanout import connect
-    from samplemix_core.config import load_run_config
+    from samplemix_core.config import RunConfig, load_config
     from samplemix_core.database import ledger
     from samplemix_core.database.connection import transaction
     from samplemix_core.database.migrate import migrate
@@ -74,10 +74,11 @@ def measure(home: Path) -> None:
             uri = f"{settings.state_root}/corpora/{uuid4().hex}"
             for path, data in files.items():
                 open_store(uri, settings).put(path, data)
-            config = load_run_config(
+            config = load_config(
+                RunConfig,
                 {
                     "corpus_uri": uri,
-                }
+                },
             )
             return RunContext(config, settings, lambda progress: None, threading.Event())
 

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, Param, chain
 from samplemix_operators import SampleMixStepOperator
 
-from samplemix_core.config import form_schema
+from samplemix_core.form import form_schema
 from samplemix_core.pipeline.steps import GROUPS, STEPS
 
 DOCS = """

@@ -41,7 +41,7 @@ class SampleMixStepOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowFailException
         from pydantic_core import to_jsonable_python
 
-        from samplemix_core.config import RunConfig, load_run_config
+        from samplemix_core.config import RunConfig, load_config
         from samplemix_core.errors import SampleMixError
         from samplemix_core.pipeline.progress import LogProgress
         from samplemix_core.pipeline.run import RunContext
@@ -55,7 +55,7 @@ class SampleMixStepOperator(BaseOperator):
             results["group"] = self.group
         try:
             run = RunContext(
-                config=load_run_config({name: params[name] for name in RunConfig.model_fields if name in params}),
+                config=load_config(RunConfig, {name: params[name] for name in RunConfig.model_fields if name in params}),
                 settings=Settings.load(),
                 report=LogProgress(self.log.info),
                 cancelled=self._cancelled,

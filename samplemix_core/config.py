@@ -6,7 +6,7 @@ Connections (databases, endpoints, secrets) are not part of a run: see settings.
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -27,7 +27,8 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 ENCODERS_TOKENIZER = "encoder"
 """The name under which RunConfig.tokenizer means the encoder's own."""
 
-_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
+"""What corpora and mixtures may be called."""
 
 
 class FrozenModel(BaseModel):
@@ -185,7 +186,9 @@ class RunConfig(FrozenModel):
         title="Corpus URI",
     )
     snapshots: tuple[str, ...] = Field((), description="Snapshots (crawls) to mix; none means all there are", title="Snapshots")
-    mixture_name: str = Field("default", pattern=_NAME, description="Name under which versions are published", title="Mixture name")
+    mixture_name: str = Field(
+        "default", pattern=NAME.pattern, description="Name under which versions are published", title="Mixture name"
+    )
     policy: Literal["samplemix", "natural"] = Field(
         "samplemix", description="samplemix: by quality and diversity. natural: every sample alike, the baseline", title="Policy"
     )
@@ -263,36 +266,33 @@ class RunConfig(FrozenModel):
         return fingerprint(self.model_dump(mode="json"))
 
 
-def load_run_config(values: dict[str, Any]) -> RunConfig:
-    """Validate a run's values; raise ConfigError naming each bad field, its value and what is allowed."""
+class LandingConfig(FrozenModel):
+    """How one knows that a crawl is whole."""
+
+    marker: str = Field(
+        "_SUCCESS",
+        pattern=r"^[^/]+$",
+        description="Name of the file in a snapshot's directory that says that all its files are there",
+    )
+
+
+class CorpusConfig(FrozenModel):
+    """What a corpus with a name is: where it lies, and how its crawls are scored and mixed. `run` names no snapshots."""
+
+    name: str = Field(pattern=NAME.pattern, description="What the corpus is called")
+    run: RunConfig
+    landing: LandingConfig = LandingConfig()
+
+
+Config = TypeVar("Config", bound=FrozenModel)
+
+
+def load_config(kind: type[Config], values: dict[str, Any]) -> Config:
+    """Validate values as a RunConfig or CorpusConfig; raise ConfigError naming each bad field, its value and what is allowed."""
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'run'} = {item['input']!r}: {item['msg']}" for item in error.errors()
         )
-        raise ConfigError(f"The run's configuration is not valid: {problems}.", "Correct these values and run again.") from None
-
-
-def form_schema() -> dict[str, dict[str, Any]]:
-    """The run's JSON schema, one self-contained schema a top-level field, with defaults: what a form is made of."""
-    schema = RunConfig.model_json_schema()
-    definitions = schema.get("$defs", {})
-    defaults = RunConfig.model_construct(corpus_uri="").model_dump(mode="json")
-    fields: dict[str, dict[str, Any]] = {}
-    for name, field in schema["properties"].items():
-        inlined = _inline(field, definitions)
-        inlined["default"] = defaults[name]
-        fields[name] = inlined
-    return fields
-
-
-def _inline(node: Any, definitions: dict[str, Any]) -> Any:
-    if isinstance(node, dict):
-        if "$ref" in node:
-            target = definitions[node["$ref"].rsplit("/", 1)[1]]
-            return _inline({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
-        return {key: _inline(value, definitions) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_inline(item, definitions) for item in node]
-    return node
+        raise ConfigError(f"The configuration is not valid: {problems}.", "Correct these values and try again.") from None

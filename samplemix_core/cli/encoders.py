@@ -22,7 +22,7 @@ Assignments = Annotated[
 
 def _config(corpus_uri: str, encoder: str, snapshots: list[str] | None, assignments: list[str] | None) -> RunConfig:
     options = {"corpus_uri": corpus_uri, "snapshots": snapshots or []}
-    return run_config(None, options, [*(assignments or []), f"embedding.encoder={encoder}"])
+    return run_config({}, options, [*(assignments or []), f"embedding.encoder={encoder}"])
 
 
 @app.command()

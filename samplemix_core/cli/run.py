@@ -1,5 +1,6 @@
 """The command `run`: a corpus becomes a published mixture, without Airflow."""
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +9,29 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
-from samplemix_core.config import RunConfig, load_run_config
+from samplemix_core.config import NAME, RunConfig, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.settings import Settings
 
 app = typer.Typer()
 
 
-def run_config(base: Path | None, options: dict[str, Any], assignments: Sequence[str]) -> RunConfig:
-    """A run's configuration from a JSON file, then the options that were given, then --set a.b=value."""
-    values: dict[str, Any] = {}
-    if base is not None:
-        try:
-            values = json.loads(base.read_text())
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"{base} is not a readable JSON file: {error}.", "Give --config a file that 'samplemix run' can parse."
-            ) from error
-    values.update({name: value for name, value in options.items() if value not in (None, [])})
-    if isinstance(values.get("corpus_uri"), str):
-        values["corpus_uri"] = location(values["corpus_uri"])
+def stored_values(file: Path | None) -> dict[str, Any]:
+    """The settings in a JSON file; none where no file is given."""
+    if file is None:
+        return {}
+    try:
+        values: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{file} is not a readable JSON file: {error}.", "Give --config a file that 'samplemix run' can parse."
+        ) from error
+    return values
+
+
+def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings with those of --set a.b=value in their places; a value is JSON or, where it is none, text."""
+    values = copy.deepcopy(values)
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         if not separator:
@@ -40,7 +44,35 @@ def run_config(base: Path | None, options: dict[str, Any], assignments: Sequence
             target[leaf] = json.loads(text)
         except ValueError:
             target[leaf] = text
-    return load_run_config(values)
+    return values
+
+
+def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Sequence[str]) -> RunConfig:
+    """A run's configuration: a base, then the options that were given, then --set a.b=value.
+
+    A corpus that has a name (samplemix corpus) may be given by it: then its own configuration is below all of these.
+    """
+    values = base | {name: value for name, value in options.items() if value not in (None, [])}
+    if isinstance(values.get("corpus_uri"), str):
+        values = {**_named(values["corpus_uri"]), **values}
+        values["corpus_uri"] = values.pop("place", None) or location(values["corpus_uri"])
+    return load_config(RunConfig, assigned(values, assignments))
+
+
+def _named(corpus: str) -> dict[str, Any]:
+    """The settings of the corpus of this name, with its `place`; none where no corpus is called so, or nobody can know."""
+    settings = Settings.load()
+    if not NAME.fullmatch(corpus) or settings.database_url is None:
+        return {}
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.corpora import find_corpus
+
+    with transaction(settings.database_url) as cursor:
+        found = find_corpus(cursor, corpus)
+    if found is None:
+        return {}
+    values = found.config.run.model_dump(mode="json")
+    return {**values, "place": values.pop("corpus_uri")}
 
 
 def _help(name: str) -> str:
@@ -56,20 +88,55 @@ def _option(name: str, *flags: str) -> Any:
     return typer.Option(*flags, help=_help(name), show_default=False)
 
 
+MixtureName = Annotated[str | None, _option("mixture_name", "--name")]
+Policy = Annotated[str | None, _option("policy", "--policy")]
+Alpha = Annotated[float | None, _option("alpha", "--alpha")]
+Tau = Annotated[float | None, _option("tau", "--tau")]
+BudgetText = Annotated[str | None, _option("budget", "--budget")]
+Tokenizer = Annotated[str | None, _option("tokenizer", "--tokenizer")]
+MaxCopies = Annotated[int | None, _option("max_copies", "--max-copies")]
+Seed = Annotated[int | None, _option("seed", "--seed")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as diversity.sample_size=5000")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file of settings; options override it")]
+
+
+def run_options(
+    policy: str | None,
+    alpha: float | None,
+    tau: float | None,
+    budget: str | None,
+    tokenizer: str | None,
+    max_copies: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Options on how a corpus is mixed, by the names of their settings. A tokenizer's file is given by its absolute path."""
+    return {
+        "policy": policy,
+        "alpha": alpha,
+        "tau": tau,
+        "budget": budget,
+        "tokenizer": location(tokenizer) if tokenizer and Path(tokenizer).exists() else tokenizer,
+        "max_copies": max_copies,
+        "seed": seed,
+    }
+
+
 @app.command()
 def run(
-    corpus_uri: Annotated[str | None, typer.Argument(help=_help("corpus_uri"))] = None,
+    corpus: Annotated[
+        str | None, typer.Argument(help="A corpus's name, or where it lies: s3://bucket/prefix, or a directory")
+    ] = None,
     snapshots: Annotated[list[str] | None, _option("snapshots", "--snapshot", "-s")] = None,
-    mixture_name: Annotated[str | None, _option("mixture_name", "--name")] = None,
-    policy: Annotated[str | None, _option("policy", "--policy")] = None,
-    alpha: Annotated[float | None, _option("alpha", "--alpha")] = None,
-    tau: Annotated[float | None, _option("tau", "--tau")] = None,
-    budget: Annotated[str | None, _option("budget", "--budget")] = None,
-    tokenizer: Annotated[str | None, _option("tokenizer", "--tokenizer")] = None,
-    max_copies: Annotated[int | None, _option("max_copies", "--max-copies")] = None,
-    seed: Annotated[int | None, _option("seed", "--seed")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as diversity.sample_size=5000")] = None,
-    config_file: Annotated[Path | None, typer.Option("--config", help="A JSON file of settings; options override it")] = None,
+    mixture_name: MixtureName = None,
+    policy: Policy = None,
+    alpha: Alpha = None,
+    tau: Tau = None,
+    budget: BudgetText = None,
+    tokenizer: Tokenizer = None,
+    max_copies: MaxCopies = None,
+    seed: Seed = None,
+    assignments: Assignments = None,
+    config_file: ConfigFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, and do nothing")] = False,
     retry_refused: Annotated[bool, typer.Option("--retry-refused", help=_help("retry_refused"))] = False,
     accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on whatever share of the documents was set aside")] = False,
@@ -81,25 +148,21 @@ def run(
 
     `samplemix run s3://samplemix/corpora/web --snapshot crawl-a --budget 20% --name web`
 
+    `samplemix run web` (a corpus that 'samplemix corpus add' gave this name)
+
     `samplemix run ./corpus --budget 100M --policy natural --name baseline --dry-run`
 
     `samplemix run ./corpus --budget 2B --tokenizer ~/models/ours/tokenizer.json`
     """
     options = {
-        "corpus_uri": corpus_uri,
+        "corpus_uri": corpus,
         "snapshots": snapshots,
         "mixture_name": mixture_name,
-        "policy": policy,
-        "alpha": alpha,
-        "tau": tau,
-        "budget": budget,
-        "tokenizer": location(tokenizer) if tokenizer and Path(tokenizer).exists() else tokenizer,
-        "max_copies": max_copies,
-        "seed": seed,
+        **run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed),
         "retry_refused": retry_refused or None,
         "max_loss": 1.0 if accept_loss else None,
     }
-    config = run_config(config_file, options, assignments or [])
+    config = run_config(stored_values(config_file), options, assignments or [])
     if dry_run:
         _plan(config, as_json)
     else:

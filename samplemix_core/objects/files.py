@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -58,6 +59,13 @@ class FileStore(ObjectStore):
                 yield from self._walk(Path(path), key, prefix)
             elif key.startswith(prefix):
                 yield self._info(key, self._path(key))
+
+    def directories(self) -> Iterator[str]:
+        """See ObjectStore.directories."""
+        if self.root.is_dir():
+            with self._errors(""), os.scandir(self.root) as scan:
+                found = [entry.name for entry in scan if entry.is_dir(follow_symlinks=False) and entry.name != RESERVED]
+            yield from sorted(found)
 
     def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore.head."""
@@ -155,7 +163,8 @@ class FileStore(ObjectStore):
             # A clock ticks every few milliseconds: what was written just now may be written again at the same moment.
             settled = time.time() - found.st_mtime > _SETTLED_SECONDS
             stamp = str(found.st_mtime_ns) if settled else None
-            return ObjectInfo(key, found.st_size, lambda: self._digest(key, path, found, settled=settled), stamp)
+            modified = datetime.fromtimestamp(found.st_mtime, UTC)
+            return ObjectInfo(key, found.st_size, lambda: self._digest(key, path, found, settled=settled), stamp, modified)
 
     def _digest(self, key: str, path: Path, found: os.stat_result, *, settled: bool) -> str:
         read = _digest_of if settled else _digest_of.__wrapped__

@@ -7,6 +7,7 @@ listings are sorted by key, and a conditional write has one winner.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -17,13 +18,15 @@ class ObjectInfo:
     """One object of a listing: its key relative to the store's root, its size in bytes, and a tag of its content.
 
     A store that has to read the content for its etag gives `content` as a function and, where it can be trusted, a `stamp`: while
-    that and the size are the same, so is the etag.
+    that and the size are the same, so is the etag. `modified` is when it was last written, by the store's clock; None where it was
+    not asked for.
     """
 
     key: str
     size: int
     content: str | Callable[[], str]
     stamp: str | None = None
+    modified: datetime | None = None
 
     @cached_property
     def etag(self) -> str:
@@ -45,6 +48,10 @@ class ObjectStore(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """The objects whose key starts with `prefix`, sorted by key (code point order)."""
+
+    @abstractmethod
+    def directories(self) -> Iterator[str]:
+        """Names of the directories right below the root, sorted: what comes before the first '/' of keys."""
 
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:

@@ -69,8 +69,16 @@ class S3Store(ObjectStore):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._base + prefix):
                 for item in page.get("Contents", ()):
                     if not item["Key"].endswith("/"):
-                        found.append(ObjectInfo(item["Key"][len(self._base) :], item["Size"], _etag(item)))
+                        key = item["Key"][len(self._base) :]
+                        found.append(ObjectInfo(key, item["Size"], _etag(item), modified=item["LastModified"]))
         yield from sorted(found, key=lambda info: info.key)
+
+    def directories(self) -> Iterator[str]:
+        """See ObjectStore.directories."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._base, Delimiter="/")
+        with self._errors(""):
+            found = {item["Prefix"][len(self._base) : -1] for page in pages for item in page.get("CommonPrefixes", ())}
+        yield from sorted(found)
 
     def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore.head."""
@@ -81,7 +89,7 @@ class S3Store(ObjectStore):
                 if _code(error) in _MISSING:
                     return None
                 raise
-        return ObjectInfo(key, answer["ContentLength"], _etag(answer))
+        return ObjectInfo(key, answer["ContentLength"], _etag(answer), modified=answer["LastModified"])
 
     def open(self, key: str) -> BinaryIO:
         """See ObjectStore.open. A dropped connection is resumed where it broke, on the same version of the object."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core.compute import fanout
-from samplemix_core.config import DiversityConfig, load_run_config
+from samplemix_core.config import DiversityConfig, RunConfig, load_config
 from samplemix_core.database import clusters, ledger
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
@@ -59,7 +59,7 @@ def context(platform: Settings, small_corpus: dict[str, Any], directory: Path, f
         diversity = small_corpus["diversity"] | settings.pop("diversity", {})
         values = small_corpus | {"corpus_uri": str(directory), "mixture_name": f"steps-{first}", "diversity": diversity} | settings
         values["blocks"] = {"documents": 3}
-        return RunContext(load_run_config(values), platform, lambda progress: None)
+        return RunContext(load_config(RunConfig, values), platform, lambda progress: None)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAMPLEMIX_HOME", str(platform.home))

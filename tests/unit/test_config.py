@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from samplemix_core.config import Budget, RunConfig, form_schema, load_run_config
+from samplemix_core.config import Budget, RunConfig, load_config
 from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.form import form_schema
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_budgets_are_tokens_or_a_share(text: str, budget: Budget) -> None:
 @pytest.mark.parametrize("text", ["", "many", "-5", "0", "0%", "5 apples", "1e9", "B"])
 def test_other_budgets_are_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match="budget"):
-        load_run_config({"corpus_uri": "s3://a/b", "budget": text})
+        load_config(RunConfig, {"corpus_uri": "s3://a/b", "budget": text})
 
 
 def test_a_share_is_of_the_source() -> None:
@@ -42,35 +43,35 @@ def test_a_budget_can_not_be_wrong() -> None:
 
 @pytest.mark.parametrize("text", ["20%", "33.3333%", "0.07%", "2500000"])
 def test_a_budget_is_its_text(text: str) -> None:
-    budget = load_run_config({"corpus_uri": "s3://a/b", "budget": text}).budget
+    budget = load_config(RunConfig, {"corpus_uri": "s3://a/b", "budget": text}).budget
     assert str(budget) == text
     assert Budget.parse(str(budget)) == budget
 
 
 def test_equal_budgets_make_equal_configurations() -> None:
-    one, other = (load_run_config({"corpus_uri": "s3://a/b", "budget": text}) for text in ("2.5M", "2_500_000"))
+    one, other = (load_config(RunConfig, {"corpus_uri": "s3://a/b", "budget": text}) for text in ("2.5M", "2_500_000"))
     assert one.fingerprint == other.fingerprint
 
 
 def test_a_relative_directory_is_refused_because_others_stand_elsewhere() -> None:
     with pytest.raises(ConfigError, match="must be absolute"):
-        load_run_config({"corpus_uri": "./corpus"})
-    assert load_run_config({"corpus_uri": "/data/corpus/"}).corpus_uri == "/data/corpus"
+        load_config(RunConfig, {"corpus_uri": "./corpus"})
+    assert load_config(RunConfig, {"corpus_uri": "/data/corpus/"}).corpus_uri == "/data/corpus"
 
 
 def test_every_bad_field_is_named_with_its_value() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_run_config({"corpus_uri": " ", "alpha": 2, "diversity": {"pca_components": 0}, "colour": "red"})
+        load_config(RunConfig, {"corpus_uri": " ", "alpha": 2, "diversity": {"pca_components": 0}, "colour": "red"})
     for part in ("corpus_uri", "alpha = 2", "diversity.pca_components = 0", "colour"):
         assert part in str(caught.value)
 
 
 def test_equal_configurations_have_equal_fingerprints() -> None:
-    one = load_run_config({"corpus_uri": "s3://a/b/", "snapshots": ["y", "x", "y"]})
-    other = load_run_config({"corpus_uri": "s3://a/b", "snapshots": ["x", "y"]})
+    one = load_config(RunConfig, {"corpus_uri": "s3://a/b/", "snapshots": ["y", "x", "y"]})
+    other = load_config(RunConfig, {"corpus_uri": "s3://a/b", "snapshots": ["x", "y"]})
     assert one == other
     assert one.fingerprint == other.fingerprint
-    assert one.fingerprint != load_run_config({"corpus_uri": "s3://a/b", "snapshots": ["x"]}).fingerprint
+    assert one.fingerprint != load_config(RunConfig, {"corpus_uri": "s3://a/b", "snapshots": ["x"]}).fingerprint
 
 
 def test_the_form_has_every_field_self_contained_and_valid_by_default() -> None:
@@ -78,7 +79,7 @@ def test_the_form_has_every_field_self_contained_and_valid_by_default() -> None:
     assert schema.keys() == RunConfig.model_fields.keys()
     assert "$ref" not in json.dumps(schema)
     values = {name: field["default"] for name, field in schema.items()} | {"corpus_uri": "s3://a/b"}
-    assert load_run_config(values) == RunConfig(corpus_uri="s3://a/b")
+    assert load_config(RunConfig, values) == RunConfig(corpus_uri="s3://a/b")
 
 
 def test_a_configuration_can_not_be_changed() -> None:

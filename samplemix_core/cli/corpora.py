@@ -1,0 +1,249 @@
+"""Commands on corpora with a name: what their runs have in common, and their crawls."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say
+from samplemix_core.cli.run import (
+    Alpha,
+    Assignments,
+    BudgetText,
+    ConfigFile,
+    MaxCopies,
+    MixtureName,
+    Policy,
+    Seed,
+    Tau,
+    Tokenizer,
+    assigned,
+    run_options,
+    stored_values,
+)
+from samplemix_core.config import CorpusConfig, load_config
+from samplemix_core.errors import ConfigError
+from samplemix_core.settings import Settings
+
+app = typer.Typer(help="Corpora by name: where they lie, how their crawls are scored and mixed.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The corpus's name")]
+Marker = Annotated[
+    str | None, typer.Option("--marker", help="File in a snapshot's directory that says it is whole (default: _SUCCESS)")
+]
+
+
+def corpus_config(
+    name: str, base: dict[str, Any], options: dict[str, Any], marker: str | None, assignments: Sequence[str]
+) -> CorpusConfig:
+    """A corpus's configuration: a base, the options that were given, then --set; `landing.x=...` is about its crawls."""
+    landing = [text for text in assignments if text.startswith("landing.")]
+    run = {**base.get("run", {}), **{name: value for name, value in options.items() if value not in (None, [])}}
+    values = assigned({"name": name, "landing": dict(base.get("landing", {}))}, landing)
+    values["run"] = assigned(run, [text for text in assignments if text not in landing])
+    if marker is not None:
+        values["landing"]["marker"] = marker
+    if values["run"].get("snapshots"):
+        raise ConfigError("A corpus's configuration names no snapshots: they land.", "Leave snapshots out.")
+    return load_config(CorpusConfig, values)
+
+
+@app.command()
+def add(
+    name: Name,
+    corpus_uri: Annotated[str, typer.Argument(help="Where it lies: s3://bucket/prefix, or a directory")],
+    mixture_name: MixtureName = None,
+    policy: Policy = None,
+    alpha: Alpha = None,
+    tau: Tau = None,
+    budget: BudgetText = None,
+    tokenizer: Tokenizer = None,
+    max_copies: MaxCopies = None,
+    seed: Seed = None,
+    marker: Marker = None,
+    assignments: Assignments = None,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a corpus a name, and say once how it is scored and mixed. Its mixture has its name unless you give another.
+
+    Crawls that are there with their marker can be scored at once (`samplemix run NAME`, or Airflow's Backfill); those that land
+    from now on are scored and mixed by themselves while Airflow is up.
+
+    Examples:
+
+    `samplemix corpus add web s3://samplemix/corpora/web --budget 20%`
+
+    `samplemix corpus add books ./books --set embedding.encoder=multilingual-e5-small --marker _DONE`
+    """
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.pipeline.landing import scan
+
+    options = {"corpus_uri": location(corpus_uri), "mixture_name": mixture_name or name}
+    options |= run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed)
+    config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
+    settings = Settings.load()
+    with transaction(settings.require("database_url")) as cursor:
+        corpora.add_corpus(cursor, config)
+    try:
+        found = scan(settings, corpora.NamedCorpus(config), new_are="taken")
+    except Exception:
+        with transaction(settings.require("database_url")) as cursor:
+            corpora.remove_corpus(cursor, name)
+        raise
+    _print_crawls(found, as_json=as_json)
+    for crawl in found:
+        if crawl.reason:
+            say(f"{crawl.snapshot} waits: it {crawl.reason}. 'samplemix corpus accept {name} {crawl.snapshot}' takes it as it is")
+
+
+@app.command("list")
+def corpus_list(as_json: AsJson = False) -> None:
+    """List corpora: where they lie, how they are mixed, how many crawls they have, the last version."""
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.corpora import corpus_overview
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        print_rows(corpus_overview(cursor), as_json=as_json)
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show a corpus: its configuration where it is not the default, and its crawls."""
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        corpus = corpora.get_corpus(cursor, name)
+        crawls = corpora.crawls(cursor, name)
+    if as_json:
+        print_json({**asdict(corpus), "config": corpus.config.model_dump(mode="json"), "crawls": [asdict(item) for item in crawls]})
+        return
+    set_here = corpus.config.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+    print_rows({"setting": key, "value": value} for key, value in _flat({**set_here.pop("run"), **set_here}))
+    if corpus.is_paused:
+        typer.echo(f"paused: crawls that land wait until 'samplemix corpus resume {name}'")
+    _print_crawls(crawls, as_json=False)
+
+
+@app.command("set")
+def corpus_set(
+    name: Name,
+    mixture_name: MixtureName = None,
+    policy: Policy = None,
+    alpha: Alpha = None,
+    tau: Tau = None,
+    budget: BudgetText = None,
+    tokenizer: Tokenizer = None,
+    max_copies: MaxCopies = None,
+    seed: Seed = None,
+    marker: Marker = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change how a corpus is scored and mixed from its next run on. What is scored and published stays.
+
+    Examples:
+
+    `samplemix corpus set web --budget 10%`
+
+    `samplemix corpus set web --set embedding.encoder=multilingual-e5-small --set landing.marker=_DONE`
+    """
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+
+    options = {"mixture_name": mixture_name} | run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed)
+    with transaction(Settings.load().require("database_url")) as cursor:
+        before = corpora.get_corpus(cursor, name).config
+        config = corpus_config(name, before.model_dump(mode="json"), options, marker, assignments or [])
+        if config.run.corpus_uri != before.run.corpus_uri:
+            raise ConfigError("A corpus stays where it is: its crawls are of that place.", "Add the other place as another corpus.")
+        corpora.set_corpus(cursor, config)
+    old, new = (dict(_flat(item.model_dump(mode="json"))) for item in (before, config))
+    changed = [
+        {"setting": key.removeprefix("run."), "before": old.get(key), "now": new.get(key)}
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    print_rows(changed, as_json=as_json)
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Have crawls that land wait: nothing is scored or mixed by itself. Runs that are on go on."""
+    _pause(name, paused=True)
+    typer.echo(f"{name} is paused: crawls that land wait")
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let crawls that have landed, and those that will, be scored and mixed again."""
+    _pause(name, paused=False)
+    typer.echo(f"{name} is not paused")
+
+
+@app.command()
+def scan(name: Name, as_json: AsJson = False) -> None:
+    """Look thoroughly at a corpus's place now, and show the crawls whose state changed: landed, waiting (and why), removed."""
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.pipeline import landing
+
+    settings = Settings.load()
+    with transaction(settings.require("database_url")) as cursor:
+        corpus = corpora.get_corpus(cursor, name)
+    _print_crawls(landing.scan(settings, corpus, thorough=True), as_json=as_json)
+
+
+@app.command()
+def accept(
+    name: Name, snapshots: Annotated[list[str], typer.Argument(help="Snapshots that are whole")], as_json: AsJson = False
+) -> None:
+    """Say that snapshots are whole although they have no marker, or files newer than it: they land as they are now.
+
+    Example: `samplemix corpus accept web crawl-a`
+    """
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.pipeline import landing
+
+    settings = Settings.load()
+    with transaction(settings.require("database_url")) as cursor:
+        corpus = corpora.get_corpus(cursor, name)
+    _print_crawls([landing.accept(settings, corpus, snapshot) for snapshot in snapshots], as_json=as_json)
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Forget a corpus's name, configuration and crawls. Files, scores and mixtures stay."""
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        corpora.get_corpus(cursor, name)
+        corpora.remove_corpus(cursor, name)
+    typer.echo(f"{name} is forgotten; its files, scores and mixtures are where they were")
+
+
+def _pause(name: str, *, paused: bool) -> None:
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        corpora.get_corpus(cursor, name)
+        corpora.pause_corpus(cursor, name, paused=paused)
+
+
+def _print_crawls(crawls: Sequence[Any], *, as_json: bool) -> None:
+    shown = ("snapshot", "partition_date", "state", "files", "bytes", "landed_at", "run", "reason")
+    print_rows([{name: getattr(crawl, name) for name in shown} for crawl in crawls], as_json=as_json)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as they are written after --set: 'diversity.seed' and its value."""
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return found

@@ -1,0 +1,71 @@
+"""A crawl: a snapshot of a corpus with a name, as it lands. When it is whole, which date it has, what it is called as a partition.
+
+A marker in the snapshot's directory says that all its files are there. It vouches for what was written before it: a file that is
+newer than its marker is not taken until the marker is written again.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+_NAMED = 3
+_WEEK = re.compile(r"CC-MAIN-(?P<year>20\d\d)-(?P<week>\d\d)(?!\d)")
+_DATE = re.compile(r"(?<!\d)(?P<year>20\d\d)-?(?P<month>0[1-9]|1[0-2])(?:-?(?P<day>0[1-9]|[12]\d|3[01]))?(?!\d)")
+
+
+def unfinished(marker: str, marker_at: datetime | None, files: Mapping[str, datetime]) -> str | None:
+    """Why a snapshot is not whole yet, for people; None if it is.
+
+    `marker` is the marker's name and `marker_at` when it was written, None where there is none; `files` are the snapshot's shards
+    by path with the times at which they were written.
+    """
+    if marker_at is None:
+        return f"has no marker {marker}"
+    if not files:
+        return f"has the marker {marker} and no file yet"
+    newer = sorted(path for path, modified in files.items() if modified > marker_at)
+    if newer:
+        more = f" and {len(newer) - _NAMED} more" if len(newer) > _NAMED else ""
+        return f"{', '.join(newer[:_NAMED])}{more} newer than the marker; write {marker} again when all files are there"
+    return None
+
+
+def crawl_date(snapshot: str, landed: datetime) -> datetime:
+    """The date of a crawl: that in its name (2024-10, 20241031, Common Crawl's CC-MAIN-2024-10 by weeks), else when it landed.
+
+    In UTC, to the second. A date to come is taken for none: nobody could backfill it.
+    """
+    named = _named_date(snapshot)
+    landed = landed.astimezone(UTC).replace(microsecond=0)
+    return landed if named is None or named > landed else named
+
+
+def _named_date(snapshot: str) -> datetime | None:
+    try:
+        if found := _WEEK.search(snapshot):
+            return datetime.fromisocalendar(int(found["year"]), int(found["week"]), 1).replace(tzinfo=UTC)
+        if found := _DATE.search(snapshot):
+            return datetime(int(found["year"]), int(found["month"]), int(found["day"] or 1), tzinfo=UTC)
+    except ValueError:
+        return None  # The 31st of a short month, the 54th week.
+    return None
+
+
+def distinct_date(date: datetime, taken: set[datetime]) -> datetime:
+    """The date itself, or the next second that no other crawl has."""
+    while date in taken:
+        date += timedelta(seconds=1)
+    return date
+
+
+def partition_key(corpus: str, snapshot: str) -> str:
+    """What a crawl is called as a partition: 'web/crawl-a'."""
+    return f"{corpus}/{snapshot}"
+
+
+def parse_partition_key(key: str) -> tuple[str, str]:
+    """Corpus and snapshot of a partition; raise ValueError if it is none."""
+    corpus, separator, snapshot = key.partition("/")
+    if not (corpus and separator and snapshot) or "/" in snapshot:
+        raise ValueError(f"{key!r} is no crawl: write it as corpus/snapshot")
+    return corpus, snapshot

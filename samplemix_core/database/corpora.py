@@ -1,0 +1,257 @@
+"""Corpora by name, with their configuration, and their crawls: which have landed, and which run took them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extras import Json
+from pydantic import ValidationError
+
+from samplemix_core.config import CorpusConfig
+from samplemix_core.corpus.crawls import crawl_date, distinct_date
+from samplemix_core.database.connection import Cursor, Named, rows_as
+from samplemix_core.errors import ConfigError, CorpusError
+
+BY_HAND = "by hand"
+"""In place of a marker's etag, for a crawl that a person said is whole."""
+
+_LOCK = 0x637261776C
+"""Advisory lock of those who enter crawls, whose dates must differ."""
+
+
+@dataclass(frozen=True)
+class NamedCorpus:
+    """A corpus with a name. While it is paused, crawls that land wait."""
+
+    config: CorpusConfig
+    is_paused: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.config.name
+
+
+@dataclass(frozen=True)
+class Crawl:
+    """A snapshot of a named corpus as a partition; see the table's comments for its fields."""
+
+    corpus: str
+    snapshot: str
+    partition_date: datetime
+    state: str
+    reason: str | None
+    marker: str | None
+    marker_at: datetime | None
+    files: int
+    bytes: int
+    landed_at: datetime | None
+    taken_at: datetime | None
+    run: str | None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A snapshot as it was just seen: its marker, if it has one, its shards, and why it is not whole (None: it is)."""
+
+    snapshot: str
+    marker: str | None
+    marker_at: datetime | None
+    files: int
+    bytes: int
+    reason: str | None
+
+
+def add_corpus(cursor: Cursor, config: CorpusConfig) -> None:
+    """Give a corpus a name; raise ConfigError if that is taken."""
+    cursor.execute(
+        "INSERT INTO corpus_config (name, config) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING",
+        (config.name, Json(config.model_dump(mode="json"))),
+    )
+    if cursor.rowcount == 0:
+        raise ConfigError(
+            f"There is a corpus {config.name!r} already.",
+            f"'samplemix corpus set {config.name}' changes it; or choose another name.",
+        )
+
+
+def set_corpus(cursor: Cursor, config: CorpusConfig) -> None:
+    """Replace the configuration of a corpus that is there; runs that are on keep theirs."""
+    cursor.execute(
+        "UPDATE corpus_config SET config = %s, updated_at = now() WHERE name = %s",
+        (Json(config.model_dump(mode="json")), config.name),
+    )
+
+
+def pause_corpus(cursor: Cursor, name: str, *, paused: bool) -> None:
+    """Have crawls that land wait, or no longer."""
+    cursor.execute("UPDATE corpus_config SET is_paused = %s, updated_at = now() WHERE name = %s", (paused, name))
+
+
+def remove_corpus(cursor: Cursor, name: str) -> None:
+    """Forget a corpus's name, configuration and crawls. Scores and mixtures stay."""
+    cursor.execute("DELETE FROM corpus_config WHERE name = %s", (name,))
+
+
+def corpus_names(cursor: Cursor) -> list[str]:
+    """The names of all, sorted."""
+    cursor.execute("SELECT name FROM corpus_config ORDER BY name")
+    return [name for (name,) in cursor.fetchall()]
+
+
+def find_corpus(cursor: Cursor, name: str) -> NamedCorpus | None:
+    """The corpus of a name; raise ConfigError if its configuration is not one of this version of SampleMix."""
+    cursor.execute("SELECT name, config, is_paused FROM corpus_config WHERE name = %s", (name,))
+    return next(iter(rows_as(cursor, _named_corpus)), None)
+
+
+def get_corpus(cursor: Cursor, name: str) -> NamedCorpus:
+    """The corpus of a name; raise ConfigError, naming those that there are, if there is none."""
+    found = find_corpus(cursor, name)
+    if found is None:
+        known = ", ".join(corpus_names(cursor)) or "none"
+        raise ConfigError(f"There is no corpus {name!r}; there are: {known}.", f"Add it: samplemix corpus add {name} URI.")
+    return found
+
+
+def all_corpora(cursor: Cursor) -> list[NamedCorpus]:
+    """Every corpus with a name, in the order of names."""
+    cursor.execute("SELECT name, config, is_paused FROM corpus_config ORDER BY name")
+    return rows_as(cursor, _named_corpus)
+
+
+def _named_corpus(*, name: str, config: dict[str, Any], is_paused: bool) -> NamedCorpus:
+    try:
+        return NamedCorpus(CorpusConfig.model_validate(config), is_paused)
+    except ValidationError as error:
+        raise ConfigError(
+            f"The configuration of corpus {name!r} is not one of this version: {error}.",
+            f"Remove it and add it again: samplemix corpus remove {name}.",
+        ) from None
+
+
+def corpus_overview(cursor: Cursor) -> list[dict[str, Any]]:
+    """A row for each corpus with a name: what it is, how many crawls are in which state, and the last version of its mixture."""
+    cursor.execute(
+        """
+        SELECT name AS corpus, config->'run'->>'corpus_uri' AS uri, config->'run'->>'mixture_name' AS mixture,
+               (SELECT max(version) FROM mixture WHERE mixture.name = config->'run'->>'mixture_name') AS version,
+               config->'run'->>'policy' AS policy, config->'run'->>'budget' AS budget,
+               config->'run'->'embedding'->>'encoder' AS encoder, is_paused AS paused,
+               count(*) FILTER (WHERE state = 'taken') AS taken, count(*) FILTER (WHERE state = 'landed') AS landed,
+               count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'removed') AS removed
+        FROM corpus_config LEFT JOIN crawl ON crawl.corpus = name
+        GROUP BY name ORDER BY name
+        """
+    )
+    return rows_as(cursor, Named)
+
+
+def crawls(cursor: Cursor, corpus: str | None = None) -> list[Crawl]:
+    """The crawls of one corpus or of all, by date."""
+    cursor.execute(
+        "SELECT * FROM crawl WHERE %(corpus)s::text IS NULL OR corpus = %(corpus)s ORDER BY partition_date", {"corpus": corpus}
+    )
+    return rows_as(cursor, Crawl)
+
+
+def crawls_between(cursor: Cursor, earliest: datetime, latest: datetime) -> list[Crawl]:
+    """The crawls that have landed, with dates from `earliest` to `latest`, both included, by date."""
+    cursor.execute(
+        "SELECT * FROM crawl WHERE partition_date BETWEEN %s AND %s AND state IN ('landed', 'taken') ORDER BY partition_date",
+        (earliest, latest),
+    )
+    return rows_as(cursor, Crawl)
+
+
+def find_crawl(cursor: Cursor, corpus: str, snapshot: str) -> Crawl | None:
+    """One crawl, if it is known."""
+    cursor.execute("SELECT * FROM crawl WHERE corpus = %s AND snapshot = %s", (corpus, snapshot))
+    return next(iter(rows_as(cursor, Crawl)), None)
+
+
+def note_sights(cursor: Cursor, corpus: str, sights: Sequence[Sight], now: datetime, *, new_are: str = "landed") -> list[Crawl]:
+    """Enter what was seen of a corpus's snapshots; returns the crawls whose state changed.
+
+    A snapshot that is whole has landed, unless it had with the same marker; `new_are` is the state of those never seen before.
+    One that is not whole waits, whatever it was.
+    """
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    known = {crawl.snapshot: crawl for crawl in crawls(cursor, corpus)}
+    cursor.execute("SELECT partition_date FROM crawl")
+    dates = {date for (date,) in cursor.fetchall()}
+    changed = []
+    for sight in sights:
+        before = known.get(sight.snapshot)
+        if sight.reason is not None:
+            state = "waiting"
+        elif before is None:
+            state = new_are
+        elif before.state in ("landed", "taken") and before.marker == sight.marker:
+            state = before.state
+        else:
+            state = "landed"
+        date = before.partition_date if before else distinct_date(crawl_date(sight.snapshot, sight.marker_at or now), dates)
+        dates.add(date)
+        cursor.execute(
+            """
+            INSERT INTO crawl (corpus, snapshot, partition_date, state, reason, marker, marker_at, files, bytes, landed_at)
+            VALUES (%(corpus)s, %(snapshot)s, %(date)s, %(state)s, %(reason)s, %(marker)s, %(marker_at)s, %(files)s, %(bytes)s,
+                    CASE WHEN %(state)s <> 'waiting' THEN %(now)s END)
+            ON CONFLICT (corpus, snapshot) DO UPDATE SET
+                landed_at = CASE WHEN EXCLUDED.state = 'landed' AND crawl.state <> 'landed' THEN %(now)s ELSE crawl.landed_at END,
+                run = CASE WHEN EXCLUDED.state = 'landed' THEN NULL ELSE crawl.run END,
+                state = EXCLUDED.state, reason = EXCLUDED.reason, marker = EXCLUDED.marker, marker_at = EXCLUDED.marker_at,
+                files = EXCLUDED.files, bytes = EXCLUDED.bytes
+            """,
+            {**vars(sight), "corpus": corpus, "date": date, "state": state, "now": now},
+        )
+        if before is None or (before.state, before.reason) != (state, sight.reason):
+            found = find_crawl(cursor, corpus, sight.snapshot)
+            assert found is not None
+            changed.append(found)
+    return changed
+
+
+def note_removed(cursor: Cursor, corpus: str, snapshots: Sequence[str]) -> None:
+    """Note that these snapshots are gone from the store."""
+    cursor.execute(
+        "UPDATE crawl SET state = 'removed', reason = 'its files are gone' WHERE corpus = %s AND snapshot = ANY(%s)",
+        (corpus, list(snapshots)),
+    )
+
+
+def accept_crawl(cursor: Cursor, corpus: str, sight: Sight, now: datetime) -> Crawl:
+    """Take a snapshot for whole without a marker, because a person says so: it lands. Raise CorpusError if it has no file."""
+    if not sight.files:
+        raise CorpusError(f"Corpus {corpus!r} has no snapshot {sight.snapshot!r}.", f"See 'samplemix corpus show {corpus}'.")
+    whole = Sight(sight.snapshot, BY_HAND, now, sight.files, sight.bytes, None)
+    note_sights(cursor, corpus, [whole], now)
+    found = find_crawl(cursor, corpus, sight.snapshot)
+    assert found is not None
+    return found
+
+
+def take_crawl(cursor: Cursor, run: str, now: datetime) -> Crawl | None:
+    """Give a run the crawl that has waited longest since it landed, of a corpus that is not paused; None if there is none.
+
+    A run that asks again is given the one that it has.
+    """
+    cursor.execute("SELECT * FROM crawl WHERE run = %s", (run,))
+    held = rows_as(cursor, Crawl)
+    if held:
+        return held[0]
+    cursor.execute(
+        """
+        UPDATE crawl SET state = 'taken', run = %s, taken_at = %s
+        WHERE (corpus, snapshot) = (
+            SELECT corpus, snapshot FROM crawl JOIN corpus_config ON name = corpus
+            WHERE state = 'landed' AND NOT is_paused
+            ORDER BY landed_at, partition_date LIMIT 1 FOR UPDATE OF crawl SKIP LOCKED
+        )
+        RETURNING *
+        """,
+        (run, now),
+    )
+    return next(iter(rows_as(cursor, Crawl)), None)

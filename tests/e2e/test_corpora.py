@@ -1,0 +1,73 @@
+"""Corpora by name, from the command line, over the real Postgres and S3."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from samplemix_core.objects import open_store
+from samplemix_core.settings import Settings
+from tests.e2e.conftest import Command, Upload
+
+
+@pytest.fixture
+def name() -> str:
+    return f"web-{uuid4().hex[:8]}"
+
+
+def listed(command: Command, *arguments: str) -> Any:
+    return json.loads(command("corpus", *arguments, "--json").stdout)
+
+
+def test_a_corpus_is_configured_once_and_run_by_its_name(
+    command: Command, upload: Upload, platform: Settings, shards: dict[str, bytes], name: str
+) -> None:
+    uri = upload(shards | {"s1/_SUCCESS": b"", "s2/web/later.jsonl": b'{"text": "a"}\n'})
+    done = command("corpus", "add", name, uri, "--budget", "10%", "--set", "embedding.max_seq_tokens=64", "--json")
+    assert [(row["snapshot"], row["state"]) for row in json.loads(done.stdout)] == [("s1", "taken"), ("s2", "waiting")]
+    assert f"samplemix corpus accept {name} s2" in done.stderr
+    shown = listed(command, "show", name)
+    run = shown["config"]["run"]
+    assert (run["corpus_uri"], run["mixture_name"], run["budget"]) == (uri, name, "10%")
+    assert run["embedding"]["max_seq_tokens"] == 64
+    planned = json.loads(command("run", name, "--dry-run", "--json", "-s", "s1").stdout)
+    assert [(row["snapshot"], row["shards"]) for row in planned] == [("s1", len(shards))]
+    changed = listed(command, "set", name, "--budget", "5%", "--marker", "_DONE")
+    assert changed == [
+        {"setting": "landing.marker", "before": "_SUCCESS", "now": "_DONE"},
+        {"setting": "budget", "before": "10%", "now": "5%"},
+    ]
+    assert [row["state"] for row in listed(command, "accept", name, "s2")] == ["landed"]
+    command("corpus", "pause", name)
+    (row,) = [row for row in listed(command, "list") if row["corpus"] == name]
+    assert (row["budget"], row["paused"], row["taken"], row["landed"]) == ("5%", True, 1, 1)
+    assert f"samplemix corpus resume {name}" in command("corpus", "show", name).stdout
+    command("corpus", "resume", name)
+    open_store(uri, platform).put("s2/_DONE", b"")
+    assert [row["snapshot"] for row in listed(command, "scan", name)] == ["s1"], "its marker has another name now"
+    command("corpus", "remove", name)
+    assert "no corpus" in command("corpus", "show", name, check=False).stderr
+
+
+def test_what_can_t_be_is_refused_with_a_remedy(command: Command, name: str, tmp_path: Path) -> None:
+    (tmp_path / "s1" / "web").mkdir(parents=True)
+    for arguments, said in (
+        (("add", "Web!", str(tmp_path)), "name = 'Web!'"),
+        (("add", name, "s3://no-such-bucket/corpus"), "no bucket"),
+        (("add", name, str(tmp_path), "--budget", "much"), "budget 'much'"),
+        (("add", name, str(tmp_path), "--set", 'snapshots=["s1"]'), "names no snapshots"),
+        (("set", name, "--budget", "5%"), "There is no corpus"),
+    ):
+        done = command("corpus", *arguments, check=False)
+        assert done.returncode == 1, arguments
+        assert said in done.stderr, arguments
+    command("corpus", "add", name, str(tmp_path))
+    for arguments, said in (
+        (("add", name, str(tmp_path)), f"There is a corpus '{name}' already"),
+        (("set", name, "--set", "corpus_uri=/elsewhere"), "stays where it is"),
+        (("accept", name, "s9"), "no snapshot 's9'"),
+    ):
+        assert said in command("corpus", *arguments, check=False).stderr
+    command("corpus", "remove", name)

@@ -1,0 +1,188 @@
+"""Crawls as they land, in a directory and on S3: what becomes of each is what the database says."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from samplemix_core.config import CorpusConfig, RunConfig
+from samplemix_core.database import corpora
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.corpora import Crawl, NamedCorpus
+from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.pipeline import landing
+from samplemix_core.settings import Settings
+
+NOW = datetime.now(UTC)
+
+
+def added(settings: Settings, uri: str, name: str = "web") -> NamedCorpus:
+    config = CorpusConfig(name=name, run=RunConfig(corpus_uri=uri, mixture_name=name))
+    with transaction(settings.require("database_url")) as cursor:
+        corpora.add_corpus(cursor, config)
+    return NamedCorpus(config)
+
+
+def states(settings: Settings, corpus: str = "web") -> dict[str, str]:
+    with transaction(settings.require("database_url")) as cursor:
+        return {crawl.snapshot: crawl.state for crawl in corpora.crawls(cursor, corpus)}
+
+
+def taken(settings: Settings, run: str) -> Crawl | None:
+    with transaction(settings.require("database_url")) as cursor:
+        return corpora.take_crawl(cursor, run, datetime.now(UTC))
+
+
+class Place:
+    """A corpus in a directory whose files are as old as one likes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, path: str, age: float = 0.0, text: str = '{"text": "a"}\n') -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        os.utime(file, times=(time.time() - age,) * 2)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "corpus").mkdir()
+    return Place(tmp_path / "corpus")
+
+
+@pytest.fixture
+def corpus(database: Settings, place: Place) -> NamedCorpus:
+    return added(database, str(place.root))
+
+
+def test_a_crawl_lands_with_its_marker_and_is_taken_once(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    place.write("crawl-b/web/one.jsonl", age=60)
+    assert [(c.state, c.reason) for c in landing.scan(database, corpus)] == [("waiting", "has no marker _SUCCESS")]
+    assert landing.scan(database, corpus) == []
+    place.write("crawl-b/_SUCCESS", age=30, text="")
+    (crawl,) = landing.scan(database, corpus)
+    assert (crawl.state, crawl.files, crawl.bytes, crawl.reason) == ("landed", 1, 14, None)
+    assert landing.scan(database, corpus) == []
+    held = taken(database, "run-1")
+    assert held is not None
+    assert (held.snapshot, held.state, held.run) == ("crawl-b", "taken", "run-1")
+    assert taken(database, "run-1") == held
+    assert taken(database, "run-2") is None
+    assert landing.scan(database, corpus, thorough=True) == []
+
+
+def test_a_marker_before_the_files_waits_for_another(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    place.write("crawl-b/_SUCCESS", age=60, text="")
+    (crawl,) = landing.scan(database, corpus)
+    assert (crawl.state, crawl.reason) == ("waiting", "has the marker _SUCCESS and no file yet")
+    place.write("crawl-b/web/one.jsonl", age=30)
+    (crawl,) = landing.scan(database, corpus)
+    assert crawl.state == "waiting"
+    assert "crawl-b/web/one.jsonl newer than the marker" in str(crawl.reason)
+    place.write("crawl-b/_SUCCESS", age=10, text="")
+    (crawl,) = landing.scan(database, corpus)
+    assert crawl.state == "landed"
+
+
+def test_files_changed_after_the_marker_wait_and_land_again_with_it(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    place.write("crawl-b/web/one.jsonl", age=60)
+    place.write("crawl-b/_SUCCESS", age=50, text="")
+    landing.scan(database, corpus)
+    taken(database, "run-1")
+    place.write("crawl-b/web/one.jsonl", age=10, text='{"text": "b"}\n')
+    assert landing.scan(database, corpus) == []
+    (crawl,) = landing.scan(database, corpus, thorough=True)
+    assert (crawl.state, crawl.run) == ("waiting", "run-1")
+    place.write("crawl-b/_SUCCESS", age=5, text="")
+    (crawl,) = landing.scan(database, corpus)
+    assert (crawl.state, crawl.run) == ("landed", None)
+    again = taken(database, "run-2")
+    assert again is not None
+    assert again.partition_date == crawl.partition_date
+
+
+def test_one_that_is_removed_is_noted_and_lands_again_when_it_is_back(
+    database: Settings, place: Place, corpus: NamedCorpus
+) -> None:
+    for snapshot in ("crawl-a", "crawl-b"):
+        place.write(f"{snapshot}/web/one.jsonl", age=60)
+        place.write(f"{snapshot}/_SUCCESS", age=50, text="")
+    assert len(landing.scan(database, corpus)) == 2
+    (place.root / "crawl-b").rename(place.root / "_kept")
+    (crawl,) = landing.scan(database, corpus)
+    assert (crawl.snapshot, crawl.state, crawl.reason) == ("crawl-b", "removed", "its files are gone")
+    assert landing.scan(database, corpus) == []
+    (place.root / "_kept").rename(place.root / "crawl-b")
+    assert states(database) == {"crawl-a": "landed", "crawl-b": "removed"}
+    landing.scan(database, corpus)
+    assert states(database) == {"crawl-a": "landed", "crawl-b": "landed"}
+    place.root.rename(place.root.with_name("elsewhere"))
+    with pytest.raises(CorpusError, match="Check the bucket, or that the disk is mounted"):
+        landing.scan(database, corpus)
+
+
+def test_two_that_land_at_once_are_taken_by_two_runs_each_with_a_date_of_its_own(
+    database: Settings, place: Place, corpus: NamedCorpus
+) -> None:
+    for snapshot in ("2026-01-b", "2026-01-c"):
+        place.write(f"{snapshot}/web/one.jsonl", age=60)
+        place.write(f"{snapshot}/_SUCCESS", age=50, text="")
+    found = landing.scan(database, corpus)
+    january = datetime(2026, 1, 1, tzinfo=UTC)
+    assert [crawl.partition_date for crawl in found] == [january, january + timedelta(seconds=1)]
+    with transaction(database.require("database_url")) as cursor:
+        between = corpora.crawls_between(cursor, january, january + timedelta(days=1))
+    assert [crawl.snapshot for crawl in between] == ["2026-01-b", "2026-01-c"]
+    runs = [taken(database, f"run-{i}") for i in range(3)]
+    assert [crawl and crawl.snapshot for crawl in runs] == ["2026-01-b", "2026-01-c", None]
+
+
+def test_a_paused_corpus_lets_crawls_wait(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    url = database.require("database_url")
+    place.write("crawl-b/web/one.jsonl", age=60)
+    with transaction(url) as cursor:
+        corpora.pause_corpus(cursor, "web", paused=True)
+    crawl = landing.accept(database, corpus, "crawl-b")
+    assert (crawl.state, crawl.marker) == ("landed", "by hand")
+    assert landing.scan(database, corpus, thorough=True) == []
+    assert taken(database, "run-1") is None
+    with transaction(url) as cursor:
+        corpora.pause_corpus(cursor, "web", paused=False)
+    assert taken(database, "run-1") is not None
+    with pytest.raises(CorpusError, match="no snapshot 'crawl-x'"):
+        landing.accept(database, corpus, "crawl-x")
+
+
+def test_crawls_on_s3_land_too(database: Settings, object_store: ObjectStore) -> None:
+    corpus = added(database, object_store.uri)
+    object_store.put("crawl-b/web/one.jsonl", b'{"text": "a"}\n')
+    object_store.put("README.md", b"not a crawl")
+    assert list(object_store.directories()) == ["crawl-b"]
+    assert [crawl.state for crawl in landing.scan(database, corpus)] == ["waiting"]
+    object_store.put("crawl-b/_SUCCESS", b"")
+    assert [crawl.state for crawl in landing.scan(database, corpus)] == ["landed"]
+    assert landing.scan(database, corpus, thorough=True) == []
+    time.sleep(1.1)
+    object_store.put("crawl-b/web/two.jsonl", b'{"text": "b"}\n')
+    (crawl,) = landing.scan(database, corpus, thorough=True)
+    assert (crawl.state, crawl.files) == ("waiting", 2)
+
+
+def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(database: Settings, corpus: NamedCorpus) -> None:
+    url = database.require("database_url")
+    with pytest.raises(ConfigError, match="There is a corpus 'web' already"):
+        added(database, "/elsewhere")
+    with pytest.raises(ConfigError, match="no corpus 'wbe'; there are: web"), transaction(url) as cursor:
+        corpora.get_corpus(cursor, "wbe")
+    with transaction(url) as cursor:
+        cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,gone}', '1')")
+    with pytest.raises(ConfigError, match="not one of this version"), transaction(url) as cursor:
+        corpora.get_corpus(cursor, "web")
+    with transaction(url) as cursor:
+        corpora.remove_corpus(cursor, "web")
+        assert corpora.all_corpora(cursor) == []
