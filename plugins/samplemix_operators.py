@@ -1,73 +1,197 @@
-"""The operator that runs one step of the pipeline as an Airflow task."""
+"""What the DAGs are made of: the assets, the operators that run the pipeline's steps, and the chain of tasks of a DAG."""
 
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator, Param, chain
+
+from samplemix_core.form import form_schema
+from samplemix_core.pipeline.steps import BY_FUNCTION, GROUPS, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow.sdk import Context
+
+SCORES = Asset(name="samplemix_scores", uri="samplemix://scores")
+CLUSTERS = Asset(name="samplemix_clusters", uri="samplemix://clusters")
+MIXTURES = Asset(name="samplemix_mixtures", uri="samplemix://mixtures")
+_MADE_BY = {"score:check_loss": SCORES, "assign:measure_clusters": CLUSTERS, "publish:verify": MIXTURES}
+"""The step after which something new is there for others."""
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "samplemix",
+    "retries": 2,
+    "retry_delay": timedelta(seconds=5),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=5),
+    "execution_timeout": timedelta(hours=24),
+}
+
+
+@contextmanager
+def final_errors() -> "Iterator[None]":
+    """Have an error that can't pass (a wrong setting, degenerate clusters, an impossible budget) fail the task without retries."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from samplemix_core.errors import SampleMixError
+
+    try:
+        yield
+    except SampleMixError as error:
+        if error.may_pass:
+            raise
+        raise AirflowFailException(str(error)) from error
+
+
+class SampleMixConfigureOperator(BaseOperator):
+    """Say what the run is about, once: its tasks all take this result, whatever is changed meanwhile.
+
+    :param source: form (the DAG run's params), crawl (the DAG run's partition), or landed (the next crawl that has landed; the run
+        ends as skipped if there is none)
+    """
+
+    ui_color = "#e8f0e4"
+
+    def __init__(self, *, source: Literal["form", "crawl", "landed"], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+
+    def execute(self, context: "Context") -> Any:
+        """Returns a Configured as JSON."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from samplemix_core.pipeline import configure
+        from samplemix_core.settings import Settings
+
+        settings = Settings.load()
+        with final_errors():
+            if self.source == "form":
+                found = configure.from_form(settings, dict(context["params"]))
+            elif self.source == "crawl":
+                found = configure.of_crawl(settings, context["dag_run"].partition_key)
+            else:
+                landed = configure.next_landed(settings, context["run_id"])
+                if landed is None:
+                    raise AirflowSkipException("No crawl waits: another run has taken it.")
+                found = landed
+        self.log.info("corpus %s, crawl %s: %s", found.corpus or "without a name", found.crawl or "all", found.config)
+        return found.model_dump(mode="json")
 
 
 class SampleMixStepOperator(BaseOperator):
     """Run one step of samplemix_core.pipeline.
 
-    The run's configuration is the DAG run's params; `inputs` are the small results (keys and counts) of earlier steps.
-    A BaseOperator and not a decorated function, because only then does Airflow call `on_kill`: marking the task or its
-    run as failed cancels the step's work on the Dask cluster.
+    `inputs` are the small results (keys and counts) of earlier steps. A BaseOperator and not a decorated function, because only
+    then does Airflow call `on_kill`: marking the task or its run as failed cancels the step's work on the Dask cluster.
 
-    :param step: name of a step in samplemix_core.pipeline.steps
+    :param step: the function of a step in samplemix_core.pipeline.steps
+    :param configured: what SampleMixConfigureOperator returned (templated)
     :param inputs: the results of earlier tasks that the step takes, by name (templated)
     :param group: which part of the shards this task takes, for steps that are mapped over groups of shards
     """
 
-    template_fields = ("inputs", "group")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "group": "json"}
+    template_fields = ("configured", "inputs", "group")
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(template_fields, "json")
     ui_color = "#dbe9f6"
 
-    def __init__(self, *, step: str, inputs: Mapping[str, Any] | None = None, group: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, step: str, configured: Any, inputs: Mapping[str, Any] | None = None, group: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.step = step
+        self.configured = configured
         self.inputs = inputs or {}
         self.group = group
         self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
-        """Run the step in this process; its result becomes the task's XCom.
-
-        An error that can't pass (a wrong setting, degenerate clusters, a budget nobody can meet) fails the task without retries.
-        """
-        from airflow.sdk.exceptions import AirflowFailException
+        """Run the step in this process; its result becomes the task's XCom, and the event of the asset that it makes, if any."""
         from pydantic_core import to_jsonable_python
 
-        from samplemix_core.config import RunConfig, load_config
-        from samplemix_core.errors import SampleMixError
+        from samplemix_core.config import load_config
+        from samplemix_core.pipeline.handoff import Configured
         from samplemix_core.pipeline.progress import LogProgress
         from samplemix_core.pipeline.run import RunContext
-        from samplemix_core.pipeline.steps import BY_NAME
         from samplemix_core.settings import Settings
 
         self._cancelled = threading.Event()
-        params = dict(context["params"])
         results = dict(self.inputs)
         if self.group is not None:
             results["group"] = self.group
-        try:
+        with final_errors():
+            configured = load_config(Configured, dict(self.configured))
             run = RunContext(
-                config=load_config(RunConfig, {name: params[name] for name in RunConfig.model_fields if name in params}),
+                config=configured.config,
                 settings=Settings.load(),
                 report=LogProgress(self.log.info),
                 cancelled=self._cancelled,
                 run_id=context["run_id"],
+                corpus=configured.corpus,
+                crawl=configured.crawl,
             )
-            return to_jsonable_python(BY_NAME[self.step].call(run, results))
-        except SampleMixError as error:
-            if error.may_pass:
-                raise
-            raise AirflowFailException(str(error)) from error
+            result = to_jsonable_python(BY_FUNCTION[self.step].call(run, results))
+        if self.step in _MADE_BY:
+            event = context["outlet_events"][_MADE_BY[self.step]]
+            event.extra = {"corpus": configured.corpus or configured.config.corpus_uri, **result}
+            if self.step == "score:check_loss" and configured.corpus is not None:
+                event.add_partitions([f"{configured.corpus}/{snapshot}" for snapshot in results["registered"]["snapshots"]])
+        return result
 
     def on_kill(self) -> None:
         """Tell the step to cancel its Dask work and stop; it notices within half a second."""
         if self._cancelled is not None:
             self._cancelled.set()
+
+
+def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
+    """Make a task of each step, one after the other, in the DAG that is being defined, after the one that says what it is about."""
+    tasks: list[Any] = [configured]
+    results: dict[str, Any] = {}
+    for step in steps:
+        options: dict[str, Any] = {
+            "task_id": step.name,
+            "step": step.function,
+            "configured": configured.output,
+            "inputs": {name: results[name] for name in step.takes},
+            "doc_md": f"{step.what.capitalize()}. Cleared or retried: {step.again}.",
+        }
+        if step.function in _MADE_BY:
+            options["outlets"] = [_MADE_BY[step.function]]
+        if step.mapped:
+            shown = "group {{ task.group['index'] + 1 }} of {{ task.group['count'] }}"
+            tasks.append(SampleMixStepOperator.partial(**options, map_index_template=shown).expand(group=results[GROUPS]))
+        else:
+            tasks.append(SampleMixStepOperator(**options))
+        results[step.gives] = tasks[-1].output
+    chain(*tasks)
+
+
+def form_params(*names: str) -> dict[str, Param]:
+    """Params for these fields of a run's configuration, or for all, from their JSON schemas."""
+    params = {}
+    for name, schema in form_schema().items():
+        if not names or name in names:
+            default, description = schema.pop("default"), schema.pop("description", None)
+            params[name] = Param(default, description=description, **schema)
+    return params
+
+
+def documentation(title: str, what: str, steps: Sequence[Step]) -> str:
+    """A DAG's page: what it is for, and a table of its tasks."""
+    rows = "\n".join(f"| {step.name} | {step.what} | {step.again} |" for step in steps)
+    return f"""
+### {title}
+{what}
+
+| task | what it does | when it is cleared or retried |
+|---|---|---|
+| configure | says what the run is about: corpus, crawl, settings | says it anew, as the corpus is configured by then |
+{rows}
+
+Mark the run as failed to cancel it: its work on the Dask cluster is cancelled too. What is done is kept: clear a task, or trigger
+it again with the same configuration, to go on where it stopped.
+"""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
-from samplemix_core.config import NAME, RunConfig, load_config
+from samplemix_core.config import RunConfig, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.settings import Settings
 
@@ -52,27 +52,13 @@ def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Seque
 
     A corpus that has a name (samplemix corpus) may be given by it: then its own configuration is below all of these.
     """
+    from samplemix_core.pipeline.configure import merged, named_values
+
     values = base | {name: value for name, value in options.items() if value not in (None, [])}
     if isinstance(values.get("corpus_uri"), str):
-        values = {**_named(values["corpus_uri"]), **values}
-        values["corpus_uri"] = values.pop("place", None) or location(values["corpus_uri"])
+        named = named_values(Settings.load(), values["corpus_uri"])
+        values = merged(named, {**values, "corpus_uri": named.get("corpus_uri") or location(values["corpus_uri"])})
     return load_config(RunConfig, assigned(values, assignments))
-
-
-def _named(corpus: str) -> dict[str, Any]:
-    """The settings of the corpus of this name, with its `place`; none where no corpus is called so, or nobody can know."""
-    settings = Settings.load()
-    if not NAME.fullmatch(corpus) or settings.database_url is None:
-        return {}
-    from samplemix_core.database.connection import transaction
-    from samplemix_core.database.corpora import find_corpus
-
-    with transaction(settings.database_url) as cursor:
-        found = find_corpus(cursor, corpus)
-    if found is None:
-        return {}
-    values = found.config.run.model_dump(mode="json")
-    return {**values, "place": values.pop("corpus_uri")}
 
 
 def _help(name: str) -> str:
@@ -163,22 +149,24 @@ def run(
         "max_loss": 1.0 if accept_loss else None,
     }
     config = run_config(stored_values(config_file), options, assignments or [])
+    # Of a corpus with a name, only what has landed is taken.
+    named = corpus if corpus is not None and config.corpus_uri != location(corpus) else None
     if dry_run:
-        _plan(config, as_json)
+        _plan(config, named, as_json)
     else:
-        _run(config, as_json)
+        _run(config, named, as_json)
 
 
-def _plan(config: RunConfig, as_json: bool) -> None:
+def _plan(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     from samplemix_core.pipeline.register import plan_corpus
 
-    planned, ignored = plan_corpus(config, Settings.load())
+    planned, ignored = plan_corpus(config, Settings.load(), corpus)
     print_rows(planned, as_json=as_json)
     for path in ignored:
         say(f"ignored: {path} lies in no snapshot's directory")
 
 
-def _run(config: RunConfig, as_json: bool) -> None:
+def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     from samplemix_core.pipeline.mixtures import open_version
     from samplemix_core.pipeline.progress import describe_cost
     from samplemix_core.pipeline.run import RunContext, run_corpus
@@ -186,7 +174,7 @@ def _run(config: RunConfig, as_json: bool) -> None:
 
     settings = Settings.load()
     with terminal_progress(quiet=as_json) as report:
-        summary = run_corpus(RunContext(config, settings, report))
+        summary = run_corpus(RunContext(config, settings, report, corpus=corpus))
     if as_json:
         print_json(summary.model_dump(mode="json"))
         return

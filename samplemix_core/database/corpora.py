@@ -165,6 +165,15 @@ def crawls_between(cursor: Cursor, earliest: datetime, latest: datetime) -> list
     return rows_as(cursor, Crawl)
 
 
+def landed_crawls(cursor: Cursor) -> list[Crawl]:
+    """The crawls that wait for a run, of corpora that are not paused, the longest waiting first."""
+    cursor.execute(
+        "SELECT crawl.* FROM crawl JOIN corpus_config ON name = corpus WHERE state = 'landed' AND NOT is_paused"
+        " ORDER BY landed_at, partition_date"
+    )
+    return rows_as(cursor, Crawl)
+
+
 def find_crawl(cursor: Cursor, corpus: str, snapshot: str) -> Crawl | None:
     """One crawl, if it is known."""
     cursor.execute("SELECT * FROM crawl WHERE corpus = %s AND snapshot = %s", (corpus, snapshot))

@@ -8,6 +8,7 @@ from psycopg2 import sql
 from psycopg2.extras import Json
 
 from samplemix_core.database.connection import Cursor, ensure_partition, one, rows_as, scalar
+from samplemix_core.database.scope import ScoreVersion
 from samplemix_core.errors import CorpusError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectInfo
@@ -148,6 +149,35 @@ def replaced_shards(cursor: Cursor, snapshot_id: int) -> list[ReplacedShard]:
         (snapshot_id,),
     )
     return rows_as(cursor, ReplacedShard)
+
+
+@dataclass(frozen=True)
+class ScoredSnapshot:
+    """A registered snapshot: its shards, the newest of them, and how many are neither scored nor set aside as a whole."""
+
+    snapshot_id: int
+    name: str
+    shards: int
+    unsettled: int
+    last_shard_id: int
+
+
+def scored_snapshots(cursor: Cursor, corpus_id: int, version: ScoreVersion) -> list[ScoredSnapshot]:
+    """The snapshots of a corpus, in the order of their names, with how far they are scored by a pair of models."""
+    cursor.execute(
+        """
+        SELECT snapshot_id, name, count(*) AS shards, max(shard_id) AS last_shard_id,
+               count(*) FILTER (WHERE state IS NULL OR state NOT IN ('done', 'refused', 'poison')) AS unsettled
+        FROM snapshot
+        JOIN shard USING (snapshot_id)
+        LEFT JOIN (SELECT shard_id, etag, state FROM shard_score WHERE encoder_id = %s AND quality_model_id = %s) AS score
+            USING (shard_id, etag)
+        WHERE corpus_id = %s AND superseded_at IS NULL
+        GROUP BY snapshot_id, name ORDER BY name COLLATE "C"
+        """,
+        (version.encoder_id, version.quality_model_id, corpus_id),
+    )
+    return rows_as(cursor, ScoredSnapshot)
 
 
 def some_of(paths: Sequence[str]) -> str:

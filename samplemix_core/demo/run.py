@@ -54,10 +54,11 @@ class AirflowApi:
         self._client.close()
 
     def _sign_in(self) -> None:
-        token = self._send("POST", "/auth/token", json=self._login)["access_token"]
+        token = self.request("POST", "/auth/token", json=self._login)["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
-    def _send(self, method: str, path: str, **arguments: Any) -> Any:
+    def request(self, method: str, path: str, **arguments: Any) -> Any:
+        """One call of the REST API, with httpx's arguments; returns the answer's JSON."""
         try:
             response = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
@@ -71,36 +72,36 @@ class AirflowApi:
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether Airflow has parsed this DAG."""
-        dags = self._send("GET", "/api/v2/dags", params={"dag_id_pattern": dag_id, "limit": 100})["dags"]
+        dags = self.request("GET", "/api/v2/dags", params={"dag_id_pattern": dag_id, "limit": 100})["dags"]
         return any(dag["dag_id"] == dag_id for dag in dags)
 
     def import_errors(self) -> list[str]:
         """What Airflow could not import, if anything."""
-        return [item["stack_trace"] for item in self._send("GET", "/api/v2/importErrors")["import_errors"]]
+        return [item["stack_trace"] for item in self.request("GET", "/api/v2/importErrors")["import_errors"]]
 
     def unpause(self, dag_id: str) -> None:
         """Let runs of this DAG start."""
-        self._send("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        self.request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run with this configuration, checked by Airflow against the DAG's params."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
-        self._send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        self.request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run: queued, running, success or failed."""
-        return str(self._send("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+        return str(self.request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Mark a run as failed, as the button in the UI does: its running tasks are killed."""
-        self._send("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+        self.request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         """The run's task instances, those mapped one each."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         found: list[TaskState] = []
         while True:
-            page = self._send("GET", path, params={"limit": 100, "offset": len(found)})
+            page = self.request("GET", path, params={"limit": 100, "offset": len(found)})
             found += [
                 TaskState(item["task_id"], item["map_index"], item["state"] or "none", item["try_number"])
                 for item in page["task_instances"]
@@ -111,12 +112,12 @@ class AirflowApi:
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task returned."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        return self._send("GET", path, params={"deserialize": True})["value"]
+        return self.request("GET", path, params={"deserialize": True})["value"]
 
     def log(self, dag_id: str, run_id: str, task: TaskState) -> list[str]:
         """The lines a task instance logged in its last try, what it raised last."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
-        content = self._send("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
+        content = self.request("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
         return [text for line in content for text in _log_texts(line)]
 
 

@@ -10,12 +10,20 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from samplemix_core.config import FrozenModel
+from samplemix_core.config import FrozenModel, RunConfig
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.errors import ManifestError
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest
 from samplemix_core.objects.interface import ObjectStore
+
+
+class Configured(FrozenModel):
+    """What a run is about: its configuration, the name of its corpus if that has one, and the one crawl that it is to score."""
+
+    config: RunConfig
+    corpus: str | None = None
+    crawl: str | None = None
 
 
 class Registered(FrozenModel):

@@ -1,6 +1,6 @@
 """Crawls that land: what is new in the places of corpora with a name, entered into Postgres, where runs take it from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from samplemix_core.corpus.crawls import unfinished
@@ -8,7 +8,7 @@ from samplemix_core.corpus.shards import is_shard
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import BY_HAND, Crawl, NamedCorpus, Sight
-from samplemix_core.errors import CorpusError
+from samplemix_core.errors import CorpusError, SampleMixError
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.settings import Settings
@@ -42,6 +42,25 @@ def scan(settings: Settings, corpus: NamedCorpus, *, thorough: bool = False, new
         changed = corpora.note_sights(cursor, corpus.name, sights, datetime.now(UTC), new_are=new_are)
         corpora.note_removed(cursor, corpus.name, gone)
         return changed + [crawl for crawl in corpora.crawls(cursor, corpus.name) if crawl.snapshot in gone]
+
+
+def watch(settings: Settings, warn: Callable[[str], None]) -> list[Crawl]:
+    """Look at the places of all corpora that are not paused; returns the crawls that wait for a run, the longest waiting first.
+
+    What is wrong with one corpus's place is said and does not keep the others from being looked at.
+    """
+    database = settings.require("database_url")
+    with transaction(database) as cursor:
+        named = [corpus for corpus in corpora.all_corpora(cursor) if not corpus.is_paused]
+    for corpus in named:
+        try:
+            for crawl in scan(settings, corpus):
+                if crawl.state != "landed":
+                    warn(f"crawl {corpus.name}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
+        except SampleMixError as error:
+            warn(f"corpus {corpus.name}: {error}")
+    with transaction(database) as cursor:
+        return corpora.landed_crawls(cursor)
 
 
 def accept(settings: Settings, corpus: NamedCorpus, snapshot: str) -> Crawl:

@@ -9,10 +9,10 @@ from typing import Any
 from samplemix_core.compute.fanout import Work, connect, fan_out
 from samplemix_core.config import RunConfig
 from samplemix_core.corpus.shards import parse_shard_path, select_snapshots
-from samplemix_core.database import registration
+from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import Group
-from samplemix_core.errors import CancelledRunError
+from samplemix_core.errors import CancelledRunError, CorpusError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
@@ -41,21 +41,34 @@ class CorpusListing:
         return sum(map(len, self.snapshots.values()))
 
 
-def list_corpus(config: RunConfig, settings: Settings) -> CorpusListing:
-    """List the shards of the run's snapshots; raise CorpusError if a snapshot or a usable shard is missing."""
+def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> CorpusListing:
+    """List the shards of the run's snapshots; raise CorpusError if a snapshot or a usable shard is missing.
+
+    Without snapshots these are all that there are; of a `corpus` with a name, those that have landed.
+    """
+    wanted = config.snapshots
+    if corpus is not None and not wanted:
+        with transaction(settings.require("database_url")) as cursor:
+            crawls = corpora.crawls(cursor, corpus)
+        wanted = tuple(sorted(crawl.snapshot for crawl in crawls if crawl.state in ("landed", "taken")))
+        if not wanted:
+            raise CorpusError(
+                f"No crawl of corpus {corpus!r} has landed.",
+                f"See 'samplemix corpus show {corpus}'; 'corpus accept' takes one as it is.",
+            )
     store = open_store(config.corpus_uri, settings)
-    objects = {item.key: item for item in store.list()}
+    objects = {item.key: item for item in store.list(f"{wanted[0]}/" if len(wanted) == 1 else "")}
     snapshots: dict[str, list[ObjectInfo]] = {}
-    selection = select_snapshots(objects, config.snapshots)
+    selection = select_snapshots(objects, wanted)
     for path in selection.shards:
         snapshot, _ = parse_shard_path(path, config.reader)
         snapshots.setdefault(snapshot, []).append(objects[path])
     return CorpusListing(dict(sorted(snapshots.items())), selection.ignored)
 
 
-def plan_corpus(config: RunConfig, settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
+def plan_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> tuple[list[dict[str, Any]], list[str]]:
     """What a run would read: for each snapshot its shards and their size; and files it would ignore. Nothing is written."""
-    listing = list_corpus(config, settings)
+    listing = list_corpus(config, settings, corpus)
     snapshots = [
         {"snapshot": name, "shards": len(shards), "bytes": sum(info.size for info in shards)}
         for name, shards in listing.snapshots.items()
@@ -69,7 +82,8 @@ def register(run: RunContext) -> Registered:
     Running it again changes nothing. A shard whose file was replaced is another shard, to be scored; one that vanished is a
     CorpusError that names it.
     """
-    listing = list_corpus(run.config, run.settings)
+    one = {"snapshots": (run.crawl,)} if run.crawl is not None else {}
+    listing = list_corpus(run.config.model_copy(update=one), run.settings, run.corpus)
     models = _describe_models(run)
     quality_model_key = fingerprint(models["quality_model"])
     low, high = models["quality_range"]

@@ -17,13 +17,18 @@ from samplemix_core.settings import Settings
 
 @dataclass(frozen=True)
 class RunContext:
-    """One run as a step sees it: what is wanted, where the services are, whom to tell, and whether to stop."""
+    """One run as a step sees it: what is wanted, where the services are, whom to tell, and whether to stop.
+
+    `corpus` is the corpus's name, if it has one; `crawl` the one snapshot that is registered and scored, where not all are.
+    """
 
     config: RunConfig
     settings: Settings
     report: Report
     cancelled: threading.Event = field(default_factory=threading.Event)
     run_id: str | None = None
+    corpus: str | None = None
+    crawl: str | None = None
 
     @property
     def name(self) -> str:

@@ -126,4 +126,34 @@ STEPS = (
     ),
 )
 
-BY_NAME = {step.name: step for step in STEPS}
+GATHER = Step(
+    name="gather",
+    function="gather:gather",
+    takes=("registered",),
+    gives="registered",
+    what="takes all crawls of the corpus that are scored, so that a version is of them together",
+    again="gathers again: by then there may be more",
+)
+PUBLISH_GATHERED = Step(
+    name="publish",
+    function="gather:publish_gathered",
+    takes=("draft", "cluster_model"),
+    gives="published",
+    what="makes the draft the next version of the mixture, mixed again if other crawls are ready by then",
+    again="the same content is the same version",
+)
+
+
+BY_FUNCTION = {step.function: step for step in (*STEPS, GATHER, PUBLISH_GATHERED)}
+
+
+def _named(*names: str) -> tuple[Step, ...]:
+    return tuple(step for step in STEPS if step.name in names)
+
+
+_DIVERSITY = (GATHER, *_named("fit_diversity", "assign", "measure_clusters"))
+SCORE_CRAWL = _named("register", "shard_groups", "score", "check_loss")
+FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
+BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify"))
+LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify"))
+"""What the other DAGs do, each a row of the table's steps."""

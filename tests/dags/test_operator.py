@@ -15,9 +15,12 @@ from samplemix_operators import SampleMixStepOperator
 registered = json.loads(sys.argv[2])
 raised = {}
 for name, uri in {"setting": "not/absolute", "service": "s3://bucket/corpus"}.items():
-    operator = SampleMixStepOperator(task_id=name, step="check_loss", inputs={"registered": registered})
+    configured = {"config": {"corpus_uri": uri, "mixture_name": "web"}}
+    operator = SampleMixStepOperator(
+        task_id=name, step="score:check_loss", configured=configured, inputs={"registered": registered}
+    )
     try:
-        operator.execute({"params": {"corpus_uri": uri, "mixture_name": "web"}, "run_id": "manual"})
+        operator.execute({"run_id": "manual"})
     except Exception as error:
         raised[name] = [type(error).__name__, str(error)]
 print(json.dumps(raised))

@@ -5,7 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,11 @@ import pytest
 
 from samplemix_core.cli import main as cli
 from samplemix_core.demo.corpus import collect
+from samplemix_core.demo.run import DAG_ID, AirflowApi
+from samplemix_core.local.home import Home
+from samplemix_core.local.service import PROCESSES
+from samplemix_core.local.stack import Stack
+from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
 from samplemix_core.settings import ENVIRONMENT, Settings
 
@@ -156,3 +162,24 @@ def s3(platform: Settings) -> pyarrow.fs.S3FileSystem:
         endpoint_override=str(platform.s3_endpoint),
         region="us-east-1",
     )
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+    return value
+
+
+@pytest.fixture(scope="session")
+def airflow(stack: Stack, platform: Settings) -> Iterator[AirflowApi]:
+    with AirflowApi(stack.up()) as api:
+        wait_for(lambda: api.has_dag(DAG_ID), 90, f"DAG; import errors: {api.import_errors()}")
+        api.unpause(DAG_ID)
+        yield api
+    before = {row.process: row.pid for row in stack.status() if row.name != "airflow"}
+    stack.down({"airflow"})
+    assert {row.process for row in stack.status() if row.pid is None} == set(PROCESSES["airflow"])
+    assert {row.process: row.pid for row in stack.status() if row.name != "airflow"} == before
+    left = [process.cmdline() for process in stack_processes(Home(platform.home).read_state().stack)]
+    assert not [command for command in left if "airflow" in command]

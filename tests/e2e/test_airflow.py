@@ -1,49 +1,21 @@
-"""Real Airflow with its four processes: runs triggered as the UI triggers them, processes killed under them, runs cancelled.
-
-The one module that starts Airflow: it stops it again, so that its gigabyte is there for what comes after.
-"""
+"""Real Airflow with its four processes: runs triggered as the UI triggers them, processes killed under them, runs cancelled."""
 
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from distributed import Client
 
-from samplemix_core.demo.run import FINAL_STATES, AirflowApi
+from samplemix_core.demo.run import DAG_ID, FINAL_STATES, AirflowApi
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.settings import Settings
-from tests.e2e.conftest import Command, Upload
-
-DAG_ID = "samplemix_corpus_run"
-
-
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-    return value
-
-
-@pytest.fixture(scope="module")
-def airflow(stack: Stack, platform: Settings) -> Iterator[AirflowApi]:
-    with AirflowApi(stack.up()) as api:
-        wait_for(lambda: api.has_dag(DAG_ID), 90, f"DAG; import errors: {api.import_errors()}")
-        api.unpause(DAG_ID)
-        yield api
-    before = {row.process: row.pid for row in stack.status() if row.name != "airflow"}
-    stack.down({"airflow"})
-    assert {row.process for row in stack.status() if row.pid is None} == set(PROCESSES["airflow"])
-    assert {row.process: row.pid for row in stack.status() if row.name != "airflow"} == before
-    left = [process.cmdline() for process in stack_processes(Home(platform.home).read_state().stack)]
-    assert not [command for command in left if "airflow" in command]
+from tests.e2e.conftest import Command, Upload, wait_for
 
 
 def test_it_is_up_once_and_lets_in_who_has_the_password(airflow: AirflowApi, stack: Stack) -> None:

@@ -1,5 +1,6 @@
 import json
 
+import jsonschema
 import pytest
 
 from samplemix_core.config import Budget, RunConfig, load_config
@@ -74,12 +75,17 @@ def test_equal_configurations_have_equal_fingerprints() -> None:
     assert one.fingerprint != load_config(RunConfig, {"corpus_uri": "s3://a/b", "snapshots": ["x"]}).fingerprint
 
 
-def test_the_form_has_every_field_self_contained_and_valid_by_default() -> None:
+def test_the_form_has_every_field_self_contained_and_only_the_corpus_is_not_optional() -> None:
     schema = form_schema()
     assert schema.keys() == RunConfig.model_fields.keys()
     assert "$ref" not in json.dumps(schema)
-    values = {name: field["default"] for name, field in schema.items()} | {"corpus_uri": "s3://a/b"}
-    assert load_config(RunConfig, values) == RunConfig(corpus_uri="s3://a/b")
+    corpus = schema.pop("corpus_uri")
+    assert (corpus["type"], corpus["minLength"]) == ("string", 1)
+    for name, field in schema.items():
+        assert field["default"] is None, name
+        assert "null" in field["type"], name
+        jsonschema.validate(None, field)
+    assert "else 0.8" in schema["alpha"]["description"]
 
 
 def test_a_configuration_can_not_be_changed() -> None:

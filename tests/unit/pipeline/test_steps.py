@@ -10,30 +10,38 @@ import pytest
 
 from samplemix_core.config import FrozenModel
 from samplemix_core.database.scope import Group
-from samplemix_core.pipeline.steps import BY_NAME, GROUPS, STEPS, Step
+from samplemix_core.pipeline.steps import BUILD_MIXTURE, BY_FUNCTION, FIT_DIVERSITY, GROUPS, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
 
 
 def hints(step: Step) -> dict[str, object]:
     return get_type_hints(pkgutil.resolve_name(f"samplemix_core.pipeline.{step.function}"))
 
 
-def test_names_and_results_are_given_once() -> None:
-    assert len(BY_NAME) == len({step.gives for step in STEPS}) == len(STEPS)
+DAGS = {"run": STEPS, "score": SCORE_CRAWL, "fit": FIT_DIVERSITY, "build": BUILD_MIXTURE, "land": LAND_CRAWL}
 
 
-@pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
-def test_a_step_takes_what_an_earlier_one_gives_under_that_name_and_of_that_type(step: Step) -> None:
-    parameters = list(inspect.signature(pkgutil.resolve_name(f"samplemix_core.pipeline.{step.function}")).parameters)
-    assert parameters == ["run", *step.takes, *(["group"] if step.mapped else [])]
-    earlier = {item.gives: hints(item)["return"] for item in STEPS[: STEPS.index(step)]}
-    for name in step.takes:
-        assert hints(step)[name] == earlier[name]
-    if step.mapped:
-        assert hints(step)["group"] is Group
-        assert earlier[GROUPS] == list[Group]
+@pytest.mark.parametrize("steps", DAGS.values(), ids=DAGS)
+def test_names_are_given_once(steps: tuple[Step, ...]) -> None:
+    assert len({step.name for step in steps}) == len({step.function for step in steps}) == len(steps)
+    assert {BY_FUNCTION[step.function] for step in steps} == set(steps)
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step.gives != GROUPS], ids=lambda step: step.name)
+@pytest.mark.parametrize("steps", DAGS.values(), ids=DAGS)
+def test_a_step_takes_what_an_earlier_one_gives_under_that_name_and_of_that_type(steps: tuple[Step, ...]) -> None:
+    earlier: dict[str, object] = {}
+    for step in steps:
+        parameters = list(inspect.signature(pkgutil.resolve_name(f"samplemix_core.pipeline.{step.function}")).parameters)
+        assert parameters == ["run", *step.takes, *(["group"] if step.mapped else [])]
+        for name in step.takes:
+            assert hints(step)[name] == earlier[name]
+        if step.mapped:
+            assert hints(step)["group"] is Group
+            assert earlier[GROUPS] == list[Group]
+        assert earlier.get(step.gives, hints(step)["return"]) == hints(step)["return"], "what replaces a result is of its type"
+        earlier[step.gives] = hints(step)["return"]
+
+
+@pytest.mark.parametrize("step", [step for step in BY_FUNCTION.values() if step.gives != GROUPS], ids=lambda step: step.name)
 def test_a_result_is_small_and_plain(step: Step) -> None:
     result = hints(step)["return"]
     assert isinstance(result, type)

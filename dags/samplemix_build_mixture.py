@@ -1,0 +1,27 @@
+"""A version of a mixture from what is scored: another policy, another budget, other crawls. Nothing is scored."""
+
+from airflow.sdk import DAG
+from samplemix_operators import CLUSTERS, DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks
+
+from samplemix_core.pipeline.steps import BUILD_MIXTURE
+
+with DAG(
+    dag_id="samplemix_build_mixture",
+    description="Mix the scored crawls of a corpus by another policy or budget",
+    doc_md=documentation(
+        "SampleMix build mixture",
+        "For all crawls of a corpus that are scored, or those that are named. What is left empty is as the corpus has it.",
+        BUILD_MIXTURE,
+    ),
+    schedule=None,
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=4,
+    params=form_params(
+        *("corpus_uri", "snapshots", "mixture_name", "budget", "tokenizer", "max_copies"),
+        *("policy", "alpha", "tau", "seed", "reader", "embedding", "diversity"),
+    ),
+    default_args=DEFAULT_ARGS,
+    tags=["samplemix", "mixture"],
+):
+    step_tasks(BUILD_MIXTURE, SampleMixConfigureOperator(task_id="configure", source="form", inlets=[CLUSTERS]))

@@ -1,0 +1,25 @@
+"""Clusters for a corpus: fitted if it has none for its encoder and settings, or again; then measured over all its crawls."""
+
+from airflow.sdk import DAG
+from samplemix_operators import DEFAULT_ARGS, SCORES, SampleMixConfigureOperator, documentation, form_params, step_tasks
+
+from samplemix_core.pipeline.steps import FIT_DIVERSITY
+
+with DAG(
+    dag_id="samplemix_fit_diversity",
+    description="Fit the clusters of a corpus, and assign its documents to them",
+    doc_md=documentation(
+        "SampleMix fit diversity",
+        "For all crawls of a corpus that are scored. A corpus keeps its clusters unless `diversity` says `refit`: then they are"
+        " fitted again, and the next version is mixed by the new ones.",
+        FIT_DIVERSITY,
+    ),
+    schedule=None,
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=2,
+    params=form_params("corpus_uri", "snapshots", "tokenizer", "reader", "embedding", "diversity"),
+    default_args=DEFAULT_ARGS,
+    tags=["samplemix", "diversity"],
+):
+    step_tasks(FIT_DIVERSITY, SampleMixConfigureOperator(task_id="configure", source="form", inlets=[SCORES]))

@@ -1,0 +1,31 @@
+"""A crawl that lands: scored, assigned to its corpus's clusters, and mixed into a new version, with nobody asking."""
+
+from airflow.sdk import DAG, Asset, AssetWatcher
+from samplemix_crawls import CrawlWatch
+from samplemix_operators import DEFAULT_ARGS, SampleMixConfigureOperator, documentation, step_tasks
+
+from samplemix_core.pipeline.steps import LAND_CRAWL
+
+LANDINGS = Asset(
+    name="samplemix_landings",
+    uri="samplemix://landings",
+    watchers=[AssetWatcher(name="samplemix_crawl_watch", trigger=CrawlWatch())],
+)
+
+with DAG(
+    dag_id="samplemix_land_crawl",
+    description="Score each crawl that lands and publish a version with it",
+    doc_md=documentation(
+        "SampleMix land crawl",
+        "Starts by itself when a snapshot of a corpus with a name has its marker (`_SUCCESS`), and takes the one that has waited"
+        " longest. `samplemix corpus show NAME` says which have landed, and what others wait for.",
+        LAND_CRAWL,
+    ),
+    schedule=[LANDINGS],
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=4,
+    default_args=DEFAULT_ARGS,
+    tags=["samplemix", "crawl", "mixture"],
+):
+    step_tasks(LAND_CRAWL, SampleMixConfigureOperator(task_id="configure", source="landed"))

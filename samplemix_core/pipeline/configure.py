@@ -1,0 +1,79 @@
+"""What a run is about: a form's values, a crawl as a partition, or the next crawl that has landed, as one configuration."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from samplemix_core.config import NAME, RunConfig, load_config
+from samplemix_core.corpus.crawls import parse_partition_key, partition_key
+from samplemix_core.database import corpora
+from samplemix_core.database.connection import transaction
+from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.pipeline.handoff import Configured
+from samplemix_core.settings import Settings
+
+
+def named_values(settings: Settings, corpus: str) -> dict[str, Any]:
+    """The settings of the corpus of this name, as JSON values; none where no corpus is called so, or nobody can know."""
+    if not NAME.fullmatch(corpus) or settings.database_url is None:
+        return {}
+    with transaction(settings.database_url) as cursor:
+        found = corpora.find_corpus(cursor, corpus)
+    return found.config.run.model_dump(mode="json") if found is not None else {}
+
+
+def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
+    """A run as a form gives it: `corpus_uri` names a corpus or says where it lies, and what is left empty is as the corpus has it.
+
+    Raises ConfigError naming each bad value, and for a name that no corpus has.
+    """
+    filled = {name: value for name, value in values.items() if name in RunConfig.model_fields and value not in (None, "", [])}
+    place = str(filled.get("corpus_uri", "")).strip()
+    named = named_values(settings, place)
+    if NAME.fullmatch(place) and not named:
+        with transaction(settings.require("database_url")) as cursor:
+            corpora.get_corpus(cursor, place)  # Says which there are.
+    own = {name: value for name, value in filled.items() if not (named and name == "corpus_uri")}
+    return Configured(corpus=place if named else None, config=load_config(RunConfig, merged(named, own)))
+
+
+def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values over a base, settings within settings each by itself."""
+    result = dict(base)
+    for name, value in values.items():
+        below = result.get(name)
+        result[name] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def of_crawl(settings: Settings, key: str | None) -> Configured:
+    """The scoring of a crawl, given as a partition 'corpus/snapshot', by its corpus's configuration.
+
+    Raises ConfigError if it is no crawl that is known, CorpusError if it is one that has not landed.
+    """
+    try:
+        corpus, snapshot = parse_partition_key(key or "")
+    except ValueError:
+        raise ConfigError(
+            f"This run is for no crawl: its partition key is {key!r}.",
+            "Press Backfill and choose dates, or trigger it with a partition key such as web/crawl-a.",
+        ) from None
+    with transaction(settings.require("database_url")) as cursor:
+        named, crawl = corpora.get_corpus(cursor, corpus), corpora.find_crawl(cursor, corpus, snapshot)
+    if crawl is None or crawl.state not in ("landed", "taken"):
+        what = "is not known" if crawl is None else f"is {crawl.state}: it {crawl.reason}"
+        raise CorpusError(
+            f"Crawl {partition_key(corpus, snapshot)} {what}.",
+            f"See 'samplemix corpus show {corpus}', and 'corpus scan' or 'accept'.",
+        )
+    return Configured(corpus=corpus, crawl=snapshot, config=named.config.run)
+
+
+def next_landed(settings: Settings, run_id: str) -> Configured | None:
+    """The crawl that this run is given of those that have landed, the same one if it asks again; None if none waits."""
+    with transaction(settings.require("database_url")) as cursor:
+        crawl = corpora.take_crawl(cursor, run_id, datetime.now(UTC))
+        if crawl is None:
+            return None
+        config = corpora.get_corpus(cursor, crawl.corpus).config.run
+    return Configured(corpus=crawl.corpus, crawl=crawl.snapshot, config=config)

@@ -1,0 +1,81 @@
+"""All crawls of a corpus that can be mixed, together: what a landing crawl joins, and what a version is made of."""
+
+from samplemix_core.database import corpora, registration
+from samplemix_core.database.connection import transaction
+from samplemix_core.errors import CorpusError
+from samplemix_core.pipeline.assign import assign_clusters
+from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered, read_draft
+from samplemix_core.pipeline.landing import scan
+from samplemix_core.pipeline.mix import mix
+from samplemix_core.pipeline.mixtures import own_mixtures
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.publish import publish
+from samplemix_core.pipeline.run import RunContext
+
+
+def gather(run: RunContext, registered: Registered) -> Registered:
+    """The run's corpus with all its snapshots that are scored with the run's models, and those that the configuration names only.
+
+    A crawl that waits (its files changed after its marker) or is removed is left out, and said; so is one that is not scored.
+    Raises CorpusError if none is left.
+    """
+    gathered, left_out = _gather(run, registered)
+    said = f"; left out: {'; '.join(left_out)}" if left_out else ""
+    message = f"{', '.join(gathered.snapshots)}{said}"
+    run.report(Progress("gather", len(gathered.snapshots), len(gathered.snapshots), message=message, unit="snapshots"))
+    return gathered
+
+
+def _gather(run: RunContext, registered: Registered) -> tuple[Registered, list[str]]:
+    database = run.settings.require("database_url")
+    unfit: dict[str, str] = {}
+    if run.corpus is not None:
+        with transaction(database) as cursor:
+            corpus = corpora.get_corpus(cursor, run.corpus)
+        scan(run.settings, corpus, thorough=True)
+        with transaction(database) as cursor:
+            unfit = {
+                crawl.snapshot: f"{crawl.snapshot} is {crawl.state}: it {crawl.reason}"
+                for crawl in corpora.crawls(cursor, run.corpus)
+                if crawl.state in ("waiting", "removed")
+            }
+    with transaction(database) as cursor:
+        snapshots = registration.scored_snapshots(cursor, registered.corpus_id, registered.version)
+    wanted = run.config.snapshots
+    fit, left_out = [], []
+    for snapshot in snapshots:
+        if wanted and snapshot.name not in wanted:
+            continue
+        if snapshot.name in unfit:
+            left_out.append(unfit[snapshot.name])
+        elif snapshot.unsettled:
+            left_out.append(f"{snapshot.name} has {snapshot.unsettled} of {snapshot.shards} shards that are not scored")
+        else:
+            fit.append(snapshot)
+    if not fit:
+        raise CorpusError(
+            f"No snapshot of the corpus can be mixed: {'; '.join(left_out) or 'none is scored'}.",
+            "Score one: run samplemix_score_crawl, or 'samplemix run'.",
+        )
+    update = {
+        "snapshots": tuple(snapshot.name for snapshot in fit),
+        "snapshot_ids": tuple(snapshot.snapshot_id for snapshot in fit),
+        "shards": sum(snapshot.shards for snapshot in fit),
+        "last_shard_id": max(snapshot.last_shard_id for snapshot in fit),
+    }
+    return registered.model_copy(update=update), left_out
+
+
+def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterModelRef) -> PublishedRef:
+    """Publish a draft of gathered crawls, one run of its mixture at a time; mix again if others are fit to be mixed by now.
+
+    So of crawls that land together, each version holds those of the version before it, whoever is first.
+    """
+    with run.alone("publish", run.config.mixture_name):
+        mixed = read_draft(own_mixtures(run.settings).store, draft.draft).registered
+        now, _ = _gather(run, mixed)
+        if now.snapshots != mixed.snapshots:
+            run.report(Progress("publish", 0, 1, unit="versions", message=f"mixing again, of {', '.join(now.snapshots)}"))
+            assign_clusters(run, now, cluster_model)
+            draft = mix(run, now, cluster_model)
+        return publish(run, draft)
