@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.sdk import Asset, BaseOperator, Param, chain
+from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
 from samplemix_core.form import form_schema
 from samplemix_core.pipeline.steps import BY_FUNCTION, GROUPS, Step
@@ -173,11 +173,27 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
 def form_params(*names: str) -> dict[str, Param]:
     """Params for these fields of a run's configuration, or for all, from their JSON schemas."""
     params = {}
-    for name, schema in form_schema().items():
+    for name, schema in form_schema(_corpora()).items():
         if not names or name in names:
             default, description = schema.pop("default"), schema.pop("description", None)
             params[name] = Param(default, description=description, **schema)
     return params
+
+
+def _corpora() -> list[str]:
+    """The corpora that have a name, for the form to suggest. None where a task parses its DAG, or where Postgres can't be asked."""
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.corpora import corpus_names
+    from samplemix_core.errors import SampleMixError
+    from samplemix_core.settings import Settings
+
+    if get_parsing_context().dag_id is not None:
+        return []
+    try:
+        with transaction(Settings.load().require("database_url")) as cursor:
+            return corpus_names(cursor)
+    except SampleMixError:
+        return []
 
 
 def documentation(title: str, what: str, steps: Sequence[Step]) -> str:

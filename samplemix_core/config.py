@@ -22,7 +22,7 @@ from pydantic import (
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.identity import fingerprint
 
-_BUDGET = re.compile(r"^\s*(?P<number>\d+(?:[._]?\d+)*)\s*(?P<unit>[kKmMbBtT%]?)\s*$")
+_BUDGET = re.compile(r"^\s*(\d+(?:[._]?\d+)*)\s*([kKmMbBtT%]?)\s*$")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 ENCODERS_TOKENIZER = "encoder"
 """The name under which RunConfig.tokenizer means the encoder's own."""
@@ -62,8 +62,8 @@ class Budget:
         match = _BUDGET.match(text)
         if match is None:
             raise ValueError(f"budget {text!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
-        number = float(match["number"].replace("_", ""))
-        unit = match["unit"].lower()
+        number = float(match[1].replace("_", ""))
+        unit = match[2].lower()
         return cls(percent=number) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
 
     def resolve(self, source_tokens: int) -> int:
@@ -83,9 +83,8 @@ def _to_budget(value: object) -> object:
     return Budget.parse(value) if isinstance(value, str) else value
 
 
-BudgetField = Annotated[
-    Budget, BeforeValidator(_to_budget), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
-]
+_SCHEMA = WithJsonSchema({"type": "string", "pattern": _BUDGET.pattern})
+BudgetField = Annotated[Budget, BeforeValidator(_to_budget), PlainSerializer(str, return_type=str), _SCHEMA]
 """A budget that is given, and written, as text."""
 
 

@@ -3,25 +3,28 @@
 Only the corpus has to be filled in. What is left empty is as the corpus's own configuration has it, else the default.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samplemix_core.config import RunConfig
 
 SECTIONS = {
-    "What": ("corpus_uri", "snapshots", "mixture_name"),
+    "": ("corpus_uri", "snapshots", "mixture_name"),
     "How much": ("budget", "tokenizer", "max_copies", "max_loss"),
     "How": ("policy", "alpha", "tau", "seed"),
     "Advanced": ("retry_refused", "reader", "embedding", "diversity", "blocks"),
 }
-"""Section of the form -> its fields, in the order in which they are shown."""
+"""Section of the form -> its fields, in the order in which they are shown. The first, without a name, is open from the start."""
 
 _CORPUS = "Name of a corpus ('samplemix corpus add' gives it one), or where it lies: s3://bucket/prefix, or a directory"
 
 
-def form_schema() -> dict[str, dict[str, Any]]:
-    """One self-contained JSON schema a field of RunConfig, in the order of the form, each with its `section` and its `default`.
+def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """One self-contained JSON schema a field of RunConfig, in the order of the form; `corpora` are names to suggest.
 
-    All but the corpus may be null, which is their default here; the description says what that means.
+    Each has its `default`, which is null but for the corpus, and its `section`, unless it is of the first. Its `description`, or
+    `description_md` in Markdown, says what leaving it empty means.
     """
     schema = RunConfig.model_json_schema()
     definitions = schema.get("$defs", {})
@@ -32,15 +35,26 @@ def form_schema() -> dict[str, dict[str, Any]]:
             field = _inline(schema["properties"][name], definitions)
             if name == "corpus_uri":
                 field |= {"title": "Corpus", "description": _CORPUS, "minLength": 1, "default": ""}
+                field |= {"examples": list(corpora)} if corpora else {}
             else:
-                field["type"] = [field["type"], "null"]
+                field |= {"type": [field["type"], "null"], "default": None}
                 if "enum" in field:
-                    field["enum"] = [*field["enum"], None]
-                if field["type"][0] != "object" and name != "snapshots":
+                    field |= {"enum": [None, *field["enum"]], "values_display": {"null": "as the corpus has it"}}
+                if "properties" in field:
+                    field["description_md"] = _settings(field.pop("description"), field["properties"])
+                elif "boolean" not in field["type"] and name != "snapshots":
                     field["description"] += f". Empty: as the corpus has it, else {defaults[name]}"
-                field["default"] = None
-            fields[name] = {**field, "section": section}
+            fields[name] = {**field, "section": section} if section else field
     return fields
+
+
+def _settings(what: str, properties: Mapping[str, Any]) -> str:
+    """What a group of settings is for, and a line for each of them, as Markdown."""
+    lines = [
+        f"- `{name}` ({json.dumps(field.get('default'))}): {field.get('description', ', '.join(map(str, field.get('enum', ()))))}"
+        for name, field in properties.items()
+    ]
+    return "\n".join([f'{what} Name what is to be other than the corpus has it, as `{{"name": value}}`:', "", *lines])
 
 
 def _inline(node: Any, definitions: dict[str, Any]) -> Any:

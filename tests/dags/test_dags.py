@@ -81,7 +81,7 @@ def test_the_form_is_the_configuration_model_and_only_the_corpus_must_be_filled_
     params = parsed["dags"]["samplemix_corpus_run"]["params"]
     assert params.keys() == RunConfig.model_fields.keys()
     assert params["alpha"] | {"default": None, "minimum": 0, "maximum": 1} == params["alpha"]
-    assert params["policy"]["enum"] == ["samplemix", "natural", None]
+    assert params["policy"]["enum"] == [None, "samplemix", "natural"]
     assert params["snapshots"]["type"] == ["array", "null"]
     required = {name for name, schema in params.items() if "null" not in schema["type"]}
     assert required == {"corpus_uri"}

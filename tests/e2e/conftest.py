@@ -17,7 +17,7 @@ import pytest
 
 from samplemix_core.cli import main as cli
 from samplemix_core.demo.corpus import collect
-from samplemix_core.demo.run import DAG_ID, AirflowApi
+from samplemix_core.demo.run import DAG_ID, FINAL_STATES, AirflowApi
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
@@ -169,6 +169,23 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     while not (value := condition()):
         assert time.monotonic() < deadline, f"no {what} within {seconds} s"
     return value
+
+
+def settings_of(values: dict[str, Any]) -> list[str]:
+    """Settings within settings as options of the command line."""
+    pairs = [f"{group}.{key}={json.dumps(value)}" for group, inner in values.items() for key, value in inner.items()]
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+def runs_of(airflow: AirflowApi, dag_id: str, corpus: str) -> list[dict[str, Any]]:
+    found = airflow.request("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100, "order_by": "id"})["dag_runs"]
+    return [run for run in found if (run["partition_key"] or "").startswith(f"{corpus}/")]
+
+
+def finished(airflow: AirflowApi, dag_id: str, run_id: str, seconds: float = 120) -> None:
+    state = wait_for(lambda: (s := airflow.run_state(dag_id, run_id)) in FINAL_STATES and s, seconds, f"end of {run_id}")
+    failed = [task for task in airflow.tasks(dag_id, run_id) if task.state not in ("success", "skipped")]
+    assert state == "success", [(task, airflow.log(dag_id, run_id, task)[-8:]) for task in failed]
 
 
 @pytest.fixture(scope="session")

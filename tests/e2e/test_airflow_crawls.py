@@ -14,7 +14,7 @@ from samplemix_core.demo.run import FINAL_STATES, AirflowApi
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import Settings
-from tests.e2e.conftest import Command, Upload, wait_for
+from tests.e2e.conftest import Command, Upload, finished, runs_of, settings_of, wait_for
 
 SCORE, LAND, BUILD = "samplemix_score_crawl", "samplemix_land_crawl", "samplemix_build_mixture"
 
@@ -56,24 +56,12 @@ def corpus(
     dealt = parts(shards, ["2026-01-a", "2026-01-b", "2026-02-c", "2026-02-d"])
     before = {path: data for path, data in dealt.items() if path.startswith("2026-01")}
     uri = upload(before | {"2026-01-a/_SUCCESS": b"", "2026-01-b/_SUCCESS": b""})
-    settings = [f"{group}.{key}={json.dumps(value)}" for group, values in small_corpus.items() for key, value in values.items()]
-    command("corpus", "add", name, uri, *[word for text in settings for word in ("--set", text)])
+    command("corpus", "add", name, uri, *settings_of(small_corpus))
     yield Corpus(name, open_store(uri, platform), {path: data for path, data in dealt.items() if path not in before})
     command("corpus", "remove", name)
 
 
 JANUARY = {"from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-31T00:00:00Z"}
-
-
-def runs_of(airflow: AirflowApi, dag_id: str, corpus: str) -> list[dict[str, Any]]:
-    found = airflow.request("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100, "order_by": "id"})["dag_runs"]
-    return [run for run in found if (run["partition_key"] or "").startswith(f"{corpus}/")]
-
-
-def finished(airflow: AirflowApi, dag_id: str, run_id: str, seconds: float = 120) -> None:
-    state = wait_for(lambda: (s := airflow.run_state(dag_id, run_id)) in FINAL_STATES and s, seconds, f"end of {run_id}")
-    failed = [task for task in airflow.tasks(dag_id, run_id) if task.state not in ("success", "skipped")]
-    assert state == "success", [(task, airflow.log(dag_id, run_id, task)[-8:]) for task in failed]
 
 
 def versions(command: Command, mixture: str) -> list[dict[str, Any]]:

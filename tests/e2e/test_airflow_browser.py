@@ -1,0 +1,174 @@
+"""Airflow's pages as people use them, in a headless browser: the form, a run, a backfill over crawls, cancel and resume.
+
+Needs Debian's chromium (CI installs it); without it these tests are skipped. With SAMPLEMIX_SCREENSHOTS set, pictures of the pages
+go to that directory: those in docs/ are made so.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from samplemix_core.database.connection import scalar, transaction
+from samplemix_core.demo.run import AirflowApi
+from samplemix_core.objects import open_store
+from samplemix_core.settings import Settings
+from tests.e2e.conftest import Command, Upload, finished, runs_of, settings_of, wait_for
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")
+
+SCORE = "samplemix_score_crawl"
+
+
+@pytest.fixture(scope="module")
+def page(airflow: AirflowApi, platform: Settings) -> Iterator[Page]:
+    """A browser window, signed in by the form of the login page."""
+    settings = Settings.load({"SAMPLEMIX_HOME": str(platform.home)})
+    with sync_playwright() as playwright:
+        # As root, as in a container, Chromium does not start in its sandbox; it sees this machine's own pages only.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        page = browser.new_page(viewport={"width": 1800, "height": 1200})
+        page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+        page.goto(airflow.url)
+        page.get_by_label("Username").fill(settings.require("airflow_user"))
+        page.get_by_label("Password").fill(settings.require("airflow_password"))
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
+        yield page
+        browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    directory = os.environ.get("SAMPLEMIX_SCREENSHOTS")
+    if directory:
+        page.wait_for_timeout(1500)  # Charts are drawn with a delay.
+        page.screenshot(path=Path(directory) / f"airflow-{name}.png")
+
+
+def trigger_dialog(page: Page, airflow: AirflowApi, dag_id: str) -> Locator:
+    page.goto(f"{airflow.url}/dags/{dag_id}")
+    page.get_by_role("button", name="Trigger").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    return dialog
+
+
+@pytest.fixture(scope="module")
+def corpus(
+    airflow: AirflowApi, command: Command, upload: Upload, shards: dict[str, bytes], small_corpus: dict[str, Any]
+) -> Iterator[str]:
+    """A corpus with a name and two crawls, in so many blocks that a run can be cancelled in the middle."""
+    name = f"ui-{uuid4().hex[:6]}"
+    content = {
+        f"2026-03-{crawl}/copy-{i}/{path.replace('/', '-')}": data
+        for crawl in "ab"
+        for i in range(4)
+        for path, data in shards.items()
+    }
+    uri = upload(content | {"2026-03-a/_SUCCESS": b"", "2026-03-b/_SUCCESS": b""})
+    command("corpus", "add", name, uri, *settings_of(small_corpus | {"blocks": {"documents": 1}}))
+    yield name
+    command("corpus", "remove", name)
+
+
+def blocks_done(settings: Settings, corpus: str, crawl: str) -> int:
+    with transaction(settings.require("database_url")) as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM block_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id)"
+            " JOIN corpus USING (corpus_id)"
+            " JOIN corpus_config ON config->'run'->>'corpus_uri' = uri WHERE corpus_config.name = %s AND snapshot.name = %s",
+            (corpus, crawl),
+        )
+        return int(scalar(cursor))
+
+
+def test_a_form_with_a_wrong_value_says_so_and_with_right_ones_runs(
+    page: Page,
+    airflow: AirflowApi,
+    command: Command,
+    platform: Settings,
+    small_corpus: dict[str, Any],
+    corpus_uri: str,
+    first_run: dict[str, Any],
+) -> None:
+    name = f"form-{uuid4().hex[:6]}"
+    open_store(corpus_uri, platform).put("s1/_SUCCESS", b"")
+    command("corpus", "add", name, corpus_uri, *settings_of(small_corpus))
+    dialog = trigger_dialog(page, airflow, "samplemix_corpus_run")
+    expect(dialog.get_by_text("This field is required")).to_have_count(1)
+    expect(dialog.get_by_role("button", name="Trigger")).to_be_disabled()
+    picture(page, "form")
+    dialog.locator("#element_corpus_uri").fill(name)
+    dialog.get_by_role("button", name="How much", exact=True).click()
+    budget = dialog.locator("#element_budget")
+    budget.fill("much")
+    dialog.get_by_role("button", name="Trigger").click()
+    expect(dialog.get_by_text(re.compile("much.*does not match"))).to_be_visible()
+    picture(page, "form-wrong")
+    budget.fill("30%")
+    dialog.get_by_role("button", name="Trigger").click()
+    page.wait_for_url("**/runs/**")
+    run_id = unquote(page.url.rpartition("/runs/")[2].partition("?")[0])
+    expect(page.get_by_role("link", name="verify")).to_be_visible()
+    finished(airflow, "samplemix_corpus_run", run_id)
+    expect(page.get_by_text("Success").first).to_be_visible()
+    picture(page, "run")
+    assert airflow.xcom("samplemix_corpus_run", run_id, "configure")["config"]["budget"] == "30%"
+    command("corpus", "remove", name)
+
+
+def choose_dates(page: Page, dialog: Locator, *dates: str) -> None:
+    for i, date in enumerate(dates):
+        field = dialog.get_by_test_id("datetime-input").nth(i)
+        field.click()
+        page.get_by_placeholder("YYYY/MM/DD").filter(visible=True).last.fill(date)
+        page.get_by_placeholder("HH:mm").filter(visible=True).last.fill("00:00")
+        field.click()
+
+
+def test_a_backfill_over_two_crawls_one_of_them_cancelled_and_resumed(
+    page: Page, airflow: AirflowApi, corpus: str, platform: Settings
+) -> None:
+    dialog = trigger_dialog(page, airflow, SCORE)
+    dialog.get_by_text("Run this Dag for a range of dates").click()
+    choose_dates(page, dialog, "2026/03/01", "2026/03/31")
+    expect(dialog.get_by_text("2 runs will be triggered")).to_be_visible()
+    picture(page, "backfill")
+    dialog.get_by_role("button", name="Run Backfill").click()
+    first, second = wait_for(lambda: len(found := runs_of(airflow, SCORE, corpus)) == 2 and found, 60, "two runs")
+    assert (first["partition_key"], second["partition_key"]) == (f"{corpus}/2026-03-a", f"{corpus}/2026-03-b")
+    wait_for(lambda: blocks_done(platform, corpus, "2026-03-a") > 10, 60, "blocks that are scored")
+    page.goto(f"{airflow.url}/dags/{SCORE}/runs")
+    for run in (first, second):
+        expect(page.get_by_role("link", name=run["dag_run_id"][:30])).to_be_visible()
+    picture(page, "crawls")
+    page.get_by_role("link", name=first["dag_run_id"][:30]).click()
+    page.get_by_role("button", name="Mark Dag Run as...").first.click()
+    page.get_by_role("menuitem", name="Failed").click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    wait_for(lambda: airflow.run_state(SCORE, first["dag_run_id"]) == "failed", 30, "cancelled run")
+    wait_for(lambda: not airflow_is_scoring(airflow, first["dag_run_id"]), 30, "end of its tasks")
+    done, shards = blocks_done(platform, corpus, "2026-03-a"), 640
+    assert 10 < done < shards, "cancelled in the middle"
+    picture(page, "cancelled")
+    page.get_by_role("button", name="Press shift+c to clear").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    wait_for(lambda: airflow.run_state(SCORE, first["dag_run_id"]) != "failed", 30, "resumed run")
+    for run in (first, second):
+        finished(airflow, SCORE, run["dag_run_id"], 200)
+        assert blocks_done(platform, corpus, run["partition_key"].partition("/")[2]) == shards
+    expect(page.get_by_text("Success").first).to_be_visible()
+    picture(page, "resumed")
+
+
+def airflow_is_scoring(airflow: AirflowApi, run_id: str) -> bool:
+    return any(task.state == "running" for task in airflow.tasks(SCORE, run_id))
