@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,11 @@ from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
-from samplemix_core.worker.compare import Comparison
 from samplemix_core.worker.jobs import CompareTask, FitTask
+
+if TYPE_CHECKING:
+    # Torch and UMAP, which a comparison needs, are for workers: Airflow's tasks would pay seconds for them.
+    from samplemix_core.worker.compare import Comparison
 
 METHOD = "pca-umap-hdbscan-2"
 """Name of the way clusters are fitted; another way gets another name, so that its models are other models."""
@@ -114,7 +117,7 @@ def _comparison(run: RunContext, registered: Registered, record: clusters.Cluste
     return f"; {known['summary']}" if known else ""
 
 
-def _compare(run: RunContext, registered: Registered, reference: str | None) -> Comparison | None:
+def _compare(run: RunContext, registered: Registered, reference: str | None) -> "Comparison | None":
     """A comparison on documents of the run's shards; None if there is nothing to compare with."""
     with transaction(run.settings.require("database_url")) as cursor:
         scored = [state.shard for state in shard_states(cursor, registered.scope) if state.is_scored]

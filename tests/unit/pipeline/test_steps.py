@@ -52,3 +52,11 @@ def test_the_table_is_light() -> None:
     code = "import sys, samplemix_core.pipeline.steps; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "pyarrow", "sqlalchemy", "psycopg2", "dask", "distributed", "boto3", "torch"} & set(imported)
+
+
+def test_steps_leave_models_and_clustering_to_the_workers() -> None:
+    """Airflow's tasks and the command line import every step: torch and UMAP would cost them seconds each time."""
+    modules = sorted({f"samplemix_core.pipeline.{step.function.partition(':')[0]}" for step in BY_FUNCTION.values()})
+    code = f"import sys, {', '.join(modules)}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "umap", "hdbscan", "sklearn", "sentence_transformers", "transformers"} & set(imported)
