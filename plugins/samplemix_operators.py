@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCORES = Asset(name="samplemix_scores", uri="samplemix://scores")
 CLUSTERS = Asset(name="samplemix_clusters", uri="samplemix://clusters")
 MIXTURES = Asset(name="samplemix_mixtures", uri="samplemix://mixtures")
-_MADE_BY = {"score:check_loss": SCORES, "assign:measure_clusters": CLUSTERS, "publish:verify": MIXTURES}
+_MADE_BY = {"score:check_loss": SCORES, "assign:measure_clusters": CLUSTERS, "changes:report_changes": MIXTURES}
 """The step after which something new is there for others."""
 
 DEFAULT_ARGS: dict[str, Any] = {

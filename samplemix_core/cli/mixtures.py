@@ -1,4 +1,4 @@
-"""Commands on published mixtures: list, show, verify. They need an object store and nothing else."""
+"""Commands on published mixtures: list, show, changes, verify. All but changes need an object store and nothing else."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ import typer
 from samplemix_core.cli.common import AsJson, print_json, print_rows
 from samplemix_core.settings import Settings
 
-app = typer.Typer(help="Published mixtures: list, show, verify.", no_args_is_help=True)
+app = typer.Typer(help="Published mixtures: list, show, what changed, verify.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The mixture's name, or the URI of a manifest.json")]
 Version = Annotated[int | None, typer.Option("--version", "-v", help="Which version; the latest if not given")]
@@ -69,6 +69,29 @@ def mixture_show(
     print_mixture(output(), manifest)
     print_rows([{"lineage": key, "value": value} for key, value in manifest.lineage.model_dump(mode="json").items()])
     typer.echo(f"manifest: {found.uri}")
+
+
+@app.command("changes")
+def mixture_changes(
+    name: Annotated[str, typer.Argument(help="The mixture's name")], version: Version = None, as_json: AsJson = False
+) -> None:
+    """Show what a version changed against the one before it: samples, tokens by domain, what was kept of crawls new to it.
+
+    Example: `samplemix mixture changes web --version 12`
+    """
+    from samplemix_core.database.changes import version_changes
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.pipeline.mixtures import open_version
+
+    settings = Settings.load()
+    found = open_version(settings, name, version).manifest
+    with transaction(settings.require("database_url")) as cursor:
+        changes = version_changes(cursor, found.name, found.version)
+    if as_json:
+        print_json(changes.model_dump(mode="json"))
+        return
+    for line in changes.lines():
+        typer.echo(line)
 
 
 @app.command("verify")

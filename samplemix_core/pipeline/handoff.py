@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from samplemix_core.config import FrozenModel, RunConfig
+from samplemix_core.database.changes import Changes
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.errors import ManifestError
 from samplemix_core.identity import fingerprint
@@ -139,6 +140,21 @@ class VerifiedCounts(FrozenModel):
     copies: int
     tokens: int
     manifest_uri: str
+
+
+class ReportedChanges(FrozenModel):
+    """A version that is published and verified, and what it changed; what whoever waits for versions is told."""
+
+    name: str
+    version: int
+    created: bool
+    manifest_uri: str
+    content_digest: str
+    snapshots: tuple[str, ...]
+    samples: int
+    copies: int
+    tokens: int
+    changes: Changes | None
 
 
 ROOT = "drafts"

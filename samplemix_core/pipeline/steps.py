@@ -124,6 +124,14 @@ STEPS = (
         what="reads the published version back and adds it up",
         again="reads again",
     ),
+    Step(
+        name="report_changes",
+        function="changes:report_changes",
+        takes=("published", "verified"),
+        gives="changes",
+        what="says what the version changed against its parent: samples, domains, what was kept of a new crawl",
+        again="says it again",
+    ),
 )
 
 GATHER = Step(
@@ -154,6 +162,6 @@ def _named(*names: str) -> tuple[Step, ...]:
 _DIVERSITY = (GATHER, *_named("fit_diversity", "assign", "measure_clusters"))
 SCORE_CRAWL = _named("register", "shard_groups", "score", "check_loss")
 FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
-BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify"))
-LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify"))
+BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
+LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
 """What the other DAGs do, each a row of the table's steps."""

@@ -151,6 +151,20 @@ def test_crawls_that_land_become_versions_by_themselves(
         )
         assert cursor.fetchall() == [(1,)], "each scored once"
 
+    told = [
+        event["extra"]
+        for event in airflow.request("GET", "/api/v2/assets/events", params={"limit": 100, "order_by": "-timestamp"})[
+            "asset_events"
+        ]
+        if event["source_dag_id"] == LAND and event["extra"].get("name") == corpus.name
+    ]
+    assert {extra["version"] for extra in told} == {row["version"] for row in versions(command, corpus.name)[1:]}
+    new = {crawl["snapshot"]: crawl for extra in told for crawl in extra["changes"]["crawls"]}
+    assert new.keys() == {"2026-02-c", "2026-02-d"}
+    assert all(0 < crawl["kept"] <= crawl["documents"] for crawl in new.values())
+    changes = json.loads(command("mixture", "changes", corpus.name, "--json").stdout)
+    assert changes in [extra["changes"] for extra in told]
+
 
 def landings(airflow: AirflowApi, since: datetime) -> list[dict[str, Any]]:
     params: dict[str, Any] = {"run_after_gte": (since - timedelta(seconds=1)).isoformat(), "limit": 100}

@@ -1,0 +1,31 @@
+"""The last step: what the published version changed against its parent, for people and for whoever waits for new versions."""
+
+from samplemix_core.database.changes import version_changes
+from samplemix_core.database.connection import transaction
+from samplemix_core.errors import ManifestError
+from samplemix_core.pipeline.handoff import PublishedRef, ReportedChanges, VerifiedCounts
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.run import RunContext
+
+
+def report_changes(run: RunContext, published: PublishedRef, verified: VerifiedCounts) -> ReportedChanges:
+    """Count, record and tell what a version changed. One whose parent this database does not know is told of without that."""
+    try:
+        with transaction(run.settings.require("database_url")) as cursor:
+            changes = version_changes(cursor, published.name, published.version)
+        said = "\n  ".join(changes.lines())
+    except ManifestError as error:
+        changes, said = None, str(error)
+    run.report(Progress("report_changes", 1, 1, unit="versions", message=said))
+    return ReportedChanges(
+        name=published.name,
+        version=published.version,
+        created=published.created,
+        manifest_uri=published.manifest_uri,
+        content_digest=published.content_digest,
+        snapshots=published.registered.snapshots,
+        samples=verified.rows,
+        copies=verified.copies,
+        tokens=verified.tokens,
+        changes=changes,
+    )
