@@ -22,7 +22,57 @@ MIXTURES = Asset(name="samplemix_mixtures", uri="samplemix://mixtures")
 _MADE_BY = {"score:check_loss": SCORES, "assign:measure_clusters": CLUSTERS, "changes:report_changes": MIXTURES}
 """The step after which something new is there for others."""
 
+_WORKERS, _DATABASE = "samplemix_workers", "samplemix_database"
+_POOLS = {
+    **dict.fromkeys(("score:score", "fit:fit_diversity", "assign:assign_clusters"), _WORKERS),
+    **dict.fromkeys(("mix:mix", "publish:publish", "gather:publish_gathered", "changes:report_changes"), _DATABASE),
+}
+"""The pools of steps that are many, or heavy; samplemix_listener makes them."""
+
+WEBHOOK = "SAMPLEMIX_WEBHOOK_URL"
+
+
+def tell_failure(context: "Context") -> None:
+    """Say in the task's log, and to the webhook if there is one, what failed where, and what to do.
+
+    The webhook is posted {"text": ...}, as Slack and what imitates it take it. Its address is a secret: it is in no log.
+    """
+    import os
+
+    import httpx
+
+    task, error = context["ti"], context.get("exception")
+    configured = getattr(context["task"], "configured", None)
+    about = configured if isinstance(configured, dict) else {}
+    where = "/".join(filter(None, (about.get("corpus"), about.get("crawl"))))
+    part = f" [{task.map_index}]" if task.map_index is not None and task.map_index >= 0 else ""
+    text = f"{task.dag_id} failed in {task.task_id}{part}{f' for {where}' if where else ''}, run {context['run_id']}: {error}"
+    print(text)  # noqa: T201 Airflow's log of a callback
+    _note_failure(str(context["run_id"]), f"failed in {task.task_id}: {error}")
+    url = os.environ.get(WEBHOOK)
+    if url:
+        try:
+            httpx.post(url, json={"text": f"{text}\n{task.log_url}"}, timeout=10).raise_for_status()
+        except httpx.HTTPError as failure:
+            print(f"the webhook was not told: {type(failure).__name__}")  # noqa: T201
+
+
+def _note_failure(run_id: str, reason: str) -> None:
+    """Have the crawl that the run took say why it is not in a version."""
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.errors import SampleMixError
+    from samplemix_core.settings import Settings
+
+    try:
+        with transaction(Settings.load().require("database_url")) as cursor:
+            corpora.note_failure(cursor, run_id, reason)
+    except SampleMixError as error:
+        print(f"the crawl was not marked: {error}")  # noqa: T201
+
+
 DEFAULT_ARGS: dict[str, Any] = {
+    "on_failure_callback": tell_failure,
     "owner": "samplemix",
     "retries": 2,
     "retry_delay": timedelta(seconds=5),
@@ -159,6 +209,8 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
             "inputs": {name: results[name] for name in step.takes},
             "doc_md": f"{step.what.capitalize()}. Cleared or retried: {step.again}.",
         }
+        if step.function in _POOLS:
+            options["pool"] = _POOLS[step.function]
         if step.function in _MADE_BY:
             options["outlets"] = [_MADE_BY[step.function]]
         if step.mapped:

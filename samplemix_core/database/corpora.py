@@ -247,7 +247,7 @@ def take_crawl(cursor: Cursor, run: str, now: datetime) -> Crawl | None:
 
     A run that asks again is given the one that it has.
     """
-    cursor.execute("SELECT * FROM crawl WHERE run = %s", (run,))
+    cursor.execute("UPDATE crawl SET reason = NULL WHERE run = %s RETURNING *", (run,))
     held = rows_as(cursor, Crawl)
     if held:
         return held[0]
@@ -264,3 +264,8 @@ def take_crawl(cursor: Cursor, run: str, now: datetime) -> Crawl | None:
         (run, now),
     )
     return next(iter(rows_as(cursor, Crawl)), None)
+
+
+def note_failure(cursor: Cursor, run: str, reason: str) -> None:
+    """Keep with the crawl that a run took why the run failed; the same run, tried again, forgets it."""
+    cursor.execute("UPDATE crawl SET reason = %s WHERE run = %s", (reason[:1000], run))

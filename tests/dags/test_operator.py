@@ -1,7 +1,10 @@
 """The operator's errors as Airflow sees them."""
 
+import json
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +57,49 @@ def test_what_can_not_pass_fails_the_task_and_what_can_is_left_to_its_retries(
     raised = airflow_json(command, SAMPLEMIX_HOME=str(tmp_path / "home"), SAMPLEMIX_DATABASE_URL=nowhere)
     assert {name: kind for name, (kind, _) in raised.items()} == {"setting": "AirflowFailException", "service": "ServiceError"}
     assert "corpus_uri" in raised["setting"][1]
+
+
+TELL = """
+import contextlib, io, json, sys
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+from samplemix_operators import tell_failure
+
+error = RuntimeError("web/part-7.jsonl killed the worker that ran it. Look at its records.")
+task = SimpleNamespace(dag_id="samplemix_land_crawl", task_id="score", map_index=0, log_url="http://airflow/log")
+configured = {"corpus": "web", "crawl": "crawl-b"}
+with contextlib.redirect_stdout(io.StringIO()) as said:
+    tell_failure({"ti": task, "task": SimpleNamespace(configured=configured), "exception": error, "run_id": "landing-1"})
+print(json.dumps({"said": said.getvalue()}))
+"""
+
+
+def test_a_failure_names_crawl_shard_and_remedy_to_the_webhook_whose_address_stays_secret(
+    airflow_json: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    told: list[dict[str, str]] = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200 if len(told) == 1 else 500)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Webhook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = [sys.executable, "-c", TELL, str(Path(__file__).parents[2] / "plugins")]
+    url = f"http://127.0.0.1:{server.server_port}/secret-token"
+    # The second time the webhook is out of order, which is nobody's failure.
+    said = [airflow_json(command, SAMPLEMIX_HOME=str(tmp_path), SAMPLEMIX_WEBHOOK_URL=url)["said"] for _ in range(2)]
+    server.shutdown()
+    server.server_close()
+    assert told[0]["text"] == (
+        "samplemix_land_crawl failed in score [0] for web/crawl-b, run landing-1: web/part-7.jsonl killed the worker that ran it."
+        " Look at its records.\nhttp://airflow/log"
+    )
+    assert len(told) == 2
+    assert "the webhook was not told: HTTPStatusError" in said[1]
+    assert "secret-token" not in "".join(said)

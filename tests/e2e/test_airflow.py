@@ -126,3 +126,21 @@ def test_the_form_refuses_bad_values_with_the_reason(airflow: AirflowApi) -> Non
 
     with pytest.raises(ServiceError, match="alpha"):
         airflow.trigger(DAG_ID, "bad", {"corpus_uri": "s3://samplemix/nothing", "alpha": 7})
+
+
+def test_a_run_that_can_t_go_on_says_why_and_is_not_tried_again(airflow: AirflowApi, first: str) -> None:
+    run_id = f"nothing-{first}"
+    airflow.trigger("samplemix_build_mixture", run_id, {"corpus_uri": "no-such-corpus"})
+    state = "samplemix_build_mixture", run_id
+    wait_for(lambda: airflow.run_state(*state) in FINAL_STATES, 60, "end of the run")
+    (task,) = (task for task in airflow.tasks(*state) if task.state == "failed")
+    assert (task.task_id, task.try_number) == ("configure", 1)
+    log = "\n".join(airflow.log(*state, task))
+    assert "There is no corpus 'no-such-corpus'" in log
+    assert "Add it: samplemix corpus add no-such-corpus URI." in log
+    assert f"samplemix_build_mixture failed in configure, run {run_id}: There is no corpus" in log
+
+
+def test_the_pools_of_the_dags_are_there(airflow: AirflowApi) -> None:
+    pools = {pool["name"]: pool["slots"] for pool in airflow.request("GET", "/api/v2/pools")["pools"]}
+    assert pools.items() >= {"samplemix_workers": 16, "samplemix_database": 4}.items()
