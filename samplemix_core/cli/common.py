@@ -121,7 +121,7 @@ def _draw_on(bars: Bars) -> Report:
 
     def draw(progress: Progress) -> None:
         seconds = time.monotonic() - started.setdefault(progress.step, time.monotonic())
-        detail = progress.message or (progress.pace(seconds) if progress.documents else progress.unit)
+        detail = progress.message.partition("\n")[0] or (progress.pace(seconds) if progress.documents else progress.unit)
         if progress.step not in known:
             known[progress.step] = bars.add_task(progress.step, total=progress.total, detail=detail)
         bars.update(known[progress.step], completed=progress.done, total=progress.total, detail=detail)

@@ -1,22 +1,19 @@
 """Many small tasks on a Dask cluster: connect, submit, watch, cancel, survive lost workers, tell poison from its neighbours."""
 
-import pkgutil
 import queue
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import tenacity
-from distributed import Client, Future, KilledWorker, get_worker
-from distributed.utils import sync
+from distributed import Client, Future, KilledWorker
 
+from samplemix_core.compute.calls import STARTED, UNDER_WAY, Patience, call_on_worker
 from samplemix_core.errors import CancelledRunError, PoisonShardError, SampleMixError, ServiceError
-from samplemix_core.logs import configure_logging
 from samplemix_core.settings import Settings
 
 CONNECT_SECONDS = 30
@@ -66,7 +63,6 @@ TASKS_PER_THREAD = 3
 """No more than this is on the cluster at once: enough to keep it busy, whatever the number of tasks in all."""
 
 _BYSTANDER_LIMIT = 20
-_TOPIC = "samplemix-started"
 
 
 @dataclass(frozen=True)
@@ -91,14 +87,6 @@ class Outcome:
     error: Exception | None = None
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How often an error that may pass is met before it is final, with waits in between that double."""
-
-    attempts: int = 5
-    first_wait_seconds: float = 1.0
-
-
 PATIENCE = Patience()
 
 
@@ -109,6 +97,7 @@ def fan_out(
     cancelled: threading.Event,
     *,
     patience: Patience = PATIENCE,
+    partly: Callable[[int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Run a call for each piece of work and yield outcomes as they come, each exactly once.
 
@@ -120,8 +109,10 @@ def fan_out(
 
     When a worker dies, what it was running is suspected, and not what merely waited on it: that is submitted again. A suspect is
     tried once more when all else is done, alone, and only if its worker dies of it again does it yield a PoisonShardError.
+
+    A call that has a parameter `tell` may say how far it is; `partly` hears, every half second, the sum over the calls under way.
     """
-    yield from _FanOut(client, call, work, cancelled, patience).outcomes()
+    yield from _FanOut(client, call, work, cancelled, patience, partly).outcomes()
 
 
 @dataclass
@@ -141,8 +132,11 @@ class _FanOut:
         work: Sequence[Work],
         cancelled: threading.Event,
         patience: Patience,
+        partly: Callable[[int], None] | None,
     ) -> None:
         self._client, self._call_path, self._cancelled, self._patience = client, call, cancelled, patience
+        self._partly = partly
+        self._told: dict[str, int] = {}
         self._resources = {name for item in work for name in item.resources}
         self._waiting = deque(_Item(item) for item in sorted(work, key=lambda item: -item.cost))
         self._suspects: deque[_Item] = deque()
@@ -157,7 +151,7 @@ class _FanOut:
 
     def outcomes(self) -> Iterator[Outcome]:
         try:
-            self._client.subscribe_topic(_TOPIC, self._note_start)
+            self._subscribe()
             while self._waiting or self._suspects or self._running:
                 self._check_workers()
                 self._submit()
@@ -167,8 +161,11 @@ class _FanOut:
                 try:
                     future = self._finished.get(timeout=POLL_SECONDS)
                 except queue.Empty:
+                    if self._partly is not None:
+                        self._partly(sum(self._told.values()))
                     continue
                 item, _ = self._running.pop(future.key)
+                self._told.pop(future.key, None)
                 outcome = self._outcome(item, future)
                 self._started.pop(future.key, None)
                 # Else Dask would compute it again should the worker that holds the result die.
@@ -179,6 +176,15 @@ class _FanOut:
             # On any way out (cancelled, an error of the consumer), nothing of this fan-out may go on running.
             if self._running:
                 self._client.cancel([future for _, future in self._running.values()], force=True)
+
+    def _subscribe(self) -> None:
+        self._client.subscribe_topic(STARTED, self._note_start)
+        self._client.subscribe_topic(UNDER_WAY, self._note_progress)
+
+    def _note_progress(self, event: tuple[float, Any]) -> None:
+        key, done = event[1]
+        if key in self._running:
+            self._told[key] = done
 
     def _note_start(self, event: tuple[float, Any]) -> None:
         key, worker = event[1]
@@ -199,7 +205,7 @@ class _FanOut:
         # Unique keys: Dask must never take an earlier attempt's result for this one.
         key = f"{self._call_path.rpartition(':')[2]}-{uuid.uuid4().hex}"
         future = self._client.submit(
-            _call,
+            call_on_worker,
             key,
             self._call_path,
             item.work.arguments,
@@ -251,7 +257,7 @@ class _FanOut:
                 "Look at the scheduler's log ('samplemix logs dask-scheduler'), then run again: what is done is kept.",
             )
         wait_for_workers(self._client)
-        self._client.subscribe_topic(_TOPIC, self._note_start)
+        self._subscribe()
         self._scheduler_lost = False
 
     def _check_workers(self) -> None:
@@ -271,24 +277,3 @@ class _FanOut:
                 f"The Dask cluster at {self._client.scheduler.addr} has had no worker{offering} for {NO_WORKER_SECONDS:.0f} s.",
                 "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
             )
-
-
-def _call(key: str, path: str, arguments: tuple[Any, ...], patience: Patience) -> Any:
-    """On a worker: say that it starts, before anything can happen to the worker; then do it, patiently."""
-    configure_logging()
-    worker, first = get_worker(), patience.first_wait_seconds
-    sync(worker.loop, worker.scheduler.log_event, topic=_TOPIC, msg=(key, worker.address))
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_may_pass),
-        stop=tenacity.stop_after_attempt(patience.attempts),
-        wait=tenacity.wait_exponential_jitter(first, max=60 * first, jitter=first),
-        reraise=True,
-    )
-    try:
-        return retrying(pkgutil.resolve_name(path), *arguments)
-    except SampleMixError as error:
-        return error
-
-
-def _may_pass(error: BaseException) -> bool:
-    return error.may_pass if isinstance(error, SampleMixError) else isinstance(error, Exception)

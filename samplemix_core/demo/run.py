@@ -135,6 +135,7 @@ MIXTURE = "demo"
 DAG_SECONDS = 120
 RUN_SECONDS = 3600
 POLL_SECONDS = 1.0
+PROGRESS_SECONDS = 10.0
 SMALL_DOCUMENTS = 1000
 SMALL_DIVERSITY = {
     "min_cluster_size": 5,
@@ -241,12 +242,12 @@ def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]
 
 
 def _watch(airflow: AirflowApi, run_id: str, say: Callable[[str], None]) -> str:
-    """Show a run's tasks as they go; returns the state in which it ended."""
+    """Show a run's tasks as they go, and of those that take long, every ten seconds, how far they are; returns how it ended."""
     shown: dict[tuple[str, int], str] = {}
-    deadline = time.monotonic() + RUN_SECONDS
+    deadline, asked = time.monotonic() + RUN_SECONDS, time.monotonic()
     while True:
-        state = airflow.run_state(DAG_ID, run_id)
-        for task in airflow.tasks(DAG_ID, run_id):
+        state, tasks = airflow.run_state(DAG_ID, run_id), airflow.tasks(DAG_ID, run_id)
+        for task in tasks:
             if shown.get((task.task_id, task.map_index)) != task.state and task.state not in ("none", "scheduled", "queued"):
                 shown[task.task_id, task.map_index] = task.state
                 say(f"{_label(task)}: {task.state}")
@@ -254,6 +255,12 @@ def _watch(airflow: AirflowApi, run_id: str, say: Callable[[str], None]) -> str:
             return state
         if time.monotonic() > deadline:
             raise ServiceError(f"The run {run_id} is not done after {RUN_SECONDS} s.", f"Look at it in Airflow: {airflow.url}.")
+        if time.monotonic() - asked >= PROGRESS_SECONDS:
+            asked = time.monotonic()
+            for task in (task for task in tasks if task.state == "running"):
+                progress = [line for line in airflow.log(DAG_ID, run_id, task) if line.startswith(f"{task.task_id}: ")]
+                if progress:
+                    say(f"{_label(task)}: {progress[-1].partition(': ')[2]}")
         time.sleep(POLL_SECONDS)
 
 

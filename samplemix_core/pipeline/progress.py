@@ -64,7 +64,7 @@ class Report(Protocol):
 class LogProgress:
     """Writes progress as log lines, at most one in `every` seconds for each step, and always the last one."""
 
-    def __init__(self, write: Callable[[str], None], every: float = 5.0) -> None:
+    def __init__(self, write: Callable[[str], None], every: float = 10.0) -> None:
         self._write = write
         self._every = every
         self._started: dict[str, float] = {}
@@ -84,4 +84,5 @@ class LogProgress:
         if progress.documents:
             line += f", {progress.pace(now - started)}"
         separator = ". " if progress.total else " "
-        self._write(f"{line}{separator}{progress.message}".rstrip(". ") + ".")
+        end = "" if "\n" in progress.message else "."
+        self._write(f"{line}{separator}{progress.message}".rstrip(". ") + end)

@@ -45,7 +45,8 @@ def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts
         tasks = score_tasks(run, registered, todo)
         progress.begin(tasks)
         work = [Work(_named(task), (task,), cost=task.shard.size_bytes, resources=resources) for task in tasks]
-        for outcome in fan_out(client, "samplemix_core.worker.score:score_block", work, run.cancelled):
+        blocks = fan_out(client, "samplemix_core.worker.score:score_block", work, run.cancelled, partly=progress.take_part)
+        for outcome in blocks:
             _enter(database, outcome, registered.version)
             progress.take(outcome)
     return progress.counts()
@@ -167,6 +168,7 @@ class _ScoreProgress:
         self._run, self._shards, self._skipped = run, shards, skipped
         self._done = self._blocks = self._work = self._work_done = 0
         self._documents = self._quarantined = self._tokens = self._text_bytes = self._reused = 0
+        self._under_way = 0
         self._failed: list[Outcome] = []
         self._domains: Counter[str] = Counter()
         self._tell(f"{skipped} of {shards} shards are done already" if skipped else "")
@@ -194,6 +196,7 @@ class _ScoreProgress:
         if outcome.error is None:
             result: ScoredCounts = outcome.result
             self._documents += result.scored
+            self._under_way = max(0, self._under_way - result.scored)
             self._quarantined += result.quarantined
             self._tokens += result.tokens
             self._text_bytes += result.text_bytes
@@ -205,6 +208,11 @@ class _ScoreProgress:
             self._failed.append(outcome)
             self._tell(f"{outcome.work.name}: {outcome.error}")
 
+    def take_part(self, documents: int) -> None:
+        """Note how many documents are done of the blocks that are not."""
+        self._under_way = documents
+        self._tell("")
+
     def _summary(self) -> str:
         said = [f"{self._reused:,} of them exact duplicates of texts that were embedded before"] if self._reused else []
         if len(self._domains) > 1:
@@ -213,17 +221,22 @@ class _ScoreProgress:
         return "; ".join(said)
 
     def _tell(self, message: str) -> None:
+        documents, share = self._documents + self._under_way, None
+        if self._work:
+            # A document under way is taken to be as much work as those that are done were.
+            done = self._work_done * documents / self._documents if self._documents else 0
+            share = min(1.0 if self._done == self._blocks else 0.99, done / self._work)
         self._run.report(
             Progress(
                 "score",
                 self._done,
                 self._blocks,
-                documents=self._documents,
+                documents=documents,
                 message=message,
                 unit="blocks",
                 tokens=self._tokens,
                 text_bytes=self._text_bytes,
-                share=self._work_done / self._work if self._work else None,
+                share=share,
             )
         )
 

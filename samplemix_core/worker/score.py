@@ -6,7 +6,7 @@ A worker finds the services by its own environment (settings.py): no connection 
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -82,11 +82,11 @@ def plan_shard(task: PlanTask) -> int:
     return len(blocks)
 
 
-def score_block(task: ScoreTask) -> ScoredCounts:
+def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -> ScoredCounts:
     """Read a block, score and embed its documents, store all of it, and close its ledger row in one transaction.
 
     Doing it again gives the same bytes, and does nothing where it is done. A shard that can't be trusted is entered as refused, and
-    its error raised.
+    its error raised. `tell` hears how many records are done, batch by batch.
     """
     started = time.monotonic()
     settings = Settings.load()
@@ -102,7 +102,7 @@ def score_block(task: ScoreTask) -> ScoredCounts:
         state, least = open_store(settings.state_root, settings), LEAST_TO_FETCH[encoder.device]
         # A static encoder has made a vector before it could be found.
         earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.version.encoder_id, least)
-        files = score_to_files(reader.read(task.block), encoder, counter, directory, earlier)
+        files = score_to_files(reader.read(task.block), encoder, counter, directory, earlier, tell)
         _require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.
         embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
@@ -182,7 +182,12 @@ class BlockFiles:
 
 
 def score_to_files(
-    batches: Iterable[ShardBatch], encoder: Encoder, counter: TokenCounter, directory: Path, earlier: EarlierVectors | None = None
+    batches: Iterable[ShardBatch],
+    encoder: Encoder,
+    counter: TokenCounter,
+    directory: Path,
+    earlier: EarlierVectors | None = None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> BlockFiles:
     """Score a block's batches in order; while one is being encoded, the next is read and tokenised.
 
@@ -219,6 +224,7 @@ def score_to_files(
                 made[known] = stored
             made[new] = encoder.encode(result.tokenized.take(new))
             vectors.write(result.samples["row"].to_numpy(), made)
+            tell(records)
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     return BlockFiles(

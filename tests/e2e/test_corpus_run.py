@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -273,10 +274,10 @@ def poisoned(path: str) -> WorkerPlugin:
 
             score_block = module.score_block
 
-            def score_or_die(task: ScoreTask) -> ScoredCounts:
+            def score_or_die(task: ScoreTask, tell: Callable[[int], None] = print) -> ScoredCounts:
                 if task.shard.path == path:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return score_block(task)
+                return score_block(task, tell)
 
             module.score_block = score_or_die
 

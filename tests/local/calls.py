@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def eat(number: int, hungry: int) -> int:
 def nap(number: int, seconds: float) -> int:
     time.sleep(seconds)
     return number
+
+
+def count(to: int, seconds: float, tell: Callable[[int], None]) -> int:
+    for number in range(to):
+        time.sleep(seconds)
+        tell(number + 1)
+    return to
 
 
 def mark(path: str, text: str) -> None:

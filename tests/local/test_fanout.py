@@ -16,7 +16,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from samplemix_core.compute import fanout
-from samplemix_core.compute.fanout import Outcome, Patience, Work, fan_out
+from samplemix_core.compute.calls import Patience
+from samplemix_core.compute.fanout import Outcome, Work, fan_out
 from samplemix_core.errors import CancelledRunError, CorpusError, PoisonShardError, ServiceError
 
 
@@ -54,6 +55,16 @@ def test_every_piece_of_work_has_one_outcome(client: Client) -> None:
     outcomes = run(client, "calls:square", [Work(str(i), (i,), cost=i) for i in range(50)])
     assert {outcome.work.name: outcome.result for outcome in outcomes} == {str(i): i * i for i in range(50)}
     assert len(outcomes) == 50
+
+
+def test_calls_under_way_say_how_far_they_are(client: Client) -> None:
+    heard: list[int] = []
+    outcomes = list(
+        fan_out(client, "calls:count", [Work(str(i), (60, 0.05)) for i in range(2)], threading.Event(), partly=heard.append)
+    )
+    assert [outcome.result for outcome in outcomes] == [60, 60]
+    assert heard == sorted(heard), "both calls are under way together, and neither goes back"
+    assert 20 < max(heard) < 120
 
 
 def test_errors_that_can_not_pass_are_final_and_others_are_tried_again(client: Client, tmp_path: Path) -> None:

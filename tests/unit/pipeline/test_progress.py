@@ -27,7 +27,7 @@ def test_the_log_has_a_line_when_one_is_due_and_always_the_last(monkeypatch: pyt
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     lines: list[str] = []
-    log = LogProgress(lines.append)
+    log = LogProgress(lines.append, every=5)
     for seconds, done in ((0, 0), (2, 1), (6, 2), (7, 3), (8, 4)):
         now = 100.0 + seconds
         log(Progress("score", done, 4, documents=done * 100, unit="blocks", share=done / 4))
