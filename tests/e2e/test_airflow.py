@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -10,12 +11,16 @@ import pytest
 from distributed import Client
 
 from samplemix_core.demo.run import DAG_ID, FINAL_STATES, AirflowApi
+from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
+from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
-from tests.e2e.conftest import Command, Upload, wait_for
+from tests.e2e.conftest import Command, Upload, settings_of, wait_for
+
+LAND = "samplemix_land_crawl"
 
 
 def test_it_is_up_once_and_lets_in_who_has_the_password(airflow: AirflowApi, stack: Stack) -> None:
@@ -55,6 +60,18 @@ def is_scoring(api: AirflowApi, run_id: str) -> bool:
     return any(task.task_id == "score" and task.state == "running" for task in api.tasks(DAG_ID, run_id))
 
 
+def patiently(ask: Callable[[], Any]) -> Callable[[], Any]:
+    """What can't be asked just now is not known."""
+
+    def try_to_ask() -> Any:
+        try:
+            return ask()
+        except ServiceError:
+            return None
+
+    return try_to_ask
+
+
 @pytest.fixture(scope="module")
 def killed(
     airflow: AirflowApi,
@@ -63,32 +80,50 @@ def killed(
     upload: Upload,
     shards: dict[str, bytes],
     small_corpus: dict[str, Any],
-    first_run: dict[str, Any],
+    command: Command,
     first: str,
 ) -> str:
-    """A run of the first mixture's documents, scored afresh, in which a worker and Airflow's scheduler are killed; its id."""
-    run_id = f"killed-{first}"
-    airflow.trigger(DAG_ID, run_id, small_corpus | {"corpus_uri": upload(shards), "mixture_name": run_id})
-    wait_for(lambda: is_scoring(airflow, run_id), 60, "scoring task")
+    """A landing of the first mixture's documents in which one process after the other is killed; the id of its run."""
+    name = f"killed-{first}"
+    uri = upload(shards)
+    command("corpus", "add", name, uri, *settings_of(small_corpus))
+    open_store(uri, platform).put("s1/_SUCCESS", b"")
+    kill(stack, "airflow-triggerer")
+
+    def run_of_crawl() -> Any:
+        (crawl,) = json.loads(command("corpus", "show", name, "--json").stdout)["crawls"]
+        return crawl["run"]
+
+    run_id = str(wait_for(run_of_crawl, 60, "run that took the crawl"))
+
+    def is_at(*tasks: str) -> Callable[[], Any]:
+        return patiently(lambda: any(task.task_id in tasks and task.state == "running" for task in airflow.tasks(LAND, run_id)))
+
+    wait_for(is_at("score"), 60, "scoring task")
     kill_worker(platform.require("dask_scheduler"))
     scheduler = kill(stack, "airflow-scheduler")
-    state = wait_for(lambda: (s := airflow.run_state(DAG_ID, run_id)) in FINAL_STATES and s, 240, "end of the run")
-    assert state == "success", [(task, airflow.log(DAG_ID, run_id, task)[-5:]) for task in airflow.tasks(DAG_ID, run_id)]
+    kill(stack, "dask-scheduler")
+    wait_for(is_at("fit_diversity", "assign", "measure_clusters", "mix"), 180, "task after scoring")
+    kill(stack, "postgres")
+    state = wait_for(patiently(lambda: (s := airflow.run_state(LAND, run_id)) in FINAL_STATES and s), 240, "end of the run")
+    assert state == "success", [(task, airflow.log(LAND, run_id, task)[-5:]) for task in airflow.tasks(LAND, run_id)]
     (now,) = (item.pid for item in stack.status() if item.process == "airflow-scheduler")
     assert now not in (None, scheduler)
+    command("corpus", "remove", name)
     return run_id
 
 
-def test_a_run_in_which_processes_are_killed_gives_the_same_bytes(
+def test_a_landing_in_which_every_process_is_killed_gives_the_same_bytes(
     airflow: AirflowApi, killed: str, first_run: dict[str, Any]
 ) -> None:
-    published = airflow.xcom(DAG_ID, killed, "publish")
-    assert published["content_digest"] == first_run["content_digest"]
+    told = airflow.xcom(LAND, killed, "report_changes")
+    assert told["content_digest"] == first_run["content_digest"]
+    assert told["snapshots"] == ["s1"]
 
 
 def test_progress_is_in_the_task_log(airflow: AirflowApi, killed: str) -> None:
-    (task,) = (task for task in airflow.tasks(DAG_ID, killed) if (task.task_id, task.map_index) == ("score", 0))
-    assert any(line.startswith("score: ") and " of " in line for line in airflow.log(DAG_ID, killed, task))
+    (task,) = (task for task in airflow.tasks(LAND, killed) if (task.task_id, task.map_index) == ("score", 0))
+    assert any(line.startswith("score: ") and " of " in line for line in airflow.log(LAND, killed, task))
 
 
 def test_failing_a_run_cancels_its_work_on_the_cluster(
@@ -122,8 +157,6 @@ def test_failing_a_run_cancels_its_work_on_the_cluster(
 
 
 def test_the_form_refuses_bad_values_with_the_reason(airflow: AirflowApi) -> None:
-    from samplemix_core.errors import ServiceError
-
     with pytest.raises(ServiceError, match="alpha"):
         airflow.trigger(DAG_ID, "bad", {"corpus_uri": "s3://samplemix/nothing", "alpha": 7})
 
