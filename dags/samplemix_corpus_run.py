@@ -3,12 +3,17 @@
 from airflow.sdk import DAG
 from samplemix_operators import DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks
 
-from samplemix_core.pipeline.steps import STEPS
+from samplemix_core.pipeline.steps import ESTIMATE, STEPS
+
+ALL_STEPS = (STEPS[0], ESTIMATE, *STEPS[1:])
+WHAT = "Turns the raw documents of a corpus into a published, versioned mixture."
 
 with DAG(
     dag_id="samplemix_corpus_run",
     description="Score a corpus and publish a mixture of it",
-    doc_md=documentation("SampleMix corpus run", "Turns the raw documents of a corpus into a published, versioned mixture.", STEPS),
+    doc_md=documentation(
+        "SampleMix corpus run", "Turns the raw documents of a corpus into a published, versioned mixture.", ALL_STEPS
+    ),
     schedule=None,
     catchup=False,
     is_paused_upon_creation=False,
@@ -17,4 +22,4 @@ with DAG(
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "corpus"],
 ):
-    step_tasks(STEPS, SampleMixConfigureOperator(task_id="configure", source="form"))
+    step_tasks(ALL_STEPS, SampleMixConfigureOperator(task_id="configure", source="form"))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
-from samplemix_core.form import form_schema
-from samplemix_core.pipeline.steps import BY_FUNCTION, GROUPS, Step
+from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
+from samplemix_core.pipeline.steps import BY_FUNCTION, ESTIMATE, GROUPS, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,6 +142,8 @@ class SampleMixStepOperator(BaseOperator):
     :param configured: what SampleMixConfigureOperator returned (templated)
     :param inputs: the results of earlier tasks that the step takes, by name (templated)
     :param group: which part of the shards this task takes, for steps that are mapped over groups of shards
+
+    In a dry run all but `register` and `estimate` are skipped, in any other `estimate` is.
     """
 
     template_fields = ("configured", "inputs", "group")
@@ -160,6 +162,7 @@ class SampleMixStepOperator(BaseOperator):
 
     def execute(self, context: "Context") -> Any:
         """Run the step in this process; its result becomes the task's XCom, and the event of the asset that it makes, if any."""
+        from airflow.sdk.exceptions import AirflowSkipException
         from pydantic_core import to_jsonable_python
 
         from samplemix_core.config import load_config
@@ -174,6 +177,8 @@ class SampleMixStepOperator(BaseOperator):
             results["group"] = self.group
         with final_errors():
             configured = load_config(Configured, dict(self.configured))
+            if self.step != "register:register" and configured.dry_run != (self.step == ESTIMATE.function):
+                raise AirflowSkipException("This is a dry run." if configured.dry_run else "This is no dry run.")
             run = RunContext(
                 config=configured.config,
                 settings=Settings.load(),
@@ -198,7 +203,10 @@ class SampleMixStepOperator(BaseOperator):
 
 
 def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
-    """Make a task of each step, one after the other, in the DAG that is being defined, after the one that says what it is about."""
+    """Make a task of each step, one after the other, in the DAG that is being defined, after the one that says what it is about.
+
+    The estimate, if it is among them, is the end of a way of its own.
+    """
     tasks: list[Any] = [configured]
     results: dict[str, Any] = {}
     for step in steps:
@@ -219,17 +227,16 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
         else:
             tasks.append(SampleMixStepOperator(**options))
         results[step.gives] = tasks[-1].output
+        if step is ESTIMATE:
+            tasks.pop()  # Its input puts it behind register.
     chain(*tasks)
 
 
 def form_params(*names: str) -> dict[str, Param]:
-    """Params for these fields of a run's configuration, or for all, from their JSON schemas."""
-    params = {}
-    for name, schema in form_schema(_corpora()).items():
-        if not names or name in names:
-            default, description = schema.pop("default"), schema.pop("description", None)
-            params[name] = Param(default, description=description, **schema)
-    return params
+    """Params for these fields of a run's configuration, or for all and for a dry run, from their JSON schemas."""
+    schemas = form_schema(_corpora())
+    chosen = {name: schemas[name] for name in schemas if name in names} if names else {**schemas, DRY_RUN: DRY_RUN_SCHEMA}
+    return {name: Param(schema.pop("default"), **schema) for name, schema in ((name, dict(item)) for name, item in chosen.items())}
 
 
 def _corpora() -> list[str]:

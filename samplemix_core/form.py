@@ -20,6 +20,16 @@ SECTIONS = {
 _CORPUS = "Name of a corpus ('samplemix corpus add' gives it one), or where it lies: s3://bucket/prefix, or a directory"
 
 
+DRY_RUN = "dry_run"
+DRY_RUN_SCHEMA = {
+    "type": "boolean",
+    "default": False,
+    "title": "Dry run",
+    "description": "End after counting and a sample: how many documents and tokens, how long, how much space",
+}
+"""A field of the form that is not one of the configuration's."""
+
+
 def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """One self-contained JSON schema a field of RunConfig, in the order of the form; `corpora` are names to suggest.
 

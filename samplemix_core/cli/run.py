@@ -124,6 +124,9 @@ def run(
     assignments: Assignments = None,
     config_file: ConfigFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, and do nothing")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Register it and say, from a sample, how many tokens, how long and how much space")
+    ] = False,
     retry_refused: Annotated[bool, typer.Option("--retry-refused", help=_help("retry_refused"))] = False,
     accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on whatever share of the documents was set aside")] = False,
     as_json: AsJson = False,
@@ -151,7 +154,9 @@ def run(
     config = run_config(stored_values(config_file), options, assignments or [])
     # Of a corpus with a name, only what has landed is taken.
     named = corpus if corpus is not None and config.corpus_uri != location(corpus) else None
-    if dry_run:
+    if estimate:
+        _estimate(config, named, as_json)
+    elif dry_run:
         _plan(config, named, as_json)
     else:
         _run(config, named, as_json)
@@ -164,6 +169,20 @@ def _plan(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     print_rows(planned, as_json=as_json)
     for path in ignored:
         say(f"ignored: {path} lies in no snapshot's directory")
+
+
+def _estimate(config: RunConfig, corpus: str | None, as_json: bool) -> None:
+    from samplemix_core.pipeline.estimate import estimate
+    from samplemix_core.pipeline.register import register
+    from samplemix_core.pipeline.run import RunContext
+
+    with terminal_progress() as report:
+        context = RunContext(config, Settings.load(), report, corpus=corpus)
+        found = estimate(context, register(context))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print_rows([{"estimate": name, "value": value} for name, value in found.model_dump(mode="json").items()])
 
 
 def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:

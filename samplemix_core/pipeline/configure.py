@@ -9,6 +9,7 @@ from samplemix_core.corpus.crawls import parse_partition_key, partition_key
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.form import DRY_RUN
 from samplemix_core.pipeline.handoff import Configured
 from samplemix_core.settings import Settings
 
@@ -34,7 +35,8 @@ def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
         with transaction(settings.require("database_url")) as cursor:
             corpora.get_corpus(cursor, place)  # Says which there are.
     own = {name: value for name, value in filled.items() if not (named and name == "corpus_uri")}
-    return Configured(corpus=place if named else None, config=load_config(RunConfig, merged(named, own)))
+    config = load_config(RunConfig, merged(named, own))
+    return Configured(corpus=place if named else None, config=config, dry_run=bool(values.get(DRY_RUN)))
 
 
 def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,11 +20,15 @@ from samplemix_core.objects.interface import ObjectStore
 
 
 class Configured(FrozenModel):
-    """What a run is about: its configuration, the name of its corpus if that has one, and the one crawl that it is to score."""
+    """What a run is about: its configuration, the name of its corpus if that has one, and the one crawl that it is to score.
+
+    A `dry_run` registers and estimates, and nothing else.
+    """
 
     config: RunConfig
     corpus: str | None = None
     crawl: str | None = None
+    dry_run: bool = False
 
 
 class Registered(FrozenModel):
@@ -61,6 +65,27 @@ class Registered(FrozenModel):
     def scope(self) -> Scope:
         """The shards and models that the run is about."""
         return Scope(self.snapshot_ids, self.version, self.last_shard_id)
+
+
+class Estimate(FrozenModel):
+    """What a run has to do, about: counts of all its shards, and of what is left to score, which takes a core so many seconds.
+
+    `embedding_bytes` (on the object store) and `database_bytes` are what scoring adds.
+    """
+
+    snapshots: tuple[str, ...]
+    shards: int
+    shards_done: int
+    file_bytes: int
+    documents: int
+    tokens: int
+    documents_left: int
+    text_bytes_left: int
+    core_seconds_left: float
+    seconds_left: float
+    embedding_bytes: int
+    database_bytes: int
+    sampled_documents: int
 
 
 class ScoreCounts(FrozenModel):

@@ -134,6 +134,14 @@ STEPS = (
     ),
 )
 
+ESTIMATE = Step(
+    name="estimate",
+    function="estimate:estimate",
+    takes=("registered",),
+    gives="estimated",
+    what="in a dry run, which ends with it: counts, and from a sample the tokens, the time and the space that scoring takes",
+    again="estimates again",
+)
 GATHER = Step(
     name="gather",
     function="gather:gather",
@@ -152,7 +160,7 @@ PUBLISH_GATHERED = Step(
 )
 
 
-BY_FUNCTION = {step.function: step for step in (*STEPS, GATHER, PUBLISH_GATHERED)}
+BY_FUNCTION = {step.function: step for step in (*STEPS, ESTIMATE, GATHER, PUBLISH_GATHERED)}
 
 
 def _named(*names: str) -> tuple[Step, ...]:

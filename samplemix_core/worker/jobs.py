@@ -42,6 +42,34 @@ class ScoreTask:
 
 
 @dataclass(frozen=True)
+class EstimateTask:
+    """Shards to read and score a little of: path and size in bytes."""
+
+    corpus_uri: str
+    reader: ReaderConfig
+    embedding: EmbeddingConfig
+    tokenizer: str
+    shards: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What was found in so many bytes of files: documents and their texts' bytes in UTF-8.
+
+    Of these `scored` documents were scored: their texts' bytes, tokens and the seconds it took. `dim` is the length of a vector.
+    """
+
+    file_bytes: float
+    documents: int
+    text_bytes: int
+    scored: int
+    scored_text_bytes: int
+    tokens: int
+    seconds: float
+    dim: int
+
+
+@dataclass(frozen=True)
 class FitTask:
     """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending."""
 

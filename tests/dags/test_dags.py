@@ -79,12 +79,12 @@ def test_every_dag_file_is_a_page(parsed: dict[str, Any]) -> None:
 
 def test_the_form_is_the_configuration_model_and_only_the_corpus_must_be_filled_in(parsed: dict[str, Any]) -> None:
     params = parsed["dags"]["samplemix_corpus_run"]["params"]
-    assert params.keys() == RunConfig.model_fields.keys()
+    assert params.keys() == {*RunConfig.model_fields, "dry_run"}
     assert params["alpha"] | {"default": None, "minimum": 0, "maximum": 1} == params["alpha"]
     assert params["policy"]["enum"] == [None, "samplemix", "natural"]
     assert params["snapshots"]["type"] == ["array", "null"]
     required = {name for name, schema in params.items() if "null" not in schema["type"]}
-    assert required == {"corpus_uri"}
+    assert required == {"corpus_uri", "dry_run"}, "a switch is on or off"
     for dag in parsed["dags"].values():
         assert dag["params"].items() <= params.items(), "a field is the same in every form"
 
@@ -103,7 +103,10 @@ def test_the_steps_are_tasks_in_order(parsed: dict[str, Any], dag_id: str, steps
     tasks = parsed["dags"][dag_id]["tasks"]
     assert {task_id for task_id, task in tasks.items() if task["mapped"]} == {step.name for step in steps if step.mapped}
     order = ["configure", *(step.name for step in steps)]
-    assert tasks.keys() == set(order)
+    extra = {"estimate"} if dag_id == "samplemix_corpus_run" else set()
+    assert tasks.keys() == {*order, *extra}
+    assert all(tasks[name]["upstream"] == ["configure", "register"] for name in extra)
+    assert not any("estimate" in task["upstream"] for task in tasks.values())
     for earlier, later in pairwise(order):
         assert earlier in tasks[later]["upstream"]
 

@@ -18,7 +18,7 @@ from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
-from tests.e2e.conftest import Command, Upload, settings_of, wait_for
+from tests.e2e.conftest import DOCUMENTS, Command, Upload, settings_of, wait_for
 
 LAND = "samplemix_land_crawl"
 
@@ -172,6 +172,21 @@ def test_a_run_that_can_t_go_on_says_why_and_is_not_tried_again(airflow: Airflow
     assert "There is no corpus 'no-such-corpus'" in log
     assert "Add it: samplemix corpus add no-such-corpus URI." in log
     assert f"samplemix_build_mixture failed in configure, run {run_id}: There is no corpus" in log
+
+
+def test_a_dry_run_ends_with_an_estimate(
+    airflow: AirflowApi, upload: Upload, shards: dict[str, bytes], small_corpus: dict[str, Any], first: str
+) -> None:
+    run_id = f"dry-{first}"
+    airflow.trigger(DAG_ID, run_id, small_corpus | {"corpus_uri": upload(shards), "dry_run": True})
+    wait_for(lambda: airflow.run_state(DAG_ID, run_id) in FINAL_STATES, 60, "end of the run")
+    assert airflow.run_state(DAG_ID, run_id) == "success"
+    states = {task.task_id: task.state for task in airflow.tasks(DAG_ID, run_id)}
+    assert {name for name, state in states.items() if state == "success"} == {"configure", "register", "estimate"}
+    assert {state for name, state in states.items() if name not in ("configure", "register", "estimate")} == {"skipped"}
+    found = airflow.xcom(DAG_ID, run_id, "estimate")
+    assert (found["shards"], found["shards_done"]) == (len(shards), 0)
+    assert 0.8 * DOCUMENTS < found["documents_left"] < 1.25 * DOCUMENTS
 
 
 def test_the_pools_of_the_dags_are_there(airflow: AirflowApi) -> None:

@@ -51,6 +51,21 @@ def test_a_corpus_is_configured_once_and_run_by_its_name(
     assert "no corpus" in command("corpus", "show", name, check=False).stderr
 
 
+def test_an_estimate_is_near_what_comes_and_nothing_where_all_is_done(
+    command: Command, corpus_uri: str, first_run: dict[str, Any], shards: dict[str, bytes], upload: Upload, small_config: Path
+) -> None:
+    options = ("--config", str(small_config), "--estimate", "--json")
+    done = json.loads(command("run", corpus_uri, *options).stdout)
+    scored = first_run["scoring"]
+    assert (done["shards_done"], done["documents"], done["tokens"]) == (len(shards), scored["documents"], scored["tokens"])
+    assert (done["documents_left"], done["seconds_left"], done["embedding_bytes"]) == (0, 0, 0)
+    new = json.loads(command("run", upload(shards), *options).stdout)
+    assert new["documents"] == pytest.approx(scored["documents"], rel=0.2)
+    assert new["tokens"] == pytest.approx(scored["tokens"], rel=0.4)
+    assert new["seconds_left"] > 0
+    assert new["embedding_bytes"] == new["documents"] * 384 * 2
+
+
 def test_what_can_t_be_is_refused_with_a_remedy(command: Command, name: str, tmp_path: Path) -> None:
     (tmp_path / "s1" / "web").mkdir(parents=True)
     for arguments, said in (

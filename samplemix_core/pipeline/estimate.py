@@ -1,0 +1,79 @@
+"""What a run would be, before it is one: counts, and an estimate of tokens, time and space from a sample."""
+
+from samplemix_core.compute.fanout import Work, connect, fan_out
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.ledger import shard_states
+from samplemix_core.errors import CorpusError
+from samplemix_core.pipeline.handoff import Estimate, Registered
+from samplemix_core.pipeline.progress import Progress, duration
+from samplemix_core.pipeline.register import URGENT
+from samplemix_core.pipeline.run import RunContext
+from samplemix_core.worker.jobs import EstimateTask, Sampled
+
+SHARDS = 8
+_DATABASE_BYTES = 260
+"""Of a document in Postgres: its rows in sample, quality_score and diversity_score, with their keys, as measured."""
+
+
+def estimate(run: RunContext, registered: Registered) -> Estimate:
+    """Estimate what is left to score of a run's shards, from the beginnings of some of them, spread evenly over their sizes.
+
+    Nothing is stored. Raises CorpusError if not one document can be read.
+    """
+    with transaction(run.settings.require("database_url")) as cursor:
+        states = shard_states(cursor, registered.scope)
+    done = [state for state in states if state.is_scored]
+    todo = sorted((state.shard for state in states if not state.is_scored), key=lambda shard: (shard.size_bytes, shard.path))
+    count = min(SHARDS, len(todo))
+    chosen = [todo[(2 * i + 1) * len(todo) // (2 * count)] for i in range(count)]
+    left, bytes_left = Sampled(1, 0, 0, 0, 0, 0, 0.0, 0), sum(shard.size_bytes for shard in todo)
+    with connect(run.settings) as client:
+        workers = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+        if chosen:
+            run.report(Progress("estimate", 0, 1, unit="samples", message=f"reading a little of {count} shards"))
+            chosen_for = {"device": registered.device, "precision": registered.precision, "batch_tokens": registered.batch_tokens}
+            task = EstimateTask(
+                corpus_uri=run.config.corpus_uri,
+                reader=run.config.reader,
+                embedding=run.config.embedding.model_copy(update=chosen_for),
+                tokenizer=run.config.tokenizer,
+                shards=tuple((shard.path, shard.size_bytes) for shard in chosen),
+            )
+            work = Work("the sample", (task,), cost=URGENT, resources=run.config.embedding.worker_resources)
+            (outcome,) = fan_out(client, "samplemix_core.worker.estimate:sample_shards", [work], run.cancelled)
+            if outcome.error is not None:
+                raise outcome.error
+            left = outcome.result
+            if not left.scored:
+                raise CorpusError(
+                    "Not one document could be read of the shards that were sampled.",
+                    f"Check the reader's text_field and the files, as {chosen[0].path}.",
+                )
+    times = bytes_left / max(1.0, left.file_bytes)
+    documents = round(left.documents * times)
+    text_bytes = round(left.text_bytes * times)
+    core_seconds = documents * left.seconds / max(1, left.scored)
+    found = Estimate(
+        snapshots=registered.snapshots,
+        shards=len(states),
+        shards_done=len(done),
+        file_bytes=sum(state.shard.size_bytes for state in states),
+        documents=documents + sum(state.scored for state in done),
+        tokens=round(text_bytes * left.tokens / max(1, left.scored_text_bytes)) + sum(state.tokens for state in done),
+        documents_left=documents,
+        text_bytes_left=text_bytes,
+        core_seconds_left=core_seconds,
+        seconds_left=core_seconds / max(1, workers),
+        embedding_bytes=documents * left.dim * 2,
+        database_bytes=documents * _DATABASE_BYTES,
+        sampled_documents=left.scored,
+    )
+    message = (
+        f"{found.shards} shards of {', '.join(found.snapshots)}, {found.file_bytes / 1e6:,.1f} MB, {found.shards_done} of them"
+        f" scored; about {found.documents:,} documents, {found.tokens:,} tokens of {registered.tokenizer}. To score: {documents:,}"
+        f" documents, {text_bytes / 1e6:,.1f} MB of text, {duration(found.seconds_left)} on {workers} workers"
+        f" ({core_seconds:,.0f} core-seconds), {found.embedding_bytes / 1e6:,.1f} MB of vectors,"
+        f" {found.database_bytes / 1e6:,.1f} MB in Postgres; from {left.scored} documents that were scored to know"
+    )
+    run.report(Progress("estimate", 1, 1, unit="samples", message=message))
+    return found
