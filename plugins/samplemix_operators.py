@@ -202,6 +202,24 @@ class SampleMixStepOperator(BaseOperator):
             self._cancelled.set()
 
 
+class SampleMixMaintenanceOperator(BaseOperator):
+    """Do the part of the upkeep that the task is named after, as the DAG run's params want it."""
+
+    ui_color = "#f3ecd9"
+
+    def execute(self, context: "Context") -> Any:
+        """Returns what was found, and whether anything was done about it."""
+        from samplemix_core.pipeline.maintenance import TASKS, Upkeep
+        from samplemix_core.settings import Settings
+
+        with final_errors():
+            kept = TASKS[self.task_id](Settings.load(), Upkeep.model_validate(dict(context["params"])))
+        self.log.info(
+            "%s %s, %s bytes: %s", f"{kept.found:,}", kept.what, f"{kept.bytes:,}", "done" if kept.done else "left as they are"
+        )
+        return kept.model_dump(mode="json")
+
+
 def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
     """Make a task of each step, one after the other, in the DAG that is being defined, after the one that says what it is about.
 

@@ -89,3 +89,24 @@ def demo(
     from samplemix_core.demo.run import run_demo
 
     run_demo(home_directory(), documents, console)
+
+
+@app.command()
+def maintain(
+    keep_versions: Annotated[
+        int | None, typer.Option("--keep-versions", min=1, help="Drop the samples of older versions from Postgres; manifests stay")
+    ] = None,
+    delete_orphans: Annotated[
+        bool, typer.Option("--delete-orphans", help="Delete embeddings and cluster models that no score refers to; else count them")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do the upkeep that Airflow does each night: old drafts, orphans, old versions, statistics. Safe while runs are on.
+
+    Example: `samplemix maintain --keep-versions 10 --delete-orphans --dry-run`
+    """
+    from samplemix_core.pipeline.maintenance import TASKS, Upkeep
+
+    wanted, settings = Upkeep(keep_versions=keep_versions, delete_orphans=delete_orphans, dry_run=dry_run), Settings.load()
+    print_rows((task(settings, wanted).model_dump() for task in TASKS.values()), as_json=as_json)

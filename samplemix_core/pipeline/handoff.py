@@ -16,7 +16,7 @@ from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.errors import ManifestError
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest
-from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 
 
 class Configured(FrozenModel):
@@ -208,7 +208,7 @@ def write_draft(store: ObjectStore, draft: Draft, directory: Path, today: date) 
     Drafts stay for KEPT_DAYS, so that tasks of a finished run can be cleared and equal runs don't remove each other's; older ones
     are removed here.
     """
-    _collect(store, today)
+    collect_drafts(store, today)
     prefix = f"{ROOT}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
     for part in draft.parts:
         store.upload(f"{prefix}/{part.path}", directory / part.path)
@@ -226,10 +226,11 @@ def read_draft(store: ObjectStore, prefix: str) -> Draft:
         raise ManifestError(f"The draft {store.uri}/{prefix} is damaged: {error}.", "Mix again.") from None
 
 
-def _collect(store: ObjectStore, today: date) -> None:
-    """Remove the drafts of days that are over for long."""
+def collect_drafts(store: ObjectStore, today: date, *, dry_run: bool = False) -> list[ObjectInfo]:
+    """Remove the drafts of days that are over for long; returns their files. A dry run leaves them."""
     oldest = (today - timedelta(days=KEPT_DAYS)).isoformat()
-    for info in store.list(f"{ROOT}/"):
-        day = info.key.split("/")[1]
-        if not _DAY.fullmatch(day) or day < oldest:
-            store.delete(info.key)
+    days = [(info, info.key.split("/")[1]) for info in store.list(f"{ROOT}/")]
+    old = [info for info, day in days if not _DAY.fullmatch(day) or day < oldest]
+    for info in old if not dry_run else ():
+        store.delete(info.key)
+    return old

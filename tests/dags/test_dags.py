@@ -85,8 +85,8 @@ def test_the_form_is_the_configuration_model_and_only_the_corpus_must_be_filled_
     assert params["snapshots"]["type"] == ["array", "null"]
     required = {name for name, schema in params.items() if "null" not in schema["type"]}
     assert required == {"corpus_uri", "dry_run"}, "a switch is on or off"
-    for dag in parsed["dags"].values():
-        assert dag["params"].items() <= params.items(), "a field is the same in every form"
+    for dag_id in ("samplemix_fit_diversity", "samplemix_build_mixture"):
+        assert parsed["dags"][dag_id]["params"].items() <= params.items(), "a field is the same in every form"
 
 
 @pytest.mark.parametrize(

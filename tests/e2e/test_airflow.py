@@ -189,6 +189,14 @@ def test_a_dry_run_ends_with_an_estimate(
     assert 0.8 * DOCUMENTS < found["documents_left"] < 1.25 * DOCUMENTS
 
 
+def test_the_upkeep_runs_and_deletes_nothing_that_it_was_not_told_to(airflow: AirflowApi, first: str) -> None:
+    run_id = f"upkeep-{first}"
+    airflow.trigger("samplemix_maintenance", run_id, {"dry_run": True})
+    wait_for(lambda: airflow.run_state("samplemix_maintenance", run_id) in FINAL_STATES, 60, "end of the run")
+    kept = [airflow.xcom("samplemix_maintenance", run_id, task) for task in ("drafts", "orphans", "versions", "statistics")]
+    assert [item["done"] for item in kept] == [False] * 4
+
+
 def test_the_pools_of_the_dags_are_there(airflow: AirflowApi) -> None:
     pools = {pool["name"]: pool["slots"] for pool in airflow.request("GET", "/api/v2/pools")["pools"]}
     assert pools.items() >= {"samplemix_workers": 16, "samplemix_database": 4}.items()

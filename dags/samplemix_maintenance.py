@@ -1,0 +1,41 @@
+"""Upkeep, once a day: drafts, files that nothing refers to, samples of old versions, statistics."""
+
+from airflow.sdk import DAG, Param
+from samplemix_operators import DEFAULT_ARGS, SampleMixMaintenanceOperator
+
+DOCS = """
+### SampleMix maintenance
+Runs each night, and by its form. Only what the form says is deleted; a dry run says what would be.
+
+| task | what it does | when it is cleared or retried |
+|---|---|---|
+| drafts | removes drafts of mixtures, older than a week, that nobody published | removes what is left |
+| orphans | counts embeddings and cluster models, older than a day, that no score refers to, or deletes them | goes on |
+| versions | with `keep_versions`, drops the samples of older versions from Postgres; their manifests and figures stay | goes on |
+| statistics | counts anew what Postgres plans its queries by | counts again |
+"""
+
+with DAG(
+    dag_id="samplemix_maintenance",
+    description="Remove what nothing refers to, keep Postgres quick",
+    doc_md=DOCS,
+    schedule="@daily",
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=1,
+    params={
+        "keep_versions": Param(
+            None, type=["integer", "null"], minimum=1, title="Keep versions", description="Of each mixture; empty: all of them"
+        ),
+        "delete_orphans": Param(False, type="boolean", title="Delete orphans", description="Else they are only counted"),
+        "dry_run": Param(False, type="boolean", title="Dry run", description="Say what would be done, and do nothing"),
+    },
+    default_args=DEFAULT_ARGS,
+    tags=["samplemix", "maintenance"],
+):
+    previous = None
+    for name in ("drafts", "orphans", "versions", "statistics"):
+        task = SampleMixMaintenanceOperator(task_id=name, pool="samplemix_database")
+        if previous is not None:
+            previous >> task
+        previous = task

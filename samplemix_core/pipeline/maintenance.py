@@ -1,0 +1,103 @@
+"""Upkeep of a deployment: drafts, files that nothing refers to, samples of old versions, statistics. Safe while runs are on."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from samplemix_core.config import FrozenModel
+from samplemix_core.database import upkeep
+from samplemix_core.database.connection import transaction
+from samplemix_core.objects import open_store
+from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.pipeline.handoff import collect_drafts
+from samplemix_core.settings import Settings
+
+ORPHAN_PREFIXES = ("clusters/", "embeddings/")
+ORPHAN_AGE = timedelta(days=1)
+"""A file that is younger may be one that a run is about to enter."""
+
+
+class Upkeep(FrozenModel):
+    """What to do. Files are deleted, and versions lose their samples in Postgres, only where this says so."""
+
+    keep_versions: int | None = None
+    delete_orphans: bool = False
+    dry_run: bool = False
+
+
+class Kept(FrozenModel):
+    """What one part of the upkeep found, and whether it did anything about it."""
+
+    task: str
+    found: int
+    bytes: int
+    done: bool
+    what: str
+
+    def __str__(self) -> str:
+        size = f", {self.bytes / 1e6:,.1f} MB" if self.bytes else ""
+        return f"{self.task}: {self.found:,} {self.what}{size}{'' if self.done else ', left as they are'}"
+
+
+def drafts(settings: Settings, wanted: Upkeep) -> Kept:
+    """Drafts of mixtures that nobody published, older than a week."""
+    store = open_store(settings.state_root, settings)
+    old = collect_drafts(store, datetime.now(UTC).date(), dry_run=wanted.dry_run)
+    size = sum(info.size for info in old)
+    return Kept(task="drafts", found=len(old), bytes=size, done=not wanted.dry_run, what="files of drafts older than a week")
+
+
+def orphans(settings: Settings, wanted: Upkeep) -> Kept:
+    """Embeddings and cluster models, older than a day, that no score refers to: of attempts that died, of replaced files."""
+    store = open_store(settings.state_root, settings)
+    limit = datetime.now(UTC) - ORPHAN_AGE
+    delete = wanted.delete_orphans and not wanted.dry_run
+    found = size = 0
+    with transaction(settings.require("database_url")) as cursor:
+        lying = (info for prefix in ORPHAN_PREFIXES for info in store.list(prefix))
+        for info in _not_in(lying, upkeep.referred_files(cursor)):
+            if info.modified is not None and info.modified < limit:
+                found, size = found + 1, size + info.size
+                if delete:
+                    store.delete(info.key)
+    return Kept(task="orphans", found=found, bytes=size, done=delete, what="files that no score refers to")
+
+
+def _not_in(infos: Iterator[ObjectInfo], keys: Iterator[str]) -> Iterator[ObjectInfo]:
+    """Those of the objects whose key is not among the keys; both are sorted, so neither has to be in memory."""
+    key = next(keys, None)
+    for info in infos:
+        while key is not None and key < info.key:
+            key = next(keys, None)
+        if key != info.key:
+            yield info
+
+
+def versions(settings: Settings, wanted: Upkeep) -> Kept:
+    """Samples, in Postgres, of all but the last versions of each mixture. Manifests stay: a published version never changes."""
+    found: list[tuple[int, str, int]] = []
+    if wanted.keep_versions is not None:
+        with transaction(settings.require("database_url")) as cursor:
+            found = upkeep.old_versions(cursor, wanted.keep_versions)
+        for version in found if not wanted.dry_run else ():
+            with transaction(settings.require("database_url")) as cursor:
+                upkeep.drop_samples(cursor, *version)
+    done = wanted.keep_versions is not None and not wanted.dry_run
+    return Kept(task="versions", found=len(found), bytes=0, done=done, what="old versions with samples in Postgres")
+
+
+def statistics(settings: Settings, wanted: Upkeep) -> Kept:
+    """What Postgres's planner goes by, of partitioned tables as a whole too."""
+    tables = len(upkeep.STATISTICS)
+    if not wanted.dry_run:
+        with transaction(settings.require("database_url")) as cursor:
+            tables = upkeep.refresh_statistics(cursor)
+    return Kept(task="statistics", found=tables, bytes=0, done=not wanted.dry_run, what="tables whose statistics are counted")
+
+
+TASKS: dict[str, Callable[[Settings, Upkeep], Kept]] = {
+    "drafts": drafts,
+    "orphans": orphans,
+    "versions": versions,
+    "statistics": statistics,
+}
+"""The parts, in the order in which they are done."""
