@@ -113,6 +113,7 @@ def killed(
     return run_id
 
 
+@pytest.mark.timeout(600)
 def test_a_landing_in_which_every_process_is_killed_gives_the_same_bytes(
     airflow: AirflowApi, killed: str, first_run: dict[str, Any]
 ) -> None:

@@ -23,7 +23,7 @@ def test_the_dag_publishes_what_the_command_line_does(
     command = [sys.executable, str(script), str(folder), "samplemix_corpus_run", json.dumps(conf)]
     run = airflow_json(command, SAMPLEMIX_HOME=str(platform.home))
     assert run["state"] == "success"
-    assert set(run["tasks"].values()) == {"success"}
+    assert {name: state for name, state in run["tasks"].items() if state != "success"} == {"estimate[-1]": "skipped"}
     assert run["tasks"].keys() >= {"score[0]", "score[1]", "assign[0]", "assign[1]"}
     assert run["published"]["content_digest"] == first_run["content_digest"]
     assert (run["published"]["version"], run["published"]["created"]) == (1, False)
