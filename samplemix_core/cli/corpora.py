@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -238,7 +239,10 @@ def _pause(name: str, *, paused: bool) -> None:
 
 def _print_crawls(crawls: Sequence[Any], *, as_json: bool) -> None:
     shown = ("snapshot", "partition_date", "state", "files", "bytes", "landed_at", "run", "reason")
-    print_rows([{name: getattr(crawl, name) for name in shown} for crawl in crawls], as_json=as_json)
+    rows = [{name: getattr(crawl, name) for name in shown} for crawl in crawls]
+    if not as_json:
+        rows = [{name: f"{v:%Y-%m-%d %H:%M:%S}" if isinstance(v, datetime) else v for name, v in row.items()} for row in rows]
+    print_rows(rows, as_json=as_json)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
