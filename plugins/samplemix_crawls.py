@@ -89,7 +89,7 @@ class CrawlWatch(BaseEventTrigger):
     """
 
     def __init__(self, poll_seconds: float = POLL_SECONDS) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow has no types here
         self.poll_seconds = poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -112,7 +112,6 @@ class CrawlWatch(BaseEventTrigger):
 
     def _look(self) -> list[dict[str, Any]]:
         """The crawls that wait for a run. What can't be reached now is looked at again."""
-        from samplemix_core.errors import SampleMixError
         from samplemix_core.pipeline.landing import watch
         from samplemix_core.settings import Settings
 
@@ -121,8 +120,8 @@ class CrawlWatch(BaseEventTrigger):
                 {"corpus": crawl.corpus, "snapshot": crawl.snapshot, "landed_at": crawl.landed_at}
                 for crawl in watch(Settings.load(), self.log.warning)
             ]
-        except SampleMixError as error:
-            self.log.warning("can't look for crawls: %s", error)
+        except Exception:
+            self.log.exception("can't look for crawls; looking again")
             return []
 
 

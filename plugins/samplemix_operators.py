@@ -1,5 +1,6 @@
 """What the DAGs are made of: the assets, the operators that run the pipeline's steps, and the chain of tasks of a DAG."""
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ CLUSTERS = Asset(name="samplemix_clusters", uri="samplemix://clusters")
 MIXTURES = Asset(name="samplemix_mixtures", uri="samplemix://mixtures")
 _MADE_BY = {"score:check_loss": SCORES, "assign:measure_clusters": CLUSTERS, "changes:report_changes": MIXTURES}
 """The step after which something new is there for others."""
+
+log = logging.getLogger(__name__)
 
 _WORKERS, _DATABASE = "samplemix_workers", "samplemix_database"
 _POOLS = {
@@ -47,14 +50,14 @@ def tell_failure(context: "Context") -> None:
     where = "/".join(filter(None, (about.get("corpus"), about.get("crawl"))))
     part = f" [{task.map_index}]" if task.map_index is not None and task.map_index >= 0 else ""
     text = f"{task.dag_id} failed in {task.task_id}{part}{f' for {where}' if where else ''}, run {context['run_id']}: {error}"
-    print(text)  # noqa: T201 Airflow's log of a callback
+    log.error("%s", text)
     _note_failure(str(context["run_id"]), f"failed in {task.task_id}: {error}")
     url = os.environ.get(WEBHOOK)
     if url:
         try:
             httpx.post(url, json={"text": f"{text}\n{task.log_url}"}, timeout=10).raise_for_status()
-        except httpx.HTTPError as failure:
-            print(f"the webhook was not told: {type(failure).__name__}")  # noqa: T201
+        except (httpx.HTTPError, httpx.InvalidURL) as failure:
+            log.error("the webhook was not told: %s; look at %s and what is there", type(failure).__name__, WEBHOOK)
 
 
 def _note_failure(run_id: str, reason: str) -> None:
@@ -68,7 +71,7 @@ def _note_failure(run_id: str, reason: str) -> None:
         with transaction(Settings.load().require("database_url")) as cursor:
             corpora.note_failure(cursor, run_id, reason)
     except SampleMixError as error:
-        print(f"the crawl was not marked: {error}")  # noqa: T201
+        log.error("the crawl was not marked: %s", error)
 
 
 DEFAULT_ARGS: dict[str, Any] = {

@@ -91,6 +91,7 @@ def add(
     try:
         found = scan(settings, corpora.NamedCorpus(config), new_are="taken")
     except Exception:
+        # What can't be looked at is not added.
         with transaction(settings.require("database_url")) as cursor:
             corpora.remove_corpus(cursor, name)
         raise

@@ -50,13 +50,14 @@ def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
 def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Sequence[str]) -> RunConfig:
     """A run's configuration: a base, then the options that were given, then --set a.b=value.
 
-    A corpus that has a name (samplemix corpus) may be given by it: then its own configuration is below all of these.
+    A corpus that has a name (samplemix corpus) may be given by it: then its own configuration is below all of these. A directory of
+    that name where one stands comes first.
     """
     from samplemix_core.pipeline.configure import merged, named_values
 
     values = base | {name: value for name, value in options.items() if value not in (None, [])}
     if isinstance(values.get("corpus_uri"), str):
-        named = named_values(Settings.load(), values["corpus_uri"])
+        named = {} if Path(values["corpus_uri"]).is_dir() else named_values(Settings.load(), values["corpus_uri"])
         values = merged(named, {**values, "corpus_uri": named.get("corpus_uri") or location(values["corpus_uri"])})
     return load_config(RunConfig, assigned(values, assignments))
 
@@ -110,7 +111,7 @@ def run_options(
 @app.command()
 def run(
     corpus: Annotated[
-        str | None, typer.Argument(help="A corpus's name, or where it lies: s3://bucket/prefix, or a directory")
+        str | None, typer.Argument(help="Where the corpus lies: a directory, or s3://bucket/prefix; or the name it was added under")
     ] = None,
     snapshots: Annotated[list[str] | None, _option("snapshots", "--snapshot", "-s")] = None,
     mixture_name: MixtureName = None,

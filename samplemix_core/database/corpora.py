@@ -115,12 +115,6 @@ def get_corpus(cursor: Cursor, name: str) -> NamedCorpus:
     return found
 
 
-def all_corpora(cursor: Cursor) -> list[NamedCorpus]:
-    """Every corpus with a name, in the order of names."""
-    cursor.execute("SELECT name, config, is_paused FROM corpus_config ORDER BY name")
-    return rows_as(cursor, _named_corpus)
-
-
 def _named_corpus(*, name: str, config: dict[str, Any], is_paused: bool) -> NamedCorpus:
     try:
         return NamedCorpus(CorpusConfig.model_validate(config), is_paused)
@@ -211,12 +205,13 @@ def note_sights(cursor: Cursor, corpus: str, sights: Sequence[Sight], now: datet
             ON CONFLICT (corpus, snapshot) DO UPDATE SET
                 landed_at = CASE WHEN EXCLUDED.state = 'landed' AND crawl.state <> 'landed' THEN %(now)s ELSE crawl.landed_at END,
                 run = CASE WHEN EXCLUDED.state = 'landed' THEN NULL ELSE crawl.run END,
-                state = EXCLUDED.state, reason = EXCLUDED.reason, marker = EXCLUDED.marker, marker_at = EXCLUDED.marker_at,
+                reason = CASE WHEN EXCLUDED.state = 'taken' THEN crawl.reason ELSE EXCLUDED.reason END,
+                state = EXCLUDED.state, marker = EXCLUDED.marker, marker_at = EXCLUDED.marker_at,
                 files = EXCLUDED.files, bytes = EXCLUDED.bytes
             """,
             {**vars(sight), "corpus": corpus, "date": date, "state": state, "now": now},
         )
-        if before is None or (before.state, before.reason) != (state, sight.reason):
+        if before is None or before.state != state or (state == "waiting" and before.reason != sight.reason):
             found = find_crawl(cursor, corpus, sight.snapshot)
             assert found is not None
             changed.append(found)
@@ -232,11 +227,10 @@ def note_removed(cursor: Cursor, corpus: str, snapshots: Sequence[str]) -> None:
 
 
 def accept_crawl(cursor: Cursor, corpus: str, sight: Sight, now: datetime) -> Crawl:
-    """Take a snapshot for whole without a marker, because a person says so: it lands. Raise CorpusError if it has no file."""
+    """Enter a snapshot that a person says is whole, which lands; raise CorpusError if it has no file."""
     if not sight.files:
         raise CorpusError(f"Corpus {corpus!r} has no snapshot {sight.snapshot!r}.", f"See 'samplemix corpus show {corpus}'.")
-    whole = Sight(sight.snapshot, BY_HAND, now, sight.files, sight.bytes, None)
-    note_sights(cursor, corpus, [whole], now)
+    note_sights(cursor, corpus, [sight], now)
     found = find_crawl(cursor, corpus, sight.snapshot)
     assert found is not None
     return found
@@ -247,7 +241,7 @@ def take_crawl(cursor: Cursor, run: str, now: datetime) -> Crawl | None:
 
     A run that asks again is given the one that it has.
     """
-    cursor.execute("UPDATE crawl SET reason = NULL WHERE run = %s RETURNING *", (run,))
+    cursor.execute("UPDATE crawl SET reason = NULL WHERE run = %s AND state = 'taken' RETURNING *", (run,))
     held = rows_as(cursor, Crawl)
     if held:
         return held[0]

@@ -47,52 +47,60 @@ def scan(settings: Settings, corpus: NamedCorpus, *, thorough: bool = False, new
 def watch(settings: Settings, warn: Callable[[str], None]) -> list[Crawl]:
     """Look at the places of all corpora that are not paused; returns the crawls that wait for a run, the longest waiting first.
 
-    What is wrong with one corpus's place is said and does not keep the others from being looked at.
+    What is wrong with one corpus, its place or its configuration, is said and does not keep the others from being looked at.
     """
     database = settings.require("database_url")
     with transaction(database) as cursor:
-        named = [corpus for corpus in corpora.all_corpora(cursor) if not corpus.is_paused]
-    for corpus in named:
+        names = corpora.corpus_names(cursor)
+    for name in names:
         try:
-            for crawl in scan(settings, corpus):
+            with transaction(database) as cursor:
+                corpus = corpora.find_corpus(cursor, name)
+            for crawl in scan(settings, corpus) if corpus is not None and not corpus.is_paused else ():
                 if crawl.state != "landed":
-                    warn(f"crawl {corpus.name}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
+                    warn(f"crawl {name}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
         except SampleMixError as error:
-            warn(f"corpus {corpus.name}: {error}")
+            warn(f"corpus {name}: {error}")
     with transaction(database) as cursor:
         return corpora.landed_crawls(cursor)
 
 
 def accept(settings: Settings, corpus: NamedCorpus, snapshot: str) -> Crawl:
-    """Take a snapshot for whole as it is now, because a person says so; raise CorpusError if it has no file."""
-    files = _shards(open_store(corpus.config.run.corpus_uri, settings), snapshot)
+    """Take a snapshot for whole as it is now, because a person says so; raise CorpusError if it has no file.
+
+    The marker that it has, if it has one, then vouches for all that is there now.
+    """
+    store = open_store(corpus.config.run.corpus_uri, settings)
+    files, marker = _shards(store, snapshot), _stamp(store.head(f"{snapshot}/{corpus.config.landing.marker}"))
     now = datetime.now(UTC)
     # By the store's clock, which may be ahead of ours.
     latest = max((info.modified for info in files if info.modified), default=now)
     with transaction(settings.require("database_url")) as cursor:
-        sight = Sight(snapshot, BY_HAND, max(now, latest), len(files), sum(info.size for info in files), None)
+        sight = Sight(snapshot, marker or BY_HAND, max(now, latest), len(files), sum(info.size for info in files), None)
         return corpora.accept_crawl(cursor, corpus.name, sight, now)
 
 
 def _look(store: ObjectStore, snapshot: str, marker: str, known: Crawl | None, *, thorough: bool) -> Sight | None:
     """A snapshot as it is; None where there is nothing new to it."""
     info = store.head(f"{snapshot}/{marker}")
-    stamp = f"{info.etag} {info.modified:%Y-%m-%dT%H:%M:%S.%f}" if info is not None else None
-    by_hand = known is not None and known.marker == BY_HAND and info is None
-    settled = known is not None and known.state in ("landed", "taken") and (by_hand or known.marker == stamp)
-    if settled and not thorough:
+    stamp = _stamp(info) or (BY_HAND if known is not None and known.marker == BY_HAND else None)
+    same = known is not None and known.marker == stamp
+    if known is not None and same and known.state in ("landed", "taken") and not thorough:
         return None
     if known is not None and known.state == "waiting" and info is None and known.marker is None and not thorough:
         return None
     files = _shards(store, snapshot)
     if known is None and info is None and not files:
         return None
-    if known is not None and by_hand:
-        stamp, marker_at = BY_HAND, known.marker_at
-    else:
-        marker_at = info.modified if info is not None else None
+    # What a person has accepted is vouched for to a later time than the marker's own.
+    marker_at = known.marker_at if known is not None and same else info.modified if info is not None else None
     reason = unfinished(marker, marker_at, {item.key: item.modified for item in files if item.modified is not None})
     return Sight(snapshot, stamp, marker_at, len(files), sum(item.size for item in files), reason)
+
+
+def _stamp(marker: ObjectInfo | None) -> str | None:
+    """What is another for each marker that is written: an empty one has the same etag each time."""
+    return f"{marker.etag} {marker.modified:%Y-%m-%dT%H:%M:%S.%f}" if marker is not None else None
 
 
 def _shards(store: ObjectStore, snapshot: str) -> Sequence[ObjectInfo]:

@@ -57,7 +57,9 @@ def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None
                 f"See 'samplemix corpus show {corpus}'; 'corpus accept' takes one as it is.",
             )
     store = open_store(config.corpus_uri, settings)
-    objects = {item.key: item for item in store.list(f"{wanted[0]}/" if len(wanted) == 1 else "")}
+    of_one = list(store.list(f"{wanted[0]}/")) if len(wanted) == 1 else []
+    # Of one that is not there, the error names all that are.
+    objects = {item.key: item for item in of_one or store.list()}
     snapshots: dict[str, list[ObjectInfo]] = {}
     selection = select_snapshots(objects, wanted)
     for path in selection.shards:

@@ -60,7 +60,7 @@ def test_what_can_not_pass_fails_the_task_and_what_can_is_left_to_its_retries(
 
 
 TELL = """
-import contextlib, io, json, sys
+import io, json, logging, sys
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from samplemix_operators import tell_failure
@@ -68,8 +68,9 @@ from samplemix_operators import tell_failure
 error = RuntimeError("web/part-7.jsonl killed the worker that ran it. Look at its records.")
 task = SimpleNamespace(dag_id="samplemix_land_crawl", task_id="score", map_index=0, log_url="http://airflow/log")
 configured = {"corpus": "web", "crawl": "crawl-b"}
-with contextlib.redirect_stdout(io.StringIO()) as said:
-    tell_failure({"ti": task, "task": SimpleNamespace(configured=configured), "exception": error, "run_id": "landing-1"})
+said = io.StringIO()
+logging.getLogger("samplemix_operators").addHandler(logging.StreamHandler(said))
+tell_failure({"ti": task, "task": SimpleNamespace(configured=configured), "exception": error, "run_id": "landing-1"})
 print(json.dumps({"said": said.getvalue()}))
 """
 
@@ -101,5 +102,5 @@ def test_a_failure_names_crawl_shard_and_remedy_to_the_webhook_whose_address_sta
         " Look at its records.\nhttp://airflow/log"
     )
     assert len(told) == 2
-    assert "the webhook was not told: HTTPStatusError" in said[1]
+    assert "the webhook was not told: HTTPStatusError; look at SAMPLEMIX_WEBHOOK_URL" in said[1]
     assert "secret-token" not in "".join(said)

@@ -158,6 +158,54 @@ def test_a_paused_corpus_lets_crawls_wait(database: Settings, place: Place, corp
         landing.accept(database, corpus, "crawl-x")
 
 
+def test_what_a_person_accepts_stays_accepted_until_files_change_again(
+    database: Settings, place: Place, corpus: NamedCorpus
+) -> None:
+    place.write("crawl-b/_SUCCESS", age=60, text="")
+    place.write("crawl-b/web/one.jsonl", age=30)
+    (crawl,) = landing.scan(database, corpus)
+    assert crawl.state == "waiting"
+    assert landing.accept(database, corpus, "crawl-b").state == "landed"
+    for thorough in (False, True):
+        assert landing.scan(database, corpus, thorough=thorough) == []
+    assert taken(database, "run-1") is not None
+    place.write("crawl-b/web/one.jsonl", age=-30)
+    assert landing.scan(database, corpus) == []
+    (crawl,) = landing.scan(database, corpus, thorough=True)
+    assert crawl.state == "waiting"
+    assert taken(database, "run-1") is None, "what waits is not a run's any more"
+
+
+def test_why_a_run_failed_is_kept_until_it_is_tried_again(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    place.write("crawl-b/web/one.jsonl", age=60)
+    place.write("crawl-b/_SUCCESS", age=50, text="")
+    landing.scan(database, corpus)
+    taken(database, "run-1")
+    with transaction(database.require("database_url")) as cursor:
+        corpora.note_failure(cursor, "run-1", "failed in score: a shard is poison")
+    assert landing.scan(database, corpus, thorough=True) == []
+    with transaction(database.require("database_url")) as cursor:
+        (crawl,) = corpora.crawls(cursor, "web")
+    assert crawl.reason == "failed in score: a shard is poison"
+    again = taken(database, "run-1")
+    assert again is not None
+    assert again.reason is None
+
+
+def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(
+    database: Settings, place: Place, corpus: NamedCorpus
+) -> None:
+    added(database, "s3://no-such-bucket/corpus", "away")
+    added(database, str(place.root), "broken")
+    with transaction(database.require("database_url")) as cursor:
+        cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,gone}', '1') WHERE name = 'broken'")
+    place.write("crawl-b/web/one.jsonl", age=60)
+    place.write("crawl-b/_SUCCESS", age=50, text="")
+    said: list[str] = []
+    assert [(crawl.corpus, crawl.snapshot) for crawl in landing.watch(database, said.append)] == [("web", "crawl-b")]
+    assert sorted(line.split(":")[0] for line in said) == ["corpus away", "corpus broken"]
+
+
 def test_crawls_on_s3_land_too(database: Settings, object_store: ObjectStore) -> None:
     corpus = added(database, object_store.uri)
     object_store.put("crawl-b/web/one.jsonl", b'{"text": "a"}\n')
@@ -167,7 +215,7 @@ def test_crawls_on_s3_land_too(database: Settings, object_store: ObjectStore) ->
     object_store.put("crawl-b/_SUCCESS", b"")
     assert [crawl.state for crawl in landing.scan(database, corpus)] == ["landed"]
     assert landing.scan(database, corpus, thorough=True) == []
-    time.sleep(1.1)
+    time.sleep(1.1)  # S3 tells times to the second.
     object_store.put("crawl-b/web/two.jsonl", b'{"text": "b"}\n')
     (crawl,) = landing.scan(database, corpus, thorough=True)
     assert (crawl.state, crawl.files) == ("waiting", 2)
@@ -185,4 +233,4 @@ def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(dat
         corpora.get_corpus(cursor, "web")
     with transaction(url) as cursor:
         corpora.remove_corpus(cursor, "web")
-        assert corpora.all_corpora(cursor) == []
+        assert corpora.corpus_names(cursor) == []

@@ -54,8 +54,17 @@ def test_a_dry_run_lists_what_would_be_read(corpus: Path) -> None:
     planned = json.loads(done.stdout)
     assert [(item["snapshot"], item["shards"], item["bytes"]) for item in planned] == [("crawl-a", 1, 14), ("crawl-b", 1, 14)]
     assert "ignored: README.json lies in no snapshot's directory" in done.stderr
+    missing = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run", "-s", "crawl-x"])
+    assert "it has 'crawl-a', 'crawl-b'" in str(missing.exception)
     narrowed = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run", "--json", "-s", "crawl-b"])
     assert [item["snapshot"] for item in json.loads(narrowed.stdout)] == ["crawl-b"]
+
+
+def test_a_directory_needs_no_database_whatever_it_is_called(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(corpus.parent)
+    monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
+    done = RUN.invoke(cli.app, ["run", "corpus", "--dry-run", "--json"])
+    assert [item["snapshot"] for item in json.loads(done.stdout)] == ["crawl-a", "crawl-b"]
 
 
 @pytest.mark.parametrize(
