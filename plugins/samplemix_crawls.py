@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import InvalidPartitionKeyError
 from airflow.plugins_manager import AirflowPlugin
@@ -13,6 +13,9 @@ from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, T
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.utils.types import DagRunType
 from pendulum import DateTime, instance
+
+if TYPE_CHECKING:
+    from samplemix_core.pipeline.landing import Watch
 
 POLL_SECONDS = 5.0
 RING_AGAIN_SECONDS = 600.0
@@ -85,7 +88,7 @@ class CrawlWatch(BaseEventTrigger):
     Postgres holds which crawls wait, and a run takes one of them: an event only says that there is one. So none is lost with a
     triggerer, and one that is told of twice is scored once.
 
-    :param poll_seconds: how long to wait before looking again
+    :param poll_seconds: how long to wait before seeing whose time has come: a corpus says how often it is looked at
     """
 
     def __init__(self, poll_seconds: float = POLL_SECONDS) -> None:
@@ -98,9 +101,12 @@ class CrawlWatch(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look, tell, wait, for ever."""
+        from samplemix_core.pipeline.landing import Watch
+
+        watch = Watch(self.log.warning)
         told: dict[tuple[str, str, datetime | None], float] = {}
         while True:
-            waiting = await asyncio.to_thread(self._look)
+            waiting = await asyncio.to_thread(self._look, watch)
             if waiting:
                 first = waiting[0]
                 key = first["corpus"], first["snapshot"], first["landed_at"]
@@ -110,15 +116,14 @@ class CrawlWatch(BaseEventTrigger):
                     yield TriggerEvent({**first, "landed_at": str(first["landed_at"])})  # type: ignore[no-untyped-call]
             await asyncio.sleep(self.poll_seconds)
 
-    def _look(self) -> list[dict[str, Any]]:
+    def _look(self, watch: "Watch") -> list[dict[str, Any]]:
         """The crawls that wait for a run. What can't be reached now is looked at again."""
-        from samplemix_core.pipeline.landing import watch
         from samplemix_core.settings import Settings
 
         try:
             return [
                 {"corpus": crawl.corpus, "snapshot": crawl.snapshot, "landed_at": crawl.landed_at}
-                for crawl in watch(Settings.load(), self.log.warning)
+                for crawl in watch.look(Settings.load(), time.monotonic())
             ]
         except Exception:
             self.log.exception("can't look for crawls; looking again")

@@ -266,12 +266,12 @@ class RunConfig(FrozenModel):
 
 
 class LandingConfig(FrozenModel):
-    """How one knows that a crawl is whole."""
+    """How one knows that a crawl is whole, and when one looks."""
 
-    marker: str = Field(
-        "_SUCCESS",
-        pattern=r"^[^/]+$",
-        description="Name of the file in a snapshot's directory that says that all its files are there",
+    marker: str = Field("_SUCCESS", pattern=r"^[^/]+$", description="File in a snapshot's directory that says that it is whole")
+    poll_seconds: float = Field(5.0, ge=1, le=86_400, description="How often to look for it, or to ask the queue")
+    queue_url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="SQS queue of the bucket's notifications; else the bucket itself is looked at"
     )
 
 

@@ -77,15 +77,18 @@ def add(
     `samplemix corpus add web s3://samplemix/corpora/web --budget 20%`
 
     `samplemix corpus add books ./books --set embedding.encoder=multilingual-e5-small --marker _DONE`
+
+    `samplemix corpus add web s3://crawls/web --set landing.queue_url=https://sqs.eu-west-1.amazonaws.com/123456789012/crawls`
     """
     from samplemix_core.database import corpora
     from samplemix_core.database.connection import transaction
-    from samplemix_core.pipeline.landing import scan
+    from samplemix_core.pipeline.landing import check_queue, scan
 
     options = {"corpus_uri": location(corpus_uri), "mixture_name": mixture_name or name}
     options |= run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed)
     config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
     settings = Settings.load()
+    check_queue(settings, config)
     with transaction(settings.require("database_url")) as cursor:
         corpora.add_corpus(cursor, config)
     try:
@@ -155,13 +158,17 @@ def corpus_set(
     """
     from samplemix_core.database import corpora
     from samplemix_core.database.connection import transaction
+    from samplemix_core.pipeline.landing import check_queue
 
     options = {"mixture_name": mixture_name} | run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed)
-    with transaction(Settings.load().require("database_url")) as cursor:
+    settings = Settings.load()
+    with transaction(settings.require("database_url")) as cursor:
         before = corpora.get_corpus(cursor, name).config
         config = corpus_config(name, before.model_dump(mode="json"), options, marker, assignments or [])
         if config.run.corpus_uri != before.run.corpus_uri:
             raise ConfigError("A corpus stays where it is: its crawls are of that place.", "Add the other place as another corpus.")
+        if config.landing.queue_url != before.landing.queue_url:
+            check_queue(settings, config)
         corpora.set_corpus(cursor, config)
     old, new = (dict(_flat(item.model_dump(mode="json"))) for item in (before, config))
     changed = [

@@ -1,21 +1,34 @@
 """Crawls that land: what is new in the places of corpora with a name, entered into Postgres, where runs take it from."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
+from samplemix_core.config import CorpusConfig
 from samplemix_core.corpus.crawls import unfinished
 from samplemix_core.corpus.shards import is_shard
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import BY_HAND, Crawl, NamedCorpus, Sight
-from samplemix_core.errors import CorpusError, SampleMixError
+from samplemix_core.errors import ConfigError, CorpusError, SampleMixError
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.settings import Settings
 
+FULL_LOOK_SECONDS = 600.0
+"""How often the place of a corpus with a queue is looked at whole: a notification may be lost."""
 
-def scan(settings: Settings, corpus: NamedCorpus, *, thorough: bool = False, new_are: str = "landed") -> list[Crawl]:
-    """Look at a corpus's place and enter what is new; returns the crawls whose state changed.
+
+def scan(
+    settings: Settings,
+    corpus: NamedCorpus,
+    *,
+    snapshots: AbstractSet[str] | None = None,
+    thorough: bool = False,
+    new_are: str = "landed",
+) -> list[Crawl]:
+    """Look at a corpus's place, or at some of its snapshots, and enter what is new; returns the crawls whose state changed.
 
     One request a snapshot that has landed; with `thorough`, the files of those are listed too, and compared with their markers.
     Raises CorpusError where nothing is left of a corpus that had crawls: a disk that is not mounted is not a removal.
@@ -33,7 +46,8 @@ def scan(settings: Settings, corpus: NamedCorpus, *, thorough: bool = False, new
     sights = [
         sight
         for name in present
-        if (sight := _look(store, name, corpus.config.landing.marker, known.get(name), thorough=thorough)) is not None
+        if (snapshots is None or name in snapshots)
+        and (sight := _look(store, name, corpus.config.landing.marker, known.get(name), thorough=thorough)) is not None
     ]
     gone = [name for name, crawl in known.items() if name not in present and crawl.state != "removed"]
     if not sights and not gone:
@@ -44,25 +58,112 @@ def scan(settings: Settings, corpus: NamedCorpus, *, thorough: bool = False, new
         return changed + [crawl for crawl in corpora.crawls(cursor, corpus.name) if crawl.snapshot in gone]
 
 
-def watch(settings: Settings, warn: Callable[[str], None]) -> list[Crawl]:
-    """Look at the places of all corpora that are not paused; returns the crawls that wait for a run, the longest waiting first.
+class Watch:
+    """Looks at the places of all corpora that are not paused, again and again, as often as each of them wants it.
 
-    What is wrong with one corpus, its place or its configuration, is said and does not keep the others from being looked at.
+    Of a corpus that has a queue, the snapshots are looked at that the queue names; the whole place at first, after any trouble, and
+    every FULL_LOOK_SECONDS. So nothing is lost with a message, nor with a Watch.
     """
-    database = settings.require("database_url")
-    with transaction(database) as cursor:
-        names = corpora.corpus_names(cursor)
-    for name in names:
-        try:
-            with transaction(database) as cursor:
-                corpus = corpora.find_corpus(cursor, name)
-            for crawl in scan(settings, corpus) if corpus is not None and not corpus.is_paused else ():
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._said: dict[str, str] = {}
+        self._asked: dict[str, float] = {}
+        self._looked: dict[str, float] = {}
+
+    def look(self, settings: Settings, now: float) -> list[Crawl]:
+        """Enter what is new at the places whose time has come; returns the crawls that wait for a run, the longest waiting first.
+
+        `now` is in seconds, by a clock that only goes forward. What is wrong with one corpus, its place, its queue or its
+        configuration, is said when it begins, and does not keep the others from being looked at.
+        """
+        watched = self._watched(settings)
+        named = self._named_by_queues(settings, watched, now)
+        self._looked = {corpus.name: self._looked[corpus.name] for corpus in watched if corpus.name in self._looked}
+        for corpus in watched:
+            every = FULL_LOOK_SECONDS if corpus.name in named else corpus.config.landing.poll_seconds
+            snapshots = named.get(corpus.name)
+            if now - self._looked.get(corpus.name, -math.inf) >= every:
+                snapshots = None
+            elif not snapshots:
+                continue
+            whose = f"corpus {corpus.name}"
+            try:
+                changed = scan(settings, corpus, snapshots=snapshots)
+            except SampleMixError as error:
+                self._looked.pop(corpus.name, None)
+                self._tell(whose, str(error))
+                continue
+            if snapshots is None:
+                self._looked[corpus.name] = now
+            self._tell(whose, None)
+            for crawl in changed:
                 if crawl.state != "landed":
-                    warn(f"crawl {name}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
-        except SampleMixError as error:
-            warn(f"corpus {name}: {error}")
-    with transaction(database) as cursor:
-        return corpora.landed_crawls(cursor)
+                    self._warn(f"crawl {crawl.corpus}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
+        with transaction(settings.require("database_url")) as cursor:
+            return corpora.landed_crawls(cursor)
+
+    def _watched(self, settings: Settings) -> list[NamedCorpus]:
+        found = []
+        database = settings.require("database_url")
+        with transaction(database) as cursor:
+            names = corpora.corpus_names(cursor)
+        for name in names:
+            try:
+                with transaction(database) as cursor:
+                    corpus = corpora.find_corpus(cursor, name)
+            except ConfigError as error:
+                self._tell(f"corpus {name}", str(error))
+                continue
+            if corpus is not None and not corpus.is_paused:
+                found.append(corpus)
+        return found
+
+    def _named_by_queues(self, settings: Settings, watched: Sequence[NamedCorpus], now: float) -> dict[str, set[str]]:
+        """Of each corpus whose queue answers, the snapshots that it has named since it was last asked."""
+        from samplemix_core.objects.notifications import BucketQueue
+
+        named: dict[str, set[str]] = {}
+        for url in sorted({corpus.config.landing.queue_url or "" for corpus in watched} - {""}):
+            theirs = [corpus for corpus in watched if corpus.config.landing.queue_url == url]
+            if now - self._asked.get(url, -math.inf) < min(corpus.config.landing.poll_seconds for corpus in theirs):
+                named |= {corpus.name: set() for corpus in theirs}
+                continue
+            try:
+                notices = BucketQueue(url, settings).take()
+            except SampleMixError as error:
+                self._asked.pop(url, None)
+                self._tell(url, f"{error} Its corpora are looked at without it.")
+                continue
+            self._asked[url] = now
+            self._tell(url, None)
+            for corpus in theirs:
+                base = f"{corpus.config.run.corpus_uri}/"
+                named[corpus.name] = {uri.removeprefix(base).split("/")[0] for uri in notices.uris if uri.startswith(base)}
+                if notices.unclear:
+                    self._looked.pop(corpus.name, None)
+            if notices.unclear:
+                self._warn(f"{notices.unclear} messages of {url} are no notifications of S3; its corpora are looked at whole")
+        return named
+
+    def _tell(self, about: str, trouble: str | None) -> None:
+        """Say what is wrong when it begins, not each time one looks."""
+        if trouble is None:
+            self._said.pop(about, None)
+        elif self._said.get(about) != trouble:
+            self._said[about] = trouble
+            self._warn(f"{about}: {trouble}" if about not in trouble else trouble)
+
+
+def check_queue(settings: Settings, config: CorpusConfig) -> None:
+    """Raise ConfigError, ObjectAccessError or ObjectStoreError if the queue that a corpus is to have is none that it can have."""
+    from samplemix_core.objects.notifications import BucketQueue
+
+    if config.landing.queue_url is None:
+        return
+    if not config.run.corpus_uri.startswith("s3://"):
+        raise ConfigError("A queue is for a corpus in a bucket, not for one in a directory.", "Leave landing.queue_url out.")
+    BucketQueue(config.landing.queue_url, settings).check()
 
 
 def accept(settings: Settings, corpus: NamedCorpus, snapshot: str) -> Crawl:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samplemix_core.config import CorpusConfig, RunConfig
+from samplemix_core.config import CorpusConfig, LandingConfig, RunConfig
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import Crawl, NamedCorpus
@@ -202,8 +202,21 @@ def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(
     place.write("crawl-b/web/one.jsonl", age=60)
     place.write("crawl-b/_SUCCESS", age=50, text="")
     said: list[str] = []
-    assert [(crawl.corpus, crawl.snapshot) for crawl in landing.watch(database, said.append)] == [("web", "crawl-b")]
-    assert sorted(line.split(":")[0] for line in said) == ["corpus away", "corpus broken"]
+    watch = landing.Watch(said.append)
+    for now in (0.0, 5.0):
+        assert [(crawl.corpus, crawl.snapshot) for crawl in watch.look(database, now)] == [("web", "crawl-b")]
+        assert sorted(line.split(":")[0] for line in said) == ["corpus away", "corpus broken"], "said once"
+
+
+def test_a_corpus_is_looked_at_as_often_as_it_wants(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    with transaction(database.require("database_url")) as cursor:
+        corpora.set_corpus(cursor, corpus.config.model_copy(update={"landing": LandingConfig(poll_seconds=60)}))
+    watch = landing.Watch(print)
+    assert watch.look(database, 1000.0) == []
+    place.write("crawl-b/web/one.jsonl", age=60)
+    place.write("crawl-b/_SUCCESS", age=50, text="")
+    assert watch.look(database, 1059.0) == []
+    assert [crawl.snapshot for crawl in watch.look(database, 1060.0)] == ["crawl-b"]
 
 
 def test_crawls_on_s3_land_too(database: Settings, object_store: ObjectStore) -> None:
