@@ -1,4 +1,4 @@
-"""Upkeep, once a day: drafts, files that nothing refers to, samples of old versions, statistics."""
+"""Upkeep, once a day: drafts, old versions, scores that no version needs, files that nothing refers to, statistics."""
 
 from airflow.sdk import DAG, Param
 from samplemix_operators import DEFAULT_ARGS, SampleMixMaintenanceOperator
@@ -10,8 +10,10 @@ Runs each night, and by its form. Only what the form says is deleted; a dry run 
 | task | what it does | when it is cleared or retried |
 |---|---|---|
 | drafts | removes drafts of mixtures, older than a week, that nobody published | removes what is left |
-| orphans | counts embeddings and cluster models, older than a day, that no score refers to, or deletes them | goes on |
 | versions | with `keep_versions`, drops the samples of older versions from Postgres; their manifests and figures stay | goes on |
+| models | with `unused_days`, drops scores and clusters by models that no kept version was made with | begins anew |
+| crawls | with `unused_days`, drops what is stored of crawls that were removed and that no kept version holds | begins anew |
+| orphans | counts embeddings and cluster models, older than a day, that no score refers to, or deletes them | goes on |
 | statistics | counts anew what Postgres plans its queries by | counts again |
 """
 
@@ -27,6 +29,14 @@ with DAG(
         "keep_versions": Param(
             None, type=["integer", "null"], minimum=1, title="Keep versions", description="Of each mixture; empty: all of them"
         ),
+        "unused_days": Param(
+            None,
+            type=["integer", "null"],
+            minimum=1,
+            title="Unused days",
+            description="Drop scores by models, and of removed crawls, that no kept version was made with, so many days after the"
+            " last was made; empty: never",
+        ),
         "delete_orphans": Param(False, type="boolean", title="Delete orphans", description="Else they are only counted"),
         "dry_run": Param(False, type="boolean", title="Dry run", description="Say what would be done, and do nothing"),
     },
@@ -34,7 +44,7 @@ with DAG(
     tags=["samplemix", "maintenance"],
 ):
     previous = None
-    for name in ("drafts", "orphans", "versions", "statistics"):
+    for name in ("drafts", "versions", "models", "crawls", "orphans", "statistics"):
         task = SampleMixMaintenanceOperator(task_id=name, pool="samplemix_database")
         if previous is not None:
             previous >> task

@@ -7,7 +7,8 @@ from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
 POOLS = {
-    "samplemix_workers": (16, "Tasks that keep Dask's workers busy (GPUs, where they have them): score, fit, assign"),
+    "samplemix_gpu": (16, "Tasks that embed, on GPUs where Dask's workers have them: score, estimate"),
+    "samplemix_workers": (16, "Tasks that keep Dask's workers busy without a GPU: fit, assign"),
     "samplemix_database": (4, "Tasks that read or write much of Postgres: mix, publish, report, maintenance"),
 }
 """Pool -> its slots, when it is made, and what it is for."""

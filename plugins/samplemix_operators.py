@@ -25,9 +25,10 @@ _MADE_BY = {"score:check_loss": SCORES, "assign:measure_clusters": CLUSTERS, "ch
 
 log = logging.getLogger(__name__)
 
-_WORKERS, _DATABASE = "samplemix_workers", "samplemix_database"
+_GPU, _WORKERS, _DATABASE = "samplemix_gpu", "samplemix_workers", "samplemix_database"
 _POOLS = {
-    **dict.fromkeys(("score:score", "fit:fit_diversity", "assign:assign_clusters"), _WORKERS),
+    **dict.fromkeys(("score:score", ESTIMATE.function), _GPU),
+    **dict.fromkeys(("fit:fit_diversity", "assign:assign_clusters"), _WORKERS),
     **dict.fromkeys(("mix:mix", "publish:publish", "gather:publish_gathered", "changes:report_changes"), _DATABASE),
 }
 """The pools of steps that are many, or heavy; samplemix_listener makes them."""

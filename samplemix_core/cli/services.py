@@ -96,17 +96,28 @@ def maintain(
     keep_versions: Annotated[
         int | None, typer.Option("--keep-versions", min=1, help="Drop the samples of older versions from Postgres; manifests stay")
     ] = None,
+    unused_days: Annotated[
+        int | None,
+        typer.Option(
+            "--unused-days",
+            min=1,
+            help="Drop scores by models, and of removed crawls, that no kept version was made with, so many days after the last",
+        ),
+    ] = None,
     delete_orphans: Annotated[
         bool, typer.Option("--delete-orphans", help="Delete embeddings and cluster models that no score refers to; else count them")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Do the upkeep that Airflow does each night: old drafts, orphans, old versions, statistics. Safe while runs are on.
+    """Do the upkeep that Airflow does each night: drafts, old versions, unused scores, orphans, statistics.
 
-    Example: `samplemix maintain --keep-versions 10 --delete-orphans --dry-run`
+    Safe while runs are on. Versions are all kept unless you say how many.
+
+    Example: `samplemix maintain --keep-versions 10 --unused-days 30 --delete-orphans --dry-run`
     """
     from samplemix_core.pipeline.maintenance import TASKS, Upkeep
 
-    wanted, settings = Upkeep(keep_versions=keep_versions, delete_orphans=delete_orphans, dry_run=dry_run), Settings.load()
+    wanted = Upkeep(keep_versions=keep_versions, unused_days=unused_days, delete_orphans=delete_orphans, dry_run=dry_run)
+    settings = Settings.load()
     print_rows((task(settings, wanted).model_dump() for task in TASKS.values()), as_json=as_json)

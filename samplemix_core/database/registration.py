@@ -124,6 +124,12 @@ def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[
     return [entry for entry in entries if not isinstance(entry.content, str) and known.get(entry.key) != (entry.size, entry.stamp)]
 
 
+def forget_scores(cursor: Cursor, snapshot_id: int) -> None:
+    """Delete everything that was stored of a snapshot's files: if they come back, they are others."""
+    cursor.execute("SELECT path FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,))
+    _supersede(cursor, snapshot_id, [path for (path,) in cursor.fetchall()])
+
+
 def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
     """Mark the current shards of these paths as replaced, and delete everything that was stored of them."""
     if not paths:

@@ -1,11 +1,13 @@
-"""What keeps the database in shape: statistics, samples of old versions, and which files of the object store it refers to."""
+"""What keeps the database in shape: statistics, old versions, scores that no version needs, and which files it refers to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg2 import sql
 
 from samplemix_core.database.changes import version_changes
-from samplemix_core.database.connection import Cursor, stream_rows
+from samplemix_core.database.connection import Cursor, rows_as, stream_rows
 from samplemix_core.errors import ManifestError
 
 STATISTICS = (
@@ -63,3 +65,115 @@ def drop_samples(cursor: Cursor, mixture_id: int, name: str, version: int) -> No
     partition = sql.Identifier(f"mixture_sample_m{mixture_id}")
     cursor.execute(sql.SQL("ALTER TABLE mixture_sample DETACH PARTITION {}").format(partition))
     cursor.execute(sql.SQL("DROP TABLE {}").format(partition))
+
+
+def kept_versions(cursor: Cursor, keep: int | None) -> list[int]:
+    """Ids of the last `keep` versions of each mixture, or of all."""
+    cursor.execute(
+        """
+        SELECT mixture_id
+        FROM (SELECT mixture_id, row_number() OVER (PARTITION BY name ORDER BY version DESC) AS place FROM mixture) AS ranked
+        WHERE %(keep)s::int IS NULL OR place <= %(keep)s
+        """,
+        {"keep": keep},
+    )
+    return [mixture_id for (mixture_id,) in cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class ScoredWith:
+    """A corpus that is scored with a pair of models."""
+
+    corpus_id: int
+    encoder_id: int
+    quality_model_id: int
+
+
+def unused_cluster_models(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[int]:
+    """Cluster models with assignments, the last older than `before`, with which no kept version was made and no view is shown."""
+    cursor.execute(
+        """
+        SELECT cluster_model_id FROM shard_assignment
+        WHERE cluster_model_id NOT IN (SELECT cluster_model_id FROM mixture WHERE mixture_id = ANY(%(kept)s))
+            AND cluster_model_id NOT IN (SELECT current_cluster_model FROM corpus WHERE current_cluster_model IS NOT NULL)
+        GROUP BY 1 HAVING max(updated_at) < %(before)s ORDER BY 1
+        """,
+        {"kept": list(kept), "before": before},
+    )
+    return [model for (model,) in cursor.fetchall()]
+
+
+def drop_assignments(cursor: Cursor, cluster_model_id: int) -> None:
+    """Drop what was assigned to a model's clusters. The model stays: what needs it again is assigned again."""
+    cursor.execute(
+        "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass(%s)",
+        (f"diversity_score_m{cluster_model_id}",),
+    )
+    for (partition,) in cursor.fetchall():
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(partition)))
+    cursor.execute("DELETE FROM shard_cluster WHERE cluster_model_id = %s", (cluster_model_id,))
+    cursor.execute("DELETE FROM shard_assignment WHERE cluster_model_id = %s", (cluster_model_id,))
+
+
+def unused_scores(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[ScoredWith]:
+    """Corpora with pairs of models that scored their last block before a time, and with which no kept version was made."""
+    cursor.execute(
+        """
+        SELECT corpus_id, encoder_id, quality_model_id
+        FROM block_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id)
+        WHERE (corpus_id, encoder_id, quality_model_id) NOT IN
+            (SELECT corpus_id, encoder_id, quality_model_id FROM mixture WHERE mixture_id = ANY(%(kept)s))
+        GROUP BY 1, 2, 3 HAVING max(done_at) < %(before)s ORDER BY 1, 2, 3
+        """,
+        {"kept": list(kept), "before": before},
+    )
+    return rows_as(cursor, ScoredWith)
+
+
+def drop_scores(cursor: Cursor, scored: ScoredWith) -> None:
+    """Drop what a pair of models gave a corpus: its ledger, and the qualities if no other pair gave the same ones.
+
+    The samples stay, and what the files hold is planned as it was: what needs these scores again is scored again.
+    """
+    cursor.execute("SELECT shard_id FROM shard JOIN snapshot USING (snapshot_id) WHERE corpus_id = %s", (scored.corpus_id,))
+    values = {**vars(scored), "shards": [shard_id for (shard_id,) in cursor.fetchall()]}
+    for table in ("block_score", "shard_score"):
+        statement = (
+            "DELETE FROM {} WHERE shard_id = ANY(%(shards)s) AND encoder_id = %(encoder_id)s"
+            " AND quality_model_id = %(quality_model_id)s"
+        )
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(table)), values)
+    cursor.execute(
+        """
+        DELETE FROM quality_score
+        WHERE quality_model_id = %(quality_model_id)s
+            AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = %(corpus_id)s)
+            AND NOT EXISTS (
+                SELECT FROM block_score WHERE shard_id = ANY(%(shards)s) AND quality_model_id = %(quality_model_id)s
+            )
+        """,
+        values,
+    )
+
+
+def removed_snapshots(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[int]:
+    """Snapshots whose files are gone from every corpus with a name, of which no kept version holds a sample.
+
+    Nothing of them was scored or assigned since `before`.
+    """
+    cursor.execute(
+        """
+        SELECT snapshot_id
+        FROM snapshot JOIN corpus USING (corpus_id)
+        WHERE EXISTS (SELECT FROM shard WHERE shard.snapshot_id = snapshot.snapshot_id AND superseded_at IS NULL)
+            AND (SELECT bool_and(crawl.state = 'removed')
+                 FROM crawl JOIN corpus_config ON corpus_config.name = crawl.corpus
+                 WHERE config->'run'->>'corpus_uri' = corpus.uri AND crawl.snapshot = snapshot.name)
+            AND snapshot_id NOT IN (SELECT snapshot_id FROM mixture_snapshot WHERE mixture_id = ANY(%(kept)s))
+            AND NOT EXISTS (SELECT FROM shard JOIN block_score USING (shard_id)
+                            WHERE shard.snapshot_id = snapshot.snapshot_id AND done_at >= %(before)s)
+        ORDER BY 1
+        """,
+        {"kept": list(kept), "before": before},
+    )
+    return [snapshot_id for (snapshot_id,) in cursor.fetchall()]

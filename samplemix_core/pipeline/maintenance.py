@@ -1,4 +1,7 @@
-"""Upkeep of a deployment: drafts, files that nothing refers to, samples of old versions, statistics. Safe while runs are on."""
+"""Upkeep of a deployment: drafts, old versions, scores that no version needs, files that nothing refers to, statistics.
+
+Safe while runs are on: one that finds scores gone that it had counted on fails, loudly, and makes them when it is tried again.
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -6,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from samplemix_core.config import FrozenModel
 from samplemix_core.database import upkeep
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.registration import forget_scores
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.handoff import collect_drafts
@@ -17,9 +21,13 @@ ORPHAN_AGE = timedelta(days=1)
 
 
 class Upkeep(FrozenModel):
-    """What to do. Files are deleted, and versions lose their samples in Postgres, only where this says so."""
+    """What to do. Files are deleted, and versions and models lose their rows in Postgres, only where this says so.
+
+    `unused_days`: what no kept version was made with goes when it has been at rest for so long.
+    """
 
     keep_versions: int | None = None
+    unused_days: int | None = None
     delete_orphans: bool = False
     dry_run: bool = False
 
@@ -85,6 +93,40 @@ def versions(settings: Settings, wanted: Upkeep) -> Kept:
     return Kept(task="versions", found=len(found), bytes=0, done=done, what="old versions with samples in Postgres")
 
 
+def models(settings: Settings, wanted: Upkeep) -> Kept:
+    """Scores and clusters by models with which no kept version was made. What needs them again is scored or assigned again."""
+    found = 0
+    if wanted.unused_days is not None:
+        before = datetime.now(UTC) - timedelta(days=wanted.unused_days)
+        with transaction(settings.require("database_url")) as cursor:
+            kept = upkeep.kept_versions(cursor, wanted.keep_versions)
+            clusters = upkeep.unused_cluster_models(cursor, kept, before)
+            scores = upkeep.unused_scores(cursor, kept, before)
+            found = len(clusters) + len(scores)
+            for model in clusters if not wanted.dry_run else ():
+                upkeep.drop_assignments(cursor, model)
+            for scored in scores if not wanted.dry_run else ():
+                upkeep.drop_scores(cursor, scored)
+    done = wanted.unused_days is not None and not wanted.dry_run
+    return Kept(
+        task="models", found=found, bytes=0, done=done, what="models whose scores or clusters no kept version was made with"
+    )
+
+
+def crawls(settings: Settings, wanted: Upkeep) -> Kept:
+    """What is stored of crawls that were removed and that no kept version holds."""
+    found: list[int] = []
+    if wanted.unused_days is not None:
+        before = datetime.now(UTC) - timedelta(days=wanted.unused_days)
+        with transaction(settings.require("database_url")) as cursor:
+            kept = upkeep.kept_versions(cursor, wanted.keep_versions)
+            found = upkeep.removed_snapshots(cursor, kept, before)
+            for snapshot_id in found if not wanted.dry_run else ():
+                forget_scores(cursor, snapshot_id)
+    done = wanted.unused_days is not None and not wanted.dry_run
+    return Kept(task="crawls", found=len(found), bytes=0, done=done, what="removed crawls that no kept version holds")
+
+
 def statistics(settings: Settings, wanted: Upkeep) -> Kept:
     """What Postgres's planner goes by, of partitioned tables as a whole too."""
     tables = len(upkeep.STATISTICS)
@@ -96,8 +138,10 @@ def statistics(settings: Settings, wanted: Upkeep) -> Kept:
 
 TASKS: dict[str, Callable[[Settings, Upkeep], Kept]] = {
     "drafts": drafts,
-    "orphans": orphans,
     "versions": versions,
+    "models": models,
+    "crawls": crawls,
+    "orphans": orphans,
     "statistics": statistics,
 }
-"""The parts, in the order in which they are done."""
+"""The parts, in the order in which they are done: the files of what was dropped are orphans."""

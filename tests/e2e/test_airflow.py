@@ -200,4 +200,4 @@ def test_the_upkeep_runs_and_deletes_nothing_that_it_was_not_told_to(airflow: Ai
 
 def test_the_pools_of_the_dags_are_there(airflow: AirflowApi) -> None:
     pools = {pool["name"]: pool["slots"] for pool in airflow.request("GET", "/api/v2/pools")["pools"]}
-    assert pools.items() >= {"samplemix_workers": 16, "samplemix_database": 4}.items()
+    assert pools.items() >= {"samplemix_gpu": 16, "samplemix_workers": 16, "samplemix_database": 4}.items()

@@ -7,14 +7,19 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from psycopg2 import sql
 
+from samplemix_core.config import CorpusConfig, RunConfig
+from samplemix_core.database import clusters, corpora, registration
 from samplemix_core.database.changes import version_changes
 from samplemix_core.database.connection import scalar, transaction
+from samplemix_core.database.corpora import Sight
+from samplemix_core.database.scope import ScoreVersion
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline import maintenance
 from samplemix_core.pipeline.maintenance import Upkeep
 from samplemix_core.settings import Settings
-from tests.integration.conftest import LedgeredCorpus, commit_scores, scores_of
+from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 from tests.integration.test_database_changes import publish, scored
 
 __all__ = ["scored"]
@@ -87,6 +92,74 @@ def test_old_versions_lose_their_samples_and_what_they_changed_is_known_all_the_
         second = version_changes(cursor, "demo", 2)
         assert (second.more_copies, second.same_copies, second.entered) == (1, 2, 0)
         assert version_changes(cursor, "demo", 1).entered == 3
+
+
+def rows(settings: Settings, *tables: str) -> list[int]:
+    """How many rows the tables hold."""
+    with transaction(settings.require("database_url")) as cursor:
+        counts = []
+        for table in tables:
+            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
+            counts.append(scalar(cursor))
+    return counts
+
+
+SCORED = ("block_score", "shard_score", "quality_score", "sample", "shard_assignment", "shard_cluster", "diversity_score")
+
+
+def test_scores_that_no_kept_version_was_made_with_go_when_they_have_been_at_rest(
+    settings: Settings, scored: LedgeredCorpus
+) -> None:
+    publish(scored, 1, {0: [1, 1, 0], 3: [1, 0, 0]}, 2, {"web": 10})
+    old = rows(settings, *SCORED)
+    url, texts = scored.url, scores_of(["g"])
+    with transaction(url) as cursor:
+        new = ScoreVersion(registration.ensure_encoder(cursor, "encoder-2", {}), scored.version.quality_model_id)
+        lone = ScoreVersion(new.encoder_id, registration.ensure_quality_model(cursor, "quality-2", {}))
+        for version in (new, lone):
+            commit_scores(cursor, scored.shards[1], version, texts)
+        model = save_model(cursor, scored, "sha-d", {"seed": 2}).cluster_model_id
+        clusters.prepare_assignment(cursor, model, scored.snapshot_ids)
+        clusters.commit_assignment(cursor, model, scored.shards[1], assignment_of(texts))
+    before = rows(settings, *SCORED)
+    assert before[0] == old[0] + 2
+    for wanted in (Upkeep(), Upkeep(unused_days=1), Upkeep(unused_days=0, dry_run=True)):
+        assert maintenance.models(settings, wanted).found == (3 if wanted.unused_days == 0 else 0)
+    assert rows(settings, *SCORED) == before
+    kept = maintenance.models(settings, Upkeep(unused_days=0))
+    assert (kept.found, kept.done) == (3, True)
+    assert maintenance.models(settings, Upkeep(unused_days=0)).found == 0
+    after = rows(settings, *SCORED)
+    assert (after[:3], after[4:]) == (old[:3], old[4:]), "what the kept version was made with is as it was"
+    # What needs them again makes them again.
+    with transaction(url) as cursor:
+        commit_scores(cursor, scored.shards[1], lone, texts)
+        clusters.prepare_assignment(cursor, model, scored.snapshot_ids)
+    assert rows(settings, "block_score") == [old[0] + 1]
+
+
+def test_a_removed_crawl_goes_when_no_kept_version_holds_it(settings: Settings, scored: LedgeredCorpus) -> None:
+    publish(scored, 1, {0: [1, 1, 0], 3: [1, 0, 0]}, 2, {"web": 10})
+    with transaction(scored.url) as cursor:
+        config = CorpusConfig(name="web", run=RunConfig(corpus_uri="s3://bucket/corpus", mixture_name="demo"))
+        corpora.add_corpus(cursor, config)
+        for snapshot in ("crawl-a", "crawl-b"):
+            sight = Sight(snapshot, "marker", datetime.now(UTC), 3, 300, None)
+            corpora.note_sights(cursor, "web", [sight], datetime.now(UTC))
+        corpora.note_removed(cursor, "web", ["crawl-b"])
+    wanted = Upkeep(unused_days=0)
+    assert maintenance.crawls(settings, wanted).found == 0, "the version holds both"
+    with transaction(scored.url) as cursor:
+        cursor.execute("DELETE FROM mixture_snapshot WHERE snapshot_id = %s", (scored.snapshot_ids[1],))
+    assert maintenance.crawls(settings, Upkeep(unused_days=1)).found == 0
+    assert maintenance.crawls(settings, Upkeep(unused_days=0, dry_run=True)).found == 1
+    kept = maintenance.crawls(settings, wanted)
+    assert (kept.found, kept.done) == (1, True)
+    with transaction(scored.url) as cursor:
+        for table in ("sample", "quality_score"):
+            cursor.execute(sql.SQL("SELECT DISTINCT snapshot_id FROM {}").format(sql.Identifier(table)))
+            assert cursor.fetchall() == [(scored.snapshot_ids[0],)]
+    assert maintenance.crawls(settings, wanted).found == 0
 
 
 def test_statistics_are_of_whole_tables_too(settings: Settings, scored: LedgeredCorpus) -> None:
