@@ -2,7 +2,6 @@
 
 import json
 import textwrap
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -11,12 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from samplemix_core.pipeline.progress import LogProgress, Progress, Report
+from samplemix_core.pipeline.progress import LogProgress, Report, draw_bars
 from samplemix_core.report.text import output
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
@@ -103,27 +100,5 @@ def terminal_progress(*, quiet: bool = False) -> Iterator[Report]:
     elif not console.is_terminal:
         yield LogProgress(say)
     else:
-        bars = Bars(
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        with bars:
-            yield _draw_on(bars)
-
-
-def _draw_on(bars: Bars) -> Report:
-    known: dict[str, TaskID] = {}
-    started: dict[str, float] = {}
-
-    def draw(progress: Progress) -> None:
-        seconds = time.monotonic() - started.setdefault(progress.step, time.monotonic())
-        detail = progress.message.partition("\n")[0] or (progress.pace(seconds) if progress.documents else progress.unit)
-        if progress.step not in known:
-            known[progress.step] = bars.add_task(progress.step, total=progress.total, detail=detail)
-        bars.update(known[progress.step], completed=progress.done, total=progress.total, detail=detail)
-
-    return draw
+        with draw_bars(console) as report:
+            yield report

@@ -1,4 +1,7 @@
-"""A call as it is made on a worker: resolved by name, patient with what may pass, saying that it starts and how far it is."""
+"""A call as it is made on a worker: resolved by name, patient with what may pass, saying that it starts and how far it is.
+
+It stops when it is cancelled, if it says how far it is.
+"""
 
 import inspect
 import pkgutil
@@ -11,7 +14,7 @@ import tenacity
 from distributed import get_worker
 from distributed.utils import sync
 
-from samplemix_core.errors import SampleMixError
+from samplemix_core.errors import CancelledRunError, SampleMixError
 from samplemix_core.logs import configure_logging
 
 STARTED, UNDER_WAY = "samplemix-started", "samplemix-under-way"
@@ -48,11 +51,17 @@ def call_on_worker(key: str, path: str, arguments: tuple[Any, ...], patience: Pa
 
 
 def _teller(worker: Any, key: str) -> Callable[[int], None]:
-    """What a call tells how much of it is done; at most once a second it goes on to the scheduler, and nobody waits for that."""
+    """What a call tells how much of it is done; at most once a second it goes on to the scheduler, and nobody waits for that.
+
+    A call that nobody wants any more ends there, with a CancelledRunError: Dask lets what is running run on.
+    """
     last = 0.0
 
     def tell(done: int) -> None:
         nonlocal last
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            raise CancelledRunError(f"Cancelled after {done}.", "Run again to go on: what is done is kept.")
         now = time.monotonic()
         if now - last >= _TELL_SECONDS:
             last = now

@@ -4,130 +4,28 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.markup import escape
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
+from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi, TaskState
 from samplemix_core.demo.corpus import collect
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.stack import start_services
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.mixtures import open_version
+from samplemix_core.pipeline.progress import Progress, Report, draw_bars, read_line
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
 from samplemix_core.report.text import output, print_mixture
 from samplemix_core.settings import Settings
-
-FINAL_STATES = frozenset({"success", "failed"})
-
-
-@dataclass(frozen=True)
-class TaskState:
-    """One task instance of a DAG run; map_index is -1 where the task is not mapped."""
-
-    task_id: str
-    map_index: int
-    state: str
-    try_number: int
-
-
-class AirflowApi:
-    """Signed in as the user of the settings; raise ServiceError when Airflow refuses or does not answer."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.url = settings.require("airflow_url").rstrip("/")
-        self._login = {"username": settings.require("airflow_user"), "password": settings.require("airflow_password")}
-        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
-        self._sign_in()
-
-    def __enter__(self) -> "AirflowApi":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-
-    def _sign_in(self) -> None:
-        token = self.request("POST", "/auth/token", json=self._login)["access_token"]
-        self._client.headers["Authorization"] = f"Bearer {token}"
-
-    def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """One call of the REST API, with httpx's arguments; returns the answer's JSON."""
-        try:
-            response = self._client.request(method, path, **arguments)
-        except httpx.HTTPError as error:
-            raise ServiceError(f"Airflow at {self.url} does not answer: {error!r}.", "Look at 'samplemix status'.") from error
-        if response.is_error:
-            raise ServiceError(
-                f"Airflow at {self.url} refused {method} {path}: {response.status_code} {response.text[:500]}.",
-                "See the answer above; 'samplemix logs airflow-api-server' has more.",
-            )
-        return response.json() if response.content else None
-
-    def has_dag(self, dag_id: str) -> bool:
-        """Whether Airflow has parsed this DAG."""
-        dags = self.request("GET", "/api/v2/dags", params={"dag_id_pattern": dag_id, "limit": 100})["dags"]
-        return any(dag["dag_id"] == dag_id for dag in dags)
-
-    def import_errors(self) -> list[str]:
-        """What Airflow could not import, if anything."""
-        return [item["stack_trace"] for item in self.request("GET", "/api/v2/importErrors")["import_errors"]]
-
-    def unpause(self, dag_id: str) -> None:
-        """Let runs of this DAG start."""
-        self.request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
-
-    def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> None:
-        """Start a run with this configuration, checked by Airflow against the DAG's params."""
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
-        self.request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
-
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """State of a run: queued, running, success or failed."""
-        return str(self.request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
-
-    def fail_run(self, dag_id: str, run_id: str) -> None:
-        """Mark a run as failed, as the button in the UI does: its running tasks are killed."""
-        self.request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
-
-    def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
-        """The run's task instances, those mapped one each."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        found: list[TaskState] = []
-        while True:
-            page = self.request("GET", path, params={"limit": 100, "offset": len(found)})
-            found += [
-                TaskState(item["task_id"], item["map_index"], item["state"] or "none", item["try_number"])
-                for item in page["task_instances"]
-            ]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
-
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """What a task returned."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        return self.request("GET", path, params={"deserialize": True})["value"]
-
-    def log(self, dag_id: str, run_id: str, task: TaskState) -> list[str]:
-        """The lines a task instance logged in its last try, what it raised last."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
-        content = self.request("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
-        return [text for line in content for text in _log_texts(line)]
-
-
-def _log_texts(line: Any) -> list[str]:
-    """What a line of a task's log says; Airflow keeps the error that a line is about beside its text."""
-    if not isinstance(line, dict):
-        return [str(line)]
-    raised = [f"{error['exc_type']}: {error['exc_value']}" for error in (line.get("error_detail") or ())[:1]]
-    return [str(line.get("event", "")), *raised]
-
 
 DAG_ID = "samplemix_corpus_run"
 SNAPSHOT = "demo-1"
@@ -180,7 +78,7 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     listing = ", ".join(f"{name} {count:,}" for name, count in corpus.domains.items())
     say(f"corpus of {corpus.documents:,} documents from this machine at {corpus.uri}: {listing}")
     with AirflowApi(settings) as airflow:
-        manifest_uri = _run_dag(airflow, corpus, say)
+        manifest_uri = _run_dag(airflow, corpus, say, console)
     version = open_version(settings, manifest_uri)
     picture = home / "demo-mixture.png"
     draw_mixture(picture, load_record(settings, version.manifest))
@@ -219,7 +117,7 @@ def upload_demo_corpus(settings: Settings, directory: Path, documents: int) -> D
     return DemoCorpus(uri, sum(domains.values()), domains)
 
 
-def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]) -> str:
+def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None], console: Console) -> str:
     """Trigger the DAG as the UI does, show its tasks as they go, and return the published manifest's URI."""
     _wait_for_dag(airflow)
     airflow.unpause(DAG_ID)
@@ -231,7 +129,8 @@ def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]
     airflow.trigger(DAG_ID, run_id, conf)
     say(f"triggered {DAG_ID}: {airflow.url}/dags/{DAG_ID}/runs/{run_id}")
     try:
-        state = _watch(airflow, run_id, say)
+        with draw_bars(console) if console.is_terminal else nullcontext() as draw:
+            state = _watch(airflow, run_id, say, draw)
     except KeyboardInterrupt:
         airflow.fail_run(DAG_ID, run_id)
         say("interrupted: the run is marked as failed, which cancels its work")
@@ -241,8 +140,11 @@ def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]
     return str(airflow.xcom(DAG_ID, run_id, "publish")["manifest_uri"])
 
 
-def _watch(airflow: AirflowApi, run_id: str, say: Callable[[str], None]) -> str:
-    """Show a run's tasks as they go, and of those that take long, every ten seconds, how far they are; returns how it ended."""
+def _watch(airflow: AirflowApi, run_id: str, say: Callable[[str], None], draw: Report | None) -> str:
+    """Show a run's tasks as they go, and of those that take long how far they are: as bars, or as a line every ten seconds.
+
+    Returns how the run ended.
+    """
     shown: dict[tuple[str, int], str] = {}
     deadline, asked = time.monotonic() + RUN_SECONDS, time.monotonic()
     while True:
@@ -250,17 +152,24 @@ def _watch(airflow: AirflowApi, run_id: str, say: Callable[[str], None]) -> str:
         for task in tasks:
             if shown.get((task.task_id, task.map_index)) != task.state and task.state not in ("none", "scheduled", "queued"):
                 shown[task.task_id, task.map_index] = task.state
-                say(f"{_label(task)}: {task.state}")
+                if draw is None:
+                    say(f"{_label(task)}: {task.state}")
+                else:
+                    done, known = task.state in ("success", "skipped"), task.state != "running"
+                    draw(Progress(_label(task), int(done), int(known), message=task.state))
         if state in FINAL_STATES:
             return state
         if time.monotonic() > deadline:
             raise ServiceError(f"The run {run_id} is not done after {RUN_SECONDS} s.", f"Look at it in Airflow: {airflow.url}.")
-        if time.monotonic() - asked >= PROGRESS_SECONDS:
+        if draw is not None or time.monotonic() - asked >= PROGRESS_SECONDS:
             asked = time.monotonic()
             for task in (task for task in tasks if task.state == "running"):
-                progress = [line for line in airflow.log(DAG_ID, run_id, task) if line.startswith(f"{task.task_id}: ")]
-                if progress:
-                    say(f"{_label(task)}: {progress[-1].partition(': ')[2]}")
+                found = [line for line in airflow.log(DAG_ID, run_id, task) if line.startswith(f"{task.task_id}: ")]
+                progress = read_line(found[-1]) if found else None
+                if progress is not None and draw is not None:
+                    draw(replace(progress, step=_label(task)))
+                elif found:
+                    say(f"{_label(task)}: {found[-1].partition(': ')[2]}")
         time.sleep(POLL_SECONDS)
 
 

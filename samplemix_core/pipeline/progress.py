@@ -1,9 +1,14 @@
 """How a long step tells how far it is: to a log (Airflow) or to a terminal."""
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,37 @@ class LogProgress:
         separator = ". " if progress.total else " "
         end = "" if "\n" in progress.message else "."
         self._write(f"{line}{separator}{progress.message}".rstrip(". ") + end)
+
+
+_LINE = re.compile(r"(?P<step>\w+): (?:(?P<done>[\d,]+) of (?P<total>[\d,]+) (?P<unit>[\w ]+?)(?:\.$|\. |, ))?(?P<rest>.*)")
+
+
+def read_line(line: str) -> Progress | None:
+    """What a line that LogProgress wrote says; None if it is none of these."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return None
+    done, total = (int((found[name] or "0").replace(",", "")) for name in ("done", "total"))
+    return Progress(found["step"], done, total, message=found["rest"].rstrip("."), unit=found["unit"] or "")
+
+
+@contextmanager
+def draw_bars(console: "Console") -> Iterator[Report]:
+    """A report that draws one bar a step on a terminal, below what is printed there meanwhile."""
+    # Airflow's tasks import this module, and draw nothing.
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    known: dict[str, TaskID] = {}
+    started: dict[str, float] = {}
+
+    def draw(progress: Progress) -> None:
+        seconds = time.monotonic() - started.setdefault(progress.step, time.monotonic())
+        detail = progress.message.partition("\n")[0] or (progress.pace(seconds) if progress.documents else progress.unit)
+        if progress.step not in known:
+            known[progress.step] = bars.add_task(progress.step, total=progress.total or None, detail=detail)
+        bars.update(known[progress.step], completed=progress.done, total=progress.total or None, detail=detail)
+
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, TextColumn("{task.fields[detail]}"), TimeElapsedColumn(), console=console) as bars:
+        yield draw

@@ -16,8 +16,9 @@ import pyarrow.fs
 import pytest
 
 from samplemix_core.cli import main as cli
+from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
-from samplemix_core.demo.run import DAG_ID, FINAL_STATES, AirflowApi
+from samplemix_core.demo.run import DAG_ID
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from distributed import Client
 
-from samplemix_core.demo.run import DAG_ID, FINAL_STATES, AirflowApi
+from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
+from samplemix_core.demo.run import DAG_ID
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES

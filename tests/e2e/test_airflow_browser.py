@@ -18,7 +18,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from samplemix_core.database.connection import scalar, transaction
-from samplemix_core.demo.run import AirflowApi
+from samplemix_core.demo.airflow_api import AirflowApi
 from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, finished, runs_of, settings_of, wait_for

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from samplemix_core.database.connection import transaction
-from samplemix_core.demo.run import FINAL_STATES, AirflowApi
+from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import Settings

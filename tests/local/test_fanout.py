@@ -169,6 +169,22 @@ def test_cancelling_clears_the_cluster(client: Client) -> None:
         assert time.monotonic() < deadline, client.processing()
 
 
+def test_what_is_running_stops_where_it_tells_how_far_it_is(client: Client) -> None:
+    cancelled = threading.Event()
+    hours = [Work(str(i), (1_000_000, 0.01)) for i in range(4)]
+    outcomes = fan_out(client, "calls:count", hours, cancelled, partly=lambda done: cancelled.set() if done else None)
+    with pytest.raises(CancelledRunError):
+        next(outcomes)
+
+    def held(dask_worker: Any) -> int:
+        # What was cancelled and runs on is held as well. By value: workers can't import this file.
+        return len(dask_worker.state.tasks)
+
+    deadline = time.monotonic() + 10
+    while any(client.run(held).values()):
+        assert time.monotonic() < deadline, client.run(held)
+
+
 def test_work_is_done_although_the_scheduler_is_lost(tmp_path: Path) -> None:
     """The scheduler and its workers are killed in the middle and come back at the same address."""
     with socket.socket() as probe:
