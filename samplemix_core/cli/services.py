@@ -1,6 +1,8 @@
 """Commands on the services of this machine."""
 
 import contextlib
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -71,6 +73,20 @@ def logs(
     with contextlib.suppress(KeyboardInterrupt):
         for line in Stack(home_directory()).log_lines(process, lines=lines, follow=follow):
             typer.echo(line)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def airflow(context: typer.Context) -> None:
+    """Airflow's own command, on the embedded Airflow: it knows its database and folders.
+
+    Examples: `samplemix airflow dags list`,
+    `samplemix airflow backfill create --dag-id samplemix_score_crawl --from-date 2026-01-01 --to-date 2026-01-31 --dry-run`
+    """
+    from samplemix_core.local.airflow import command_environment
+    from samplemix_core.local.home import Home
+
+    environment = command_environment(Home(home_directory()), os.environ)
+    os.execve(sys.executable, [sys.executable, "-m", "airflow", *context.args], environment)  # noqa: S606 the user's own words
 
 
 @app.command()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psycopg2
 
-from samplemix_core.local import launch
-from samplemix_core.local.home import Credentials, Home, read_json, write_json
+from samplemix_core.errors import ServiceError
+from samplemix_core.local import databases, launch
+from samplemix_core.local.home import Credentials, Home, load_credentials, read_json, write_json
 from samplemix_core.local.machine import MIB
 from samplemix_core.local.ports import HOST, NotAnsweringError, failure, get_json
 from samplemix_core.local.service import EmbeddedService, Program, Step
@@ -55,6 +56,25 @@ class Setup:
         """The file of its login."""
         return self.directory / "passwords.json"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which Airflow's processes and commands are its."""
+        return {"SAMPLEMIX_HOME": str(self.home.root), "AIRFLOW_HOME": str(self.directory), **_settings(self)}
+
+
+def command_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which Airflow's own command is about a home's Airflow; raise ServiceError if it has none."""
+    state = home.read_state()
+    database_url = environ.get(DATABASE_VARIABLE)
+    if "airflow" not in state.ports or not (database_url or "postgres" in state.ports):
+        raise ServiceError(
+            f"{home.root} has no Airflow.",
+            "Start it with 'samplemix up', or set SAMPLEMIX_HOME; call 'airflow' for one of your own.",
+        )
+    credentials = load_credentials(home)
+    database_url = database_url or databases.airflow_database_url(state.ports["postgres"], credentials)
+    return {**environ, **Setup(home, state.ports["airflow"], credentials, database_url, environ).environment}
+
 
 def service(setup: Setup, inherited: Mapping[str, str], started: Callable[[str], datetime | None]) -> EmbeddedService:
     """Airflow over a Postgres database.
@@ -64,7 +84,7 @@ def service(setup: Setup, inherited: Mapping[str, str], started: Callable[[str],
     """
     home, url, credentials, passwords = setup.home, setup.url, setup.credentials, setup.passwords
     setup.directory.mkdir(mode=0o700, exist_ok=True)
-    environment = {"SAMPLEMIX_HOME": str(home.root), "AIRFLOW_HOME": str(setup.directory), **_settings(setup)}
+    environment = setup.environment
 
     def process(name: str, *options: str) -> Program:
         full_name = f"airflow-{name}"

@@ -121,6 +121,13 @@ def test_a_backfill_scores_each_crawl_in_its_range_and_nothing_twice(
         assert all(any("shards are done already" in line for line in log) for log in scored)
 
 
+def test_a_backfill_can_be_made_in_a_shell(corpus: Corpus, backfilled: list[dict[str, Any]], program: Command) -> None:
+    dates = ("--from-date", JANUARY["from_date"], "--to-date", JANUARY["to_date"])
+    create = ("airflow", "backfill", "create", "--dag-id", SCORE, *dates, "--dry-run")
+    said = program(*create, "--reprocess-behavior", "completed").stdout
+    assert all(f"{corpus.name}/2026-01-{crawl}" in said for crawl in "ab"), said
+
+
 def test_the_scores_of_a_crawl_are_an_asset_event_of_its_partition(
     airflow: AirflowApi, corpus: Corpus, backfilled: list[dict[str, Any]]
 ) -> None:

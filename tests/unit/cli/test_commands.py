@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from samplemix_core.cli import main as cli
 from samplemix_core.cli.run import run_config, stored_values
 from samplemix_core.config import Budget
-from samplemix_core.errors import ConfigError, MissingPackageError
+from samplemix_core.errors import ConfigError, MissingPackageError, ServiceError
 from samplemix_core.local.stack import Stack
 from samplemix_core.pipeline import register
 
@@ -130,6 +130,12 @@ def test_a_package_that_an_extra_brings_is_named_with_it() -> None:
     assert "pip install 'samplemix[platform]'" in error.remedy
     with pytest.raises(ModuleNotFoundError):
         cli.missing_package(ModuleNotFoundError("ours", name="samplemix_core.nothing"))
+
+
+def test_airflows_own_command_wants_an_airflow(corpus: Path) -> None:
+    done = RUN.invoke(cli.app, ["airflow", "backfill", "create", "--help"])
+    assert isinstance(done.exception, ServiceError)
+    assert "has no Airflow. Start it with 'samplemix up'" in str(done.exception)
 
 
 def test_status_shows_every_process(corpus: Path) -> None:
