@@ -128,6 +128,16 @@ def test_a_form_with_a_wrong_value_says_so_and_with_right_ones_runs(
     command("corpus", "remove", name)
 
 
+def test_the_chain_of_assets_is_a_graph(page: Page, airflow: AirflowApi) -> None:
+    page.goto(f"{airflow.url}/assets")
+    page.get_by_role("link", name="samplemix_clusters").click()
+    graph = page.locator(".react-flow")
+    made = ("samplemix_scores", "samplemix_clusters", "samplemix_mixtures")
+    for node in ("samplemix_landings", "samplemix_land_crawl", *made, "samplemix_score_crawl", "samplemix_build_mixture"):
+        expect(graph.get_by_text(node).first).to_be_visible()
+    picture(page, "assets")
+
+
 def choose_dates(page: Page, dialog: Locator, *dates: str) -> None:
     for i, date in enumerate(dates):
         field = dialog.get_by_test_id("datetime-input").nth(i)
