@@ -94,6 +94,10 @@ class Watch:
                 self._looked.pop(corpus.name, None)
                 self._tell(whose, str(error))
                 continue
+            except Exception:
+                # What the queues have named is gone with their messages.
+                self._looked.clear()
+                raise
             if snapshots is None:
                 self._looked[corpus.name] = now
             self._tell(whose, None)

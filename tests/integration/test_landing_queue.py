@@ -128,6 +128,24 @@ def test_a_lost_message_and_a_strange_one_lose_no_crawl(cloud: Cloud, monkeypatc
     assert requests_of(cloud, watch, 617.0, monkeypatch)[1] == []
 
 
+def test_an_error_of_another_kind_loses_no_crawl_either(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("books", "web"):
+        cloud.add(name)
+    watch = landing.Watch(print)
+    requests_of(cloud, watch, 0.0, monkeypatch)
+    cloud.put("books/one/en/1.jsonl", "books/one/_SUCCESS", "web/one/en/1.jsonl", "web/one/_SUCCESS")
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a hiccup")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(landing, "scan", broken)
+        with pytest.raises(RuntimeError):
+            watch.look(cloud.settings, 6.0)
+    assert cloud.waiting() == 0
+    assert requests_of(cloud, watch, 12.0, monkeypatch)[0] == ["books/one", "web/one"]
+
+
 def test_without_its_queue_a_corpus_is_looked_at_itself(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = cloud.add("web", f"{cloud.queue}-gone")
     with pytest.raises(ObjectAccessError, match=r"NonExistentQueue.*sqs:ReceiveMessage"):
