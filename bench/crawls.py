@@ -189,7 +189,7 @@ def cancel(platform: Platform, files: Mapping[str, bytes]) -> float:
         lambda: any(task["task_id"] == "score" and task["state"] == "running" for task in platform.instances(DAG_ID, "cancelled"))
     )
     wait_for(platform.held)
-    time.sleep(3)
+    time.sleep(3)  # Workers hold a block from its submission on: it is to be under way.
     start = time.perf_counter()
     platform.airflow.fail_run(DAG_ID, "cancelled")
     wait_for(lambda: platform.held() == 0, every=0.05)

@@ -11,8 +11,8 @@ Runs each night, and by its form. Only what the form says is deleted; a dry run 
 |---|---|---|
 | drafts | removes drafts of mixtures, older than a week, that nobody published | removes what is left |
 | versions | with `keep_versions`, drops the samples of older versions from Postgres; their manifests and figures stay | goes on |
-| models | with `unused_days`, drops scores and clusters by models that no kept version was made with | begins anew |
-| crawls | with `unused_days`, drops what is stored of crawls that were removed and that no kept version holds | begins anew |
+| models | with `unused_days`, drops scores and clusters by models that no kept version was made with | goes on |
+| crawls | with `unused_days`, drops what is stored of crawls that were removed and that no kept version holds | goes on |
 | orphans | counts embeddings and cluster models, older than a day, that no score refers to, or deletes them | goes on |
 | statistics | counts anew what Postgres plans its queries by | counts again |
 """

@@ -1,4 +1,4 @@
-"""Objects, kept: a URI comes in; one interface over S3 and over directories goes out."""
+"""Objects, kept: a URI comes in; one interface over S3 and over directories goes out. And what buckets say of themselves."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit

@@ -1,10 +1,11 @@
 """Upkeep of a deployment: drafts, old versions, scores that no version needs, files that nothing refers to, statistics.
 
-Safe while runs are on: one that finds scores gone that it had counted on fails, loudly, and makes them when it is tried again.
+Safe while runs are on: one that had counted on scores that go meanwhile fails, saying which shards are to be scored again.
 """
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from samplemix_core.config import FrozenModel
 from samplemix_core.database import upkeep
@@ -30,6 +31,11 @@ class Upkeep(FrozenModel):
     unused_days: int | None = None
     delete_orphans: bool = False
     dry_run: bool = False
+
+    @property
+    def drops_unused(self) -> bool:
+        """Whether what is unused goes, and is not only counted."""
+        return self.unused_days is not None and not self.dry_run
 
 
 class Kept(FrozenModel):
@@ -95,36 +101,36 @@ def versions(settings: Settings, wanted: Upkeep) -> Kept:
 
 def models(settings: Settings, wanted: Upkeep) -> Kept:
     """Scores and clusters by models with which no kept version was made. What needs them again is scored or assigned again."""
-    found = 0
+    found: list[tuple[Callable[..., None], Any]] = []
+    database = settings.require("database_url")
     if wanted.unused_days is not None:
         before = datetime.now(UTC) - timedelta(days=wanted.unused_days)
-        with transaction(settings.require("database_url")) as cursor:
+        with transaction(database) as cursor:
             kept = upkeep.kept_versions(cursor, wanted.keep_versions)
-            clusters = upkeep.unused_cluster_models(cursor, kept, before)
-            scores = upkeep.unused_scores(cursor, kept, before)
-            found = len(clusters) + len(scores)
-            for model in clusters if not wanted.dry_run else ():
-                upkeep.drop_assignments(cursor, model)
-            for scored in scores if not wanted.dry_run else ():
-                upkeep.drop_scores(cursor, scored)
-    done = wanted.unused_days is not None and not wanted.dry_run
-    return Kept(
-        task="models", found=found, bytes=0, done=done, what="models whose scores or clusters no kept version was made with"
-    )
+            found += [(upkeep.drop_assignments, model) for model in upkeep.unused_cluster_models(cursor, kept, before)]
+            found += [(upkeep.drop_scores, scored) for scored in upkeep.unused_scores(cursor, kept, before)]
+    for drop, unused in found if wanted.drops_unused else ():
+        # One by one: a query that meets the locks of one waits for no other.
+        with transaction(database) as cursor:
+            drop(cursor, unused)
+    what = "models whose scores or clusters no kept version was made with"
+    return Kept(task="models", found=len(found), bytes=0, done=wanted.drops_unused, what=what)
 
 
 def crawls(settings: Settings, wanted: Upkeep) -> Kept:
     """What is stored of crawls that were removed and that no kept version holds."""
     found: list[int] = []
+    database = settings.require("database_url")
     if wanted.unused_days is not None:
         before = datetime.now(UTC) - timedelta(days=wanted.unused_days)
-        with transaction(settings.require("database_url")) as cursor:
-            kept = upkeep.kept_versions(cursor, wanted.keep_versions)
-            found = upkeep.removed_snapshots(cursor, kept, before)
-            for snapshot_id in found if not wanted.dry_run else ():
-                forget_scores(cursor, snapshot_id)
-    done = wanted.unused_days is not None and not wanted.dry_run
-    return Kept(task="crawls", found=len(found), bytes=0, done=done, what="removed crawls that no kept version holds")
+        with transaction(database) as cursor:
+            found = upkeep.removed_snapshots(cursor, upkeep.kept_versions(cursor, wanted.keep_versions), before)
+    for snapshot_id in found if wanted.drops_unused else ():
+        with transaction(database) as cursor:
+            forget_scores(cursor, snapshot_id)
+    return Kept(
+        task="crawls", found=len(found), bytes=0, done=wanted.drops_unused, what="removed crawls that no kept version holds"
+    )
 
 
 def statistics(settings: Settings, wanted: Upkeep) -> Kept:
