@@ -18,6 +18,7 @@ from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
+from samplemix_core.pipeline.maintenance import TASKS
 from samplemix_core.settings import Settings
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, settings_of, wait_for
 
@@ -195,8 +196,8 @@ def test_the_upkeep_runs_and_deletes_nothing_that_it_was_not_told_to(airflow: Ai
     run_id = f"upkeep-{first}"
     airflow.trigger("samplemix_maintenance", run_id, {"dry_run": True})
     wait_for(lambda: airflow.run_state("samplemix_maintenance", run_id) in FINAL_STATES, 60, "end of the run")
-    kept = [airflow.xcom("samplemix_maintenance", run_id, task) for task in ("drafts", "orphans", "versions", "statistics")]
-    assert [item["done"] for item in kept] == [False] * 4
+    kept = [airflow.xcom("samplemix_maintenance", run_id, task) for task in TASKS]
+    assert [item["done"] for item in kept] == [False] * len(TASKS)
 
 
 def test_the_pools_of_the_dags_are_there(airflow: AirflowApi) -> None:
