@@ -79,3 +79,33 @@ CLUSTERS = pa.schema(
     ]
 )
 """diversity -> database. diversity is normalised to [0, 1] with bounds that belong to the cluster model."""
+
+CELLS = pa.schema(
+    [
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("cluster", pa.int32(), nullable=False),
+        pa.field("quality_band", pa.int32(), nullable=False),
+        pa.field("diversity", pa.float32(), nullable=False),
+    ]
+    + [
+        pa.field(name, pa.int64(), nullable=False)
+        for name in (
+            *("documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum"),
+            *("samples", "copies", "mixture_tokens", "mixture_quality_sum", "mixture_quality_square_sum"),
+            *("mixture_distance_sum", "mixture_distance_square_sum"),
+        )
+    ]
+)
+"""mixing -> database. A mixture by domain, cluster and band of quality: its source's documents, each once, and, where a name begins
+with mixture, their copies; sums are of ten-thousandths. diversity is the cluster's."""
+
+COPY_COUNTS = pa.schema(
+    [
+        pa.field("snapshot", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("copies", pa.int32(), nullable=False),
+        pa.field("samples", pa.int64(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+    ]
+)
+"""mixing -> database. How many samples of a mixture's source have so many copies, 0 among them, and their tokens, each once."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from samplemix_core.cli.common import AsJson, CorpusUri, Limit, location, print_rows
+from samplemix_core.cli.common import AsJson, CorpusUri, Limit, location, print_json, print_rows, terminal_progress
 from samplemix_core.errors import CorpusError
 from samplemix_core.settings import Settings
 
@@ -84,6 +84,32 @@ def quarantine(
 
     with transaction(Settings.load().require("database_url")) as cursor:
         print_rows(islice(list_quarantine(cursor, corpus_uri and location(corpus_uri)), limit), as_json=as_json)
+
+
+@app.command()
+def check(
+    corpus_uri: CorpusUri = None,
+    parts: Annotated[bool, typer.Option("--parts/--no-parts", help="Also read and hash the parts of every version")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Add everything up again: ledger, roll-ups and samples, mixtures and their published parts. Exits 1 if anything disagrees.
+
+    Example: `samplemix check s3://bucket/corpus --no-parts`
+    """
+    from samplemix_core.pipeline.check import check as check_all
+
+    settings = Settings.load()
+    with terminal_progress(quiet=as_json) as report:
+        checked = list(check_all(settings, report, corpus_uri and location(corpus_uri), parts=parts))
+    if as_json:
+        print_json([item.model_dump() for item in checked])
+    else:
+        for item in checked:
+            typer.echo(f"{item.what} {item.name}: {f'{len(item.problems)} problems' if item.problems else 'all agrees'}")
+            for problem in item.problems:
+                typer.echo(f"  {problem}")
+    if any(item.problems for item in checked):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from psycopg2.extras import Json
 
 from samplemix_core.database.connection import Cursor, Named, ensure_partition, one, rows_as
 from samplemix_core.database.copy import copy_in, copy_out
+from samplemix_core.database.rollups import add_assignment, subtract_assignments
 from samplemix_core.database.scope import Shard, ShardState
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
@@ -180,6 +181,7 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
         raise AccountingError(
             f"{shard.path}: {assignment.table.num_rows} rows were assigned; the ledger has no such embedding file of that many."
         )
+    subtract_assignments(cursor, shard.snapshot_id, [shard.shard_id], cluster_model_id)
     cursor.execute(
         "DELETE FROM diversity_score WHERE cluster_model_id = %s AND snapshot_id = %s AND shard_id = %s",
         (cluster_model_id, shard.snapshot_id, shard.shard_id),
@@ -203,6 +205,7 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
     }
     copy_in(cursor, "shard_cluster", pa.table(sums))
     _close(cursor, cluster_model_id, shard, "done", assignment=assignment)
+    add_assignment(cursor, cluster_model_id, shard)
 
 
 def fail_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, error: str) -> None:

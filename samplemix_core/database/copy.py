@@ -75,6 +75,11 @@ def _storable(table: pa.Table) -> pa.Table:
     return table
 
 
+def without_nul(text: str) -> str:
+    """The text as Postgres can hold it: NUL becomes U+FFFD, as in copy_in."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 class _Chunks(io.RawIOBase):
     """A stream over chunks of bytes."""
 

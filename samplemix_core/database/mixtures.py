@@ -1,6 +1,6 @@
 """Published mixtures: their figures, their domains, the copies of every sample they hold, and how they look from afar."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,11 +10,14 @@ import pyarrow as pa
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from samplemix_core.database.connection import Cursor, Named, attach, create_detached, rows_as, scalar
+from samplemix_core.database.connection import Cursor, Named, attach, create_detached, one, rows_as, scalar
 from samplemix_core.database.copy import copy_in
+from samplemix_core.database.registration import domain_ids
+from samplemix_core.database.rollups import add_mixture
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.format import Manifest
+from samplemix_core.mixing.rollup import MixtureRollup
 
 _OF_MANIFEST = {
     *("name", "version", "parent_version", "content_digest", "seed"),
@@ -42,21 +45,32 @@ class Provenance:
 
 @dataclass(frozen=True)
 class MixtureRows:
-    """The samples of one shard that a mixture holds: row, copies (at least 1) and weight, one entry a sample."""
+    """The samples of one shard that a mixture holds, one entry a sample: copies (at least 1), and what it was mixed by."""
 
     shard: Shard
     row: npt.NDArray[np.int64]
     copies: npt.NDArray[np.int32]
     weight: npt.NDArray[np.float64]
+    domain: Sequence[str]
+    n_tokens: npt.NDArray[np.int32]
+    quality: npt.NDArray[np.float32]
+    diversity: npt.NDArray[np.float32]
+    cluster: npt.NDArray[np.int32]
 
 
 def save_mixture(
-    cursor: Cursor, manifest: Manifest, provenance: Provenance, config: dict[str, Any], rows: Iterable[MixtureRows]
+    cursor: Cursor,
+    manifest: Manifest,
+    provenance: Provenance,
+    config: dict[str, Any],
+    rows: Iterable[MixtureRows],
+    rollup: MixtureRollup,
 ) -> int:
     """Record a published version, in the cursor's transaction; returns its id. Doing it again changes nothing.
 
     The samples are loaded into a fresh table that gets its key and is attached at the end. Raises ManifestError if this
-    version is recorded with another content, and if the rows are not as many as the mixture says.
+    version is recorded with another content, and if the rows are not as many as the mixture says; AccountingError if the roll-up
+    does not add up to it.
     """
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mixture/{manifest.name}",))
     cursor.execute(
@@ -100,15 +114,41 @@ def save_mixture(
         ),
         [(mixture_id, *(getattr(item, name) for name in _OF_DOMAIN)) for item in manifest.domains],
     )
-    _load_rows(cursor, manifest, mixture_id, rows)
+    domains = domain_ids(cursor, [item.domain for item in manifest.domains])
+    _load_rollup(cursor, manifest, mixture_id, rollup, domains)
+    _load_rows(cursor, manifest, mixture_id, rows, domains)
     return mixture_id
 
 
-def _load_rows(cursor: Cursor, manifest: Manifest, mixture_id: int, rows: Iterable[MixtureRows]) -> None:
+def recorded_figures(cursor: Cursor, name: str, version: int) -> dict[str, Any]:
+    """What is recorded of a version under the names of its manifest's fields."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, sorted(_OF_MANIFEST)))
+    cursor.execute(sql.SQL("SELECT {} FROM mixture WHERE name = %s AND version = %s").format(columns), (name, version))
+    return one(cursor, Named)
+
+
+def _load_rollup(cursor: Cursor, manifest: Manifest, mixture_id: int, rollup: MixtureRollup, domains: Mapping[str, int]) -> None:
+    cursor.execute(
+        "SELECT name, snapshot_id FROM mixture_snapshot JOIN snapshot USING (snapshot_id) WHERE mixture_id = %s", (mixture_id,)
+    )
+    ids = {"domain": domains, "snapshot": dict(cursor.fetchall())}
+
+    def numbered(table: pa.Table) -> pa.Table:
+        for name in ids.keys() & set(table.column_names):
+            numbers = pa.array([ids[name][value] for value in table[name].to_pylist()], pa.int32())
+            table = table.drop_columns(name).append_column(f"{name}_id", numbers)
+        return table
+
+    add_mixture(cursor, mixture_id, manifest, numbered(rollup.cells), numbered(rollup.copy_counts))
+
+
+def _load_rows(
+    cursor: Cursor, manifest: Manifest, mixture_id: int, rows: Iterable[MixtureRows], domains: Mapping[str, int]
+) -> None:
     name = f"mixture_sample_m{mixture_id}"
     table = sql.Identifier(name)
     create_detached(cursor, "mixture_sample", name)
-    loaded = copy_in(cursor, name, _tables(mixture_id, rows))
+    loaded = copy_in(cursor, name, _tables(mixture_id, rows, domains))
     if loaded != manifest.samples:
         raise ManifestError(
             f"Mixture {manifest.name!r} version {manifest.version} has {manifest.samples} samples, {loaded} were given."
@@ -122,7 +162,7 @@ def _load_rows(cursor: Cursor, manifest: Manifest, mixture_id: int, rows: Iterab
     cursor.execute(sql.SQL("ANALYZE {}").format(table))
 
 
-def _tables(mixture_id: int, rows: Iterable[MixtureRows]) -> Iterator[pa.Table]:
+def _tables(mixture_id: int, rows: Iterable[MixtureRows], domains: Mapping[str, int]) -> Iterator[pa.Table]:
     for item in rows:
         n = item.row.size
         yield pa.table(
@@ -133,6 +173,11 @@ def _tables(mixture_id: int, rows: Iterable[MixtureRows]) -> Iterator[pa.Table]:
                 "snapshot_id": np.full(n, item.shard.snapshot_id, dtype=np.int32),
                 "shard_id": np.full(n, item.shard.shard_id, dtype=np.int32),
                 "copies": item.copies.astype(np.int32, copy=False),
+                "domain_id": pa.array([domains[name] for name in item.domain], pa.int32()),
+                "n_tokens": item.n_tokens,
+                "quality": item.quality,
+                "diversity": item.diversity,
+                "cluster": item.cluster,
             }
         )
 
@@ -151,50 +196,22 @@ class ProfileCell:
     diversity_sum: float
 
 
-def mixture_profile(
-    cursor: Cursor, name: str, version: int, *, quality_high: float, quality_bins: int, diversity_bins: int
-) -> list[ProfileCell]:
-    """The cells of a recorded version, sorted: one scan of its snapshots' scores, and as many rows as there are cells.
+def mixture_profile(cursor: Cursor, name: str, version: int, *, quality_bins: int, diversity_bins: int) -> list[ProfileCell]:
+    """The cells of a recorded version, sorted, from its roll-up: of the documents it chose from, exact duplicates apart.
 
-    Bins are of equal width over quality 0..quality_high and diversity 0..1.
+    Bins are of equal width over the range of quality and diversity 0..1; quality_bins divides the 40 bands.
     """
     cursor.execute(
         """
-        SELECT
-            domain.name AS domain,
-            least(%(qbins)s - 1, floor(quality_score.quality / %(qhigh)s * %(qbins)s))::int AS quality_bin,
-            least(%(dbins)s - 1, floor(cluster.diversity * %(dbins)s))::int AS diversity_bin,
-            count(*) AS documents,
-            sum(sample.n_tokens)::bigint AS source_tokens,
-            coalesce(sum(sample.n_tokens::bigint * mixture_sample.copies), 0)::bigint AS mixture_tokens,
-            sum(quality_score.quality::double precision) AS quality_sum,
-            sum(cluster.diversity) AS diversity_sum
-        FROM mixture
-        JOIN mixture_snapshot USING (mixture_id)
-        JOIN sample ON sample.snapshot_id = mixture_snapshot.snapshot_id
-        JOIN domain ON domain.domain_id = sample.domain_id
-        JOIN quality_score
-            ON quality_score.snapshot_id = sample.snapshot_id
-            AND quality_score.quality_model_id = mixture.quality_model_id
-            AND quality_score.shard_id = sample.shard_id
-            AND quality_score.row = sample.row
-        JOIN diversity_score
-            ON diversity_score.cluster_model_id = mixture.cluster_model_id
-            AND diversity_score.snapshot_id = sample.snapshot_id
-            AND diversity_score.shard_id = sample.shard_id
-            AND diversity_score.row = sample.row
-        JOIN cluster
-            ON cluster.cluster_model_id = diversity_score.cluster_model_id
-            AND cluster.cluster = diversity_score.cluster
-        LEFT JOIN mixture_sample
-            ON mixture_sample.mixture_id = mixture.mixture_id
-            AND mixture_sample.snapshot_id = sample.snapshot_id
-            AND mixture_sample.shard_id = sample.shard_id
-            AND mixture_sample.row = sample.row
-        WHERE mixture.name = %(name)s AND mixture.version = %(version)s
+        SELECT domain, quality_band * %(qbins)s / 40 AS quality_bin,
+               least(%(dbins)s - 1, floor(diversity * %(dbins)s))::int AS diversity_bin, sum(documents)::bigint AS documents,
+               sum(tokens)::bigint AS source_tokens, sum(mixture_tokens)::bigint AS mixture_tokens,
+               sum(quality_sum) AS quality_sum, sum(diversity * documents) AS diversity_sum
+        FROM mixture_rollups
+        WHERE mixture = %(name)s AND version = %(version)s
         GROUP BY 1, 2, 3
         ORDER BY 1, 2, 3
         """,
-        {"name": name, "version": version, "qhigh": quality_high, "qbins": quality_bins, "dbins": diversity_bins},
+        {"name": name, "version": version, "qbins": quality_bins, "dbins": diversity_bins},
     )
     return rows_as(cursor, ProfileCell)

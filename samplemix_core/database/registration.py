@@ -1,4 +1,4 @@
-"""What is registered: corpora, their snapshots and shards, and the models."""
+"""What is registered: corpora, their snapshots and shards, domains, and the models."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from psycopg2 import sql
 from psycopg2.extras import Json
 
 from samplemix_core.database.connection import Cursor, ensure_partition, one, rows_as, scalar
+from samplemix_core.database.copy import without_nul
+from samplemix_core.database.rollups import subtract_assignments, subtract_scores
 from samplemix_core.database.scope import ScoreVersion
 from samplemix_core.errors import CorpusError
 from samplemix_core.identity import fingerprint
@@ -140,6 +142,8 @@ def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
         (snapshot_id, list(paths)),
     )
     shards = [shard_id for (shard_id,) in cursor.fetchall()]
+    subtract_scores(cursor, snapshot_id, shards)
+    subtract_assignments(cursor, snapshot_id, shards)
     in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")
     for table in ("sample", "quality_score", "diversity_score"):
         cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
@@ -190,6 +194,26 @@ def some_of(paths: Sequence[str]) -> str:
     """The first of these paths, for a message, and how many more there are."""
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(paths[:_NAMED]) + more
+
+
+def domain_ids(cursor: Cursor, names: Iterable[str]) -> dict[str, int]:
+    """Name -> id of domains, entered if they are new. Every name given is a key of the result."""
+    stored = {name: without_nul(name) for name in names}
+    wanted = sorted(set(stored.values()))
+    cursor.execute("SELECT name, domain_id FROM domain WHERE name = ANY(%s)", (wanted,))
+    ids: dict[str, int] = dict(cursor.fetchall())
+    if missing := [name for name in wanted if name not in ids]:
+        # Sorted, so that two shards that bring the same new domains wait for each other instead of deadlocking.
+        cursor.execute("INSERT INTO domain (name) SELECT unnest(%s::text[]) ON CONFLICT (name) DO NOTHING", (missing,))
+        cursor.execute("SELECT name, domain_id FROM domain WHERE name = ANY(%s)", (missing,))
+        ids |= dict(cursor.fetchall())
+    return {name: ids[clean] for name, clean in stored.items()}
+
+
+def domain_names(cursor: Cursor) -> dict[int, str]:
+    """Id -> name of every domain."""
+    cursor.execute("SELECT domain_id, name FROM domain")
+    return dict(cursor.fetchall())
 
 
 def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> int:

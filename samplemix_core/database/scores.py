@@ -1,6 +1,6 @@
 """Scores of a block: all of them and the ledger row that accounts for them, or nothing; and shards that are done, or given up."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,9 @@ from psycopg2 import sql
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, Named, one
-from samplemix_core.database.copy import copy_in
+from samplemix_core.database.copy import copy_in, without_nul
+from samplemix_core.database.registration import domain_ids
+from samplemix_core.database.rollups import add_scores, subtract_scores
 from samplemix_core.database.scope import ScoredCounts, ScoreVersion, Shard
 from samplemix_core.embedding.files import add_digests
 from samplemix_core.errors import AccountingError, CorpusError, ShardRefusedError
@@ -85,16 +87,17 @@ def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
         if found != counts:
             raise AccountingError(f"{where}: {counts}; another version counted {found}.")
     if version not in done:
-        _store(cursor, shard, version, block, scores, done.keys())
         _enter_block(cursor, shard, version, block, scores, counts)
     _close_if_done(cursor, shard, version)
+    if version not in done:
+        _store(cursor, shard, version, block, scores, done.keys())
     return counts
 
 
 def _store(
     cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores, done: Collection[ScoreVersion]
 ) -> None:
-    """Write what no other version wrote."""
+    """Write what no other version wrote; roll-ups last, because others of the snapshot wait for them."""
     place = {
         "snapshot": shard.snapshot_id,
         "shard": shard.shard_id,
@@ -102,21 +105,26 @@ def _store(
         "first": block.first_row,
         "end": None if block.rows is None else block.first_row + block.rows,
     }
+    samples = _sample_rows(cursor, shard, scores.samples)
     if not done:
-        cursor.execute(_in_block("DELETE FROM sample WHERE snapshot_id = %(snapshot)s AND {}"), place)
-        cursor.execute(_in_block("DELETE FROM quarantine WHERE {}"), place)
-        copy_in(cursor, f"sample_s{shard.snapshot_id}", _sample_rows(cursor, shard, scores.samples))
+        subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], block=block)
+        for old in ("sample", "quality_score"):
+            cursor.execute(_in_block("DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND {block}", old), place)
+        cursor.execute(_in_block("DELETE FROM {table} WHERE {block}", "quarantine"), place)
+        copy_in(cursor, f"sample_s{shard.snapshot_id}", samples)
         shards = _constant(shard.shard_id, scores.quarantine.num_rows)
         copy_in(cursor, "quarantine", scores.quarantine.append_column("shard_id", shards))
     if version.quality_model_id not in {other.quality_model_id for other in done}:
-        old = "DELETE FROM quality_score WHERE snapshot_id = %(snapshot)s AND quality_model_id = %(quality)s AND {}"
-        cursor.execute(_in_block(old), place)
+        subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], version.quality_model_id, block)
+        old_quality = "DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND quality_model_id = %(quality)s AND {block}"
+        cursor.execute(_in_block(old_quality, "quality_score"), place)
         copy_in(cursor, f"quality_score_s{shard.snapshot_id}", _quality_rows(shard, version, scores.quality))
+        add_scores(cursor, shard, version.quality_model_id, samples, scores.quality)
 
 
-def _in_block(statement: str) -> sql.Composed:
+def _in_block(statement: str, table: str) -> sql.Composed:
     condition = "shard_id = %(shard)s AND row >= %(first)s AND (%(end)s::bigint IS NULL OR row < %(end)s)"
-    return sql.SQL(statement).format(sql.SQL(condition))
+    return sql.SQL(statement).format(table=sql.Identifier(table), block=sql.SQL(condition))
 
 
 def _enter_block(
@@ -242,6 +250,7 @@ def _lock(cursor: Cursor, shard: Shard) -> None:
 
 
 def _delete_samples(cursor: Cursor, shard: Shard) -> None:
+    subtract_scores(cursor, shard.snapshot_id, [shard.shard_id])
     for table in ("sample", "quality_score"):
         in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = %s").format(sql.Identifier(table))
         cursor.execute(in_partition, (shard.snapshot_id, shard.shard_id))
@@ -272,28 +281,3 @@ def _quality_rows(shard: Shard, version: ScoreVersion, quality: pa.Table) -> pa.
 
 def _constant(value: int, rows: int) -> pa.Array:
     return pa.array(np.full(rows, value, dtype=np.int32))
-
-
-def domain_ids(cursor: Cursor, names: Iterable[str]) -> dict[str, int]:
-    """Name -> id of domains, entered if they are new. Every name given is a key of the result."""
-    stored = {name: without_nul(name) for name in names}
-    wanted = sorted(set(stored.values()))
-    cursor.execute("SELECT name, domain_id FROM domain WHERE name = ANY(%s)", (wanted,))
-    ids: dict[str, int] = dict(cursor.fetchall())
-    if missing := [name for name in wanted if name not in ids]:
-        # Sorted, so that two shards that bring the same new domains wait for each other instead of deadlocking.
-        cursor.execute("INSERT INTO domain (name) SELECT unnest(%s::text[]) ON CONFLICT (name) DO NOTHING", (missing,))
-        cursor.execute("SELECT name, domain_id FROM domain WHERE name = ANY(%s)", (missing,))
-        ids |= dict(cursor.fetchall())
-    return {name: ids[clean] for name, clean in stored.items()}
-
-
-def domain_names(cursor: Cursor) -> dict[int, str]:
-    """Id -> name of every domain."""
-    cursor.execute("SELECT domain_id, name FROM domain")
-    return dict(cursor.fetchall())
-
-
-def without_nul(text: str) -> str:
-    """The text as Postgres can hold it: NUL becomes U+FFFD, as in copy_in."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

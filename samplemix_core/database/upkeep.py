@@ -13,6 +13,7 @@ from samplemix_core.errors import ManifestError
 STATISTICS = (
     *("corpus", "snapshot", "shard", "block", "shard_score", "block_score", "quarantine", "sample", "quality_score"),
     *("shard_assignment", "shard_cluster", "diversity_score", "cluster", "mixture_sample", "mixture_domain"),
+    *("score_rollup", "cluster_rollup", "mixture_rollup", "mixture_copy_count"),
 )
 """Tables whose statistics are brought up to date, partitions and the whole: Postgres by itself never does the whole."""
 
@@ -111,8 +112,8 @@ def drop_assignments(cursor: Cursor, cluster_model_id: int) -> None:
     )
     for (partition,) in cursor.fetchall():
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(partition)))
-    cursor.execute("DELETE FROM shard_cluster WHERE cluster_model_id = %s", (cluster_model_id,))
-    cursor.execute("DELETE FROM shard_assignment WHERE cluster_model_id = %s", (cluster_model_id,))
+    for table in ("shard_cluster", "cluster_rollup", "shard_assignment"):
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE cluster_model_id = %s").format(sql.Identifier(table)), (cluster_model_id,))
 
 
 def unused_scores(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[ScoredWith]:
@@ -143,17 +144,16 @@ def drop_scores(cursor: Cursor, scored: ScoredWith) -> None:
             " AND quality_model_id = %(quality_model_id)s"
         )
         cursor.execute(sql.SQL(statement).format(sql.Identifier(table)), values)
-    cursor.execute(
+    for table in ("quality_score", "score_rollup"):
+        statement = """
+            DELETE FROM {}
+            WHERE quality_model_id = %(quality_model_id)s
+                AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = %(corpus_id)s)
+                AND NOT EXISTS (
+                    SELECT FROM block_score WHERE shard_id = ANY(%(shards)s) AND quality_model_id = %(quality_model_id)s
+                )
         """
-        DELETE FROM quality_score
-        WHERE quality_model_id = %(quality_model_id)s
-            AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = %(corpus_id)s)
-            AND NOT EXISTS (
-                SELECT FROM block_score WHERE shard_id = ANY(%(shards)s) AND quality_model_id = %(quality_model_id)s
-            )
-        """,
-        values,
-    )
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(table)), values)
 
 
 def removed_snapshots(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[int]:

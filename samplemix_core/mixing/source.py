@@ -1,6 +1,6 @@
 """The samples that a mixture is made from, as columns; and from copies, the mixture's rows and the sums of its domains.
 
-A source takes 28 bytes a sample (30 with more than 65,536 clusters) and a bit for its row; solved copies take 2 more. Nothing else
+A source takes 30 bytes a sample (32 with more than 65,536 clusters) and a bit for its row; solved copies take 2 more. Nothing else
 in memory grows with the samples.
 """
 
@@ -27,7 +27,16 @@ Weigh = Callable[[Columns], npt.NDArray[np.float64]]
 """A policy with its parameters: weights (n,) of n samples."""
 
 MAX_DOMAINS = 2**15 - 1
+
+SCALE = 10_000
+"""Quality and distance are added up in ten-thousandths: nine hundred million of the best documents fit the sum of their squares."""
+
 _ROWS_AT_ONCE = 2**20
+
+
+def scaled(values: Float32Array) -> Int64Array:
+    """Values in units of 1/SCALE, rounded half to even, as Postgres rounds them."""
+    return np.rint(values.astype(np.float64) * SCALE).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -66,11 +75,12 @@ class ShardSamples:
     n_tokens: Int32Array
     quality: Float32Array
     cluster: Int32Array
+    distance: Float32Array
 
     def without(self, rows: RowSet) -> "ShardSamples":
         """The samples but for those rows."""
         keep = np.isin(self.row, rows.rows(), assume_unique=True, invert=True)
-        columns = {name: getattr(self, name)[keep] for name in ("row", "domain", "n_tokens", "quality", "cluster")}
+        columns = {name: getattr(self, name)[keep] for name in ("row", "domain", "n_tokens", "quality", "cluster", "distance")}
         return ShardSamples(self.snapshot, self.path, **columns)
 
 
@@ -102,7 +112,7 @@ class Source:
     """The samples that may be mixed, one entry each, in the order in which their shards are added.
 
     domain: int16 (n,), places among `domains`, which are sorted once the source is finished.
-    tokens: int32 (n,). quality: float32 (n,). cluster: unsigned (n,).
+    tokens: int32 (n,). quality: float32 (n,). cluster: unsigned (n,). distance: int16 (n,), to the centroid, in ten-thousandths.
     weight: float64 (n,), by the policy. uniform: float64 (n,), the sample's own number in [0, 1).
     """
 
@@ -112,10 +122,11 @@ class Source:
         self.tokens = np.empty(samples, dtype=np.int32)
         self.quality = np.empty(samples, dtype=np.float32)
         self.cluster = np.empty(samples, dtype=np.min_scalar_type(max(diversity.size - 1, 2**8)))
+        self.distance = np.empty(samples, dtype=np.int16)
         self.weight = np.empty(samples, dtype=np.float64)
         self.uniform = np.empty(samples, dtype=np.float64)
         self.domains: list[str] = []
-        self._diversity, self._weigh, self._seed = diversity, weigh, seed
+        self.diversity, self._weigh, self._seed = diversity, weigh, seed
         self._names = domain_names
         self._code = np.full(max(domain_names, default=0) + 1, -1, dtype=np.int16)
         self._slices: list[_Slice] = []
@@ -135,7 +146,8 @@ class Source:
         self.tokens[start:stop] = shard.n_tokens
         self.quality[start:stop] = shard.quality
         self.cluster[start:stop] = shard.cluster
-        self.weight[start:stop] = self._weigh(Columns(shard.quality, self._diversity[shard.cluster]))
+        self.distance[start:stop] = scaled(shard.distance)
+        self.weight[start:stop] = self._weigh(Columns(shard.quality, self.diversity[shard.cluster]))
         self.uniform[start:stop] = uniforms(self._seed, sample_keys(shard.snapshot, shard.path, shard.row))
         self._slices.append(_Slice(shard.snapshot, shard.path, start, stop, RowSet.of(shard.row)))
 
@@ -158,6 +170,17 @@ class Source:
         """Tokens of all samples, each once."""
         return int(self.tokens.sum(dtype=np.int64))
 
+    def snapshot_names(self) -> list[str]:
+        """The snapshots that have samples, sorted."""
+        return sorted({item.snapshot for item in self._slices})
+
+    def snapshot_codes(self, start: int, stop: int) -> Int64Array:
+        """Places among snapshot_names of the samples from start to stop."""
+        names = {name: code for code, name in enumerate(self.snapshot_names())}
+        codes = np.array([names[item.snapshot] for item in self._slices], dtype=np.int64)
+        ends = np.array([item.stop for item in self._slices], dtype=np.int64)
+        return codes[np.searchsorted(ends, np.arange(start, stop), side="right")]
+
     def rows(self, copies: UInt16Array) -> Iterator[pa.Table]:
         """The samples that have copies (n,), as a manifest's columns: a table a shard, sorted by path and row."""
         names = pa.array(self.domains, pa.string())
@@ -177,7 +200,7 @@ class Source:
                 "copies": copies[chosen].astype(np.int32),
                 "weight": self.weight[chosen],
                 "quality": self.quality[chosen],
-                "diversity": self._diversity[self.cluster[chosen]],
+                "diversity": self.diversity[self.cluster[chosen]],
                 "cluster": self.cluster[chosen].astype(np.int32),
             }
             yield pa.table(columns)

@@ -4,10 +4,13 @@ A draft is a mixture that is computed and lies on the object store, and that nob
 """
 
 import re
+from dataclasses import fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from samplemix_core.config import FrozenModel, RunConfig
@@ -16,6 +19,7 @@ from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.errors import ManifestError
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest
+from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 
 
@@ -202,8 +206,8 @@ class Draft(FrozenModel):
         return content_digest(self.parts)
 
 
-def write_draft(store: ObjectStore, draft: Draft, directory: Path, today: date) -> str:
-    """Put a draft and the parts in `directory` on the store; returns the draft's prefix. The same draft of a day has one place.
+def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directory: Path, today: date) -> str:
+    """Put a draft, the parts in `directory` and its roll-up on the store; returns the draft's prefix, one for equals of a day.
 
     Drafts stay for KEPT_DAYS, so that tasks of a finished run can be cleared and equal runs don't remove each other's; older ones
     are removed here.
@@ -212,6 +216,9 @@ def write_draft(store: ObjectStore, draft: Draft, directory: Path, today: date) 
     prefix = f"{ROOT}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
     for part in draft.parts:
         store.upload(f"{prefix}/{part.path}", directory / part.path)
+    for name, table in vars(rollup).items():
+        pq.write_table(table, directory / name)
+        store.upload(f"{prefix}/{name}.parquet", directory / name)
     store.put(f"{prefix}/{DRAFT}", draft.model_dump_json().encode())
     return prefix
 
@@ -224,6 +231,17 @@ def read_draft(store: ObjectStore, prefix: str) -> Draft:
         return Draft.model_validate_json(store.get(f"{prefix}/{DRAFT}")[0])
     except ValidationError as error:
         raise ManifestError(f"The draft {store.uri}/{prefix} is damaged: {error}.", "Mix again.") from None
+
+
+def read_rollup(store: ObjectStore, prefix: str) -> MixtureRollup:
+    """What the draft at a prefix comes to; raise ManifestError if that is not there."""
+    tables = {}
+    for field in fields(MixtureRollup):
+        key = f"{prefix}/{field.name}.parquet"
+        if store.head(key) is None:
+            raise ManifestError(f"{store.uri}/{key} is missing: the draft is of an earlier release, or damaged.", "Mix again.")
+        tables[field.name] = pq.read_table(pa.BufferReader(store.get(key)[0]))
+    return MixtureRollup(**tables)
 
 
 def collect_drafts(store: ObjectStore, today: date, *, dry_run: bool = False) -> list[ObjectInfo]:

@@ -12,7 +12,6 @@ from samplemix_core.database import columns, ledger, registration
 from samplemix_core.database.clusters import cluster_table
 from samplemix_core.database.connection import repeatable_read, transaction
 from samplemix_core.database.scope import ShardState
-from samplemix_core.database.scores import domain_names
 from samplemix_core.errors import CancelledRunError, CorpusError
 from samplemix_core.manifest.format import (
     Counts,
@@ -28,6 +27,7 @@ from samplemix_core.manifest.format import (
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.policies import policy_parameters, policy_weights
+from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import RowSet, Source
 from samplemix_core.objects import open_store
@@ -67,7 +67,9 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     with run.settings.scratch() as directory:
         parts = write_parts(source.rows(solution.copies), directory)
         draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model)
-        key = write_draft(open_store(run.settings.state_root, run.settings), draft, directory, datetime.now(UTC).date())
+        rollup = MixtureRollup.of(source, solution.copies, registered.quality_low, registered.quality_high)
+        store = open_store(run.settings.state_root, run.settings)
+        key = write_draft(store, draft, rollup, directory, datetime.now(UTC).date())
     _tell(run, 4, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts")
     return DraftRef(
         draft=key,
@@ -108,7 +110,7 @@ def _read(
         counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates)
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
         weigh = partial(policy_weights, policy.name, policy.parameters)
-        source = Source(counts.eligible, domain_names(cursor), diversity, weigh, run.config.seed)
+        source = Source(counts.eligible, registration.domain_names(cursor), diversity, weigh, run.config.seed)
         for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states):
             if run.cancelled.is_set():
                 raise CancelledRunError("Cancelled while scores were read.", "Run again to go on.")

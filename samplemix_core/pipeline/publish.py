@@ -14,7 +14,8 @@ from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.manifest.publish import publish as publish_version
-from samplemix_core.pipeline.handoff import Draft, DraftRef, PublishedRef, VerifiedCounts, read_draft
+from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.pipeline.handoff import Draft, DraftRef, PublishedRef, VerifiedCounts, read_draft, read_rollup
 from samplemix_core.pipeline.mixtures import open_version, own_mixtures, verify_version
 from samplemix_core.pipeline.progress import Progress, describe_cost
 from samplemix_core.pipeline.run import RunContext
@@ -36,7 +37,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
         datetime.now(UTC),
     )
     version, manifest = published.version, published.version.manifest
-    _record(run, read, version)
+    _record(run, read, version, read_rollup(mixtures.store, draft.draft))
     with transaction(run.settings.require("database_url")) as cursor:
         cost = describe_cost(run_cost(cursor, run.name))
     message = f"{version.uri}, {'new' if published.created else 'the same content as before'}; {cost}"
@@ -51,7 +52,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     )
 
 
-def _record(run: RunContext, draft: Draft, version: Version) -> None:
+def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRollup) -> None:
     """Enter a published version into Postgres and make its models the corpus's current ones. Again changes nothing."""
     registered, cluster_model_id = draft.registered, draft.cluster_model.cluster_model_id
     provenance = recorded.Provenance(
@@ -65,7 +66,7 @@ def _record(run: RunContext, draft: Draft, version: Version) -> None:
     with transaction(run.settings.require("database_url")) as cursor:
         shards = {state.shard.path: state.shard for state in shard_states(cursor, registered.scope)}
         rows = _mixture_rows(version.rows(), shards)
-        recorded.save_mixture(cursor, version.manifest, provenance, run.config.model_dump(mode="json"), rows)
+        recorded.save_mixture(cursor, version.manifest, provenance, run.config.model_dump(mode="json"), rows, rollup)
         set_current_models(
             cursor,
             registered.corpus_id,
@@ -87,6 +88,11 @@ def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterat
                 row=piece["row"].to_numpy(),
                 copies=piece["copies"].to_numpy(),
                 weight=piece["weight"].to_numpy(),
+                domain=piece["domain"].to_pylist(),
+                n_tokens=piece["n_tokens"].to_numpy(),
+                quality=piece["quality"].to_numpy(),
+                diversity=piece["diversity"].to_numpy(),
+                cluster=piece["cluster"].to_numpy(),
             )
 
 

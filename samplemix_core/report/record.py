@@ -59,7 +59,6 @@ def load_record(settings: Settings, manifest: Manifest) -> MixtureRecord:
             cursor,
             manifest.name,
             manifest.version,
-            quality_high=QUALITY_RANGE[1],
             quality_bins=QUALITY_BINS,
             diversity_bins=DIVERSITY_BINS,
         )

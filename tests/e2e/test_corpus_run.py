@@ -530,3 +530,25 @@ def test_a_comparison_that_fails_is_told_and_does_not_stop_a_run_and_another_can
     assert "neither a directory" in done.stderr
     compared = command("encoder", "compare", corpus_uri, "all-MiniLM-L6-v2", "--documents", "60").stdout
     assert re.search(r"beside all-MiniLM-L6-v2 on 60 documents: .* clusters .*\n[\d,]+ documents/s in one process", compared)
+
+
+def test_a_check_adds_everything_up_and_finds_a_part_that_was_changed(
+    first_run: dict[str, Any], command: Command, platform: Settings, corpus_uri: str, first: str
+) -> None:
+    """Last here: of all that was scored, replaced, poisoned and mixed above."""
+    checked = json.loads(command("check", "--json").stdout)
+    assert {item["what"] for item in checked} == {"snapshot", "mixture"}
+    assert [item for item in checked if item["problems"]] == []
+    directory = first_run["manifest_uri"].removeprefix(f"{platform.state_root}/").rpartition("/")[0]
+    store, key = open_store(platform.state_root, platform), f"{directory}/part-00000.parquet"
+    part = store.get(key)[0]
+    store.put(key, part[:-20] + b"x" + part[-19:])
+    try:
+        found = command("check", corpus_uri, check=False)
+        assert found.returncode == 1
+        assert re.search(rf"mixture {first} version 1: \d+ problems\n  part-00000.parquet: has SHA-256", found.stdout)
+        assert command("check", corpus_uri, "--no-parts").stdout.count("all agrees") == len(
+            json.loads(command("check", corpus_uri, "--no-parts", "--json").stdout)
+        )
+    finally:
+        store.put(key, part)

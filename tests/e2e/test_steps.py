@@ -247,14 +247,15 @@ def test_equal_drafts_share_a_place_and_old_ones_are_collected(
 ) -> None:
     store = open_store(f"{platform.state_root}/test-drafts", platform)
     draft = handoff.read_draft(open_store(platform.state_root, platform), _any_draft(platform))
+    rollup = handoff.read_rollup(open_store(platform.state_root, platform), _any_draft(platform))
     for part in draft.parts:
         (tmp_path / part.path).write_bytes(b"x")
     today = date(2030, 5, 20)
-    first = handoff.write_draft(store, draft, tmp_path, today)
-    assert handoff.write_draft(store, draft, tmp_path, today) == first
-    later = handoff.write_draft(store, draft, tmp_path, today + timedelta(days=handoff.KEPT_DAYS))
+    first = handoff.write_draft(store, draft, rollup, tmp_path, today)
+    assert handoff.write_draft(store, draft, rollup, tmp_path, today) == first
+    later = handoff.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=handoff.KEPT_DAYS))
     assert handoff.read_draft(store, first) == handoff.read_draft(store, later)
-    handoff.write_draft(store, draft, tmp_path, today + timedelta(days=handoff.KEPT_DAYS + 1))
+    handoff.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=handoff.KEPT_DAYS + 1))
     with pytest.raises(ManifestError, match="drafts are kept for 7 days"):
         handoff.read_draft(store, first)
     assert handoff.read_draft(store, later)

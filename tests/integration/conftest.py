@@ -1,5 +1,6 @@
 """A corpus in the ledger, and shards' scores to put into it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 
 from samplemix_core import schemas
 from samplemix_core.corpus.records import Block
-from samplemix_core.database import clusters, ledger, registration
+from samplemix_core.database import clusters, ledger, registration, scores
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import Cursor, transaction
+from samplemix_core.database.mixtures import MixtureRows
 from samplemix_core.database.scope import Scope, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
-from samplemix_core.diversity.clusters import ClusterSums
+from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.identity import content_hash
+from samplemix_core.manifest.format import Manifest
+from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
 
@@ -119,3 +123,73 @@ def assignment_of(scores: BlockScores, n_clusters: int = 3) -> Assignment:
         scores.embedding_digest,
         ClusterSums.of(cluster, distance, n_clusters),
     )
+
+
+def rows_in(shard: Shard, row: Sequence[int], copies: Sequence[int], weight: Sequence[float] | None = None) -> MixtureRows:
+    """Rows of a mixture: all of one domain; their tokens and scores are made up of their places."""
+    place = np.array(row, dtype=np.int64)
+    return MixtureRows(
+        shard=shard,
+        row=place,
+        copies=np.array(copies, dtype=np.int32),
+        weight=np.array(weight if weight is not None else [1.0] * place.size, dtype=np.float64),
+        domain=["web"] * place.size,
+        n_tokens=(place + 1).astype(np.int32),
+        quality=(place % 11).astype(np.float32),
+        diversity=np.array([1.0, 0.5, 0.0], dtype=np.float32)[place % 3],
+        cluster=(place % 3).astype(np.int32),
+    )
+
+
+def rollup_for(manifest: Manifest, snapshot: str = "crawl-a") -> MixtureRollup:
+    """A roll-up that comes to what a manifest says: one cell, and one sample that has all copies but one of each other."""
+    domain = manifest.domains[0].domain
+    sums = {name: [0] for name in schemas.CELLS.names} | {
+        "domain": [domain],
+        "diversity": [0.5],
+        "documents": [manifest.counts.eligible],
+        "tokens": [sum(item.source_tokens for item in manifest.domains)],
+        "samples": [manifest.samples],
+        "copies": [manifest.copies],
+        "mixture_tokens": [manifest.realised_tokens],
+    }
+    often = manifest.copies - manifest.samples + 1
+    counts = {
+        "snapshot": [snapshot] * 3,
+        "domain": [domain] * 3,
+        "copies": [0, 1, often],
+        "samples": [manifest.counts.eligible - manifest.samples, manifest.samples - 1, 1],
+        "tokens": [0, manifest.realised_tokens, 0],
+    }
+    return MixtureRollup(pa.table(sums, schema=schemas.CELLS), pa.table(counts, schema=schemas.COPY_COUNTS))
+
+
+TEXTS = {
+    0: ["alpha one", "beta", "alpha one", "gamma three words"],
+    1: ["beta", "delta"],
+    2: ["epsilon five"],
+    3: ["alpha one", "zeta"],
+    4: ["zeta", "eta", "eta", "delta", "theta"],
+}
+
+
+@pytest.fixture
+def assigned(ledgered: LedgeredCorpus) -> LedgeredCorpus:
+    """The corpus with five scored and assigned shards and one refused, written in an order that is not theirs."""
+    with transaction(ledgered.url) as cursor:
+        model = save_model(cursor, ledgered)
+        clusters.prepare_assignment(cursor, model.cluster_model_id, ledgered.snapshot_ids)
+        for index in (4, 2, 0, 3, 1):
+            shard, result = ledgered.shards[index], scores_of(TEXTS[index], bad_rows=(1,) if index == 0 else ())
+            commit_scores(cursor, shard, ledgered.version, result)
+            clusters.commit_assignment(cursor, model.cluster_model_id, shard, assignment_of(result))
+        scores.refuse_shard(cursor, ledgered.shards[5], ledgered.version, "truncated")
+        table = pa.table([[0, 1, 2], [5, 5, 4], [0.5] * 3, [0.9] * 3, [1.0, 0.5, 0.0]], schema=schemas.CLUSTERS)
+        clusters.finish_cluster_model(cursor, model.cluster_model_id, table, Bounds(0.0, 1.0))
+        registration.set_current_models(
+            cursor,
+            ledgered.corpus_id,
+            quality_model_id=ledgered.version.quality_model_id,
+            cluster_model_id=model.cluster_model_id,
+        )
+    return ledgered

@@ -5,10 +5,10 @@ import pytest
 
 from samplemix_core.database.changes import CrawlKept, DomainChange, version_changes
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.mixtures import MixtureRows, Provenance, save_mixture
+from samplemix_core.database.mixtures import Provenance, save_mixture
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.format import DomainShare
-from tests.integration.conftest import LedgeredCorpus, commit_scores, save_model, scores_of
+from tests.integration.conftest import LedgeredCorpus, commit_scores, rollup_for, rows_in, save_model, scores_of
 from tests.manifests import manifest_of
 
 
@@ -25,12 +25,7 @@ def scored(ledgered: LedgeredCorpus) -> LedgeredCorpus:
 def publish(scored: LedgeredCorpus, version: int, copies: dict[int, list[int]], snapshots: int, tokens: dict[str, int]) -> None:
     """Record a version: copies by shard and row, of the first so many snapshots, tokens by domain."""
     rows = [
-        MixtureRows(
-            shard=scored.shards[index],
-            row=np.flatnonzero(held),
-            copies=np.array([count for count in held if count], dtype=np.int32),
-            weight=np.ones(np.count_nonzero(held)),
-        )
+        rows_in(scored.shards[index], np.flatnonzero(held).tolist(), [count for count in held if count])
         for index, held in copies.items()
     ]
     shares = {"source_share": 0.5, "mixture_share": 0.5, "mean_copies": 1.0}
@@ -46,7 +41,7 @@ def publish(scored: LedgeredCorpus, version: int, copies: dict[int, list[int]], 
         manifest_uri="s3://bucket/manifest.json",
     )
     with transaction(scored.url) as cursor:
-        save_mixture(cursor, manifest, provenance, {}, rows)
+        save_mixture(cursor, manifest, provenance, {}, rows, rollup_for(manifest))
 
 
 def test_samples_domains_and_what_was_kept_of_a_new_crawl(scored: LedgeredCorpus) -> None:

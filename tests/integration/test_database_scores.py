@@ -116,7 +116,7 @@ def test_shards_with_the_same_new_domains_do_not_deadlock(ledgered: LedgeredCorp
         for future in [pool.submit(work, index) for index in range(6)]:
             future.result()
     with transaction(ledgered.url) as cursor:
-        assert sorted(scores.domain_names(cursor).values()) == names
+        assert sorted(registration.domain_names(cursor).values()) == names
 
 
 def test_another_version_adds_its_scores_and_keeps_the_samples(ledgered: LedgeredCorpus) -> None:

@@ -30,6 +30,7 @@ def shard(path: str, rows: Iterable[int], domain: int = 3, tokens: int = 10) -> 
         n_tokens=np.full(row.size, tokens, dtype=np.int32),
         quality=(row % 11).astype(np.float32),
         cluster=(row % 3).astype(np.int32),
+        distance=(row / 7).astype(np.float32),
     )
 
 

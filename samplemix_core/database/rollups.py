@@ -1,0 +1,178 @@
+"""Roll-ups in Postgres: kept in the transactions that load or delete what they add up, and compared with it by check.py."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from psycopg2 import sql
+
+from samplemix_core.corpus.records import Block
+from samplemix_core.database.connection import Cursor, Named, one
+from samplemix_core.database.copy import copy_in
+from samplemix_core.database.scope import Shard
+from samplemix_core.errors import AccountingError
+from samplemix_core.manifest.format import Manifest
+from samplemix_core.mixing.rollup import added_up, quality_bands
+from samplemix_core.mixing.source import scaled
+
+KEYS = {
+    "score_rollup": ("snapshot_id", "quality_model_id", "domain_id", "quality_band"),
+    "cluster_rollup": ("cluster_model_id", "snapshot_id", "domain_id", "cluster"),
+}
+SUMS = {
+    "score_rollup": ("documents", "tokens", "bytes", "quality_sum", "quality_square_sum"),
+    "cluster_rollup": ("documents", "tokens", "noise", "distance_sum", "distance_square_sum"),
+}
+
+COUNTED = {
+    "score_rollup": """
+        SELECT snapshot_id, quality_model_id, domain_id, quality_band, count(*) AS documents, sum(n_tokens)::bigint AS tokens,
+               sum(n_bytes)::bigint AS bytes, sum(scaled)::bigint AS quality_sum, sum(scaled * scaled)::bigint AS quality_square_sum
+        FROM (
+            SELECT snapshot_id, quality_model_id, domain_id, n_tokens, n_bytes, round(quality::float8 * 10000)::bigint AS scaled,
+                   least(39, greatest(0, floor((quality::float8 - q_low::float8) / (q_high::float8 - q_low::float8) * 40)))::int
+                       AS quality_band
+            FROM quality_score
+            JOIN sample USING (snapshot_id, shard_id, row)
+            JOIN quality_model USING (quality_model_id)
+            WHERE snapshot_id = ANY(%(snapshots)s) AND (%(shards)s::int[] IS NULL OR shard_id = ANY(%(shards)s::int[]))
+                AND (%(model)s::int IS NULL OR quality_model_id = %(model)s)
+                AND row >= %(first)s AND (%(end)s::bigint IS NULL OR row < %(end)s)
+        ) AS scored
+        GROUP BY 1, 2, 3, 4
+    """,
+    "cluster_rollup": """
+        SELECT cluster_model_id, snapshot_id, domain_id, cluster, count(*) AS documents, sum(n_tokens)::bigint AS tokens,
+               count(*) FILTER (WHERE is_noise) AS noise, sum(scaled)::bigint AS distance_sum,
+               sum(scaled * scaled)::bigint AS distance_square_sum
+        FROM (
+            SELECT cluster_model_id, snapshot_id, domain_id, cluster, n_tokens, is_noise,
+                   round(distance::float8 * 10000)::bigint AS scaled
+            FROM diversity_score
+            JOIN sample USING (snapshot_id, shard_id, row)
+            WHERE snapshot_id = ANY(%(snapshots)s) AND (%(shards)s::int[] IS NULL OR shard_id = ANY(%(shards)s::int[]))
+                AND (%(model)s::int IS NULL OR cluster_model_id = %(model)s)
+        ) AS assigned
+        GROUP BY 1, 2, 3, 4
+    """,
+}
+"""What a roll-up adds up, from the rows of some shards, or all: of one model, or all."""
+
+
+def _add(cursor: Cursor, table: str, rows: sql.Composable, parameters: Mapping[str, Any], sign: int = 1) -> None:
+    """Add rows to a roll-up, or take them away; those that come to nothing go.
+
+    In the order of the key, so that two transactions that add to the same rows wait for each other instead of deadlocking; last in
+    a transaction, where it can be, because others wait for its end.
+    """
+    keys, sums = KEYS[table], SUMS[table]
+    cursor.execute(
+        sql.SQL(
+            "INSERT INTO {table} AS kept ({keys}, {sums}) SELECT {keys}, {signed} FROM ({rows}) AS new ORDER BY {keys}"
+            " ON CONFLICT ({keys}) DO UPDATE SET {added}"
+        ).format(
+            table=sql.Identifier(table),
+            keys=_names(keys),
+            sums=_names(sums),
+            signed=sql.SQL(", ").join(sql.SQL("%(sign)s * {}").format(sql.Identifier(name)) for name in sums),
+            rows=rows,
+            added=sql.SQL(", ").join(sql.SQL("{0} = kept.{0} + EXCLUDED.{0}").format(sql.Identifier(name)) for name in sums),
+        ),
+        {**parameters, "sign": sign},
+    )
+    if sign < 0 and cursor.rowcount:
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE documents = 0").format(sql.Identifier(table)))
+
+
+def _names(names: Sequence[str]) -> sql.Composable:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def add_scores(cursor: Cursor, shard: Shard, quality_model_id: int, samples: pa.Table, quality: pa.Table) -> None:
+    """Add the scores of a block: its samples (schemas.SAMPLES, with domain_id for domain) and their quality (schemas.QUALITY)."""
+    if not samples.num_rows:
+        return
+    cursor.execute("SELECT q_low, q_high FROM quality_model WHERE quality_model_id = %s", (quality_model_id,))
+    bounds = one(cursor, Named)
+    q = quality["quality"].to_numpy()
+    ten_thousandths = scaled(q)
+    added = added_up(
+        pa.table(
+            {
+                "domain_id": samples["domain_id"],
+                "quality_band": quality_bands(q, bounds["q_low"], bounds["q_high"]),
+                "documents": np.ones(q.size, dtype=np.int64),
+                "tokens": samples["n_tokens"],
+                "bytes": samples["n_bytes"],
+                "quality_sum": ten_thousandths,
+                "quality_square_sum": ten_thousandths * ten_thousandths,
+            }
+        ),
+        ["domain_id", "quality_band"],
+    )
+    columns = ("domain_id", "quality_band", *SUMS["score_rollup"])
+    rows = sql.SQL(
+        "SELECT %(snapshot)s::int AS snapshot_id, %(model)s::int AS quality_model_id, added.* FROM unnest({}) AS added ({})"
+    ).format(sql.SQL(", ").join(sql.SQL("{}::bigint[]").format(sql.Placeholder(name)) for name in columns), _names(columns))
+    values = {name: added[name].to_pylist() for name in columns}
+    _add(cursor, "score_rollup", rows, {**values, "snapshot": shard.snapshot_id, "model": quality_model_id})
+
+
+def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard) -> None:
+    """Add a shard's assignment, which is stored already."""
+    _add(
+        cursor,
+        "cluster_rollup",
+        sql.SQL(COUNTED["cluster_rollup"]),
+        counted_of([shard.snapshot_id], [shard.shard_id], cluster_model_id),
+    )
+
+
+def subtract_scores(
+    cursor: Cursor, snapshot_id: int, shards: Sequence[int], quality_model_id: int | None = None, block: Block | None = None
+) -> None:
+    """Take away the scores of shards, or of one block of one, before they are deleted: of one quality model, or of all."""
+    rows = counted_of([snapshot_id], shards, quality_model_id)
+    if block is not None:
+        rows |= {"first": block.first_row, "end": None if block.rows is None else block.first_row + block.rows}
+    _add(cursor, "score_rollup", sql.SQL(COUNTED["score_rollup"]), rows, sign=-1)
+
+
+def subtract_assignments(cursor: Cursor, snapshot_id: int, shards: Sequence[int], cluster_model_id: int | None = None) -> None:
+    """Take away the assignments of shards before they are deleted: of one cluster model, or of all."""
+    _add(cursor, "cluster_rollup", sql.SQL(COUNTED["cluster_rollup"]), counted_of([snapshot_id], shards, cluster_model_id), sign=-1)
+
+
+def counted_of(snapshots: Sequence[int], shards: Sequence[int] | None = None, model: int | None = None) -> dict[str, Any]:
+    """Parameters of COUNTED: the samples of snapshots, of some of their shards or of all, of one model or of all."""
+    return {
+        "snapshots": list(snapshots),
+        "shards": None if shards is None else list(shards),
+        "model": model,
+        "first": 0,
+        "end": None,
+    }
+
+
+def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.Table, copy_counts: pa.Table) -> None:
+    """Store what a mixture comes to: schemas.CELLS and schemas.COPY_COUNTS, with domain_id and snapshot_id for the names.
+
+    Raises AccountingError unless both add up to what the manifest says.
+    """
+    chosen = copy_counts["copies"].to_numpy().astype(np.int64)
+    samples, tokens = copy_counts["samples"].to_numpy(), copy_counts["tokens"].to_numpy()
+    wanted = (manifest.counts.eligible, manifest.samples, manifest.copies, manifest.realised_tokens)
+    for name, found in {
+        "cells": tuple(int(cells[column].to_numpy().sum()) for column in ("documents", "samples", "copies", "mixture_tokens")),
+        "copy counts": (
+            *(int(samples.sum()), int(samples[chosen > 0].sum()), int((samples * chosen).sum()), int((tokens * chosen).sum())),
+        ),
+    }.items():
+        if found != wanted:
+            raise AccountingError(
+                f"The {name} of mixture {manifest.name!r} version {manifest.version} come to {found} eligible documents, samples,"
+                f" copies and tokens, the manifest says {wanted}."
+            )
+    for table, rows in (("mixture_rollup", cells), ("mixture_copy_count", copy_counts)):
+        copy_in(cursor, table, rows.append_column("mixture_id", pa.array(np.full(rows.num_rows, mixture_id, dtype=np.int32))))

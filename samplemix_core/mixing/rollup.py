@@ -1,0 +1,114 @@
+"""Roll-ups: samples counted by domain, cluster and band of quality, and by snapshot, domain and copies.
+
+Their sums are integers, of values in ten-thousandths, so that they are the same in whatever order they are added up, and what was
+added can be taken away again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from samplemix_core import schemas
+from samplemix_core.mixing.source import Source, scaled
+
+Int64Array = npt.NDArray[np.int64]
+UInt16Array = npt.NDArray[np.uint16]
+
+QUALITY_BANDS = 40
+"""Bands of equal width from a quality model's lower to its upper bound; what lies outside is in the first or the last."""
+
+_ROWS_AT_ONCE = 2**20
+
+
+def quality_bands(quality: npt.NDArray[np.floating], low: float, high: float) -> Int64Array:
+    """The band of each quality, 0 to QUALITY_BANDS - 1."""
+    band = np.floor((quality.astype(np.float64) - low) / (high - low) * QUALITY_BANDS)
+    return np.clip(band, 0, QUALITY_BANDS - 1).astype(np.int64)
+
+
+def added_up(table: pa.Table, keys: list[str]) -> pa.Table:
+    """The sums of the other columns over rows of equal `keys`, sorted by these; all of them integers."""
+    sums = [name for name in table.column_names if name not in keys]
+    added = table.group_by(keys, use_threads=False).aggregate([(name, "sum") for name in sums])
+    return (
+        added.select([*keys, *(f"{name}_sum" for name in sums)])
+        .rename_columns([*keys, *sums])
+        .sort_by([(k, "ascending") for k in keys])
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureRollup:
+    """What a mixture comes to: schemas.CELLS and schemas.COPY_COUNTS, sorted."""
+
+    cells: pa.Table
+    copy_counts: pa.Table
+
+    @classmethod
+    def of(cls, source: Source, copies: UInt16Array, quality_low: float, quality_high: float) -> "MixtureRollup":
+        """Add up a finished source under copies (n,); quality_low and quality_high are the bounds of the bands."""
+        return cls(_cells(source, copies, quality_low, quality_high), _copy_counts(source, copies))
+
+
+def _cells(source: Source, copies: UInt16Array, quality_low: float, quality_high: float) -> pa.Table:
+    def part(start: int, stop: int) -> pa.Table:
+        once, chosen = source.tokens[start:stop].astype(np.int64), copies[start:stop].astype(np.int64)
+        quality, distance = scaled(source.quality[start:stop]), source.distance[start:stop].astype(np.int64)
+        columns: dict[str, npt.NDArray[np.int64]] = {
+            "domain": source.domain[start:stop].astype(np.int64),
+            "cluster": source.cluster[start:stop].astype(np.int64),
+            "quality_band": quality_bands(source.quality[start:stop], quality_low, quality_high),
+            "documents": np.ones(stop - start, dtype=np.int64),
+            "tokens": once,
+            "quality_sum": quality,
+            "quality_square_sum": quality * quality,
+            "distance_sum": distance,
+            "distance_square_sum": distance * distance,
+            "samples": (chosen > 0).astype(np.int64),
+            "copies": chosen,
+            "mixture_tokens": chosen * once,
+            "mixture_quality_sum": chosen * quality,
+            "mixture_quality_square_sum": chosen * quality * quality,
+            "mixture_distance_sum": chosen * distance,
+            "mixture_distance_square_sum": chosen * distance * distance,
+        }
+        return pa.table(columns)
+
+    cells = _named(source, part, ["domain", "cluster", "quality_band"])
+    diversity = pa.array(source.diversity[cells["cluster"].to_numpy()])
+    return cells.add_column(3, "diversity", diversity).cast(schemas.CELLS)
+
+
+def _copy_counts(source: Source, copies: UInt16Array) -> pa.Table:
+    """schemas.COPY_COUNTS of a finished source under copies (n,), sorted."""
+
+    def part(start: int, stop: int) -> pa.Table:
+        return pa.table(
+            {
+                "snapshot": source.snapshot_codes(start, stop),
+                "domain": source.domain[start:stop].astype(np.int64),
+                "copies": copies[start:stop].astype(np.int64),
+                "samples": np.ones(stop - start, dtype=np.int64),
+                "tokens": source.tokens[start:stop].astype(np.int64),
+            }
+        )
+
+    counted = _named(source, part, ["snapshot", "domain", "copies"])
+    names = pa.array(source.snapshot_names(), pa.string()).take(counted["snapshot"].combine_chunks())
+    return counted.set_column(0, "snapshot", names).cast(schemas.COPY_COUNTS)
+
+
+def _named(source: Source, part: Callable[[int, int], pa.Table], keys: list[str]) -> pa.Table:
+    """What the parts of a source add up to, with its domains' names; memory is that of one part and of the result."""
+    sums = [added_up(part(start, stop), keys) for start, stop in _parts(source.tokens.size)]
+    total = added_up(pa.concat_tables(sums), keys)
+    names = pa.array(source.domains, pa.string()).take(total["domain"].combine_chunks())
+    return total.set_column(total.column_names.index("domain"), "domain", names)
+
+
+def _parts(rows: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        yield start, min(start + _ROWS_AT_ONCE, rows)

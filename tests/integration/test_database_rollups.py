@@ -1,0 +1,228 @@
+"""Roll-ups are what they add up, whatever is loaded, replaced, dropped or migrated; and a check finds what is not."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from samplemix_core.corpus.records import Block
+from samplemix_core.database import check, clusters, columns, ledger, mixtures, registration, scores, upkeep
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.migrate import downgrade, migrate
+from samplemix_core.database.query import run_query
+from samplemix_core.manifest.format import Manifest, domain_shares
+from samplemix_core.manifest.verify import Problem
+from samplemix_core.mixing.policies import policy_weights
+from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.source import Source
+from samplemix_core.objects.interface import ObjectInfo
+from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, scores_of
+from tests.manifests import manifest_of
+
+TABLES = ("score_rollup", "cluster_rollup", "mixture_rollup", "mixture_copy_count", "mixture_sample")
+
+
+@pytest.fixture
+def mixed(assigned: LedgeredCorpus) -> LedgeredCorpus:
+    """The corpus with a mixture of it, recorded with what it really comes to."""
+    mix(assigned, 1)
+    return assigned
+
+
+def mix(assigned: LedgeredCorpus, version: int) -> Manifest:
+    with transaction(assigned.url) as cursor:
+        states = ledger.shard_states(cursor, assigned.scope)
+        shards = {state.shard.path: state.shard for state in states}
+        duplicates = columns.find_duplicates(cursor, assigned.scope)
+        total = sum(state.scored for state in states) - sum(rows.size for rows in duplicates.values())
+        diversity = clusters.cluster_table(cursor, 1)["diversity"].to_numpy().astype(np.float32)
+        weigh = partial(policy_weights, "natural", {})
+        source = Source(total, registration.domain_names(cursor), diversity, weigh, 1)
+        for shard, samples in columns.stream_samples(cursor, assigned.version, 1, states):
+            repeated = duplicates.get(shard.shard_id)
+            source.add(samples if repeated is None else samples.without(repeated))
+        copies = (np.arange(total) * 7 % 4).astype(np.uint16)
+        sums = source.finish().domain_sums(copies)
+        manifest = manifest_of(version, domain_shares(source.domains, **sums.as_lists()), str(version))
+        counts = manifest.counts.model_copy(update={"eligible": total, "scored": total, "documents": total + 6})
+        facts = {
+            "counts": counts,
+            "samples": int(np.count_nonzero(copies)),
+            "copies": int(copies.sum()),
+            "realised_tokens": int(sums.mixture_tokens.sum()),
+        }
+        manifest = manifest.model_copy(update=facts)
+        rows = (
+            mixtures.MixtureRows(
+                shard=shards[table["shard"][0].as_py()],
+                domain=table["domain"].to_pylist(),
+                **{
+                    name: table[name].to_numpy()
+                    for name in ("row", "copies", "weight", "n_tokens", "quality", "diversity", "cluster")
+                },
+            )
+            for table in source.rows(copies)
+        )
+        provenance = mixtures.Provenance(
+            assigned.corpus_id, assigned.snapshot_ids, assigned.version.quality_model_id, assigned.version.encoder_id, 1, "uri"
+        )
+        mixtures.save_mixture(cursor, manifest, provenance, {}, rows, MixtureRollup.of(source, copies, 0.0, 10.0))
+        return manifest
+
+
+def problems(corpus: LedgeredCorpus) -> list[Problem]:
+    with transaction(corpus.url) as cursor:
+        found = [problem for item in check.snapshots_of(cursor) for problem in check.snapshot_problems(cursor, item)]
+        return found + [problem for item in check.versions_of(cursor) for problem in check.mixture_problems(cursor, *item)]
+
+
+def dump(corpus: LedgeredCorpus) -> dict[str, list[tuple[object, ...]]]:
+    kept = {}
+    with transaction(corpus.url) as cursor:
+        for table in TABLES:
+            cursor.execute(
+                "SELECT array_agg(column_name::text ORDER BY column_name) FROM information_schema.columns WHERE table_name = %s",
+                (table,),
+            )
+            names = ", ".join(cursor.fetchall()[0][0])
+            cursor.execute(f"SELECT {names} FROM {table} ORDER BY {names}")
+            kept[table] = cursor.fetchall()
+    return kept
+
+
+def test_what_was_loaded_is_added_up(mixed: LedgeredCorpus) -> None:
+    assert problems(mixed) == []
+    sums = run_query(
+        mixed.reader_url,
+        "SELECT sum(documents) AS documents, sum(tokens) AS tokens, sum(bytes) AS bytes, sum(quality_sum) AS quality"
+        " FROM score_rollups",
+    )
+    rows = run_query(
+        mixed.reader_url,
+        "SELECT count(*) AS documents, sum(n_tokens) AS tokens, sum(n_bytes) AS bytes, sum(quality::float8) AS quality"
+        " FROM sample_scores",
+    )
+    assert rows[0]["documents"] == 14
+    assert sums == rows
+    by_cluster = "SELECT cluster, diversity, sum({}) AS documents FROM {} GROUP BY 1, 2 ORDER BY 1"
+    assert run_query(mixed.reader_url, by_cluster.format("documents", "cluster_rollups")) == run_query(
+        mixed.reader_url, by_cluster.format("1", "sample_scores")
+    )
+    held = "SELECT domain, cluster, sum(copies) AS copies FROM {} GROUP BY 1, 2 HAVING sum(copies) > 0 ORDER BY 1, 2"
+    assert run_query(mixed.reader_url, held.format("mixture_rollups")) == run_query(
+        mixed.reader_url, held.format("mixture_samples")
+    )
+    assert run_query(mixed.reader_url, "SELECT sum(mixture_tokens) AS n FROM mixture_copy_counts") == run_query(
+        mixed.reader_url, "SELECT realised_tokens AS n FROM mixture"
+    )
+
+
+def test_doing_it_again_adds_nothing(mixed: LedgeredCorpus) -> None:
+    before = dump(mixed)
+    result = scores_of(["epsilon five"])
+    with transaction(mixed.url) as cursor:
+        commit_scores(cursor, mixed.shards[2], mixed.version, result)
+        clusters.commit_assignment(cursor, 1, mixed.shards[2], assignment_of(result))
+    mix(mixed, 1)
+    assert dump(mixed) == before
+
+
+def test_what_is_scored_or_assigned_otherwise_takes_the_place_of_what_was(assigned: LedgeredCorpus) -> None:
+    result = scores_of(["beta", "delta"])
+    with transaction(assigned.url) as cursor:
+        other = replace(assigned.version, quality_model_id=registration.ensure_quality_model(cursor, "q-2", {}, q_low=2, q_high=7))
+        commit_scores(cursor, assigned.shards[1], other, result)
+        moved = assignment_of(result, n_clusters=2)
+        cursor.execute("UPDATE shard_score SET embedding_digest = %s WHERE shard_id = %s", ("2" * 64, assigned.shards[1].shard_id))
+        clusters.commit_assignment(cursor, 1, assigned.shards[1], replace(moved, embedding_digest="2" * 64))
+    assert problems(assigned) == []
+    second = "SELECT sum(documents) AS n FROM score_rollups WHERE quality_model = 'q-2'"
+    assert run_query(assigned.reader_url, second) == [{"n": 2}]
+
+
+def test_a_block_whose_ledger_row_is_gone_is_not_counted_twice(assigned: LedgeredCorpus) -> None:
+    with transaction(assigned.url) as cursor:
+        cursor.execute("DELETE FROM block_score WHERE shard_id = %s", (assigned.shards[2].shard_id,))
+        scores.commit_block(cursor, assigned.shards[2], assigned.version, Block(), scores_of(["epsilon five"]))
+    assert problems(assigned) == []
+
+
+def test_replaced_files_and_dropped_models_take_theirs_away(mixed: LedgeredCorpus) -> None:
+    first, *others = [shard for shard in mixed.shards if shard.snapshot == "crawl-a"]
+    with transaction(mixed.url) as cursor:
+        entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in others]
+        registration.register_snapshot(cursor, mixed.corpus_id, "crawl-a", [ObjectInfo(first.path, 1, "other"), *entries])
+    assert problems(mixed) == [], "what a mixture chose from has changed: nothing is said of it"
+    documents = (
+        "SELECT (SELECT sum(documents) FROM score_rollup) AS scored, (SELECT sum(documents) FROM cluster_rollup) AS assigned"
+    )
+    assert run_query(mixed.reader_url, documents) == [{"scored": 10, "assigned": 10}]
+    with transaction(mixed.url) as cursor:
+        upkeep.drop_assignments(cursor, 1)
+        upkeep.drop_scores(cursor, upkeep.ScoredWith(mixed.corpus_id, mixed.version.encoder_id, mixed.version.quality_model_id))
+        cursor.execute("SELECT count(*) FROM mixture_sample")
+        assert cursor.fetchall() != [(0,)]
+    assert run_query(mixed.reader_url, documents) == [{"scored": None, "assigned": None}]
+    assert problems(mixed) == []
+
+
+def test_a_refused_shard_takes_its_blocks_away(ledgered: LedgeredCorpus) -> None:
+    with transaction(ledgered.url) as cursor:
+        blocks = [Block(0, 0, 2, 0, 10), Block(1, 2, None, 10, None)]
+        ledger.save_plan(cursor, ledgered.shards[0], blocks)
+        scores.commit_block(cursor, ledgered.shards[0], ledgered.version, blocks[0], scores_of(["a", "b"]))
+        cursor.execute("SELECT sum(documents) FROM score_rollup")
+        assert cursor.fetchall() == [(2,)]
+        scores.refuse_shard(cursor, ledgered.shards[0], ledgered.version, "truncated")
+        cursor.execute("SELECT count(*) FROM score_rollup")
+        assert cursor.fetchall() == [(0,)]
+
+
+def test_a_migration_makes_of_what_is_there_what_loading_made(mixed: LedgeredCorpus) -> None:
+    mix(mixed, 2)
+    before = dump(mixed)
+    downgrade(mixed.url, "0011")
+    with transaction(mixed.url) as cursor:
+        cursor.execute("SELECT sum(copies * quality) IS NOT NULL, bool_and(diversity IS NOT NULL) FROM mixture_samples")
+        assert cursor.fetchall() == [(True, True)]
+    migrate(mixed.url)
+    assert dump(mixed) == before
+    downgrade(mixed.url, "0011")
+    with transaction(mixed.url) as cursor:
+        cursor.execute("UPDATE mixture SET eligible = eligible - 1 WHERE version = 1")
+    migrate(mixed.url)
+    assert run_query(mixed.reader_url, "SELECT DISTINCT version FROM mixture_rollups") == [{"version": 2}], "exact, or none"
+    assert problems(mixed) == []
+
+
+TAMPERING = {
+    "UPDATE score_rollup SET documents = documents + 1 WHERE domain_id = 1": "score_rollup (",
+    "UPDATE score_rollup SET quality_square_sum = 0": "score_rollup (",
+    "DELETE FROM score_rollup WHERE quality_band > 15": "score_rollup (",
+    "UPDATE cluster_rollup SET noise = noise + 1, documents = documents WHERE cluster = 0": "cluster_rollup (",
+    "DELETE FROM sample WHERE row = 3": "the ledger says",
+    "DELETE FROM quality_score WHERE row = 3": "quality scores",
+    "DELETE FROM diversity_score WHERE row = 3": "assigned samples",
+    "DELETE FROM quarantine WHERE row = 1": "quarantined records",
+    "UPDATE quality_score SET quality = 9.5 WHERE row = 0": "score_rollup (",
+    "UPDATE diversity_score SET cluster = 2 WHERE row = 0": "cluster_rollup (",
+    "UPDATE sample SET n_tokens = n_tokens + 1 WHERE row = 0": "score_rollup (",
+    "UPDATE mixture_rollup SET documents = documents + 1 WHERE cluster = 0": "mixture_rollup (",
+    "UPDATE mixture_rollup SET distance_sum = 0": "mixture_rollup (",
+    "UPDATE mixture_rollup SET copies = copies + 1": "mixture_rollup (",
+    "UPDATE mixture_copy_count SET samples = samples + 1 WHERE copies = 0": "mixture_copy_count (",
+    "UPDATE mixture_copy_count SET samples = samples + 1 WHERE copies = 1": "mixture_copy_count (",
+    "UPDATE mixture_domain SET mixture_tokens = 0": "mixture_domain (",
+    "DELETE FROM mixture_sample WHERE copies = 2": "its rows in Postgres come to",
+    "UPDATE mixture_sample SET copies = 4 WHERE copies = 2": "its rows in Postgres come to",
+    "UPDATE mixture_sample SET cluster = 1": "mixture_rollup (",
+}
+
+
+@pytest.mark.parametrize(("statement", "told"), TAMPERING.items())
+def test_a_check_finds_what_was_tampered_with(mixed: LedgeredCorpus, statement: str, told: str) -> None:
+    with transaction(mixed.url) as cursor:
+        cursor.execute(statement)
+        assert cursor.rowcount
+    assert any(told in str(problem) for problem in problems(mixed))
