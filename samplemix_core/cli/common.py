@@ -2,8 +2,9 @@
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +35,7 @@ def say(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    typer.echo(json.dumps(value, indent=2, default=plain))
 
 
 def location(corpus: str) -> str:
@@ -46,26 +47,43 @@ def location(corpus: str) -> str:
 def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool = False) -> None:
     """Print rows with the same keys on standard output: as aligned tables of at most PAGE rows, or as a JSON array.
 
-    No more than a page is held in memory. Text is shown as it is: rich's markup in it means nothing.
+    A table that is too wide for the terminal becomes a block of lines for each row. No more than a page is held in memory. Text is
+    shown as it is: rich's markup in it means nothing.
     """
     if as_json:
         _print_rows_as_json(rows)
         return
-    pages = _pages(rows)
-    first = next(pages, None)
+    rest = pages(rows)
+    first = next(rest, None)
     if first is None:
         typer.echo("(no rows)")
         return
-    for page in chain([first], pages):
+    for page in chain([first], rest):
+        cells = [[_cell(value) for value in row.values()] for row in page]
+        console, names = output(), list(page[0])
+        widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+        if sum(widths) + 3 * len(widths) + 1 > console.width:
+            _print_blocks(console, names, cells)
+            continue
         table = Table(header_style="bold")
         for name, value in page[0].items():
             table.add_column(Text(name), justify="right" if _is_number(value) else "left", overflow="fold")
-        for row in page:
-            table.add_row(*(Text(_cell(value)) for value in row.values()))
-        output().print(table)
+        for row in cells:
+            table.add_row(*map(Text, row))
+        console.print(table)
 
 
-def _pages(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+def _print_blocks(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    width = max(map(len, names))
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        for name, value in zip(names, row, strict=True):
+            console.print(Text(f"{name:<{width}}  ", style="bold").append(value, style="not bold"), soft_wrap=True)
+
+
+def pages(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """The rows, PAGE at a time."""
     rows = iter(rows)
     while page := list(islice(rows, PAGE)):
         yield page
@@ -75,7 +93,7 @@ def _print_rows_as_json(rows: Iterable[Mapping[str, Any]]) -> None:
     separator = "["
     for row in rows:
         typer.echo(separator, nl=separator == "[")
-        typer.echo(textwrap.indent(json.dumps(dict(row), indent=2, default=str), "  "), nl=False)
+        typer.echo(textwrap.indent(json.dumps(dict(row), indent=2, default=plain), "  "), nl=False)
         separator = ",\n"
     typer.echo("[]" if separator == "[" else "\n]")
 
@@ -102,3 +120,12 @@ def terminal_progress(*, quiet: bool = False) -> Iterator[Report]:
     else:
         with draw_bars(console) as report:
             yield report
+
+
+def plain(value: Any) -> Any:
+    """A value as files take it: Postgres's numeric as an integer where it is whole, its JSON as text."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and abs(value) < 2**63 else float(value)
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -6,7 +6,7 @@ from traceback import walk_tb
 import typer
 from rich.markup import escape
 
-from samplemix_core.cli import corpora, encoders, mixtures, run, scores, services
+from samplemix_core.cli import corpora, encoders, mixtures, questions, run, scores, services
 from samplemix_core.cli.common import console
 from samplemix_core.errors import MissingPackageError, SampleMixError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for commands in (services.app, run.app, scores.app):
+for commands in (services.app, run.app, scores.app, questions.app):
     app.add_typer(commands)
 app.add_typer(scores.shard_app, name="shard")
 app.add_typer(mixtures.app, name="mixture")

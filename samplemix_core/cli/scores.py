@@ -1,4 +1,4 @@
-"""Commands on what the database knows: shards, quarantine, and questions in SQL."""
+"""Commands on what the database knows: shards, progress, quarantine, and whether it all adds up."""
 
 from itertools import islice
 from typing import Annotated
@@ -110,17 +110,3 @@ def check(
                 typer.echo(f"  {problem}")
     if any(item.problems for item in checked):
         raise typer.Exit(1)
-
-
-@app.command()
-def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT over the tables and views, best over sample_scores")],
-    as_json: AsJson = False,
-) -> None:
-    """Ask the scores by SQL, as the read-only role.
-
-    Example: `samplemix sql "SELECT domain, count(*), avg(quality) FROM sample_scores GROUP BY domain"`
-    """
-    from samplemix_core.database.query import run_query
-
-    print_rows(run_query(Settings.load().require("reader_database_url"), query), as_json=as_json)

@@ -205,7 +205,7 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
     }
     copy_in(cursor, "shard_cluster", pa.table(sums))
     _close(cursor, cluster_model_id, shard, "done", assignment=assignment)
-    add_assignment(cursor, cluster_model_id, shard)
+    add_assignment(cursor, cluster_model_id, shard, table)
 
 
 def fail_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, error: str) -> None:

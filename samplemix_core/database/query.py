@@ -1,18 +1,18 @@
 """What analysts ask: one read-only statement, as the role that can only read; and the queries that are ready to run."""
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 from psycopg2 import errors as pg
 
-from samplemix_core.database.connection import connect, service_errors
+from samplemix_core.database.connection import ROWS_PER_FETCH, Cursor, connect, scalar, service_errors
 from samplemix_core.errors import QueryError
 from samplemix_core.settings import shipped_directory
 
@@ -21,21 +21,70 @@ MAX_ROWS = 10_000
 
 @dataclass(frozen=True)
 class ReadyQuery:
-    """A query that ships with the platform: what it answers (its header comment) and its SQL, with named parameters."""
+    """A query that ships with the platform: what it answers, its SQL, and its parameters with their defaults, None for none."""
 
     name: str
     answers: str
     sql: str
+    parameters: Mapping[str, str | None]
+
+    @property
+    def usage(self) -> str:
+        """Its parameters, as people write them."""
+        return " ".join(name if default is None else f"[{name}]" for name, default in self.parameters.items())
+
+    def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters; raise QueryError for one that is missing or is not the query's."""
+        if unknown := sorted(values.keys() - self.parameters.keys()):
+            raise QueryError(f"Query {self.name} has no parameter {', '.join(unknown)}.", f"It takes: {self.usage}.")
+        filled = {**self.parameters, **values}
+        if missing := [name for name, value in filled.items() if value is None]:
+            raise QueryError(f"Query {self.name} needs {', '.join(missing)}.", f"It takes: {self.usage}. Give each as name=value.")
+        return filled
+
+
+READER = "samplemix_reader"
+"""The role that can only read."""
+
+READ_LIMIT_SECONDS = 120.0
+"""A statement or transaction of that role that takes longer is ended, whatever limit its session has set itself."""
+
+
+def end_long_reads(cursor: Cursor, seconds: float = READ_LIMIT_SECONDS) -> int:
+    """End the readers' sessions whose statement or open transaction is older; returns how many.
+
+    A role can lift its own statement_timeout, and Postgres has no way to forbid that. Needs to be a member of the role.
+    """
+    cursor.execute(
+        """
+        SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) AS ended
+        FROM pg_stat_activity
+        WHERE usename = %s AND datname = current_database() AND state <> 'idle'
+            AND clock_timestamp() - CASE state WHEN 'active' THEN query_start ELSE state_change END > make_interval(secs => %s)
+        """,
+        (READER, seconds),
+    )
+    return int(scalar(cursor))
 
 
 def run_query(
     reader_database_url: str, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
 ) -> list[dict[str, Any]]:
+    """The rows of a statement, as in stream_query; raise QueryError if there are more than MAX_ROWS."""
+    rows = list(islice(stream_query(reader_database_url, query, parameters, timeout_seconds=timeout_seconds), MAX_ROWS + 1))
+    if len(rows) > MAX_ROWS:
+        raise QueryError(f"The query gives more than {MAX_ROWS} rows.", "Aggregate them, add a LIMIT, or write them to a file.")
+    return rows
+
+
+def stream_query(
+    reader_database_url: str, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
+) -> Iterator[dict[str, Any]]:
     """The rows of a statement, each as column name -> value; `%(name)s` in it takes its value from `parameters`.
 
     Columns of the same name get the numbers 2, 3 ... behind it. The transaction is read-only and never committed, and the
-    role behind the URL may only read, so that nothing can be changed whatever the statement. Raises QueryError if
-    Postgres refuses it, if it runs longer than `timeout_seconds`, or if it gives more than MAX_ROWS rows.
+    role behind the URL may only read, so that nothing can be changed whatever the statement. The server holds what is not read
+    yet. Raises QueryError if Postgres refuses it, or if it runs longer than `timeout_seconds`.
     """
     engine = connect(reader_database_url)
     with service_errors(engine):
@@ -45,9 +94,13 @@ def run_query(
             setup: Any = connection.cursor()
             setup.execute("SET TRANSACTION READ ONLY")
             setup.execute("SELECT set_config('statement_timeout', %s, true)", (str(round(timeout_seconds * 1000)),))
-            cursor = setup if _PLAIN.match(query) else connection.cursor("query")
+            cursor: Any = setup if _PLAIN.match(query) else connection.cursor("query")
+            cursor.itersize = ROWS_PER_FETCH
             cursor.execute(query, parameters)
-            return _rows(cursor)
+            names: list[str] = []
+            for row in cursor:
+                names = names or _names(cursor)
+                yield dict(zip(names, row, strict=True))
     finally:
         # Back to the pool, which rolls everything back.
         connection.close()
@@ -57,16 +110,13 @@ _PLAIN = re.compile(r"(\s|--[^\n]*\n)*(explain|show)\b", re.IGNORECASE)
 """Statements without a cursor at the server; for all others it keeps a large result from filling memory here."""
 
 
-def _rows(cursor: Any) -> list[dict[str, Any]]:
-    rows = cursor.fetchmany(MAX_ROWS + 1)
-    if len(rows) > MAX_ROWS:
-        raise QueryError(f"The query gives more than {MAX_ROWS} rows.", "Aggregate them, or add a LIMIT.")
+def _names(cursor: Any) -> list[str]:
     met: Counter[str] = Counter()
     names = []
     for column in cursor.description:
         met[column.name] += 1
         names.append(column.name if met[column.name] == 1 else f"{column.name}_{met[column.name]}")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return names
 
 
 @contextmanager
@@ -79,6 +129,9 @@ def _query_errors(timeout_seconds: float) -> Iterator[None]:
         raise QueryError(f"The query is not allowed: {_message(error)}.", "Analysts can only read.") from None
     except (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError, psycopg2.InternalError) as error:
         raise QueryError(f"Postgres refuses the query: {_message(error)}.", "One SELECT, best over sample_scores.") from None
+    except ValueError as error:
+        # Of a text with NUL, which Postgres can't hold.
+        raise QueryError(f"A parameter can't be sent: {error}.", "Give another value.") from None
     except KeyError as error:
         raise QueryError(f"The query needs the parameter {error}.", "Give it a value.") from None
 
@@ -87,17 +140,21 @@ def _message(error: psycopg2.Error) -> str:
     return str(error).strip().split("\n", 1)[0].rstrip(".")
 
 
-def ready_queries() -> list[ReadyQuery]:
-    """The queries in sql/queries, sorted by name. Their files run in psql too, which writes a parameter as :'name'."""
-    return [_ready(path) for path in sorted((shipped_directory("sql") / "queries").glob("*.sql"))]
+def ready_queries() -> dict[str, ReadyQuery]:
+    """The queries in sql/queries by name, sorted. Their files run in psql too, which writes a parameter as :'name'."""
+    return {path.stem: _ready(path) for path in sorted((shipped_directory("sql") / "queries").glob("*.sql"))}
 
 
 def _ready(path: Path) -> ReadyQuery:
     lines = path.read_text().splitlines()
-    header = list(itertools.takewhile(lambda line: line.startswith("--"), lines))
+    header = [line.removeprefix("--").strip() for line in takewhile(lambda line: line.startswith("--"), lines)]
     body = "\n".join(lines[len(header) :]).strip().rstrip(";")
-    answers = "\n".join(line.removeprefix("--").strip() for line in header)
-    return ReadyQuery(path.stem, answers, _PSQL_PARAMETER.sub(r"%(\1)s", body.replace("%", "%%")))
+    *answers, listed = header
+    parameters = {}
+    for item in listed.removeprefix("Parameters:").split(","):
+        name, has_default, default = item.strip().partition("=")
+        parameters[name] = default if has_default else None
+    return ReadyQuery(path.stem, " ".join(answers), _PSQL_PARAMETER.sub(r"%(\1)s", body.replace("%", "%%")), parameters)
 
 
 _PSQL_PARAMETER = re.compile(r":'(\w+)'")

@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, Named, one
-from samplemix_core.database.copy import copy_in
+from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import AccountingError
 from samplemix_core.manifest.format import Manifest
@@ -33,10 +33,12 @@ COUNTED = {
             SELECT snapshot_id, quality_model_id, domain_id, n_tokens, n_bytes, round(quality::float8 * 10000)::bigint AS scaled,
                    least(39, greatest(0, floor((quality::float8 - q_low::float8) / (q_high::float8 - q_low::float8) * 40)))::int
                        AS quality_band
-            FROM quality_score
+            FROM quality_score AS score
             JOIN sample USING (snapshot_id, shard_id, row)
             JOIN quality_model USING (quality_model_id)
-            WHERE snapshot_id = ANY(%(snapshots)s) AND (%(shards)s::int[] IS NULL OR shard_id = ANY(%(shards)s::int[]))
+            WHERE sample.snapshot_id = ANY(%(snapshots)s) AND score.snapshot_id = ANY(%(snapshots)s)
+                AND (%(shards)s::int[] IS NULL OR sample.shard_id = ANY(%(shards)s::int[]))
+                AND (%(shards)s::int[] IS NULL OR score.shard_id = ANY(%(shards)s::int[]))
                 AND (%(model)s::int IS NULL OR quality_model_id = %(model)s)
                 AND row >= %(first)s AND (%(end)s::bigint IS NULL OR row < %(end)s)
         ) AS scored
@@ -49,15 +51,20 @@ COUNTED = {
         FROM (
             SELECT cluster_model_id, snapshot_id, domain_id, cluster, n_tokens, is_noise,
                    round(distance::float8 * 10000)::bigint AS scaled
-            FROM diversity_score
+            FROM diversity_score AS score
             JOIN sample USING (snapshot_id, shard_id, row)
-            WHERE snapshot_id = ANY(%(snapshots)s) AND (%(shards)s::int[] IS NULL OR shard_id = ANY(%(shards)s::int[]))
+            WHERE sample.snapshot_id = ANY(%(snapshots)s) AND score.snapshot_id = ANY(%(snapshots)s)
+                AND (%(shards)s::int[] IS NULL OR sample.shard_id = ANY(%(shards)s::int[]))
+                AND (%(shards)s::int[] IS NULL OR score.shard_id = ANY(%(shards)s::int[]))
                 AND (%(model)s::int IS NULL OR cluster_model_id = %(model)s)
         ) AS assigned
         GROUP BY 1, 2, 3, 4
     """,
 }
-"""What a roll-up adds up, from the rows of some shards, or all: of one model, or all."""
+"""What a roll-up adds up, from the rows of some shards, or all: of one model, or all.
+
+Both tables are told the snapshots and shards, because Postgres tells neither from the other: it would plan for all partitions.
+"""
 
 
 def _add(cursor: Cursor, table: str, rows: sql.Composable, parameters: Mapping[str, Any], sign: int = 1) -> None:
@@ -111,22 +118,50 @@ def add_scores(cursor: Cursor, shard: Shard, quality_model_id: int, samples: pa.
         ),
         ["domain_id", "quality_band"],
     )
-    columns = ("domain_id", "quality_band", *SUMS["score_rollup"])
-    rows = sql.SQL(
-        "SELECT %(snapshot)s::int AS snapshot_id, %(model)s::int AS quality_model_id, added.* FROM unnest({}) AS added ({})"
-    ).format(sql.SQL(", ").join(sql.SQL("{}::bigint[]").format(sql.Placeholder(name)) for name in columns), _names(columns))
-    values = {name: added[name].to_pylist() for name in columns}
-    _add(cursor, "score_rollup", rows, {**values, "snapshot": shard.snapshot_id, "model": quality_model_id})
+    _add_table(cursor, "score_rollup", added, {"snapshot_id": shard.snapshot_id, "quality_model_id": quality_model_id})
 
 
-def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard) -> None:
-    """Add a shard's assignment, which is stored already."""
-    _add(
+def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignments: pa.Table) -> None:
+    """Add a shard's assignments (schemas.ASSIGNMENTS); raise AccountingError unless they are of exactly the samples stored."""
+    kinds = {"row": "int64", "domain_id": "int32", "n_tokens": "int32"}
+    samples = copy_out(
         cursor,
-        "cluster_rollup",
-        sql.SQL(COUNTED["cluster_rollup"]),
-        counted_of([shard.snapshot_id], [shard.shard_id], cluster_model_id),
+        "SELECT row, domain_id, n_tokens FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s ORDER BY row",
+        {"snapshot": shard.snapshot_id, "shard": shard.shard_id},
+        kinds,
     )
+    if not np.array_equal(samples["row"], assignments["row"].to_numpy()):
+        raise AccountingError(
+            f"{shard.path}: {assignments.num_rows} rows were assigned, {samples['row'].size} are stored, or others."
+        )
+    if not assignments.num_rows:
+        return
+    distance = scaled(assignments["distance"].to_numpy())
+    added = added_up(
+        pa.table(
+            {
+                "domain_id": samples["domain_id"],
+                "cluster": assignments["cluster"],
+                "documents": np.ones(distance.size, dtype=np.int64),
+                "tokens": samples["n_tokens"],
+                "noise": assignments["is_noise"].cast(pa.int64()),
+                "distance_sum": distance,
+                "distance_square_sum": distance * distance,
+            }
+        ),
+        ["domain_id", "cluster"],
+    )
+    _add_table(cursor, "cluster_rollup", added, {"cluster_model_id": cluster_model_id, "snapshot_id": shard.snapshot_id})
+
+
+def _add_table(cursor: Cursor, table: str, added: pa.Table, same: Mapping[str, int]) -> None:
+    """Add rows that have some columns of the key in common."""
+    rows = sql.SQL("SELECT {}, added.* FROM unnest({}) AS added ({})").format(
+        sql.SQL(", ").join(sql.SQL("{}::int AS {}").format(sql.Placeholder(name), sql.Identifier(name)) for name in same),
+        sql.SQL(", ").join(sql.SQL("{}::bigint[]").format(sql.Placeholder(name)) for name in added.column_names),
+        _names(added.column_names),
+    )
+    _add(cursor, table, rows, {**same, **{name: added[name].to_pylist() for name in added.column_names}})
 
 
 def subtract_scores(

@@ -98,28 +98,39 @@ def _store(
     cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores, done: Collection[ScoreVersion]
 ) -> None:
     """Write what no other version wrote; roll-ups last, because others of the snapshot wait for them."""
-    place = {
-        "snapshot": shard.snapshot_id,
-        "shard": shard.shard_id,
-        "quality": version.quality_model_id,
-        "first": block.first_row,
-        "end": None if block.rows is None else block.first_row + block.rows,
-    }
     samples = _sample_rows(cursor, shard, scores.samples)
+    new_quality = version.quality_model_id not in {other.quality_model_id for other in done}
+    if not done or new_quality:
+        _delete_block(cursor, shard, block, None if not done else version.quality_model_id)
     if not done:
-        subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], block=block)
-        for old in ("sample", "quality_score"):
-            cursor.execute(_in_block("DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND {block}", old), place)
-        cursor.execute(_in_block("DELETE FROM {table} WHERE {block}", "quarantine"), place)
         copy_in(cursor, f"sample_s{shard.snapshot_id}", samples)
         shards = _constant(shard.shard_id, scores.quarantine.num_rows)
         copy_in(cursor, "quarantine", scores.quarantine.append_column("shard_id", shards))
-    if version.quality_model_id not in {other.quality_model_id for other in done}:
-        subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], version.quality_model_id, block)
-        old_quality = "DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND quality_model_id = %(quality)s AND {block}"
-        cursor.execute(_in_block(old_quality, "quality_score"), place)
+    if new_quality:
         copy_in(cursor, f"quality_score_s{shard.snapshot_id}", _quality_rows(shard, version, scores.quality))
         add_scores(cursor, shard, version.quality_model_id, samples, scores.quality)
+
+
+def _delete_block(cursor: Cursor, shard: Shard, block: Block, quality_model_id: int | None) -> None:
+    """Delete what is there of a block whose ledger row is gone: all of it, or its scores by one quality model."""
+    place = {
+        "snapshot": shard.snapshot_id,
+        "shard": shard.shard_id,
+        "model": quality_model_id,
+        "first": block.first_row,
+        "end": None if block.rows is None else block.first_row + block.rows,
+    }
+    cursor.execute(_in_block("SELECT FROM {table} WHERE snapshot_id = %(snapshot)s AND {block} LIMIT 1", "quality_score"), place)
+    if cursor.rowcount:
+        subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], quality_model_id, block)
+        of_model = (
+            "DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND {block}"
+            " AND (%(model)s::int IS NULL OR quality_model_id = %(model)s)"
+        )
+        cursor.execute(_in_block(of_model, "quality_score"), place)
+    if quality_model_id is None:
+        cursor.execute(_in_block("DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND {block}", "sample"), place)
+        cursor.execute(_in_block("DELETE FROM {table} WHERE {block}", "quarantine"), place)
 
 
 def _in_block(statement: str, table: str) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""What keeps the database in shape: statistics, old versions, scores that no version needs, and which files it refers to."""
+"""What keeps the database in shape: statistics, indexes, old versions, scores that no version needs, files it refers to."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +35,22 @@ def refresh_statistics(cursor: Cursor) -> int:
     for table in STATISTICS:
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
     return len(STATISTICS)
+
+
+def index_scores(cursor: Cursor, snapshot_id: int, cluster_model_id: int) -> None:
+    """Index a snapshot's scores by quality, and by cluster and distance, if they are not yet: what pages of samples are read by.
+
+    After the first load, which is much slower into an index; later ones keep it up. Who writes to the snapshot meanwhile waits.
+    """
+    for table, name, columns in (
+        (f"quality_score_s{snapshot_id}", "by_quality", ("quality_model_id", "quality", "shard_id", "row")),
+        (f"diversity_score_m{cluster_model_id}_s{snapshot_id}", "by_cluster", ("cluster", "distance", "shard_id", "row")),
+    ):
+        cursor.execute(
+            sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({})").format(
+                sql.Identifier(f"{table}_{name}"), sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+            )
+        )
 
 
 def old_versions(cursor: Cursor, keep: int) -> list[tuple[int, str, int]]:

@@ -9,13 +9,13 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
 
+from samplemix_core.database.query import READER
 from samplemix_core.local.home import Credentials
 from samplemix_core.local.ports import HOST
 
 DATABASE = "samplemix"
 AIRFLOW_DATABASE = "airflow"
 OWNER = "samplemix"
-READER = "samplemix_reader"
 AIRFLOW_OWNER = "airflow"
 
 
@@ -59,15 +59,45 @@ def _ensure_databases(port: int, credentials: Credentials) -> None:
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
         reader = sql.Identifier(READER)
         cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), reader))
-        # Only a superuser may set these for another role; the migration sets them where it is run by one.
-        cursor.execute(sql.SQL("ALTER ROLE {} SET statement_timeout = '60s'").format(reader))
-        cursor.execute(sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(reader))
+        for limit in READER_LIMITS:
+            cursor.execute(sql.SQL(limit).format(reader=reader, owner=sql.Identifier(OWNER)))
+    with _connect(port, credentials.postgres_superuser, DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute(OWN_LOCKS)
+
+
+READER_LIMITS = (
+    # Only a superuser may set these for another role; the migration sets the first two where it is run by one.
+    "ALTER ROLE {reader} SET statement_timeout = '60s'",
+    "ALTER ROLE {reader} SET default_transaction_read_only = on",
+    # This one the role can not set itself.
+    "ALTER ROLE {reader} SET temp_file_limit = '4GB'",
+    "ALTER ROLE {reader} CONNECTION LIMIT 40",
+    # A member may end the role's sessions: the platform ends what reads for too long (database/query.py).
+    "GRANT {reader} TO {owner}",
+)
+
+OWN_LOCKS = """
+DO $$
+DECLARE
+    lock regprocedure;
+BEGIN
+    FOR lock IN
+        SELECT oid::regprocedure FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_'
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', lock);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO samplemix', lock);
+    END LOOP;
+END
+$$
+"""
+"""Advisory locks, which runs wait for each other by, are the owner's alone in this database."""
 
 
 @contextlib.contextmanager
-def _connect(port: int, superuser_password: str) -> Iterator[Any]:
+def _connect(port: int, superuser_password: str, database: str = "postgres") -> Iterator[Any]:
     connection = psycopg2.connect(
-        host=HOST, port=port, user="postgres", password=superuser_password, dbname="postgres", sslmode="disable", connect_timeout=5
+        host=HOST, port=port, user="postgres", password=superuser_password, dbname=database, sslmode="disable", connect_timeout=5
     )
     # CREATE DATABASE can't run within a transaction.
     connection.autocommit = True

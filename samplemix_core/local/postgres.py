@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
+from samplemix_core.database.query import READER
 from samplemix_core.errors import ServiceError
-from samplemix_core.local.databases import DATABASE, OWNER, READER, database_url, missing_databases
+from samplemix_core.local.databases import DATABASE, OWNER, database_url, missing_databases
 from samplemix_core.local.home import Credentials, Home
 from samplemix_core.local.machine import MIB
 from samplemix_core.local.ports import HOST, failure

@@ -6,6 +6,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import WHOLE, Group, Shard
+from samplemix_core.database.upkeep import index_scores
 from samplemix_core.diversity.model import cluster_table
 from samplemix_core.errors import SampleMixError, ServiceError
 from samplemix_core.pipeline.fit import load_model
@@ -76,7 +77,8 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
 def measure_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> MeasuredClusters:
     """Compactness, separation and diversity of each cluster, from the sums that assigning left in the ledger.
 
-    A model is measured once; from then on its figures stay, so that a later crawl changes no earlier document's diversity.
+    A model is measured once; from then on its figures stay, so that a later crawl changes no earlier document's diversity. What is
+    scored and assigned by now is indexed.
     """
     with transaction(run.settings.require("database_url")) as cursor:
         record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)
@@ -85,6 +87,9 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
             fitted = load_model(run, record)
             clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(totals, fitted), fitted.bounds)
         sizes = clusters.cluster_table(cursor, cluster_model.cluster_model_id)["size"].to_numpy()
+    for snapshot_id in registered.snapshot_ids:
+        with transaction(run.settings.require("database_url")) as cursor:
+            index_scores(cursor, snapshot_id, cluster_model.cluster_model_id)
     measured = MeasuredClusters(clusters=len(sizes), documents=int(sizes.sum()), largest=int(sizes.max()))
     message = f"the largest holds {measured.largest / max(1, measured.documents):.1%} of {measured.documents:,} documents"
     run.report(Progress("measure_clusters", len(sizes), len(sizes), message=message, unit="clusters"))

@@ -11,6 +11,7 @@ from samplemix_core.corpus.shards import is_shard
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import BY_HAND, Crawl, NamedCorpus, Sight
+from samplemix_core.database.query import READ_LIMIT_SECONDS, READER, end_long_reads
 from samplemix_core.errors import ConfigError, CorpusError, SampleMixError
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
@@ -105,6 +106,8 @@ class Watch:
                 if crawl.state != "landed":
                     self._warn(f"crawl {crawl.corpus}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
         with transaction(settings.require("database_url")) as cursor:
+            if ended := end_long_reads(cursor):
+                self._warn(f"ended {ended} sessions of {READER} that read for longer than {READ_LIMIT_SECONDS:g} s")
             return corpora.landed_crawls(cursor)
 
     def _watched(self, settings: Settings) -> list[NamedCorpus]:

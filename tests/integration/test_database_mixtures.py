@@ -1,6 +1,5 @@
-"""Duplicates, what mixing reads, and what a published mixture leaves in the database; then the ready queries over all of it."""
+"""Duplicates, what mixing reads, and what a published mixture leaves in the database."""
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,6 @@ from samplemix_core.database import columns, connection, ledger, mixtures, regis
 from samplemix_core.database.connection import Named, rows_as, scalar, transaction
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.mixtures import MixtureRows
-from samplemix_core.database.query import ready_queries, run_query
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import AccountingError, ManifestError
 from samplemix_core.manifest.format import (
@@ -175,62 +173,6 @@ def test_a_mixture_whose_rows_do_not_add_up_leaves_nothing(assigned: LedgeredCor
         assert cursor.fetchone() == (0,)
         cursor.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'mixture_sample_m%'")
         assert cursor.fetchone() == (0,)
-
-
-def test_every_ready_query_answers(assigned: LedgeredCorpus) -> None:
-    save(assigned, mixture_of(), rows_of(assigned))
-    save(assigned, mixture_of(version=2, content="2"), rows_of(assigned, extra=1))
-    queries = {query.name: query for query in ready_queries()}
-    assert set(queries) == {"cluster_best", "domain_shift", "most_repeated", "quarantine_by_reason", "version_changes"}
-
-    def ask(name: str, **parameters: Any) -> list[dict[str, Any]]:
-        assert set(re.findall(r"%\((\w+)\)s", queries[name].sql)) == set(parameters)
-        documented = queries[name].answers.rpartition("Parameters: ")[2]
-        assert {item.split()[0].rstrip(",") for item in documented.split(", ")} == set(parameters)
-        return run_query(assigned.reader_url, queries[name].sql, parameters)
-
-    shift = ask("domain_shift", mixture="demo", version=1)
-    assert [(row["domain"], row["source_share"], row["mixture_share"]) for row in shift] == [
-        ("web", 0.6, 0.75),
-        ("books", 0.4, 0.25),
-    ]
-    assert shift[0]["gain"] == pytest.approx(1.25)
-    view = run_query(
-        assigned.reader_url,
-        "SELECT sum(quality::float8 * n_tokens) / sum(n_tokens) AS before FROM sample_scores WHERE domain = 'web'",
-    )
-    assert shift[0]["quality_before"] == pytest.approx(view[0]["before"])
-    after = run_query(
-        assigned.reader_url,
-        "SELECT sum(diversity * n_tokens * copies) / sum(n_tokens * copies) AS after FROM mixture_samples"
-        " WHERE domain = 'web' AND version = 1",
-    )
-    assert shift[0]["diversity_after"] == pytest.approx(after[0]["after"])
-
-    repeated = ask("most_repeated", mixture="demo", version=2)
-    assert [(row["shard"], row["row"], row["copies"]) for row in repeated[:2]] == [
-        ("crawl-a/B.jsonl", 0, 4),
-        ("crawl-b/B.jsonl", 1, 2),
-    ]
-    assert len(repeated) == 8
-
-    best = ask("cluster_best", corpus="s3://bucket/corpus", cluster=0)
-    assert [row["quality"] for row in best] == sorted((row["quality"] for row in best), reverse=True)
-    assert {(row["shard"], row["row"]) for row in best} == {
-        (item.path, row) for _, item in read(assigned) for row in item.row[item.cluster == 0].tolist()
-    }
-
-    quarantined = ask("quarantine_by_reason", corpus="s3://bucket/corpus")
-    assert [(row["snapshot"], row["reason"], row["records"]) for row in quarantined] == [
-        ("crawl-a", "bad_json", 1),
-        ("crawl-b", "shard_refused", 1),
-    ]
-    assert quarantined[0]["example"].startswith("crawl-a/B.jsonl row 1 byte 100")
-
-    changes = ask("version_changes", mixture="demo", older=1, newer=2)
-    assert sum(row["samples_with_other_copies"] for row in changes) == 1
-    assert sum(row["samples_added"] + row["samples_dropped"] for row in changes) == 0
-    assert sum(row["tokens_gained"] for row in changes) == 2
 
 
 def touched(plan: dict[str, Any]) -> set[str]:

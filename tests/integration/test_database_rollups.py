@@ -1,74 +1,19 @@
 """Roll-ups are what they add up, whatever is loaded, replaced, dropped or migrated; and a check finds what is not."""
 
 from dataclasses import replace
-from functools import partial
 
-import numpy as np
 import pytest
 
 from samplemix_core.corpus.records import Block
-from samplemix_core.database import check, clusters, columns, ledger, mixtures, registration, scores, upkeep
+from samplemix_core.database import check, clusters, ledger, registration, scores, upkeep
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.query import run_query
-from samplemix_core.manifest.format import Manifest, domain_shares
 from samplemix_core.manifest.verify import Problem
-from samplemix_core.mixing.policies import policy_weights
-from samplemix_core.mixing.rollup import MixtureRollup
-from samplemix_core.mixing.source import Source
 from samplemix_core.objects.interface import ObjectInfo
-from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, scores_of
-from tests.manifests import manifest_of
+from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, mix, scores_of
 
 TABLES = ("score_rollup", "cluster_rollup", "mixture_rollup", "mixture_copy_count", "mixture_sample")
-
-
-@pytest.fixture
-def mixed(assigned: LedgeredCorpus) -> LedgeredCorpus:
-    """The corpus with a mixture of it, recorded with what it really comes to."""
-    mix(assigned, 1)
-    return assigned
-
-
-def mix(assigned: LedgeredCorpus, version: int) -> Manifest:
-    with transaction(assigned.url) as cursor:
-        states = ledger.shard_states(cursor, assigned.scope)
-        shards = {state.shard.path: state.shard for state in states}
-        duplicates = columns.find_duplicates(cursor, assigned.scope)
-        total = sum(state.scored for state in states) - sum(rows.size for rows in duplicates.values())
-        diversity = clusters.cluster_table(cursor, 1)["diversity"].to_numpy().astype(np.float32)
-        weigh = partial(policy_weights, "natural", {})
-        source = Source(total, registration.domain_names(cursor), diversity, weigh, 1)
-        for shard, samples in columns.stream_samples(cursor, assigned.version, 1, states):
-            repeated = duplicates.get(shard.shard_id)
-            source.add(samples if repeated is None else samples.without(repeated))
-        copies = (np.arange(total) * 7 % 4).astype(np.uint16)
-        sums = source.finish().domain_sums(copies)
-        manifest = manifest_of(version, domain_shares(source.domains, **sums.as_lists()), str(version))
-        counts = manifest.counts.model_copy(update={"eligible": total, "scored": total, "documents": total + 6})
-        facts = {
-            "counts": counts,
-            "samples": int(np.count_nonzero(copies)),
-            "copies": int(copies.sum()),
-            "realised_tokens": int(sums.mixture_tokens.sum()),
-        }
-        manifest = manifest.model_copy(update=facts)
-        rows = (
-            mixtures.MixtureRows(
-                shard=shards[table["shard"][0].as_py()],
-                domain=table["domain"].to_pylist(),
-                **{
-                    name: table[name].to_numpy()
-                    for name in ("row", "copies", "weight", "n_tokens", "quality", "diversity", "cluster")
-                },
-            )
-            for table in source.rows(copies)
-        )
-        provenance = mixtures.Provenance(
-            assigned.corpus_id, assigned.snapshot_ids, assigned.version.quality_model_id, assigned.version.encoder_id, 1, "uri"
-        )
-        mixtures.save_mixture(cursor, manifest, provenance, {}, rows, MixtureRollup.of(source, copies, 0.0, 10.0))
-        return manifest
 
 
 def problems(corpus: LedgeredCorpus) -> list[Problem]:

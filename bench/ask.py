@@ -1,0 +1,266 @@
+"""Questions about ten million samples: loading with roll-ups against bare COPY, and the ready queries.
+
+    python -m bench.ask [SAMPLES]
+
+The samples are made up; they are loaded by the functions that workers and the publishing step call.
+"""
+
+import io
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from bench.ledger import stores
+from samplemix_core import schemas
+from samplemix_core.corpus.records import Block
+from samplemix_core.database import clusters, columns, ledger, mixtures, registration
+from samplemix_core.database.connection import Cursor, transaction
+from samplemix_core.database.copy import encode
+from samplemix_core.database.scope import Scope, ScoreVersion, Shard
+from samplemix_core.database.scores import BlockScores, commit_block
+from samplemix_core.database.upkeep import refresh_statistics
+from samplemix_core.diversity.clusters import Bounds, ClusterSums
+from samplemix_core.local.owner import Owner
+from samplemix_core.manifest.format import (
+    Counts,
+    Lineage,
+    ManifestDraft,
+    PartFile,
+    PolicyRecord,
+    SolverRecord,
+    domain_shares,
+    publishable,
+)
+from samplemix_core.mixing.policies import policy_weights
+from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.solver import solve_copies
+from samplemix_core.mixing.source import Source
+from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.settings import Settings
+
+SAMPLES = 10_000_000
+SNAPSHOTS = 10
+SHARD_ROWS, BLOCK_ROWS = 20_000, 2_000
+DOMAINS, CLUSTERS = 20, 400
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The corpus that is asked about: its ids."""
+
+    corpus_id: int
+    version: ScoreVersion
+    cluster_model_id: int
+    snapshot_ids: tuple[int, ...]
+    shards: tuple[Shard, ...]
+
+
+def register(cursor: Cursor, samples: int) -> Corpus:
+    """Enter the corpus and its shards."""
+    corpus = registration.register_corpus(cursor, uri="s3://bench/ask", reader={}, tokenizer="none", tokenizer_id="none")
+    version = ScoreVersion(registration.ensure_encoder(cursor, "none", {}), registration.ensure_quality_model(cursor, "none", {}))
+    ids = []
+    for i in range(SNAPSHOTS):
+        entries = [ObjectInfo(f"crawl-{i:02}/web/{j:05}.jsonl", 1000, "etag") for j in range(samples // SNAPSHOTS // SHARD_ROWS)]
+        ids.append(registration.register_snapshot(cursor, corpus.corpus_id, f"crawl-{i:02}", entries).snapshot_id)
+    scope = Scope(tuple(ids), version, 2**31 - 1)
+    model = clusters.save_cluster_model(
+        cursor,
+        corpus_id=corpus.corpus_id,
+        encoder_id=version.encoder_id,
+        spec={},
+        fitted=clusters.FittedModel("none", "none", CLUSTERS, fit_rows=20_000, fit_noise_share=0.2),
+    )
+    clusters.prepare_assignment(cursor, model.cluster_model_id, ids)
+    shards = tuple(state.shard for state in ledger.shard_states(cursor, scope))
+    return Corpus(corpus.corpus_id, version, model.cluster_model_id, scope.snapshot_ids, shards)
+
+
+def made_up(rng: np.random.Generator, domain: int, first_row: int, rows: int) -> tuple[pa.Table, pa.Table]:
+    """Samples and qualities of a block of one domain: domains differ in length and quality."""
+    quality = np.clip(rng.normal(3 + domain / 5, 1.5, rows), 0, 10).astype(np.float32)
+    row = np.arange(first_row, first_row + rows)
+    tokens = np.exp(rng.normal(5.5 + domain / 20, 0.8, rows)).astype(np.int32) + 1
+    samples = {
+        "row": row,
+        "domain": [f"domain-{domain:02}"] * rows,
+        "doc_id": [f"document-{number}" for number in row.tolist()],
+        "n_tokens": tokens,
+        "n_bytes": tokens * 4,
+        "content_hash": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(rng.bytes(16 * rows))]),
+    }
+    dimensions = dict.fromkeys(schemas.DIMENSIONS, quality / 7)
+    return pa.table(samples, schema=schemas.SAMPLES), pa.table(
+        {"row": row, "quality": quality, **dimensions}, schema=schemas.QUALITY
+    )
+
+
+def assigned(rng: np.random.Generator, rows: int) -> pa.Table:
+    """Clusters of a shard's samples, some larger than others."""
+    cluster = (CLUSTERS * rng.random(rows) ** 1.5).astype(np.int32)
+    distance = rng.uniform(0.05, 0.9, rows).astype(np.float32)
+    return pa.table([np.arange(rows), cluster, distance, distance > 0.85], schema=schemas.ASSIGNMENTS)
+
+
+def load(settings: Settings, corpus: Corpus) -> float:
+    """Load all shards by the product's own path; returns the seconds, making up not counted."""
+    url, seconds = settings.require("database_url"), 0.0
+    for shard in corpus.shards:
+        rng = np.random.default_rng(shard.shard_id)
+        plan = [Block(i, i * BLOCK_ROWS, BLOCK_ROWS, i * 1000, 1000) for i in range(SHARD_ROWS // BLOCK_ROWS)]
+        blocks = [made_up(rng, shard.shard_id % DOMAINS, block.first_row, BLOCK_ROWS) for block in plan]
+        table = assigned(rng, SHARD_ROWS)
+        sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), CLUSTERS)
+        with transaction(url) as cursor:
+            ledger.begin_shards(cursor, [shard], corpus.version)
+            ledger.save_plan(cursor, shard, plan)
+        started = time.perf_counter()
+        for block, (samples, quality) in zip(plan, blocks, strict=True):
+            scores = BlockScores(
+                samples, quality, schemas.QUARANTINE.empty_table(), "none", "none", f"{1:064}", 384, 1.0, records=BLOCK_ROWS
+            )
+            with transaction(url) as cursor:
+                commit_block(cursor, shard, corpus.version, block, scores)
+        with transaction(url) as cursor:
+            digest = ledger.shard_states(cursor, Scope((shard.snapshot_id,), corpus.version, shard.shard_id))
+            found = next(state.embedding_digest for state in digest if state.shard == shard)
+            assert found is not None
+            clusters.commit_assignment(cursor, corpus.cluster_model_id, shard, clusters.Assignment(table, found, sums))
+        seconds += time.perf_counter() - started
+    return seconds
+
+
+def copy_bare(settings: Settings, shards: int, rows: int) -> float:
+    """Seconds that COPY takes for the same rows of so many shards, so many in a transaction.
+
+    They are encoded before, and go into tables with the same keys and indexes.
+    """
+    rng, url = np.random.default_rng(1), settings.require("database_url")
+    with transaction(url) as cursor:
+        for table in ("sample", "quality_score", "diversity_score"):
+            cursor.execute(f"CREATE TABLE bare_{table} (LIKE {table} INCLUDING ALL)")
+    seconds = 0.0
+    for shard in range(shards):
+        samples, quality = made_up(rng, shard % DOMAINS, 0, SHARD_ROWS)
+        parts = [
+            {"sample": samples.drop_columns("domain"), "quality_score": quality},
+            {"diversity_score": assigned(rng, SHARD_ROWS)},
+        ]
+        pieces = [{name: table.slice(i, rows) for name, table in parts[0].items()} for i in range(0, SHARD_ROWS, rows)]
+        for tables in [*pieces, parts[1]]:
+            encoded = {name: numbered(table, name, shard) for name, table in tables.items()}
+            started = time.perf_counter()
+            with transaction(url) as cursor:
+                for name, (names, data) in encoded.items():
+                    cursor.copy_expert(f"COPY bare_{name} ({names}) FROM STDIN (FORMAT binary)", io.BytesIO(data), size=2**20)
+            seconds += time.perf_counter() - started
+    with transaction(url) as cursor:
+        for table in ("sample", "quality_score", "diversity_score"):
+            cursor.execute(f"DROP TABLE bare_{table}")
+    return seconds
+
+
+IDS = {
+    "sample": ("snapshot_id", "domain_id"),
+    "quality_score": ("snapshot_id", "quality_model_id"),
+    "diversity_score": ("snapshot_id", "cluster_model_id"),
+}
+
+
+def numbered(table: pa.Table, name: str, shard: int) -> tuple[str, bytes]:
+    """The names of a table's columns, its ids among them, and its rows as COPY takes them."""
+    for column, value in {**dict.fromkeys(IDS[name], 1), "shard_id": shard}.items():
+        table = table.append_column(column, pa.array(np.full(table.num_rows, value, dtype=np.int32)))
+    return ", ".join(table.column_names), b"".join(encode([table]))
+
+
+def measure(settings: Settings, corpus: Corpus) -> None:
+    """Make the clusters differ in diversity, and the planner know the tables."""
+    rng = np.random.default_rng(2)
+    diversity = rng.random(CLUSTERS)
+    sizes = np.full(CLUSTERS, len(corpus.shards) * SHARD_ROWS // CLUSTERS)
+    with transaction(settings.require("database_url")) as cursor:
+        table = pa.table([np.arange(CLUSTERS), sizes, diversity, np.ones(CLUSTERS), diversity], schema=schemas.CLUSTERS)
+        clusters.finish_cluster_model(cursor, corpus.cluster_model_id, table, Bounds(0.0, 1.0))
+        registration.set_current_models(
+            cursor, corpus.corpus_id, quality_model_id=corpus.version.quality_model_id, cluster_model_id=corpus.cluster_model_id
+        )
+        refresh_statistics(cursor)
+
+
+def mix(settings: Settings, corpus: Corpus, version: int, parameters: dict[str, float], share: float) -> None:
+    """Solve a mixture and record it as the publishing step does, without writing its parts."""
+    with transaction(settings.require("database_url")) as cursor:
+        states = ledger.shard_states(cursor, Scope(corpus.snapshot_ids, corpus.version, 2**31 - 1))
+        shards = {state.shard.path: state.shard for state in states}
+        diversity = clusters.cluster_table(cursor, corpus.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
+        total = sum(state.scored for state in states)
+        source = Source(total, registration.domain_names(cursor), diversity, partial(policy_weights, "samplemix", parameters), 42)
+        for _, samples in columns.stream_samples(cursor, corpus.version, corpus.cluster_model_id, states):
+            source.add(samples)
+        source.finish()
+        budget = int(share * source.total_tokens)
+        solution = solve_copies(source.weight, source.tokens, source.uniform, budget, 4)
+        draft = ManifestDraft(
+            name="ask",
+            corpus_root="s3://bench/ask",
+            seed=42,
+            policy=PolicyRecord(name="samplemix", parameters=parameters),
+            solver=SolverRecord(max_copies=4, kappa=solution.kappa, next_tokens=solution.next_tokens),
+            budget_tokens=budget,
+            realised_tokens=solution.realised_tokens,
+            samples=int(np.count_nonzero(solution.copies)),
+            copies=int(solution.copies.sum(dtype=np.int64)),
+            counts=Counts(documents=total, scored=total, quarantined=0, duplicates=0, eligible=total),
+            domains=domain_shares(source.domains, **source.domain_sums(solution.copies).as_lists()),
+            lineage=Lineage(
+                **{"corpus": "c", "quality_model": "q", "encoder": "e", "cluster_model": "k", "code_version": "0"},
+                snapshots=(),
+                config_fingerprint="f",
+            ),
+        )
+        part = PartFile(path="part-00000.parquet", rows=draft.samples, tokens=draft.realised_tokens, sha256=f"{version:064}")
+        manifest = publishable(draft, version, version - 1 or None, (part,), datetime.now(UTC))
+        names = ("row", "copies", "weight", "n_tokens", "quality", "diversity", "cluster")
+        rows = (
+            mixtures.MixtureRows(
+                shard=shards[table["shard"][0].as_py()],
+                domain=table["domain"].to_pylist(),
+                **{name: table[name].to_numpy() for name in names},
+            )
+            for table in source.rows(solution.copies)
+        )
+        provenance = mixtures.Provenance(
+            *(corpus.corpus_id, corpus.snapshot_ids, corpus.version.quality_model_id, corpus.version.encoder_id),
+            *(corpus.cluster_model_id, "none"),
+        )
+        mixtures.save_mixture(cursor, manifest, provenance, {}, rows, MixtureRollup.of(source, solution.copies, 0.0, 10.0))
+
+
+def run(samples: int) -> dict[str, float]:
+    """Load, ask, print tables."""
+    with stores(Owner.of(os.getpid())) as settings:
+        with transaction(settings.require("database_url")) as cursor:
+            corpus = register(cursor, samples)
+        peer = min(50, len(corpus.shards))
+        seconds = {
+            "bare COPY, a shard at a time": copy_bare(settings, peer, SHARD_ROWS) / peer,
+            "bare COPY, a block at a time": copy_bare(settings, peer, BLOCK_ROWS) / peer,
+            "with ledger and roll-ups, a block at a time": load(settings, corpus) / len(corpus.shards),
+            "bare COPY, a block at a time, again": copy_bare(settings, peer, BLOCK_ROWS) / peer,
+        }
+        for name, took in seconds.items():
+            print(f"{name:<45}{SHARD_ROWS / took:>12,.0f} samples/s")
+        whole, first, loading, again = seconds.values()
+    return {"load_over_copy": round(min(first, again) / loading, 2), "load_over_whole_copy": round(whole / loading, 2)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(int(sys.argv[1]) if sys.argv[1:] else SAMPLES)))

@@ -1,0 +1,7 @@
+-- The 50 worst documents of a cluster: those of lowest quality, nearest to its centroid first among equals; a corpus's current models.
+-- Parameters: corpus, cluster
+SELECT snapshot, shard, row, doc_id, domain, n_tokens, quality, distance, is_noise, diversity
+FROM sample_scores
+WHERE corpus_id = corpus_of(:'corpus') AND cluster = :'cluster'::int
+ORDER BY quality, distance, snapshot, shard, row
+LIMIT 50;

@@ -1,0 +1,10 @@
+-- How much of each domain lies apart from all clusters, how far its documents are from their centroids, in how many clusters it is.
+-- Parameters: corpus
+SELECT domain, sum(documents)::bigint AS documents, sum(noise) / sum(documents) AS noise_share,
+       sum(distance_sum) / sum(documents)::float8 AS distance,
+       sum(diversity * documents) / sum(documents)::float8 AS diversity,
+       count(DISTINCT cluster) AS clusters
+FROM cluster_rollups
+WHERE corpus_id = corpus_of(:'corpus') AND is_current
+GROUP BY domain
+ORDER BY noise_share DESC, domain;
