@@ -1,4 +1,4 @@
-"""Questions about ten million samples: loading with roll-ups against bare COPY, and the ready queries.
+"""Questions about ten million samples: loading with roll-ups against bare COPY, the ready queries, the pages, and what if.
 
     python -m bench.ask [SAMPLES]
 
@@ -10,12 +10,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
+from fastapi.testclient import TestClient
 
 from bench.ledger import stores
 from samplemix_core import schemas
@@ -23,9 +26,10 @@ from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, columns, ledger, mixtures, registration
 from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.copy import encode
+from samplemix_core.database.query import ready_queries, run_query
 from samplemix_core.database.scope import Scope, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
-from samplemix_core.database.upkeep import refresh_statistics
+from samplemix_core.database.upkeep import index_scores, refresh_statistics
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.local.owner import Owner
 from samplemix_core.manifest.format import (
@@ -43,6 +47,8 @@ from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import Source
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.pages.app import make_app
+from samplemix_core.pages.app import reader as page_reader
 from samplemix_core.settings import Settings
 
 SAMPLES = 10_000_000
@@ -192,6 +198,8 @@ def measure(settings: Settings, corpus: Corpus) -> None:
         registration.set_current_models(
             cursor, corpus.corpus_id, quality_model_id=corpus.version.quality_model_id, cluster_model_id=corpus.cluster_model_id
         )
+        for snapshot_id in corpus.snapshot_ids:
+            index_scores(cursor, snapshot_id, corpus.cluster_model_id)
         refresh_statistics(cursor)
 
 
@@ -244,8 +252,108 @@ def mix(settings: Settings, corpus: Corpus, version: int, parameters: dict[str, 
         mixtures.save_mixture(cursor, manifest, provenance, {}, rows, MixtureRollup.of(source, solution.copies, 0.0, 10.0))
 
 
+PLAIN = {
+    "domain_shift": """
+        SELECT domain, sum(quality::float8 * n_tokens) / sum(n_tokens), sum(diversity * n_tokens) / sum(n_tokens), sum(n_tokens)
+        FROM sample_scores GROUP BY domain
+    """,
+    "quality_by_domain": """
+        SELECT domain, count(*), sum(n_tokens), avg(quality::float8), stddev_pop(quality::float8) FROM sample_scores GROUP BY domain
+    """,
+    "quality_by_snapshot": "SELECT domain, snapshot, count(*), avg(quality::float8) FROM sample_scores GROUP BY domain, snapshot",
+    "noise_by_domain": "SELECT domain, count(*), avg(is_noise::int), avg(distance::float8) FROM sample_scores GROUP BY domain",
+    "funnel": """
+        SELECT domain, count(*), sum(copies), sum(n_tokens::bigint * copies)
+        FROM sample_scores LEFT JOIN (SELECT * FROM mixture_samples WHERE mixture = 'ask' AND version = 2) AS held
+            USING (snapshot, shard, row, domain, n_tokens)
+        GROUP BY domain
+    """,
+    "copies_histogram": """
+        SELECT copies, count(*), sum(n_tokens) FROM mixture_samples WHERE mixture = 'ask' AND version = 2 GROUP BY copies
+    """,
+}
+"""What some ready queries answer, asked of the samples themselves; the least of it, where it would be several passes."""
+
+
+def milliseconds(call: Callable[[], object], times: int = 3) -> float:
+    """The median of so many calls."""
+    took = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        took.append(1000 * (time.perf_counter() - started))
+    return median(took)
+
+
+def ask(settings: Settings, corpus: Corpus) -> dict[str, float]:
+    """The ready queries, and those of them that read roll-ups against the same without."""
+    reader = settings.require("reader_database_url")
+    shard = corpus.shards[0].path
+    known = {
+        "mixture": "ask",
+        "corpus": "s3://bench/ask",
+        "older": "1",
+        "cluster": str(CLUSTERS * 3 // 4),
+        "shard": shard,
+        "row": "7",
+    }
+    took, speedups = {}, []
+    for query in ready_queries().values():
+        values = query.filled({name: known[name] for name in query.parameters if name in known})
+        took[query.name] = milliseconds(partial(run_query, reader, query.sql, values))
+        beside = ""
+        if query.name in PLAIN:
+            plain = milliseconds(partial(run_query, reader, PLAIN[query.name], {}), times=1)
+            speedups.append(plain / took[query.name])
+            beside = f"{plain:>12,.0f} ms without roll-ups"
+        print(f"{query.name:<24}{took[query.name]:>10,.1f} ms{beside}", flush=True)
+    return {
+        "query_median_ms": round(median(took.values()), 1),
+        "query_worst_ms": round(max(took.values())),
+        "speedup_over_no_rollup": round(min(speedups), 1),
+    }
+
+
+def look(settings: Settings) -> dict[str, float]:
+    """The pages, and what if: its time after the first, and how far its shares are from the solved mixture's, in points."""
+    app = make_app(lambda: None)
+    app.dependency_overrides[page_reader] = lambda: settings.require("reader_database_url")
+    paths = [
+        "/",
+        "/corpora/1",
+        "/mixtures/ask",
+        "/mixtures/ask/1",
+        "/mixtures/ask/diff",
+        "/mixtures/ask/2/what-if",
+        "/run",
+        "/docs",
+    ]
+    # Version 1 under the settings of version 2.
+    what_if = f"/api/mixtures/ask/1/what-if?alpha={OTHER['alpha']}&tau={OTHER['tau']}&budget_percent={100 * SHARE}&max_copies=4"
+    with TestClient(app) as client:
+        pages = {path: milliseconds(partial(client.get, path)) for path in paths}
+        first = milliseconds(partial(client.get, what_if), times=1)
+        later = milliseconds(partial(client.get, what_if), times=5)
+        guessed = {row["domain"]: row["share"] for row in client.get(what_if).json()["domains"]}
+        solved = {row["domain"]: row["mixture_share"] for row in client.get("/api/queries/domain_shift?mixture=ask").json()}
+    for path, took in {**pages, "what if, first": first, "what if": later}.items():
+        print(f"{path:<24}{took:>10,.1f} ms", flush=True)
+    off = max(abs(guessed[domain] - share) for domain, share in solved.items())
+    return {
+        "page_median_ms": round(median(pages.values()), 1),
+        "page_worst_ms": round(max(pages.values())),
+        "what_if_ms": round(later),
+        "what_if_off_points": round(100 * off, 3),
+    }
+
+
+PAPER = {"alpha": 0.8, "tau": 0.2, "q_low": 0.0, "q_high": 10.0}
+OTHER = {**PAPER, "alpha": 0.6, "tau": 0.25}
+SHARE = 0.2
+
+
 def run(samples: int) -> dict[str, float]:
-    """Load, ask, print tables."""
+    """Load, ask, look; print tables."""
     with stores(Owner.of(os.getpid())) as settings:
         with transaction(settings.require("database_url")) as cursor:
             corpus = register(cursor, samples)
@@ -257,9 +365,13 @@ def run(samples: int) -> dict[str, float]:
             "bare COPY, a block at a time, again": copy_bare(settings, peer, BLOCK_ROWS) / peer,
         }
         for name, took in seconds.items():
-            print(f"{name:<45}{SHARD_ROWS / took:>12,.0f} samples/s")
+            print(f"{name:<45}{SHARD_ROWS / took:>12,.0f} samples/s", flush=True)
         whole, first, loading, again = seconds.values()
-    return {"load_over_copy": round(min(first, again) / loading, 2), "load_over_whole_copy": round(whole / loading, 2)}
+        measure(settings, corpus)
+        mix(settings, corpus, 1, PAPER, SHARE)
+        mix(settings, corpus, 2, OTHER, SHARE)
+        loaded = {"load_over_copy": round(min(first, again) / loading, 2), "load_over_whole_copy": round(whole / loading, 2)}
+        return {**loaded, **ask(settings, corpus), **look(settings)}
 
 
 if __name__ == "__main__":

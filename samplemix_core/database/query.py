@@ -151,7 +151,7 @@ def _ready(path: Path) -> ReadyQuery:
     body = "\n".join(lines[len(header) :]).strip().rstrip(";")
     *answers, listed = header
     parameters = {}
-    for item in listed.removeprefix("Parameters:").split(","):
+    for item in filter(str.strip, listed.removeprefix("Parameters:").split(",")):
         name, has_default, default = item.strip().partition("=")
         parameters[name] = default if has_default else None
     return ReadyQuery(path.stem, " ".join(answers), _PSQL_PARAMETER.sub(r"%(\1)s", body.replace("%", "%%")), parameters)

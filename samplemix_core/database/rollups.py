@@ -211,3 +211,23 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
             )
     for table, rows in (("mixture_rollup", cells), ("mixture_copy_count", copy_counts)):
         copy_in(cursor, table, rows.append_column("mixture_id", pa.array(np.full(rows.num_rows, mixture_id, dtype=np.int32))))
+
+
+def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
+    """What an estimate needs of a mixture's schemas.CELLS; without rows where it has no roll-up."""
+    kinds = {"domain_id": "int32", "diversity": "float32"}
+    kinds |= dict.fromkeys(("documents", "tokens", "quality_sum", "quality_square_sum"), "int64")
+    columns = copy_out(cursor, _CELLS, {"mixture": mixture_id}, kinds)
+    cursor.execute("SELECT domain_id, name FROM domain")
+    names = dict(cursor.fetchall())
+    codes, places = np.unique(columns.pop("domain_id"), return_inverse=True)
+    domain = pa.DictionaryArray.from_arrays(
+        places.astype(np.int32), pa.array([names[code] for code in codes.tolist()], pa.string())
+    )
+    return pa.table({"domain": domain, **columns})
+
+
+_CELLS = (
+    "SELECT domain_id, diversity, documents, tokens, quality_sum, quality_square_sum"
+    " FROM mixture_rollup WHERE mixture_id = %(mixture)s"
+)

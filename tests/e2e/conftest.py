@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 import pyarrow.fs
 import pytest
+from playwright.sync_api import Page, expect, sync_playwright
 
 from samplemix_core.cli import main as cli
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
@@ -201,3 +203,27 @@ def airflow(stack: Stack, platform: Settings) -> Iterator[AirflowApi]:
     assert {row.process: row.pid for row in stack.status() if row.name != "airflow"} == before
     left = [process.cmdline() for process in stack_processes(Home(platform.home).read_state().stack)]
     assert not [command for command in left if "airflow" in command]
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def page(airflow: AirflowApi, platform: Settings) -> Iterator[Page]:
+    """A browser window, signed in by the form of the login page. Where there is no browser, what needs one is skipped."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    settings = Settings.load({"SAMPLEMIX_HOME": str(platform.home)})
+    with sync_playwright() as playwright:
+        # As root, as in a container, Chromium does not start in its sandbox; it sees this machine's own pages only.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        page = browser.new_page(viewport={"width": 1800, "height": 1200})
+        page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+        page.goto(airflow.url)
+        page.get_by_label("Username").fill(settings.require("airflow_user"))
+        page.get_by_label("Password").fill(settings.require("airflow_password"))
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
+        yield page
+        browser.close()

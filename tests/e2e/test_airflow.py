@@ -141,9 +141,10 @@ def test_failing_a_run_cancels_its_work_on_the_cluster(
     run_id = f"cancelled-{first}"
     many = {f"s1/copy-{i}/{path.replace('/', '-')}": data for i in range(12) for path, data in shards.items()}
     uri = upload(many)
-    airflow.trigger(DAG_ID, run_id, small_corpus | {"corpus_uri": uri, "mixture_name": run_id})
-    wait_for(lambda: is_scoring(airflow, run_id), 60, "scoring task")
+    # Equal texts are embedded once, so the blocks have to be many to be open for long.
+    conf = small_corpus | {"corpus_uri": uri, "mixture_name": run_id, "blocks": {"documents": 2}}
     with Client(platform.require("dask_scheduler"), set_as_default=False) as client:
+        airflow.trigger(DAG_ID, run_id, conf)
 
         def open_tasks() -> int:
             # A function of the test's own goes to the scheduler by value: it can't import this file.
@@ -152,7 +153,7 @@ def test_failing_a_run_cancels_its_work_on_the_cluster(
 
             return int(client.run_on_scheduler(count))
 
-        wait_for(lambda: open_tasks() > 20, 60, "queue of blocks")
+        wait_for(lambda: open_tasks() > 20, 120, "queue of blocks")
         airflow.fail_run(DAG_ID, run_id)
         wait_for(lambda: open_tasks() == 0, 30, "end of the cluster's work")
     assert airflow.run_state(DAG_ID, run_id) == "failed"

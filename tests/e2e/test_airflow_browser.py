@@ -6,7 +6,6 @@ go to that directory: those in docs/ are made so.
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from samplemix_core.database.connection import scalar, transaction
@@ -23,30 +22,8 @@ from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, finished, runs_of, settings_of, wait_for
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")
-
 SCORE = "samplemix_score_crawl"
 COPIES = 6
-
-
-@pytest.fixture(scope="module")
-def page(airflow: AirflowApi, platform: Settings) -> Iterator[Page]:
-    """A browser window, signed in by the form of the login page."""
-    settings = Settings.load({"SAMPLEMIX_HOME": str(platform.home)})
-    with sync_playwright() as playwright:
-        # As root, as in a container, Chromium does not start in its sandbox; it sees this machine's own pages only.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        page = browser.new_page(viewport={"width": 1800, "height": 1200})
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
-        page.goto(airflow.url)
-        page.get_by_label("Username").fill(settings.require("airflow_user"))
-        page.get_by_label("Password").fill(settings.require("airflow_password"))
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
-        yield page
-        browser.close()
 
 
 def picture(page: Page, name: str) -> None:

@@ -75,7 +75,7 @@ def test_what_is_not_there_is_told(asked: Asked) -> None:
 @pytest.mark.parametrize("hostile", ["'; DROP TABLE sample; --", "<script>", "\u202egnp.exe", "x" * 10_000_000, "%s %(x)s"])
 def test_hostile_values_are_values(asked: Asked, hostile: str) -> None:
     values = {"mixture": hostile, "corpus": hostile, "shard": hostile, "run": hostile, "row": "0", "cluster": "0", "older": "1"}
-    for query in ready_queries().values():
+    for query in filter(lambda query: query.parameters, ready_queries().values()):
         given = {name: value for name, value in values.items() if name in query.parameters}
         told = ""
         try:

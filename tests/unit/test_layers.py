@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "worker": BASE | PURE | {"objects", "database", "worker"},
     "pipeline": BASE | PURE | KEEPERS | {"worker", "pipeline"},
     "report": BASE | {"manifest", "database", "report"},
+    "pages": BASE | PURE | KEEPERS | {"pipeline", "report", "pages"},
     "local": BASE | {"local", "database", "objects"},
     "demo": BASE | PURE | KEEPERS | {"pipeline", "report", "local", "demo"},
     "cli": BASE | PURE | KEEPERS | {"worker", "pipeline", "report", "local", "demo", "cli"},

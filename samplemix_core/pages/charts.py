@@ -1,0 +1,105 @@
+"""Charts of a mixture for a page: pieces of HTML, and one script that draws them by BokehJS, which the page brings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bokeh
+import numpy as np
+from bokeh.embed import components
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, NumeralTickFormatter, Range1d
+from bokeh.plotting import figure
+from markupsafe import Markup
+
+from samplemix_core.database.mixtures import ProfileCell
+from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS, QUALITY_RANGE
+
+BOKEH_JS = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
+"""What draws the charts, as it comes with Bokeh."""
+
+_INK, _BLUE = "#75808f", "#2f7db8"
+"""Colours that can be read on white and on black."""
+
+_RATIOS = ("#A63603", "#E6853E", "#9aa3b0", "#4C93C9", "#08457E")
+_STEPS = (0.5, 0.8, 1.25, 2.0)
+
+
+@dataclass(frozen=True)
+class MixtureCharts:
+    """The script, and where each chart goes."""
+
+    script: Markup
+    map: Markup
+    copies: Markup
+
+
+def mixture_charts(cells: Sequence[ProfileCell], histogram: Sequence[Mapping[str, Any]]) -> MixtureCharts | None:
+    """A map of quality and diversity from a version's profile, and its copies; None where there is no profile."""
+    if not cells:
+        return None
+    # Of what goes in, only text that is put into HTML by Bokeh itself is the corpus's: there is none here but numbers.
+    script, parts = components({"map": _map(cells), "copies": _copies(histogram)})
+    return MixtureCharts(Markup(script), Markup(parts["map"]), Markup(parts["copies"]))  # noqa: S704 Bokeh's own HTML
+
+
+def _map(cells: Sequence[ProfileCell]) -> Any:
+    sums = np.zeros((3, QUALITY_BINS, DIVERSITY_BINS))
+    for cell in cells:
+        sums[:, cell.quality_bin, cell.diversity_bin] += (cell.source_tokens, cell.mixture_tokens, cell.documents)
+    quality, diversity = np.nonzero(sums[0])
+    source, mixture, documents = sums[:, quality, diversity]
+    mean = mixture.sum() / source.sum()
+    ratio = mixture / source / mean if mean else np.ones(source.size)
+    high = QUALITY_RANGE[1]
+    data = ColumnDataSource(
+        {
+            "quality": (quality + 0.5) / QUALITY_BINS * high,
+            "diversity": (diversity + 0.5) / DIVERSITY_BINS,
+            "documents": documents,
+            "tokens": source,
+            "copies": mixture / source,
+            "colour": [_RATIOS[int(np.searchsorted(_STEPS, value))] for value in ratio.tolist()],
+            "strength": 0.25 + 0.75 * np.sqrt(source / source.max()),
+        }
+    )
+    chart = _figure("quality", "diversity", x_range=(0, high), y_range=(0, 1))
+    chart.rect(
+        "quality", "diversity", high / QUALITY_BINS, 1 / DIVERSITY_BINS, source=data, color="colour", alpha="strength", line_width=0
+    )
+    shown = [("quality", "@quality{0.0}"), ("diversity", "@diversity{0.00}"), ("documents", "@documents{0,0}")]
+    chart.add_tools(HoverTool(tooltips=[*shown, ("tokens", "@tokens{0,0}"), ("copies of a token", "@copies{0.00}")]))
+    return chart
+
+
+def _copies(histogram: Sequence[Mapping[str, Any]]) -> Any:
+    copies = [row["copies"] for row in histogram]
+    samples = [row["samples"] for row in histogram]
+    chart = _figure("copies", "samples", y_range=Range1d(start=0, end=1.05 * max(samples, default=1)))
+    data = ColumnDataSource({"copies": copies, "samples": samples})
+    chart.vbar("copies", top="samples", width=0.8, source=data, color=_BLUE)
+    chart.xaxis.ticker = FixedTicker(ticks=copies)
+    chart.add_tools(HoverTool(tooltips=[("copies", "@copies"), ("samples", "@samples{0,0}")]))
+    return chart
+
+
+def _figure(x: str, y: str, **ranges: Any) -> Any:
+    chart = figure(
+        height=320,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools="",
+        x_axis_label=x,
+        y_axis_label=y,
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+        outline_line_color=None,
+        **ranges,
+    )
+    for axis in chart.axis:
+        axis.axis_label_text_color = axis.major_label_text_color = _INK
+        axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = _INK
+        axis.formatter = NumeralTickFormatter(format="0.[00]a")
+    chart.grid.grid_line_color = _INK
+    chart.grid.grid_line_alpha = 0.2
+    return chart

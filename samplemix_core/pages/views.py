@@ -1,0 +1,214 @@
+"""What pages and the API show: answers of ready queries, asked as the role that can only read, and estimates from roll-ups."""
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import Field
+
+from samplemix_core.config import FrozenModel, RunConfig
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.mixtures import mixture_profile
+from samplemix_core.database.query import ready_queries, run_query
+from samplemix_core.database.rollups import load_cells
+from samplemix_core.errors import CorpusError, ManifestError, QueryError
+from samplemix_core.mixing.estimate import EstimatedMixture, Estimator
+from samplemix_core.mixing.policies import POLICIES, policy_parameters
+from samplemix_core.pages.charts import MixtureCharts, mixture_charts
+from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
+
+Answer = list[dict[str, Any]]
+
+TIMEOUT_SECONDS = 20.0
+"""A page that takes longer is of no use."""
+
+
+def ask(reader_url: str, name: str, **values: Any) -> Answer:
+    """The rows of a ready query; raise QueryError as it does."""
+    found = ready_queries()[name]
+    filled = found.filled({key: str(value) for key, value in values.items() if value is not None})
+    return run_query(reader_url, found.sql, filled, timeout_seconds=TIMEOUT_SECONDS)
+
+
+def ask_by_name(reader_url: str, name: str, values: dict[str, str]) -> Answer:
+    """As ask, of a query and parameters that somebody named; raise QueryError if there is no such query."""
+    if name not in ready_queries():
+        raise QueryError(f"There is no query {name[:100]!r}.", f"There are {', '.join(ready_queries())}.")
+    return ask(reader_url, name, **values)
+
+
+def corpus_uri(reader_url: str, corpus_id: int) -> str:
+    """Where a corpus lies; raise CorpusError if there is none of that number."""
+    for row in ask(reader_url, "corpora"):
+        if row["corpus_id"] == corpus_id:
+            return str(row["uri"])
+    raise CorpusError(f"There is no corpus {corpus_id}.", "See the list of corpora.")
+
+
+def home(reader_url: str) -> dict[str, Answer]:
+    """All mixtures and corpora."""
+    return {"mixtures": ask(reader_url, "mixtures"), "corpora": ask(reader_url, "corpora")}
+
+
+def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
+    """A corpus: its crawls, its quality and clusters by domain, and what was set aside."""
+    names = {"crawls": "crawls", "quality": "quality_by_domain", "noise": "noise_by_domain", "quarantine": "quarantine_by_reason"}
+    return {key: ask(reader_url, name, corpus=uri) for key, name in names.items()}
+
+
+def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str, Any]:
+    """A version of a mixture, of the latest if none is given: its figures, and what it did to domains, crawls and samples."""
+    (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
+    names = {
+        "domains": "domain_shift",
+        "funnel": "funnel",
+        "crawls": "crawl_brought",
+        "copies": "copies_histogram",
+        "repeated": "most_repeated",
+        "cutoff": "near_cutoff",
+    }
+    answers = {key: ask(reader_url, query, mixture=name, version=found["version"]) for key, query in names.items()}
+    return {"mixture": found, **answers, "versions": ask(reader_url, "mixture_versions", mixture=name)}
+
+
+def charts(reader_url: str, name: str, version: int, copies: Answer) -> MixtureCharts | None:
+    """The charts of a version; None if it has no roll-up."""
+    with transaction(reader_url) as cursor:
+        cells = mixture_profile(cursor, name, version, quality_bins=QUALITY_BINS, diversity_bins=DIVERSITY_BINS)
+    return mixture_charts(cells, copies)
+
+
+def diff(reader_url: str, name: str, older: int | None, newer: int | None) -> dict[str, Any]:
+    """Two versions of a mixture beside each other, from their roll-ups; the last two, if none are named."""
+    versions = ask(reader_url, "mixture_versions", mixture=name)
+    numbers = [row["version"] for row in versions]
+    if not numbers:
+        raise ManifestError(f"There is no mixture {name[:100]!r}.", "See the list of mixtures.")
+    newer = newer or numbers[0]
+    older = older or next((number for number in numbers if number < newer), newer)
+    names = {"domains": "domain_changes", "clusters": "cluster_changes", "bands": "band_changes"}
+    answers = {key: ask(reader_url, query, mixture=name, older=older, newer=newer) for key, query in names.items()}
+    return {"name": name, "older": older, "newer": newer, "versions": versions, **answers}
+
+
+class Settings(FrozenModel):
+    """Settings of a mixture that can be tried out."""
+
+    policy: str = "samplemix"
+    alpha: float = Field(0.8, ge=0, le=1)
+    tau: float = Field(0.2, ge=0.002, le=100)
+    budget_percent: float = Field(20.0, gt=0, description="Of the source's tokens")
+    max_copies: int = Field(4, ge=1, le=1000)
+
+
+class Figures(FrozenModel):
+    """What a mixture comes to. `epochs` are mean copies of a sample that is in it."""
+
+    tokens: float
+    samples: float
+    copies: float
+    epochs: float
+
+
+class EstimatedDomain(FrozenModel):
+    """A domain under other settings; `weight` is its share against the source's, `epochs` its tokens against the source's."""
+
+    domain: str
+    source_share: float
+    published_share: float
+    share: float
+    weight: float
+    samples: float
+    epochs: float
+
+
+class WhatIf(FrozenModel):
+    """A mixture under other settings beside what is published. `error` is how far the estimate of a share is off at the published
+    settings, at most."""
+
+    settings: Settings
+    total: Figures
+    published: Figures
+    domains: tuple[EstimatedDomain, ...]
+    by_copies: tuple[float, ...]
+    error: float
+
+
+def published_settings(version: dict[str, Any], source_tokens: int) -> Settings:
+    """The settings that a version was made with, as far as they can be tried out."""
+    config = version["config"]
+    defaults = RunConfig.model_construct(corpus_uri="")
+    return Settings(
+        policy=version["policy"],
+        alpha=config.get("alpha", defaults.alpha),
+        tau=config.get("tau", defaults.tau),
+        budget_percent=round(100 * version["budget_tokens"] / source_tokens, 4),
+        max_copies=config.get("max_copies", defaults.max_copies),
+    )
+
+
+def what_if(reader_url: str, name: str, version: int | None, wanted: Settings | None) -> WhatIf:
+    """A version under other settings, or under its own.
+
+    Raises BudgetError if no copies meet the budget, ConfigError for a policy that there is none of, ManifestError for a version
+    without a roll-up.
+    """
+    (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
+    estimator = _estimator(reader_url, found["mixture_id"])
+    shares = {
+        row["domain"]: row["mixture_share"] for row in ask(reader_url, "domain_shift", mixture=name, version=found["version"])
+    }
+    total = int(estimator.source_tokens.sum())
+    own = published_settings(found, total)
+    estimated = _estimate(estimator, found, wanted or own, total)
+    again = _estimate(estimator, found, own, total) if wanted else estimated
+    published = [float(shares.get(domain, 0.0)) for domain in estimator.domains]
+    source = estimator.source_tokens / total
+    rows = zip(estimator.domains, source, published, estimated.shares, estimated.samples, estimated.tokens, strict=True)
+    return WhatIf(
+        settings=wanted or own,
+        total=_figures(estimated.tokens.sum(), estimated.samples.sum(), estimated.copies.sum()),
+        published=_figures(found["realised_tokens"], found["samples"], found["copies"]),
+        domains=tuple(
+            EstimatedDomain(
+                domain=domain,
+                source_share=source_share,
+                published_share=was,
+                share=share,
+                weight=share / source_share if source_share else 0.0,
+                samples=samples,
+                epochs=tokens / (source_share * total) if source_share else 0.0,
+            )
+            for domain, source_share, was, share, samples, tokens in sorted(rows, key=lambda row: -row[1])
+        ),
+        by_copies=tuple(estimated.by_copies.tolist()),
+        error=max(abs(share - was) for share, was in zip(again.shares.tolist(), published, strict=True)),
+    )
+
+
+def _estimate(estimator: Estimator, version: dict[str, Any], wanted: Settings, source_tokens: int) -> EstimatedMixture:
+    known = {**wanted.model_dump(include={"alpha", "tau"}), "q_low": version["quality_low"], "q_high": version["quality_high"]}
+    parameters = policy_parameters(wanted.policy, known)
+    budget = round(wanted.budget_percent / 100 * source_tokens)
+    return estimator.estimate(wanted.policy, parameters, budget, wanted.max_copies)
+
+
+def _figures(tokens: float, samples: float, copies: float) -> Figures:
+    return Figures(tokens=tokens, samples=samples, copies=copies, epochs=copies / max(samples, 1.0))
+
+
+@lru_cache(maxsize=4)
+def _estimator(reader_url: str, mixture_id: int) -> Estimator:
+    """A published version never changes, so its cells are read once."""
+    with transaction(reader_url) as cursor:
+        cells = load_cells(cursor, mixture_id)
+    if not cells.num_rows:
+        raise ManifestError(
+            "This version was recorded before roll-ups were kept, and its source has changed since: it can't be estimated from.",
+            "Mix again: a new version has its roll-up.",
+        )
+    return Estimator(cells)
+
+
+def policies() -> list[str]:
+    """The policies that can be tried out."""
+    return list(POLICIES)

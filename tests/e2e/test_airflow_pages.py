@@ -1,0 +1,160 @@
+"""SampleMix's pages in the real Airflow: who may see them, and people who use them, in a browser.
+
+As in test_airflow_browser.py, without chromium the tests in a browser are skipped, and SAMPLEMIX_SCREENSHOTS makes pictures.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from samplemix_core.demo.airflow_api import AirflowApi
+from samplemix_core.local.airflow import command_environment
+from samplemix_core.local.home import Home
+from samplemix_core.settings import Settings
+from tests.e2e.conftest import wait_for
+
+MINT = """
+from airflow.api_fastapi.app import create_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+manager = create_auth_manager()
+manager.init()
+print("token", manager.generate_jwt(SimpleAuthManagerUser(username="someone", role=ROLE)))
+"""
+
+
+@pytest.fixture(scope="module")
+def viewer(airflow: AirflowApi, platform: Settings) -> Iterator[httpx.Client]:
+    """Somebody whose role in Airflow is to view."""
+    environment = command_environment(Home(platform.home), os.environ)
+    script = MINT.replace("ROLE", "'viewer'")
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    token = re.findall(r"^token (\S+)$", done.stdout, re.MULTILINE)[0]
+    with httpx.Client(base_url=airflow.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def paths(first: str) -> list[str]:
+    mixture = f"/samplemix/mixtures/{first}"
+    pages = ["/samplemix/", "/samplemix/corpora/1", mixture, f"{mixture}/1", f"{mixture}/diff", f"{mixture}/1/what-if"]
+    pages += [
+        f"{mixture}/1/picture.png",
+        "/samplemix/run",
+        "/samplemix/docs",
+        "/samplemix/openapi.json",
+        "/samplemix/static/bokeh.min.js",
+    ]
+    api = f"/samplemix/api/mixtures/{first}"
+    answers = ["/samplemix/api/mixtures", "/samplemix/api/corpora", api, f"{api}/diff", f"{api}/1/what-if?alpha=0.3"]
+    return [*pages, *answers, f"/samplemix/api/queries/funnel?mixture={first}"]
+
+
+def test_nobody_without_a_login_sees_anything(airflow: AirflowApi, first_run: dict[str, Any], first: str) -> None:
+    for headers, status in (({}, 401), ({"Authorization": "Bearer forged"}, 403)):
+        for path in paths(first):
+            answer = httpx.get(f"{airflow.url}{path}", headers=headers, trust_env=False)
+            assert answer.status_code == status, path
+            assert len(answer.content) < 100
+            assert first not in answer.text
+
+
+def test_a_viewer_reads_everything_and_writes_nothing(viewer: httpx.Client, first_run: dict[str, Any], first: str) -> None:
+    for path in paths(first):
+        answer = viewer.get(path)
+        assert answer.status_code == 200, (path, answer.text[:300])
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            assert viewer.request(method, path).status_code == 405
+    assert viewer.get(f"/samplemix/mixtures/{first}/1/picture.png").content.startswith(b"\x89PNG")
+    started = viewer.post(
+        "/api/v2/dags/samplemix_corpus_run/dagRuns", json={"logical_date": None, "conf": {"corpus_uri": "s3://x/y"}}
+    )
+    assert started.status_code == 403, "the run form's request"
+
+
+LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1400), ("dark", 390))
+
+
+def look(page: Page, name: str) -> None:
+    """Check the page as all are to be: usable at any width, light and dark, and nothing serious for axe."""
+    for scheme, width in LOOKS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.reload()
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is wider than {width}"
+        found = Axe().run(page).response["violations"]
+        serious = [(item["id"], item["nodes"][0]["html"][:200]) for item in found if item["impact"] in ("serious", "critical")]
+        assert serious == [], (name, scheme, width)
+        if directory := os.environ.get("SAMPLEMIX_SCREENSHOTS"):
+            page.screenshot(path=Path(directory) / f"pages-{name}-{scheme}.png", full_page=width == 390)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run: dict[str, Any], first: str) -> None:
+    failed: list[str] = []
+    page.on("requestfailed", lambda request: failed.append(request.url) if "/samplemix/" in request.url else None)
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    mixture = f"{airflow.url}/samplemix/mixtures/{first}"
+    addresses = {
+        "home": f"{airflow.url}/samplemix/",
+        "mixture": f"{mixture}/1",
+        "diff": f"{mixture}/diff",
+        "what-if": f"{mixture}/1/what-if",
+        "run": f"{airflow.url}/samplemix/run",
+        "api": f"{airflow.url}/samplemix/docs",
+    }
+    for name, address in addresses.items():
+        page.goto(address)
+        look(page, name)
+    page.goto(addresses["home"])
+    page.get_by_role("link", name="corpora/test-").first.click()
+    expect(page.get_by_role("heading", name="Crawls")).to_be_visible()
+    look(page, "corpus")
+    page.goto(addresses["mixture"])
+    expect(page.locator(".bk-Figure")).to_have_count(2)
+    assert failed == []
+
+
+def test_from_airflows_navigation_to_a_mixture_and_its_run(
+    page: Page, airflow: AirflowApi, first_run: dict[str, Any], first: str
+) -> None:
+    page.goto(airflow.url)
+    page.get_by_test_id("nav-sidebar").get_by_role("link", name="SampleMix").click()
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("link", name=first, exact=True).click()
+    expect(frame.get_by_role("heading", name=f"{first} version")).to_be_visible()
+
+
+def test_what_if_by_keyboard_and_a_run_with_its_settings(
+    page: Page, airflow: AirflowApi, first_run: dict[str, Any], first: str
+) -> None:
+    page.goto(f"{airflow.url}/samplemix/mixtures/{first}/1/what-if")
+    rows = page.locator("#domains tr")
+    expect(rows.first).to_be_visible()
+    before = page.locator("#domains").inner_text()
+    page.locator("#alpha").focus()
+    for _ in range(60):
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator('output[for="alpha"]')).to_have_text("0.2")
+    wait_for(lambda: page.locator("#domains").inner_text() != before, 10, "other shares")
+    shares = [float(text.rstrip("%")) for text in page.locator("#domains tr td:nth-child(5)").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    page.get_by_role("link", name="Run with these settings").click()
+    expect(page.get_by_label("Alpha")).to_have_value("0.2")
+    expect(page.get_by_label("Mixture name")).to_have_value(first)
+    page.get_by_label("Dry run").select_option("yes")
+    page.get_by_role("button", name="Start the run").click()
+    link = page.get_by_role("status").get_by_role("link")
+    expect(link).to_be_visible()
+    run_id = link.inner_text()
+    run = airflow.request("GET", f"/api/v2/dags/samplemix_corpus_run/dagRuns/{run_id}")
+    assert (run["conf"]["alpha"], run["conf"]["dry_run"], run["conf"]["mixture_name"]) == (0.2, True, first)

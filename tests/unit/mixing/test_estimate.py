@@ -1,0 +1,95 @@
+"""A mixture estimated from its roll-up, beside the one that is solved from its samples."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.mixing.estimate import Estimator
+from samplemix_core.mixing.policies import policy_weights
+from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.solver import Solution, solve_copies
+from samplemix_core.mixing.source import ShardSamples, Source
+
+SAMPLES = 40_000
+DOMAINS = {1: "web", 2: "books", 3: "law", 4: "a little"}
+
+
+def samples() -> ShardSamples:
+    """Better documents are longer, domains differ in quality and in clusters: what an estimate from sums could get wrong."""
+    rng = np.random.default_rng(3)
+    domain = rng.choice(4, SAMPLES, p=[0.7, 0.2, 0.095, 0.005]) + 1
+    quality = np.clip(rng.normal(2.5 + domain, 1.5), 0, 10)
+    tokens = np.exp(rng.normal(4.5 + quality / 5, 0.7))
+    cluster = (rng.beta(1 + domain, 3, SAMPLES) * 50).astype(np.int32)
+    return ShardSamples(
+        snapshot="s",
+        path="s/a",
+        row=np.arange(SAMPLES),
+        domain=domain.astype(np.int32),
+        n_tokens=tokens.astype(np.int32) + 1,
+        quality=quality.astype(np.float32),
+        cluster=cluster,
+        distance=rng.random(SAMPLES).astype(np.float32),
+    )
+
+
+SOURCE = samples()
+DIVERSITY = np.random.default_rng(4).random(50).astype(np.float32)
+
+
+def solved(policy: str, parameters: dict[str, float], share: float, max_copies: int) -> tuple[Source, Solution]:
+    source = Source(SAMPLES, DOMAINS, DIVERSITY, partial(policy_weights, policy, parameters), 42)
+    source.add(SOURCE)
+    source.finish()
+    budget = int(share * source.total_tokens)
+    return source, solve_copies(source.weight, source.tokens, source.uniform, budget, max_copies)
+
+
+@pytest.fixture(scope="module")
+def estimator() -> Estimator:
+    source, solution = solved("natural", {}, 0.2, 4)
+    return Estimator(MixtureRollup.of(source, solution.copies, 0.0, 10.0).cells)
+
+
+@pytest.mark.parametrize(
+    ("share", "max_copies"), [(share, copies) for share in (0.05, 0.2, 1.0, 3.0) for copies in (1, 4, 8) if share <= copies]
+)
+@pytest.mark.parametrize(("alpha", "tau"), [(0.8, 0.2), (0.0, 0.2), (1.0, 0.05), (0.0, 0.02), (0.5, 5.0)])
+def test_shares_and_distinct_samples_are_those_of_the_solved_mixture(
+    estimator: Estimator, alpha: float, tau: float, share: float, max_copies: int
+) -> None:
+    parameters = {"alpha": alpha, "tau": tau, "q_low": 0.0, "q_high": 10.0}
+    source, solution = solved("samplemix", parameters, share, max_copies)
+    copies = solution.copies
+    sums = source.domain_sums(copies)
+    found = estimator.estimate("samplemix", parameters, int(share * source.total_tokens), max_copies)
+    assert found.domains == tuple(source.domains)
+    assert found.source_tokens.tolist() == sums.source_tokens.tolist()
+    # The mixture is one draw: a share's own standard deviation comes from the part of each sample's copies that is drawn.
+    drawn = np.minimum(max_copies, solution.kappa * source.weight) % 1
+    variance = np.bincount(source.domain, source.tokens.astype(np.float64) ** 2 * drawn * (1 - drawn))
+    noise = np.sqrt(variance) / sums.mixture_tokens.sum()
+    assert (np.abs(found.shares - sums.mixture_tokens / sums.mixture_tokens.sum()) < 0.002 + 4 * noise).all()
+    assert found.tokens.sum() == pytest.approx(int(share * source.total_tokens))
+    assert found.samples.sum() == pytest.approx(np.count_nonzero(copies), rel=0.05)
+    assert found.by_copies.sum() == pytest.approx(SAMPLES)
+    assert found.by_copies @ np.arange(max_copies + 1) == pytest.approx(found.copies.sum())
+    assert found.copies.sum() == pytest.approx(copies.sum(), rel=0.05)
+    np.testing.assert_allclose(found.by_copies, np.bincount(copies, minlength=max_copies + 1), atol=0.02 * SAMPLES)
+
+
+def test_natural_gives_each_domain_its_own_share(estimator: Estimator) -> None:
+    found = estimator.estimate("natural", {}, 1_000_000, 4)
+    np.testing.assert_allclose(found.shares, found.source_tokens / found.source_tokens.sum())
+
+
+def test_a_budget_that_no_copies_meet_and_bad_settings_are_told(estimator: Estimator) -> None:
+    total = int(estimator.source_tokens.sum())
+    assert estimator.estimate("natural", {}, 2 * total, 2).by_copies.tolist() == pytest.approx([0, 0, SAMPLES])
+    for budget in (0, 2 * total + 1):
+        with pytest.raises(BudgetError, match=f"at most {2 * total:,}"):
+            estimator.estimate("natural", {}, budget, 2)
+    with pytest.raises(ConfigError, match="tau"):
+        estimator.estimate("samplemix", {"alpha": 1, "tau": 0, "q_low": 0, "q_high": 10}, 1, 2)
