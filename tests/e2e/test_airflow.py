@@ -57,11 +57,6 @@ def kill_worker(address: str) -> None:
         os.kill(client.run(os.getpid, workers=busy[:1])[busy[0]], signal.SIGKILL)
 
 
-def is_scoring(api: AirflowApi, run_id: str) -> bool:
-    assert api.run_state(DAG_ID, run_id) not in FINAL_STATES
-    return any(task.task_id == "score" and task.state == "running" for task in api.tasks(DAG_ID, run_id))
-
-
 def patiently(ask: Callable[[], Any]) -> Callable[[], Any]:
     """What can't be asked just now is not known."""
 
