@@ -84,6 +84,7 @@ LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1400), ("da
 
 def look(page: Page, name: str) -> None:
     """Check the page as all are to be: usable at any width, light and dark, and nothing serious for axe."""
+    page.wait_for_load_state("networkidle")  # what a page is still fetching when it is left counts as failed
     for scheme, width in LOOKS:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 1000})
