@@ -47,8 +47,8 @@ from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import Source
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.pages import api
 from samplemix_core.pages.app import make_app
-from samplemix_core.pages.app import reader as page_reader
 from samplemix_core.settings import Settings
 
 SAMPLES = 10_000_000
@@ -317,7 +317,7 @@ def ask(settings: Settings, corpus: Corpus) -> dict[str, float]:
 def look(settings: Settings) -> dict[str, float]:
     """The pages, and what if: its time after the first, and how far its shares are from the solved mixture's, in points."""
     app = make_app(lambda: None)
-    app.dependency_overrides[page_reader] = lambda: settings.require("reader_database_url")
+    app.dependency_overrides[api.reader] = lambda: settings.require("reader_database_url")
     paths = [
         "/",
         "/corpora/1",

@@ -11,12 +11,16 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import errors as pg
+from psycopg2.sql import Composable
 
 from samplemix_core.database.connection import ROWS_PER_FETCH, Cursor, connect, scalar, service_errors
 from samplemix_core.errors import QueryError
 from samplemix_core.settings import shipped_directory
 
 MAX_ROWS = 10_000
+
+Statement = str | Composable
+"""A statement as text, or composed of parts that psycopg2 quotes."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def end_long_reads(cursor: Cursor, seconds: float = READ_LIMIT_SECONDS) -> int:
 
 
 def run_query(
-    reader_database_url: str, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
+    reader_database_url: str, query: Statement, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
 ) -> list[dict[str, Any]]:
     """The rows of a statement, as in stream_query; raise QueryError if there are more than MAX_ROWS."""
     rows = list(islice(stream_query(reader_database_url, query, parameters, timeout_seconds=timeout_seconds), MAX_ROWS + 1))
@@ -78,7 +82,7 @@ def run_query(
 
 
 def stream_query(
-    reader_database_url: str, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
+    reader_database_url: str, query: Statement, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
 ) -> Iterator[dict[str, Any]]:
     """The rows of a statement, each as column name -> value; `%(name)s` in it takes its value from `parameters`.
 
@@ -94,7 +98,7 @@ def stream_query(
             setup: Any = connection.cursor()
             setup.execute("SET TRANSACTION READ ONLY")
             setup.execute("SELECT set_config('statement_timeout', %s, true)", (str(round(timeout_seconds * 1000)),))
-            cursor: Any = setup if _PLAIN.match(query) else connection.cursor("query")
+            cursor: Any = setup if isinstance(query, str) and _PLAIN.match(query) else connection.cursor("query")
             cursor.itersize = ROWS_PER_FETCH
             cursor.execute(query, parameters)
             names: list[str] = []

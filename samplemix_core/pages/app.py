@@ -1,4 +1,4 @@
-"""SampleMix's pages, and the same as JSON: an application that Airflow puts behind its login. Nothing here writes.
+"""SampleMix's pages, with the same as JSON from api.py: an application that Airflow puts behind its login. Nothing here writes.
 
 Errors are said with their remedy, as pages or as JSON.
 """
@@ -12,12 +12,15 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from samplemix_core.config import RunConfig
 from samplemix_core.database.query import ready_queries
+from samplemix_core.database.samples import SampleFilter
 from samplemix_core.errors import SampleMixError
 from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
-from samplemix_core.pages import views
+from samplemix_core.pages import api, samples, views
+from samplemix_core.pages.api import Reader, Row, Shard, Version
 from samplemix_core.pages.charts import BOKEH_JS
-from samplemix_core.pages.html import render
+from samplemix_core.pages.html import query, render
 from samplemix_core.pipeline.mixtures import open_version
+from samplemix_core.quality.criteria import RUBRIC
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
 from samplemix_core.settings import Settings
@@ -41,8 +44,6 @@ SIMPLE = (
 )
 """Fields of the form that are one value each."""
 
-Version = Annotated[int | None, Query(ge=1, lt=2**31, description="The latest if none is given")]
-
 router = APIRouter()
 
 
@@ -55,17 +56,10 @@ def make_app(may_read: Callable[..., None]) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    app.include_router(router, dependencies=[Depends(may_read)])
+    for routes in (router, api.router):
+        app.include_router(routes, dependencies=[Depends(may_read)])
     app.add_exception_handler(SampleMixError, _say)
     return app
-
-
-def reader() -> str:
-    """URL of the database, as the role that can only read."""
-    return Settings.load().require("reader_database_url")
-
-
-Reader = Annotated[str, Depends(reader)]
 
 
 def page(request: Request, template: str, **values: Any) -> HTMLResponse:
@@ -119,6 +113,7 @@ def show_mixture(request: Request, url: Reader, name: str, version: int | None =
         charts=views.charts(url, name, row["version"], found["copies"]),
         largest=max([1e-9, *(max(domain["source_share"], domain["mixture_share"]) for domain in found["domains"])]),
         run_link=f"{root.removesuffix(PREFIX)}/dags/{DAG_ID}/runs/{quote(row['airflow_run_id'] or '', safe='')}",
+        sample_link=_sample_link(request, name, row["version"]),
         version_link=lambda item: f"{root}/mixtures/{quote(name, safe='')}/{item['version']}",
     )
 
@@ -137,6 +132,38 @@ def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTML
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
     values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": views.policies(), "run": run}
     return page(request, "what_if.html", **values)
+
+
+@router.get("/mixtures/{name}/{version:int}/samples", response_class=HTMLResponse, include_in_schema=False)
+def show_samples(request: Request, url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> HTMLResponse:
+    """Samples of a version, and the documents that it left out."""
+    values: dict[str, Any] = {"mixture": name, "version": version, "wanted": wanted.model_dump(exclude={"after"})}
+    values |= {"found": samples.samples(url, name, version, wanted), "choices": views.choices(url, name, version)}
+    return page(request, "samples.html", **values, after=wanted.after, link=_sample_link(request, name, version))
+
+
+@router.get("/mixtures/{name}/{version:int}/search", response_class=HTMLResponse, include_in_schema=False)
+def show_search(
+    request: Request, url: Reader, name: str, version: int, shard: Shard = "", words: str = "", row: Row = 0
+) -> HTMLResponse:
+    """Documents of a shard with certain words."""
+    found = samples.search(Settings.load(), url, name, version, shard, words[:1000], row) if words.strip() and shard else None
+    values = {"mixture": name, "version": version, "shard": shard, "words": words, "row": row, "found": found}
+    return page(request, "search.html", **values, link=_sample_link(request, name, version))
+
+
+@router.get("/mixtures/{name}/{version:int}/sample", response_class=HTMLResponse, include_in_schema=False)
+def show_sample(request: Request, url: Reader, name: str, version: int, shard: Shard, row: Row) -> HTMLResponse:
+    """A document, and why it has its copies."""
+    why = samples.why(Settings.load(), url, name, version, shard, row)
+    (found,) = views.ask(url, "mixture_version", mixture=name, version=version)
+    values = {"mixture": name, "version": version, "corpus_id": found["corpus_id"], "shard": shard, "row": row, "why": why}
+    return page(request, "sample.html", **values, rubric=RUBRIC, link=_sample_link(request, name, version))
+
+
+def _sample_link(request: Request, name: str, version: int) -> Callable[[dict[str, Any]], str]:
+    base = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/sample"
+    return lambda row: f"{base}?{query({'shard': row['shard'], 'row': row['row']})}"
 
 
 @router.get("/mixtures/{name}/{version:int}/picture.png", include_in_schema=False)
@@ -181,51 +208,3 @@ def openapi(request: Request) -> JSONResponse:
 def docs(request: Request) -> HTMLResponse:
     """The API, from its own description."""
     return page(request, "api.html", api=request.app.openapi(), queries=ready_queries())
-
-
-@router.get("/api/queries")
-def list_queries() -> list[dict[str, str]]:
-    """The queries that are ready, with their parameters."""
-    return [{"query": item.name, "parameters": item.usage, "answers": item.answers} for item in ready_queries().values()]
-
-
-@router.get("/api/queries/{name}")
-def answer_query(request: Request, url: Reader, name: str) -> list[dict[str, Any]]:
-    """The answer of a ready query; its parameters are those of the URL."""
-    return views.ask_by_name(url, name, dict(request.query_params))
-
-
-@router.get("/api/corpora")
-def list_corpora(url: Reader) -> list[dict[str, Any]]:
-    """All corpora, those published last first."""
-    return views.ask(url, "corpora")
-
-
-@router.get("/api/corpora/{corpus_id}")
-def get_corpus(url: Reader, corpus_id: int) -> dict[str, Any]:
-    """A corpus: crawls, quality and clusters by domain, what was set aside."""
-    return dict(views.corpus(url, views.corpus_uri(url, corpus_id)))
-
-
-@router.get("/api/mixtures")
-def list_mixtures(url: Reader) -> list[dict[str, Any]]:
-    """All mixtures, each with its latest version."""
-    return views.ask(url, "mixtures")
-
-
-@router.get("/api/mixtures/{name}")
-def get_mixture(url: Reader, name: str, version: Version = None) -> dict[str, Any]:
-    """A version of a mixture: figures, domains, crawls, copies, samples repeated most and nearly left out."""
-    return views.mixture(url, name, version)
-
-
-@router.get("/api/mixtures/{name}/diff")
-def get_diff(url: Reader, name: str, older: Version = None, newer: Version = None) -> dict[str, Any]:
-    """Two versions beside each other; the last two if none are named."""
-    return views.diff(url, name, older, newer)
-
-
-@router.get("/api/mixtures/{name}/{version:int}/what-if")
-def get_what_if(url: Reader, name: str, version: int, wanted: Annotated[views.Settings, Query()]) -> views.WhatIf:
-    """A version under other settings, estimated from its roll-up."""
-    return views.what_if(url, name, version, wanted)

@@ -70,6 +70,13 @@ def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str,
     return {"mixture": found, **answers, "versions": ask(reader_url, "mixture_versions", mixture=name)}
 
 
+def choices(reader_url: str, name: str, version: int) -> dict[str, list[str]]:
+    """What samples of a version can be filtered by."""
+    domains = ask(reader_url, "domain_shift", mixture=name, version=version)
+    (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
+    return {"domain": [row["domain"] for row in domains], "snapshot": list(found["snapshots"] or ())}
+
+
 def charts(reader_url: str, name: str, version: int, copies: Answer) -> MixtureCharts | None:
     """The charts of a version; None if it has no roll-up."""
     with transaction(reader_url) as cursor:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ from samplemix_core.demo.airflow_api import AirflowApi
 from samplemix_core.local.airflow import command_environment
 from samplemix_core.local.home import Home
 from samplemix_core.settings import Settings
-from tests.e2e.conftest import wait_for
+from tests.e2e.conftest import Run, wait_for
 
 MINT = """
 from airflow.api_fastapi.app import create_auth_manager
@@ -42,7 +43,8 @@ def viewer(airflow: AirflowApi, platform: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
-def paths(first: str) -> list[str]:
+def paths(first: str, sample: str) -> list[str]:
+    """Pages and answers about a mixture; `sample` is one of its samples as a query says it."""
     mixture = f"/samplemix/mixtures/{first}"
     pages = ["/samplemix/", "/samplemix/corpora/1", mixture, f"{mixture}/1", f"{mixture}/diff", f"{mixture}/1/what-if"]
     pages += [
@@ -53,21 +55,32 @@ def paths(first: str) -> list[str]:
         "/samplemix/static/bokeh.min.js",
     ]
     api = f"/samplemix/api/mixtures/{first}"
-    answers = ["/samplemix/api/mixtures", "/samplemix/api/corpora", api, f"{api}/diff", f"{api}/1/what-if?alpha=0.3"]
+    pages += [f"{mixture}/1/samples", f"{mixture}/1/search", f"{mixture}/1/sample?{sample}"]
+    answers = [f"{api}/1/samples", f"{api}/1/sample?{sample}", f"/samplemix/api/corpora/1/text?{sample}"]
+    answers += ["/samplemix/api/mixtures", "/samplemix/api/corpora", api, f"{api}/diff", f"{api}/1/what-if?alpha=0.3"]
     return [*pages, *answers, f"/samplemix/api/queries/funnel?mixture={first}"]
 
 
-def test_nobody_without_a_login_sees_anything(airflow: AirflowApi, first_run: dict[str, Any], first: str) -> None:
+@pytest.fixture(scope="module")
+def sample(viewer: httpx.Client, first_run: dict[str, Any], first: str) -> str:
+    """The sample that is repeated most, as a query says it."""
+    row = viewer.get(f"/samplemix/api/mixtures/{first}/1/samples").json()["samples"][0]
+    return urlencode({"shard": row["shard"], "row": row["row"]})
+
+
+def test_nobody_without_a_login_sees_anything(airflow: AirflowApi, first_run: dict[str, Any], first: str, sample: str) -> None:
     for headers, status in (({}, 401), ({"Authorization": "Bearer forged"}, 403)):
-        for path in paths(first):
+        for path in paths(first, sample):
             answer = httpx.get(f"{airflow.url}{path}", headers=headers, trust_env=False)
             assert answer.status_code == status, path
             assert len(answer.content) < 100
             assert first not in answer.text
 
 
-def test_a_viewer_reads_everything_and_writes_nothing(viewer: httpx.Client, first_run: dict[str, Any], first: str) -> None:
-    for path in paths(first):
+def test_a_viewer_reads_everything_and_writes_nothing(
+    viewer: httpx.Client, first_run: dict[str, Any], first: str, sample: str
+) -> None:
+    for path in paths(first, sample):
         answer = viewer.get(path)
         assert answer.status_code == 200, (path, answer.text[:300])
         for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -100,7 +113,7 @@ def look(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 1400, "height": 1000})
 
 
-def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run: dict[str, Any], first: str) -> None:
+def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run: dict[str, Any], first: str, sample: str) -> None:
     failed: list[str] = []
     page.on("requestfailed", lambda request: failed.append(request.url) if "/samplemix/" in request.url else None)
     page.on("pageerror", lambda error: failed.append(str(error)))
@@ -110,6 +123,9 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
         "mixture": f"{mixture}/1",
         "diff": f"{mixture}/diff",
         "what-if": f"{mixture}/1/what-if",
+        "samples": f"{mixture}/1/samples",
+        "sample": f"{mixture}/1/sample?{sample}",
+        "search": f"{mixture}/1/search?{sample.partition('&')[0]}&words=the",
         "run": f"{airflow.url}/samplemix/run",
         "api": f"{airflow.url}/samplemix/docs",
     }
@@ -133,6 +149,50 @@ def test_from_airflows_navigation_to_a_mixture_and_its_run(
     frame = page.frame_locator("iframe")
     frame.get_by_role("link", name=first, exact=True).click()
     expect(frame.get_by_role("heading", name=f"{first} version")).to_be_visible()
+
+
+def test_the_document_that_is_repeated_most_is_found_and_read(
+    page: Page, airflow: AirflowApi, run_program: Run, corpus_uri: str, first: str, viewer: httpx.Client
+) -> None:
+    repeating = f"often-{first}"
+    run_program(corpus_uri, "--name", repeating, "--budget", "150%")
+    page.goto(f"{airflow.url}/samplemix/mixtures/{repeating}/1")
+    page.get_by_role("link", name="Samples", exact=True).click()
+    rows = page.get_by_role("region", name="Samples").locator("tbody tr")
+    copies = [int(text) for text in rows.locator("td:nth-child(4)").all_inner_texts()]
+    assert copies == sorted(copies, reverse=True)
+    assert copies[0] > 1
+    rows.first.get_by_role("link").click()
+    text = page.get_by_role("region", name="Text").inner_text
+    wait_for(lambda: text(), 10, "the text")
+    shard, row = re.findall(r"shard=([^&]+)&row=(\d+)", page.url)[0]
+    read = viewer.get(f"/samplemix/api/corpora/1/text?shard={shard}&row={row}").json()
+    assert (read["changed"], len(read["text"])) == (False, read["characters"])
+    assert text().split() == read["text"].split()
+    word = max(re.findall(r"[a-zA-Z]{5,}", read["text"]), key=len)
+    page.go_back()
+    page.get_by_label("Words").fill(word.upper())
+    page.get_by_role("button", name="Search").click()
+    expect(
+        page.get_by_role("region", name="Documents with these words").get_by_role("link", name=f"{int(row):,}", exact=True)
+    ).to_be_visible()
+
+
+def test_copies_are_what_weight_kappa_and_u_make_of_them(first_run: dict[str, Any], first: str, viewer: httpx.Client) -> None:
+    mixture = f"/samplemix/api/mixtures/{first}/1"
+    found = []
+    for chosen in ("order=copies", "order=weight", "order=place&copies_to=0"):
+        found += viewer.get(f"{mixture}/samples?{chosen}").json()["samples"][:8]
+    explained = [viewer.get(f"{mixture}/sample", params={"shard": row["shard"], "row": row["row"]}).json() for row in found]
+    assert {why["became"] for why in explained} >= {"taken", "passed over"}
+    for why in explained:
+        chance = why["chance"]
+        if chance is None:
+            assert why["became"] == "duplicate"
+        else:
+            copies = min(chance["max_copies"], int(chance["wanted"] + chance["u"]))
+            assert copies == why["document"]["copies"], why
+            assert why["document"]["weight"] in (None, chance["weight"])
 
 
 def test_what_if_by_keyboard_and_a_run_with_its_settings(

@@ -1,15 +1,24 @@
 """Every page and every answer of the API, on a mixture in Postgres; with names that mean harm. Airflow's login: tests/e2e."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
+from samplemix_core.config import ReaderConfig
+from samplemix_core.database import samples
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.query import run_query
+from samplemix_core.pages import api
 from samplemix_core.pages import app as pages
-from tests.integration.conftest import LedgeredCorpus, mix
+from samplemix_core.pages import samples as pages_samples
+from tests.integration.conftest import TEXTS, LedgeredCorpus, mix
 
 HOSTILE = "\"><script>alert(1)</script>\u202e'; DROP TABLE sample; --"
 
@@ -45,7 +54,7 @@ def client(assigned: LedgeredCorpus) -> Iterator[TestClient]:
     for version, step in ((1, 7), (2, 5)):
         mix(assigned, version, step)
     app = pages.make_app(lambda: None)
-    app.dependency_overrides[pages.reader] = lambda: assigned.reader_url
+    app.dependency_overrides[api.reader] = lambda: assigned.reader_url
     with TestClient(app, root_path="/air/samplemix") as client:
         yield client
 
@@ -57,12 +66,16 @@ PAGES = (
     "/mixtures/demo/1",
     "/mixtures/demo/diff",
     "/mixtures/demo/2/what-if",
+    "/mixtures/demo/2/samples",
+    "/mixtures/demo/2/samples?order=place&copies_to=0&domain=&cluster=",
+    "/mixtures/demo/2/search",
     "/run",
     "/docs",
 )
 ANSWERS = (
     *("/api/queries", "/api/corpora", "/api/corpora/1", "/api/mixtures", "/api/mixtures/demo", "/api/mixtures/demo?version=1"),
     *("/api/mixtures/demo/diff", "/api/mixtures/demo/diff?older=2&newer=1", "/api/mixtures/demo/2/what-if?alpha=0.1"),
+    *("/api/mixtures/demo/2/samples", "/api/mixtures/demo/1/samples?order=distance&cluster=1"),
     *("/api/queries/funnel?mixture=demo", "/openapi.json"),
 )
 
@@ -131,6 +144,17 @@ def test_a_mixture_under_its_own_settings_and_under_others(client: TestClient) -
         ("/api/queries/funnel", 422, "needs mixture"),
         ("/api/queries/sample_why?mixture=demo&shard=x&row=x", 422, "invalid input syntax"),
         ("/mixtures/web", 422, "there is no mixture"),
+        ("/api/mixtures/demo/1/samples?order=distance", 422, "give its number"),
+        ("/api/mixtures/demo/1/samples?after=1,2", 422, "Begin anew"),
+        ("/api/mixtures/demo/1/samples?order=place&after=1,2,x", 422, "Begin anew"),
+        ("/api/mixtures/demo/1/samples?snapshot=none", 422, "not made from a snapshot 'none'"),
+        ("/api/mixtures/demo/1/samples?shard=none", 422, "no shard 'none'"),
+        ("/api/mixtures/demo/1/samples?quality_from=nan", 422, "finite number"),
+        ("/api/mixtures/demo/1/samples?colour=red", 422, "Extra inputs"),
+        ("/api/mixtures/demo/1/search?shard=none&words=%20", 422, "no word"),
+        ("/api/mixtures/demo/1/search?shard=none&words=x", 422, "no shard 'none'"),
+        ("/api/mixtures/demo/1/sample?shard=none&row=1", 422, "no document in row 1"),
+        ("/api/corpora/1/text?shard=crawl-a/a.jsonl&row=99999999999999999999", 422, "less than"),
         ("/nothing", 404, "Not Found"),
     ],
 )
@@ -142,7 +166,12 @@ def test_what_is_wrong_is_said(client: TestClient, path: str, status: int, told:
 
 @pytest.mark.parametrize("value", [HOSTILE, "a\0b", "x" * 10_000, "%", "..", "\u202e"])
 def test_hostile_values_are_values(client: TestClient, value: str) -> None:
-    for path in ("/mixtures/{}", "/mixtures/{}/diff", "/api/queries/{}", "/run?mixture_name={}", "/api/queries/run_costs?run={}"):
+    sample = "/mixtures/demo/1/sample"
+    for path in (
+        *("/mixtures/{}", "/mixtures/{}/diff", "/api/queries/{}", "/run?mixture_name={}", "/api/queries/run_costs?run={}"),
+        *(f"{sample}s?domain={{}}", f"{sample}s?shard={{}}", f"{sample}s?after={{}}", f"{sample}?shard={{}}&row=0"),
+        *("/mixtures/demo/1/search?shard={0}&words={0}", "/api/corpora/1/text?shard={}&row=1"),
+    ):
         answer = client.get(path.format(quote(value, safe="")))
         assert answer.status_code in (200, 404, 422)
         if "html" in answer.headers["content-type"]:
@@ -165,7 +194,9 @@ def test_hostile_names_of_domains_shards_and_mixtures_are_text(client: TestClien
         ):
             cursor.execute(statement, {"name": HOSTILE, "slashless": slashless})
     name = quote(slashless, safe="")
-    for path in ("/", "/corpora/1", f"/mixtures/{name}", f"/mixtures/{name}/diff", f"/mixtures/{name}/2/what-if"):
+    mixture = f"/mixtures/{name}"
+    pages = ("/", "/corpora/1", mixture, f"{mixture}/diff", f"{mixture}/2/what-if", f"{mixture}/2/samples?order=place")
+    for path in pages:
         answer = client.get(path)
         assert answer.status_code == 200, path
         seen = Seen(answer.text)
@@ -184,3 +215,122 @@ def test_a_version_without_a_roll_up_is_shown_without_charts(client: TestClient,
         cursor.execute("DELETE FROM mixture_copy_count")
     assert client.get("/mixtures/demo/1").status_code == 200
     assert "can't be estimated" in client.get("/api/mixtures/demo/1/what-if").json()["detail"]
+
+
+ALL = """
+SELECT path AS shard, sample.row, name AS domain, sample.n_tokens, coalesce(copies, 0) AS copies, weight, score.quality,
+       d.diversity, assigned.cluster, distance, snapshot_id, shard_id
+FROM sample
+JOIN quality_score AS score USING (snapshot_id, shard_id, row)
+JOIN diversity_score AS assigned USING (snapshot_id, shard_id, row)
+JOIN cluster AS d USING (cluster_model_id, cluster)
+JOIN shard USING (snapshot_id, shard_id)
+JOIN domain USING (domain_id)
+LEFT JOIN (SELECT * FROM mixture_sample WHERE mixture_id = 2) AS held USING (snapshot_id, shard_id, row)
+"""
+ORDERS: dict[samples.Order, Any] = {
+    "copies": lambda row: [-row[name] for name in ("copies", "weight", "snapshot_id", "shard_id", "row")],
+    "weight": lambda row: [row[name] for name in ("weight", "snapshot_id", "shard_id", "row")],
+    "quality": lambda row: [-row[name] for name in ("quality", "shard_id", "row")],
+    "distance": lambda row: [row[name] for name in ("distance", "shard_id", "row")],
+    "place": lambda row: [row[name] for name in ("snapshot_id", "shard_id", "row")],
+}
+FILTERS: dict[str, Any] = {
+    "": lambda row: True,
+    "domain=web": lambda row: row["domain"] == "web",
+    "snapshot=crawl-b&quality_from=4": lambda row: row["shard"].startswith("crawl-b/") and row["quality"] >= 4,
+    "shard=crawl-b/B.jsonl": lambda row: row["shard"] == "crawl-b/B.jsonl",
+    "copies_from=1&copies_to=2&quality_to=7": lambda row: 1 <= row["copies"] <= 2 and row["quality"] <= 7,
+    "copies_to=0": lambda row: row["copies"] == 0,
+    "diversity_from=0.4&diversity_to=0.6": lambda row: 0.4 <= row["diversity"] <= 0.6,
+    "cluster=2": lambda row: row["cluster"] == 2,
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_pages_of_samples_hold_each_once_in_order(
+    client: TestClient, assigned: LedgeredCorpus, order: samples.Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "PAGE_ROWS", 3)
+    monkeypatch.setitem(samples._WALKS, order, replace(samples._WALKS[order], looks=4))
+    documents = [row for row in run_query(assigned.reader_url, ALL) if row["copies"] or order not in ("copies", "weight")]
+    for chosen, keep in FILTERS.items():
+        within = "&cluster=2" if order == "distance" and chosen != "cluster=2" else ""
+        expected = sorted((row for row in documents if keep(row) and (not within or row["cluster"] == 2)), key=ORDERS[order])
+        found: list[tuple[str, int]] = []
+        after: str | None = ""
+        asked = 0
+        while after is not None and asked < 50:
+            answer = client.get(f"/api/mixtures/demo/2/samples?order={order}&{chosen}{within}&after={after}").json()
+            found += [(row["shard"], row["row"]) for row in answer["samples"]]
+            if len(answer["samples"]) < 3:
+                assert answer["looked"] == (4 if answer["more"] else None)
+            after, asked = answer["more"], asked + 1
+        assert found == [(row["shard"], row["row"]) for row in expected], chosen
+
+
+@pytest.fixture
+def files(assigned: LedgeredCorpus, tmp_path: Path) -> Path:
+    """The corpus's files, as they were scored."""
+    for shard, texts in zip(assigned.shards, TEXTS.values(), strict=False):
+        lines = [json.dumps({"text": text, "id": f"id {i}"}) for i, text in enumerate(texts)]
+        if shard is assigned.shards[0]:
+            lines.insert(1, "[]")
+        path = tmp_path / shard.path
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(lines))
+    reader = ReaderConfig(domain_path_index=0).model_dump_json()
+    with transaction(assigned.url) as cursor:
+        cursor.execute("UPDATE corpus SET uri = %s, reader = %s", (f"file://{tmp_path}", reader))
+    return tmp_path
+
+
+def text(client: TestClient, shard: str, row: int) -> Any:
+    return client.get(f"/api/corpora/1/text?shard={quote(shard)}&row={row}").json()
+
+
+def test_the_text_of_a_document_comes_from_its_shard(client: TestClient, assigned: LedgeredCorpus, files: Path) -> None:
+    shard = assigned.shards[0].path
+    found = [text(client, shard, row) for row in (0, 2, 4)]
+    assert [item["text"] for item in found] == [TEXTS[0][0], TEXTS[0][1], TEXTS[0][3]]
+    assert [item["changed"] for item in found] == [False] * 3
+    assert found[0]["doc_id"] == "id 0"
+    assert "no document in row 1" in text(client, shard, 1)["detail"], "a record that was set aside"
+    assert "no document in row 99" in text(client, shard, 99)["detail"]
+    hostile = f"<img src=x onerror=alert(1)>\u202e {HOSTILE}" + "x" * pages_samples.MAX_SHOWN
+    (files / shard).write_text(json.dumps({"text": hostile}))
+    changed = text(client, shard, 0)
+    assert (changed["changed"], changed["characters"]) == (True, len(hostile))
+    assert changed["text"] == hostile[: pages_samples.MAX_SHOWN]
+    (files / shard).unlink()
+    assert "No such file" in text(client, shard, 0)["detail"]
+
+
+def test_words_are_found_in_a_shard_a_page_at_a_time(
+    client: TestClient, assigned: LedgeredCorpus, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_samples, "PAGE_ROWS", 1)
+    shard = assigned.shards[0].path
+    search = f"/api/mixtures/demo/2/search?shard={quote(shard)}&words="
+    first = client.get(f"{search}ONE%20alpha").json()
+    assert [(item["row"], item["excerpt"]) for item in first["matches"]] == [(0, "alpha one")]
+    second = client.get(f"{search}one&row={first['more']}").json()
+    assert [item["row"] for item in second["matches"]] == [3]
+    assert second["matches"][0]["sample"]["copies"] == 0, "a duplicate of the first"
+    last = client.get(f"{search}one&row={second['more']}").json()
+    assert (last["matches"], last["more"]) == ([], None)
+    assert client.get(f"{search}alpha%20beta").json()["matches"] == []
+    monkeypatch.setattr(pages_samples, "SEARCH_SECONDS", -1.0)
+    stopped = client.get(f"{search}nothing").json()
+    assert (stopped["matches"], stopped["looked"], stopped["more"]) == ([], 4, 5)
+    shown = client.get(f"/mixtures/demo/2/search?shard={quote(shard)}&words=one")
+    assert "alpha one" in Seen(shown.text).texts
+
+
+def test_a_duplicate_says_of_which_document(client: TestClient, assigned: LedgeredCorpus) -> None:
+    shard = assigned.shards[0].path
+    why = client.get(f"/api/mixtures/demo/2/sample?shard={quote(shard)}&row=3").json()
+    assert (why["became"], why["chance"]) == ("duplicate", None)
+    assert (why["twins"][0]["shard"], why["twins"][0]["row"]) == (shard, 0)
+    shown = client.get(f"/mixtures/demo/2/sample?shard={quote(shard)}&row=3")
+    assert f"row 0 of {shard}" in Seen(shown.text).texts

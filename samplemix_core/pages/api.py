@@ -1,0 +1,98 @@
+"""The same as JSON: what the pages show, and every ready query."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from samplemix_core.database.query import ready_queries
+from samplemix_core.database.samples import Name, SampleFilter, SamplePage
+from samplemix_core.pages import samples, views
+from samplemix_core.settings import Settings
+
+router = APIRouter(prefix="/api")
+
+Version = Annotated[int | None, Query(ge=1, lt=2**31, description="The latest if none is given")]
+Shard = Annotated[Name, Query(description="Path, relative to the corpus")]
+Row = Annotated[int, Query(ge=0, lt=2**63, description="Place in the shard, from 0")]
+
+
+def reader() -> str:
+    """URL of the database, as the role that can only read."""
+    return Settings.load().require("reader_database_url")
+
+
+Reader = Annotated[str, Depends(reader)]
+
+
+@router.get("/queries")
+def list_queries() -> list[dict[str, str]]:
+    """The queries that are ready, with their parameters."""
+    return [{"query": item.name, "parameters": item.usage, "answers": item.answers} for item in ready_queries().values()]
+
+
+@router.get("/queries/{name}")
+def answer_query(request: Request, url: Reader, name: str) -> list[dict[str, Any]]:
+    """The answer of a ready query; its parameters are those of the URL."""
+    return views.ask_by_name(url, name, dict(request.query_params))
+
+
+@router.get("/corpora")
+def list_corpora(url: Reader) -> list[dict[str, Any]]:
+    """All corpora, those published last first."""
+    return views.ask(url, "corpora")
+
+
+@router.get("/corpora/{corpus_id}")
+def get_corpus(url: Reader, corpus_id: int) -> dict[str, Any]:
+    """A corpus: crawls, quality and clusters by domain, what was set aside."""
+    return dict(views.corpus(url, views.corpus_uri(url, corpus_id)))
+
+
+@router.get("/mixtures")
+def list_mixtures(url: Reader) -> list[dict[str, Any]]:
+    """All mixtures, each with its latest version."""
+    return views.ask(url, "mixtures")
+
+
+@router.get("/mixtures/{name}")
+def get_mixture(url: Reader, name: str, version: Version = None) -> dict[str, Any]:
+    """A version of a mixture: figures, domains, crawls, copies, samples repeated most and nearly left out."""
+    return views.mixture(url, name, version)
+
+
+@router.get("/mixtures/{name}/diff")
+def get_diff(url: Reader, name: str, older: Version = None, newer: Version = None) -> dict[str, Any]:
+    """Two versions beside each other; the last two if none are named."""
+    return views.diff(url, name, older, newer)
+
+
+@router.get("/mixtures/{name}/{version:int}/what-if")
+def get_what_if(url: Reader, name: str, version: int, wanted: Annotated[views.Settings, Query()]) -> views.WhatIf:
+    """A version under other settings, estimated from its roll-up."""
+    return views.what_if(url, name, version, wanted)
+
+
+@router.get("/mixtures/{name}/{version:int}/samples")
+def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> SamplePage:
+    """Samples of a version, or all documents that it was chosen from: filtered, in an order, 50 at a time."""
+    return samples.samples(url, name, version, wanted)
+
+
+@router.get("/mixtures/{name}/{version:int}/sample")
+def explain_sample(url: Reader, name: str, version: int, shard: Shard, row: Row) -> samples.Why:
+    """Why a document has the copies that it has: quality, cluster, weight, kappa, its own number u, exact duplicates."""
+    return samples.why(Settings.load(), url, name, version, shard, row)
+
+
+@router.get("/corpora/{corpus_id}/text")
+def get_text(url: Reader, corpus_id: int, shard: Shard, row: Row) -> samples.Text:
+    """The text of a document, from its shard."""
+    return samples.text_of(Settings.load(), url, corpus_id, shard, row)
+
+
+@router.get("/mixtures/{name}/{version:int}/search")
+def search_shard(
+    url: Reader, name: str, version: int, shard: Shard, words: Annotated[str, Query(max_length=1000)], row: Row = 0
+) -> samples.Matches:
+    """Documents of a shard whose text has all the words, from a row on."""
+    return samples.search(Settings.load(), url, name, version, shard, words, row)
