@@ -72,6 +72,12 @@ def get_what_if(url: Reader, name: str, version: int, wanted: Annotated[views.Se
     return views.what_if(url, name, version, wanted)
 
 
+@router.get("/mixtures/{name}/{version:int}/clusters")
+def get_clusters(url: Reader, name: str, version: int) -> list[dict[str, Any]]:
+    """What each cluster is about, and what a version did to it."""
+    return views.ask(url, "clusters", mixture=name, version=version)
+
+
 @router.get("/mixtures/{name}/{version:int}/samples")
 def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> SamplePage:
     """Samples of a version, or all documents that it was chosen from: filtered, in an order, 50 at a time."""

@@ -4,7 +4,7 @@ Errors are said with their remedy, as pages or as JSON.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -17,7 +17,7 @@ from samplemix_core.errors import SampleMixError
 from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
 from samplemix_core.pages import api, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version
-from samplemix_core.pages.charts import BOKEH_JS
+from samplemix_core.pages.charts import BOKEH_JS, COLOURS, cluster_map
 from samplemix_core.pages.html import query, render
 from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.quality.criteria import RUBRIC
@@ -132,6 +132,22 @@ def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTML
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
     values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": views.policies(), "run": run}
     return page(request, "what_if.html", **values)
+
+
+@router.get("/mixtures/{name}/{version:int}/clusters", response_class=HTMLResponse, include_in_schema=False)
+def show_clusters(
+    request: Request,
+    url: Reader,
+    name: str,
+    version: int,
+    colour: Literal["main_domain", "quality", "diversity", "mean_copies"] = "main_domain",
+) -> HTMLResponse:
+    """The clusters of a version: a map, and what each is about."""
+    clusters = views.ask(url, "clusters", mixture=name, version=version)
+    nearest = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/samples?order=distance&cluster="
+    values = {"mixture": name, "version": version, "clusters": clusters, "colour": colour, "colours": COLOURS}
+    links = {"cluster": lambda row: f"{nearest}{row['cluster']}"}
+    return page(request, "clusters.html", **values, map=cluster_map(clusters, colour, nearest), links=links)
 
 
 @router.get("/mixtures/{name}/{version:int}/samples", response_class=HTMLResponse, include_in_schema=False)

@@ -8,7 +8,18 @@ from typing import Any
 import bokeh
 import numpy as np
 from bokeh.embed import components
-from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, NumeralTickFormatter, Range1d
+from bokeh.models import (
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    LinearColorMapper,
+    NumeralTickFormatter,
+    OpenURL,
+    Range1d,
+    TapTool,
+)
+from bokeh.models.annotations import ColorBar, Legend, LegendItem
+from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 from markupsafe import Markup
 
@@ -81,6 +92,87 @@ def _copies(histogram: Sequence[Mapping[str, Any]]) -> Any:
     chart.xaxis.ticker = FixedTicker(ticks=copies)
     chart.add_tools(HoverTool(tooltips=[("copies", "@copies"), ("samples", "@samples{0,0}")]))
     return chart
+
+
+COLOURS = {"main_domain": "domain", "quality": "quality", "diversity": "diversity", "mean_copies": "copies"}
+"""What clusters can be coloured by -> its name."""
+
+_DOMAINS = ("#1F77B4", "#D9730D", "#2C8C4A", "#C43C3C", "#8A63C4", "#8C564B", "#D15DAA", "#8F8F1F", "#1795A5")
+_OTHER_DOMAIN = "#7f8894"
+
+
+@dataclass(frozen=True)
+class ClusterMap:
+    """The script, and where the map goes."""
+
+    script: Markup
+    map: Markup
+
+
+def cluster_map(clusters: Sequence[Mapping[str, Any]], colour: str, link: str) -> ClusterMap | None:
+    """A map of described clusters, each a circle by its documents, coloured by one of COLOURS; None where none is described.
+
+    A click goes to `link` with the cluster's number behind it. Domains and words are the corpus's: Bokeh puts them in as text.
+    """
+    placed = [row for row in clusters if row["x"] is not None]
+    if not placed:
+        return None
+    most = max(row["documents"] for row in placed)
+    columns = ("cluster", "x", "y", "documents", *COLOURS)
+    data = {name: [row[name] for row in placed] for name in columns}
+    data |= {name: [float(value) for value in data[name]] for name in ("quality", "diversity", "mean_copies")}
+    data["words"] = [", ".join(row["terms"] or ()) for row in placed]
+    data["size"] = [6 + 34 * (row["documents"] / most) ** 0.5 for row in placed]
+    chart = _figure("", "", x_range=(-1.15, 1.15), y_range=(-1.15, 1.15))
+    chart.height = 560
+    chart.axis.visible = False
+    chart.add_tools(HoverTool(tooltips=_CLUSTER_TIPS), TapTool(callback=OpenURL(url=f"{link}@cluster", same_tab=True)))
+    if colour == "main_domain":
+        _by_domain(chart, data)
+    else:
+        mapper = LinearColorMapper(palette=Viridis256, low=min(data[colour]), high=max(data[colour]))
+        _circles(chart, data, {"field": colour, "transform": mapper})
+        bar = ColorBar(color_mapper=mapper, title=COLOURS[colour], background_fill_alpha=0, width=10)
+        bar.title_text_color = bar.major_label_text_color = _INK
+        chart.add_layout(bar, "right")
+    script, part = components(chart)
+    return ClusterMap(Markup(script), Markup(part))  # noqa: S704 Bokeh's own HTML
+
+
+_CLUSTER_TIPS = [
+    ("cluster", "@cluster"),
+    ("words", "@words"),
+    ("domain", "@main_domain"),
+    *(("documents", "@documents{0,0}"), ("quality", "@quality{0.00}")),
+    *(("diversity", "@diversity{0.00}"), ("copies of a document", "@mean_copies{0.00}")),
+]
+
+
+def _by_domain(chart: Any, data: Mapping[str, list[Any]]) -> None:
+    """Circles in a colour for each of the largest domains, and their legend."""
+    documents: dict[str, int] = {}
+    for domain, count in zip(data["main_domain"], data["documents"], strict=True):
+        documents[domain] = documents.get(domain, 0) + count
+    names = sorted(documents, key=lambda name: (-documents[name], name))
+    items = []
+    for number, name in enumerate([*names[: len(_DOMAINS)], None]):
+        own = [
+            place
+            for place, domain in enumerate(data["main_domain"])
+            if domain == name or (name is None and domain in names[len(_DOMAINS) :])
+        ]
+        if own:
+            colour = _OTHER_DOMAIN if name is None else _DOMAINS[number]
+            circles = _circles(chart, {column: [values[i] for i in own] for column, values in data.items()}, colour)
+            items.append(LegendItem(label={"value": "others" if name is None else name}, renderers=[circles]))
+    legend = Legend(items=items, background_fill_alpha=0, border_line_alpha=0, label_text_color=_INK, orientation="horizontal")
+    legend.ncols = 3
+    chart.add_layout(legend, "below")
+
+
+def _circles(chart: Any, data: Mapping[str, list[Any]], colour: Any) -> Any:
+    source = ColumnDataSource(dict(data))
+    return chart.scatter("x", "y", size="size", source=source, fill_color=colour, fill_alpha=0.75, line_color=_INK, line_alpha=0.6)
 
 
 def _figure(x: str, y: str, **ranges: Any) -> Any:

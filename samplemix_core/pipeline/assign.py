@@ -1,19 +1,19 @@
-"""Steps 4 and 5: assign every document to a cluster, and measure the clusters over the corpus."""
+"""Steps 4 and 5: assign every document to a cluster, measure the clusters over the corpus, and find words for them."""
 
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
-from samplemix_core.database import clusters
+from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import WHOLE, Group, Shard
 from samplemix_core.database.upkeep import index_scores
 from samplemix_core.diversity.model import cluster_table
-from samplemix_core.errors import SampleMixError, ServiceError
+from samplemix_core.errors import CancelledRunError, SampleMixError, ServiceError
 from samplemix_core.pipeline.fit import load_model
 from samplemix_core.pipeline.handoff import AssignCounts, ClusterModelRef, MeasuredClusters, Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
-from samplemix_core.worker.jobs import AssignTask
+from samplemix_core.worker.jobs import AssignTask, DescribeTask
 
 
 def assign_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, group: Group = WHOLE) -> AssignCounts:
@@ -90,7 +90,42 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
     for snapshot_id in registered.snapshot_ids:
         with transaction(run.settings.require("database_url")) as cursor:
             index_scores(cursor, snapshot_id, cluster_model.cluster_model_id)
+    said = _describe(run, registered, record)
     measured = MeasuredClusters(clusters=len(sizes), documents=int(sizes.sum()), largest=int(sizes.max()))
-    message = f"the largest holds {measured.largest / max(1, measured.documents):.1%} of {measured.documents:,} documents"
+    message = f"the largest holds {measured.largest / max(1, measured.documents):.1%} of {measured.documents:,} documents{said}"
     run.report(Progress("measure_clusters", len(sizes), len(sizes), message=message, unit="clusters"))
     return measured
+
+
+DESCRIBED_SHARDS = 64
+
+
+def _describe(run: RunContext, registered: Registered, record: clusters.ClusterModelRecord) -> str:
+    """Have the clusters described, once, for the pages; a note for people.
+
+    A run without it is the same, so an error of ours is said and does not stop it: the next run tries again.
+    """
+    database = run.settings.require("database_url")
+    with transaction(database) as cursor:
+        if descriptions.is_described(cursor, record.cluster_model_id):
+            return ""
+        shards = [state.shard for state in shard_states(cursor, registered.scope) if state.is_scored]
+    count = min(DESCRIBED_SHARDS, len(shards))
+    task = DescribeTask(
+        corpus_uri=run.config.corpus_uri,
+        reader=run.config.reader,
+        shards=tuple(shards[i * len(shards) // count] for i in range(count)),
+        cluster_model_id=record.cluster_model_id,
+        artifact_key=record.artifact_key,
+    )
+    run.report(Progress("measure_clusters", 0, 1, message="finding words that tell the clusters apart", unit="models"))
+    with connect(run.settings) as client:
+        work = [Work("what the clusters are about", (task,))]
+        (outcome,) = fan_out(client, "samplemix_core.worker.clusters:describe_clusters", work, run.cancelled)
+    if isinstance(outcome.error, SampleMixError) and not isinstance(outcome.error, CancelledRunError):
+        return f"; not described: {outcome.error}"
+    if outcome.error is not None:
+        raise outcome.error
+    with transaction(database) as cursor:
+        descriptions.save_description(cursor, record.cluster_model_id, outcome.result)
+    return ""

@@ -1,4 +1,4 @@
-"""Fitting clusters, and assigning a shard's documents to them, on a Dask worker."""
+"""Fitting clusters, assigning a shard's documents to them, and saying what they are about, on a Dask worker."""
 
 import hashlib
 import logging
@@ -11,19 +11,22 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core import schemas
-from samplemix_core.database import clusters
+from samplemix_core.corpus.reader import ShardReader
+from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.clusters import FittedModel
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.scope import Shard
 from samplemix_core.diversity.clusters import ClusterSums, assign
+from samplemix_core.diversity.describe import MOST_CHARACTERS, map_centroids, telling_terms
 from samplemix_core.diversity.fit import fit_clusters
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.embedding.files import read_embeddings, read_positions
-from samplemix_core.errors import ModelError
+from samplemix_core.errors import ModelError, ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import Settings
-from samplemix_core.worker.jobs import AssignTask, FitTask
+from samplemix_core.worker.jobs import AssignTask, DescribeTask, FitTask
 
 log = logging.getLogger(__name__)
 
@@ -88,3 +91,61 @@ def _download(store: ObjectStore, key: str, sha256: str, path: Path) -> None:
             f"{store.uri}/{key} has SHA-256 {digest.hexdigest()}, the ledger says {sha256}.",
             "Something has changed an embedding file: restore it, or score its shard again.",
         )
+
+
+DESCRIBED_DOCUMENTS = 40_000
+_NEAREST = 30
+"""Documents of each cluster, those nearest to its centroid, whose words are counted."""
+
+
+def describe_clusters(task: DescribeTask) -> descriptions.Description:
+    """The clusters' places on a map, and the words that tell each from the others; of a cluster that no shard has, none.
+
+    Reads at most DESCRIBED_DOCUMENTS, of each shard the first. A shard that can't be read now gives none.
+    """
+    started, settings = time.monotonic(), Settings.load()
+    model = ClusterModel.from_bytes(open_store(settings.state_root, settings).get(task.artifact_key)[0])
+    wanted = -(-DESCRIBED_DOCUMENTS // max(1, len(task.shards)))
+    texts: list[str] = []
+    cluster, distance = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.float32)]
+    for shard in task.shards:
+        with transaction(settings.require("database_url")) as cursor:
+            assigned = descriptions.assigned_rows(cursor, task.cluster_model_id, shard, wanted)
+        near = _nearest(assigned["cluster"], assigned["distance"])
+        try:
+            found = _texts(task, shard, assigned["row"][near])
+        except (ObjectStoreError, ShardRefusedError) as error:
+            event(log, "not described", shard=shard.path, error=str(error))
+            continue
+        here = near[[row in found for row in assigned["row"][near].tolist()]]
+        texts += [found[row] for row in assigned["row"][here].tolist()]
+        cluster.append(assigned["cluster"][here])
+        distance.append(assigned["distance"][here])
+    of, far = np.concatenate(cluster), np.concatenate(distance)
+    chosen = _nearest(of, far)
+    terms = telling_terms([texts[i] for i in chosen.tolist()], of[chosen], model.n_clusters)
+    event(log, "described", clusters=model.n_clusters, documents=len(chosen), seconds=time.monotonic() - started)
+    return descriptions.Description(places=map_centroids(model.centroids), terms=terms)
+
+
+def _nearest(cluster: npt.NDArray[np.int32], distance: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Positions of the documents nearest to the centroid in each cluster, ascending."""
+    order = np.lexsort((distance, cluster))
+    grouped = cluster[order]
+    rank = np.arange(order.size) - np.searchsorted(grouped, grouped)
+    return np.sort(order[rank < _NEAREST]).astype(np.int64)
+
+
+def _texts(task: DescribeTask, shard: Shard, rows: npt.NDArray[np.int64]) -> dict[int, str]:
+    """The beginnings of the texts of some rows, ascending."""
+    found: dict[int, str] = {}
+    if not rows.size:
+        return found
+    wanted, settings = set(rows.tolist()), Settings.load()
+    with open_store(task.corpus_uri, settings).open(shard.path) as stream:
+        for batch in ShardReader(stream, shard.path, task.reader).read():
+            columns = (batch.documents["row"].to_pylist(), batch.documents["text"].to_pylist())
+            found |= {row: text[:MOST_CHARACTERS] for row, text in zip(*columns, strict=True) if row in wanted}
+            if columns[0] and columns[0][-1] >= rows[-1]:
+                break
+    return found

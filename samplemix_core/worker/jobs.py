@@ -103,3 +103,14 @@ class AssignTask:
     embedding_digest: str
     cluster_model_id: int
     artifact_key: str
+
+
+@dataclass(frozen=True)
+class DescribeTask:
+    """A measured cluster model to describe from the first documents of these shards, which are assigned to it."""
+
+    corpus_uri: str
+    reader: ReaderConfig
+    shards: tuple[Shard, ...]
+    cluster_model_id: int
+    artifact_key: str

@@ -55,7 +55,7 @@ def paths(first: str, sample: str) -> list[str]:
         "/samplemix/static/bokeh.min.js",
     ]
     api = f"/samplemix/api/mixtures/{first}"
-    pages += [f"{mixture}/1/samples", f"{mixture}/1/search", f"{mixture}/1/sample?{sample}"]
+    pages += [f"{mixture}/1/clusters", f"{mixture}/1/samples", f"{mixture}/1/search", f"{mixture}/1/sample?{sample}"]
     answers = [f"{api}/1/samples", f"{api}/1/sample?{sample}", f"/samplemix/api/corpora/1/text?{sample}"]
     answers += ["/samplemix/api/mixtures", "/samplemix/api/corpora", api, f"{api}/diff", f"{api}/1/what-if?alpha=0.3"]
     return [*pages, *answers, f"/samplemix/api/queries/funnel?mixture={first}"]
@@ -123,6 +123,7 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
         "mixture": f"{mixture}/1",
         "diff": f"{mixture}/diff",
         "what-if": f"{mixture}/1/what-if",
+        "clusters": f"{mixture}/1/clusters",
         "samples": f"{mixture}/1/samples",
         "sample": f"{mixture}/1/sample?{sample}",
         "search": f"{mixture}/1/search?{sample.partition('&')[0]}&words=the",

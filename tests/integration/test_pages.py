@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.database import samples
+from samplemix_core.database import descriptions, samples
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.pages import api
 from samplemix_core.pages import app as pages
 from samplemix_core.pages import samples as pages_samples
+from samplemix_core.pages.charts import COLOURS
 from tests.integration.conftest import TEXTS, LedgeredCorpus, mix
 
 HOSTILE = "\"><script>alert(1)</script>\u202e'; DROP TABLE sample; --"
@@ -50,7 +52,12 @@ class Seen(HTMLParser):
 
 @pytest.fixture
 def client(assigned: LedgeredCorpus) -> Iterator[TestClient]:
-    """The pages, without a login, on a mixture of two versions."""
+    """The pages, without a login, on a mixture of two versions whose clusters are described."""
+    places = np.array([[-1, -1], [0.5, 0.25], [1, 1]], dtype=np.float32)
+    with transaction(assigned.url) as cursor:
+        assert not descriptions.is_described(cursor, 1)
+        descriptions.save_description(cursor, 1, descriptions.Description(places, [["null", "alpha"], [], ["beta"]]))
+        assert descriptions.is_described(cursor, 1)
     for version, step in ((1, 7), (2, 5)):
         mix(assigned, version, step)
     app = pages.make_app(lambda: None)
@@ -66,6 +73,7 @@ PAGES = (
     "/mixtures/demo/1",
     "/mixtures/demo/diff",
     "/mixtures/demo/2/what-if",
+    "/mixtures/demo/2/clusters",
     "/mixtures/demo/2/samples",
     "/mixtures/demo/2/samples?order=place&copies_to=0&domain=&cluster=",
     "/mixtures/demo/2/search",
@@ -75,6 +83,7 @@ PAGES = (
 ANSWERS = (
     *("/api/queries", "/api/corpora", "/api/corpora/1", "/api/mixtures", "/api/mixtures/demo", "/api/mixtures/demo?version=1"),
     *("/api/mixtures/demo/diff", "/api/mixtures/demo/diff?older=2&newer=1", "/api/mixtures/demo/2/what-if?alpha=0.1"),
+    "/api/mixtures/demo/2/clusters",
     *("/api/mixtures/demo/2/samples", "/api/mixtures/demo/1/samples?order=distance&cluster=1"),
     *("/api/queries/funnel?mixture=demo", "/openapi.json"),
 )
@@ -195,7 +204,8 @@ def test_hostile_names_of_domains_shards_and_mixtures_are_text(client: TestClien
             cursor.execute(statement, {"name": HOSTILE, "slashless": slashless})
     name = quote(slashless, safe="")
     mixture = f"/mixtures/{name}"
-    pages = ("/", "/corpora/1", mixture, f"{mixture}/diff", f"{mixture}/2/what-if", f"{mixture}/2/samples?order=place")
+    pages = ["/", "/corpora/1", mixture, f"{mixture}/diff", f"{mixture}/2/what-if", f"{mixture}/2/samples?order=place"]
+    pages += [f"{mixture}/2/clusters?colour={colour}" for colour in COLOURS]
     for path in pages:
         answer = client.get(path)
         assert answer.status_code == 200, path
@@ -334,3 +344,16 @@ def test_a_duplicate_says_of_which_document(client: TestClient, assigned: Ledger
     assert (why["twins"][0]["shard"], why["twins"][0]["row"]) == (shard, 0)
     shown = client.get(f"/mixtures/demo/2/sample?shard={quote(shard)}&row=3")
     assert f"row 0 of {shard}" in Seen(shown.text).texts
+
+
+def test_clusters_have_words_and_a_place_and_what_the_mixture_did_to_them(client: TestClient, assigned: LedgeredCorpus) -> None:
+    rows = {row["cluster"]: row for row in client.get("/api/mixtures/demo/2/clusters").json()}
+    assert {number: row["terms"] for number, row in rows.items()} == {0: ["null", "alpha"], 1: [], 2: ["beta"]}
+    assert [(rows[number]["x"], rows[number]["y"]) for number in range(3)] == [(-1, -1), (0.5, 0.25), (1, 1)]
+    (mixture,) = client.get("/api/queries/mixture_version?mixture=demo&version=2").json()
+    for name in ("samples", "documents"):
+        assert sum(row[name] for row in rows.values()) == mixture["samples" if name == "samples" else "eligible"]
+    assert "alpha" in client.get("/mixtures/demo/2/clusters").text
+    with transaction(assigned.url) as cursor:
+        cursor.execute("UPDATE cluster SET x = NULL, y = NULL, terms = NULL")
+    assert "next run finds them" in client.get("/mixtures/demo/2/clusters").text

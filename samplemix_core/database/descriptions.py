@@ -1,0 +1,54 @@
+"""What clusters are about: a place on a map and telling words, kept beside their measures; and whose texts they are found from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.database.connection import Cursor, scalar
+from samplemix_core.database.copy import copy_out
+from samplemix_core.database.scope import Shard
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """Clusters for people: their places on a map, float32 (K, 2), and the words that tell each from the others."""
+
+    places: npt.NDArray[np.float32]
+    terms: list[list[str]]
+
+
+def assigned_rows(cursor: Cursor, cluster_model_id: int, shard: Shard, rows: int) -> dict[str, npt.NDArray[Any]]:
+    """Row, cluster and distance of the first so many documents of a shard, in row order."""
+    return copy_out(
+        cursor,
+        "SELECT row, cluster, distance FROM diversity_score WHERE cluster_model_id = %(model)s AND snapshot_id = %(snapshot)s"
+        " AND shard_id = %(shard)s ORDER BY row LIMIT %(rows)s",
+        {"model": cluster_model_id, "snapshot": shard.snapshot_id, "shard": shard.shard_id, "rows": rows},
+        {"row": "int64", "cluster": "int32", "distance": "float32"},
+    )
+
+
+def is_described(cursor: Cursor, cluster_model_id: int) -> bool:
+    """Whether a measured model's clusters have been described."""
+    cursor.execute("SELECT bool_and(terms IS NOT NULL) FROM cluster WHERE cluster_model_id = %s", (cluster_model_id,))
+    return bool(scalar(cursor))
+
+
+def save_description(cursor: Cursor, cluster_model_id: int, description: Description) -> None:
+    """Enter what the clusters of a measured model are about."""
+    cursor.execute(
+        """
+        UPDATE cluster SET x = described.x, y = described.y, terms = described.terms::text[]
+        FROM unnest(%(x)s::real[], %(y)s::real[], %(terms)s::text[]) WITH ORDINALITY AS described (x, y, terms, number)
+        WHERE cluster_model_id = %(model)s AND cluster = number - 1
+        """,
+        {
+            "model": cluster_model_id,
+            "x": description.places[:, 0].tolist(),
+            "y": description.places[:, 1].tolist(),
+            # An array of arrays would have to be a rectangle.
+            "terms": ["{" + ",".join(f'"{term}"' for term in terms) + "}" for terms in description.terms],
+        },
+    )

@@ -1,0 +1,64 @@
+"""Clusters for people: a map on which near ones are alike, and the words by which each is told from the others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.manifold import TSNE
+
+TERMS = 6
+"""Words a cluster, at most."""
+
+MOST_CHARACTERS = 2_000
+"""Of a text, that are looked at."""
+
+_PERPLEXITY = 30.0
+_FEWEST_FOR_TSNE = 5
+_WORD = r"(?u)\b[^\W\d_]{3,30}\b"
+_COMMON = 0.4
+"""Words in more of the documents than this tell nothing, in whatever language."""
+
+
+def map_centroids(centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Places (K, 2) between -1 and 1 for unit centroids (K, dim), K at least 1, by t-SNE of their cosine distances.
+
+    Van der Maaten and Hinton 2008; who is near whom means something, how far apart the far ones are does not. A handful are placed
+    by their principal components. The same centroids are placed alike on one kind of machine.
+    """
+    n = centroids.shape[0]
+    with np.errstate(invalid="ignore"):  # PCA takes a ratio of the variance, of which equal centroids have none.
+        if n < _FEWEST_FOR_TSNE:
+            places = np.zeros((n, 2))
+            components = min(2, n - 1, centroids.shape[1])
+            if components:
+                places[:, :components] = PCA(components, svd_solver="full").fit_transform(centroids)
+        else:
+            perplexity = min(_PERPLEXITY, (n - 1) / 3)
+            places = TSNE(2, perplexity=perplexity, metric="cosine", init="pca", random_state=0, n_jobs=1).fit_transform(centroids)
+    places = places - (places.max(axis=0) + places.min(axis=0)) / 2
+    return np.asarray(places / max(float(np.abs(places).max()), 1e-9), dtype=np.float32)
+
+
+def telling_terms(texts: Sequence[str], cluster: npt.NDArray[np.int32], n_clusters: int) -> list[list[str]]:
+    """Words of each of K clusters, the most telling first, from texts (n,) of clusters (n,); none where there are no texts.
+
+    By class-based TF-IDF (Grootendorst 2022, arXiv 2203.05794): a word's share of a cluster's words, times the logarithm of how
+    much rarer it is over all clusters than the mean word. A word is of three letters or more, in at least two texts.
+    """
+    words = CountVectorizer(token_pattern=_WORD, min_df=2, max_df=_COMMON, max_features=50_000, dtype=np.int32)
+    try:
+        counts = words.fit_transform([text[:MOST_CHARACTERS] for text in texts])
+    except ValueError:  # There is no such word.
+        return [[] for _ in range(n_clusters)]
+    names = words.get_feature_names_out()
+    over_all = np.asarray(counts.sum(axis=0), dtype=np.float64).ravel()
+    rarity = np.log1p(over_all.mean() / over_all)
+    found = []
+    for j in range(n_clusters):
+        own = np.asarray(counts[cluster == j].sum(axis=0), dtype=np.float64).ravel()
+        weight = own / max(own.sum(), 1.0) * rarity
+        best = np.argsort(-weight, kind="stable")[:TERMS]
+        found.append([str(names[i]) for i in best if weight[i] > 0])
+    return found
