@@ -26,10 +26,11 @@ class Pages:
 
 
 class SampleMixPages(AirflowPlugin):
-    """The pages and their place in the navigation."""
+    """The pages, their place in the navigation, and what a run made on that run's page."""
 
     name = "samplemix_pages"
     fastapi_apps = [{"app": Pages(), "url_prefix": PREFIX, "name": "SampleMix"}]  # noqa: RUF012 Airflow's way
     external_views = [  # noqa: RUF012 Airflow's way
-        {"name": "SampleMix", "href": f"{PREFIX}/", "url_route": "samplemix", "destination": "nav", "nav_top_level": True}
+        {"name": "SampleMix", "href": f"{PREFIX}/", "url_route": "samplemix", "destination": "nav", "nav_top_level": True},
+        {"name": "Mixture", "href": f"{PREFIX}/runs/{{RUN_ID}}", "url_route": "samplemix-made", "destination": "dag_run"},
     ]

@@ -4,6 +4,7 @@ A page looks at a bounded number of samples, in the order of an index, whatever 
 samples as of a million. One that finds little says from where to look further.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +21,9 @@ from samplemix_core.errors import QueryError
 Order = Literal["copies", "weight", "quality", "distance", "place"]
 
 PAGE_ROWS = 50
+
+LOOK_SECONDS = 0.4
+"""After which no more samples are looked at for a page that is not full."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4000)]
 """A text that Postgres can be asked about: without NUL."""
@@ -161,24 +165,36 @@ def find_samples(
 
     Raises QueryError for a snapshot or shard that the mixture was not made from, and as run_query does.
     """
+    deadline = time.monotonic() + LOOK_SECONDS
     with transaction(reader_url) as cursor:
         values = _values(cursor, mixture_id, wanted)
     walk = _WALKS[wanted.order]
     names = [name for name, _ in walk.key]
     values |= {"rows": None if rows is None else list(rows)}
-    parts = _parts(walk, after=wanted.after is not None)
-    values |= {f"after_{name}": value for name, value in zip(names, _read_key(walk, wanted.after), strict=True)}
-    facts = sql.SQL(_OWN_FACTS if walk.table == "mixture_sample" else _JOINED_FACTS).format(**parts, looks=sql.Literal(walk.looks))
-    page = sql.SQL(_PAGE).format(facts=facts, order=parts["order"], rows=sql.Literal(PAGE_ROWS + 1))
-    found = run_query(reader_url, page, values, timeout_seconds=timeout_seconds)
-    if len(found) > PAGE_ROWS:
-        found.pop()
-        return SamplePage(_shown(found), _key_of(found[-1], names), None)
-    end = sql.SQL("SELECT {} {} OFFSET {} LIMIT 1").format(
-        sql.SQL(", ").join(map(sql.Identifier, names)), parts["walked"], sql.Literal(walk.looks - 1)
-    )
-    last = run_query(reader_url, end, values, timeout_seconds=timeout_seconds)
-    return SamplePage(_shown(found), _key_of(last[0], names) if last else None, walk.looks if last else None)
+    facts = _OWN_FACTS if walk.table == "mixture_sample" else _JOINED_FACTS
+    found: list[Named] = []
+    after, looked = wanted.after, 0
+    while True:
+        values |= {f"after_{name}": value for name, value in zip(names, _read_key(walk, after), strict=True)}
+        parts = _parts(walk, after=after is not None)
+        page = sql.SQL(_PAGE).format(
+            facts=sql.SQL(facts).format(**parts, looks=sql.Literal(walk.looks)),
+            order=parts["order"],
+            rows=sql.Literal(PAGE_ROWS - len(found) + 1),
+        )
+        found += run_query(reader_url, page, values, timeout_seconds=timeout_seconds)
+        if len(found) > PAGE_ROWS:
+            found.pop()
+            return SamplePage(_shown(found), _key_of(found[-1], names), None)
+        end = sql.SQL("SELECT {} {} OFFSET {} LIMIT 1").format(
+            sql.SQL(", ").join(map(sql.Identifier, names)), parts["walked"], sql.Literal(walk.looks - 1)
+        )
+        last = run_query(reader_url, end, values, timeout_seconds=timeout_seconds)
+        if not last:
+            return SamplePage(_shown(found), None, None)
+        after, looked = _key_of(last[0], names), looked + walk.looks
+        if time.monotonic() > deadline:
+            return SamplePage(_shown(found), after, looked)
 
 
 def _parts(walk: _Walk, *, after: bool) -> dict[str, sql.Composable]:

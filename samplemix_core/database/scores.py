@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from psycopg2 import sql
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, Named, one
 from samplemix_core.database.copy import copy_in, without_nul
 from samplemix_core.database.registration import domain_ids
-from samplemix_core.database.rollups import add_scores, subtract_scores
+from samplemix_core.database.removal import delete_block, delete_shard
+from samplemix_core.database.rollups import add_scores
 from samplemix_core.database.scope import ScoredCounts, ScoreVersion, Shard
 from samplemix_core.embedding.files import add_digests
 from samplemix_core.errors import AccountingError, CorpusError, ShardRefusedError
@@ -71,18 +71,7 @@ def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
         )
     if block.rows is not None and scores.records > block.rows:
         raise AccountingError(f"{where}: {scores.records} records were read of {block.rows} rows.")
-    cursor.execute(
-        "SELECT error FROM shard_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s AND state = 'refused'",
-        (shard.shard_id, version.encoder_id, version.quality_model_id),
-    )
-    for (error,) in cursor.fetchall():
-        raise ShardRefusedError(error)
-    cursor.execute(
-        "SELECT encoder_id, quality_model_id, scored, quarantined, tokens, text_bytes"
-        " FROM block_score WHERE shard_id = %s AND block = %s",
-        (shard.shard_id, block.block),
-    )
-    done = {ScoreVersion(*row[:2]): ScoredCounts(*row[2:]) for row in cursor.fetchall()}
+    done = _committed(cursor, shard, version, block)
     for found in done.values():
         if found != counts:
             raise AccountingError(f"{where}: {counts}; another version counted {found}.")
@@ -94,6 +83,30 @@ def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
     return counts
 
 
+def _committed(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block) -> dict[ScoreVersion, ScoredCounts]:
+    """What each version counted of a block, in one statement; raise ShardRefusedError if the shard is refused."""
+    cursor.execute(
+        """
+        SELECT NULL AS error, encoder_id, quality_model_id, scored, quarantined, tokens, text_bytes
+        FROM block_score WHERE shard_id = %(shard)s AND block = %(block)s
+        UNION ALL
+        SELECT error, NULL, NULL, NULL, NULL, NULL, NULL FROM shard_score
+        WHERE shard_id = %(shard)s AND encoder_id = %(encoder)s AND quality_model_id = %(quality)s AND state = 'refused'
+        """,
+        {
+            "shard": shard.shard_id,
+            "block": block.block,
+            "encoder": version.encoder_id,
+            "quality": version.quality_model_id,
+        },
+    )
+    rows = cursor.fetchall()
+    for error, *_ in rows:
+        if error is not None:
+            raise ShardRefusedError(error)
+    return {ScoreVersion(*row[1:3]): ScoredCounts(*row[3:]) for row in rows}
+
+
 def _store(
     cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores, done: Collection[ScoreVersion]
 ) -> None:
@@ -101,41 +114,15 @@ def _store(
     samples = _sample_rows(cursor, shard, scores.samples)
     new_quality = version.quality_model_id not in {other.quality_model_id for other in done}
     if not done or new_quality:
-        _delete_block(cursor, shard, block, None if not done else version.quality_model_id)
+        delete_block(cursor, shard, block, None if not done else version.quality_model_id)
     if not done:
         copy_in(cursor, f"sample_s{shard.snapshot_id}", samples)
-        shards = _constant(shard.shard_id, scores.quarantine.num_rows)
-        copy_in(cursor, "quarantine", scores.quarantine.append_column("shard_id", shards))
+        if scores.quarantine.num_rows:
+            shards = _constant(shard.shard_id, scores.quarantine.num_rows)
+            copy_in(cursor, "quarantine", scores.quarantine.append_column("shard_id", shards))
     if new_quality:
         copy_in(cursor, f"quality_score_s{shard.snapshot_id}", _quality_rows(shard, version, scores.quality))
         add_scores(cursor, shard, version.quality_model_id, samples, scores.quality)
-
-
-def _delete_block(cursor: Cursor, shard: Shard, block: Block, quality_model_id: int | None) -> None:
-    """Delete what is there of a block whose ledger row is gone: all of it, or its scores by one quality model."""
-    place = {
-        "snapshot": shard.snapshot_id,
-        "shard": shard.shard_id,
-        "model": quality_model_id,
-        "first": block.first_row,
-        "end": None if block.rows is None else block.first_row + block.rows,
-    }
-    cursor.execute(_in_block("SELECT FROM {table} WHERE snapshot_id = %(snapshot)s AND {block} LIMIT 1", "quality_score"), place)
-    if cursor.rowcount:
-        subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], quality_model_id, block)
-        of_model = (
-            "DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND {block}"
-            " AND (%(model)s::int IS NULL OR quality_model_id = %(model)s)"
-        )
-        cursor.execute(_in_block(of_model, "quality_score"), place)
-    if quality_model_id is None:
-        cursor.execute(_in_block("DELETE FROM {table} WHERE snapshot_id = %(snapshot)s AND {block}", "sample"), place)
-        cursor.execute(_in_block("DELETE FROM {table} WHERE {block}", "quarantine"), place)
-
-
-def _in_block(statement: str, table: str) -> sql.Composed:
-    condition = "shard_id = %(shard)s AND row >= %(first)s AND (%(end)s::bigint IS NULL OR row < %(end)s)"
-    return sql.SQL(statement).format(table=sql.Identifier(table), block=sql.SQL(condition))
 
 
 def _enter_block(
@@ -227,7 +214,7 @@ def _give_up(cursor: Cursor, shard: Shard, version: ScoreVersion, state: str, er
     cursor.execute("SELECT FROM shard_score WHERE shard_id = %s AND state = 'done'", (shard.shard_id,))
     if cursor.rowcount == 0:
         if state == "refused":
-            _delete_samples(cursor, shard)
+            delete_shard(cursor, shard)
         cursor.execute(
             "INSERT INTO quarantine (shard_id, row, byte_offset, reason, detail) VALUES (%s, %s, -1, %s, %s)"
             " ON CONFLICT (shard_id, row) DO UPDATE SET reason = EXCLUDED.reason, detail = EXCLUDED.detail",
@@ -258,15 +245,6 @@ def _lock(cursor: Cursor, shard: Shard) -> None:
             f"{shard.path} has been replaced by another file since this run registered it (etag {shard.etag!r} then).",
             "Run again: the new file is scored.",
         )
-
-
-def _delete_samples(cursor: Cursor, shard: Shard) -> None:
-    subtract_scores(cursor, shard.snapshot_id, [shard.shard_id])
-    for table in ("sample", "quality_score"):
-        in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = %s").format(sql.Identifier(table))
-        cursor.execute(in_partition, (shard.snapshot_id, shard.shard_id))
-    for table in ("quarantine", "block_score"):
-        cursor.execute(sql.SQL("DELETE FROM {} WHERE shard_id = %s").format(sql.Identifier(table)), (shard.shard_id,))
 
 
 def _sample_rows(cursor: Cursor, shard: Shard, samples: pa.Table) -> pa.Table:

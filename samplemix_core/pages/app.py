@@ -8,27 +8,20 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from samplemix_core.config import RunConfig
-from samplemix_core.database.query import ready_queries
 from samplemix_core.database.samples import SampleFilter
 from samplemix_core.errors import SampleMixError
 from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
-from samplemix_core.pages import api, samples, views
+from samplemix_core.pages import api, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version
-from samplemix_core.pages.charts import BOKEH_JS, COLOURS, cluster_map
-from samplemix_core.pages.html import query, render
-from samplemix_core.pipeline.mixtures import open_version
+from samplemix_core.pages.charts import COLOURS, cluster_map
+from samplemix_core.pages.html import PREFIX, page, query
 from samplemix_core.quality.criteria import RUBRIC
-from samplemix_core.report.picture import draw_mixture
-from samplemix_core.report.record import load_record
 from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"
-PREFIX = "/samplemix"
-"""Where the pages are below Airflow's own."""
-
 SIMPLE = (
     "corpus_uri",
     "snapshots",
@@ -56,18 +49,10 @@ def make_app(may_read: Callable[..., None]) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    for routes in (router, api.router):
+    for routes in (router, files.router, api.router):
         app.include_router(routes, dependencies=[Depends(may_read)])
     app.add_exception_handler(SampleMixError, _say)
     return app
-
-
-def page(request: Request, template: str, **values: Any) -> HTMLResponse:
-    """A rendered page, which nobody keeps and nobody else frames."""
-    root = str(request.scope.get("root_path", "")).rstrip("/")
-    body = render(template, root, airflow=root.removesuffix(PREFIX), **values)
-    headers = {"Cache-Control": "no-store", "X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "same-origin"}
-    return HTMLResponse(body, headers=headers)
 
 
 async def _say(request: Request, error: Exception) -> Response:
@@ -114,6 +99,7 @@ def show_mixture(request: Request, url: Reader, name: str, version: int | None =
         largest=max([1e-9, *(max(domain["source_share"], domain["mixture_share"]) for domain in found["domains"])]),
         run_link=f"{root.removesuffix(PREFIX)}/dags/{DAG_ID}/runs/{quote(row['airflow_run_id'] or '', safe='')}",
         sample_link=_sample_link(request, name, row["version"]),
+        examples=_examples(f"{root}/mixtures/{quote(name, safe='')}/{row['version']}/samples"),
         version_link=lambda item: f"{root}/mixtures/{quote(name, safe='')}/{item['version']}",
     )
 
@@ -177,19 +163,35 @@ def show_sample(request: Request, url: Reader, name: str, version: int, shard: S
     return page(request, "sample.html", **values, rubric=RUBRIC, link=_sample_link(request, name, version))
 
 
+def _examples(samples: str) -> dict[str, Callable[[dict[str, Any]], str]]:
+    """Links from a funnel's counts to the documents behind them."""
+
+    def left_out(row: dict[str, Any]) -> str:
+        return f"{samples}?{query({'order': 'place', 'domain': row['domain'], 'copies_to': 0})}"
+
+    def taken(row: dict[str, Any]) -> str:
+        return f"{samples}?{query({'domain': row['domain']})}"
+
+    return {"duplicates": left_out, "passed_over": left_out, "samples": taken, "copies": taken}
+
+
 def _sample_link(request: Request, name: str, version: int) -> Callable[[dict[str, Any]], str]:
     base = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/sample"
     return lambda row: f"{base}?{query({'shard': row['shard'], 'row': row['row']})}"
 
 
-@router.get("/mixtures/{name}/{version:int}/picture.png", include_in_schema=False)
-def show_picture(name: str, version: int) -> Response:
-    """The picture of a version."""
-    settings = Settings.load()
-    with settings.scratch() as directory:
-        path = directory / "picture.png"
-        draw_mixture(path, load_record(settings, open_version(settings, name, version).manifest))
-        return Response(path.read_bytes(), media_type="image/png")
+@router.get("/runs/{run_id:path}", response_class=HTMLResponse, include_in_schema=False)
+def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
+    """What a run of Airflow's made, and what it cost."""
+    root = request.scope["root_path"]
+    values = {
+        "run_id": run_id,
+        "mixtures": views.ask(url, "run_mixtures", run=run_id),
+        "costs": views.ask(url, "run_costs", run=run_id),
+    }
+    return page(
+        request, "made.html", **values, link=lambda row: f"{root}/mixtures/{quote(row['mixture'], safe='')}/{row['version']}"
+    )
 
 
 @router.get("/run", response_class=HTMLResponse, include_in_schema=False)
@@ -206,21 +208,3 @@ def _kind(field: dict[str, Any]) -> str:
     kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
     (kind,) = (item for item in kinds if item != "null")
     return "number" if kind == "integer" else str(kind)
-
-
-@router.get("/static/bokeh.min.js", include_in_schema=False)
-def bokeh_js() -> FileResponse:
-    """What draws the charts."""
-    return FileResponse(BOKEH_JS, media_type="text/javascript", headers={"Cache-Control": "private, max-age=86400"})
-
-
-@router.get("/openapi.json", include_in_schema=False)
-def openapi(request: Request) -> JSONResponse:
-    """The API's description."""
-    return JSONResponse({**request.app.openapi(), "servers": [{"url": request.scope["root_path"]}]})
-
-
-@router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-def docs(request: Request) -> HTMLResponse:
-    """The API, from its own description."""
-    return page(request, "api.html", api=request.app.openapi(), queries=ready_queries())

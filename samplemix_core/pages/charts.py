@@ -165,7 +165,14 @@ def _by_domain(chart: Any, data: Mapping[str, list[Any]]) -> None:
             colour = _OTHER_DOMAIN if name is None else _DOMAINS[number]
             circles = _circles(chart, {column: [values[i] for i in own] for column, values in data.items()}, colour)
             items.append(LegendItem(label={"value": "others" if name is None else name}, renderers=[circles]))
-    legend = Legend(items=items, background_fill_alpha=0, border_line_alpha=0, label_text_color=_INK, orientation="horizontal")
+    legend = Legend(
+        items=items,
+        background_fill_alpha=0,
+        border_line_alpha=0,
+        label_text_color=_INK,
+        orientation="horizontal",
+        location="bottom_left",
+    )
     legend.ncols = 3
     chart.add_layout(legend, "below")
 

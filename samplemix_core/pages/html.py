@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from fastapi import Request
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -19,6 +21,18 @@ _SHARES = ("_share", "share_taken", "share_of_main_domain")
 _EXACT_BELOW = 1000
 
 
+PREFIX = "/samplemix"
+"""Where the pages are below Airflow's own."""
+
+
+def page(request: Request, template: str, **values: Any) -> HTMLResponse:
+    """A rendered page, which nobody keeps and nobody else frames."""
+    root = str(request.scope.get("root_path", "")).rstrip("/")
+    body = render(template, root, airflow=root.removesuffix(PREFIX), **values)
+    headers = {"Cache-Control": "no-store", "X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "same-origin"}
+    return HTMLResponse(body, headers=headers)
+
+
 def render(template: str, root: str, **values: Any) -> str:
     """A page; `root` is the path below which all pages are, without a slash at its end."""
     return _environment().get_template(template).render(root=root, **values)
@@ -28,6 +42,7 @@ def render(template: str, root: str, **values: Any) -> str:
 def _environment() -> Environment:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"cell": cell, "label": label, "short": short, "percent": percent, "duration": duration, "query": query}
+    environment.tests["moment"] = lambda value: isinstance(value, datetime)
     environment.tests["number"] = lambda value: isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     return environment
 

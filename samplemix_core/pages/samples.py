@@ -126,7 +126,7 @@ def text_of(settings: Settings, reader_url: str, corpus_id: int, shard: str, row
 
 
 class Match(FrozenModel):
-    """A document with the words that were looked for: its place, and the text around the first of them."""
+    """A document with the words that were looked for: its place, and the text around the longest of them."""
 
     row: int
     excerpt: str
@@ -149,6 +149,7 @@ def search(settings: Settings, reader_url: str, name: str, version: int | None, 
     wanted = words.casefold().split()
     if not wanted:
         raise QueryError("There is no word to look for.", "Give words=...")
+    longest = max(wanted, key=len)
     (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     deadline, looked, more = time.monotonic() + SEARCH_SECONDS, 0, None
     excerpts: dict[int, str] = {}
@@ -162,7 +163,7 @@ def search(settings: Settings, reader_url: str, name: str, version: int | None, 
                 looked += 1
                 folded = text.casefold()
                 if all(word in folded for word in wanted):
-                    excerpts[at] = _excerpt(text, folded.find(wanted[0]))
+                    excerpts[at] = _excerpt(text, folded.find(longest))
                 if len(excerpts) == PAGE_ROWS:
                     more = at + 1
                     break

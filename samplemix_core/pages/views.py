@@ -51,7 +51,13 @@ def home(reader_url: str) -> dict[str, Answer]:
 
 def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
     """A corpus: its crawls, its quality and clusters by domain, and what was set aside."""
-    names = {"crawls": "crawls", "quality": "quality_by_domain", "noise": "noise_by_domain", "quarantine": "quarantine_by_reason"}
+    names = {
+        "crawls": "crawls",
+        "quality": "quality_by_domain",
+        "noise": "noise_by_domain",
+        "quarantine": "quarantine_by_reason",
+        "trouble": "shards_in_trouble",
+    }
     return {key: ask(reader_url, name, corpus=uri) for key, name in names.items()}
 
 

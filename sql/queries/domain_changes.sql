@@ -1,4 +1,4 @@
--- What changed in each domain between two versions of a mixture: tokens, distinct samples, copies. Two roll-ups are compared.
+-- What changed in each domain between two versions of a mixture: share and number of tokens, distinct samples, copies. Two roll-ups are compared.
 -- Parameters: mixture, older, newer=
 WITH old AS (
     SELECT domain_id, sum(mixture_tokens) AS tokens, sum(samples) AS samples, sum(copies) AS copies
@@ -8,6 +8,8 @@ WITH old AS (
     FROM mixture_rollup WHERE mixture_id = mixture_of(:'mixture', :'newer') GROUP BY domain_id
 )
 SELECT domain.name AS domain,
+       coalesce(old.tokens / (SELECT nullif(sum(tokens), 0) FROM old), 0) AS old_share,
+       coalesce(new.tokens / (SELECT nullif(sum(tokens), 0) FROM new), 0) AS new_share,
        coalesce(old.tokens, 0)::bigint AS tokens_before,
        coalesce(new.tokens, 0)::bigint AS tokens,
        (coalesce(new.tokens, 0) - coalesce(old.tokens, 0))::bigint AS tokens_gained,
@@ -16,4 +18,5 @@ SELECT domain.name AS domain,
 FROM old
 FULL JOIN new USING (domain_id)
 JOIN domain USING (domain_id)
-ORDER BY tokens_gained DESC, domain;
+ORDER BY coalesce(new.tokens / (SELECT nullif(sum(tokens), 0) FROM new), 0)
+    - coalesce(old.tokens / (SELECT nullif(sum(tokens), 0) FROM old), 0) DESC, domain;

@@ -3,6 +3,7 @@
 As in test_airflow_browser.py, without chromium the tests in a browser are skipped, and SAMPLEMIX_SCREENSHOTS makes pictures.
 """
 
+import hashlib
 import os
 import re
 import subprocess
@@ -51,10 +52,13 @@ def paths(first: str, sample: str) -> list[str]:
         f"{mixture}/1/picture.png",
         "/samplemix/run",
         "/samplemix/docs",
+        "/samplemix/swagger",
+        "/samplemix/runs/some",
         "/samplemix/openapi.json",
         "/samplemix/static/bokeh.min.js",
     ]
     api = f"/samplemix/api/mixtures/{first}"
+    pages += [f"{mixture}/1/files", f"{mixture}/1/files/manifest.json", f"{mixture}/1/files/part-00000.parquet"]
     pages += [f"{mixture}/1/clusters", f"{mixture}/1/samples", f"{mixture}/1/search", f"{mixture}/1/sample?{sample}"]
     answers = [f"{api}/1/samples", f"{api}/1/sample?{sample}", f"/samplemix/api/corpora/1/text?{sample}"]
     answers += ["/samplemix/api/mixtures", "/samplemix/api/corpora", api, f"{api}/diff", f"{api}/1/what-if?alpha=0.3"]
@@ -85,12 +89,22 @@ def test_a_viewer_reads_everything_and_writes_nothing(
         assert answer.status_code == 200, (path, answer.text[:300])
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert viewer.request(method, path).status_code == 405
-    assert viewer.get(f"/samplemix/mixtures/{first}/1/picture.png").content.startswith(b"\x89PNG")
+    mixture = f"/samplemix/mixtures/{first}/1"
+    assert viewer.get(f"{mixture}/picture.png").content.startswith(b"\x89PNG")
+    part = viewer.get(f"{mixture}/files/manifest.json").json()["parts"][0]
+    downloaded = viewer.get(f"{mixture}/files/{part['path']}")
+    assert hashlib.sha256(downloaded.content).hexdigest() == part["sha256"]
+    assert part["path"] in downloaded.headers["content-disposition"]
+    assert viewer.get(f"{mixture}/files/..%2Flatest.json").status_code in (404, 422)
+    assert viewer.get(f"{mixture}/files/latest.json").status_code == 422
     started = viewer.post(
         "/api/v2/dags/samplemix_corpus_run/dagRuns", json={"logical_date": None, "conf": {"corpus_uri": "s3://x/y"}}
     )
     assert started.status_code == 403, "the run form's request"
 
+
+_OWN = ("http://127.0.0.1:", "data:", "blob:")
+"""Where pages may take anything from."""
 
 LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1400), ("dark", 390))
 
@@ -117,6 +131,7 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
     failed: list[str] = []
     page.on("requestfailed", lambda request: failed.append(request.url) if "/samplemix/" in request.url else None)
     page.on("pageerror", lambda error: failed.append(str(error)))
+    page.on("request", lambda request: failed.append(request.url) if not request.url.startswith(_OWN) else None)
     mixture = f"{airflow.url}/samplemix/mixtures/{first}"
     addresses = {
         "home": f"{airflow.url}/samplemix/",
@@ -124,6 +139,7 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
         "diff": f"{mixture}/diff",
         "what-if": f"{mixture}/1/what-if",
         "clusters": f"{mixture}/1/clusters",
+        "files": f"{mixture}/1/files",
         "samples": f"{mixture}/1/samples",
         "sample": f"{mixture}/1/sample?{sample}",
         "search": f"{mixture}/1/search?{sample.partition('&')[0]}&words=the",
@@ -139,6 +155,9 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
     look(page, "corpus")
     page.goto(addresses["mixture"])
     expect(page.locator(".bk-Figure")).to_have_count(2)
+    page.goto(f"{airflow.url}/samplemix/swagger")
+    expect(page.get_by_text("/api/mixtures/{name}/diff", exact=True)).to_be_visible()
+    page.wait_for_load_state("networkidle")
     assert failed == []
 
 
@@ -218,5 +237,8 @@ def test_what_if_by_keyboard_and_a_run_with_its_settings(
     link = page.get_by_role("status").get_by_role("link")
     expect(link).to_be_visible()
     run_id = link.inner_text()
+    link.click()
+    page.get_by_role("link", name="Mixture", exact=True).click()
+    expect(page.frame_locator("iframe").get_by_role("heading", name=f"What run {run_id} made")).to_be_visible()
     run = airflow.request("GET", f"/api/v2/dags/samplemix_corpus_run/dagRuns/{run_id}")
     assert (run["conf"]["alpha"], run["conf"]["dry_run"], run["conf"]["mixture_name"]) == (0.2, True, first)

@@ -247,7 +247,7 @@ def psql() -> Path:
 
 
 def test_the_queries_run_in_psql_too(asked: Asked) -> None:
-    values = {"mixture": "demo", "corpus": CORPUS, "shard": "crawl-a/B.jsonl", "row": "0", "cluster": "0", "older": "1"}
+    values = {"mixture": "demo", "corpus": CORPUS, "shard": "crawl-a/B.jsonl", "row": "0", "cluster": "0", "older": "1", "run": "r"}
     command = [str(psql()), "--no-psqlrc", "--csv", "--set", "ON_ERROR_STOP=1"]
     for query in ready_queries().values():
         given = {name: values.get(name, default) for name, default in query.parameters.items()}

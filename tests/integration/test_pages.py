@@ -78,6 +78,7 @@ PAGES = (
     "/mixtures/demo/2/samples?order=place&copies_to=0&domain=&cluster=",
     "/mixtures/demo/2/search",
     "/run",
+    "/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00%2Fx",
     "/docs",
 )
 ANSWERS = (
@@ -100,7 +101,7 @@ def test_a_page_is_whole_and_needs_nothing_from_elsewhere(client: TestClient, pa
     assert answer.headers["cache-control"] == "no-store"
     for link in {link for link in seen.links if link.startswith("/air/samplemix")}:
         inside = link.removeprefix("/air/samplemix")
-        if "picture.png" not in inside:  # It reads a manifest, which is not there.
+        if not inside.endswith(("picture.png", "/files")):  # It reads a manifest, which is not there.
             assert client.get(inside).status_code == 200, link
 
 
@@ -122,6 +123,26 @@ def test_the_api_is_described_and_only_reads(client: TestClient) -> None:
     for path in (*PAGES, *ANSWERS):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert client.request(method, path).status_code == 405
+
+
+def test_the_page_to_try_the_api_out_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    seen = Seen(client.get("/swagger").text)
+    assert seen.outside == []
+    assert len(seen.links) == 3
+    for link in seen.links:
+        answer = client.get(link.removeprefix("/air/samplemix"))
+        assert answer.status_code == 200
+        assert len(answer.content) > 1000
+    assert any("/air/samplemix/openapi.json" in script for script in seen.scripts)
+    assert client.get("/static/other.js").status_code == 422
+
+
+def test_a_run_says_what_it_made(client: TestClient, assigned: LedgeredCorpus) -> None:
+    with transaction(assigned.url) as cursor:
+        cursor.execute("UPDATE mixture SET airflow_run_id = 'manual/a b+c' WHERE version = 2")
+    seen = Seen(client.get("/runs/manual%2Fa%20b%2Bc").text)
+    assert "/air/samplemix/mixtures/demo/2" in seen.links
+    assert "/air/samplemix/mixtures/demo/1" not in seen.links
 
 
 def test_a_mixture_under_its_own_settings_and_under_others(client: TestClient) -> None:
@@ -178,7 +199,7 @@ def test_hostile_values_are_values(client: TestClient, value: str) -> None:
     sample = "/mixtures/demo/1/sample"
     for path in (
         *("/mixtures/{}", "/mixtures/{}/diff", "/api/queries/{}", "/run?mixture_name={}", "/api/queries/run_costs?run={}"),
-        *(f"{sample}s?domain={{}}", f"{sample}s?shard={{}}", f"{sample}s?after={{}}", f"{sample}?shard={{}}&row=0"),
+        *("/runs/{}", f"{sample}s?domain={{}}", f"{sample}s?shard={{}}", f"{sample}s?after={{}}", f"{sample}?shard={{}}&row=0"),
         *("/mixtures/demo/1/search?shard={0}&words={0}", "/api/corpora/1/text?shard={}&row=1"),
     ):
         answer = client.get(path.format(quote(value, safe="")))
@@ -262,6 +283,7 @@ def test_pages_of_samples_hold_each_once_in_order(
     client: TestClient, assigned: LedgeredCorpus, order: samples.Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samples, "PAGE_ROWS", 3)
+    monkeypatch.setattr(samples, "LOOK_SECONDS", -1.0)
     monkeypatch.setitem(samples._WALKS, order, replace(samples._WALKS[order], looks=4))
     documents = [row for row in run_query(assigned.reader_url, ALL) if row["copies"] or order not in ("copies", "weight")]
     for chosen, keep in FILTERS.items():
@@ -277,6 +299,11 @@ def test_pages_of_samples_hold_each_once_in_order(
                 assert answer["looked"] == (4 if answer["more"] else None)
             after, asked = answer["more"], asked + 1
         assert found == [(row["shard"], row["row"]) for row in expected], chosen
+        monkeypatch.setattr(samples, "LOOK_SECONDS", 60.0)
+        whole = client.get(f"/api/mixtures/demo/2/samples?order={order}&{chosen}{within}").json()
+        assert [(row["shard"], row["row"]) for row in whole["samples"]] == found[:3], "time to look further by itself"
+        assert (whole["more"] is None) == (len(found) <= 3)
+        monkeypatch.setattr(samples, "LOOK_SECONDS", -1.0)
 
 
 @pytest.fixture

@@ -1,0 +1,104 @@
+"""What pages give away as it is: published files, pictures, the scripts that pages need, and the API's description."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+from urllib.parse import quote
+
+import fastapi_offline
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
+
+from samplemix_core.database.query import ready_queries
+from samplemix_core.errors import ManifestError
+from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, version_directory
+from samplemix_core.pages.charts import BOKEH_JS
+from samplemix_core.pages.html import page
+from samplemix_core.pipeline.mixtures import open_version
+from samplemix_core.report.picture import draw_mixture
+from samplemix_core.report.record import load_record
+from samplemix_core.settings import Settings
+
+router = APIRouter()
+
+
+@router.get("/mixtures/{name}/{version:int}/picture.png", include_in_schema=False)
+def show_picture(name: str, version: int) -> Response:
+    """The picture of a version."""
+    settings = Settings.load()
+    with settings.scratch() as directory:
+        path = directory / "picture.png"
+        draw_mixture(path, load_record(settings, open_version(settings, name, version).manifest))
+        return Response(path.read_bytes(), media_type="image/png")
+
+
+@router.get("/mixtures/{name}/{version:int}/files", response_class=HTMLResponse, include_in_schema=False)
+def show_files(request: Request, name: str, version: int) -> HTMLResponse:
+    """The published files of a version."""
+    found = open_version(Settings.load(), name, version)
+    link = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/files/"
+    parts = [part.model_dump() for part in found.manifest.parts]
+    values = {"mixture": name, "version": version, "uri": found.uri, "digest": found.manifest.content_digest, "parts": parts}
+    return page(request, "files.html", **values, files=(MANIFEST, CROISSANT), base=link, link=lambda part: f"{link}{part['path']}")
+
+
+@router.get("/mixtures/{name}/{version:int}/files/{file}", include_in_schema=False)
+def download(name: str, version: int, file: str) -> StreamingResponse:
+    """A published file of a version."""
+    found = open_version(Settings.load(), name, version)
+    if file not in (MANIFEST, CROISSANT, *(part.path for part in found.manifest.parts)):
+        raise ManifestError(f"Version {version} of {name!r} has no file {file[:100]!r}.", "See its files.")
+    stream = found.mixtures.store.open(found.key(file))
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{version_directory(version)}-{file}"'}
+    return StreamingResponse(_chunks(stream), media_type="application/octet-stream", headers=headers)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while chunk := stream.read(2**20):
+            yield chunk
+
+
+_SWAGGER = Path(fastapi_offline.__file__).parent / "static"
+
+STATIC = {
+    "bokeh.min.js": (BOKEH_JS, "text/javascript"),
+    "swagger-ui-bundle.js": (_SWAGGER / "swagger-ui-bundle.js", "text/javascript"),
+    "swagger-ui.css": (_SWAGGER / "swagger-ui.css", "text/css"),
+    "favicon.png": (_SWAGGER / "favicon.png", "image/png"),
+}
+"""What pages need besides themselves, from the packages that ship it: nothing comes from elsewhere."""
+
+
+@router.get("/static/{name}", include_in_schema=False)
+def static(name: Literal["bokeh.min.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"]) -> FileResponse:
+    """A file that pages need."""
+    path, kind = STATIC[name]
+    return FileResponse(path, media_type=kind, headers={"Cache-Control": "private, max-age=86400"})
+
+
+@router.get("/openapi.json", include_in_schema=False)
+def openapi(request: Request) -> JSONResponse:
+    """The API's description."""
+    return JSONResponse({**request.app.openapi(), "servers": [{"url": request.scope["root_path"]}]})
+
+
+@router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+def docs(request: Request) -> HTMLResponse:
+    """The API, from its own description."""
+    return page(request, "api.html", api=request.app.openapi(), queries=ready_queries())
+
+
+@router.get("/swagger", response_class=HTMLResponse, include_in_schema=False)
+def swagger(request: Request) -> HTMLResponse:
+    """FastAPI's own page of the API, where it can be tried out."""
+    root = request.scope["root_path"]
+    static = f"{root}/static"
+    return get_swagger_ui_html(
+        openapi_url=f"{root}/openapi.json",
+        title="SampleMix API",
+        swagger_js_url=f"{static}/swagger-ui-bundle.js",
+        swagger_css_url=f"{static}/swagger-ui.css",
+        swagger_favicon_url=f"{static}/favicon.png",
+    )
