@@ -146,7 +146,7 @@ def load(settings: Settings, corpus: Corpus) -> float:
 def copy_bare(settings: Settings, shards: int, rows: int) -> float:
     """Seconds that COPY takes for the same rows of so many shards, so many in a transaction.
 
-    They are encoded before, and go into tables with the same keys and indexes.
+    From Arrow, as the product has them, into tables with the same keys and indexes.
     """
     rng, url = np.random.default_rng(1), settings.require("database_url")
     with transaction(url) as cursor:
@@ -161,10 +161,10 @@ def copy_bare(settings: Settings, shards: int, rows: int) -> float:
         ]
         pieces = [{name: table.slice(i, rows) for name, table in parts[0].items()} for i in range(0, SHARD_ROWS, rows)]
         for tables in [*pieces, parts[1]]:
-            encoded = {name: numbered(table, name, shard) for name, table in tables.items()}
             started = time.perf_counter()
             with transaction(url) as cursor:
-                for name, (names, data) in encoded.items():
+                for name, table in tables.items():
+                    names, data = numbered(table, name, shard)
                     cursor.copy_expert(f"COPY bare_{name} ({names}) FROM STDIN (FORMAT binary)", io.BytesIO(data), size=2**20)
             seconds += time.perf_counter() - started
     with transaction(url) as cursor:
@@ -296,6 +296,7 @@ def ask(settings: Settings, corpus: Corpus) -> dict[str, float]:
         "cluster": str(CLUSTERS * 3 // 4),
         "shard": shard,
         "row": "7",
+        "run": "none",
     }
     took, speedups = {}, []
     for query in ready_queries().values():
@@ -314,6 +315,18 @@ def ask(settings: Settings, corpus: Corpus) -> dict[str, float]:
     }
 
 
+CHOSEN = (
+    "order=copies",
+    "order=copies&domain=domain-03",
+    "order=copies&quality_from=9.99&copies_to=1",
+    "order=weight&snapshot=crawl-09",
+    "order=quality&copies_to=0",
+    "order=distance&cluster=300",
+    "order=place&domain=domain-19&copies_to=0",
+)
+"""Samples that are asked for: the first ones, and some that are rare and far."""
+
+
 def look(settings: Settings) -> dict[str, float]:
     """The pages, and what if: its time after the first, and how far its shares are from the solved mixture's, in points."""
     app = make_app(lambda: None)
@@ -325,6 +338,8 @@ def look(settings: Settings) -> dict[str, float]:
         "/mixtures/ask/1",
         "/mixtures/ask/diff",
         "/mixtures/ask/2/what-if",
+        "/mixtures/ask/2/clusters",
+        *(f"/mixtures/ask/2/samples?{chosen}" for chosen in CHOSEN),
         "/run",
         "/docs",
     ]
@@ -337,7 +352,7 @@ def look(settings: Settings) -> dict[str, float]:
         guessed = {row["domain"]: row["share"] for row in client.get(what_if).json()["domains"]}
         solved = {row["domain"]: row["mixture_share"] for row in client.get("/api/queries/domain_shift?mixture=ask").json()}
     for path, took in {**pages, "what if, first": first, "what if": later}.items():
-        print(f"{path:<24}{took:>10,.1f} ms", flush=True)
+        print(f"{path:<72}{took:>10,.1f} ms", flush=True)
     off = max(abs(guessed[domain] - share) for domain, share in solved.items())
     return {
         "page_median_ms": round(median(pages.values()), 1),

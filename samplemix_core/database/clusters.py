@@ -171,7 +171,8 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
         "SELECT state, embedding_digest FROM shard_assignment WHERE cluster_model_id = %s AND shard_id = %s",
         (cluster_model_id, shard.shard_id),
     )
-    if cursor.fetchone() == ("done", assignment.embedding_digest):
+    before = cursor.fetchone()
+    if before == ("done", assignment.embedding_digest):
         return
     cursor.execute(
         "SELECT FROM shard_score WHERE shard_id = %s AND state = 'done' AND embedding_digest = %s AND scored = %s",
@@ -181,12 +182,15 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
         raise AccountingError(
             f"{shard.path}: {assignment.table.num_rows} rows were assigned; the ledger has no such embedding file of that many."
         )
-    subtract_assignments(cursor, shard.snapshot_id, [shard.shard_id], cluster_model_id)
-    cursor.execute(
-        "DELETE FROM diversity_score WHERE cluster_model_id = %s AND snapshot_id = %s AND shard_id = %s",
-        (cluster_model_id, shard.snapshot_id, shard.shard_id),
-    )
-    cursor.execute("DELETE FROM shard_cluster WHERE cluster_model_id = %s AND shard_id = %s", (cluster_model_id, shard.shard_id))
+    if before is not None:
+        subtract_assignments(cursor, shard.snapshot_id, [shard.shard_id], cluster_model_id)
+        cursor.execute(
+            "DELETE FROM diversity_score WHERE cluster_model_id = %s AND snapshot_id = %s AND shard_id = %s",
+            (cluster_model_id, shard.snapshot_id, shard.shard_id),
+        )
+        cursor.execute(
+            "DELETE FROM shard_cluster WHERE cluster_model_id = %s AND shard_id = %s", (cluster_model_id, shard.shard_id)
+        )
     table = assignment.table
     copy_in(
         cursor,

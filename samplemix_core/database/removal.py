@@ -1,5 +1,8 @@
 """Scores that go: rows, and what roll-ups added up of them, in one transaction."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from psycopg2 import sql
 
 from samplemix_core.corpus.records import Block
@@ -18,12 +21,7 @@ def delete_block(cursor: Cursor, shard: Shard, block: Block, quality_model_id: i
         "end": None if block.rows is None else block.first_row + block.rows,
     }
     # As a rule there is nothing, which one statement finds out.
-    met = [
-        _in_block("(SELECT {name} WHERE EXISTS (SELECT FROM {table} WHERE {place} AND {block}))", table)
-        for table in ("quality_score", "sample", "quarantine")
-    ]
-    cursor.execute(sql.SQL(" UNION ALL ").join(met), place)
-    left = {table for (table,) in cursor.fetchall()}
+    left = _met(cursor, place)
     if "quality_score" in left:
         subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], quality_model_id, block)
         of_model = "DELETE FROM {table} WHERE {place} AND {block} AND (%(model)s::int IS NULL OR quality_model_id = %(model)s)"
@@ -33,10 +31,24 @@ def delete_block(cursor: Cursor, shard: Shard, block: Block, quality_model_id: i
             cursor.execute(_in_block("DELETE FROM {table} WHERE {place} AND {block}", table), place)
 
 
-def _in_block(statement: str, table: str) -> sql.Composed:
+def _met(cursor: Cursor, place: Mapping[str, Any]) -> set[str]:
+    """Tables that have rows of a block, asked of the snapshot's own partitions."""
+    asked = [
+        _in_block("(SELECT {name} WHERE EXISTS (SELECT FROM {table} WHERE {block}))", partition, name=table)
+        for table, partition in (
+            ("quality_score", f"quality_score_s{place['snapshot']}"),
+            ("sample", f"sample_s{place['snapshot']}"),
+            ("quarantine", "quarantine"),
+        )
+    ]
+    cursor.execute(sql.SQL(" UNION ALL ").join(asked), place)
+    return {table for (table,) in cursor.fetchall()}
+
+
+def _in_block(statement: str, table: str, name: str = "") -> sql.Composed:
     return sql.SQL(statement).format(
         table=sql.Identifier(table),
-        name=sql.Literal(table),
+        name=sql.Literal(name),
         place=sql.SQL("true" if table == "quarantine" else "snapshot_id = %(snapshot)s"),
         block=sql.SQL("shard_id = %(shard)s AND row >= %(first)s AND (%(end)s::bigint IS NULL OR row < %(end)s)"),
     )

@@ -1,6 +1,7 @@
 """Roll-ups in Postgres: kept in the transactions that load or delete what they add up, and compared with it by check.py."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,29 +68,24 @@ Both tables are told the snapshots and shards, because Postgres tells neither fr
 """
 
 
-def _add(cursor: Cursor, table: str, rows: sql.Composable, parameters: Mapping[str, Any], sign: int = 1) -> None:
-    """Add rows to a roll-up, or take them away; those that come to nothing go.
+def _adding(table: str, rows: sql.Composable) -> sql.Composable:
+    """The statement that adds rows, times a sign, to a roll-up.
 
     In the order of the key, so that two transactions that add to the same rows wait for each other instead of deadlocking; last in
     a transaction, where it can be, because others wait for its end.
     """
     keys, sums = KEYS[table], SUMS[table]
-    cursor.execute(
-        sql.SQL(
-            "INSERT INTO {table} AS kept ({keys}, {sums}) SELECT {keys}, {signed} FROM ({rows}) AS new ORDER BY {keys}"
-            " ON CONFLICT ({keys}) DO UPDATE SET {added}"
-        ).format(
-            table=sql.Identifier(table),
-            keys=_names(keys),
-            sums=_names(sums),
-            signed=sql.SQL(", ").join(sql.SQL("%(sign)s * {}").format(sql.Identifier(name)) for name in sums),
-            rows=rows,
-            added=sql.SQL(", ").join(sql.SQL("{0} = kept.{0} + EXCLUDED.{0}").format(sql.Identifier(name)) for name in sums),
-        ),
-        {**parameters, "sign": sign},
+    return sql.SQL(
+        "INSERT INTO {table} AS kept ({keys}, {sums}) SELECT {keys}, {signed} FROM ({rows}) AS new ORDER BY {keys}"
+        " ON CONFLICT ({keys}) DO UPDATE SET {added}"
+    ).format(
+        table=sql.Identifier(table),
+        keys=_names(keys),
+        sums=_names(sums),
+        signed=sql.SQL(", ").join(sql.SQL("%(sign)s * {}").format(sql.Identifier(name)) for name in sums),
+        rows=rows,
+        added=sql.SQL(", ").join(sql.SQL("{0} = kept.{0} + EXCLUDED.{0}").format(sql.Identifier(name)) for name in sums),
     )
-    if sign < 0 and cursor.rowcount:
-        cursor.execute(sql.SQL("DELETE FROM {} WHERE documents = 0").format(sql.Identifier(table)))
 
 
 def _names(names: Sequence[str]) -> sql.Composable:
@@ -156,12 +152,26 @@ def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignme
 
 def _add_table(cursor: Cursor, table: str, added: pa.Table, same: Mapping[str, int]) -> None:
     """Add rows that have some columns of the key in common."""
+    statement = _adding_arrays(table, tuple(same), tuple(added.column_names))
+    cursor.execute(statement, {"sign": 1, **same, **{name: added[name].to_pylist() for name in added.column_names}})
+
+
+@cache
+def _adding_arrays(table: str, same: Sequence[str], columns: Sequence[str]) -> sql.Composable:
+    """Composed once: a block is added in a millisecond."""
     rows = sql.SQL("SELECT {}, added.* FROM unnest({}) AS added ({})").format(
         sql.SQL(", ").join(sql.SQL("{}::int AS {}").format(sql.Placeholder(name), sql.Identifier(name)) for name in same),
-        sql.SQL(", ").join(sql.SQL("{}::bigint[]").format(sql.Placeholder(name)) for name in added.column_names),
-        _names(added.column_names),
+        sql.SQL(", ").join(sql.SQL("{}::bigint[]").format(sql.Placeholder(name)) for name in columns),
+        _names(columns),
     )
-    _add(cursor, table, rows, {**same, **{name: added[name].to_pylist() for name in added.column_names}})
+    return _adding(table, rows)
+
+
+def _subtract(cursor: Cursor, table: str, parameters: Mapping[str, Any]) -> None:
+    """Take rows away from a roll-up; what comes to nothing goes."""
+    cursor.execute(_adding(table, sql.SQL(COUNTED[table])), {**parameters, "sign": -1})
+    if cursor.rowcount:
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE documents = 0").format(sql.Identifier(table)))
 
 
 def subtract_scores(
@@ -171,12 +181,12 @@ def subtract_scores(
     rows = counted_of([snapshot_id], shards, quality_model_id)
     if block is not None:
         rows |= {"first": block.first_row, "end": None if block.rows is None else block.first_row + block.rows}
-    _add(cursor, "score_rollup", sql.SQL(COUNTED["score_rollup"]), rows, sign=-1)
+    _subtract(cursor, "score_rollup", rows)
 
 
 def subtract_assignments(cursor: Cursor, snapshot_id: int, shards: Sequence[int], cluster_model_id: int | None = None) -> None:
     """Take away the assignments of shards before they are deleted: of one cluster model, or of all."""
-    _add(cursor, "cluster_rollup", sql.SQL(COUNTED["cluster_rollup"]), counted_of([snapshot_id], shards, cluster_model_id), sign=-1)
+    _subtract(cursor, "cluster_rollup", counted_of([snapshot_id], shards, cluster_model_id))
 
 
 def counted_of(snapshots: Sequence[int], shards: Sequence[int] | None = None, model: int | None = None) -> dict[str, Any]:
@@ -210,7 +220,9 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
                 f" copies and tokens, the manifest says {wanted}."
             )
     for table, rows in (("mixture_rollup", cells), ("mixture_copy_count", copy_counts)):
+        # And counted for the planner: it took thousands of cells that it knew nothing of for a few, and a query minutes.
         copy_in(cursor, table, rows.append_column("mixture_id", pa.array(np.full(rows.num_rows, mixture_id, dtype=np.int32))))
+        cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
 
 def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:

@@ -9,20 +9,23 @@ WITH cell AS (
     FROM cell JOIN domain USING (domain_id)
     GROUP BY cluster, name
     ORDER BY cluster, documents DESC, name
+), summed AS (
+    SELECT cluster, min(diversity) AS diversity, sum(documents) AS documents, sum(tokens) AS tokens, sum(copies) AS copies,
+           sum(mixture_tokens) AS mixture_tokens, sum(quality_sum) AS quality_sum, sum(distance_sum) AS distance_sum
+    FROM cell GROUP BY cluster
 )
 SELECT cluster,
-       min(diversity) AS diversity,
-       sum(quality_sum) / sum(cell.documents) / 10000 AS quality,
-       sum(distance_sum) / sum(cell.documents) / 10000 AS distance,
-       sum(cell.documents)::bigint AS documents,
-       sum(cell.tokens) / min(total.tokens) AS source_share,
-       sum(cell.mixture_tokens) / min(total.mixture_tokens) AS mixture_share,
-       sum(copies) / sum(cell.documents) AS mean_copies,
-       min(main.domain) AS main_domain,
-       min(main.documents) / sum(cell.documents) AS share_of_main_domain
-FROM cell
+       diversity,
+       quality_sum / summed.documents / 10000 AS quality,
+       distance_sum / summed.documents / 10000 AS distance,
+       summed.documents::bigint AS documents,
+       summed.tokens / total.tokens AS source_share,
+       summed.mixture_tokens / total.mixture_tokens AS mixture_share,
+       copies / summed.documents AS mean_copies,
+       main.domain AS main_domain,
+       main.documents / summed.documents AS share_of_main_domain
+FROM summed
 JOIN main USING (cluster)
 CROSS JOIN total
-GROUP BY cluster
-ORDER BY abs(sum(cell.mixture_tokens) / min(total.mixture_tokens) - sum(cell.tokens) / min(total.tokens)) DESC NULLS LAST, cluster
+ORDER BY abs(summed.mixture_tokens / total.mixture_tokens - summed.tokens / total.tokens) DESC NULLS LAST, cluster
 LIMIT 50;

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import zstandard
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
@@ -196,6 +197,17 @@ def test_the_document_that_is_repeated_most_is_found_and_read(
     expect(
         page.get_by_role("region", name="Documents with these words").get_by_role("link", name=f"{int(row):,}", exact=True)
     ).to_be_visible()
+
+
+def test_clusters_have_places_and_words_from_their_documents(
+    first_run: dict[str, Any], first: str, viewer: httpx.Client, shards: dict[str, bytes]
+) -> None:
+    clusters = viewer.get(f"/samplemix/api/mixtures/{first}/1/clusters").json()
+    assert all(-1 <= row["x"] <= 1 and -1 <= row["y"] <= 1 for row in clusters)
+    words = {word for row in clusters for word in row["terms"]}
+    assert words
+    text = b"".join(zstandard.ZstdDecompressor().stream_reader(data).read() for data in shards.values()).decode().lower()
+    assert all(word in text for word in words)
 
 
 def test_copies_are_what_weight_kappa_and_u_make_of_them(first_run: dict[str, Any], first: str, viewer: httpx.Client) -> None:

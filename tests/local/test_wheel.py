@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, take_over
+from samplemix_core.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 SHIPPED = ("samplemix_core", "dags", "plugins", "sql", "pyproject.toml", "README.md", "LICENSE")
@@ -121,6 +123,22 @@ def test_the_demo_needs_the_wheel_and_nothing_of_the_checkout(demo: tuple[Path, 
     assert Path(where.strip()).is_relative_to(full.python.parents[1])
     rows = full.run("samplemix", "sql", "SELECT count(*) AS n FROM mixture_samples", "--json", cwd=home.parent).stdout
     assert json.loads(rows)[0]["n"] > 0
+
+
+def test_the_pages_come_with_the_wheel(demo: tuple[Path, str]) -> None:
+    settings = Settings.load({"SAMPLEMIX_HOME": str(demo[0])})
+    with httpx.Client(base_url=settings.require("airflow_url"), trust_env=False, timeout=30) as client:
+        login = {"username": settings.require("airflow_user"), "password": settings.require("airflow_password")}
+        client.headers["Authorization"] = f"Bearer {client.post('/auth/token', json=login).json()['access_token']}"
+        for page, said in (
+            ("/samplemix/", "Mixtures"),
+            ("/samplemix/mixtures/demo/1", "demo version 1"),
+            ("/samplemix/mixtures/demo/1/clusters", "Clusters of"),
+            ("/samplemix/static/bokeh.min.js", "Bokeh"),
+        ):
+            answer = client.get(page)
+            assert answer.status_code == 200, answer.text
+            assert said in answer.text
 
 
 def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
