@@ -25,14 +25,14 @@ $(STAMP):
 demo: setup
 	$(BIN)/samplemix demo
 
-# First what brings its own services or needs none, three at once (tests/local waits more than it works), the longest to begin with;
+# First what brings its own services or needs few, three at once (tests/local waits more than it works), the longest to begin with;
 # then, one by one, what needs the one platform. ARGS=tests/unit/x for less.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder tests/local/test_wheel.py tests/local/test_[!w]*.py tests/unit tests/property)
-	$(if $(ARGS),,$(BIN)/pytest tests/integration tests/dags tests/e2e)
+	$(BIN)/pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder tests/local/test_wheel.py tests/local/test_[!w]*.py tests/integration tests/dags tests/unit tests/property)
+	$(if $(ARGS),,$(BIN)/pytest tests/e2e)
 
 # Properties on examples that nobody has seen yet; SEED repeats a run. For nights, and after a change of what they hold.
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')

@@ -69,18 +69,20 @@ async def _say(request: Request, error: Exception) -> Response:
 def show_home(request: Request, url: Reader) -> HTMLResponse:
     """Corpora and mixtures."""
     root = request.scope["root_path"]
-    links = {
-        "mixture_link": lambda row: f"{root}/mixtures/{quote(row['mixture'], safe='')}",
-        "corpus_link": lambda row: f"{root}/corpora/{row['corpus_id']}",
-    }
+    links = {"mixture_link": _mixture_link(request), "corpus_link": lambda row: f"{root}/corpora/{row['corpus_id']}"}
     return page(request, "home.html", **views.home(url), **links)
+
+
+def _mixture_link(request: Request) -> Callable[[dict[str, Any]], str]:
+    base = f"{request.scope['root_path']}/mixtures"
+    return lambda row: f"{base}/{quote(row['mixture'], safe='')}/{row['version']}"
 
 
 @router.get("/corpora/{corpus_id}", response_class=HTMLResponse, include_in_schema=False)
 def show_corpus(request: Request, url: Reader, corpus_id: int) -> HTMLResponse:
     """A corpus and its crawls."""
     uri = views.corpus_uri(url, corpus_id)
-    return page(request, "corpus.html", corpus=uri, **views.corpus(url, uri))
+    return page(request, "corpus.html", corpus=uri, **views.corpus(url, uri), mixture_link=_mixture_link(request))
 
 
 @router.get("/mixtures/{name}", response_class=HTMLResponse, include_in_schema=False)
@@ -183,15 +185,12 @@ def _sample_link(request: Request, name: str, version: int) -> Callable[[dict[st
 @router.get("/runs/{run_id:path}", response_class=HTMLResponse, include_in_schema=False)
 def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
     """What a run of Airflow's made, and what it cost."""
-    root = request.scope["root_path"]
     values = {
         "run_id": run_id,
         "mixtures": views.ask(url, "run_mixtures", run=run_id),
         "costs": views.ask(url, "run_costs", run=run_id),
     }
-    return page(
-        request, "made.html", **values, link=lambda row: f"{root}/mixtures/{quote(row['mixture'], safe='')}/{row['version']}"
-    )
+    return page(request, "made.html", **values, link=_mixture_link(request))
 
 
 @router.get("/run", response_class=HTMLResponse, include_in_schema=False)

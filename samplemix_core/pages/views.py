@@ -50,7 +50,7 @@ def home(reader_url: str) -> dict[str, Answer]:
 
 
 def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
-    """A corpus: its crawls, its quality and clusters by domain, and what was set aside."""
+    """A corpus: its crawls, its mixtures, its quality and clusters by domain, what was set aside, and shards in trouble."""
     names = {
         "crawls": "crawls",
         "quality": "quality_by_domain",
@@ -58,7 +58,8 @@ def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
         "quarantine": "quarantine_by_reason",
         "trouble": "shards_in_trouble",
     }
-    return {key: ask(reader_url, name, corpus=uri) for key, name in names.items()}
+    mixtures = [row for row in ask(reader_url, "mixtures") if row["corpus"] == uri]
+    return {"mixtures": mixtures, **{key: ask(reader_url, name, corpus=uri) for key, name in names.items()}}
 
 
 def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Roll-ups are what they add up, whatever is loaded, replaced, dropped or migrated; and a check finds what is not."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from samplemix_core.corpus.records import Block
@@ -61,6 +64,37 @@ def test_what_was_loaded_is_added_up(mixed: LedgeredCorpus) -> None:
     assert run_query(mixed.reader_url, "SELECT sum(mixture_tokens) AS n FROM mixture_copy_counts") == run_query(
         mixed.reader_url, "SELECT realised_tokens AS n FROM mixture"
     )
+
+
+def test_workers_that_load_one_snapshot_at_once_wait_for_each_other(ledgered: LedgeredCorpus) -> None:
+    # Every block has all domains and bands, in another order: two that added them as they come would deadlock.
+    domains = [f"domain-{number}" for number in range(8)]
+    blocks = [Block(number, number * 100, 100, number * 1000, 1000) for number in range(12)]
+    shards = [shard for shard in ledgered.shards if shard.snapshot == "crawl-a"]
+    start = threading.Barrier(len(shards))
+    with transaction(ledgered.url) as cursor:
+        for shard in shards:
+            ledger.save_plan(cursor, shard, blocks)
+
+    def load(number: int) -> None:
+        start.wait()
+        for block in blocks:
+            turned = domains[(number + block.block) % 8 :] + domains[: (number + block.block) % 8]
+            loaded = scores_of([f"{'x' * i} {number} {block.block}" for i in range(100)], domains=tuple(turned))
+            moved = [
+                table.set_column(0, "row", pa.array(table["row"].to_numpy() + block.first_row))
+                for table in (loaded.samples, loaded.quality)
+            ]
+            with transaction(ledgered.url) as cursor:
+                scores.commit_block(
+                    cursor, shards[number], ledgered.version, block, replace(loaded, samples=moved[0], quality=moved[1])
+                )
+
+    with ThreadPoolExecutor(len(shards)) as pool:
+        list(pool.map(load, range(len(shards))))
+    assert problems(ledgered) == []
+    (sums,) = run_query(ledgered.reader_url, "SELECT sum(documents) AS documents FROM score_rollup")
+    assert sums["documents"] == len(shards) * 1200
 
 
 def test_doing_it_again_adds_nothing(mixed: LedgeredCorpus) -> None:
