@@ -115,8 +115,9 @@ def save_mixture(
         [(mixture_id, *(getattr(item, name) for name in _OF_DOMAIN)) for item in manifest.domains],
     )
     domains = domain_ids(cursor, [item.domain for item in manifest.domains])
-    _load_rollup(cursor, manifest, mixture_id, rollup, domains)
     _load_rows(cursor, manifest, mixture_id, rows, domains)
+    # Last: counting the roll-up for the planner lets no other mixture's be counted until this transaction ends.
+    _load_rollup(cursor, manifest, mixture_id, rollup, domains)
     return mixture_id
 
 

@@ -81,7 +81,7 @@ def get_clusters(url: Reader, name: str, version: int) -> list[dict[str, Any]]:
 @router.get("/mixtures/{name}/{version:int}/samples")
 def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> SamplePage:
     """Samples of a version, or all documents that it was chosen from: filtered, in an order, 50 at a time."""
-    return samples.samples(url, name, version, wanted)
+    return samples.find(url, name, version, wanted)
 
 
 @router.get("/mixtures/{name}/{version:int}/sample")

@@ -142,7 +142,7 @@ def show_clusters(
 def show_samples(request: Request, url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> HTMLResponse:
     """Samples of a version, and the documents that it left out."""
     values: dict[str, Any] = {"mixture": name, "version": version, "wanted": wanted.model_dump(exclude={"after"})}
-    values |= {"found": samples.samples(url, name, version, wanted), "choices": views.choices(url, name, version)}
+    values |= {"found": samples.find(url, name, version, wanted), "choices": views.choices(url, name, version)}
     return page(request, "samples.html", **values, after=wanted.after, link=_sample_link(request, name, version))
 
 

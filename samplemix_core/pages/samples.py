@@ -30,7 +30,7 @@ SEARCH_SECONDS = 5.0
 _AROUND = 90
 
 
-def samples(reader_url: str, name: str, version: int | None, wanted: SampleFilter) -> SamplePage:
+def find(reader_url: str, name: str, version: int | None, wanted: SampleFilter) -> SamplePage:
     """A page of samples of a version; raise QueryError as find_samples does."""
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     return find_samples(reader_url, found["mixture_id"], wanted)

@@ -119,13 +119,16 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
         artifact_key=record.artifact_key,
     )
     run.report(Progress("measure_clusters", 0, 1, message="finding words that tell the clusters apart", unit="models"))
-    with connect(run.settings) as client:
-        work = [Work("what the clusters are about", (task,))]
-        (outcome,) = fan_out(client, "samplemix_core.worker.clusters:describe_clusters", work, run.cancelled)
-    if isinstance(outcome.error, SampleMixError) and not isinstance(outcome.error, CancelledRunError):
-        return f"; not described: {outcome.error}"
-    if outcome.error is not None:
-        raise outcome.error
+    try:
+        with connect(run.settings) as client:
+            work = [Work("what the clusters are about", (task,))]
+            (outcome,) = fan_out(client, "samplemix_core.worker.clusters:describe_clusters", work, run.cancelled)
+        if outcome.error is not None:
+            raise outcome.error
+    except CancelledRunError:
+        raise
+    except SampleMixError as error:
+        return f"; not described: {error}"
     with transaction(database) as cursor:
         descriptions.save_description(cursor, record.cluster_model_id, outcome.result)
     return ""

@@ -1,0 +1,99 @@
+"""What clusters are about, from documents of their own: files that are there, files that are not, and what is stored of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samplemix_core.config import ReaderConfig
+from samplemix_core.database import clusters, descriptions, ledger
+from samplemix_core.database.connection import transaction
+from samplemix_core.diversity.clusters import Bounds
+from samplemix_core.diversity.model import ClusterModel, cluster_table
+from samplemix_core.objects import open_store
+from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.worker.clusters import describe_clusters
+from samplemix_core.worker.jobs import DescribeTask
+from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
+
+WORDS = ("kernel process page", "oven bread flour", "court judge appeal")
+"""Of the documents of each of three clusters."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A corpus whose files lie in a directory, and the task that describes its clusters."""
+
+    corpus: LedgeredCorpus
+    files: Path
+    task: DescribeTask
+
+
+@pytest.fixture
+def described(ledgered: LedgeredCorpus, services: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Described:
+    environment = {
+        name: getattr(services, field)
+        for field, name in ENVIRONMENT.items()
+        if field.startswith("s3_") and getattr(services, field)
+    }
+    for name, value in {**environment, "SAMPLEMIX_DATABASE_URL": ledgered.url, "SAMPLEMIX_HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    centroids = np.eye(3, 4, dtype=np.float32)
+    model = ClusterModel(
+        centroids=centroids,
+        radii=np.ones(3, dtype=np.float32),
+        labels=np.zeros(3, dtype=np.int32),
+        compactness=np.ones(3),
+        assigned=np.ones(3, dtype=np.int64),
+        bounds=Bounds(0.0, 1.0),
+        config={},
+        seed=1,
+        encoder_id="encoder-1",
+    )
+    open_store(services.state_root, services).put("clusters/x", model.to_bytes())
+    shards = ledgered.shards[:3]
+    with transaction(ledgered.url) as cursor:
+        record = save_model(cursor, ledgered)
+        clusters.prepare_assignment(cursor, record.cluster_model_id, ledgered.snapshot_ids)
+        for shard in shards:
+            # assignment_of gives row i the cluster i % 3.
+            texts = [f"the {WORDS[row % 3]} of {shard.path} number {row}" for row in range(30)]
+            loaded = scores_of(texts)
+            commit_scores(cursor, shard, ledgered.version, loaded)
+            clusters.commit_assignment(cursor, record.cluster_model_id, shard, assignment_of(loaded))
+            path = tmp_path / "corpus" / shard.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+        totals = clusters.cluster_totals(cursor, record, ledger.shard_states(cursor, ledgered.scope))
+        clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(totals, model), model.bounds)
+    reader = ReaderConfig(domain_path_index=0)
+    task = DescribeTask(f"file://{tmp_path / 'corpus'}", reader, shards, record.cluster_model_id, record.artifact_key)
+    return Described(ledgered, tmp_path / "corpus", task)
+
+
+def test_words_are_of_the_documents_of_each_cluster_and_are_kept(described: Described) -> None:
+    found = describe_clusters(described.task)
+    for terms, words in zip(found.terms, WORDS, strict=True):
+        assert set(words.split()) <= set(terms)
+        assert not set(terms) & {word for other in WORDS if other != words for word in other.split()}
+    assert found.places.shape == (3, 2)
+    with transaction(described.corpus.url) as cursor:
+        descriptions.save_description(cursor, described.task.cluster_model_id, found)
+        cursor.execute("SELECT x, y, terms FROM cluster ORDER BY cluster")
+        kept = cursor.fetchall()
+        assert descriptions.is_described(cursor, described.task.cluster_model_id)
+    assert [terms for _, _, terms in kept] == found.terms
+    np.testing.assert_array_equal(np.array([row[:2] for row in kept], dtype=np.float32), found.places)
+
+
+def test_a_file_that_is_gone_or_broken_gives_no_words_and_stops_nothing(described: Described) -> None:
+    first, second, third = (described.files / shard.path for shard in described.task.shards)
+    first.unlink()
+    second.write_text("{not JSON\n" * 30)
+    third.write_text(third.read_text().replace("oven", "stove"))
+    found = describe_clusters(described.task)
+    assert "stove" in found.terms[1]
+    third.unlink()
+    assert describe_clusters(described.task).terms == [[], [], []]
