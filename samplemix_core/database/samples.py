@@ -21,9 +21,10 @@ from samplemix_core.errors import QueryError
 Order = Literal["copies", "weight", "quality", "distance", "place"]
 
 PAGE_ROWS = 50
-
 LOOK_SECONDS = 0.4
 """After which no more samples are looked at for a page that is not full."""
+
+TIMEOUT_SECONDS = 20.0
 
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4000)]
 """A text that Postgres can be asked about: without NUL."""
@@ -151,19 +152,14 @@ ORDER BY {order}
 
 @dataclass(frozen=True)
 class SamplePage:
-    """Samples in the order that was asked for. `more` is where to look further, as SampleFilter.after; None at the end.
-
-    `looked` is how many were looked at for them, where the page is not full, but there is more to look at.
-    """
+    """Samples in order; `more` is the next page's `after`, None at the end; `looked` is how many a page not full looked at."""
 
     samples: list[Named]
     more: str | None
     looked: int | None
 
 
-def find_samples(
-    reader_url: str, mixture_id: int, wanted: SampleFilter, *, rows: Sequence[int] | None = None, timeout_seconds: float = 20.0
-) -> SamplePage:
+def find_samples(reader_url: str, mixture_id: int, wanted: SampleFilter, *, rows: Sequence[int] | None = None) -> SamplePage:
     """A page of samples of a mixture, or of the documents it was chosen from; of `rows` alone, if they are given, by place.
 
     Raises QueryError for a snapshot or shard that the mixture was not made from, and as run_query does.
@@ -185,14 +181,14 @@ def find_samples(
             order=parts["order"],
             rows=sql.Literal(PAGE_ROWS - len(found) + 1),
         )
-        found += run_query(reader_url, page, values, timeout_seconds=timeout_seconds)
+        found += run_query(reader_url, page, values, timeout_seconds=TIMEOUT_SECONDS)
         if len(found) > PAGE_ROWS:
             found.pop()
             return SamplePage(_shown(found), _key_of(found[-1], names), None)
         end = sql.SQL("SELECT {} {} OFFSET {} LIMIT 1").format(
             sql.SQL(", ").join(map(sql.Identifier, names)), parts["walked"], sql.Literal(walk.looks - 1)
         )
-        last = run_query(reader_url, end, values, timeout_seconds=timeout_seconds)
+        last = run_query(reader_url, end, values, timeout_seconds=TIMEOUT_SECONDS)
         if not last:
             return SamplePage(_shown(found), None, None)
         after, looked = _key_of(last[0], names), looked + walk.looks

@@ -16,6 +16,9 @@ Shard = Annotated[Name, Query(description="Path, relative to the corpus")]
 Row = Annotated[int, Query(ge=0, lt=2**63, description="Place in the shard, from 0")]
 
 
+Words = Annotated[str, Query(max_length=1000, description="All of them, written large or small")]
+
+
 def reader() -> str:
     """URL of the database, as the role that can only read."""
     return Settings.load().require("reader_database_url")
@@ -97,8 +100,6 @@ def get_text(url: Reader, corpus_id: int, shard: Shard, row: Row) -> samples.Tex
 
 
 @router.get("/mixtures/{name}/{version:int}/search")
-def search_shard(
-    url: Reader, name: str, version: int, shard: Shard, words: Annotated[str, Query(max_length=1000)], row: Row = 0
-) -> samples.Matches:
+def search_shard(url: Reader, name: str, version: int, shard: Shard, words: Words, row: Row = 0) -> samples.Matches:
     """Documents of a shard whose text has all the words, from a row on."""
     return samples.search(Settings.load(), url, name, version, shard, words, row)

@@ -14,8 +14,9 @@ from samplemix_core.config import RunConfig
 from samplemix_core.database.samples import SampleFilter
 from samplemix_core.errors import SampleMixError
 from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
+from samplemix_core.mixing.policies import POLICIES
 from samplemix_core.pages import api, files, samples, views
-from samplemix_core.pages.api import Reader, Row, Shard, Version
+from samplemix_core.pages.api import Reader, Row, Shard, Version, Words
 from samplemix_core.pages.charts import COLOURS, cluster_map
 from samplemix_core.pages.html import PREFIX, page, query
 from samplemix_core.quality.criteria import RUBRIC
@@ -118,7 +119,7 @@ def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTML
     found = views.what_if(url, name, version, None)
     (row,) = views.ask(url, "mixture_version", mixture=name, version=version)
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
-    values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": views.policies(), "run": run}
+    values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": list(POLICIES), "run": run}
     return page(request, "what_if.html", **values)
 
 
@@ -143,15 +144,15 @@ def show_samples(request: Request, url: Reader, name: str, version: int, wanted:
     """Samples of a version, and the documents that it left out."""
     values: dict[str, Any] = {"mixture": name, "version": version, "wanted": wanted.model_dump(exclude={"after"})}
     values |= {"found": samples.find(url, name, version, wanted), "choices": views.choices(url, name, version)}
-    return page(request, "samples.html", **values, after=wanted.after, link=_sample_link(request, name, version))
+    return page(request, "samples.html", **values, link=_sample_link(request, name, version))
 
 
 @router.get("/mixtures/{name}/{version:int}/search", response_class=HTMLResponse, include_in_schema=False)
 def show_search(
-    request: Request, url: Reader, name: str, version: int, shard: Shard = "", words: str = "", row: Row = 0
+    request: Request, url: Reader, name: str, version: int, shard: Shard = "", words: Words = "", row: Row = 0
 ) -> HTMLResponse:
     """Documents of a shard with certain words."""
-    found = samples.search(Settings.load(), url, name, version, shard, words[:1000], row) if words.strip() and shard else None
+    found = samples.search(Settings.load(), url, name, version, shard, words, row) if words.strip() and shard else None
     values = {"mixture": name, "version": version, "shard": shard, "words": words, "row": row, "found": found}
     return page(request, "search.html", **values, link=_sample_link(request, name, version))
 
@@ -160,8 +161,7 @@ def show_search(
 def show_sample(request: Request, url: Reader, name: str, version: int, shard: Shard, row: Row) -> HTMLResponse:
     """A document, and why it has its copies."""
     why = samples.why(Settings.load(), url, name, version, shard, row)
-    (found,) = views.ask(url, "mixture_version", mixture=name, version=version)
-    values = {"mixture": name, "version": version, "corpus_id": found["corpus_id"], "shard": shard, "row": row, "why": why}
+    values = {"mixture": name, "version": version, "corpus_id": why.corpus_id, "shard": shard, "row": row, "why": why}
     return page(request, "sample.html", **values, rubric=RUBRIC, link=_sample_link(request, name, version))
 
 

@@ -30,7 +30,7 @@ SEARCH_SECONDS = 5.0
 _AROUND = 90
 
 
-def find(reader_url: str, name: str, version: int | None, wanted: SampleFilter) -> SamplePage:
+def find(reader_url: str, name: str, version: int, wanted: SampleFilter) -> SamplePage:
     """A page of samples of a version; raise QueryError as find_samples does."""
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     return find_samples(reader_url, found["mixture_id"], wanted)
@@ -58,9 +58,10 @@ class Why(FrozenModel):
     chance: Chance | None
     trouble: str
     twins: list[dict[str, Any]]
+    corpus_id: int
 
 
-def why(settings: Settings, reader_url: str, name: str, version: int | None, shard: str, row: int) -> Why:
+def why(settings: Settings, reader_url: str, name: str, version: int, shard: str, row: int) -> Why:
     """Why a document has the copies that it has in a version; raise QueryError if it is none of the version's documents."""
     (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     found = ask(reader_url, "sample_why", mixture=name, version=mixture["version"], shard=shard, row=row)
@@ -86,7 +87,7 @@ def why(settings: Settings, reader_url: str, name: str, version: int | None, sha
             chance = _chance(settings, mixture, document)
         except SampleMixError as error:
             trouble = str(error)
-    return Why(document=document, became=became, chance=chance, trouble=trouble, twins=twins)
+    return Why(document=document, became=became, chance=chance, trouble=trouble, twins=twins, corpus_id=mixture["corpus_id"])
 
 
 def _chance(settings: Settings, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:
@@ -141,7 +142,7 @@ class Matches(FrozenModel):
     more: int | None
 
 
-def search(settings: Settings, reader_url: str, name: str, version: int | None, shard: str, words: str, row: int = 0) -> Matches:
+def search(settings: Settings, reader_url: str, name: str, version: int, shard: str, words: str, row: int = 0) -> Matches:
     """Documents of a shard, from a row on, whose text has all the words, however they are written large or small.
 
     With what the version has of each. Stops after PAGE_ROWS of them, or SEARCH_SECONDS.
@@ -151,7 +152,7 @@ def search(settings: Settings, reader_url: str, name: str, version: int | None, 
         raise QueryError("There is no word to look for.", "Give words=...")
     longest = max(wanted, key=len)
     (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
-    deadline, looked, more = time.monotonic() + SEARCH_SECONDS, 0, None
+    deadline, looked, last, more = time.monotonic() + SEARCH_SECONDS, 0, row, None
     excerpts: dict[int, str] = {}
     with _reading(settings, reader_url, mixture["corpus_id"], shard, row) as (place, reader):
         rest = Block(place.block.block, place.block.first_row, None, place.block.byte_offset, None)
@@ -167,8 +168,9 @@ def search(settings: Settings, reader_url: str, name: str, version: int | None, 
                 if len(excerpts) == PAGE_ROWS:
                     more = at + 1
                     break
+                last = at
             if more is None and looked and time.monotonic() > deadline:
-                more = columns[0][-1] + 1
+                more = last + 1
             if more is not None:
                 break
     known = {}

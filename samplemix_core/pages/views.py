@@ -12,7 +12,7 @@ from samplemix_core.database.query import ready_queries, run_query
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import CorpusError, ManifestError, QueryError
 from samplemix_core.mixing.estimate import EstimatedMixture, Estimator
-from samplemix_core.mixing.policies import POLICIES, policy_parameters
+from samplemix_core.mixing.policies import policy_parameters
 from samplemix_core.pages.charts import MixtureCharts, mixture_charts
 from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
 
@@ -221,8 +221,3 @@ def _estimator(reader_url: str, mixture_id: int) -> Estimator:
             "Mix again: a new version has its roll-up.",
         )
     return Estimator(cells)
-
-
-def policies() -> list[str]:
-    """The policies that can be tried out."""
-    return list(POLICIES)

@@ -78,7 +78,7 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
     """Compactness, separation and diversity of each cluster, from the sums that assigning left in the ledger.
 
     A model is measured once; from then on its figures stay, so that a later crawl changes no earlier document's diversity. What is
-    scored and assigned by now is indexed.
+    scored and assigned by now is indexed, and the clusters are described for the pages.
     """
     with transaction(run.settings.require("database_url")) as cursor:
         record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)

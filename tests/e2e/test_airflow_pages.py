@@ -210,6 +210,27 @@ def test_clusters_have_places_and_words_from_their_documents(
     assert all(word in text for word in words)
 
 
+def test_a_click_on_a_cluster_leads_to_the_documents_nearest_to_its_centre(
+    page: Page, airflow: AirflowApi, first_run: dict[str, Any], first: str, viewer: httpx.Client
+) -> None:
+    largest = viewer.get(f"/samplemix/api/mixtures/{first}/1/clusters").json()[0]
+    page.goto(f"{airflow.url}/samplemix/mixtures/{first}/1/clusters")
+    canvas = page.locator(".bk-Figure .bk-events")
+    expect(canvas).to_be_visible()
+    box = canvas.bounding_box()
+    assert box is not None
+    frame = page.evaluate(
+        "(() => { const f = Object.values(Bokeh.index)[0].frame.bbox; return [f.left, f.top, f.width, f.height]; })()"
+    )
+    left, top, width, height = frame
+    across, up = (largest["x"] + 1.15) / 2.3, (largest["y"] + 1.15) / 2.3
+    page.mouse.click(box["x"] + left + across * width, box["y"] + top + (1 - up) * height)
+    page.wait_for_url(re.compile(rf"samples\?order=distance&cluster={largest['cluster']}$"))
+    distances = [float(text) for text in page.locator("tbody tr td:nth-child(9)").all_inner_texts()]
+    assert distances
+    assert distances == sorted(distances)
+
+
 def test_copies_are_what_weight_kappa_and_u_make_of_them(first_run: dict[str, Any], first: str, viewer: httpx.Client) -> None:
     mixture = f"/samplemix/api/mixtures/{first}/1"
     found = []

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -360,8 +361,15 @@ def test_words_are_found_in_a_shard_a_page_at_a_time(
     monkeypatch.setattr(pages_samples, "SEARCH_SECONDS", -1.0)
     stopped = client.get(f"{search}nothing").json()
     assert (stopped["matches"], stopped["looked"], stopped["more"]) == ([], 4, 5)
+    monkeypatch.setattr(pages_samples, "SEARCH_SECONDS", 5.0)
+    # The time is up at the second batch of 128 records, which holds no document.
+    (files / shard).write_text('{"text": "first"}\n' + "[]\n" * 300)
+    with monkeypatch.context() as patch:
+        patch.setattr(pages_samples, "time", SimpleNamespace(monotonic=iter([0.0, 1.0, 6.0]).__next__))
+        assert client.get(f"{search}nothing").json() == {"matches": [], "looked": 1, "more": 1}
+    (files / shard).write_text('{"text": "the one"}')
     shown = client.get(f"/mixtures/demo/2/search?shard={quote(shard)}&words=one")
-    assert "alpha one" in Seen(shown.text).texts
+    assert "the one" in Seen(shown.text).texts
 
 
 def test_a_duplicate_says_of_which_document(client: TestClient, assigned: LedgeredCorpus) -> None:
