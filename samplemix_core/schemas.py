@@ -8,7 +8,7 @@ number in Parquet.
 import pyarrow as pa
 
 DIMENSIONS = ("clarity", "completeness", "structure", "credibility", "significance", "knowledge", "reasoning")
-"""The seven quality dimensions (Table 1 of arXiv 2503.01506), in order. Their ranges: RUBRIC in quality/criteria.py."""
+"""The seven quality dimensions (Table 1 of arXiv 2503.01506), in order. Their ranges: DEFAULT_RUBRIC in quality/rubric.py."""
 
 DOCUMENTS = pa.schema(
     [
@@ -47,6 +47,20 @@ QUALITY = pa.schema(
     + [pa.field(name, pa.float32(), nullable=False) for name in DIMENSIONS]
 )
 """quality -> database. quality in 0..10; each dimension in its rubric range."""
+
+LABELS = pa.schema(
+    [
+        pa.field("content_hash", pa.binary(16), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("doc_id", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("language", pa.string()),
+        pa.field("split_group", pa.string()),
+        pa.field("scores", pa.list_(pa.int16()), nullable=False),
+        pa.field("rationale", pa.string()),
+    ]
+)
+"""A file of labels, or an annotator -> database -> training. scores: one for each dimension of a rubric, in its order."""
 
 
 def embeddings(dim: int) -> pa.Schema:

@@ -19,7 +19,7 @@ from samplemix_core.pages import api, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version, Words
 from samplemix_core.pages.charts import COLOURS, cluster_map
 from samplemix_core.pages.html import PREFIX, page, query
-from samplemix_core.quality.criteria import RUBRIC
+from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"
@@ -162,7 +162,7 @@ def show_sample(request: Request, url: Reader, name: str, version: int, shard: S
     """A document, and why it has its copies."""
     why = samples.why(Settings.load(), url, name, version, shard, row)
     values = {"mixture": name, "version": version, "corpus_id": why.corpus_id, "shard": shard, "row": row, "why": why}
-    return page(request, "sample.html", **values, rubric=RUBRIC, link=_sample_link(request, name, version))
+    return page(request, "sample.html", **values, rubric=DEFAULT_RUBRIC.dimensions, link=_sample_link(request, name, version))
 
 
 def _examples(samples: str) -> dict[str, Callable[[dict[str, Any]], str]]:

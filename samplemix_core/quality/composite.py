@@ -1,6 +1,6 @@
 """A first quality score from measurable features: a documented heuristic, not the paper's evaluator.
 
-The paper trains an encoder on an LLM's judgement of the seven dimensions (RUBRIC). Nothing here understands a text: each
+The paper trains an encoder on an LLM's judgement of the seven dimensions (rubric.py). Nothing here understands a text: each
 dimension is a weighted mean of ramps over the features that can hint at it, times what is left by damage that spoils them
 all (both in criteria.py). So the score tells well-formed, substantial text from spam, boilerplate, word lists and debris, and knows
 nothing of truth or depth. The ramps were set by reason, then checked on labelled and unlabelled text; they are not fitted to
@@ -33,7 +33,8 @@ from samplemix_core.quality.characters import (
     UNSPACED,
     UPPER,
 )
-from samplemix_core.quality.criteria import CRITERIA, DAMAGE, FORMAL_RAMP, RUBRIC, TAGGED_RAMP, Profile, Ramp
+from samplemix_core.quality.criteria import CRITERIA, DAMAGE, FORMAL_RAMP, TAGGED_RAMP, Profile, Ramp
+from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.quality.scan import BLOCK_WORDS, COUNTS, GRAM_WORDS, SHORT_LINE_WORDS, count
 
 Floats = npt.NDArray[np.float64]
@@ -176,8 +177,8 @@ def score_features(features: Floats) -> QualityScores:
     left = np.ones(len(features))
     for damage in DAMAGE:
         left *= 1.0 - share[damage.profile] * (1.0 - _ramp(column[damage.feature], damage.ramp))
-    dimensions = np.empty((len(features), len(RUBRIC)), dtype=np.float64)
-    for i, dimension in enumerate(RUBRIC):
+    dimensions = np.empty((len(features), len(DEFAULT_RUBRIC.dimensions)), dtype=np.float64)
+    for i, dimension in enumerate(DEFAULT_RUBRIC.dimensions):
         total = np.zeros(len(features))
         weight = np.zeros(len(features))
         for criterion in CRITERIA[dimension.name]:
@@ -193,7 +194,7 @@ def composite_model() -> dict[str, Any]:
     return {
         "kind": "composite",
         "version": VERSION,
-        "rubric": {dimension.name: dimension.maximum for dimension in RUBRIC},
+        "rubric": {dimension.name: dimension.maximum for dimension in DEFAULT_RUBRIC.dimensions},
         "features": {
             "names": list(FEATURES),
             "gram_words": GRAM_WORDS,

@@ -9,7 +9,7 @@ from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 from samplemix_core.quality.composite import composite_model
-from samplemix_core.quality.criteria import MAX_QUALITY
+from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.worker.jobs import ScoreTask
 
 
@@ -24,7 +24,7 @@ def describe_models(embedding: EmbeddingConfig, tokenizer: str) -> dict[str, Any
         "tokenizer": counter.name,
         "tokenizer_id": counter.tokenizer_id,
         "quality_model": composite_model(),
-        "quality_range": (0.0, float(MAX_QUALITY)),
+        "quality_range": (0.0, float(DEFAULT_RUBRIC.maximum)),
     }
 
 

@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplemix_core.quality.composite import FEATURES, score_features, score_quality
-from samplemix_core.quality.criteria import MAX_QUALITY, RUBRIC
+from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 
 _features = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 1e9)), min_size=len(FEATURES), max_size=len(FEATURES))
 
 
 def assert_in_range(quality: np.ndarray, dimensions: np.ndarray) -> None:
-    maxima = np.array([dimension.maximum for dimension in RUBRIC], dtype=np.float32)
+    maxima = np.array([dimension.maximum for dimension in DEFAULT_RUBRIC.dimensions], dtype=np.float32)
     assert quality.dtype == dimensions.dtype == np.float32
     assert np.isfinite(dimensions).all()
     assert (dimensions >= 0).all()
     assert (dimensions <= maxima).all()
-    assert ((quality >= 0) & (quality <= MAX_QUALITY)).all()
+    assert ((quality >= 0) & (quality <= DEFAULT_RUBRIC.maximum)).all()
     np.testing.assert_allclose(quality, dimensions.sum(axis=1, dtype=np.float64), atol=1e-5)
 
 
@@ -26,7 +26,7 @@ def assert_in_range(quality: np.ndarray, dimensions: np.ndarray) -> None:
 def test_every_text_scores_within_the_rubric(texts: list[str]) -> None:
     scores = score_quality(pa.array(texts, pa.large_string()))
     assert scores.quality.shape == (len(texts),)
-    assert scores.dimensions.shape == (len(texts), len(RUBRIC))
+    assert scores.dimensions.shape == (len(texts), len(DEFAULT_RUBRIC.dimensions))
     assert_in_range(scores.quality, scores.dimensions)
 
 

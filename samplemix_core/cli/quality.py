@@ -1,0 +1,130 @@
+"""Commands on quality: the rubric, labels by it, and what is trained on them."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
+from samplemix_core.errors import ConfigError
+from samplemix_core.settings import Settings
+
+app = typer.Typer(help="Quality: its rubric, labels by annotators, models trained on them.", no_args_is_help=True)
+
+RubricFile = Annotated[
+    Path | None, typer.Option("--rubric", help="A rubric of your own, a JSON file; without one, the seven dimensions of the paper")
+]
+
+
+@app.command()
+def rubric(file: RubricFile = None, as_json: AsJson = False) -> None:
+    """Show a rubric: its dimensions, their best scores, and what is judged.
+
+    Examples:
+
+    `samplemix quality rubric`
+
+    `samplemix quality rubric --json > my-rubric.json` to begin one of your own
+    """
+    from samplemix_core.quality.rubric import DEFAULT_RUBRIC, read_rubric
+
+    found = read_rubric(file) if file else DEFAULT_RUBRIC
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    print_rows(dimension.model_dump() for dimension in found.dimensions)
+    typer.echo(f"{found.name} ({found.rubric_key[:12]}): quality is the sum, 0 to {found.maximum}")
+
+
+@app.command()
+def annotators(as_json: AsJson = False) -> None:
+    """List annotators: who judged, by which rubric, how many texts."""
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.labels import list_annotators
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        found = list_annotators(cursor)
+    print_rows(
+        (
+            {
+                "annotator": each.name,
+                "kind": each.spec.get("kind"),
+                "annotations": each.annotations,
+                "rubric": each.rubric.name,
+                "dimensions": ", ".join(f"{dimension.name} 0..{dimension.maximum}" for dimension in each.rubric.dimensions),
+            }
+            for each in found
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(help="JSON lines (.jsonl, .gz, .zst) or Parquet: a path or s3://bucket/key")],
+    annotator: Annotated[str, typer.Option("--annotator", help="Who judged; a name that you give")],
+    file_of_rubric: RubricFile = None,
+    scores: Annotated[
+        list[str] | None,
+        typer.Option("--score", help="Where a dimension's score is: knowledge=scores.knowledge; else in the field of its name"),
+    ] = None,
+    text_field: Annotated[str, typer.Option("--text", help="Field of the text; dots reach into nested objects")] = "text",
+    id_field: Annotated[str, typer.Option("--id", help="Field of the document's own id")] = "id",
+    source_field: Annotated[
+        str, typer.Option("--source", help="Field that says where the document is from; else it is the file")
+    ] = "source",
+    language_field: Annotated[str, typer.Option("--language", help="Field of the language")] = "language",
+    group_field: Annotated[
+        str, typer.Option("--group", help="Field of what belongs together, as a site: never divided between training and testing")
+    ] = "group",
+    rationale_field: Annotated[str, typer.Option("--rationale", help="Field of the reason")] = "rationale",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and judge the file, enter nothing")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import labels: documents that somebody scored by a rubric, whole numbers from 0 to each dimension's best.
+
+    What can't be used is listed with its reason, and the rest is entered. Importing a file again enters nothing twice.
+
+    Examples:
+
+    `samplemix quality import labels.jsonl.zst --annotator team-2026 --score clarity=scores.clarity`
+
+    `samplemix quality import legal.parquet --annotator lawyers --rubric legal.json --score legal_value=label --group url`
+    """
+    from samplemix_core.pipeline.labels import import_labels
+    from samplemix_core.quality.labels import LabelFields
+    from samplemix_core.quality.rubric import DEFAULT_RUBRIC, read_rubric
+
+    judged_by = read_rubric(file_of_rubric) if file_of_rubric else DEFAULT_RUBRIC
+    names = LabelFields(
+        text=text_field,
+        doc_id=id_field,
+        source=source_field,
+        language=language_field,
+        group=group_field,
+        rationale=rationale_field,
+        scores=dict(_score_field(item, judged_by.names) for item in scores or ()),
+    )
+    with terminal_progress(quiet=as_json) as report:
+        found = import_labels(location(file), annotator, judged_by, names, Settings.load(), report, dry_run=dry_run)
+    if as_json:
+        print_json(found.as_json())
+        return
+    for item in found.set_aside[:10]:
+        say(f"record {item.record} set aside: {item.detail}")
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(item.reason for item in found.set_aside).items())
+    typer.echo(
+        f"{'would enter' if dry_run else 'entered'} {found.new:,} of {found.records:,} records for {annotator}; known before:"
+        f" {found.known:,}, repeated: {found.repeated:,}, set aside: {len(found.set_aside):,}"
+        + (f" ({reasons})" if reasons else "")
+    )
+
+
+def _score_field(item: str, names: tuple[str, ...]) -> tuple[str, str]:
+    dimension, equals, field = item.partition("=")
+    if not equals or not field or dimension not in names:
+        raise ConfigError(
+            f"--score {item!r} names no dimension and field.", f"Write it as dimension=field, with one of {', '.join(names)}."
+        )
+    return dimension, field

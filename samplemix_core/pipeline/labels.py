@@ -1,0 +1,148 @@
+"""Labels from files: people's judgement, or a model's that was asked elsewhere."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samplemix_core import schemas
+from samplemix_core.corpus.json_lines import split_lines
+from samplemix_core.corpus.streams import open_decompressed
+from samplemix_core.database.connection import Cursor, transaction
+from samplemix_core.database.labels import add_annotations, ensure_annotator
+from samplemix_core.errors import CorpusError
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.quality.labels import Label, LabelFields, Reject, RejectedLabelError, read_label
+from samplemix_core.quality.rubric import Rubric
+from samplemix_core.settings import Settings
+
+MAX_RECORD_BYTES = 64 * 2**20
+RECORDS_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A record of a file that gave no label: its number, from 1, and why."""
+
+    record: int
+    reason: Reject
+    detail: str
+
+
+@dataclass
+class Imported:
+    """What became of a file's records: records = new + known + repeated + set aside.
+
+    known: the annotator had said the same of that text before; repeated: an earlier record of the file says the same.
+    """
+
+    annotator: str
+    records: int = 0
+    new: int = 0
+    known: int = 0
+    repeated: int = 0
+    set_aside: list[SetAside] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def import_labels(
+    uri: str,
+    annotator: str,
+    rubric: Rubric,
+    names: LabelFields,
+    settings: Settings,
+    report: Report = lambda _: None,
+    *,
+    dry_run: bool = False,
+) -> Imported:
+    """Enter the labels of a file under an annotator's name: JSON lines (.gz, .zst) or Parquet, an absolute path or a URI.
+
+    One transaction: all that can be read is entered, or nothing. With `dry_run` the file is read and judged, and nothing entered;
+    what would be known is then counted as new.
+    """
+    directory, _, name = uri.rpartition("/")
+    found = Imported(annotator)
+    with ExitStack() as stack:
+        stream = stack.enter_context(open_store(directory or "/", settings).open(name))
+        labels = _labels(_records(stream, name), rubric, names, PurePosixPath(name).name.partition(".")[0], found)
+        if not dry_run:
+            cursor = stack.enter_context(transaction(settings.require("database_url")))
+            annotator_id = ensure_annotator(cursor, annotator, rubric, {"kind": "import"})
+        while part := list(islice(labels, RECORDS_AT_ONCE)):
+            if dry_run:
+                found.new += len(part)
+            else:
+                _enter(cursor, annotator_id, part, found)
+            report(Progress("import", found.records, 0, documents=found.records, unit="records"))
+    report(Progress("import", found.records, found.records, documents=found.records, unit="records"))
+    return found
+
+
+def _labels(
+    records: Iterable[Any], rubric: Rubric, names: LabelFields, source: str, found: Imported
+) -> Iterator[tuple[int, Label]]:
+    """The labels of distinct texts, with the numbers of their records; all others are counted in `found`."""
+    seen: dict[bytes, tuple[int, tuple[int, ...]]] = {}
+    for number, record in enumerate(records, 1):
+        found.records = number
+        try:
+            if isinstance(record, RejectedLabelError):
+                raise record
+            label = read_label(record, rubric, names, source)
+            first, scores = seen.setdefault(label.content_hash, (number, label.scores))
+            if scores != label.scores:
+                raise RejectedLabelError(Reject.CONTRADICTS, f"record {first} has the same text")
+        except RejectedLabelError as error:
+            found.set_aside.append(SetAside(number, error.reason, error.detail))
+            continue
+        if first == number:
+            yield number, label
+        else:
+            found.repeated += 1
+
+
+def _enter(cursor: Cursor, annotator_id: int, part: list[tuple[int, Label]], found: Imported) -> None:
+    added = add_annotations(cursor, annotator_id, label_table([label for _, label in part]))
+    for number, label in part:
+        if label.content_hash in added.differing:
+            detail = f"{found.annotator} said otherwise of this text before"
+            found.set_aside.append(SetAside(number, Reject.CONTRADICTS, detail))
+    found.new += added.new
+    found.known += len(part) - added.new - len(added.differing)
+
+
+def label_table(labels: list[Label]) -> pa.Table:
+    """Labels as schemas.LABELS."""
+    columns = [[getattr(label, item.name) for label in labels] for item in fields(Label)]
+    return pa.table(
+        [pa.array(values, kind.type) for values, kind in zip(columns, schemas.LABELS, strict=True)], schema=schemas.LABELS
+    )
+
+
+def _records(stream: BinaryIO, name: str) -> Iterator[Any]:
+    """The records of a file; in the place of one that can't be read, the error that says so."""
+    if name.lower().endswith(".parquet"):
+        try:
+            for batch in pq.ParquetFile(stream).iter_batches(RECORDS_AT_ONCE):
+                yield from batch.to_pylist()
+        except pa.ArrowException as error:
+            raise CorpusError(f"{name} can't be read as Parquet: {error}.", "Write or copy the file again.") from error
+        return
+    for line in split_lines(open_decompressed(stream, name), MAX_RECORD_BYTES):
+        if line.value is None:
+            yield RejectedLabelError(Reject.UNREADABLE, f"the line has {line.n_bytes:,} bytes, more than {MAX_RECORD_BYTES:,}")
+        elif line.value.strip():
+            try:
+                yield msgspec.json.decode(line.value)
+            except msgspec.DecodeError as error:
+                yield RejectedLabelError(Reject.UNREADABLE, str(error))

@@ -1,0 +1,74 @@
+CREATE TABLE rubric (
+    rubric_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    rubric_key text NOT NULL UNIQUE,
+    name text NOT NULL,
+    spec jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE rubric IS 'What quality is judged by: dimensions with their ranges and meanings';
+COMMENT ON COLUMN rubric.rubric_id IS 'Surrogate key';
+COMMENT ON COLUMN rubric.rubric_key IS 'Identity: fingerprint of the specification';
+COMMENT ON COLUMN rubric.name IS 'What the rubric is called';
+COMMENT ON COLUMN rubric.spec IS 'Name and dimensions, in order: each its name, best score and meaning';
+COMMENT ON COLUMN rubric.created_at IS 'When it was entered';
+
+CREATE TABLE annotator (
+    annotator_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE,
+    rubric_id int NOT NULL REFERENCES rubric,
+    spec jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE annotator IS 'Who judged texts by a rubric: people, or a language model with a prompt';
+COMMENT ON COLUMN annotator.annotator_id IS 'Surrogate key';
+COMMENT ON COLUMN annotator.name IS 'What the annotator is called';
+COMMENT ON COLUMN annotator.rubric_id IS 'The rubric that it judged by';
+COMMENT ON COLUMN annotator.spec IS 'What decides its judgement, as far as it is known';
+COMMENT ON COLUMN annotator.created_at IS 'When it was entered';
+
+CREATE TABLE labelled_text (
+    content_hash uuid PRIMARY KEY,
+    text text NOT NULL,
+    doc_id text,
+    source text COLLATE "C" NOT NULL,
+    language text COLLATE "C",
+    split_group text COLLATE "C",
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE labelled_text IS 'Texts that were given to annotators, each once';
+COMMENT ON COLUMN labelled_text.content_hash IS '128-bit hash of the text, as in sample';
+COMMENT ON COLUMN labelled_text.text IS 'The whole text';
+COMMENT ON COLUMN labelled_text.doc_id IS 'The document''s own id, if it has one';
+COMMENT ON COLUMN labelled_text.source IS 'Where it is from: a corpus''s domain, or a file of labels';
+COMMENT ON COLUMN labelled_text.language IS 'Its language, if that was said';
+COMMENT ON COLUMN labelled_text.split_group IS 'Texts of one group are never divided between training and testing; empty: a group of its own';
+COMMENT ON COLUMN labelled_text.created_at IS 'When it was entered';
+
+CREATE TABLE annotation (
+    annotator_id int NOT NULL REFERENCES annotator,
+    content_hash uuid NOT NULL REFERENCES labelled_text,
+    scores smallint[] NOT NULL,
+    overall smallint NOT NULL,
+    rationale text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (annotator_id, content_hash)
+);
+CREATE INDEX annotation_by_text ON annotation (content_hash);
+COMMENT ON TABLE annotation IS 'What an annotator said of a text';
+COMMENT ON COLUMN annotation.annotator_id IS 'Who';
+COMMENT ON COLUMN annotation.content_hash IS 'Of which text';
+COMMENT ON COLUMN annotation.scores IS 'A score for each dimension of the annotator''s rubric, in its order';
+COMMENT ON COLUMN annotation.overall IS 'The sum of the scores';
+COMMENT ON COLUMN annotation.rationale IS 'Why, in a sentence, if that was said';
+COMMENT ON COLUMN annotation.created_at IS 'When it was entered';
+
+CREATE TABLE labelled_vector (
+    encoder_id int NOT NULL REFERENCES encoder,
+    content_hash uuid NOT NULL REFERENCES labelled_text,
+    vector bytea NOT NULL,
+    PRIMARY KEY (encoder_id, content_hash)
+);
+COMMENT ON TABLE labelled_vector IS 'Vectors of labelled texts, so that training again embeds nothing again';
+COMMENT ON COLUMN labelled_vector.encoder_id IS 'Which encoder made it';
+COMMENT ON COLUMN labelled_vector.content_hash IS 'Of which text';
+COMMENT ON COLUMN labelled_vector.vector IS 'The unit vector as float16, little-endian';
