@@ -5,25 +5,14 @@ Connections (databases, endpoints, secrets) are not part of a run: see settings.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.budget import Budget, BudgetField
+from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
 
-_BUDGET = re.compile(r"^\s*(\d+(?:[._]?\d+)*)\s*([kKmMbBtT%]?)\s*$")
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 ENCODERS_TOKENIZER = "encoder"
 """The name under which RunConfig.tokenizer means the encoder's own."""
 
@@ -35,57 +24,6 @@ class FrozenModel(BaseModel):
     """A value object: can't be changed after validation, refuses fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A token budget: a number of tokens, or a percentage of the source's. As text: '100B', '2.5M', '1_000_000', '20%'.
-
-    One of the two, and more than zero: another Budget can't be made.
-    """
-
-    tokens: int | None = None
-    percent: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.tokens is None) == (self.percent is None):
-            raise ValueError(f"a budget is either tokens or a percentage, not {self!r}")
-        if not (self.tokens or self.percent or 0) > 0:
-            raise ValueError(f"budget {self} is zero")
-
-    def __str__(self) -> str:
-        return str(self.tokens) if self.percent is None else f"{self.percent!r}%".replace(".0%", "%")
-
-    @classmethod
-    def parse(cls, text: str) -> "Budget":
-        """Read a budget's text; raise ValueError if it is none."""
-        match = _BUDGET.match(text)
-        if match is None:
-            raise ValueError(f"budget {text!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
-        number = float(match[1].replace("_", ""))
-        unit = match[2].lower()
-        return cls(percent=number) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
-
-    def resolve(self, source_tokens: int) -> int:
-        """The budget in tokens, given the source's eligible tokens; raise BudgetError if that is less than one token."""
-        if self.tokens is not None:
-            return self.tokens
-        assert self.percent is not None
-        tokens = round(self.percent / 100 * source_tokens)
-        if tokens < 1:
-            raise BudgetError(
-                f"The budget {self} of {source_tokens:,} source tokens is less than one token.", "Ask for a larger budget."
-            )
-        return tokens
-
-
-def _to_budget(value: object) -> object:
-    return Budget.parse(value) if isinstance(value, str) else value
-
-
-_SCHEMA = WithJsonSchema({"type": "string", "pattern": _BUDGET.pattern})
-BudgetField = Annotated[Budget, BeforeValidator(_to_budget), PlainSerializer(str, return_type=str), _SCHEMA]
-"""A budget that is given, and written, as text."""
 
 
 class ReaderConfig(FrozenModel):
@@ -281,6 +219,18 @@ class CorpusConfig(FrozenModel):
     name: str = Field(pattern=NAME.pattern, description="What the corpus is called")
     run: RunConfig
     landing: LandingConfig = LandingConfig()
+
+
+class TrainingConfig(FrozenModel):
+    """How a quality model is trained on what annotators said."""
+
+    name: str = Field(pattern=NAME.pattern, description="What the quality model is called; training again makes its next version")
+    annotators: tuple[str, ...] = Field(min_length=1, description="Whose labels, all by one rubric; of a text, their mean")
+    embedding: EmbeddingConfig = Field(EmbeddingConfig(), description="The encoder whose vectors are read")
+    features: bool = Field(True, description="Also read the measured features of the text, as the composite score does")
+    folds: int = Field(5, ge=2, le=50, description="Parts that documents are dealt into, to be judged unseen")
+    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the parts and of resampling")
+    baselines: bool = Field(True, description="Also train plain classification, ridge and gradient boosting, for comparison")
 
 
 Config = TypeVar("Config", bound=FrozenModel)

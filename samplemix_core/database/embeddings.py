@@ -38,9 +38,9 @@ class KnownVector:
     row: int
 
 
-def known_vectors(cursor: Cursor, shard: Shard, encoder_id: int, hashes: Collection[bytes]) -> dict[bytes, KnownVector]:
+def known_vectors(cursor: Cursor, shard: Shard | None, encoder_id: int, hashes: Collection[bytes]) -> dict[bytes, KnownVector]:
     """By content hash, a vector of each of these texts that is embedded with the encoder anywhere in the shard's corpus,
-    also where other tokenizers count it.
+    also where other tokenizers count it; without a shard, in any corpus.
     """
     cursor.execute(
         """
@@ -50,14 +50,14 @@ def known_vectors(cursor: Cursor, shard: Shard, encoder_id: int, hashes: Collect
             AND sample.row >= first_row AND (rows IS NULL OR sample.row < first_row + rows)
         JOIN block_score ON block_score.shard_id = block.shard_id AND block_score.block = block.block AND encoder_id = %(encoder)s
         WHERE content_hash = ANY(%(hashes)s::uuid[])
-            AND snapshot_id IN (
+            AND (%(snapshot)s IS NULL OR snapshot_id IN (
                 SELECT snapshot_id FROM snapshot JOIN corpus USING (corpus_id)
                 WHERE (uri, reader) = (
                     SELECT uri, reader FROM snapshot JOIN corpus USING (corpus_id) WHERE snapshot_id = %(snapshot)s
                 )
-            )
+            ))
         ORDER BY content_hash, sample.shard_id, sample.row
         """,
-        {"encoder": encoder_id, "hashes": [item.hex() for item in hashes], "snapshot": shard.snapshot_id},
+        {"encoder": encoder_id, "hashes": [item.hex() for item in hashes], "snapshot": shard and shard.snapshot_id},
     )
     return {bytes.fromhex(text.replace("-", "")): KnownVector(*place) for text, *place in cursor.fetchall()}

@@ -111,16 +111,20 @@ def add_annotations(cursor: Cursor, annotator_id: int, labels: pa.Table) -> Adde
     return Added(new, differing)
 
 
-def read_labels(cursor: Cursor, annotator_ids: Sequence[int]) -> pa.Table:
-    """What these annotators said, schemas.LABELS, in the order of hashes; of a text that several judged, the mean, rounded.
+def read_labels(cursor: Cursor, annotator_ids: Sequence[int], after: bytes = b"", limit: int | None = None) -> pa.Table:
+    """What these annotators said, schemas.LABELS, in the order of hashes, of so many texts beyond a hash.
 
-    Each dimension is rounded, half up; the rationale is one of theirs.
+    Of a text that several judged, each dimension is the mean, rounded, half up; the rationale is one of theirs.
     """
     cursor.execute(
         """
-        WITH judged AS (
+        WITH chosen AS (
+            SELECT DISTINCT content_hash FROM annotation
+            WHERE annotator_id = ANY(%(annotators)s) AND (%(after)s IS NULL OR content_hash > %(after)s::uuid)
+            ORDER BY content_hash LIMIT %(limit)s
+        ), judged AS (
             SELECT content_hash, dimension, round(avg(score))::smallint AS score
-            FROM annotation, unnest(scores) WITH ORDINALITY AS each (score, dimension)
+            FROM chosen JOIN annotation USING (content_hash), unnest(scores) WITH ORDINALITY AS each (score, dimension)
             WHERE annotator_id = ANY(%(annotators)s) GROUP BY content_hash, dimension
         ), combined AS (
             SELECT content_hash, array_agg(score ORDER BY dimension) AS scores FROM judged GROUP BY content_hash
@@ -130,7 +134,7 @@ def read_labels(cursor: Cursor, annotator_ids: Sequence[int]) -> pa.Table:
                 WHERE annotation.content_hash = combined.content_hash AND annotator_id = ANY(%(annotators)s)) AS rationale
         FROM combined JOIN labelled_text USING (content_hash) ORDER BY content_hash
         """,
-        {"annotators": list(annotator_ids)},
+        {"annotators": list(annotator_ids), "after": after.hex() or None, "limit": limit},
     )
     columns = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(schemas.LABELS)
     columns[0] = tuple(bytes.fromhex(text.replace("-", "")) for text in columns[0])

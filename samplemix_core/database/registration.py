@@ -226,13 +226,19 @@ def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> in
 
 
 def ensure_quality_model(
-    cursor: Cursor, quality_model_key: str, spec: dict[str, Any], *, q_low: float = 0.0, q_high: float = 10.0
+    cursor: Cursor,
+    quality_model_key: str,
+    spec: dict[str, Any],
+    *,
+    q_low: float = 0.0,
+    q_high: float = 10.0,
+    name: str = "composite",
 ) -> int:
     """The id of a quality model, entered if it is new; q_low..q_high is the range that is normalised to 0..1."""
     cursor.execute(
-        "INSERT INTO quality_model (quality_model_key, spec, q_low, q_high) VALUES (%s, %s, %s, %s)"
+        "INSERT INTO quality_model (quality_model_key, spec, q_low, q_high, name) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT (quality_model_key) DO NOTHING",
-        (quality_model_key, Json(spec), q_low, q_high),
+        (quality_model_key, Json(spec), q_low, q_high, name),
     )
     cursor.execute("SELECT quality_model_id FROM quality_model WHERE quality_model_key = %s", (quality_model_key,))
     return int(scalar(cursor))

@@ -56,6 +56,11 @@ class Encoder:
     _network: Network | StaticNetwork
 
     @property
+    def family(self) -> dict[str, Any]:
+        """The encoder without where and in which precision it runs: what is trained on its vectors holds for all of these."""
+        return {name: value for name, value in self.spec.items() if name not in ("device", "precision", "packed")}
+
+    @property
     def is_static(self) -> bool:
         """Whether each token has a vector of its own, and there is no forward pass."""
         return isinstance(self._network, StaticNetwork)

@@ -189,19 +189,24 @@ def score_features(features: Floats) -> QualityScores:
     return QualityScores(dimensions.sum(axis=1).astype(np.float32), dimensions.astype(np.float32))
 
 
+def feature_model() -> dict[str, Any]:
+    """Everything that decides a text's features, but for code."""
+    return {
+        "names": list(FEATURES),
+        "gram_words": GRAM_WORDS,
+        "block_words": BLOCK_WORDS,
+        "short_line_words": SHORT_LINE_WORDS,
+        "connectives": list(CONNECTIVES),
+    }
+
+
 def composite_model() -> dict[str, Any]:
     """Everything that decides a score, as a value with canonical JSON: its fingerprint is the quality model's id."""
     return {
         "kind": "composite",
         "version": VERSION,
         "rubric": {dimension.name: dimension.maximum for dimension in DEFAULT_RUBRIC.dimensions},
-        "features": {
-            "names": list(FEATURES),
-            "gram_words": GRAM_WORDS,
-            "block_words": BLOCK_WORDS,
-            "short_line_words": SHORT_LINE_WORDS,
-            "connectives": list(CONNECTIVES),
-        },
+        "features": feature_model(),
         "formal": [FORMAL_RAMP, TAGGED_RAMP],
         "damage": DAMAGE,
         "criteria": CRITERIA,

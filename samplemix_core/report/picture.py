@@ -5,7 +5,8 @@ fonts come with matplotlib, so the same input gives the same bytes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -33,19 +34,33 @@ _PANELS = ((0.142, 0.34), (0.543, 0.385), (0.939, 0.009))
 """Left edge and width of the three axes, as parts of the figure."""
 
 _LINE_LENGTH = 20
-_INK, _QUIET, _LINE, _BEFORE = "#1F2430", "#6B7280", "#E3E6EB", "#C5CAD3"
+INK, QUIET, LINE, BEFORE = "#1F2430", "#6B7280", "#E3E6EB", "#C5CAD3"
 _COPIES = LinearSegmentedColormap.from_list("copies", ["#A63603", "#E6853E", "#C9CCD3", "#4C93C9", "#08457E"])
-_STYLE = {
+STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
-    "text.color": _INK,
+    "text.color": INK,
     "text.parse_math": False,
-    "axes.labelcolor": _QUIET,
-    "axes.edgecolor": _LINE,
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": LINE,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
     "svg.hashsalt": "samplemix",
 }
+
+
+@contextmanager
+def picture(path: Path) -> Iterator[Figure]:
+    """A figure of 1400 x 700 pixels in the house's style, written to a .png or .svg file; raise ConfigError for another suffix."""
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".svg"):
+        raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        figure = Figure(figsize=(14, 7), dpi=100, facecolor="white")
+        yield figure
+        figure.savefig(path, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else {})
 
 
 def draw_mixture(path: Path, record: MixtureRecord) -> None:
@@ -54,17 +69,11 @@ def draw_mixture(path: Path, record: MixtureRecord) -> None:
     With more than 20 domains the smallest are drawn as one. Raises ConfigError for another suffix, and ValueError for
     domains without tokens.
     """
-    formats = {".png": "png", ".svg": "svg"}
-    if path.suffix.lower() not in formats:
-        raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
     domains, histogram = record.domains, record.histogram
     if not domains or sum(point.source_tokens for point in domains) == 0 or sum(point.mixture_tokens for point in domains) == 0:
         raise ValueError(f"{len(domains)} domains without tokens before or after the mixture: there is nothing to draw")
     shown = sorted(merge_smallest(domains), key=lambda point: (-point.mixture_tokens, point.domain))
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(14, 7), dpi=100, facecolor="white")
+    with picture(path) as figure:
         canvas = FigureCanvasAgg(figure)
         shares, scores, scale = (figure.add_axes((left, 0.095, width, 0.695)) for left, width in _PANELS)
         copies = _CopiesScale.fit(shown, histogram)
@@ -73,9 +82,8 @@ def draw_mixture(path: Path, record: MixtureRecord) -> None:
         points = _draw_scores(scores, shown, histogram, copies)
         names = [_shorten(point.domain, 26) for point, _ in points]
         centres = [(point.quality, point.diversity) for point, _ in points]
-        label_circles(scores, canvas, names, centres, [area for _, area in points], _INK)
+        label_circles(scores, canvas, names, centres, [area for _, area in points], INK)
         _draw_scale(figure, scale, copies)
-        figure.savefig(path, format=formats[path.suffix.lower()], metadata={"Date": None} if path.suffix.lower() == ".svg" else {})
 
 
 def merge_smallest(domains: Sequence[DomainPoint]) -> list[DomainPoint]:
@@ -132,7 +140,7 @@ def _draw_heading(figure: Figure, manifest: Manifest) -> None:
         f"budget {compact(manifest.budget_tokens)} tokens" + (f" of {manifest.tokenizer.name}" if manifest.tokenizer else ""),
         f"realised {manifest.realised_tokens:,} tokens, {met:.2%} of the budget",
     )
-    figure.text(0.022, 0.892, "   ·   ".join(facts), fontsize=11.5, color=_QUIET, va="center")
+    figure.text(0.022, 0.892, "   ·   ".join(facts), fontsize=11.5, color=QUIET, va="center")
 
 
 def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScale) -> None:
@@ -142,11 +150,11 @@ def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScal
     before, after = before / before.sum(), after / after.sum()
     rows = np.arange(len(domains), dtype=np.float64)
     size = float(np.clip(15 - 0.38 * len(domains), 7.8, 10.5))
-    axes.barh(rows - 0.19, before, height=0.36, color=_BEFORE)
+    axes.barh(rows - 0.19, before, height=0.36, color=BEFORE)
     axes.barh(rows + 0.19, after, height=0.36, color=copies.colours([point.token_copies for point in domains]))
     longest = max(before.max(), after.max())
     for row, old, new in zip(rows, before, after, strict=True):
-        axes.text(old + 0.012 * longest, row - 0.19, f"{old:.1%}", va="center_baseline", fontsize=size - 1, color=_QUIET)
+        axes.text(old + 0.012 * longest, row - 0.19, f"{old:.1%}", va="center_baseline", fontsize=size - 1, color=QUIET)
         label = axes.annotate(
             f"{new:.1%}", (new + 0.012 * longest, row + 0.19), va="center_baseline", fontsize=size - 0.5, fontweight="bold"
         )
@@ -156,10 +164,10 @@ def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScal
             xycoords=label,
             va="center",
             fontsize=size - 1,
-            color=_QUIET,
+            color=QUIET,
         )
     names = [wrap(point.domain) if len(domains) <= 12 else _shorten(point.domain, 26) for point in domains]
-    axes.set_yticks(rows, names, fontsize=size, color=_INK)
+    axes.set_yticks(rows, names, fontsize=size, color=INK)
     axes.set_ylim(max(len(domains), 6) - 0.45, -0.55)
     axes.set_xlim(0, 1.27 * longest)
     axes.xaxis.set_visible(False)
@@ -168,7 +176,7 @@ def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScal
     axes.set_title("Share of tokens, by domain", loc="left", fontsize=12.5, fontweight="bold", pad=26)
     after_key = tuple(Patch(color=colour) for colour in copies.colours([0.0, copies.average, copies.top]))
     axes.legend(
-        [Patch(color=_BEFORE), after_key],
+        [Patch(color=BEFORE), after_key],
         ["before: source", "after: mixture, coloured by copies"],
         handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
         loc="lower left",
@@ -176,12 +184,12 @@ def _draw_shares(axes: Axes, domains: Sequence[DomainPoint], copies: _CopiesScal
         ncols=2,
         frameon=False,
         fontsize=9.5,
-        labelcolor=_QUIET,
+        labelcolor=QUIET,
         handlelength=1.6,
         handletextpad=0.6,
         columnspacing=1.6,
     )
-    axes.text(1, 1.018, "± points", transform=axes.transAxes, ha="right", fontsize=9.5, color=_QUIET)
+    axes.text(1, 1.018, "± points", transform=axes.transAxes, ha="right", fontsize=9.5, color=QUIET)
 
 
 def _draw_scores(
@@ -215,7 +223,7 @@ def _draw_scores(
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("Where quality and diversity put the copies", loc="left", fontsize=12.5, fontweight="bold", pad=26)
     legend = "circles: domain means, sized by mixture tokens   ·   squares: source tokens"
-    axes.text(0, 1.018, legend, transform=axes.transAxes, fontsize=9.5, color=_QUIET)
+    axes.text(0, 1.018, legend, transform=axes.transAxes, fontsize=9.5, color=QUIET)
     return list(zip(points, areas, strict=True))
 
 
@@ -233,9 +241,9 @@ def _draw_scale(figure: Figure, axes: Axes, copies: _CopiesScale) -> None:
     bar = figure.colorbar(ScalarMappable(copies.norm, _COPIES), cax=axes)
     marks = [0.0, copies.average / 2, copies.average, (copies.average + copies.top) / 2, copies.top]
     bar.set_ticks(marks, labels=[f"{mark:.2f}" for mark in marks])
-    axes.get_yticklabels()[2].set(color=_INK, fontweight="bold")
+    axes.get_yticklabels()[2].set(color=INK, fontweight="bold")
     axes.tick_params(length=0, labelsize=9.5)
-    axes.set_title("mean\ncopies", fontsize=9.5, color=_QUIET, loc="left", pad=6)
+    axes.set_title("mean\ncopies", fontsize=9.5, color=QUIET, loc="left", pad=6)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

@@ -32,11 +32,11 @@ _held: OrderedDict[tuple[str, str], tuple[npt.NDArray[np.int64], npt.NDArray[np.
 
 @dataclass(frozen=True)
 class EarlierVectors:
-    """The vectors that a corpus has under an encoder, found by the hashes of texts."""
+    """The vectors that a shard's corpus has under an encoder, or, without a shard, any corpus, found by the hashes of texts."""
 
     database: str
     store: ObjectStore
-    shard: Shard
+    shard: Shard | None
     encoder_id: int
     least_to_fetch: int
 

@@ -9,7 +9,7 @@ from samplemix_core.database.connection import connect, transaction
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.ledger import open_blocks, shard_states
 from samplemix_core.database.migrate import downgrade, migrate
-from samplemix_core.database.registration import ensure_encoder, ensure_quality_model, register_corpus, register_snapshot
+from samplemix_core.database.registration import ensure_encoder, register_corpus, register_snapshot
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects.interface import ObjectInfo
@@ -53,11 +53,8 @@ def test_what_was_scored_before_there_were_blocks_is_one_block_counted_by_its_en
             [(k, "s3://b/c", "{}", t) for k, t in corpora],
         )
         shard = register_snapshot(cursor, 1, "s1", [ObjectInfo("s1/web/a.jsonl", 9, "etag")])
-        ids = (
-            shard.last_shard_id,
-            ensure_encoder(cursor, "e", {"name": "older", "tokenizer": "tok"}),
-            ensure_quality_model(cursor, "q", {}),
-        )
+        cursor.execute("INSERT INTO quality_model (quality_model_key, spec, q_low, q_high) VALUES ('q', '{}', 0, 10)")
+        ids = shard.last_shard_id, ensure_encoder(cursor, "e", {"name": "older", "tokenizer": "tok"}), 1
         cursor.execute(
             f"INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, {columns})"
             " VALUES (%s, %s, %s, 'done', 'etag', 3, 2, 1, 40, 'embeddings/x', %s, 2, 4, 1.5)",

@@ -3,7 +3,8 @@ import json
 import jsonschema
 import pytest
 
-from samplemix_core.config import Budget, RunConfig, load_config
+from samplemix_core.budget import Budget
+from samplemix_core.config import RunConfig, load_config
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.form import form_schema
 

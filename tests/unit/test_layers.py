@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).parents[2] / "samplemix_core"
-BASE = {"__init__", "config", "form", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
+BASE = {"__init__", "budget", "config", "form", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
 PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest"}
 KEEPERS = {"objects", "database", "compute"}
 MAY_IMPORT = {
@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "compute": BASE | {"compute"},
     "worker": BASE | PURE | {"objects", "database", "worker"},
     "pipeline": BASE | PURE | KEEPERS | {"worker", "pipeline"},
-    "report": BASE | {"manifest", "database", "report"},
+    "report": BASE | {"quality", "manifest", "database", "report"},
     "pages": BASE | PURE | KEEPERS | {"pipeline", "report", "pages"},
     "local": BASE | {"local", "database", "objects"},
     "demo": BASE | PURE | KEEPERS | {"pipeline", "report", "local", "demo"},

@@ -1,4 +1,4 @@
-"""Labels: rubrics, annotators, the texts they judged, and what they said; from which quality models are trained."""
+"""Labels: rubrics, annotators, the texts they judged, what they said, and the quality models trained on it."""
 
 from pathlib import Path
 
@@ -17,4 +17,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
+    op.execute(
+        "ALTER TABLE quality_model DROP COLUMN name, DROP COLUMN rubric_id, DROP COLUMN artifact_key, DROP COLUMN artifact_sha256,"
+        " DROP COLUMN report, DROP COLUMN created_at"
+    )
     op.execute("DROP TABLE labelled_vector, annotation, labelled_text, annotator, rubric")

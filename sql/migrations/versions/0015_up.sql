@@ -72,3 +72,18 @@ COMMENT ON TABLE labelled_vector IS 'Vectors of labelled texts, so that training
 COMMENT ON COLUMN labelled_vector.encoder_id IS 'Which encoder made it';
 COMMENT ON COLUMN labelled_vector.content_hash IS 'Of which text';
 COMMENT ON COLUMN labelled_vector.vector IS 'The unit vector as float16, little-endian';
+
+ALTER TABLE quality_model
+    ADD COLUMN name text COLLATE "C" NOT NULL DEFAULT 'composite',
+    ADD COLUMN rubric_id int REFERENCES rubric,
+    ADD COLUMN artifact_key text,
+    ADD COLUMN artifact_sha256 text,
+    ADD COLUMN report jsonb,
+    ADD COLUMN created_at timestamptz NOT NULL DEFAULT now();
+ALTER TABLE quality_model ALTER COLUMN name DROP DEFAULT;
+COMMENT ON COLUMN quality_model.name IS 'What it is called; of several with one name, the newest is meant';
+COMMENT ON COLUMN quality_model.rubric_id IS 'The rubric of its labels, if it was trained on labels';
+COMMENT ON COLUMN quality_model.artifact_key IS 'Where its weights lie, below the state root; empty where the code is all of it';
+COMMENT ON COLUMN quality_model.artifact_sha256 IS 'SHA-256 of the weights';
+COMMENT ON COLUMN quality_model.report IS 'How it was trained, and how good it was on documents that it had not seen';
+COMMENT ON COLUMN quality_model.created_at IS 'When it was entered';

@@ -1,0 +1,326 @@
+"""Training heads on labels: settings chosen, heads judged on documents that they have not seen, beside simpler methods.
+
+Every document is judged by heads that were fitted without its group (cross-fitting over folds of groups, dealt within each source);
+what is chosen is chosen within the fitted part. The heads that are kept are fitted on all.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import xlogy
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from samplemix_core.quality.measures import Measured, measure_gain, measure_levels, measure_with_intervals, resampling_weights
+from samplemix_core.quality.ordinal import (
+    Floats,
+    HeadSettings,
+    Inputs,
+    Levels,
+    OrdinalHeads,
+    expected_score,
+    fit_heads,
+    level_of_the_paper,
+    predicted_level,
+)
+
+PENALTIES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+VECTOR_WEIGHTS = (0.5, 1.0, 2.0)
+CURVE = (0.1, 0.2, 0.4, 0.7, 1.0)
+"""Parts of the labels for the learning curve."""
+
+MOST_SOURCES = 12
+LEAST_OF_A_SOURCE = 20
+MOST_TO_CROSS = 20_000
+"""Documents from which on one fold is judged, and not every one in turn: enough to measure, and training takes minutes by then."""
+
+ORDINAL = "ordinal"
+PAPERS_RULE = "paper's rule"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledInputs:
+    """n labelled documents: what is read of them, levels of each score (n,), and source and group of each as numbers (n,)."""
+
+    inputs: Inputs
+    levels: Mapping[str, Levels]
+    maxima: Mapping[str, int]
+    sources: npt.NDArray[np.int64]
+    source_names: tuple[str, ...]
+    groups: npt.NDArray[np.int64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "LabelledInputs":
+        """Some of the documents."""
+        levels = {name: values[rows] for name, values in self.levels.items()}
+        return LabelledInputs(self.inputs.take(rows), levels, self.maxima, self.sources[rows], self.source_names, self.groups[rows])
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """A source's documents: mean label and mean expected score, and the error of heads that saw others of the source, or none."""
+
+    source: str
+    documents: int
+    mean_label: float
+    mean_expected: float
+    mae: float
+    mae_unseen: float | None
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """How one score is predicted: measures by method with intervals, and by how much the ordinal heads are better than each other.
+
+    confusion[i][j]: documents of level i that were taken for j. calibration: of documents whose expected score rounds to one level,
+    how many there are, their mean expected score and their mean label. auc: of the expected score, where there are two levels.
+    """
+
+    score: str
+    maximum: int
+    methods: dict[str, dict[str, Measured]]
+    gains: dict[str, dict[str, Measured]]
+    confusion: list[list[int]]
+    calibration: list[tuple[int, float, float]]
+    auc: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How training went. curve: documents that were learnt from -> measures of the last score, overall quality."""
+
+    documents: int
+    judged: int
+    groups: int
+    folds: int
+    settings: HeadSettings
+    scores: tuple[ScoreReport, ...]
+    sources: tuple[SourceReport, ...]
+    curve: tuple[tuple[int, dict[str, float]], ...]
+
+
+def assign_folds(data: LabelledInputs, folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """The fold of each document (n,): groups in the order of a hash, dealt within each source, so that every fold has its share."""
+    groups, first, index = np.unique(data.groups, return_index=True, return_inverse=True)
+    drawn = np.array([int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:7]) for group in groups.tolist()])
+    source = data.sources[first]
+    order = np.lexsort((drawn, source))
+    dealt = np.empty(groups.size, dtype=np.int64)
+    # One deal through all sources, so that many small ones do not all begin with the first fold.
+    dealt[order] = np.arange(groups.size) % folds
+    return np.asarray(dealt[index])
+
+
+def heads_loss(heads: OrdinalHeads, data: LabelledInputs) -> float:
+    """Mean binary cross-entropy over documents, and over the tasks of each score, then over scores."""
+    losses = []
+    for name, probabilities in heads.probabilities(data.inputs).items():
+        target = data.levels[name][:, None] > np.arange(data.maxima[name])
+        p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+        losses.append(-(xlogy(target, p) + xlogy(1 - target, 1 - p)).mean())
+    return float(np.mean(losses))
+
+
+def choose_settings(data: LabelledInputs, seed: int) -> HeadSettings:
+    """The settings with the least loss on held-out groups of these documents: the mean of two folds."""
+    fold = assign_folds(data, 4, seed)
+    has_both = data.inputs.features.shape[1] > 0 and data.inputs.vectors.shape[1] > 0
+    weights = VECTOR_WEIGHTS if has_both else (1.0,)
+    total = dict.fromkeys(product(weights, PENALTIES), 0.0)
+    for held in (0, 1) if len(data.inputs) <= MOST_TO_CROSS else (0,):
+        fitted, rest = data.take(np.flatnonzero(fold != held)), data.take(np.flatnonzero(fold == held))
+        for weight in weights:
+            start: Floats | None = None
+            for penalty in PENALTIES:
+                heads, start = fit_heads(fitted.inputs, fitted.levels, fitted.maxima, HeadSettings(penalty, weight), start)
+                total[weight, penalty] += heads_loss(heads, rest)
+    weight, penalty = min(total, key=lambda key: total[key])
+    return HeadSettings(penalty, weight)
+
+
+def train_heads(
+    data: LabelledInputs, *, folds: int, seed: int, baselines: bool, tell: Callable[[int, int, str], None] = lambda *_: None
+) -> tuple[OrdinalHeads, TrainingReport]:
+    """Heads fitted on all documents, and how good heads made so are. `tell` hears: steps done, of how many, what is next."""
+    fold = assign_folds(data, folds, seed)
+    judged = range(folds) if len(data.inputs) <= MOST_TO_CROSS else range(1)
+    steps = len(judged) + 3
+    predictions: dict[str, dict[str, Floats]] = {name: {} for name in data.levels}
+    rows = np.flatnonzero(np.isin(fold, judged))
+    for held in judged:
+        tell(held, steps, f"fold {held + 1} of {len(judged)}")
+        fitted, rest = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+        for method, found in _methods(data.take(fitted), data.take(rest), seed, baselines=baselines).items():
+            for name, values in found.items():
+                predictions[name].setdefault(method, np.full(len(data.inputs), np.nan))[rest] = values
+    tell(len(judged), steps, "heads on all labels")
+    settings = choose_settings(data, seed)
+    heads, _ = fit_heads(data.inputs, data.levels, data.maxima, settings)
+    weights = resampling_weights(data.groups[rows], seed)
+    scores = tuple(
+        _score_report(name, data.maxima[name], data.levels[name][rows], _at(found, rows), weights)
+        for name, found in predictions.items()
+    )
+    overall = list(data.maxima)[-1]
+    tell(len(judged) + 1, steps, "sources left out")
+    sources = _source_reports(data, rows, overall, predictions[overall][ORDINAL], settings)
+    tell(len(judged) + 2, steps, "learning curve")
+    curve = _learning_curve(data, fold, overall, settings, seed)
+    tell(steps, steps, "done")
+    report = TrainingReport(
+        documents=len(data.inputs),
+        judged=rows.size,
+        groups=int(np.unique(data.groups).size),
+        folds=len(judged),
+        settings=settings,
+        scores=scores,
+        sources=sources,
+        curve=curve,
+    )
+    return heads, report
+
+
+_LEVEL = " level"
+"""After a method's name: its levels, where they are not the rounded scores."""
+
+
+def _methods(fitted: LabelledInputs, rest: LabelledInputs, seed: int, *, baselines: bool) -> dict[str, dict[str, Floats]]:
+    """By method and score, what is predicted of the rest: expected scores; of what has levels of its own, those too."""
+    heads, _ = fit_heads(fitted.inputs, fitted.levels, fitted.maxima, choose_settings(fitted, seed))
+    found: dict[str, dict[str, Floats]] = {}
+    for name, probabilities in heads.probabilities(rest.inputs).items():
+        found.setdefault(ORDINAL, {})[name] = expected_score(probabilities).astype(np.float64)
+        found.setdefault(ORDINAL + _LEVEL, {})[name] = predicted_level(probabilities).astype(np.float64)
+        found.setdefault(PAPERS_RULE, {})[name] = level_of_the_paper(probabilities).astype(np.float64)
+    for name, levels in fitted.levels.items():
+        for method, values in _baselines(fitted, rest, levels, seed, models=baselines).items():
+            found.setdefault(method, {})[name] = values
+    return found
+
+
+def _baselines(fitted: LabelledInputs, rest: LabelledInputs, levels: Levels, seed: int, *, models: bool) -> dict[str, Floats]:
+    """What simpler methods predict: the commonest level, the source's mean, and models that know no levels or not their order."""
+    counts = np.bincount(levels)
+    n = len(rest.inputs)
+    found = {"majority": np.full(n, float(counts.argmax()))}
+    if len(fitted.source_names) > 1:
+        size = len(fitted.source_names)
+        number = np.bincount(fitted.sources, minlength=size)
+        mean = (np.bincount(fitted.sources, levels, minlength=size) + levels.mean()) / (number + 1)
+        found["source"] = mean[rest.sources]
+    if not models:
+        return found
+    columns, others = (np.hstack([item.inputs.vectors, item.inputs.features]) for item in (fitted, rest))
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11))).fit(columns, levels)
+    boosted = HistGradientBoostingRegressor(
+        max_iter=150, learning_rate=0.06, max_leaf_nodes=12, max_features=0.3, random_state=seed
+    )
+    found |= {"ridge": ridge.predict(others), "boosting": boosted.fit(columns, levels).predict(others)}
+    if (counts > 0).sum() > 1:
+        found |= _classified(fitted, columns, others, levels, seed)
+    return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+
+
+def _classified(fitted: LabelledInputs, columns: Floats, others: Floats, levels: Levels, seed: int) -> dict[str, Floats]:
+    """Plain classification: the likeliest class, and the expected one, with a penalty chosen on held-out groups."""
+    fold = assign_folds(fitted, 4, seed)
+    inner, held = fold != 0, fold == 0
+
+    def classifier(strength: float, rows: npt.NDArray[np.bool_]) -> Any:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300, tol=1e-3))
+        return model.fit(columns[rows], levels[rows])
+
+    tried = {c: (classifier(c, inner).predict(columns[held]) == levels[held]).mean() for c in (1e-4, 1e-3, 1e-2, 1e-1)}
+    model = classifier(max(tried, key=lambda c: tried[c]), np.ones(len(columns), dtype=np.bool_))
+    probabilities = model.predict_proba(others)
+    return {
+        "classification": probabilities @ model.classes_,
+        "classification" + _LEVEL: model.classes_[probabilities.argmax(axis=1)],
+    }
+
+
+def _at(found: Mapping[str, Floats], rows: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    return {method: values[rows] for method, values in found.items()}
+
+
+def _score_report(name: str, maximum: int, truth: Levels, found: Mapping[str, Floats], weights: Floats) -> ScoreReport:
+    expected = {method: values for method, values in found.items() if not method.endswith(_LEVEL)}
+    levels = {
+        method: np.clip(np.rint(found.get(method + _LEVEL, values)), 0, maximum).astype(np.int64)
+        for method, values in expected.items()
+    }
+    rounded = np.rint(expected[ORDINAL])
+    confusion = np.zeros((maximum + 1, maximum + 1), dtype=np.int64)
+    np.add.at(confusion, (truth, levels[ORDINAL]), 1)
+    return ScoreReport(
+        score=name,
+        maximum=maximum,
+        methods={method: measure_with_intervals(truth, values, weights) for method, values in levels.items()},
+        gains={
+            method: measure_gain(truth, levels[ORDINAL], values, weights) for method, values in levels.items() if method != ORDINAL
+        },
+        confusion=confusion.tolist(),
+        calibration=[
+            (int(near.sum()), float(expected[ORDINAL][near].mean()), float(truth[near].mean()))
+            for level in np.unique(rounded)
+            for near in [rounded == level]
+        ],
+        auc={method: float(roc_auc_score(truth, values)) for method, values in expected.items()}
+        if maximum == 1 and 0 < truth.sum() < truth.size
+        else {},
+    )
+
+
+def _source_reports(
+    data: LabelledInputs, rows: npt.NDArray[np.int64], overall: str, expected: Floats, settings: HeadSettings
+) -> tuple[SourceReport, ...]:
+    """The largest sources; where there are several, heads are also fitted without each, and judged on it."""
+    counts = np.bincount(data.sources[rows], minlength=len(data.source_names))
+    reports = []
+    for source in np.argsort(-counts, kind="stable")[:MOST_SOURCES].tolist():
+        own = rows[data.sources[rows] == source]
+        if own.size < LEAST_OF_A_SOURCE:
+            break
+        truth = data.levels[overall][own]
+        others = np.flatnonzero(data.sources != source)
+        unseen = None
+        if others.size >= LEAST_OF_A_SOURCE:
+            fitted = data.take(others)
+            heads, _ = fit_heads(fitted.inputs, {overall: fitted.levels[overall]}, {overall: data.maxima[overall]}, settings)
+            guess = expected_score(heads.probabilities(data.inputs.take(own))[overall])
+            unseen = float(np.abs(guess - truth).mean())
+        reports.append(
+            SourceReport(
+                source=data.source_names[source],
+                documents=own.size,
+                mean_label=float(truth.mean()),
+                mean_expected=float(expected[own].mean()),
+                mae=float(np.abs(expected[own] - truth).mean()),
+                mae_unseen=unseen,
+            )
+        )
+    return tuple(reports)
+
+
+def _learning_curve(
+    data: LabelledInputs, fold: npt.NDArray[np.int64], overall: str, settings: HeadSettings, seed: int
+) -> tuple[tuple[int, dict[str, float]], ...]:
+    """Measures on the first fold of heads that were fitted on ever more of the others' groups."""
+    rest = data.take(np.flatnonzero(fold == 0))
+    learnable = np.flatnonzero(fold != 0)
+    groups = np.random.default_rng(seed).permutation(np.unique(data.groups[learnable]))
+    maxima = {overall: data.maxima[overall]}
+    curve = []
+    for part in CURVE:
+        chosen = learnable[np.isin(data.groups[learnable], groups[: max(1, round(part * groups.size))])]
+        heads, _ = fit_heads(data.inputs.take(chosen), {overall: data.levels[overall][chosen]}, maxima, settings)
+        level = predicted_level(heads.probabilities(rest.inputs)[overall])
+        curve.append((int(chosen.size), measure_levels(rest.levels[overall], level)))
+    return tuple(curve)

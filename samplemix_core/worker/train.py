@@ -1,0 +1,205 @@
+"""Training a quality model: labels are read, their texts' vectors found or made, heads trained and judged, and all of it stored."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from samplemix_core.config import TrainingConfig
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_labels, read_vectors
+from samplemix_core.database.quality import save_quality_model
+from samplemix_core.database.registration import ensure_encoder
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.errors import ConfigError
+from samplemix_core.identity import fingerprint
+from samplemix_core.objects import open_store
+from samplemix_core.quality.composite import FEATURES, feature_model, measure
+from samplemix_core.quality.ordinal import Inputs
+from samplemix_core.quality.training import LabelledInputs, TrainingReport, train_heads
+from samplemix_core.settings import Settings
+from samplemix_core.worker.reuse import EarlierVectors
+
+TEXTS_AT_ONCE = 512
+LEAST_LABELS = 50
+MODELS = "quality-models"
+"""Where artifacts lie, below the state root."""
+
+Hear = Callable[[int, int, str, str], None]
+"""Hears of progress: how much is done, of how much, its unit, and what is being done."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A quality model as it is stored, and how good it is."""
+
+    name: str
+    key: str
+    quality_model_id: int
+    artifact_key: str
+    embedded: int
+    report: TrainingReport
+
+
+def train_quality(task: TrainingConfig, tell: Callable[[int], None] = lambda _: None) -> TrainedModel:
+    """Train a quality model on a worker; `tell` hears how many documents or steps are done."""
+    return train(task, lambda done, *_: tell(done))
+
+
+def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
+    """Train a quality model on the labels of the task's annotators, and enter it.
+
+    Raises ConfigError if the annotators judged by several rubrics, or too few texts.
+    """
+    settings = Settings.load()
+    annotators = find_annotators(task.annotators, settings)
+    rubric = annotators[0].rubric
+    encoder = load_encoder(task.embedding)
+    data, digest, embedded = _labelled_inputs(task, annotators, encoder, settings, hear)
+    heads, report = train_heads(
+        data,
+        folds=task.folds,
+        seed=task.seed,
+        baselines=task.baselines,
+        tell=lambda done, total, what: hear(done, total, "steps", what),
+    )
+    weights = heads.to_bytes()
+    sha256 = hashlib.sha256(weights).hexdigest()
+    spec = {
+        "kind": "ordinal",
+        "version": 1,
+        "rubric": rubric.model_dump(mode="json"),
+        "encoder": encoder.family,
+        "features": feature_model() if task.features else None,
+        "heads_sha256": sha256,
+    }
+    key = fingerprint(spec)
+    artifact_key = f"{MODELS}/{key}/heads.safetensors"
+    open_store(settings.state_root, settings).put(artifact_key, weights)
+    lineage = {"annotators": list(task.annotators), "labels_digest": digest, "training": task.model_dump(mode="json")}
+    with transaction(settings.require("database_url")) as cursor:
+        model_id = save_quality_model(
+            cursor,
+            task.name,
+            key,
+            spec,
+            highest=rubric.maximum,
+            rubric_key=rubric.rubric_key,
+            artifact=(artifact_key, sha256),
+            report={**asdict(report), **lineage},
+        )
+    return TrainedModel(task.name, key, model_id, artifact_key, embedded, report)
+
+
+def find_annotators(names: Sequence[str], settings: Settings) -> list[Annotator]:
+    """Annotators who judged by one rubric; raise ConfigError if there is none of a name, they differ, or judged too few texts."""
+    with transaction(settings.require("database_url")) as cursor:
+        annotators = list_annotators(cursor, names)
+    keys = {annotator.rubric.rubric_key: annotator for annotator in annotators}
+    if len(keys) > 1:
+        one, other, *_ = keys.values()
+        raise ConfigError(
+            f"{one.name} and {other.name} judged by different rubrics, {one.rubric.name} and {other.rubric.name}.",
+            "Train on annotators of one rubric.",
+        )
+    count = sum(annotator.annotations for annotator in annotators)
+    if count < LEAST_LABELS:
+        raise ConfigError(f"There are {count} labels by {', '.join(names)}.", f"It takes {LEAST_LABELS} at least.")
+    return annotators
+
+
+def _labelled_inputs(
+    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder, settings: Settings, hear: Hear
+) -> tuple[LabelledInputs, str, int]:
+    """What the heads read, a digest of the labels, and how many texts were embedded. Texts are here some hundreds at a time."""
+    total = sum(annotator.annotations for annotator in annotators)
+    vectors: list[np.ndarray] = []
+    features: list[np.ndarray] = []
+    rest: list[pa.Table] = []
+    embedded = done = 0
+    finder = _Vectors(encoder, settings)
+    for part in _pages([annotator.annotator_id for annotator in annotators], settings):
+        found, new = finder.of(part)
+        embedded += new
+        vectors.append(found)
+        features.append(measure(part["text"]) if task.features else np.empty((part.num_rows, 0)))
+        rest.append(part.drop_columns(["text", "rationale"]))
+        done += part.num_rows
+        hear(min(done, total), total, "texts", "vectors found or made")
+    labels = pa.concat_tables(rest)
+    rubric = annotators[0].rubric
+    scores = np.array(labels["scores"].to_pylist(), dtype=np.int64)
+    hashes = [item.hex() for item in labels["content_hash"].to_pylist()]
+    levels = {name: scores[:, i] for i, name in enumerate(rubric.names)} | {rubric.overall: scores.sum(axis=1)}
+    names, sources = np.unique(np.array(labels["source"].to_pylist()), return_inverse=True)
+    own = [group or content_hash for group, content_hash in zip(labels["split_group"].to_pylist(), hashes, strict=True)]
+    data = LabelledInputs(
+        inputs=Inputs(np.concatenate(vectors), np.concatenate(features)),
+        levels=levels,
+        maxima=rubric.maxima,
+        sources=sources,
+        source_names=tuple(names.tolist()),
+        groups=np.unique(np.array(own), return_inverse=True)[1],
+    )
+    return data, fingerprint([hashes, scores.tolist()]), embedded
+
+
+def _pages(annotator_ids: Sequence[int], settings: Settings) -> Iterator[pa.Table]:
+    """All labels, some hundreds at a time: no transaction is open while their texts are embedded."""
+    after = b""
+    while True:
+        with transaction(settings.require("database_url")) as cursor:
+            part = read_labels(cursor, annotator_ids, after, TEXTS_AT_ONCE)
+        if not part.num_rows:
+            return
+        yield part
+        after = part["content_hash"][-1].as_py()
+
+
+class _Vectors:
+    """Vectors of labelled texts: those that were kept, those of corpora that hold the texts, and the rest made and kept."""
+
+    def __init__(self, encoder: Encoder, settings: Settings) -> None:
+        self._encoder = encoder
+        self._database = settings.require("database_url")
+        with transaction(self._database) as cursor:
+            self._encoder_id = ensure_encoder(cursor, encoder.encoder_id, encoder.spec)
+        store = open_store(settings.state_root, settings)
+        self._earlier = EarlierVectors(self._database, store, None, self._encoder_id, least_to_fetch=1)
+
+    def of(self, labels: pa.Table) -> tuple[np.ndarray, int]:
+        """The vectors of labelled texts, float32 (n, dim), rounded as they are stored; and how many of them were made."""
+        hashes = labels["content_hash"].to_pylist()
+        with transaction(self._database) as cursor:
+            kept = read_vectors(cursor, self._encoder_id, hashes)
+        vectors = np.empty((len(hashes), self._encoder.dim), dtype=np.float16)
+        for i, content_hash in enumerate(hashes):
+            if content_hash in kept:
+                vectors[i] = kept[content_hash]
+        missing = np.array([i for i, content_hash in enumerate(hashes) if content_hash not in kept], dtype=np.int64)
+        if not missing.size:
+            return vectors.astype(np.float32), 0
+        found, stored = self._earlier.find([hashes[i] for i in missing])
+        if found.size:
+            vectors[missing[found]] = stored
+        new = np.setdiff1d(missing, missing[found])
+        if new.size:
+            vectors[new] = self._encoder.encode(self._encoder.tokenize(labels["text"].take(new).to_pylist()))
+        with transaction(self._database) as cursor:
+            keep_vectors(cursor, self._encoder_id, [hashes[i] for i in missing], vectors[missing])
+        return vectors.astype(np.float32), int(new.size)
+
+
+def describe_labels(task: TrainingConfig, settings: Settings) -> dict[str, Any]:
+    """What a training would read, without doing it: labels, rubric, and what is judged of how many levels."""
+    annotators = find_annotators(task.annotators, settings)
+    rubric = annotators[0].rubric
+    return {
+        "labels": sum(annotator.annotations for annotator in annotators),
+        "rubric": rubric.name,
+        "scores": {name: f"0 to {maximum}" for name, maximum in rubric.maxima.items()},
+        "reads": [f"vectors of {task.embedding.encoder}"] + ([f"{len(FEATURES)} measured features"] if task.features else []),
+    }

@@ -1,0 +1,123 @@
+"""A quality model is trained on labels in Postgres: nothing is embedded twice, and what is stored is all of the model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samplemix_core.config import EmbeddingConfig, TrainingConfig
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.labels import read_labels
+from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
+from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.errors import ConfigError
+from samplemix_core.identity import fingerprint
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline.labels import import_labels
+from samplemix_core.quality.composite import measure
+from samplemix_core.quality.labels import LabelFields
+from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
+from samplemix_core.quality.rubric import Dimension, Rubric
+from samplemix_core.quality.training import ORDINAL
+from samplemix_core.report.training import draw_training, method_rows
+from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.worker.train import describe_labels, train, train_quality
+
+RUBRIC = Rubric(
+    name="two",
+    dimensions=(
+        Dimension(name="cooking", maximum=2, meaning="How much it is about cooking"),
+        Dimension(name="length", maximum=1, meaning="Whether it is long"),
+    ),
+)
+TOPICS = (
+    "The kernel schedules processes and maps pages of memory for them.",
+    "Courts weigh the evidence while the cook waits with her soup.",
+    "Knead the dough, let it rise, bake the bread until its crust is brown.",
+)
+
+
+@pytest.fixture
+def labelled(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for field, name in ENVIRONMENT.items():
+        if getattr(database, field):
+            monkeypatch.setenv(name, getattr(database, field))
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(tmp_path / "home"))
+    records = [
+        {
+            "text": f"Note {i}. " + " ".join([TOPICS[i % 3]] * (1 + 7 * (i % 2))),
+            "cooking": i % 3,
+            "length": i % 2,
+            "source": f"site-{i % 4}",
+            "group": f"page-{i // 2}",
+        }
+        for i in range(96)
+    ]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, records)))
+    import_labels(str(tmp_path / "labels.jsonl"), "team", RUBRIC, LabelFields(), database)
+    return database
+
+
+CONFIG = TrainingConfig(name="cooking", annotators=("team",), folds=3, baselines=False)
+
+
+def test_a_model_is_trained_stored_and_found(labelled: Settings, tmp_path: Path) -> None:
+    assert describe_labels(CONFIG, labelled)["scores"] == {"cooking": "0 to 2", "length": "0 to 1", "overall": "0 to 3"}
+    heard: list[tuple[int, int, str, str]] = []
+    trained = train(CONFIG, lambda *step: heard.append(step))
+    assert trained.embedded == trained.report.documents == 96
+    assert trained.report.groups == 48
+    assert (96, 96, "texts", "vectors found or made") in heard
+    assert heard[-1][0] == heard[-1][1]
+    assert trained.report.scores[-1].methods[ORDINAL]["kappa"].value > 0.8
+    with transaction(labelled.require("database_url")) as cursor:
+        model = find_quality_model(cursor, "cooking")
+        assert find_quality_model(cursor, trained.key[:10]) == model
+        labels = read_labels(cursor, [1])
+    assert (model.key, model.low, model.high) == (trained.key, 0, 3)
+    assert model.key == fingerprint(model.spec)
+    assert model.spec["rubric"] == RUBRIC.model_dump(mode="json")
+    assert "device" not in model.spec["encoder"]
+    # What lies in the store gives the texts the scores that were learnt.
+    data, _ = open_store(labelled.state_root, labelled).get(str(model.artifact_key))
+    heads = OrdinalHeads.from_bytes(data, tuple(RUBRIC.maxima))
+    encoder = load_encoder(EmbeddingConfig())
+    inputs = Inputs(encoder.encode(encoder.tokenize(labels["text"].to_pylist())), measure(labels["text"]))
+    truth = np.array([sum(scores) for scores in labels["scores"].to_pylist()])
+    assert np.abs(expected_score(heads.probabilities(inputs)["overall"]) - truth).mean() < 0.5
+    draw_training(tmp_path / "picture.png", "cooking", trained.report)
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    assert [row["method"] for row in method_rows(trained.report.scores[-1])] == list(trained.report.scores[-1].methods)
+
+
+def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Settings) -> None:
+    first = train(CONFIG, lambda *_: None)
+    told: list[int] = []
+    again = train_quality(CONFIG, told.append)
+    assert (again.embedded, again.key, again.quality_model_id) == (0, first.key, first.quality_model_id)
+    assert told
+    other = train(CONFIG.model_copy(update={"features": False}), lambda *_: None)
+    assert (other.embedded, other.key == first.key) == (0, False)
+    with transaction(labelled.require("database_url")) as cursor:
+        models = list_quality_models(cursor, "cooking")
+        assert find_quality_model(cursor, "cooking").key == other.key, "the newest of a name"
+    assert [row["key"] for row in quality_rows(models)] == [first.key[:12], other.key[:12]]
+    assert quality_rows(models)[0]["labels"] == 96
+    with pytest.raises(ConfigError, match="there already as 'cooking'"):
+        train(CONFIG.model_copy(update={"name": "baking"}), lambda *_: None)
+
+
+def test_what_can_not_be_trained_on_is_refused(labelled: Settings, tmp_path: Path) -> None:
+    (tmp_path / "few.jsonl").write_text(json.dumps({"text": "One.", "a": 1}))
+    rubric = Rubric(name="other", dimensions=(Dimension(name="a", maximum=1, meaning="m"),))
+    import_labels(str(tmp_path / "few.jsonl"), "few", rubric, LabelFields(), labelled)
+    for annotators, said in (
+        (("few",), "There are 1 labels"),
+        (("team", "few"), "different rubrics"),
+        (("x",), "no annotator 'x'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            train(CONFIG.model_copy(update={"annotators": annotators}), lambda *_: None)
+    with transaction(labelled.require("database_url")) as cursor, pytest.raises(ConfigError, match="no quality model 'cooking'"):
+        find_quality_model(cursor, "cooking")
