@@ -221,6 +221,18 @@ class CorpusConfig(FrozenModel):
     landing: LandingConfig = LandingConfig()
 
 
+class FineTuningConfig(FrozenModel):
+    """How an encoder is trained together with its heads: on a GPU in minutes, on a CPU for small models and few labels."""
+
+    epochs: int = Field(4, ge=1, le=100, description="Times that each document is seen, at most")
+    learning_rate: float = Field(5e-5, gt=0, le=1, description="The highest; it rises over the warm-up, then falls to zero")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Part of the updates over which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, le=1)
+    batch_tokens: int = Field(4096, ge=64, description="Tokens of a batch, padding counted, or one document")
+    evaluations_per_epoch: int = Field(2, ge=1, le=1000, description="How often held-out documents are judged, and all is saved")
+    patience: int = Field(3, ge=1, description="End after so many of these in a row that were not the best")
+
+
 class TrainingConfig(FrozenModel):
     """How a quality model is trained on what annotators said."""
 
@@ -230,6 +242,9 @@ class TrainingConfig(FrozenModel):
     features: bool = Field(True, description="Also read the measured features of the text, as the composite score does")
     folds: int = Field(5, ge=2, le=50, description="Parts that documents are dealt into, to be judged unseen")
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of the parts and of resampling")
+    finetune: FineTuningConfig | None = Field(
+        None, description="Also train the encoder itself, which is then the model's own; none: heads on its vectors as they are"
+    )
     baselines: bool = Field(True, description="Also train plain classification, ridge and gradient boosting, for comparison")
 
 

@@ -141,6 +141,10 @@ def train(
     encoder: Annotated[str, typer.Option("--encoder", help="Whose vectors it reads, by name or path")] = EmbeddingConfig().encoder,
     features: Annotated[bool, typer.Option(help="Also read measured features of the text")] = True,
     baselines: Annotated[bool, typer.Option(help="Also train simpler methods, for comparison")] = True,
+    finetune: Annotated[
+        bool,
+        typer.Option("--finetune", help="Also train the encoder itself: minutes on a GPU; --set finetune.epochs=2 and the like"),
+    ] = False,
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw how good it is into this .png or .svg")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of a training, as folds=10 or embedding.max_seq_tokens=512")
@@ -151,7 +155,8 @@ def train(
     """Train a quality model on labels: ordinal heads on documents' vectors, for each dimension and overall.
 
     Vectors that are stored are used, others are made once and kept. Every document is judged by heads that have not seen it or its
-    group, beside simpler methods; the heads that are kept are fitted on all labels.
+    group, beside simpler methods; the heads that are kept are fitted on all labels. With --finetune the encoder is trained too, on
+    all but two folds; one that was cut off goes on where it was.
 
     Examples:
 
@@ -164,6 +169,7 @@ def train(
     from samplemix_core.worker.train import train as train_model
 
     options = {"name": name, "annotators": annotator_names, "features": features, "baselines": baselines}
+    options |= {"finetune": {}} if finetune else {}
     values = assigned(options, [f"embedding.encoder={encoder}", *(assignments or [])])
     config, settings = load_config(TrainingConfig, values), Settings.load()
     if dry_run:

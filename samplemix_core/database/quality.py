@@ -84,8 +84,9 @@ def quality_rows(models: Sequence[QualityModel]) -> list[dict[str, Any]]:
     """Quality models for a table: what each is, and its measures on documents that it had not seen, if it was trained."""
     rows = []
     for model in models:
-        scores = (model.report or {}).get("scores", [])
-        measured = {name: value["value"] for name, value in scores[-1]["methods"]["ordinal"].items()} if scores else {}
+        report = model.report or {}
+        kept = report["scores"][-1]["methods"][report["method"]] if report else {}
+        measured = {name: value["value"] for name, value in kept.items()}
         rows.append(
             {
                 "model": model.name,
@@ -93,7 +94,7 @@ def quality_rows(models: Sequence[QualityModel]) -> list[dict[str, Any]]:
                 "kind": model.spec.get("kind"),
                 "made": model.created_at.date(),
                 "range": f"{model.low:g} to {model.high:g}",
-                "labels": (model.report or {}).get("documents"),
+                "labels": report.get("documents"),
                 **{name: measured.get(name) for name in ("mae", "cacc", "kappa")},
             }
         )

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
-from transformers.utils import logging as transformers_logging
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, TRANSLATIONS
@@ -21,6 +19,7 @@ from samplemix_core.embedding.model import (
     candidate_precisions,
     choose_network,
     detect_hardware,
+    load_sentence_transformer,
     locate_model,
     require_shipped_weights,
     resolve_device,
@@ -159,7 +158,7 @@ def _load(config: EmbeddingConfig) -> Encoder:
     directory = locate_model(config)
     digest = weights_sha256(directory)
     require_shipped_weights(config.encoder, directory, digest)
-    model = _load_model(directory)
+    model = load_sentence_transformer(directory)
     first, *head = model
     _require_supported(first, head, config.encoder)
     prompt = config.prompt
@@ -259,27 +258,6 @@ def _prepare_static(config: EmbeddingConfig, static: Any, _head: list[torch.nn.M
     pad_id = static.tokenizer.token_to_id("[PAD]") or 0
     tokenizer = DocumentTokenizer(static.tokenizer, _name(config), max_seq, pad_id, config.windows, special_tokens=False)
     return "cpu", "float32", tokenizer, StaticNetwork(static.embedding.weight)
-
-
-def _load_model(directory: Path) -> SentenceTransformer:
-    shows_progress = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        model = SentenceTransformer(
-            str(directory),
-            device="cpu",
-            trust_remote_code=False,
-            local_files_only=True,
-            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError(
-            f"The encoder at {directory} can't be loaded: {error}", "Check that it is a complete sentence-transformers model."
-        ) from error
-    finally:
-        if shows_progress:
-            transformers_logging.enable_progress_bar()
-    return model.eval()
 
 
 def _require_supported(first: Any, head: list[Any], name: str) -> None:

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, E5_WEIGHTS_SHA256, e5_directory
@@ -172,6 +174,28 @@ def _hub_directory(name: str, revision: str | None) -> Path:
             f"Give the directory of a sentence-transformers model, correct the name, or use {SHIPPED_MODEL}: it needs no network.",
         ) from error
     return Path(path)
+
+
+def load_sentence_transformer(directory: Path) -> SentenceTransformer:
+    """The model in a directory, on the CPU in float32; raise ModelError if there is none. No code of its own is run."""
+    shows_progress = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model = SentenceTransformer(
+            str(directory),
+            device="cpu",
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(
+            f"The encoder at {directory} can't be loaded: {error}", "Check that it is a complete sentence-transformers model."
+        ) from error
+    finally:
+        if shows_progress:
+            transformers_logging.enable_progress_bar()
+    return model.eval()
 
 
 def weights_sha256(directory: Path) -> str:

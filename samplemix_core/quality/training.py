@@ -4,26 +4,20 @@ Every document is judged by heads that were fitted without its group (cross-fitt
 what is chosen is chosen within the fitted part. The heads that are kept are fitted on all.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import xlogy
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from samplemix_core.quality.baselines import LEVEL, LabelledInputs, assign_folds, baseline_predictions
 from samplemix_core.quality.measures import Measured, measure_gain, measure_levels, measure_with_intervals, resampling_weights
 from samplemix_core.quality.ordinal import (
     Floats,
     HeadSettings,
-    Inputs,
     Levels,
     OrdinalHeads,
     expected_score,
@@ -46,23 +40,6 @@ ORDINAL = "ordinal"
 PAPERS_RULE = "paper's rule"
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledInputs:
-    """n labelled documents: what is read of them, levels of each score (n,), and source and group of each as numbers (n,)."""
-
-    inputs: Inputs
-    levels: Mapping[str, Levels]
-    maxima: Mapping[str, int]
-    sources: npt.NDArray[np.int64]
-    source_names: tuple[str, ...]
-    groups: npt.NDArray[np.int64]
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "LabelledInputs":
-        """Some of the documents."""
-        levels = {name: values[rows] for name, values in self.levels.items()}
-        return LabelledInputs(self.inputs.take(rows), levels, self.maxima, self.sources[rows], self.source_names, self.groups[rows])
-
-
 @dataclass(frozen=True)
 class SourceReport:
     """A source's documents: mean label and mean expected score, and the error of heads that saw others of the source, or none."""
@@ -77,7 +54,7 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """How one score is predicted: measures by method with intervals, and by how much the ordinal heads are better than each other.
+    """How one score is predicted: measures by method with intervals, and by how much the one that is kept is better.
 
     confusion[i][j]: documents of level i that were taken for j. calibration: of documents whose expected score rounds to one level,
     how many there are, their mean expected score and their mean label. auc: of the expected score, where there are two levels.
@@ -94,28 +71,21 @@ class ScoreReport:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How training went. curve: documents that were learnt from -> measures of the last score, overall quality."""
+    """How training went. curve: documents that were learnt from -> measures of the last score, overall quality.
 
+    method: what is kept, among the methods of each score. tuning: documents seen -> loss on held-out ones, of an encoder.
+    """
+
+    method: str
     documents: int
     judged: int
     groups: int
     folds: int
-    settings: HeadSettings
+    settings: HeadSettings | None
     scores: tuple[ScoreReport, ...]
     sources: tuple[SourceReport, ...]
     curve: tuple[tuple[int, dict[str, float]], ...]
-
-
-def assign_folds(data: LabelledInputs, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each document (n,): groups in the order of a hash, dealt within each source, so that every fold has its share."""
-    groups, first, index = np.unique(data.groups, return_index=True, return_inverse=True)
-    drawn = np.array([int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:7]) for group in groups.tolist()])
-    source = data.sources[first]
-    order = np.lexsort((drawn, source))
-    dealt = np.empty(groups.size, dtype=np.int64)
-    # One deal through all sources, so that many small ones do not all begin with the first fold.
-    dealt[order] = np.arange(groups.size) % folds
-    return np.asarray(dealt[index])
+    tuning: tuple[tuple[int, float], ...] = ()
 
 
 def heads_loss(heads: OrdinalHeads, data: LabelledInputs) -> float:
@@ -165,7 +135,7 @@ def train_heads(
     heads, _ = fit_heads(data.inputs, data.levels, data.maxima, settings)
     weights = resampling_weights(data.groups[rows], seed)
     scores = tuple(
-        _score_report(name, data.maxima[name], data.levels[name][rows], _at(found, rows), weights)
+        _score_report(name, data.maxima[name], data.levels[name][rows], _at(found, rows), weights, ORDINAL)
         for name, found in predictions.items()
     )
     overall = list(data.maxima)[-1]
@@ -175,6 +145,7 @@ def train_heads(
     curve = _learning_curve(data, fold, overall, settings, seed)
     tell(steps, steps, "done")
     report = TrainingReport(
+        method=ORDINAL,
         documents=len(data.inputs),
         judged=rows.size,
         groups=int(np.unique(data.groups).size),
@@ -187,88 +158,41 @@ def train_heads(
     return heads, report
 
 
-_LEVEL = " level"
-"""After a method's name: its levels, where they are not the rounded scores."""
-
-
 def _methods(fitted: LabelledInputs, rest: LabelledInputs, seed: int, *, baselines: bool) -> dict[str, dict[str, Floats]]:
     """By method and score, what is predicted of the rest: expected scores; of what has levels of its own, those too."""
     heads, _ = fit_heads(fitted.inputs, fitted.levels, fitted.maxima, choose_settings(fitted, seed))
     found: dict[str, dict[str, Floats]] = {}
     for name, probabilities in heads.probabilities(rest.inputs).items():
         found.setdefault(ORDINAL, {})[name] = expected_score(probabilities).astype(np.float64)
-        found.setdefault(ORDINAL + _LEVEL, {})[name] = predicted_level(probabilities).astype(np.float64)
+        found.setdefault(ORDINAL + LEVEL, {})[name] = predicted_level(probabilities).astype(np.float64)
         found.setdefault(PAPERS_RULE, {})[name] = level_of_the_paper(probabilities).astype(np.float64)
     for name, levels in fitted.levels.items():
-        for method, values in _baselines(fitted, rest, levels, seed, models=baselines).items():
+        for method, values in baseline_predictions(fitted, rest, levels, seed, models=baselines).items():
             found.setdefault(method, {})[name] = values
     return found
-
-
-def _baselines(fitted: LabelledInputs, rest: LabelledInputs, levels: Levels, seed: int, *, models: bool) -> dict[str, Floats]:
-    """What simpler methods predict: the commonest level, the source's mean, and models that know no levels or not their order."""
-    counts = np.bincount(levels)
-    n = len(rest.inputs)
-    found = {"majority": np.full(n, float(counts.argmax()))}
-    if len(fitted.source_names) > 1:
-        size = len(fitted.source_names)
-        number = np.bincount(fitted.sources, minlength=size)
-        mean = (np.bincount(fitted.sources, levels, minlength=size) + levels.mean()) / (number + 1)
-        found["source"] = mean[rest.sources]
-    if not models:
-        return found
-    columns, others = (np.hstack([item.inputs.vectors, item.inputs.features]) for item in (fitted, rest))
-    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11))).fit(columns, levels)
-    boosted = HistGradientBoostingRegressor(
-        max_iter=150, learning_rate=0.06, max_leaf_nodes=12, max_features=0.3, random_state=seed
-    )
-    found |= {"ridge": ridge.predict(others), "boosting": boosted.fit(columns, levels).predict(others)}
-    if (counts > 0).sum() > 1:
-        found |= _classified(fitted, columns, others, levels, seed)
-    return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
-
-
-def _classified(fitted: LabelledInputs, columns: Floats, others: Floats, levels: Levels, seed: int) -> dict[str, Floats]:
-    """Plain classification: the likeliest class, and the expected one, with a penalty chosen on held-out groups."""
-    fold = assign_folds(fitted, 4, seed)
-    inner, held = fold != 0, fold == 0
-
-    def classifier(strength: float, rows: npt.NDArray[np.bool_]) -> Any:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300, tol=1e-3))
-        return model.fit(columns[rows], levels[rows])
-
-    tried = {c: (classifier(c, inner).predict(columns[held]) == levels[held]).mean() for c in (1e-4, 1e-3, 1e-2, 1e-1)}
-    model = classifier(max(tried, key=lambda c: tried[c]), np.ones(len(columns), dtype=np.bool_))
-    probabilities = model.predict_proba(others)
-    return {
-        "classification": probabilities @ model.classes_,
-        "classification" + _LEVEL: model.classes_[probabilities.argmax(axis=1)],
-    }
 
 
 def _at(found: Mapping[str, Floats], rows: npt.NDArray[np.int64]) -> dict[str, Floats]:
     return {method: values[rows] for method, values in found.items()}
 
 
-def _score_report(name: str, maximum: int, truth: Levels, found: Mapping[str, Floats], weights: Floats) -> ScoreReport:
-    expected = {method: values for method, values in found.items() if not method.endswith(_LEVEL)}
+def _score_report(name: str, maximum: int, truth: Levels, found: Mapping[str, Floats], weights: Floats, main: str) -> ScoreReport:
+    expected = {method: values for method, values in found.items() if not method.endswith(LEVEL)}
     levels = {
-        method: np.clip(np.rint(found.get(method + _LEVEL, values)), 0, maximum).astype(np.int64)
+        method: np.clip(np.rint(found.get(method + LEVEL, values)), 0, maximum).astype(np.int64)
         for method, values in expected.items()
     }
-    rounded = np.rint(expected[ORDINAL])
+    rounded = np.rint(expected[main])
     confusion = np.zeros((maximum + 1, maximum + 1), dtype=np.int64)
-    np.add.at(confusion, (truth, levels[ORDINAL]), 1)
+    np.add.at(confusion, (truth, levels[main]), 1)
     return ScoreReport(
         score=name,
         maximum=maximum,
         methods={method: measure_with_intervals(truth, values, weights) for method, values in levels.items()},
-        gains={
-            method: measure_gain(truth, levels[ORDINAL], values, weights) for method, values in levels.items() if method != ORDINAL
-        },
+        gains={method: measure_gain(truth, levels[main], values, weights) for method, values in levels.items() if method != main},
         confusion=confusion.tolist(),
         calibration=[
-            (int(near.sum()), float(expected[ORDINAL][near].mean()), float(truth[near].mean()))
+            (int(near.sum()), float(expected[main][near].mean()), float(truth[near].mean()))
             for level in np.unique(rounded)
             for near in [rounded == level]
         ],
@@ -279,9 +203,9 @@ def _score_report(name: str, maximum: int, truth: Levels, found: Mapping[str, Fl
 
 
 def _source_reports(
-    data: LabelledInputs, rows: npt.NDArray[np.int64], overall: str, expected: Floats, settings: HeadSettings
+    data: LabelledInputs, rows: npt.NDArray[np.int64], overall: str, expected: Floats, settings: HeadSettings | None
 ) -> tuple[SourceReport, ...]:
-    """The largest sources; where there are several, heads are also fitted without each, and judged on it."""
+    """The largest sources; where there are several, and settings, heads are also fitted without each, and judged on it."""
     counts = np.bincount(data.sources[rows], minlength=len(data.source_names))
     reports = []
     for source in np.argsort(-counts, kind="stable")[:MOST_SOURCES].tolist():
@@ -291,7 +215,7 @@ def _source_reports(
         truth = data.levels[overall][own]
         others = np.flatnonzero(data.sources != source)
         unseen = None
-        if others.size >= LEAST_OF_A_SOURCE:
+        if settings and others.size >= LEAST_OF_A_SOURCE:
             fitted = data.take(others)
             heads, _ = fit_heads(fitted.inputs, {overall: fitted.levels[overall]}, {overall: data.maxima[overall]}, settings)
             guess = expected_score(heads.probabilities(data.inputs.take(own))[overall])
@@ -307,6 +231,50 @@ def _source_reports(
             )
         )
     return tuple(reports)
+
+
+TUNED = "fine-tuned"
+
+
+def judge_tuned(
+    data: LabelledInputs,
+    test: npt.NDArray[np.int64],
+    probabilities: Mapping[str, npt.NDArray[np.float32]],
+    tuning: Sequence[tuple[int, float]],
+    *,
+    seed: int,
+    baselines: bool,
+) -> TrainingReport:
+    """How good a fine-tuned encoder is on the documents `test`, given the probabilities of their levels, beside what learnt from
+    all the others: ordinal heads on its vectors as they were, and simpler methods.
+    """
+    others = np.setdiff1d(np.arange(len(data.inputs)), test)
+    fitted, rest = data.take(others), data.take(test)
+    found = _methods(fitted, rest, seed, baselines=baselines)
+    found[TUNED] = {name: expected_score(values).astype(np.float64) for name, values in probabilities.items()}
+    found[TUNED + LEVEL] = {name: predicted_level(values).astype(np.float64) for name, values in probabilities.items()}
+    found[PAPERS_RULE] = {name: level_of_the_paper(values).astype(np.float64) for name, values in probabilities.items()}
+    weights = resampling_weights(rest.groups, seed)
+    overall = list(data.maxima)[-1]
+    everywhere = np.full(len(data.inputs), np.nan)
+    everywhere[test] = found[TUNED][overall]
+    return TrainingReport(
+        method=TUNED,
+        documents=len(data.inputs),
+        judged=test.size,
+        groups=int(np.unique(data.groups).size),
+        folds=1,
+        settings=None,
+        scores=tuple(
+            _score_report(
+                name, maximum, rest.levels[name], {method: values[name] for method, values in found.items()}, weights, TUNED
+            )
+            for name, maximum in data.maxima.items()
+        ),
+        sources=_source_reports(data, test, overall, everywhere, None),
+        curve=(),
+        tuning=tuple(tuning),
+    )
 
 
 def _learning_curve(

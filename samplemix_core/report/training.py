@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from samplemix_core.quality.training import ORDINAL, ScoreReport, TrainingReport
+from samplemix_core.quality.training import ScoreReport, TrainingReport
 from samplemix_core.report.picture import INK, LINE, QUIET, picture
 
 _BLUE, _GREY = "#1B6CA8", "#9AA1AD"
@@ -21,12 +21,12 @@ def draw_training(path: Path, name: str, report: TrainingReport) -> None:
         axes = [figure.add_axes((left, 0.13, width, 0.6)) for left, width in _PANELS]
         figure.text(0.028, 0.93, f"{name}: {overall.score}, 0 to {overall.maximum}", fontsize=17, fontweight="bold")
         said = (
-            f"{report.documents:,} labels, {report.judged:,} of them judged by heads that had not seen them or their group"
-            f" ({report.groups:,} groups, {report.folds} folds)"
+            f"{report.documents:,} labels, {report.judged:,} of them judged without having been seen, nor their group"
+            f" ({report.groups:,} groups, {report.folds} {'fold' if report.folds == 1 else 'folds'})"
         )
         figure.text(0.028, 0.89, said, color=QUIET)
         _draw_confusion(axes[0], overall)
-        _draw_methods(axes[1], overall)
+        _draw_methods(axes[1], overall, report.method)
         _draw_calibration(axes[2], overall)
         _draw_curve(axes[3], report)
 
@@ -56,11 +56,11 @@ def _draw_confusion(axes: Axes, score: ScoreReport) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _draw_methods(axes: Axes, score: ScoreReport) -> None:
+def _draw_methods(axes: Axes, score: ScoreReport, main: str) -> None:
     ranked = sorted(score.methods.items(), key=lambda item: -item[1]["mae"].value)
     for i, (method, measures) in enumerate(ranked):
         mae = measures["mae"]
-        colour = _BLUE if method == ORDINAL else _GREY
+        colour = _BLUE if method == main else _GREY
         axes.plot([mae.low, mae.high], [i, i], color=colour, linewidth=3, solid_capstyle="round")
         axes.plot([mae.value], [i], marker="o", color=colour, markersize=8)
         axes.text(mae.high, i + 0.18, f"{mae.value:.3f} ", fontsize=9, color=INK, ha="right")
@@ -83,18 +83,23 @@ def _draw_calibration(axes: Axes, score: ScoreReport) -> None:
 
 
 def _draw_curve(axes: Axes, report: TrainingReport) -> None:
-    documents, mae = zip(*((count, measures["mae"]) for count, measures in report.curve), strict=True)
-    axes.plot(documents, mae, color=_BLUE, marker="o", linewidth=2)
-    axes.set_xscale("log")
+    if report.tuning:
+        documents, values = zip(*report.tuning, strict=True)
+        axes.set_xlabel("documents seen")
+        _title(axes, "Fine-tuning", "loss on held-out documents")
+    else:
+        documents, values = zip(*((count, measures["mae"]) for count, measures in report.curve), strict=True)
+        axes.set_xscale("log")
+        axes.set_xlabel("labels learnt from")
+        _title(axes, "More labels", "mean absolute error")
+    axes.plot(documents, values, color=_BLUE, marker="o", linewidth=2)
     axes.set_xticks([documents[0], documents[-1]], labels=[f"{documents[0]:,}", f"{documents[-1]:,}"])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("labels learnt from")
-    _title(axes, "More labels", "mean absolute error")
 
 
 def method_rows(score: ScoreReport) -> list[dict[str, Any]]:
-    """A table of the methods for a score: measures, and whether the ordinal heads are better beyond doubt, worse, or neither."""
+    """A table of the methods for a score: measures, and whether the one that is kept is better beyond doubt."""
     rows = []
     for method, measures in score.methods.items():
         row: dict[str, Any] = {"score": score.score, "method": method}
@@ -103,7 +108,7 @@ def method_rows(score: ScoreReport) -> list[dict[str, Any]]:
         if score.auc:
             row["auc"] = f"{score.auc[method]:.3f}"
         gain = score.gains.get(method)
-        row["ordinal is better"] = (
+        row["kept is better"] = (
             ", ".join(
                 f"{name} {'yes' if gain[name].low > 0 else 'no, worse' if gain[name].high < 0 else 'not surely'}"
                 for name in ("mae", "cacc")

@@ -1,7 +1,7 @@
 """Training a quality model: labels are read, their texts' vectors found or made, heads trained and judged, and all of it stored."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,26 +10,22 @@ import pyarrow as pa
 
 from samplemix_core.config import TrainingConfig
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_labels, read_vectors
+from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_vectors
 from samplemix_core.database.quality import save_quality_model
 from samplemix_core.database.registration import ensure_encoder
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
+from samplemix_core.quality.baselines import LabelledInputs
 from samplemix_core.quality.composite import FEATURES, feature_model, measure
 from samplemix_core.quality.ordinal import Inputs
-from samplemix_core.quality.training import LabelledInputs, TrainingReport, train_heads
+from samplemix_core.quality.training import TrainingReport, train_heads
 from samplemix_core.settings import Settings
 from samplemix_core.worker.reuse import EarlierVectors
+from samplemix_core.worker.tune import MODELS, Hear, Made, label_pages, tune
 
-TEXTS_AT_ONCE = 512
 LEAST_LABELS = 50
-MODELS = "quality-models"
-"""Where artifacts lie, below the state root."""
-
-Hear = Callable[[int, int, str, str], None]
-"""Hears of progress: how much is done, of how much, its unit, and what is being done."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +55,32 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
     rubric = annotators[0].rubric
     encoder = load_encoder(task.embedding)
     data, digest, embedded = _labelled_inputs(task, annotators, encoder, settings, hear)
-    heads, report = train_heads(
-        data,
-        folds=task.folds,
-        seed=task.seed,
-        baselines=task.baselines,
-        tell=lambda done, total, what: hear(done, total, "steps", what),
-    )
-    weights = heads.to_bytes()
+    if task.finetune is not None:
+        made = tune(task, annotators, encoder, data, settings, hear)
+    else:
+        heads, report = train_heads(
+            data,
+            folds=task.folds,
+            seed=task.seed,
+            baselines=task.baselines,
+            tell=lambda done, total, what: hear(done, total, "steps", what),
+        )
+        made = Made(heads, report, encoder.family)
+    weights = made.heads.to_bytes()
     sha256 = hashlib.sha256(weights).hexdigest()
     spec = {
         "kind": "ordinal",
         "version": 1,
         "rubric": rubric.model_dump(mode="json"),
-        "encoder": encoder.family,
-        "features": feature_model() if task.features else None,
+        "encoder": made.encoder,
+        "features": feature_model() if made.heads.knots else None,
         "heads_sha256": sha256,
+        **({"encoder_files": made.files} if made.files else {}),
     }
     key = fingerprint(spec)
     artifact_key = f"{MODELS}/{key}/heads.safetensors"
-    open_store(settings.state_root, settings).put(artifact_key, weights)
+    store = open_store(settings.state_root, settings)
+    store.put(artifact_key, weights)
     lineage = {"annotators": list(task.annotators), "labels_digest": digest, "training": task.model_dump(mode="json")}
     with transaction(settings.require("database_url")) as cursor:
         model_id = save_quality_model(
@@ -89,9 +91,9 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
             highest=rubric.maximum,
             rubric_key=rubric.rubric_key,
             artifact=(artifact_key, sha256),
-            report={**asdict(report), **lineage},
+            report={**asdict(made.report), **lineage},
         )
-    return TrainedModel(task.name, key, model_id, artifact_key, embedded, report)
+    return TrainedModel(task.name, key, model_id, artifact_key, embedded, made.report)
 
 
 def find_annotators(names: Sequence[str], settings: Settings) -> list[Annotator]:
@@ -121,7 +123,7 @@ def _labelled_inputs(
     rest: list[pa.Table] = []
     embedded = done = 0
     finder = _Vectors(encoder, settings)
-    for part in _pages([annotator.annotator_id for annotator in annotators], settings):
+    for part in label_pages([annotator.annotator_id for annotator in annotators], settings):
         found, new = finder.of(part)
         embedded += new
         vectors.append(found)
@@ -145,18 +147,6 @@ def _labelled_inputs(
         groups=np.unique(np.array(own), return_inverse=True)[1],
     )
     return data, fingerprint([hashes, scores.tolist()]), embedded
-
-
-def _pages(annotator_ids: Sequence[int], settings: Settings) -> Iterator[pa.Table]:
-    """All labels, some hundreds at a time: no transaction is open while their texts are embedded."""
-    after = b""
-    while True:
-        with transaction(settings.require("database_url")) as cursor:
-            part = read_labels(cursor, annotator_ids, after, TEXTS_AT_ONCE)
-        if not part.num_rows:
-            return
-        yield part
-        after = part["content_hash"][-1].as_py()
 
 
 class _Vectors:

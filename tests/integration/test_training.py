@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samplemix_core.config import EmbeddingConfig, TrainingConfig
+from samplemix_core.config import EmbeddingConfig, FineTuningConfig, TrainingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import read_labels
 from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
@@ -19,7 +19,7 @@ from samplemix_core.quality.composite import measure
 from samplemix_core.quality.labels import LabelFields
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
 from samplemix_core.quality.rubric import Dimension, Rubric
-from samplemix_core.quality.training import ORDINAL
+from samplemix_core.quality.training import ORDINAL, TUNED
 from samplemix_core.report.training import draw_training, method_rows
 from samplemix_core.settings import ENVIRONMENT, Settings
 from samplemix_core.worker.train import describe_labels, train, train_quality
@@ -121,3 +121,45 @@ def test_what_can_not_be_trained_on_is_refused(labelled: Settings, tmp_path: Pat
             train(CONFIG.model_copy(update={"annotators": annotators}), lambda *_: None)
     with transaction(labelled.require("database_url")) as cursor, pytest.raises(ConfigError, match="no quality model 'cooking'"):
         find_quality_model(cursor, "cooking")
+
+
+def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Settings, tmp_path: Path) -> None:
+    settings = FineTuningConfig(epochs=1, batch_tokens=512, evaluations_per_epoch=2, learning_rate=1e-4)
+    config = CONFIG.model_copy(update={"name": "tuned", "finetune": settings})
+    store = open_store(labelled.state_root, labelled)
+
+    def cut(_done: int, _total: int, _unit: str, what: str) -> None:
+        if any(store.list("quality-training/")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, cut)
+    (checkpoint,) = store.list("quality-training/")
+    heard: list[tuple[int, int, str, str]] = []
+    trained = train(config, lambda *step: heard.append(step))
+    assert next(done for done, _, unit, _ in heard if unit == "documents") > 0, "it goes on where it was"
+    assert not any(store.list("quality-training/")), checkpoint
+    assert trained.embedded == 0
+    assert trained.report.method == TUNED
+    assert {TUNED, ORDINAL, "majority"} <= set(trained.report.scores[-1].methods)
+    assert len(trained.report.tuning) == 3
+    draw_training(tmp_path / "picture.png", "tuned", trained.report)
+    with transaction(labelled.require("database_url")) as cursor:
+        model = find_quality_model(cursor, "tuned")
+    assert model.spec["features"] is None
+    # The encoder's files are in the store by their content, and are all that it takes.
+    directory = tmp_path / "encoder"
+    for path, digest in model.spec["encoder_files"].items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(store.get(f"quality-models/files/{digest}")[0])
+    encoder = load_encoder(EmbeddingConfig(encoder=str(directory)))
+    assert {**encoder.family, "name": "all-MiniLM-L6-v2"} == model.spec["encoder"]
+    assert encoder.family["weights_sha256"] != load_encoder(EmbeddingConfig()).family["weights_sha256"]
+
+
+@pytest.mark.parametrize("change", [{"windows": 2}])
+def test_what_can_not_be_tuned_is_refused(labelled: Settings, change: dict[str, int]) -> None:
+    embedding = EmbeddingConfig().model_copy(update=change)
+    config = CONFIG.model_copy(update={"finetune": FineTuningConfig(), "embedding": embedding})
+    with pytest.raises(ConfigError, match="one stretch"):
+        train(config, lambda *_: None)

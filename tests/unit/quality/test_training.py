@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from samplemix_core.quality.baselines import LabelledInputs, assign_folds
 from samplemix_core.quality.ordinal import Inputs
-from samplemix_core.quality.training import ORDINAL, LabelledInputs, assign_folds, choose_settings, train_heads
+from samplemix_core.quality.training import ORDINAL, choose_settings, train_heads
 
 
 def made(n: int = 400, *, signal: float = 3.0, group_size: int = 1) -> LabelledInputs:

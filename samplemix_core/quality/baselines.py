@@ -1,0 +1,90 @@
+"""Labelled documents, dealt into folds, and what simpler methods than ordinal heads predict of those that they have not seen."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from samplemix_core.quality.ordinal import Floats, Inputs, Levels
+
+LEVEL = " level"
+"""After a method's name: its levels, where they are not the rounded scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledInputs:
+    """n labelled documents: what is read of them, levels of each score (n,), and source and group of each as numbers (n,)."""
+
+    inputs: Inputs
+    levels: Mapping[str, Levels]
+    maxima: Mapping[str, int]
+    sources: npt.NDArray[np.int64]
+    source_names: tuple[str, ...]
+    groups: npt.NDArray[np.int64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "LabelledInputs":
+        """Some of the documents."""
+        levels = {name: values[rows] for name, values in self.levels.items()}
+        return LabelledInputs(self.inputs.take(rows), levels, self.maxima, self.sources[rows], self.source_names, self.groups[rows])
+
+
+def assign_folds(data: LabelledInputs, folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """The fold of each document (n,): groups in the order of a hash, dealt within each source, so that every fold has its share."""
+    groups, first, index = np.unique(data.groups, return_index=True, return_inverse=True)
+    drawn = np.array([int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:7]) for group in groups.tolist()])
+    source = data.sources[first]
+    order = np.lexsort((drawn, source))
+    dealt = np.empty(groups.size, dtype=np.int64)
+    # One deal through all sources, so that many small ones do not all begin with the first fold.
+    dealt[order] = np.arange(groups.size) % folds
+    return np.asarray(dealt[index])
+
+
+def baseline_predictions(
+    fitted: LabelledInputs, rest: LabelledInputs, levels: Levels, seed: int, *, models: bool
+) -> dict[str, Floats]:
+    """What simpler methods predict: the commonest level, the source's mean, and models that know no levels or not their order."""
+    counts = np.bincount(levels)
+    n = len(rest.inputs)
+    found = {"majority": np.full(n, float(counts.argmax()))}
+    if len(fitted.source_names) > 1:
+        size = len(fitted.source_names)
+        number = np.bincount(fitted.sources, minlength=size)
+        mean = (np.bincount(fitted.sources, levels, minlength=size) + levels.mean()) / (number + 1)
+        found["source"] = mean[rest.sources]
+    if not models:
+        return found
+    columns, others = (np.hstack([item.inputs.vectors, item.inputs.features]) for item in (fitted, rest))
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11))).fit(columns, levels)
+    boosted = HistGradientBoostingRegressor(
+        max_iter=150, learning_rate=0.06, max_leaf_nodes=12, max_features=0.3, random_state=seed
+    )
+    found |= {"ridge": ridge.predict(others), "boosting": boosted.fit(columns, levels).predict(others)}
+    if (counts > 0).sum() > 1:
+        found |= _classified(fitted, columns, others, levels, seed)
+    return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+
+
+def _classified(fitted: LabelledInputs, columns: Floats, others: Floats, levels: Levels, seed: int) -> dict[str, Floats]:
+    """Plain classification: the likeliest class, and the expected one, with a penalty chosen on held-out groups."""
+    fold = assign_folds(fitted, 4, seed)
+    inner, held = fold != 0, fold == 0
+
+    def classifier(strength: float, rows: npt.NDArray[np.bool_]) -> Any:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300, tol=1e-3))
+        return model.fit(columns[rows], levels[rows])
+
+    tried = {c: (classifier(c, inner).predict(columns[held]) == levels[held]).mean() for c in (1e-4, 1e-3, 1e-2, 1e-1)}
+    model = classifier(max(tried, key=lambda c: tried[c]), np.ones(len(columns), dtype=np.bool_))
+    probabilities = model.predict_proba(others)
+    return {
+        "classification": probabilities @ model.classes_,
+        "classification" + LEVEL: model.classes_[probabilities.argmax(axis=1)],
+    }

@@ -1,0 +1,165 @@
+"""Fine-tuning on labels: an encoder is trained with its heads, judged as it will score, and its files are stored."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from samplemix_core.config import TrainingConfig
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.labels import Annotator, read_labels
+from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.model import detect_hardware, load_sentence_transformer, locate_model, resolve_device
+from samplemix_core.embedding.tokens import Tokenized
+from samplemix_core.errors import ConfigError
+from samplemix_core.identity import fingerprint
+from samplemix_core.objects import open_store
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.quality.baselines import LabelledInputs, assign_folds
+from samplemix_core.quality.finetune import Examples, finetune
+from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, fit_heads
+from samplemix_core.quality.training import TrainingReport, choose_settings, judge_tuned
+from samplemix_core.settings import Settings
+
+TEXTS_AT_ONCE = 512
+MODELS = "quality-models"
+"""Where artifacts lie, below the state root."""
+
+CHECKPOINTS = "quality-training"
+
+Hear = Callable[[int, int, str, str], None]
+"""Hears of progress: how much is done, of how much, its unit, and what is being done."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a training made: heads, how good they are, on vectors of which encoder; and the files of one of its own, by SHA-256."""
+
+    heads: OrdinalHeads
+    report: TrainingReport
+    encoder: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def label_pages(annotator_ids: Sequence[int], settings: Settings) -> Iterator[pa.Table]:
+    """All labels, some hundreds at a time: no transaction is open while their texts are embedded."""
+    after = b""
+    while True:
+        with transaction(settings.require("database_url")) as cursor:
+            part = read_labels(cursor, annotator_ids, after, TEXTS_AT_ONCE)
+        if not part.num_rows:
+            return
+        yield part
+        after = part["content_hash"][-1].as_py()
+
+
+def tune(
+    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder, data: LabelledInputs, settings: Settings, hear: Hear
+) -> Made:
+    """Train an encoder with heads of its own. One fold is for judging, one for choosing when to end; the rest is learnt from.
+
+    A run that was cut off goes on from its last evaluation, whichever worker takes it up.
+    """
+    assert task.finetune is not None
+    if encoder.is_static:
+        raise ConfigError(f"The encoder {task.embedding.encoder!r} is static: it can't be fine-tuned.", "Name a transformer.")
+    if task.embedding.windows > 1:
+        raise ConfigError(
+            f"An encoder is fine-tuned on one stretch of each document, not on {task.embedding.windows}.",
+            "Set embedding.windows to 1, and embedding.max_seq_tokens to what it is to read.",
+        )
+    ids: list[np.ndarray] = []
+    for part in label_pages([annotator.annotator_id for annotator in annotators], settings):
+        read = encoder.tokenize(part["text"].to_pylist())
+        ids += np.split(read.ids, read.offsets[1:-1])
+        hear(len(ids), len(data.inputs), "texts", "tokenised")
+    fold = assign_folds(data, task.folds, task.seed)
+    test, held_out, learnt = (np.flatnonzero(chosen) for chosen in (fold == 0, fold == 1, fold > 1))
+    plain = LabelledInputs(
+        Inputs(data.inputs.vectors, np.empty((len(ids), 0))), data.levels, data.maxima, data.sources, data.source_names, data.groups
+    ).take(learnt)
+    start, _ = fit_heads(plain.inputs, plain.levels, plain.maxima, choose_settings(plain, task.seed))
+    examples = Examples(ids, data.levels)
+    store = open_store(settings.state_root, settings)
+    identity = [
+        task.model_dump(mode="json"),
+        encoder.family,
+        [read.tolist() for read in ids],
+        [v.tolist() for v in data.levels.values()],
+    ]
+    with settings.scratch() as directory:
+        checkpoints = _Checkpoints(store, f"{CHECKPOINTS}/{fingerprint(identity)}.safetensors", directory)
+        model = load_sentence_transformer(locate_model(task.embedding))
+        tuned = finetune(
+            model,
+            start,
+            examples.take(learnt),
+            examples.take(held_out),
+            task.finetune,
+            checkpoints,
+            seed=task.seed,
+            device=resolve_device(task.embedding, detect_hardware()),
+            tell=lambda done, total, what: hear(done, total, "documents", what),
+        )
+        own = directory / "encoder"
+        model.to("cpu").save_pretrained(str(own), create_model_card=False)
+        found = load_encoder(task.embedding.model_copy(update={"encoder": str(own), "revision": None}))
+        hear(0, 1, "steps", "judging it as it will score")
+        vectors = found.encode(_tokenized([ids[i] for i in test]))
+        report = judge_tuned(
+            data,
+            test,
+            tuned.heads.probabilities(Inputs(vectors, np.empty((test.size, 0)))),
+            [(each.documents, each.held_out_loss) for each in tuned.evaluations],
+            seed=task.seed,
+            baselines=task.baselines,
+        )
+        files = store_files(own, store)
+        store.delete(checkpoints.key)
+        hear(1, 1, "steps", "done")
+        return Made(tuned.heads, report, {**found.family, "name": encoder.spec["name"]}, files)
+
+
+def _tokenized(ids: Sequence[np.ndarray]) -> Tokenized:
+    """Documents of one sequence each, as an encoder reads them."""
+    offsets = np.cumsum([0, *(each.size for each in ids)], dtype=np.int64)
+    return Tokenized(np.zeros(len(ids), dtype=np.int32), np.concatenate(ids), offsets, np.arange(len(ids) + 1))
+
+
+def store_files(directory: Path, store: ObjectStore) -> dict[str, str]:
+    """Keep a directory's files by their content; returns the SHA-256 of each by its path in the directory."""
+    found = {}
+    for path in sorted(item for item in directory.rglob("*") if item.is_file()):
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if store.head(f"{MODELS}/files/{digest}") is None:
+            store.upload(f"{MODELS}/files/{digest}", path)
+        found[str(path.relative_to(directory))] = digest
+    return found
+
+
+@dataclass(frozen=True)
+class _Checkpoints:
+    """One object of a store, replaced as a whole."""
+
+    store: ObjectStore
+    key: str
+    directory: Path
+
+    def load(self) -> Path | None:
+        if self.store.head(self.key) is None:
+            return None
+        path = self.directory / "loaded.safetensors"
+        with self.store.open(self.key) as stream, path.open("wb") as file:
+            shutil.copyfileobj(stream, file, 2**20)
+        return path
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        path = self.directory / "saved.safetensors"
+        write(path)
+        self.store.upload(self.key, path)
