@@ -26,6 +26,7 @@ ADDRESSES = {
     "s3_endpoint": ("s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"),
     "dask_scheduler": ("dask_scheduler",),
     "airflow_url": ("airflow_url", "airflow_user", "airflow_password"),
+    "llm_base_url": ("llm_base_url", "llm_api_key"),
 }
 """The field that says where a service is -> all fields of that service."""
 
@@ -40,6 +41,8 @@ ENVIRONMENT = {
     "airflow_url": "SAMPLEMIX_AIRFLOW_URL",
     "airflow_user": "SAMPLEMIX_AIRFLOW_USER",
     "airflow_password": "SAMPLEMIX_AIRFLOW_PASSWORD",
+    "llm_base_url": "OPENAI_BASE_URL",
+    "llm_api_key": "OPENAI_API_KEY",
 }
 """Field of Settings -> environment variable that sets it."""
 
@@ -91,6 +94,8 @@ class Settings:
     airflow_url: str | None = None
     airflow_user: str | None = None
     airflow_password: str | None = field(default=None, repr=False)
+    llm_base_url: str | None = None
+    llm_api_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -3,13 +3,13 @@
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
 from samplemix_core.cli.run import assigned
-from samplemix_core.config import EmbeddingConfig, TrainingConfig, load_config
+from samplemix_core.config import AnnotationConfig, EmbeddingConfig, TrainingConfig, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.settings import Settings
@@ -132,6 +132,87 @@ def _score_field(item: str, names: tuple[str, ...]) -> tuple[str, str]:
             f"--score {item!r} names no dimension and field.", f"Write it as dimension=field, with one of {', '.join(names)}."
         )
     return dimension, field
+
+
+@app.command()
+def annotate(
+    corpus: Annotated[str, typer.Argument(help="The corpus, scored before: its name, or its URI")],
+    model: Annotated[str, typer.Option("--model", help="The model, as the endpoint knows it")],
+    documents: Annotated[int, typer.Option("--documents", min=1, help="How many documents, at most")] = 1000,
+    snapshots: Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only of these snapshots")] = None,
+    annotator: Annotated[
+        str | None, typer.Option("--annotator", help="What to call it; else by its model and what it is asked")
+    ] = None,
+    file_of_rubric: RubricFile = None,
+    uniform: Annotated[bool, typer.Option("--uniform", help="Every document alike; else some of every domain")] = False,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Questions in flight at once")] = 16,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, as requests_per_minute=500, input_price=0.15 or response_format=text"),
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Also ask again about those that were set aside")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many documents and tokens it would take, ask nothing")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a language model judge documents of a corpus by a rubric. Run it again to go on: nothing is asked twice.
+
+    Any endpoint that speaks OpenAI's protocol: its place is OPENAI_BASE_URL, its key OPENAI_API_KEY.
+
+    Examples:
+
+    `samplemix quality annotate web --model gpt-4o-mini --documents 5000 --dry-run --set input_price=0.15 --set output_price=0.6`
+
+    `samplemix quality annotate web --model qwen3-32b --documents 5000 --concurrency 64`
+    """
+    from samplemix_core.pipeline.annotate import annotate as ask
+    from samplemix_core.quality.rubric import read_rubric
+
+    options: dict[str, Any] = {
+        "corpus": corpus,
+        "model": model,
+        "documents": documents,
+        "snapshots": snapshots or [],
+        "annotator": annotator,
+        "strategy": "uniform" if uniform else "stratified",
+        "concurrency": concurrency,
+        "retry_refused": retry,
+    }
+    if file_of_rubric:
+        options["rubric"] = read_rubric(file_of_rubric).model_dump(mode="json")
+    config = load_config(AnnotationConfig, assigned(options, assignments or []))
+    with terminal_progress(quiet=as_json) as report:
+        found = ask(config, Settings.load(), report, dry_run=dry_run)
+    if as_json:
+        print_json(found.as_json())
+        return
+    left = found.documents - found.known - found.set_aside_before
+    cost = "" if found.cost is None else f", cost {found.cost:,.2f}"
+    tokens = f"{found.input_tokens:,} tokens read and {found.output_tokens:,} written{cost}"
+    if dry_run:
+        typer.echo(f"{found.annotator} would be asked about {left:,} of {found.documents:,} documents: about {tokens}")
+        return
+    reasons = "".join(f", {reason} {count:,}" for reason, count in found.set_aside.items())
+    typer.echo(
+        f"{found.annotator} judged {found.judged:,} of {left:,} documents ({found.known:,} before), set aside"
+        f" {sum(found.set_aside.values()):,}{reasons}; {found.unread:,} could not be read; {tokens}"
+    )
+
+
+@app.command()
+def agreement(
+    one: Annotated[str, typer.Argument(help="An annotator")],
+    other: Annotated[str, typer.Argument(help="Another, by the same rubric")],
+    as_json: AsJson = False,
+) -> None:
+    """Show how far two annotators agree on the texts that both judged: quadratic weighted kappa, and how far apart they are.
+
+    Example: `samplemix quality agreement team gpt-4o-mini-1f3a9c`
+    """
+    from samplemix_core.pipeline.annotate import agreement as compared
+
+    print_rows(compared(one, other, Settings.load()), as_json=as_json)
 
 
 @app.command()

@@ -97,3 +97,36 @@ def _draw(n: int, quota: int, stratum: Stratum, seed: int) -> npt.NDArray[np.int
         chance = uniforms(seed, sample_keys(*stratum, places))
         chosen.append(places[np.argsort(chance, kind="stable")[:wanted]])
     return np.sort(np.concatenate([*chosen, np.empty(0, dtype=np.int64)]))
+
+
+def nested_positions(shards: Iterable[ShardCount], sample_size: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Choose documents by strata as stratified_positions does, but each on its own; a larger sample holds a smaller one.
+
+    Every document has a random number of its own; of a stratum, those with the smallest are taken. Nested but for the rounding of
+    strata's places. A number is drawn for each document, and the places lie in as many files as there can be: for samples of which
+    each document costs more than opening a file.
+    """
+    strata: dict[Stratum, list[ShardCount]] = {}
+    for shard in sorted(shards, key=lambda shard: shard.path):
+        strata.setdefault((shard.snapshot, shard.domain), []).append(shard)
+    quotas = allocate({stratum: sum(shard.rows for shard in members) for stratum, members in strata.items()}, sample_size)
+    chosen: dict[str, list[int]] = {}
+    for stratum, members in strata.items():
+        for owner, place in _smallest(members, quotas[stratum], seed):
+            chosen.setdefault(members[owner].path, []).append(place)
+    return {path: np.sort(np.array(places, dtype=np.int64)) for path, places in sorted(chosen.items())}
+
+
+def _smallest(members: list[ShardCount], quota: int, seed: int) -> list[tuple[int, int]]:
+    """The shard and place of the `quota` documents with the smallest random numbers; memory does not grow with the documents."""
+    chance, owner, place = np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    for i, shard in enumerate(members):
+        own = uniforms(seed, sample_keys(shard.snapshot, shard.path, np.arange(shard.rows, dtype=np.int64)))
+        near = np.flatnonzero(own <= chance.max()) if chance.size >= quota > 0 else np.arange(shard.rows)
+        chance = np.concatenate([chance, own[near]])
+        owner = np.concatenate([owner, np.full(near.size, i)])
+        place = np.concatenate([place, near])
+        if chance.size > quota:
+            kept = np.argsort(chance, kind="stable")[:quota]
+            chance, owner, place = chance[kept], owner[kept], place[kept]
+    return list(zip(owner.tolist(), place.tolist(), strict=True))

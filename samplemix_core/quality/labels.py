@@ -25,7 +25,7 @@ class LabelFields(FrozenModel):
 
 
 class Reject(StrEnum):
-    """Why a record holds no label."""
+    """Why a record, or what an annotator was asked, gave no label."""
 
     UNREADABLE = "unreadable"
     NO_TEXT = "no_text"
@@ -33,6 +33,9 @@ class Reject(StrEnum):
     SCORE_NOT_WHOLE = "score_not_whole"
     SCORE_OUT_OF_RANGE = "score_out_of_range"
     CONTRADICTS = "contradicts_another"
+    NO_ANSWER = "no_answer"
+    DECLINED = "declined"
+    REQUEST_REFUSED = "request_refused"
 
 
 class RejectedLabelError(Exception):

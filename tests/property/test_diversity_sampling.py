@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplemix_core.diversity.sampling import WINDOW_PLACES, ShardCount, allocate, stratified_positions
+from samplemix_core.diversity.sampling import WINDOW_PLACES, ShardCount, allocate, nested_positions, stratified_positions
 from samplemix_core.embedding.files import GROUP_ROWS
 
 
@@ -104,3 +104,35 @@ def test_every_position_is_about_equally_likely(sizes: tuple[int, ...]) -> None:
         for path, positions in stratified_positions(shards, quota, seed).items():
             hits[path][positions] += 1
     assert np.abs(np.concatenate(list(hits.values())) / 2000 - quota / sum(sizes)).max() < 0.05
+
+
+@given(corpora(), st.integers(1, 300), st.randoms(use_true_random=False), seeds)
+def test_a_nested_sample_has_each_stratums_places_whatever_the_order_of_shards(
+    shards: list[ShardCount], sample_size: int, random: Random, seed: int
+) -> None:
+    chosen = nested_positions(shards, sample_size, seed)
+    rows = {shard.path: shard.rows for shard in shards}
+    assert sum(places.size for places in chosen.values()) == min(sample_size, sum(rows.values()))
+    for path, places in chosen.items():
+        assert places.size == np.unique(places).size
+        assert (np.diff(places) > 0).all()
+        assert 0 <= places.min() <= places.max() < rows[path]
+    strata: dict[tuple[str, str], int] = {}
+    taken: dict[tuple[str, str], int] = {}
+    for shard in shards:
+        stratum = shard.snapshot, shard.domain
+        strata[stratum] = strata.get(stratum, 0) + shard.rows
+        taken[stratum] = taken.get(stratum, 0) + (chosen[shard.path].size if shard.path in chosen else 0)
+    assert taken == allocate(strata, sample_size)
+    shuffled = random.sample(shards, len(shards))
+    assert {path: places.tolist() for path, places in nested_positions(shuffled, sample_size, seed).items()} == {
+        path: places.tolist() for path, places in chosen.items()
+    }
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=8), st.integers(1, 300), st.integers(0, 300), seeds)
+def test_of_one_stratum_a_larger_nested_sample_holds_the_smaller(rows: list[int], size: int, more: int, seed: int) -> None:
+    shards = [ShardCount("a", f"a/{i}.jsonl", "web", count) for i, count in enumerate(rows)]
+    smaller, larger = (nested_positions(shards, wanted, seed) for wanted in (size, size + more))
+    for path, places in smaller.items():
+        assert set(places.tolist()) <= set(larger[path].tolist())

@@ -21,4 +21,4 @@ def downgrade() -> None:
         "ALTER TABLE quality_model DROP COLUMN name, DROP COLUMN rubric_id, DROP COLUMN artifact_key, DROP COLUMN artifact_sha256,"
         " DROP COLUMN report, DROP COLUMN created_at"
     )
-    op.execute("DROP TABLE labelled_vector, annotation, labelled_text, annotator, rubric")
+    op.execute("DROP TABLE labelled_vector, annotation_refusal, annotation, labelled_text, annotator, rubric")

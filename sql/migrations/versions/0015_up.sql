@@ -50,6 +50,8 @@ CREATE TABLE annotation (
     scores smallint[] NOT NULL,
     overall smallint NOT NULL,
     rationale text,
+    input_tokens int,
+    output_tokens int,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (annotator_id, content_hash)
 );
@@ -60,7 +62,26 @@ COMMENT ON COLUMN annotation.content_hash IS 'Of which text';
 COMMENT ON COLUMN annotation.scores IS 'A score for each dimension of the annotator''s rubric, in its order';
 COMMENT ON COLUMN annotation.overall IS 'The sum of the scores';
 COMMENT ON COLUMN annotation.rationale IS 'Why, in a sentence, if that was said';
+COMMENT ON COLUMN annotation.input_tokens IS 'Tokens that a language model read for it, all attempts counted; empty for others';
+COMMENT ON COLUMN annotation.output_tokens IS 'Tokens that it wrote';
 COMMENT ON COLUMN annotation.created_at IS 'When it was entered';
+
+CREATE TABLE annotation_refusal (
+    annotator_id int NOT NULL REFERENCES annotator,
+    content_hash uuid NOT NULL REFERENCES labelled_text,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    attempts int NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (annotator_id, content_hash)
+);
+COMMENT ON TABLE annotation_refusal IS 'Texts of which an annotator gave no judgement that can be used, after being asked again';
+COMMENT ON COLUMN annotation_refusal.annotator_id IS 'Who';
+COMMENT ON COLUMN annotation_refusal.content_hash IS 'Of which text';
+COMMENT ON COLUMN annotation_refusal.reason IS 'What was wrong with the last answer';
+COMMENT ON COLUMN annotation_refusal.detail IS 'The same, for people';
+COMMENT ON COLUMN annotation_refusal.attempts IS 'How often it was asked';
+COMMENT ON COLUMN annotation_refusal.created_at IS 'When it was given up';
 
 CREATE TABLE labelled_vector (
     encoder_id int NOT NULL REFERENCES encoder,

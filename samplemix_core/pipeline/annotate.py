@@ -1,0 +1,291 @@
+"""Annotating documents of a corpus with a language model: chosen by the ledger, asked about, and kept answer by answer."""
+
+import asyncio
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from typing import Any
+
+from samplemix_core.config import AnnotationConfig, load_config
+from samplemix_core.corpus.reader import ShardReader
+from samplemix_core.corpus.shards import parse_shard_path
+from samplemix_core.database.annotations import (
+    ChosenSample,
+    Document,
+    Judged,
+    Refused,
+    ScoredShard,
+    asked_before,
+    both_judged,
+    chosen_samples,
+    save_answers,
+    scored_shards,
+)
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.labels import ensure_annotator, list_annotators
+from samplemix_core.diversity.sampling import ShardCount, nested_positions
+from samplemix_core.errors import ConfigError, CorpusError, ObjectAccessError, ServiceError, ShardRefusedError
+from samplemix_core.identity import content_hash, fingerprint
+from samplemix_core.logs import event
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline.annotator import LanguageModel
+from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.quality.labels import Reject
+from samplemix_core.quality.measures import measure_levels
+from samplemix_core.quality.prompt import instructions
+from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
+from samplemix_core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PASSING = (Reject.NO_ANSWER.value, Reject.REQUEST_REFUSED.value)
+"""Reasons that may be the endpoint's and not the document's: the next run asks again."""
+
+CHARACTERS_OF_A_TOKEN = 4
+OUTPUT_TOKENS = 120
+"""Of an answer: a sentence and a number for each dimension."""
+
+LEAST_STREAK = 10
+"""After so many documents in a row without an answer, and twice as many as are in flight, an endpoint is taken for down."""
+
+
+@dataclass
+class Annotated:
+    """What became of the documents: documents = known + set_aside_before + judged + set aside + unread.
+
+    known: judged before; unread: not in their shards as they were scored. Tokens and cost are of this run; cost is empty without
+    prices. An estimate, of a dry run, has judged nothing.
+    """
+
+    annotator: str
+    documents: int
+    known: int = 0
+    set_aside_before: int = 0
+    judged: int = 0
+    unread: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    turned_away: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be asked, shard by shard, and what is known of it."""
+
+    annotator: str
+    spec: dict[str, Any]
+    rubric: Rubric
+    chosen: list[tuple[ScoredShard, list[ChosenSample]]]
+    found: Annotated
+
+
+def annotate(config: AnnotationConfig, settings: Settings, report: Report = lambda _: None, *, dry_run: bool = False) -> Annotated:
+    """Ask a model about documents of a corpus, and keep each answer as it comes: run again, it asks about what is left.
+
+    With `dry_run` nobody is asked: tokens and cost are an estimate. Raises CorpusError if nothing is scored, ConfigError where the
+    endpoint can't be used as configured, ServiceError where it does not answer any more; what was answered is kept.
+    """
+    plan = _plan(config, settings)
+    left = [sample for _, samples in plan.chosen for sample in samples]
+    found = plan.found
+    if dry_run:
+        of_prompt = len(instructions(plan.rubric)) // CHARACTERS_OF_A_TOKEN
+        most = config.most_characters // CHARACTERS_OF_A_TOKEN
+        found.input_tokens = sum(of_prompt + min(sample.n_tokens, most) for sample in left)
+        found.output_tokens = OUTPUT_TOKENS * len(left)
+    elif left:
+        with transaction(settings.require("database_url")) as cursor:
+            annotator_id = ensure_annotator(cursor, plan.annotator, plan.rubric, plan.spec)
+        asyncio.run(_ask_all(config, plan, annotator_id, settings, report))
+    found.cost = _cost(config, found)
+    return found
+
+
+def _cost(config: AnnotationConfig, found: Annotated) -> float | None:
+    if config.input_price is None or config.output_price is None:
+        return None
+    return (found.input_tokens * config.input_price + found.output_tokens * config.output_price) / 1e6
+
+
+def _plan(config: AnnotationConfig, settings: Settings) -> _Plan:
+    rubric = load_config(Rubric, config.rubric) if config.rubric else DEFAULT_RUBRIC
+    spec = {
+        "kind": "llm",
+        "model": config.model,
+        "prompt": fingerprint(instructions(rubric)),
+        **config.model_dump(mode="json", include={"most_characters", "response_format", "temperature"}),
+    }
+    name = config.annotator or f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)}-{fingerprint(spec)[:6]}"
+    with transaction(settings.require("database_url")) as cursor:
+        shards = scored_shards(cursor, config.corpus, config.snapshots)
+        if not shards:
+            raise CorpusError(
+                f"No shard of {config.corpus} is scored{f' in {config.snapshots}' if config.snapshots else ''}.",
+                "Score it first: 'samplemix run', or DAG samplemix_score_crawl.",
+            )
+        counts = [_count(shard, config) for shard in shards]
+        positions = nested_positions(counts, config.documents, config.seed)
+        chosen = [(shard, chosen_samples(cursor, shard, positions[shard.path])) for shard in shards if shard.path in positions]
+        # A text that is there several times is asked about once.
+        first = {sample.content_hash: sample for _, samples in reversed(chosen) for sample in reversed(samples)}
+        annotators = {each.name: each.annotator_id for each in list_annotators(cursor)}
+        again = list(Reject) if config.retry_refused else PASSING
+        known, refused = asked_before(cursor, annotators.get(name, 0), first.keys(), again)
+    left = [
+        (shard, [s for s in samples if first[s.content_hash] is s and s.content_hash not in known | refused])
+        for shard, samples in chosen
+    ]
+    found = Annotated(name, documents=len(first), known=len(known), set_aside_before=len(refused))
+    return _Plan(name, spec, rubric, [(shard, samples) for shard, samples in left if samples], found)
+
+
+def _count(shard: ScoredShard, config: AnnotationConfig) -> ShardCount:
+    """The shard in its stratum: snapshot and domain, or, where every document is to count alike, that of all."""
+    if config.strategy == "uniform":
+        return ShardCount("", shard.path, "", shard.samples)
+    return ShardCount(shard.snapshot, shard.path, parse_shard_path(shard.path, shard.reader)[1] or "", shard.samples)
+
+
+def _documents(plan: _Plan, settings: Settings) -> Iterator[Document | None]:
+    """The documents to ask about, shard by shard; None in the place of one that is not there as it was scored."""
+    for shard, samples in plan.chosen:
+        left = {sample.row: sample for sample in samples}
+        try:
+            with open_store(shard.uri, settings).open(shard.path) as stream:
+                reader = ShardReader(stream, shard.path, shard.reader)
+                for block, _ in groupby(samples, key=lambda sample: sample.block):
+                    for batch in reader.read(block):
+                        for item in batch.documents.to_pylist():
+                            sample = left.get(item["row"])
+                            if sample and content_hash(item["text"]) == sample.content_hash:
+                                del left[item["row"]]
+                                yield Document(sample.content_hash, item["text"], item["doc_id"], item["domain"])
+        except (ShardRefusedError, ObjectAccessError) as error:
+            event(log, "shard can't be read", shard=shard.path, error=error.what)
+        yield from [None] * len(left)
+
+
+class _Writer:
+    """Keeps answers: those that come while others are being written are written together. Who brings one waits until it is kept."""
+
+    def __init__(self, annotator_id: int, settings: Settings) -> None:
+        self._annotator_id, self._database = annotator_id, settings.require("database_url")
+        self._arrived: list[tuple[Judged | Refused, asyncio.Future[None]]] = []
+        self._writing = asyncio.Lock()
+
+    async def keep(self, answer: Judged | Refused) -> None:
+        kept = asyncio.get_running_loop().create_future()
+        self._arrived.append((answer, kept))
+        async with self._writing:
+            if kept.done():
+                kept.result()
+                return
+            part, self._arrived = self._arrived, []
+            try:
+                await asyncio.to_thread(self._save, [each for each, _ in part])
+            except BaseException as error:
+                for _, waiting in part:
+                    if waiting is not kept and not waiting.done():
+                        waiting.set_exception(error)
+                raise
+            for _, waiting in part:
+                waiting.set_result(None)
+
+    def _save(self, answers: list[Judged | Refused]) -> None:
+        with transaction(self._database) as cursor:
+            save_answers(cursor, self._annotator_id, answers)
+
+
+async def _ask_all(config: AnnotationConfig, plan: _Plan, annotator_id: int, settings: Settings, report: Report) -> None:
+    """Ask about all that is left, so many at once. Whoever has asked takes the next when its answer is kept."""
+    found = plan.found
+    total, begun = found.documents, found.known + found.set_aside_before
+    documents, reading = _documents(plan, settings), asyncio.Lock()
+    model, writer = LanguageModel(config, plan.rubric, settings), _Writer(annotator_id, settings)
+    streak = 0
+
+    def tell() -> None:
+        done = begun + found.judged + found.unread + sum(found.set_aside.values())
+        said = f"{sum(found.set_aside.values()):,} set aside, {found.input_tokens + found.output_tokens:,} tokens"
+        report(Progress("annotate", done, total, documents=done, message=said, unit="documents", share=done / total))
+
+    async def work() -> None:
+        nonlocal streak
+        while True:
+            async with reading:
+                document = await asyncio.to_thread(next, documents, "end")
+            if document == "end":
+                return
+            if isinstance(document, Document):
+                answer = await model.judge(document)
+                await writer.keep(answer)
+                streak = _enter(found, answer, streak)
+                if streak >= max(LEAST_STREAK, 2 * config.concurrency):
+                    raise ServiceError(
+                        f"{streak} documents in a row got no answer from {settings.llm_base_url}, the last one:"
+                        f" {answer.detail if isinstance(answer, Refused) else ''}.",
+                        "What was answered is kept. Check the endpoint, or ask less at once, then run again.",
+                    )
+            else:
+                found.unread += 1
+            tell()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(config.concurrency, total - begun)):
+                group.create_task(work())
+    except* (ConfigError, ServiceError) as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        found.requests, found.turned_away = model.requests, model.turned_away
+        await model.close()
+    tell()
+
+
+def _enter(found: Annotated, answer: Judged | Refused, streak: int) -> int:
+    """Count an answer; returns how many in a row there were that may be the endpoint's fault."""
+    if isinstance(answer, Judged):
+        found.judged += 1
+        found.input_tokens += answer.input_tokens
+        found.output_tokens += answer.output_tokens
+        return 0
+    found.set_aside[answer.reason] += 1
+    return streak + 1 if answer.reason in PASSING else 0
+
+
+def agreement(one: str, other: str, settings: Settings) -> list[dict[str, Any]]:
+    """How far two annotators agree on the texts that both judged, by dimension and overall: measures, and weighted kappa.
+
+    Raises ConfigError if they judged by different rubrics, or no text twice.
+    """
+    with transaction(settings.require("database_url")) as cursor:
+        found = {each.name: each for each in list_annotators(cursor, [one, other])}
+        first, second = found[one], found[other]
+        if first.rubric != second.rubric:
+            raise ConfigError(f"{one} and {other} judged by different rubrics.", "Compare annotators of one rubric.")
+        mine, theirs = both_judged(cursor, first.annotator_id, second.annotator_id)
+    if not mine.size:
+        raise ConfigError(f"{one} and {other} have judged no text in common.", "Annotate the same documents with both.")
+    columns = [(name, mine[:, i], theirs[:, i]) for i, name in enumerate(first.rubric.names)]
+    if len(columns) > 1:
+        columns.append((first.rubric.overall, mine.sum(axis=1), theirs.sum(axis=1)))
+    return [
+        {
+            "score": name,
+            "texts": len(mine),
+            f"mean of {one}": float(a.mean()),
+            f"mean of {other}": float(b.mean()),
+            **measure_levels(a, b),
+        }
+        for name, a, b in columns
+    ]
