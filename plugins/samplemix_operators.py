@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
-from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
+from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema, quality_form
 from samplemix_core.pipeline.steps import BY_FUNCTION, ESTIMATE, GROUPS, Step
 
 if TYPE_CHECKING:
@@ -222,6 +222,71 @@ class SampleMixMaintenanceOperator(BaseOperator):
             "%s %s, %s bytes: %s", f"{kept.found:,}", kept.what, f"{kept.bytes:,}", "done" if kept.done else "left as they are"
         )
         return kept.model_dump(mode="json")
+
+
+LANGUAGE_MODEL = "samplemix_llm"
+"""The connection that says where a language model is: its host is the base URL, its password the key."""
+
+
+class SampleMixQualityOperator(BaseOperator):
+    """Do the part of making a quality model that the task is named after, annotate or train, as the DAG run's params want it.
+
+    :param asked: what annotate returned (templated); its annotator's labels are trained on too
+    """
+
+    template_fields = ("asked",)
+    ui_color = "#e6e0f2"
+
+    def __init__(self, *, asked: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.asked = asked
+        self._cancelled: threading.Event | None = None
+
+    def execute(self, context: "Context") -> Any:
+        """Returns what became of the documents, or how good the model is."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from samplemix_core.config import load_config
+        from samplemix_core.form import QualityForm
+        from samplemix_core.pipeline import quality
+        from samplemix_core.pipeline.progress import LogProgress
+        from samplemix_core.settings import Settings
+
+        self._cancelled = threading.Event()
+        settings, report = Settings.load(), LogProgress(self.log.info)
+        with final_errors():
+            wanted = load_config(QualityForm, dict(context["params"]))
+            if self.task_id == "annotate":
+                asking = wanted.annotation_config()
+                if asking is None:
+                    raise AirflowSkipException("No language model is to be asked.")
+                return quality.ask(asking, settings, _endpoint(), report, self._cancelled, dry_run=wanted.dry_run)
+            if wanted.dry_run and self.asked:
+                raise AirflowSkipException("In a dry run the labels are not there to be trained on.")
+            training = wanted.training_config(*([self.asked["annotator"]] if self.asked else []))
+            return quality.train_on_worker(training, settings, report, self._cancelled, dry_run=wanted.dry_run)
+
+    def on_kill(self) -> None:
+        """Tell the worker to stop; it notices at its next step."""
+        if self._cancelled is not None:
+            self._cancelled.set()
+
+
+def _endpoint() -> tuple[str | None, str | None]:
+    """Base URL and key of the connection for language models; nothing if there is none."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        found = Connection.get(LANGUAGE_MODEL)
+    except AirflowNotFoundException:
+        return None, None
+    return found.host, found.password
+
+
+def quality_params() -> dict[str, Param]:
+    """Params for making a quality model."""
+    return {name: Param(schema.pop("default"), **schema) for name, schema in quality_form().items()}
 
 
 def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:

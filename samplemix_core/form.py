@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from samplemix_core.config import RunConfig
+from pydantic import Field
+
+from samplemix_core.config import NAME, AnnotationConfig, EmbeddingConfig, FrozenModel, RunConfig, TrainingConfig, load_config
 
 SECTIONS = {
     "": ("corpus_uri", "snapshots", "mixture_name"),
@@ -58,13 +60,60 @@ def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     return fields
 
 
+class QualityForm(FrozenModel):
+    """What a quality model is to be made of: labels that are there, a language model to ask for more, and how to train on them."""
+
+    name: str = Field(
+        title="Name", min_length=1, pattern=NAME.pattern, description="What the quality model is called; again: its next version"
+    )
+    annotators: tuple[str, ...] = Field(
+        (), title="Annotators", description="Whose labels, beside those of the language model below"
+    )
+    model: str = Field(
+        "", title="Language model", description="To ask for labels, as its endpoint knows it. Empty: nobody is asked"
+    )
+    corpus: str = Field("", title="Corpus", description="About whose documents it is asked: name or URI; scored before")
+    documents: int = Field(1000, ge=1, title="Documents", description="About how many, at most")
+    encoder: str = Field(EmbeddingConfig().encoder, title="Encoder", min_length=1, description="Whose vectors are read")
+    finetune: bool = Field(False, title="Fine-tune", description="Also train the encoder itself: on a GPU, minutes")
+    annotation: dict[str, Any] = Field({}, title="Annotation", description="Other settings of asking")
+    training: dict[str, Any] = Field({}, title="Training", description="Other settings of training")
+    dry_run: bool = Field(False, title="Dry run", description="Say what would be asked, and what it would cost; train nothing")
+
+    def annotation_config(self) -> AnnotationConfig | None:
+        """How the language model is asked; None if none is. Raises ConfigError for what is not allowed."""
+        if not self.model:
+            return None
+        own = {"corpus": self.corpus, "model": self.model, "documents": self.documents}
+        return load_config(AnnotationConfig, {**self.annotation, **own})
+
+    def training_config(self, *asked: str) -> TrainingConfig:
+        """How the model is trained, on the labels of these annotators too. Raises ConfigError for what is not allowed."""
+        own: dict[str, Any] = {"name": self.name, "annotators": list(dict.fromkeys([*self.annotators, *asked]))}
+        own["embedding"] = {**self.training.get("embedding", {}), "encoder": self.encoder}
+        if self.finetune:
+            own["finetune"] = self.training.get("finetune") or {}
+        return load_config(TrainingConfig, {**self.training, **own})
+
+
+def quality_form() -> dict[str, dict[str, Any]]:
+    """One JSON schema a field of QualityForm, each with its default; what groups of settings hold is said in Markdown."""
+    fields = {name: {"default": None, **field} for name, field in QualityForm.model_json_schema()["properties"].items()}
+    fields["name"]["default"] = ""
+    for name, kind in (("annotation", AnnotationConfig), ("training", TrainingConfig)):
+        schema = kind.model_json_schema()
+        own = {key: value for key, value in schema["properties"].items() if key not in QualityForm.model_fields}
+        fields[name] |= {"section": "Advanced", "description_md": _settings(fields[name].pop("description") + ".", own)}
+    return fields
+
+
 def _settings(what: str, properties: Mapping[str, Any]) -> str:
     """What a group of settings is for, and a line for each of them, as Markdown."""
     lines = [
         f"- `{name}` ({json.dumps(field.get('default'))}): {field.get('description', ', '.join(map(str, field.get('enum', ()))))}"
         for name, field in properties.items()
     ]
-    return "\n".join([f'{what} Name what is to be other than the corpus has it, as `{{"name": value}}`:', "", *lines])
+    return "\n".join([f'{what} Name what is to be other, as `{{"name": value}}`:', "", *lines])
 
 
 def _inline(node: Any, definitions: dict[str, Any]) -> Any:

@@ -210,7 +210,7 @@ def agreement(
 
     Example: `samplemix quality agreement team gpt-4o-mini-1f3a9c`
     """
-    from samplemix_core.pipeline.annotate import agreement as compared
+    from samplemix_core.pipeline.labels import agreement as compared
 
     print_rows(compared(one, other, Settings.load()), as_json=as_json)
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,6 @@ from samplemix_core.database.annotations import (
     Refused,
     ScoredShard,
     asked_before,
-    both_judged,
     chosen_samples,
     save_answers,
     scored_shards,
@@ -27,14 +27,13 @@ from samplemix_core.database.annotations import (
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import ensure_annotator, list_annotators
 from samplemix_core.diversity.sampling import ShardCount, nested_positions
-from samplemix_core.errors import ConfigError, CorpusError, ObjectAccessError, ServiceError, ShardRefusedError
+from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, ObjectAccessError, ServiceError, ShardRefusedError
 from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.annotator import LanguageModel
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import Reject
-from samplemix_core.quality.measures import measure_levels
 from samplemix_core.quality.prompt import instructions
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
 from samplemix_core.settings import Settings
@@ -89,11 +88,19 @@ class _Plan:
     found: Annotated
 
 
-def annotate(config: AnnotationConfig, settings: Settings, report: Report = lambda _: None, *, dry_run: bool = False) -> Annotated:
+def annotate(
+    config: AnnotationConfig,
+    settings: Settings,
+    report: Report = lambda _: None,
+    *,
+    dry_run: bool = False,
+    cancelled: threading.Event | None = None,
+) -> Annotated:
     """Ask a model about documents of a corpus, and keep each answer as it comes: run again, it asks about what is left.
 
     With `dry_run` nobody is asked: tokens and cost are an estimate. Raises CorpusError if nothing is scored, ConfigError where the
-    endpoint can't be used as configured, ServiceError where it does not answer any more; what was answered is kept.
+    endpoint can't be used as configured, ServiceError where it does not answer any more, CancelledRunError where `cancelled` is
+    set; what was answered is kept.
     """
     plan = _plan(config, settings)
     left = [sample for _, samples in plan.chosen for sample in samples]
@@ -106,7 +113,7 @@ def annotate(config: AnnotationConfig, settings: Settings, report: Report = lamb
     elif left:
         with transaction(settings.require("database_url")) as cursor:
             annotator_id = ensure_annotator(cursor, plan.annotator, plan.rubric, plan.spec)
-        asyncio.run(_ask_all(config, plan, annotator_id, settings, report))
+        asyncio.run(_ask_all(config, plan, annotator_id, settings, report, cancelled or threading.Event()))
     found.cost = _cost(config, found)
     return found
 
@@ -206,7 +213,9 @@ class _Writer:
             save_answers(cursor, self._annotator_id, answers)
 
 
-async def _ask_all(config: AnnotationConfig, plan: _Plan, annotator_id: int, settings: Settings, report: Report) -> None:
+async def _ask_all(
+    config: AnnotationConfig, plan: _Plan, annotator_id: int, settings: Settings, report: Report, cancelled: threading.Event
+) -> None:
     """Ask about all that is left, so many at once. Whoever has asked takes the next when its answer is kept."""
     found = plan.found
     total, begun = found.documents, found.known + found.set_aside_before
@@ -222,6 +231,8 @@ async def _ask_all(config: AnnotationConfig, plan: _Plan, annotator_id: int, set
     async def work() -> None:
         nonlocal streak
         while True:
+            if cancelled.is_set():
+                raise CancelledRunError("Annotating was cancelled.", "What was answered is kept: run it again to go on.")
             async with reading:
                 document = await asyncio.to_thread(next, documents, "end")
             if document == "end":
@@ -244,7 +255,7 @@ async def _ask_all(config: AnnotationConfig, plan: _Plan, annotator_id: int, set
         async with asyncio.TaskGroup() as group:
             for _ in range(min(config.concurrency, total - begun)):
                 group.create_task(work())
-    except* (ConfigError, ServiceError) as errors:
+    except* (ConfigError, ServiceError, CancelledRunError) as errors:
         raise errors.exceptions[0] from None
     finally:
         found.requests, found.turned_away = model.requests, model.turned_away
@@ -261,31 +272,3 @@ def _enter(found: Annotated, answer: Judged | Refused, streak: int) -> int:
         return 0
     found.set_aside[answer.reason] += 1
     return streak + 1 if answer.reason in PASSING else 0
-
-
-def agreement(one: str, other: str, settings: Settings) -> list[dict[str, Any]]:
-    """How far two annotators agree on the texts that both judged, by dimension and overall: measures, and weighted kappa.
-
-    Raises ConfigError if they judged by different rubrics, or no text twice.
-    """
-    with transaction(settings.require("database_url")) as cursor:
-        found = {each.name: each for each in list_annotators(cursor, [one, other])}
-        first, second = found[one], found[other]
-        if first.rubric != second.rubric:
-            raise ConfigError(f"{one} and {other} judged by different rubrics.", "Compare annotators of one rubric.")
-        mine, theirs = both_judged(cursor, first.annotator_id, second.annotator_id)
-    if not mine.size:
-        raise ConfigError(f"{one} and {other} have judged no text in common.", "Annotate the same documents with both.")
-    columns = [(name, mine[:, i], theirs[:, i]) for i, name in enumerate(first.rubric.names)]
-    if len(columns) > 1:
-        columns.append((first.rubric.overall, mine.sum(axis=1), theirs.sum(axis=1)))
-    return [
-        {
-            "score": name,
-            "texts": len(mine),
-            f"mean of {one}": float(a.mean()),
-            f"mean of {other}": float(b.mean()),
-            **measure_levels(a, b),
-        }
-        for name, a, b in columns
-    ]

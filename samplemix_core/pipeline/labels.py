@@ -1,4 +1,4 @@
-"""Labels from files: people's judgement, or a model's that was asked elsewhere."""
+"""Labels from files, people's or a model's that was asked elsewhere; and how far two annotators agree."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 from samplemix_core import schemas
 from samplemix_core.corpus.json_lines import split_lines
 from samplemix_core.corpus.streams import open_decompressed
+from samplemix_core.database.annotations import both_judged
 from samplemix_core.database.connection import Cursor, transaction
-from samplemix_core.database.labels import add_annotations, ensure_annotator
-from samplemix_core.errors import CorpusError
+from samplemix_core.database.labels import add_annotations, ensure_annotator, list_annotators
+from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import Label, LabelFields, Reject, RejectedLabelError, read_label
+from samplemix_core.quality.measures import measure_levels
 from samplemix_core.quality.rubric import Rubric
 from samplemix_core.settings import Settings
 
@@ -146,3 +148,31 @@ def _records(stream: BinaryIO, name: str) -> Iterator[Any]:
                 yield msgspec.json.decode(line.value)
             except msgspec.DecodeError as error:
                 yield RejectedLabelError(Reject.UNREADABLE, str(error))
+
+
+def agreement(one: str, other: str, settings: Settings) -> list[dict[str, Any]]:
+    """How far two annotators agree on the texts that both judged, by dimension and overall: measures, and weighted kappa.
+
+    Raises ConfigError if they judged by different rubrics, or no text twice.
+    """
+    with transaction(settings.require("database_url")) as cursor:
+        found = {each.name: each for each in list_annotators(cursor, [one, other])}
+        first, second = found[one], found[other]
+        if first.rubric != second.rubric:
+            raise ConfigError(f"{one} and {other} judged by different rubrics.", "Compare annotators of one rubric.")
+        mine, theirs = both_judged(cursor, first.annotator_id, second.annotator_id)
+    if not mine.size:
+        raise ConfigError(f"{one} and {other} have judged no text in common.", "Annotate the same documents with both.")
+    columns = [(name, mine[:, i], theirs[:, i]) for i, name in enumerate(first.rubric.names)]
+    if len(columns) > 1:
+        columns.append((first.rubric.overall, mine.sum(axis=1), theirs.sum(axis=1)))
+    return [
+        {
+            "score": name,
+            "texts": len(mine),
+            f"mean of {one}": float(a.mean()),
+            f"mean of {other}": float(b.mean()),
+            **measure_levels(a, b),
+        }
+        for name, a, b in columns
+    ]

@@ -183,6 +183,11 @@ class _Vectors:
         return vectors.astype(np.float32), int(new.size)
 
 
+def describe_training(task: TrainingConfig) -> dict[str, Any]:
+    """What a training would read, as this worker finds it."""
+    return describe_labels(task, Settings.load())
+
+
 def describe_labels(task: TrainingConfig, settings: Settings) -> dict[str, Any]:
     """What a training would read, without doing it: labels, rubric, and what is judged of how many levels."""
     annotators = find_annotators(task.annotators, settings)

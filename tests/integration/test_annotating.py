@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import list_annotators, read_labels
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.database.scores import commit_block
-from samplemix_core.errors import ConfigError, CorpusError, ServiceError
+from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, ServiceError
 from samplemix_core.objects.interface import ObjectInfo
-from samplemix_core.pipeline.annotate import Annotated, agreement, annotate
+from samplemix_core.pipeline.annotate import Annotated, annotate
+from samplemix_core.pipeline.labels import agreement
+from samplemix_core.pipeline.progress import Progress
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.settings import ENVIRONMENT, Settings
 from tests.integration.conftest import scores_of
@@ -74,7 +77,7 @@ def corpus(database: Settings, tmp_path: Path) -> str:
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    with serving() as server:
+    with serving(latency=0.005) as server:
         yield server
 
 
@@ -228,6 +231,20 @@ def test_what_is_not_there_can_not_be_asked_about(corpus: str, database: Setting
     found = annotate(config_for(corpus), settings_for(database, served))
     adds_up(found)
     assert (found.unread, found.judged) == (81, 159)
+
+
+def test_one_that_is_cancelled_keeps_what_was_answered(corpus: str, database: Settings, served: Served) -> None:
+    settings, cancelled = settings_for(database, served), threading.Event()
+
+    def cancel(progress: Progress) -> None:
+        if progress.done >= 30:
+            cancelled.set()
+
+    with pytest.raises(CancelledRunError):
+        annotate(config_for(corpus), settings, cancel, cancelled=cancelled)
+    found = annotate(config_for(corpus), settings)
+    adds_up(found)
+    assert 30 <= found.known <= 30 + 8
 
 
 def test_two_annotators_agree_more_or_less(

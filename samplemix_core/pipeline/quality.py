@@ -1,0 +1,58 @@
+"""Making a quality model from Airflow: a language model is asked for labels, then a model is trained on a worker."""
+
+import threading
+from dataclasses import asdict, replace
+from typing import Any
+
+from samplemix_core.compute.fanout import Work, connect, fan_out
+from samplemix_core.config import AnnotationConfig, TrainingConfig
+from samplemix_core.pipeline.annotate import annotate
+from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.settings import Settings
+
+
+def ask(
+    config: AnnotationConfig,
+    settings: Settings,
+    endpoint: tuple[str | None, str | None],
+    report: Report,
+    cancelled: threading.Event,
+    *,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """Annotate, with this endpoint and key where the environment names none; what became of the documents, as plain values."""
+    if settings.llm_base_url is None:
+        settings = replace(settings, llm_base_url=endpoint[0], llm_api_key=endpoint[1])
+    return annotate(config, settings, report, dry_run=dry_run, cancelled=cancelled).as_json()
+
+
+def train_on_worker(
+    config: TrainingConfig, settings: Settings, report: Report, cancelled: threading.Event, *, dry_run: bool
+) -> dict[str, Any]:
+    """Train on a worker of the Dask cluster, one with a GPU if the configuration insists on it; how good the model is.
+
+    With `dry_run`, what would be read. Raises what the training raises, CancelledRunError where `cancelled` is set.
+    """
+    function = "describe_training" if dry_run else "train_quality"
+
+    def hear(done: int) -> None:
+        report(Progress("train", done, 0, message="texts read, or steps done", unit="parts"))
+
+    with connect(settings) as client:
+        work = Work("the training", (config,), resources=config.embedding.worker_resources)
+        (outcome,) = fan_out(client, f"samplemix_core.worker.train:{function}", [work], cancelled, partly=hear)
+    if outcome.error is not None:
+        raise outcome.error
+    if dry_run:
+        return dict(outcome.result)
+    trained = outcome.result
+    overall = trained.report.scores[-1]
+    kept = overall.methods[trained.report.method]
+    return {
+        "name": trained.name,
+        "key": trained.key,
+        "labels": trained.report.documents,
+        "embedded": trained.embedded,
+        "score": overall.score,
+        **{name: asdict(measured) for name, measured in kept.items()},
+    }
