@@ -99,9 +99,9 @@ def _draw_curve(axes: Axes, report: TrainingReport) -> None:
 
 
 def method_rows(score: ScoreReport) -> list[dict[str, Any]]:
-    """A table of the methods for a score: measures, and whether the one that is kept is better beyond doubt."""
+    """A table of the methods for a score, the best first: measures, and whether the one that is kept is better beyond doubt."""
     rows = []
-    for method, measures in score.methods.items():
+    for method, measures in sorted(score.methods.items(), key=lambda item: item[1]["mae"].value):
         row: dict[str, Any] = {"score": score.score, "method": method}
         for name, measured in measures.items():
             row[name] = f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"

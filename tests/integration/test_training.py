@@ -88,7 +88,9 @@ def test_a_model_is_trained_stored_and_found(labelled: Settings, tmp_path: Path)
     assert np.abs(expected_score(heads.probabilities(inputs)["overall"]) - truth).mean() < 0.5
     draw_training(tmp_path / "picture.png", "cooking", trained.report)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
-    assert [row["method"] for row in method_rows(trained.report.scores[-1])] == list(trained.report.scores[-1].methods)
+    rows = method_rows(trained.report.scores[-1])
+    assert {row["method"] for row in rows} == set(trained.report.scores[-1].methods)
+    assert [row["mae"] for row in rows] == sorted(row["mae"] for row in rows)
 
 
 def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Settings) -> None:
