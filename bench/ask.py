@@ -101,6 +101,8 @@ def made_up(rng: np.random.Generator, domain: int, first_row: int, rows: int) ->
         "n_tokens": tokens,
         "n_bytes": tokens * 4,
         "content_hash": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(rng.bytes(16 * rows))]),
+        "content_type": ["prose"] * rows,
+        "language": ["en"] * rows,
     }
     dimensions = dict.fromkeys(schemas.DIMENSIONS, quality / 7)
     return pa.table(samples, schema=schemas.SAMPLES), pa.table(

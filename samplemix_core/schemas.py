@@ -38,9 +38,11 @@ SAMPLES = pa.schema(
         pa.field("n_tokens", pa.int32(), nullable=False),
         pa.field("n_bytes", pa.int32(), nullable=False),
         pa.field("content_hash", pa.binary(16), nullable=False),
+        pa.field("content_type", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
     ]
 )
-"""corpus and a tokenizer -> database."""
+"""corpus, quality and a tokenizer -> database. content_type and language: quality/kinds.py."""
 
 QUALITY = pa.schema(
     [pa.field("row", pa.int64(), nullable=False), pa.field("quality", pa.float32(), nullable=False)]

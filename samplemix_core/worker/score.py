@@ -32,6 +32,7 @@ from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.quality.composite import score_quality
+from samplemix_core.quality.kinds import content_types, languages
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
 from samplemix_core.worker.models import load_models
@@ -63,7 +64,13 @@ def score_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) ->
     n_bytes, content_hash = describe(texts)
     scored = score_quality(texts)
     return ScoredBatch(
-        samples=pa.table([rows, documents["domain"], documents["doc_id"], n_tokens, n_bytes, content_hash], schema=schemas.SAMPLES),
+        samples=pa.table(
+            [
+                *(rows, documents["domain"], documents["doc_id"], n_tokens, n_bytes, content_hash),
+                *(pa.array(content_types(texts), pa.string()), pa.array(languages(plain), pa.string())),
+            ],
+            schema=schemas.SAMPLES,
+        ),
         quality=pa.table([rows, scored.quality, *np.ascontiguousarray(scored.dimensions.T)], schema=schemas.QUALITY),
         tokenized=tokenized,
     )

@@ -94,6 +94,8 @@ def scores_of(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tupl
         "n_tokens": [len(text.split()) for text in texts],
         "n_bytes": [len(text.encode()) for text in texts],
         "content_hash": [content_hash(text) for text in texts],
+        "content_type": [("prose", "code", "list")[i % 3] for i in range(n)],
+        "language": [("en", "de")[i % 2] for i in range(n)],
     }
     quality = np.array([len(text) % 11 for text in texts], dtype=np.float32)
     scores = {"row": rows, "quality": quality} | {name: quality / (i + 10) for i, name in enumerate(schemas.DIMENSIONS)}

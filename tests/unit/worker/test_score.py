@@ -14,6 +14,7 @@ from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.files import from_table, read_embeddings, to_table
 from samplemix_core.errors import ShardRefusedError
 from samplemix_core.identity import content_hash
+from samplemix_core.quality.kinds import content_types, languages
 from samplemix_core.worker.score import score_batch, score_to_files
 
 TEXTS = ["A lighthouse stands on the cliff, and nobody has lit it for years.", "naïve café ☃", "word " * 400, "A lighthouse."]
@@ -42,6 +43,8 @@ def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Enco
     assert (samples["row"], samples["doc_id"]) == ([0, 1, 2, 7], ["doc-0", None, "doc-2", None])
     assert samples["n_bytes"] == [len(text.encode()) for text in texts]
     assert samples["content_hash"] == [content_hash(text) for text in texts]
+    assert samples["content_type"] == content_types(pa.array(texts, pa.large_string()))
+    assert samples["language"] == languages(texts)
     # Of the whole text, though the encoder reads its head alone.
     assert samples["n_tokens"][2] == 400
     quality = scored.quality.to_pydict()
