@@ -6,7 +6,7 @@ from traceback import walk_tb
 import typer
 from rich.markup import escape
 
-from samplemix_core.cli import corpora, encoders, mixtures, quality, questions, run, scores, services
+from samplemix_core.cli import corpora, encoders, mixtures, quality, questions, run, scores, services, training
 from samplemix_core.cli.common import console
 from samplemix_core.errors import MissingPackageError, SampleMixError
 
@@ -23,6 +23,7 @@ for commands in (services.app, run.app, scores.app, questions.app):
 app.add_typer(scores.shard_app, name="shard")
 app.add_typer(mixtures.app, name="mixture")
 app.add_typer(encoders.app, name="encoder")
+quality.app.add_typer(training.app)
 app.add_typer(quality.app, name="quality")
 app.add_typer(corpora.app, name="corpus")
 

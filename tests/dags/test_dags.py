@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from samplemix_core.config import RunConfig
+from samplemix_core.config import AnnotationConfig, RunConfig, TrainingConfig
+from samplemix_core.errors import ConfigError
+from samplemix_core.form import QualityForm
 from samplemix_core.pipeline.steps import BUILD_MIXTURE, FIT_DIVERSITY, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -87,6 +89,39 @@ def test_the_form_is_the_configuration_model_and_only_the_corpus_must_be_filled_
     assert required == {"corpus_uri", "dry_run"}, "a switch is on or off"
     for dag_id in ("samplemix_fit_diversity", "samplemix_build_mixture"):
         assert parsed["dags"][dag_id]["params"].items() <= params.items(), "a field is the same in every form"
+
+
+def test_the_form_of_a_quality_model_wants_its_name_alone(parsed: dict[str, Any]) -> None:
+    dag = parsed["dags"]["samplemix_train_quality"]
+    params = dag["params"]
+    assert params.keys() == QualityForm.model_fields.keys()
+    assert {name for name, schema in params.items() if schema.get("minLength") and not schema["default"]} == {"name"}
+    filled = {name: schema["default"] for name, schema in params.items()} | {"name": "mine", "annotators": ["team"]}
+    form = QualityForm.model_validate(filled)
+    assert form.annotation_config() is None
+    assert form.training_config() == TrainingConfig(name="mine", annotators=("team",))
+    for name, kind in (("annotation", AnnotationConfig), ("training", TrainingConfig)):
+        own = kind.model_fields.keys() - params.keys()
+        assert all(f"`{field}`" in params[name]["description_md"] for field in own)
+    assert dag["tasks"]["train"]["upstream"] == ["annotate"]
+
+
+def test_what_a_quality_form_says_of_asking_and_training_is_checked() -> None:
+    values: dict[str, Any] = {"name": "mine", "model": "judge", "corpus": "web", "finetune": True}
+    form = QualityForm.model_validate(
+        values | {"annotation": {"concurrency": 4}, "training": {"finetune": {"epochs": 2}, "embedding": {"max_seq_tokens": 64}}}
+    )
+    asking, training = form.annotation_config(), form.training_config("judge-1", "judge-1")
+    assert asking is not None
+    assert (asking.corpus, asking.model, asking.concurrency) == ("web", "judge", 4)
+    assert (training.annotators, training.embedding.max_seq_tokens) == (("judge-1",), 64)
+    assert training.finetune is not None
+    assert training.finetune.epochs == 2
+    for wrong in ({"annotation": {"concurency": 4}}, {"annotation": {"attempts": 0}}, {"corpus": ""}):
+        with pytest.raises(ConfigError):
+            QualityForm.model_validate(values | wrong).annotation_config()
+    with pytest.raises(ConfigError, match="annotators"):
+        QualityForm.model_validate({"name": "mine"}).training_config()
 
 
 @pytest.mark.parametrize(

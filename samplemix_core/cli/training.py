@@ -1,0 +1,115 @@
+"""Commands on quality models: train one on labels, list them, and show how good they are."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samplemix_core.cli.common import AsJson, print_json, print_rows, terminal_progress
+from samplemix_core.cli.run import assigned
+from samplemix_core.config import EmbeddingConfig, TrainingConfig, load_config
+from samplemix_core.errors import ConfigError
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="What to call the quality model; the same name again makes its next version")],
+    annotator_names: Annotated[list[str], typer.Option("--annotator", help="Whose labels; of several, the mean of each text")],
+    encoder: Annotated[str, typer.Option("--encoder", help="Whose vectors it reads, by name or path")] = EmbeddingConfig().encoder,
+    features: Annotated[bool, typer.Option(help="Also read measured features of the text")] = True,
+    baselines: Annotated[bool, typer.Option(help="Also train simpler methods, for comparison")] = True,
+    finetune: Annotated[
+        bool,
+        typer.Option("--finetune", help="Also train the encoder itself: minutes on a GPU; --set finetune.epochs=2 and the like"),
+    ] = False,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw how good it is into this .png or .svg")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of a training, as folds=10 or embedding.max_seq_tokens=512")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, train nothing")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a quality model on labels: ordinal heads on documents' vectors, for each dimension and overall.
+
+    Vectors that are stored are used, others are made once and kept. Every document is judged by heads that have not seen it or its
+    group, beside simpler methods; the heads that are kept are fitted on all labels. With --finetune the encoder is trained too, on
+    all but two folds; one that was cut off goes on where it was.
+
+    Examples:
+
+    `samplemix quality train legal --annotator lawyers --picture legal.png`
+
+    `samplemix quality train general --annotator gpt --annotator team --encoder multilingual-e5-small --set folds=10`
+    """
+    from samplemix_core.report.training import draw_training, method_rows
+    from samplemix_core.worker.train import describe_labels
+    from samplemix_core.worker.train import train as train_model
+
+    options = {"name": name, "annotators": annotator_names, "features": features, "baselines": baselines}
+    options |= {"finetune": {}} if finetune else {}
+    values = assigned(options, [f"embedding.encoder={encoder}", *(assignments or [])])
+    config, settings = load_config(TrainingConfig, values), Settings.load()
+    if dry_run:
+        print_json(describe_labels(config, settings))
+        return
+    with terminal_progress(quiet=as_json) as report:
+        trained = train_model(
+            config, lambda done, total, unit, what: report(Progress("train", done, total, message=what, unit=unit))
+        )
+    if picture:
+        draw_training(picture, name, trained.report)
+    if as_json:
+        print_json(asdict(trained))
+        return
+    for score in trained.report.scores:
+        print_rows(method_rows(score))
+    typer.echo(
+        f"{name} ({trained.key[:12]}) is trained on {trained.report.documents:,} labels; {trained.embedded:,} texts embedded"
+    )
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List quality models: the composite score, and those that were trained."""
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.quality import list_quality_models, quality_rows
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        print_rows(quality_rows(list_quality_models(cursor)), as_json=as_json)
+
+
+@app.command("report")
+def report_(
+    name: Annotated[str, typer.Argument(help="A trained quality model, by name or the beginning of its key")],
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw it into this .png or .svg")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a quality model was trained, and how good it was on documents that it had not seen.
+
+    Example: `samplemix quality report legal --picture legal.png`
+    """
+    from pydantic import TypeAdapter
+
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.database.quality import find_quality_model
+    from samplemix_core.quality.training import TrainingReport
+    from samplemix_core.report.training import draw_training, method_rows
+
+    with transaction(Settings.load().require("database_url")) as cursor:
+        model = find_quality_model(cursor, name)
+    if model.report is None:
+        raise ConfigError(f"{model.name} was not trained on labels.", "See 'samplemix quality models'.")
+    found = TypeAdapter(TrainingReport).validate_python(model.report)
+    if picture:
+        draw_training(picture, model.name, found)
+    if as_json:
+        print_json(model.report)
+        return
+    for score in found.scores:
+        print_rows(method_rows(score))
+    print_rows(asdict(source) for source in found.sources)
