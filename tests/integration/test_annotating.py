@@ -82,7 +82,7 @@ def served() -> Iterator[Served]:
 
 
 def config_for(corpus: str, **changes: Any) -> AnnotationConfig:
-    quick = {"timeout_seconds": 1.0, "first_wait_seconds": 0.01, "attempts": 3, "concurrency": 8}
+    quick = {"timeout_seconds": 20.0, "first_wait_seconds": 0.01, "attempts": 3, "concurrency": 8}
     return AnnotationConfig(corpus=corpus, model="judge", **(quick | changes))
 
 
@@ -139,8 +139,8 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
 ) -> None:
     plays = [f"Document PLAY:{name} number {i}" for name in (*ONCE, *ALWAYS) for i in range(2)]
     corpus = make_corpus(database, tmp_path / "corpus", plays + DOCUMENTS[:60])
-    settings = settings_for(database, served)
-    found = annotate(config_for(corpus, documents=1000, concurrency=12), settings)
+    settings, hasty = settings_for(database, served), {"documents": 1000, "concurrency": 12, "timeout_seconds": 1.5}
+    found = annotate(config_for(corpus, **hasty), settings)
     adds_up(found)
     assert found.documents == len(plays) + 60
     assert found.judged == 60 + 2 * len(ONCE)
@@ -167,11 +167,11 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
     }
     # The endpoint's own troubles are tried again by the next run; a document's are not, unless that is asked for.
     served.asked.clear()
-    again_run = annotate(config_for(corpus, documents=1000), settings)
+    again_run = annotate(config_for(corpus, **hasty), settings)
     adds_up(again_run)
     assert (again_run.known, again_run.set_aside_before) == (found.judged, 8)
     assert sum(again_run.set_aside.values()) == 6
-    everything = annotate(config_for(corpus, documents=1000, retry_refused=True), settings)
+    everything = annotate(config_for(corpus, **hasty, retry_refused=True), settings)
     adds_up(everything)
     assert (everything.set_aside_before, sum(everything.set_aside.values())) == (0, 14)
 
