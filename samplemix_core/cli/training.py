@@ -47,15 +47,15 @@ def train(
     `samplemix quality train general --annotator gpt --annotator team --encoder multilingual-e5-small --set folds=10`
     """
     from samplemix_core.report.training import draw_training, method_rows
-    from samplemix_core.worker.train import describe_labels
+    from samplemix_core.worker.train import describe_training
     from samplemix_core.worker.train import train as train_model
 
     options = {"name": name, "annotators": annotator_names, "features": features, "baselines": baselines}
     options |= {"finetune": {}} if finetune else {}
     values = assigned(options, [f"embedding.encoder={encoder}", *(assignments or [])])
-    config, settings = load_config(TrainingConfig, values), Settings.load()
+    config = load_config(TrainingConfig, values)
     if dry_run:
-        print_json(describe_labels(config, settings))
+        print_json(describe_training(config))
         return
     with terminal_progress(quiet=as_json) as report:
         trained = train_model(

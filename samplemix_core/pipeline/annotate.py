@@ -55,8 +55,8 @@ LEAST_STREAK = 10
 class Annotated:
     """What became of the documents: documents = known + set_aside_before + judged + set aside + unread.
 
-    known: judged before; unread: not in their shards as they were scored. Tokens and cost are of this run; cost is empty without
-    prices. An estimate, of a dry run, has judged nothing.
+    known: judged before; unread: not in their shards as they were scored. Tokens and cost are of all questions of this run;
+    cost is empty without prices. An estimate, of a dry run, has judged nothing.
     """
 
     annotator: str
@@ -224,6 +224,8 @@ async def _ask_all(
     streak = 0
 
     def tell() -> None:
+        found.requests, found.turned_away = model.requests, model.turned_away
+        found.input_tokens, found.output_tokens = model.input_tokens, model.output_tokens
         done = begun + found.judged + found.unread + sum(found.set_aside.values())
         said = f"{sum(found.set_aside.values()):,} set aside, {found.input_tokens + found.output_tokens:,} tokens"
         report(Progress("annotate", done, total, documents=done, message=said, unit="documents", share=done / total))
@@ -258,7 +260,6 @@ async def _ask_all(
     except* (ConfigError, ServiceError, CancelledRunError) as errors:
         raise errors.exceptions[0] from None
     finally:
-        found.requests, found.turned_away = model.requests, model.turned_away
         await model.close()
     tell()
 
@@ -267,8 +268,6 @@ def _enter(found: Annotated, answer: Judged | Refused, streak: int) -> int:
     """Count an answer; returns how many in a row there were that may be the endpoint's fault."""
     if isinstance(answer, Judged):
         found.judged += 1
-        found.input_tokens += answer.input_tokens
-        found.output_tokens += answer.output_tokens
         return 0
     found.set_aside[answer.reason] += 1
     return streak + 1 if answer.reason in PASSING else 0

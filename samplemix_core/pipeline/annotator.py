@@ -44,7 +44,7 @@ class _Pace:
 
 
 class LanguageModel:
-    """Asks a model about documents. `requests`, `turned_away`: how many questions went out, and how many met 429."""
+    """Asks a model about documents. It counts questions that went out and those that met 429, and all tokens read and written."""
 
     def __init__(self, config: AnnotationConfig, rubric: Rubric, settings: Settings) -> None:
         self._config, self._rubric = config, rubric
@@ -64,7 +64,7 @@ class LanguageModel:
             self._form = {"response_format": {"type": "json_object"}}
         if config.temperature is not None:
             self._form["temperature"] = config.temperature
-        self.requests = self.turned_away = 0
+        self.requests = self.turned_away = self.input_tokens = self.output_tokens = 0
 
     async def close(self) -> None:
         """Close its connections."""
@@ -114,6 +114,7 @@ class LanguageModel:
             async with asyncio.timeout(self._config.timeout_seconds):
                 answer = await self._client.chat.completions.create(
                     model=self._config.model,
+                    # To mypy they are a kind of dictionary each.
                     messages=messages,  # type: ignore[arg-type]
                     max_completion_tokens=self._config.most_output_tokens,
                     **self._form,
@@ -134,13 +135,15 @@ class LanguageModel:
         return self._text_of(answer, tokens)
 
     def _text_of(self, answer: Any, tokens: list[int]) -> str:
+        usage = getattr(answer, "usage", None)
+        if usage:
+            for i, count in enumerate((usage.prompt_tokens or 0, usage.completion_tokens or 0)):
+                tokens[i] += count
+            self.input_tokens += usage.prompt_tokens or 0
+            self.output_tokens += usage.completion_tokens or 0
         choices = getattr(answer, "choices", None)
         if not choices or not getattr(choices[0], "message", None):
             raise RejectedLabelError(Reject.NO_ANSWER, "the endpoint's answer has no choices")
-        usage = getattr(answer, "usage", None)
-        if usage:
-            tokens[0] += usage.prompt_tokens or 0
-            tokens[1] += usage.completion_tokens or 0
         message = choices[0].message
         if getattr(message, "refusal", None) or choices[0].finish_reason == "content_filter":
             raise RejectedLabelError(

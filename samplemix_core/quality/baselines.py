@@ -14,6 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from samplemix_core.quality.ordinal import Floats, Inputs, Levels
 
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Of plain classification, C: the smaller, the stronger the penalty."""
+
 LEVEL = " level"
 """After a method's name: its levels, where they are not the rounded scores."""
 
@@ -67,13 +70,14 @@ def baseline_predictions(
         max_iter=150, learning_rate=0.06, max_leaf_nodes=12, max_features=0.3, random_state=seed
     )
     found |= {"ridge": ridge.predict(others), "boosting": boosted.fit(columns, levels).predict(others)}
-    if (counts > 0).sum() > 1:
-        found |= _classified(fitted, columns, others, levels, seed)
+    found |= _classified(fitted, columns, others, levels, seed)
     return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
 
 
 def _classified(fitted: LabelledInputs, columns: Floats, others: Floats, levels: Levels, seed: int) -> dict[str, Floats]:
     """Plain classification: the likeliest class, and the expected one, with a penalty chosen on held-out groups."""
+    if np.unique(levels).size == 1:
+        return dict.fromkeys(("classification", "classification" + LEVEL), np.full(len(others), float(levels[0])))
     fold = assign_folds(fitted, 4, seed)
     inner, held = fold != 0, fold == 0
 
@@ -81,8 +85,12 @@ def _classified(fitted: LabelledInputs, columns: Floats, others: Floats, levels:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300, tol=1e-3))
         return model.fit(columns[rows], levels[rows])
 
-    tried = {c: (classifier(c, inner).predict(columns[held]) == levels[held]).mean() for c in (1e-4, 1e-3, 1e-2, 1e-1)}
-    model = classifier(max(tried, key=lambda c: tried[c]), np.ones(len(columns), dtype=np.bool_))
+    def held_out(strength: float) -> float:
+        return float((classifier(strength, inner).predict(columns[held]) == levels[held]).mean())
+
+    # Where a level is so rare that the rest has but one, there is nothing to choose by.
+    best = max(STRENGTHS, key=held_out) if np.unique(levels[inner]).size > 1 else STRENGTHS[0]
+    model = classifier(best, np.ones(len(columns), dtype=np.bool_))
     probabilities = model.predict_proba(others)
     return {
         "classification": probabilities @ model.classes_,

@@ -25,7 +25,7 @@ from samplemix_core.settings import Settings
 from samplemix_core.worker.reuse import EarlierVectors
 from samplemix_core.worker.tune import MODELS, Hear, Made, label_pages, tune
 
-LEAST_LABELS = 50
+LEAST_LABELS, LEAST_GROUPS = 50, 8
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def train_quality(task: TrainingConfig, tell: Callable[[int], None] = lambda _: 
 def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
     """Train a quality model on the labels of the task's annotators, and enter it.
 
-    Raises ConfigError if the annotators judged by several rubrics, or too few texts.
+    Raises ConfigError if the annotators judged by several rubrics, too few texts, or texts of too few groups.
     """
     settings = Settings.load()
     annotators = find_annotators(task.annotators, settings)
@@ -138,6 +138,12 @@ def _labelled_inputs(
     levels = {name: scores[:, i] for i, name in enumerate(rubric.names)} | {rubric.overall: scores.sum(axis=1)}
     names, sources = np.unique(np.array(labels["source"].to_pylist()), return_inverse=True)
     own = [group or content_hash for group, content_hash in zip(labels["split_group"].to_pylist(), hashes, strict=True)]
+    least = max(task.folds, LEAST_GROUPS)
+    if len(set(own)) < least:
+        raise ConfigError(
+            f"The {len(own)} labels are of {len(set(own))} groups: to judge {task.folds} folds unseen it takes {least} at least.",
+            "Label documents of more sites or articles, or import without a group.",
+        )
     data = LabelledInputs(
         inputs=Inputs(np.concatenate(vectors), np.concatenate(features)),
         levels=levels,
@@ -184,13 +190,8 @@ class _Vectors:
 
 
 def describe_training(task: TrainingConfig) -> dict[str, Any]:
-    """What a training would read, as this worker finds it."""
-    return describe_labels(task, Settings.load())
-
-
-def describe_labels(task: TrainingConfig, settings: Settings) -> dict[str, Any]:
     """What a training would read, without doing it: labels, rubric, and what is judged of how many levels."""
-    annotators = find_annotators(task.annotators, settings)
+    annotators = find_annotators(task.annotators, Settings.load())
     rubric = annotators[0].rubric
     return {
         "labels": sum(annotator.annotations for annotator in annotators),

@@ -31,6 +31,7 @@ MODELS = "quality-models"
 """Where artifacts lie, below the state root."""
 
 CHECKPOINTS = "quality-training"
+LEAST_FOLDS = 3
 
 Hear = Callable[[int, int, str, str], None]
 """Hears of progress: how much is done, of how much, its unit, and what is being done."""
@@ -72,6 +73,11 @@ def tune(
         raise ConfigError(
             f"An encoder is fine-tuned on one stretch of each document, not on {task.embedding.windows}.",
             "Set embedding.windows to 1, and embedding.max_seq_tokens to what it is to read.",
+        )
+    if task.folds < LEAST_FOLDS:
+        raise ConfigError(
+            f"With {task.folds} folds, one for judging and one for choosing when to end, nothing is left to learn from.",
+            f"Set folds to {LEAST_FOLDS} at least.",
         )
     ids: list[np.ndarray] = []
     for part in label_pages([annotator.annotator_id for annotator in annotators], settings):

@@ -146,6 +146,8 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
     assert found.judged == 60 + 2 * len(ONCE)
     assert found.set_aside == {"no_answer": 4, "score_out_of_range": 2, "unreadable": 2, "declined": 4, "request_refused": 2}
     assert found.turned_away == 4
+    # What is answered badly costs what it costs: four kinds once, two kinds three times, two that decline.
+    assert found.input_tokens == 100 * (found.judged + 2 * 4 + 2 * 2 * 3 + 2 * 2)
     for text in plays:
         name = text.split(":")[1].split()[0]
         asked = {"refusal": 1, "filter": 1, "400": 1}.get(name, 3 if name in ALWAYS else 2)
@@ -192,7 +194,7 @@ def test_no_more_questions_a_minute_than_are_wanted(corpus: str, database: Setti
 
 
 def test_an_endpoint_that_is_down_ends_the_run_and_what_was_answered_is_kept(
-    corpus: str, database: Settings, served: Served, monkeypatch: pytest.MonkeyPatch
+    corpus: str, database: Settings, served: Served
 ) -> None:
     settings = settings_for(database, served)
     annotate(config_for(corpus, documents=50), settings)
@@ -247,9 +249,7 @@ def test_one_that_is_cancelled_keeps_what_was_answered(corpus: str, database: Se
     assert 30 <= found.known <= 30 + 8
 
 
-def test_two_annotators_agree_more_or_less(
-    corpus: str, database: Settings, served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_annotators_agree_more_or_less(corpus: str, database: Settings, served: Served) -> None:
     settings = settings_for(database, served)
     for name in ("one", "other"):
         annotate(config_for(corpus, documents=100, annotator=name), settings)

@@ -22,7 +22,7 @@ from samplemix_core.quality.rubric import Dimension, Rubric
 from samplemix_core.quality.training import ORDINAL, TUNED
 from samplemix_core.report.training import draw_training, method_rows
 from samplemix_core.settings import ENVIRONMENT, Settings
-from samplemix_core.worker.train import describe_labels, train, train_quality
+from samplemix_core.worker.train import describe_training, train, train_quality
 
 RUBRIC = Rubric(
     name="two",
@@ -63,7 +63,7 @@ CONFIG = TrainingConfig(name="cooking", annotators=("team",), folds=3, baselines
 
 
 def test_a_model_is_trained_stored_and_found(labelled: Settings, tmp_path: Path) -> None:
-    assert describe_labels(CONFIG, labelled)["scores"] == {"cooking": "0 to 2", "length": "0 to 1", "overall": "0 to 3"}
+    assert describe_training(CONFIG)["scores"] == {"cooking": "0 to 2", "length": "0 to 1", "overall": "0 to 3"}
     heard: list[tuple[int, int, str, str]] = []
     trained = train(CONFIG, lambda *step: heard.append(step))
     assert trained.embedded == trained.report.documents == 96
@@ -121,6 +121,8 @@ def test_what_can_not_be_trained_on_is_refused(labelled: Settings, tmp_path: Pat
     ):
         with pytest.raises(ConfigError, match=said):
             train(CONFIG.model_copy(update={"annotators": annotators}), lambda *_: None)
+    with pytest.raises(ConfigError, match="of 48 groups: to judge 49 folds"):
+        train(CONFIG.model_copy(update={"folds": 49}), lambda *_: None)
     with transaction(labelled.require("database_url")) as cursor, pytest.raises(ConfigError, match="no quality model 'cooking'"):
         find_quality_model(cursor, "cooking")
 
@@ -159,9 +161,11 @@ def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Settings
     assert encoder.family["weights_sha256"] != load_encoder(EmbeddingConfig()).family["weights_sha256"]
 
 
-@pytest.mark.parametrize("change", [{"windows": 2}])
-def test_what_can_not_be_tuned_is_refused(labelled: Settings, change: dict[str, int]) -> None:
-    embedding = EmbeddingConfig().model_copy(update=change)
-    config = CONFIG.model_copy(update={"finetune": FineTuningConfig(), "embedding": embedding})
-    with pytest.raises(ConfigError, match="one stretch"):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"embedding": EmbeddingConfig(windows=2)}, "one stretch"), ({"folds": 2}, "nothing is left to learn from")],
+)
+def test_what_can_not_be_tuned_is_refused(labelled: Settings, change: dict[str, object], said: str) -> None:
+    config = CONFIG.model_copy(update={"finetune": FineTuningConfig(), **change})
+    with pytest.raises(ConfigError, match=said):
         train(config, lambda *_: None)

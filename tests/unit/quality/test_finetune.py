@@ -9,7 +9,7 @@ import torch
 
 from samplemix_core.config import FineTuningConfig
 from samplemix_core.quality.finetune import Examples, FineTuned, batches, finetune
-from samplemix_core.quality.ordinal import HeadSettings, Inputs, fit_heads, predicted_level
+from samplemix_core.quality.ordinal import HeadSettings, Inputs, OrdinalHeads, fit_heads, predicted_level
 
 WORDS, DIM = 40, 16
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU"))]
@@ -88,8 +88,8 @@ def run(
     return encoder, finetune(encoder, start, LEARN, held_out, settings, checkpoints, seed=5, device=device), before
 
 
-def error_of(encoder: torch.nn.Module, heads: object) -> float:
-    probabilities = heads.probabilities(vectors_of(encoder, TEST))  # type: ignore[attr-defined]
+def error_of(encoder: torch.nn.Module, heads: OrdinalHeads) -> float:
+    probabilities = heads.probabilities(vectors_of(encoder, TEST))
     assert probabilities["q"].shape == (300, 2)
     return float(np.abs(predicted_level(probabilities["q"]) - TEST.levels["q"]).mean())
 

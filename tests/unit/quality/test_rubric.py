@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -10,7 +11,10 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, read_rubric
 from samplemix_core.schemas import DIMENSIONS
 
-OWN = {"name": "legal", "dimensions": [{"name": "legal_value", "maximum": 5, "meaning": "Legal reasoning and value"}]}
+OWN: dict[str, Any] = {
+    "name": "legal",
+    "dimensions": [{"name": "legal_value", "maximum": 5, "meaning": "Legal reasoning and value"}],
+}
 
 
 def test_the_papers_seven_dimensions_add_up_to_10() -> None:
@@ -44,7 +48,7 @@ def test_a_rubric_is_another_where_a_name_a_range_or_a_meaning_is() -> None:
         ("{", "can't be read as a rubric"),
         ("[]", "holds no rubric"),
         ('{"name": "x", "dimensions": []}', "dimensions"),
-        (json.dumps({**OWN, "dimensions": OWN["dimensions"] * 2}), "'legal_value': it is there twice"),  # type: ignore[operator]
+        (json.dumps({**OWN, "dimensions": OWN["dimensions"] * 2}), "'legal_value': it is there twice"),
         ('{"name": "x", "dimensions": [{"name": "overall", "maximum": 1, "meaning": "m"}]}', "'overall': taken"),
         ('{"name": "x", "dimensions": [{"name": "a", "maximum": 0, "meaning": "m"}]}', "dimensions.0.maximum = 0"),
         ('{"name": "x", "dimensions": [{"name": "a b", "maximum": 1, "meaning": "m"}]}', "dimensions.0.name"),

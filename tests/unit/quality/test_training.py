@@ -1,5 +1,7 @@
 """Training judges heads on what they have not seen: groups are whole, sources are dealt evenly, and what can't be learnt isn't."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from samplemix_core.quality.baselines import LabelledInputs, assign_folds
@@ -60,6 +62,14 @@ def test_what_can_be_learnt_is_found_on_documents_that_were_not_seen() -> None:
     assert [count for count, _ in report.curve] == sorted(count for count, _ in report.curve)
     assert report.curve[-1][1]["mae"] < report.curve[0][1]["mae"]
     assert (told[0][0], told[-1][0]) == (0, told[-1][1])
+
+
+def test_a_level_that_one_group_alone_has_is_no_obstacle() -> None:
+    data = made(n=120)
+    rare = np.zeros(120, dtype=np.int64)
+    rare[data.groups == 7] = 1
+    _, report = train_heads(replace(data, levels={"rare": rare}, maxima={"rare": 1}), folds=3, seed=1, baselines=True)
+    assert report.scores[0].methods["majority"]["acc"].value == 119 / 120
 
 
 def test_nothing_is_found_where_there_is_nothing() -> None:
