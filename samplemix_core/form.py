@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import Field
 
-from samplemix_core.config import NAME, AnnotationConfig, EmbeddingConfig, FrozenModel, RunConfig, TrainingConfig, load_config
+from samplemix_core.config import NAME, EmbeddingConfig, FrozenModel, RunConfig, load_config
+from samplemix_core.quality_config import AnnotationConfig, TrainingConfig
 
 SECTIONS = {
     "": ("corpus_uri", "snapshots", "mixture_name"),
     "How much": ("budget", "tokenizer", "max_copies", "max_loss"),
-    "How": ("policy", "alpha", "tau", "seed"),
+    "How": ("policy", "scorers", "alpha", "tau", "seed"),
     "Advanced": ("retry_refused", "reader", "embedding", "diversity", "blocks"),
 }
 """Section of the form -> its fields, in the order in which they are shown. The first, without a name, is open from the start."""
@@ -55,7 +56,9 @@ def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
                 if "properties" in field:
                     field["description_md"] = _settings(field.pop("description"), field["properties"])
                 elif "boolean" not in field["type"] and name != "snapshots":
-                    field["description"] += f". Empty: as the corpus has it, else {defaults[name]}"
+                    default = defaults[name]
+                    shown = ", ".join(default) if isinstance(default, list) else default
+                    field["description"] += f". Empty: as the corpus has it, else {shown}"
             fields[name] = {**field, "section": section} if section else field
     return fields
 

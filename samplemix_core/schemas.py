@@ -46,9 +46,9 @@ SAMPLES = pa.schema(
 
 QUALITY = pa.schema(
     [pa.field("row", pa.int64(), nullable=False), pa.field("quality", pa.float32(), nullable=False)]
-    + [pa.field(name, pa.float32(), nullable=False) for name in DIMENSIONS]
+    + [pa.field(name, pa.float32()) for name in DIMENSIONS]
 )
-"""quality -> database. quality in 0..10; each dimension in its rubric range."""
+"""quality -> database. quality in its scorer's range; each dimension in its rubric range, null where the scorer has none."""
 
 LABELS = pa.schema(
     [

@@ -16,6 +16,7 @@ from samplemix_core.cli.run import (
     MaxCopies,
     MixtureName,
     Policy,
+    Scorers,
     Seed,
     Tau,
     Tokenizer,
@@ -56,6 +57,7 @@ def add(
     corpus_uri: Annotated[str, typer.Argument(help="Where it lies: s3://bucket/prefix, or a directory")],
     mixture_name: MixtureName = None,
     policy: Policy = None,
+    scorers: Scorers = None,
     alpha: Alpha = None,
     tau: Tau = None,
     budget: BudgetText = None,
@@ -85,7 +87,7 @@ def add(
     from samplemix_core.pipeline.landing import check_queue, scan
 
     options = {"corpus_uri": location(corpus_uri), "mixture_name": mixture_name or name}
-    options |= run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed)
+    options |= run_options(policy, scorers, alpha, tau, budget, tokenizer, max_copies, seed)
     config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
     settings = Settings.load()
     check_queue(settings, config)
@@ -138,6 +140,7 @@ def corpus_set(
     name: Name,
     mixture_name: MixtureName = None,
     policy: Policy = None,
+    scorers: Scorers = None,
     alpha: Alpha = None,
     tau: Tau = None,
     budget: BudgetText = None,
@@ -160,7 +163,7 @@ def corpus_set(
     from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline.landing import check_queue
 
-    options = {"mixture_name": mixture_name} | run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed)
+    options = {"mixture_name": mixture_name} | run_options(policy, scorers, alpha, tau, budget, tokenizer, max_copies, seed)
     settings = Settings.load()
     with transaction(settings.require("database_url")) as cursor:
         before = corpora.get_corpus(cursor, name).config

@@ -8,8 +8,9 @@ import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
 from samplemix_core.cli.run import assigned
-from samplemix_core.config import AnnotationConfig, load_config
+from samplemix_core.config import load_config
 from samplemix_core.errors import ConfigError
+from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Quality: its rubric, labels by annotators, models trained on them.", no_args_is_help=True)

@@ -77,6 +77,7 @@ def _option(name: str, *flags: str) -> Any:
 
 MixtureName = Annotated[str | None, _option("mixture_name", "--name")]
 Policy = Annotated[str | None, _option("policy", "--policy")]
+Scorers = Annotated[list[str] | None, _option("scorers", "--scorer")]
 Alpha = Annotated[float | None, _option("alpha", "--alpha")]
 Tau = Annotated[float | None, _option("tau", "--tau")]
 BudgetText = Annotated[str | None, _option("budget", "--budget")]
@@ -89,6 +90,7 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file o
 
 def run_options(
     policy: str | None,
+    scorers: list[str] | None,
     alpha: float | None,
     tau: float | None,
     budget: str | None,
@@ -99,6 +101,7 @@ def run_options(
     """Options on how a corpus is mixed, by the names of their settings. A tokenizer's file is given by its absolute path."""
     return {
         "policy": policy,
+        "scorers": scorers,
         "alpha": alpha,
         "tau": tau,
         "budget": budget,
@@ -116,6 +119,7 @@ def run(
     snapshots: Annotated[list[str] | None, _option("snapshots", "--snapshot", "-s")] = None,
     mixture_name: MixtureName = None,
     policy: Policy = None,
+    scorers: Scorers = None,
     alpha: Alpha = None,
     tau: Tau = None,
     budget: BudgetText = None,
@@ -142,13 +146,15 @@ def run(
 
     `samplemix run ./corpus --budget 100M --policy natural --name baseline --dry-run`
 
+    `samplemix run web --scorer legal --scorer composite` (mixed by legal, which 'samplemix quality train' made)
+
     `samplemix run ./corpus --budget 2B --tokenizer ~/models/ours/tokenizer.json`
     """
     options = {
         "corpus_uri": corpus,
         "snapshots": snapshots,
         "mixture_name": mixture_name,
-        **run_options(policy, alpha, tau, budget, tokenizer, max_copies, seed),
+        **run_options(policy, scorers, alpha, tau, budget, tokenizer, max_copies, seed),
         "retry_refused": retry_refused or None,
         "max_loss": 1.0 if accept_loss else None,
     }

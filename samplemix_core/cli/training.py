@@ -8,9 +8,10 @@ import typer
 
 from samplemix_core.cli.common import AsJson, print_json, print_rows, terminal_progress
 from samplemix_core.cli.run import assigned
-from samplemix_core.config import EmbeddingConfig, TrainingConfig, load_config
+from samplemix_core.config import EmbeddingConfig, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.pipeline.progress import Progress
+from samplemix_core.quality_config import TrainingConfig
 from samplemix_core.settings import Settings
 
 app = typer.Typer()

@@ -41,6 +41,7 @@ class Provenance:
     encoder_id: int
     cluster_model_id: int
     manifest_uri: str
+    beside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ def save_mixture(
                 f" {found['content_digest']}.",
                 "A published version never changes: publish this content as a new version.",
             )
+        cursor.execute(
+            "UPDATE mixture SET beside = ARRAY(SELECT DISTINCT unnest(beside || %s) ORDER BY 1) WHERE mixture_id = %s",
+            (list(provenance.beside), found["mixture_id"]),
+        )
         return int(found["mixture_id"])
     cursor.execute("SELECT tokenizer FROM corpus WHERE corpus_id = %s", (provenance.corpus_id,))
     tokenizer = scalar(cursor)
@@ -90,6 +95,7 @@ def save_mixture(
         **manifest.model_dump(include=_OF_MANIFEST),
         **manifest.counts.model_dump(include=_OF_COUNTS),
         **{name: item for name, item in asdict(provenance).items() if name != "snapshot_ids"},
+        "beside": list(provenance.beside),
         "policy": manifest.policy.name,
         "tokenizer": tokenizer,
         "airflow_run_id": manifest.lineage.airflow_run_id,
@@ -216,3 +222,12 @@ def mixture_profile(cursor: Cursor, name: str, version: int, *, quality_bins: in
         {"name": name, "version": version, "qbins": quality_bins, "dbins": diversity_bins},
     )
     return rows_as(cursor, ProfileCell)
+
+
+def quality_range(cursor: Cursor, name: str, version: int) -> tuple[float, float]:
+    """From where to where quality goes by the model that a recorded version was made by; 0 to 10 if it is not recorded."""
+    cursor.execute(
+        "SELECT q_low, q_high FROM mixture JOIN quality_model USING (quality_model_id) WHERE mixture.name = %s AND version = %s",
+        (name, version),
+    )
+    return next(((float(low), float(high)) for low, high in cursor.fetchall()), (0.0, 10.0))

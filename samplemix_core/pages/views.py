@@ -84,11 +84,13 @@ def choices(reader_url: str, name: str, version: int) -> dict[str, list[str]]:
     return {"domain": [row["domain"] for row in domains], "snapshot": list(found["snapshots"] or ())}
 
 
-def charts(reader_url: str, name: str, version: int, copies: Answer) -> MixtureCharts | None:
-    """The charts of a version; None if it has no roll-up."""
+def charts(reader_url: str, version: dict[str, Any], copies: Answer) -> MixtureCharts | None:
+    """The charts of a version, given as mixture_version has it; None if it has no roll-up."""
     with transaction(reader_url) as cursor:
-        cells = mixture_profile(cursor, name, version, quality_bins=QUALITY_BINS, diversity_bins=DIVERSITY_BINS)
-    return mixture_charts(cells, copies)
+        cells = mixture_profile(
+            cursor, version["mixture"], version["version"], quality_bins=QUALITY_BINS, diversity_bins=DIVERSITY_BINS
+        )
+    return mixture_charts(cells, copies, (version["quality_low"], version["quality_high"]))
 
 
 def diff(reader_url: str, name: str, older: int | None, newer: int | None) -> dict[str, Any]:

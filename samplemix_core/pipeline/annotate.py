@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
-from samplemix_core.config import AnnotationConfig, load_config
+from samplemix_core.config import load_config
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database.annotations import (
@@ -36,6 +36,7 @@ from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import Reject
 from samplemix_core.quality.prompt import instructions
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
+from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import Settings
 
 log = logging.getLogger(__name__)

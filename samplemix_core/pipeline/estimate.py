@@ -24,7 +24,9 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
     Nothing is stored. Raises CorpusError if not one document can be read.
     """
     with transaction(run.settings.require("database_url")) as cursor:
-        states = shard_states(cursor, registered.scope)
+        of_versions = [shard_states(cursor, scope) for scope in registered.scopes]
+    # Of several quality models, the one that has the most to score tells what there is to do.
+    states = max(of_versions, key=lambda found: sum(not state.is_scored for state in found))
     done = [state for state in states if state.is_scored]
     todo = sorted((state.shard for state in states if not state.is_scored), key=lambda shard: (shard.size_bytes, shard.path))
     count = min(SHARDS, len(todo))
@@ -40,6 +42,7 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
                 reader=run.config.reader,
                 embedding=run.config.embedding.model_copy(update=chosen_for),
                 tokenizer=run.config.tokenizer,
+                quality_model_ids=tuple(version.quality_model_id for version in registered.versions),
                 shards=tuple((shard.path, shard.size_bytes) for shard in chosen),
             )
             work = Work("the sample", (task,), cost=URGENT, resources=run.config.embedding.worker_resources)

@@ -39,7 +39,8 @@ class Registered(FrozenModel):
     """A corpus in the ledger, its snapshots in the order of their names, and the models that score it.
 
     Ids are the database's own and leave it only this way. `device`, `precision` and `batch_tokens` are what the worker that was
-    asked chose for the encoder: all others follow it. `tokenizer` names what counts tokens.
+    asked chose for the encoder: all others follow it. `tokenizer` names what counts tokens. The mixture is made by one quality
+    model; those `beside` it, in the order of the configuration, score the same documents in the same pass.
     """
 
     corpus_id: int
@@ -55,6 +56,7 @@ class Registered(FrozenModel):
     quality_model_key: str
     quality_low: float
     quality_high: float
+    beside: tuple[int, ...] = ()
     snapshots: tuple[str, ...]
     snapshot_ids: tuple[int, ...]
     shards: int
@@ -62,13 +64,23 @@ class Registered(FrozenModel):
 
     @property
     def version(self) -> ScoreVersion:
-        """The pair of models that the run's scores are made with."""
+        """The pair of models that the mixture is made with."""
         return ScoreVersion(self.encoder_id, self.quality_model_id)
 
     @property
+    def versions(self) -> tuple[ScoreVersion, ...]:
+        """The pairs of models that score each document, that of the mixture first."""
+        return tuple(ScoreVersion(self.encoder_id, model) for model in (self.quality_model_id, *self.beside))
+
+    @property
     def scope(self) -> Scope:
-        """The shards and models that the run is about."""
+        """The shards and models that the mixture is made of."""
         return Scope(self.snapshot_ids, self.version, self.last_shard_id)
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The same shards under each pair of models."""
+        return tuple(Scope(self.snapshot_ids, version, self.last_shard_id) for version in self.versions)
 
 
 class Estimate(FrozenModel):

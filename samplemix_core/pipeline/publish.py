@@ -59,6 +59,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
         corpus_id=registered.corpus_id,
         snapshot_ids=registered.snapshot_ids,
         quality_model_id=registered.quality_model_id,
+        beside=registered.beside,
         encoder_id=registered.encoder_id,
         cluster_model_id=cluster_model_id,
         manifest_uri=version.uri,

@@ -1,18 +1,19 @@
 """Step 1: list the corpus's shards and enter them, and the models that will score them, into the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from samplemix_core.compute.fanout import Work, connect, fan_out
-from samplemix_core.config import RunConfig
+from samplemix_core.config import COMPOSITE, RunConfig
 from samplemix_core.corpus.shards import parse_shard_path, select_snapshots
 from samplemix_core.database import corpora, registration
-from samplemix_core.database.connection import transaction
+from samplemix_core.database.connection import Cursor, transaction
+from samplemix_core.database.quality import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Group
-from samplemix_core.errors import CancelledRunError, CorpusError
+from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
@@ -79,7 +80,7 @@ def plan_corpus(config: RunConfig, settings: Settings, corpus: str | None = None
 
 
 def register(run: RunContext) -> Registered:
-    """Enter the corpus, its snapshots and shards, the encoder and the quality model into the ledger.
+    """Enter the corpus, its snapshots and shards, the encoder and the composite score into the ledger; find other scorers there.
 
     Running it again changes nothing. A shard whose file was replaced is another shard, to be scored; one that vanished is a
     CorpusError that names it.
@@ -87,8 +88,6 @@ def register(run: RunContext) -> Registered:
     one = {"snapshots": (run.crawl,)} if run.crawl is not None else {}
     listing = list_corpus(run.config.model_copy(update=one), run.settings, run.corpus)
     models = _describe_models(run)
-    quality_model_key = fingerprint(models["quality_model"])
-    low, high = models["quality_range"]
     with transaction(run.settings.require("database_url")) as cursor:
         corpus = registration.register_corpus(
             cursor,
@@ -97,6 +96,7 @@ def register(run: RunContext) -> Registered:
             tokenizer=models["tokenizer"],
             tokenizer_id=models["tokenizer_id"],
         )
+        first, *beside = _quality_models(cursor, run.config.scorers, models)
         unread = [
             entry
             for snapshot, shards in listing.snapshots.items()
@@ -118,12 +118,11 @@ def register(run: RunContext) -> Registered:
             batch_tokens=models["batch_tokens"],
             tokenizer=models["tokenizer"],
             tokenizer_id=models["tokenizer_id"],
-            quality_model_id=registration.ensure_quality_model(
-                cursor, quality_model_key, models["quality_model"], q_low=low, q_high=high
-            ),
-            quality_model_key=quality_model_key,
-            quality_low=low,
-            quality_high=high,
+            quality_model_id=first.quality_model_id,
+            quality_model_key=first.key,
+            quality_low=first.low,
+            quality_high=first.high,
+            beside=tuple(model.quality_model_id for model in beside),
             snapshots=tuple(listing.snapshots),
             snapshot_ids=tuple(snapshot.snapshot_id for snapshot in snapshots),
             shards=listing.shards,
@@ -132,12 +131,36 @@ def register(run: RunContext) -> Registered:
     size = sum(item.size for shards in listing.snapshots.values() for item in shards)
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
     message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB; tokens of {registered.tokenizer}"
+    if run.config.scorers != (COMPOSITE,):
+        message += f"; quality by {first.name} ({first.key[:12]})"
+    if beside:
+        message += f", and beside it by {', '.join(f'{model.name} ({model.key[:12]})' for model in beside)}"
     if replaced:
         message += f"; replaced by new files since, and scored again: {registration.some_of(replaced)}"
     if listing.ignored:
         message += f"; ignored, because they lie in no snapshot's directory: {registration.some_of(listing.ignored)}"
     run.report(Progress("register", listing.shards, listing.shards, message=message))
     return registered
+
+
+def _quality_models(cursor: Cursor, names: Sequence[str], models: Mapping[str, Any]) -> list[QualityModel]:
+    """The quality models of these names, in order; raise ModelError for one that reads vectors of another encoder."""
+    found: list[QualityModel] = []
+    for name in names:
+        if name == COMPOSITE:
+            low, high = models["composite_range"]
+            key = fingerprint(models["composite"])
+            model_id = registration.ensure_quality_model(cursor, key, models["composite"], q_low=low, q_high=high)
+            model = quality_models(cursor, ids=[model_id])[model_id]
+        else:
+            model = find_quality_model(cursor, name)
+            members = [member["key"] for member in model.spec.get("members", ())]
+            for each in (model, *quality_models(cursor, keys=members).values()):
+                each.require_encoder(models["family"])
+        if model in found:
+            raise ConfigError(f"The scorers {', '.join(names)} name one quality model twice, as {name}.", "Name each once.")
+        found.append(model)
+    return found
 
 
 def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:

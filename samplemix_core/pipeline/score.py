@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
+from samplemix_core.corpus.records import Block
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
@@ -22,16 +23,21 @@ def score(run: RunContext, registered: Registered, group: Group = WHOLE) -> Scor
 
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
-    with run.alone("score", *registered.snapshot_ids, registered.version, group):
+    with run.alone("score", *registered.snapshot_ids, *registered.versions, group):
         return _score(run, registered, group)
 
 
 def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts:
     database = run.settings.require("database_url")
+    pending: dict[int, Shard] = {}
     with transaction(database) as cursor:
-        states = ledger.shard_states(cursor, registered.scope, group)
-        todo = ledger.pending_shards(states, retry_refused=run.config.retry_refused)
-        ledger.begin_shards(cursor, todo, registered.version)
+        for scope in registered.scopes:
+            states = ledger.shard_states(cursor, scope, group)
+            todo_of_version = ledger.pending_shards(states, retry_refused=run.config.retry_refused)
+            ledger.begin_shards(cursor, todo_of_version, scope.version)
+            pending |= {shard.shard_id: shard for shard in todo_of_version}
+    # In the order of snapshot and path, as the ledger gives them.
+    todo = [state.shard for state in states if state.shard.shard_id in pending]
     progress = _ScoreProgress(run, len(states), len(states) - len(todo))
     if not todo:
         return progress.counts()
@@ -40,14 +46,14 @@ def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts
         plans = [Work(task.shard.path, (task,), cost=task.shard.size_bytes) for task in plan_tasks(run, registered, todo)]
         progress.plan(len(plans))
         for outcome in fan_out(client, "samplemix_core.worker.score:plan_shard", plans, run.cancelled):
-            _enter(database, outcome, registered.version)
+            _enter(database, outcome)
             progress.take_plan(outcome)
         tasks = score_tasks(run, registered, todo)
         progress.begin(tasks)
         work = [Work(_named(task), (task,), cost=task.shard.size_bytes, resources=resources) for task in tasks]
         blocks = fan_out(client, "samplemix_core.worker.score:score_block", work, run.cancelled, partly=progress.take_part)
         for outcome in blocks:
-            _enter(database, outcome, registered.version)
+            _enter(database, outcome)
             progress.take(outcome)
     return progress.counts()
 
@@ -116,7 +122,7 @@ def plan_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard])
             reader=run.config.reader,
             blocks=run.config.blocks,
             shard=shard,
-            version=registered.version,
+            versions=registered.versions,
         )
         for shard in shards
         if shard.shard_id not in planned
@@ -124,9 +130,15 @@ def plan_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard])
 
 
 def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]) -> list[ScoreTask]:
-    """One task for each block of these shards that is still to be scored, shard by shard, in order of rows."""
+    """One task for each block of these shards that is still to be scored, by whichever model, shard by shard, in order of rows."""
+    versions: dict[tuple[int, Block], list[ScoreVersion]] = {}
     with transaction(run.settings.require("database_url")) as cursor:
-        blocks = ledger.open_blocks(cursor, shards, registered.version)
+        for version in registered.versions:
+            for shard_id, blocks in ledger.open_blocks(cursor, shards, version).items():
+                for block in blocks:
+                    versions.setdefault((shard_id, block), []).append(version)
+    places = {shard.shard_id: place for place, shard in enumerate(shards)}
+    by_id = {shard.shard_id: shard for shard in shards}
     chosen = {"device": registered.device, "precision": registered.precision, "batch_tokens": registered.batch_tokens}
     embedding = run.config.embedding.model_copy(update=chosen)
     return [
@@ -136,29 +148,28 @@ def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]
             reader=run.config.reader,
             embedding=embedding,
             tokenizer=run.config.tokenizer,
-            shard=shard,
+            shard=by_id[shard_id],
             block=block,
-            version=registered.version,
+            versions=tuple(versions[shard_id, block]),
             encoder_key=registered.encoder_key,
             tokenizer_id=registered.tokenizer_id,
-            quality_model_key=registered.quality_model_key,
-            embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{shard.path}",
+            embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{by_id[shard_id].path}",
         )
-        for shard in shards
-        for block in blocks.get(shard.shard_id, ())
+        for shard_id, block in sorted(versions, key=lambda item: (places[item[0]], item[1].block))
     ]
 
 
-def _enter(database: str, outcome: Outcome, version: ScoreVersion) -> None:
-    """Enter a failure into the ledger; a refused shard entered itself."""
+def _enter(database: str, outcome: Outcome) -> None:
+    """Enter a failure into the ledger, under each pair of models; a refused shard entered itself."""
     if outcome.error is None or isinstance(outcome.error, ShardRefusedError):
         return
-    shard: Shard = outcome.work.arguments[0].shard
+    task: PlanTask | ScoreTask = outcome.work.arguments[0]
     with transaction(database) as cursor:
-        if isinstance(outcome.error, PoisonShardError):
-            scores.poison_shard(cursor, shard, version, str(outcome.error))
-        else:
-            scores.fail_shard(cursor, shard, version, repr(outcome.error))
+        for version in task.versions:
+            if isinstance(outcome.error, PoisonShardError):
+                scores.poison_shard(cursor, task.shard, version, str(outcome.error))
+            else:
+                scores.fail_shard(cursor, task.shard, version, repr(outcome.error))
 
 
 class _ScoreProgress:

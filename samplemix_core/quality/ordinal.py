@@ -72,10 +72,11 @@ class OrdinalHeads:
 
     def probabilities(self, inputs: Inputs) -> dict[str, npt.NDArray[np.float32]]:
         """By score, the probability of each of its levels i that the score is greater, float32 (n, maximum)."""
-        logits = inputs.vectors.astype(np.float32, copy=False) @ self.vector_weights + self.bias
+        # In double precision, so that how many documents are judged at once changes no bit of what is kept.
+        logits = inputs.vectors.astype(np.float64) @ self.vector_weights + self.bias
         if self.knots:
-            logits += functions_of(inputs.features, self.knots).astype(np.float32) @ self.feature_weights
-        found = expit(logits)
+            logits += functions_of(inputs.features, self.knots) @ self.feature_weights
+        found = expit(logits).astype(np.float32)
         ends = list(accumulate(self.maxima.values()))
         return {name: found[:, end - maximum : end] for (name, maximum), end in zip(self.maxima.items(), ends, strict=True)}
 

@@ -217,7 +217,7 @@ def _draw_scores(
         linewidths=1.8,
         zorder=3,
     )
-    axes.set_xlabel("quality, 0 to 10")
+    axes.set_xlabel("quality, {:g} to {:g}".format(*histogram.quality_edges[[0, -1]]))
     axes.set_ylabel("diversity, 0 to 1")
     axes.tick_params(length=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -8,20 +8,19 @@ import numpy.typing as npt
 from pydantic import Field
 
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.mixtures import ProfileCell, mixture_profile
+from samplemix_core.database.mixtures import ProfileCell, mixture_profile, quality_range
 from samplemix_core.manifest.format import DomainShare, Manifest
 from samplemix_core.settings import Settings
 
 FloatArray = npt.NDArray[np.float64]
 
-QUALITY_RANGE, DIVERSITY_RANGE = (0.0, 10.0), (0.0, 1.0)
 QUALITY_BINS, DIVERSITY_BINS = 40, 25
 
 
 class DomainPoint(DomainShare):
     """A domain's part of the mixture, and the means of quality and diversity over its documents."""
 
-    quality: float = Field(description="0 to 10")
+    quality: float = Field(description="In the range of the quality model")
     diversity: float = Field(description="0 to 1")
 
     @property
@@ -62,11 +61,12 @@ def load_record(settings: Settings, manifest: Manifest) -> MixtureRecord:
             quality_bins=QUALITY_BINS,
             diversity_bins=DIVERSITY_BINS,
         )
-    return record_of(manifest, cells)
+        known = quality_range(cursor, manifest.name, manifest.version)
+    return record_of(manifest, cells, known)
 
 
-def record_of(manifest: Manifest, cells: Sequence[ProfileCell]) -> MixtureRecord:
-    """The record of a version from its profile, whose bins are QUALITY_BINS by DIVERSITY_BINS."""
+def record_of(manifest: Manifest, cells: Sequence[ProfileCell], quality_range: tuple[float, float] = (0.0, 10.0)) -> MixtureRecord:
+    """The record of a version from its profile, whose bins are QUALITY_BINS, over the range of quality, by DIVERSITY_BINS."""
     source = np.zeros((QUALITY_BINS, DIVERSITY_BINS))
     mixture = np.zeros((QUALITY_BINS, DIVERSITY_BINS))
     sums = {domain.domain: np.zeros(3) for domain in manifest.domains}
@@ -81,5 +81,5 @@ def record_of(manifest: Manifest, cells: Sequence[ProfileCell]) -> MixtureRecord
         for domain in manifest.domains
         for documents, quality, diversity in [sums[domain.domain].tolist()]
     )
-    edges = np.linspace(*QUALITY_RANGE, QUALITY_BINS + 1), np.linspace(*DIVERSITY_RANGE, DIVERSITY_BINS + 1)
+    edges = np.linspace(*quality_range, QUALITY_BINS + 1), np.linspace(0.0, 1.0, DIVERSITY_BINS + 1)
     return MixtureRecord(manifest, points, SampleHistogram(*edges, source, mixture))

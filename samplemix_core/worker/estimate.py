@@ -3,6 +3,8 @@
 import time
 from typing import BinaryIO
 
+import numpy as np
+
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import describe
 from samplemix_core.corpus.shards import PARQUET_SUFFIX
@@ -12,7 +14,8 @@ from samplemix_core.errors import ShardRefusedError
 from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import EstimateTask, Sampled
-from samplemix_core.worker.score import score_batch
+from samplemix_core.worker.score import read_batch
+from samplemix_core.worker.scorers import load_scorers
 
 READ_BYTES = 4 * 2**20
 SCORED_OF_A_SHARD = 32
@@ -23,6 +26,7 @@ def sample_shards(task: EstimateTask) -> Sampled:
     store = open_store(task.corpus_uri, Settings.load())
     encoder = load_encoder(task.embedding)
     counter = counter_for(task.tokenizer, encoder)
+    scorers = load_scorers(task.quality_model_ids, encoder, task.embedding)
     encoder.encode(encoder.tokenize(["What is done once is not counted."]))
     file_bytes, documents, text_bytes = 0.0, 0, 0
     scored, scored_text_bytes, tokens, seconds = 0, 0, 0, 0.0
@@ -36,8 +40,10 @@ def sample_shards(task: EstimateTask) -> Sampled:
                     if read == 0 and batch.documents.num_rows:
                         few = batch.documents.slice(0, SCORED_OF_A_SHARD)
                         started = time.perf_counter()
-                        result = score_batch(few, encoder, counter)
-                        encoder.encode(result.tokenized)
+                        result = read_batch(few, encoder, counter)
+                        found = result.documents.with_vectors(encoder.encode(result.tokenized).astype(np.float16))
+                        for scorer in scorers:
+                            found.scores(scorer)
                         seconds += time.perf_counter() - started
                         scored += few.num_rows
                         scored_text_bytes += sum(n_bytes[: few.num_rows].to_pylist())

@@ -20,12 +20,14 @@ class PlanTask:
     reader: ReaderConfig
     blocks: BlockConfig
     shard: Shard
-    version: ScoreVersion
+    versions: tuple[ScoreVersion, ...]
 
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One block to score with models of these keys; its embeddings go below the state root, at the prefix and their own hash."""
+    """One block to score with an encoder of this key and each of some quality models; embeddings go below the state root, at the
+    prefix and their own hash.
+    """
 
     run: str
     corpus_uri: str
@@ -34,10 +36,9 @@ class ScoreTask:
     tokenizer: str
     shard: Shard
     block: Block
-    version: ScoreVersion
+    versions: tuple[ScoreVersion, ...]
     encoder_key: str
     tokenizer_id: str
-    quality_model_key: str
     embedding_prefix: str
 
 
@@ -49,6 +50,7 @@ class EstimateTask:
     reader: ReaderConfig
     embedding: EmbeddingConfig
     tokenizer: str
+    quality_model_ids: tuple[int, ...]
     shards: tuple[tuple[str, int], ...]
 
 

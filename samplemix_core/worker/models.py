@@ -1,4 +1,4 @@
-"""The models that score, as a worker loads them, and whether they are those that the run registered."""
+"""The encoder and the tokenizer, as a worker loads them, and whether they are those that the run registered."""
 
 from typing import Any
 
@@ -7,31 +7,29 @@ from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
-from samplemix_core.identity import fingerprint
 from samplemix_core.quality.composite import composite_model
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.worker.jobs import ScoreTask
 
 
 def describe_models(embedding: EmbeddingConfig, tokenizer: str) -> dict[str, Any]:
-    """What the configured encoder, as this worker loads it, the tokenizer that counts, and the quality model are."""
+    """What the configured encoder, as this worker loads it, the tokenizer that counts, and the composite score are."""
     encoder = load_encoder(embedding)
     counter = counter_for(tokenizer, encoder)
     return {
         "encoder_key": encoder.encoder_id,
         "encoder": encoder.spec,
+        "family": encoder.family,
         "batch_tokens": encoder.batch_tokens,
         "tokenizer": counter.name,
         "tokenizer_id": counter.tokenizer_id,
-        "quality_model": composite_model(),
-        "quality_range": (0.0, float(DEFAULT_RUBRIC.maximum)),
+        "composite": composite_model(),
+        "composite_range": (0.0, float(DEFAULT_RUBRIC.maximum)),
     }
 
 
 def load_models(task: ScoreTask) -> tuple[Encoder, TokenCounter]:
-    """The encoder and what counts tokens; raise ModelError unless they and the quality model are the run's, the encoder down to
-    its device and precision.
-    """
+    """The encoder and what counts tokens; raise ModelError unless they are the run's, down to device and precision."""
     encoder = load_encoder(task.embedding)
     if encoder.encoder_id != task.encoder_key:
         raise ModelError(
@@ -44,11 +42,5 @@ def load_models(task: ScoreTask) -> tuple[Encoder, TokenCounter]:
         raise ModelError(
             f"This worker's tokenizer {counter.name} has the key {counter.tokenizer_id}, the run registered {task.tokenizer_id}.",
             "Give all workers the same tokenizer's file.",
-        )
-    found = fingerprint(composite_model())
-    if found != task.quality_model_key:
-        raise ModelError(
-            f"This worker's quality model has the key {found}, the run registered {task.quality_model_key}.",
-            "Bring all workers and Airflow to the same version of SampleMix.",
         )
     return encoder, counter

@@ -6,7 +6,7 @@ A worker finds the services by its own environment (settings.py): no connection 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,12 +31,13 @@ from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.quality.composite import score_quality
 from samplemix_core.quality.kinds import content_types, languages
+from samplemix_core.quality.scorers import Documents, Scorer
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
 from samplemix_core.worker.models import load_models
 from samplemix_core.worker.reuse import LEAST_TO_FETCH, EarlierVectors
+from samplemix_core.worker.scorers import Answers, load_scorers
 
 log = logging.getLogger(__name__)
 
@@ -47,33 +48,29 @@ _NOTHING: Found = np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float16
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredBatch:
-    """What a batch of n documents gave, in row order: schemas.SAMPLES, schemas.QUALITY, and what the encoder reads of each."""
+class ReadBatch:
+    """A batch of n documents before it is embedded: schemas.SAMPLES, what scorers read, and what the encoder reads of each."""
 
     samples: pa.Table
-    quality: pa.Table
+    documents: Documents
     tokenized: Tokenized
 
 
-def score_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> ScoredBatch:
-    """Score n documents (schemas.DOCUMENTS) of one shard. A pure function: the same documents and models, the same result."""
-    rows, texts = documents["row"], documents["text"]
+def read_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> ReadBatch:
+    """Measure n documents (schemas.DOCUMENTS) of one shard. A pure function: the same documents and models, the same result."""
+    texts = documents["text"]
     plain = texts.to_pylist()
     tokenized = encoder.tokenize(plain)
     n_tokens = tokenized.n_tokens if counter.tokenizer_id == encoder.tokenizer_id else counter.count(plain)
     n_bytes, content_hash = describe(texts)
-    scored = score_quality(texts)
-    return ScoredBatch(
-        samples=pa.table(
-            [
-                *(rows, documents["domain"], documents["doc_id"], n_tokens, n_bytes, content_hash),
-                *(pa.array(content_types(texts), pa.string()), pa.array(languages(plain), pa.string())),
-            ],
-            schema=schemas.SAMPLES,
-        ),
-        quality=pa.table([rows, scored.quality, *np.ascontiguousarray(scored.dimensions.T)], schema=schemas.QUALITY),
-        tokenized=tokenized,
+    samples = pa.table(
+        [
+            *(documents["row"], documents["domain"], documents["doc_id"], n_tokens, n_bytes, content_hash),
+            *(pa.array(content_types(texts), pa.string()), pa.array(languages(plain), pa.string())),
+        ],
+        schema=schemas.SAMPLES,
     )
+    return ReadBatch(samples, Documents(texts, content_hash.to_pylist(), documents["doc_id"].to_pylist()), tokenized)
 
 
 def plan_shard(task: PlanTask) -> int:
@@ -99,38 +96,44 @@ def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -
     settings = Settings.load()
     database = settings.require("database_url")
     with transaction(database) as cursor:
-        done = block_counts(cursor, task.shard, task.version, task.block)
-    if done is not None:
-        _log(task, "scored before", block=task.block.block, **asdict(done))
-        return done
+        found = [block_counts(cursor, task.shard, version, task.block) for version in task.versions]
+    open_versions = [version for version, done in zip(task.versions, found, strict=True) if done is None]
+    if not open_versions:
+        assert found[0] is not None
+        _log(task, "scored before", block=task.block.block, **asdict(found[0]))
+        return found[0]
     encoder, counter = load_models(task)
+    scorers = load_scorers([version.quality_model_id for version in open_versions], encoder, task.embedding)
     corpus = open_store(task.corpus_uri, settings)
     with _refusing(task, settings), settings.scratch() as directory, _reader(task, corpus) as reader:
         state, least = open_store(settings.state_root, settings), LEAST_TO_FETCH[encoder.device]
         # A static encoder has made a vector before it could be found.
-        earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.version.encoder_id, least)
-        files = score_to_files(reader.read(task.block), encoder, counter, directory, earlier, tell)
+        earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.versions[0].encoder_id, least)
+        files = score_to_files(reader.read(task.block), encoder, counter, scorers, directory, earlier, tell)
         _require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.
         embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
         state.upload(embedding_key, files.embeddings)
-        with pa.memory_map(str(files.quarantine)) as mapped:
-            result = scores.BlockScores(
-                samples=files.samples,
-                quality=files.quality,
-                quarantine=pa.ipc.open_file(mapped).read_all(),
-                embedding_key=embedding_key,
-                embedding_sha256=files.embedding_sha256,
-                embedding_digest=files.embedding_digest,
-                embedding_dim=encoder.dim,
-                seconds=time.monotonic() - started,
-                records=files.records,
-                reused=files.reused,
-                encoder_tokens=files.encoder_tokens,
-                run=task.run,
-            )
-            with transaction(database) as cursor:
-                counts = scores.commit_block(cursor, task.shard, task.version, task.block, result)
+        with pa.memory_map(str(files.quarantine)) as mapped, transaction(database) as cursor:
+            quarantine = pa.ipc.open_file(mapped).read_all()
+            others = sum(files.seconds[1:])
+            for i, version in enumerate(open_versions):
+                result = scores.BlockScores(
+                    samples=files.samples,
+                    quality=files.quality[i],
+                    quarantine=quarantine,
+                    embedding_key=embedding_key,
+                    embedding_sha256=files.embedding_sha256,
+                    embedding_digest=files.embedding_digest,
+                    embedding_dim=encoder.dim,
+                    # What the documents' facts and vectors took counts for the first, so that all of them add up to the whole.
+                    seconds=files.seconds[i] if i else time.monotonic() - started - others,
+                    records=files.records,
+                    reused=files.reused,
+                    encoder_tokens=files.encoder_tokens,
+                    run=task.run,
+                )
+                counts = scores.commit_block(cursor, task.shard, version, task.block, result)
     _log(task, "scored", block=task.block.block, **asdict(counts), seconds=time.monotonic() - started)
     return counts
 
@@ -142,7 +145,8 @@ def _refusing(task: PlanTask | ScoreTask, settings: Settings) -> Iterator[None]:
         yield
     except ShardRefusedError as error:
         with transaction(settings.require("database_url")) as cursor:
-            scores.refuse_shard(cursor, task.shard, task.version, str(error))
+            for version in task.versions:
+                scores.refuse_shard(cursor, task.shard, version, str(error))
         _log(task, "refused", error=error.what)
         raise
 
@@ -171,14 +175,15 @@ def _reader(task: ScoreTask, corpus: ObjectStore) -> Iterator[ShardReader]:
 
 @dataclass(frozen=True, eq=False)
 class BlockFiles:
-    """A scored block before it is stored: schemas.SAMPLES and QUALITY, two files, and counts.
+    """A scored block before it is stored: schemas.SAMPLES, by scorer schemas.QUALITY and its seconds, two files, and counts.
 
     `records` is how many the reader met, `reused` how many documents took vectors that were there, `encoder_tokens` how many tokens
     the documents have by the encoder's tokenizer.
     """
 
     samples: pa.Table
-    quality: pa.Table
+    quality: tuple[pa.Table, ...]
+    seconds: tuple[float, ...]
     embeddings: Path
     embedding_sha256: str
     embedding_digest: str
@@ -192,23 +197,25 @@ def score_to_files(
     batches: Iterable[ShardBatch],
     encoder: Encoder,
     counter: TokenCounter,
+    scorers: Sequence[Scorer],
     directory: Path,
     earlier: EarlierVectors | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> BlockFiles:
-    """Score a block's batches in order; while one is being encoded, the next is read and tokenised.
+    """Score a block's batches in order; while one is being encoded, the next is read, tokenised and asked about.
 
     Vectors and quarantined records, which may be more than memory holds, go to files: the quarantine an Arrow IPC file of
     schemas.QUARANTINE, the embeddings as in embedding/files.py. What `earlier` has is taken from there, not embedded.
     """
     embeddings, quarantine = directory / "embeddings.parquet", directory / "quarantine.arrow"
-    samples, quality = [schemas.SAMPLES.empty_table()], [schemas.QUALITY.empty_table()]
+    samples, scored = [schemas.SAMPLES.empty_table()], Answers(scorers)
     records = reused = encoder_tokens = 0
 
-    def scored() -> Iterator[tuple[ShardBatch, ScoredBatch, Found]]:
+    def read() -> Iterator[tuple[ShardBatch, ReadBatch, Found]]:
         for batch in batches:
-            result = score_batch(batch.documents, encoder, counter)
-            hashes = result.samples["content_hash"].to_pylist() if earlier else []
+            result = read_batch(batch.documents, encoder, counter)
+            scored.ask(result.documents, waiting=False)
+            hashes = result.documents.content_hashes if earlier else []
             yield batch, result, earlier.find(hashes) if earlier and hashes else _NOTHING
 
     with (
@@ -216,13 +223,12 @@ def score_to_files(
         pa.OSFile(str(quarantine), "wb") as file,
         pa.ipc.new_file(file, schemas.QUARANTINE) as rejects,
     ):
-        for batch, result, (known, stored) in _ahead(scored()):
+        for batch, result, (known, stored) in _ahead(read()):
             records += batch.records
             reused += known.size
             encoder_tokens += int(result.tokenized.n_tokens.sum(dtype=np.int64))
             rejects.write_table(batch.quarantine)
             samples.append(result.samples)
-            quality.append(result.quality)
             n = result.samples.num_rows
             new = np.setdiff1d(np.arange(n), known, assume_unique=True)
             made = np.empty((n, encoder.dim), dtype=np.float32)
@@ -230,13 +236,17 @@ def score_to_files(
                 # Rounded when it was stored: it is written as it was.
                 made[known] = stored
             made[new] = encoder.encode(result.tokenized.take(new))
-            vectors.write(result.samples["row"].to_numpy(), made)
+            rows = result.samples["row"]
+            # Scorers read vectors as they are stored, so that it does not matter which of them were there.
+            scored.take(rows, result.documents.with_vectors(made.astype(np.float16)))
+            vectors.write(rows.to_numpy(), made)
             tell(records)
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     return BlockFiles(
         samples=pa.concat_tables(samples),
-        quality=pa.concat_tables(quality),
+        quality=tuple(map(pa.concat_tables, scored.quality)),
+        seconds=tuple(scored.seconds),
         embeddings=embeddings,
         embedding_sha256=digest,
         embedding_digest=vectors.digest.hexdigest(),

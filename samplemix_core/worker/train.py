@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from samplemix_core.config import TrainingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_vectors
 from samplemix_core.database.quality import save_quality_model
@@ -21,9 +20,11 @@ from samplemix_core.quality.baselines import LabelledInputs
 from samplemix_core.quality.composite import FEATURES, feature_model, measure
 from samplemix_core.quality.ordinal import Inputs
 from samplemix_core.quality.training import TrainingReport, train_heads
+from samplemix_core.quality_config import TrainingConfig
 from samplemix_core.settings import Settings
+from samplemix_core.worker.artifacts import MODELS
 from samplemix_core.worker.reuse import EarlierVectors
-from samplemix_core.worker.tune import MODELS, Hear, Made, label_pages, tune
+from samplemix_core.worker.tune import Hear, Made, label_pages, tune
 
 LEAST_LABELS, LEAST_GROUPS = 50, 8
 
@@ -78,9 +79,8 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
         **({"encoder_files": made.files} if made.files else {}),
     }
     key = fingerprint(spec)
-    artifact_key = f"{MODELS}/{key}/heads.safetensors"
-    store = open_store(settings.state_root, settings)
-    store.put(artifact_key, weights)
+    artifact_key = f"{MODELS}/files/{sha256}"
+    open_store(settings.state_root, settings).put(artifact_key, weights)
     lineage = {"annotators": list(task.annotators), "labels_digest": digest, "training": task.model_dump(mode="json")}
     with transaction(settings.require("database_url")) as cursor:
         model_id = save_quality_model(
@@ -88,7 +88,7 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
             task.name,
             key,
             spec,
-            highest=rubric.maximum,
+            high=rubric.maximum,
             rubric_key=rubric.rubric_key,
             artifact=(artifact_key, sha256),
             report={**asdict(made.report), **lineage},

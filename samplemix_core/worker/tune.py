@@ -1,6 +1,5 @@
 """Fine-tuning on labels: an encoder is trained with its heads, judged as it will score, and its files are stored."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from samplemix_core.config import TrainingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, read_labels
 from samplemix_core.embedding.encoder import Encoder, load_encoder
@@ -24,12 +22,11 @@ from samplemix_core.quality.baselines import LabelledInputs, assign_folds
 from samplemix_core.quality.finetune import Examples, finetune
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, fit_heads
 from samplemix_core.quality.training import TrainingReport, choose_settings, judge_tuned
+from samplemix_core.quality_config import TrainingConfig
 from samplemix_core.settings import Settings
+from samplemix_core.worker.artifacts import store_files
 
 TEXTS_AT_ONCE = 512
-MODELS = "quality-models"
-"""Where artifacts lie, below the state root."""
-
 CHECKPOINTS = "quality-training"
 LEAST_FOLDS = 3
 
@@ -135,18 +132,6 @@ def _tokenized(ids: Sequence[np.ndarray]) -> Tokenized:
     """Documents of one sequence each, as an encoder reads them."""
     offsets = np.cumsum([0, *(each.size for each in ids)], dtype=np.int64)
     return Tokenized(np.zeros(len(ids), dtype=np.int32), np.concatenate(ids), offsets, np.arange(len(ids) + 1))
-
-
-def store_files(directory: Path, store: ObjectStore) -> dict[str, str]:
-    """Keep a directory's files by their content; returns the SHA-256 of each by its path in the directory."""
-    found = {}
-    for path in sorted(item for item in directory.rglob("*") if item.is_file()):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if store.head(f"{MODELS}/files/{digest}") is None:
-            store.upload(f"{MODELS}/files/{digest}", path)
-        found[str(path.relative_to(directory))] = digest
-    return found
 
 
 @dataclass(frozen=True)

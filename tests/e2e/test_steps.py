@@ -16,12 +16,13 @@ import pytest
 
 from samplemix_core.compute import fanout
 from samplemix_core.config import DiversityConfig, RunConfig, load_config
-from samplemix_core.database import clusters, ledger
+from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
-from samplemix_core.database.scope import Shard
+from samplemix_core.database.scope import ScoreVersion, Shard
 from samplemix_core.embedding.files import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
+from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline import handoff
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
@@ -32,6 +33,7 @@ from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, plan_tasks, score, score_tasks
+from samplemix_core.quality.composite import composite_model
 from samplemix_core.settings import Settings
 from samplemix_core.worker.clusters import assign_shard, fit_model
 from samplemix_core.worker.jobs import AssignTask, FitTask
@@ -98,8 +100,11 @@ def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, reg
     tasks = score_tasks(context(), registered, shards)
     with pytest.raises(ModelError, match=r"This worker's encoder \(all-MiniLM-L6-v2 on cpu in \w+\) is not the run's"):
         score_block(replace(tasks[0], encoder_key="0" * 32))
-    with pytest.raises(ModelError, match="This worker's quality model has the key"):
-        score_block(replace(tasks[0], quality_model_key="0" * 32))
+    spec = composite_model() | {"version": 0}
+    with transaction(platform.require("database_url")) as cursor:
+        earlier = registration.ensure_quality_model(cursor, fingerprint(spec), spec)
+    with pytest.raises(ModelError, match="This worker's composite score has the key"):
+        score_block(replace(tasks[0], versions=(ScoreVersion(registered.encoder_id, earlier),)))
 
 
 def test_a_shard_that_stays_as_it_was_is_not_read_as_a_whole_for_each_block(

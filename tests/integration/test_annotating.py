@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from samplemix_core.config import AnnotationConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import ledger, registration
 from samplemix_core.database.connection import transaction
@@ -27,6 +26,7 @@ from samplemix_core.pipeline.annotate import Annotated, annotate
 from samplemix_core.pipeline.labels import agreement
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
+from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import ENVIRONMENT, Settings
 from tests.integration.conftest import scores_of
 from tests.llm_server import ALWAYS, ONCE, Served, completion, scores_for, serving

@@ -142,6 +142,7 @@ def test_a_mixture_comes_back(assigned: LedgeredCorpus) -> None:
         assert known == {name: facts[name] for name in known}
         assert row.keys() - known.keys() == {
             "mixture_id", "created_at", "corpus_id", "manifest_uri", "quality_model_id", "encoder_id", "cluster_model_id",
+            "beside",
         }  # fmt: skip
         cursor.execute("SELECT * FROM mixture_domain ORDER BY domain")
         stored = rows_as(cursor, Named)

@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 
 from samplemix_core.config import CorpusConfig, RunConfig
-from samplemix_core.database import corpora
+from samplemix_core.database import corpora, registration
 from samplemix_core.database.changes import version_changes
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import end_long_reads, ready_queries, run_query
@@ -75,6 +75,7 @@ def test_what_is_not_there_is_told(asked: Asked) -> None:
 @pytest.mark.parametrize("hostile", ["'; DROP TABLE sample; --", "<script>", "\u202egnp.exe", "x" * 10_000_000, "%s %(x)s"])
 def test_hostile_values_are_values(asked: Asked, hostile: str) -> None:
     values = {"mixture": hostile, "corpus": hostile, "shard": hostile, "run": hostile, "row": "0", "cluster": "0", "older": "1"}
+    values |= {"model": hostile, "other": hostile}
     for query in filter(lambda query: query.parameters, ready_queries().values()):
         given = {name: value for name, value in values.items() if name in query.parameters}
         told = ""
@@ -246,8 +247,42 @@ def psql() -> Path:
     return max(package.glob("pginstall*/bin/psql"), key=lambda path: int(path.parent.parent.name.removeprefix("pginstall") or 0))
 
 
+def test_what_quality_models_say_and_how_far_they_agree(asked: Asked) -> None:
+    plain = {
+        row["domain"]: row
+        for row in asked.sql(
+            "SELECT domain, count(*) AS documents, avg(quality::float8) / 10 AS quality, stddev_pop(quality::float8) / 10 AS spread"
+            " FROM sample_scores GROUP BY domain"
+        )
+    }
+    for row in asked.query("quality_models", corpus=CORPUS):
+        assert (row["quality_model"], row["key"]) == ("composite", "quality-1")
+        expected = plain.pop(row["domain"])
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+        assert row["lowest_tenth"] <= row["median"] <= row["highest_tenth"]
+    assert not plain
+    # Another that says the opposite, of all documents.
+    with transaction(asked.corpus.url) as cursor:
+        other = registration.ensure_quality_model(cursor, "contrary-1", {}, name="contrary")
+        cursor.execute(
+            "INSERT INTO quality_score (snapshot_id, shard_id, row, quality_model_id, quality)"
+            " SELECT snapshot_id, shard_id, row, %s, -quality FROM quality_score",
+            (other,),
+        )
+    for model, correlation, shared in (("composite", 1, 1), ("contrary@contrary-1", -1, 0)):
+        found = asked.query("quality_agreement", corpus=CORPUS, model="quality-1", other=model)
+        assert sum(row["documents"] for row in found) == 14
+        several = [row for row in found if row["rank_correlation"] is not None]
+        assert several
+        for row in several:
+            assert (row["rank_correlation"], row["best_shared"]) == (pytest.approx(correlation), shared)
+    with pytest.raises(QueryError, match="there is no quality model 'other'"):
+        asked.query("quality_agreement", corpus=CORPUS, model="composite", other="other")
+
+
 def test_the_queries_run_in_psql_too(asked: Asked) -> None:
     values = {"mixture": "demo", "corpus": CORPUS, "shard": "crawl-a/B.jsonl", "row": "0", "cluster": "0", "older": "1", "run": "r"}
+    values |= {"model": "composite", "other": "quality-1"}
     command = [str(psql()), "--no-psqlrc", "--csv", "--set", "ON_ERROR_STOP=1"]
     for query in ready_queries().values():
         given = {name: values.get(name, default) for name, default in query.parameters.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samplemix_core.config import EmbeddingConfig, FineTuningConfig, TrainingConfig
+from samplemix_core.config import EmbeddingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import read_labels
 from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
@@ -20,6 +20,7 @@ from samplemix_core.quality.labels import LabelFields
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
 from samplemix_core.quality.rubric import Dimension, Rubric
 from samplemix_core.quality.training import ORDINAL, TUNED
+from samplemix_core.quality_config import FineTuningConfig, TrainingConfig
 from samplemix_core.report.training import draw_training, method_rows
 from samplemix_core.settings import ENVIRONMENT, Settings
 from samplemix_core.worker.train import describe_training, train, train_quality

@@ -1,9 +1,12 @@
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from samplemix_core.errors import ServiceError
+from samplemix_core.local import ports
 from samplemix_core.local.ports import DEFAULT_PORTS, GRPC_OFFSET, assign_ports, free_port, is_free
 
 
@@ -59,3 +62,22 @@ def test_free_ports_are_none_of_the_default_ones_and_all_different() -> None:
     numbers = [*ports.values(), *(port + GRPC_OFFSET for port in ports.values())]
     assert len(set(numbers)) == len(numbers)
     assert not set(numbers) & set(DEFAULT_PORTS.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that go with their process")
+def test_two_processes_that_choose_at_once_do_not_choose_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    only = free_port(set())
+    script = (
+        f"from samplemix_core.local import ports; ports._FREE_RANGE = range({only}, {only + 1});"
+        "print(ports.free_port(set()), flush=True); input()"
+    )
+    monkeypatch.setattr(ports, "_FREE_RANGE", range(only, only + 1))
+    for port in (only, only + GRPC_OFFSET):
+        ports._claims.pop(port).close()
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == f"{only}\n"
+        with pytest.raises(ServiceError, match="No free pair of ports"):
+            free_port(set())
+        other.communicate("\n")
+    assert free_port(set()) == only

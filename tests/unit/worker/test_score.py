@@ -15,9 +15,11 @@ from samplemix_core.embedding.files import from_table, read_embeddings, to_table
 from samplemix_core.errors import ShardRefusedError
 from samplemix_core.identity import content_hash
 from samplemix_core.quality.kinds import content_types, languages
-from samplemix_core.worker.score import score_batch, score_to_files
+from samplemix_core.quality.scorers import Composite, quality_table
+from samplemix_core.worker.score import read_batch, score_to_files
 
 TEXTS = ["A lighthouse stands on the cliff, and nobody has lit it for years.", "naïve café ☃", "word " * 400, "A lighthouse."]
+COMPOSITE = Composite("composite", "composite")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def batch(*rows: int, rejected: tuple[int, ...] = ()) -> ShardBatch:
 
 
 def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Encoder) -> None:
-    scored = score_batch(documents(0, 1, 2, 7), encoder, encoder.tokenizer)
+    scored = read_batch(documents(0, 1, 2, 7), encoder, encoder.tokenizer)
     samples = scored.samples.to_pydict()
     texts = [TEXTS[0], TEXTS[1], TEXTS[2], TEXTS[3]]
     assert scored.samples.schema == schemas.SAMPLES
@@ -47,34 +49,36 @@ def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Enco
     assert samples["language"] == languages(texts)
     # Of the whole text, though the encoder reads its head alone.
     assert samples["n_tokens"][2] == 400
-    quality = scored.quality.to_pydict()
-    assert scored.quality.schema == schemas.QUALITY
+    found = quality_table(scored.samples["row"], scored.documents.scores(COMPOSITE))
+    assert found.schema == schemas.QUALITY
+    quality = found.to_pydict()
     dimensions = np.sum([quality[name] for name in schemas.DIMENSIONS], axis=0)
     np.testing.assert_allclose(quality["quality"], dimensions, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(scored.tokenized), axis=1), 1, atol=1e-6)
 
 
 def test_the_same_documents_give_the_same_bytes(encoder: Encoder) -> None:
-    first, second = (score_batch(documents(0, 1, 2, 3), encoder, encoder.tokenizer) for _ in range(2))
+    first, second = (read_batch(documents(0, 1, 2, 3), encoder, encoder.tokenizer) for _ in range(2))
     assert first.samples.equals(second.samples)
-    assert first.quality.equals(second.quality)
+    one, other = (found.documents.scores(COMPOSITE)["quality"] for found in (first, second))
+    np.testing.assert_array_equal(one, other)
     assert first.tokenized.ids.tobytes() == second.tokenized.ids.tobytes()
 
 
 def test_neighbours_change_no_fact_no_quality_and_no_vector(encoder: Encoder) -> None:
     together, alone = (
-        score_batch(documents(0, 1, 2, 3), encoder, encoder.tokenizer),
-        score_batch(documents(2), encoder, encoder.tokenizer),
+        read_batch(documents(0, 1, 2, 3), encoder, encoder.tokenizer),
+        read_batch(documents(2), encoder, encoder.tokenizer),
     )
     assert together.samples.slice(2, 1).equals(alone.samples)
-    assert together.quality.slice(2, 1).equals(alone.quality)
+    assert together.documents.scores(COMPOSITE)["quality"][2] == alone.documents.scores(COMPOSITE)["quality"][0]
     np.testing.assert_array_equal(encoder.encode(together.tokenized)[2], encoder.encode(alone.tokenized)[0])
 
 
 def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: Path) -> None:
     batches = [batch(0, 1, rejected=(2,)), batch(rejected=(3, 4)), batch(5, 6)]
-    files = score_to_files(batches, encoder, encoder.tokenizer, tmp_path)
-    assert (files.records, files.samples["row"].to_pylist(), files.quality["row"].to_pylist()) == (7, [0, 1, 5, 6], [0, 1, 5, 6])
+    files = score_to_files(batches, encoder, encoder.tokenizer, [COMPOSITE], tmp_path)
+    assert (files.records, files.samples["row"].to_pylist(), files.quality[0]["row"].to_pylist()) == (7, [0, 1, 5, 6], [0, 1, 5, 6])
     with pa.memory_map(str(files.quarantine)) as mapped:
         assert pa.ipc.open_file(mapped).read_all()["row"].to_pylist() == [2, 3, 4]
     with files.embeddings.open("rb") as stream:
@@ -82,15 +86,15 @@ def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: 
     ((rows, vectors),) = parts
     assert rows.tolist() == [0, 1, 5, 6]
     expected = from_table(
-        to_table(np.array([5, 6]), encoder.encode(score_batch(documents(5, 6), encoder, encoder.tokenizer).tokenized))
+        to_table(np.array([5, 6]), encoder.encode(read_batch(documents(5, 6), encoder, encoder.tokenizer).tokenized))
     )[1]
     np.testing.assert_array_equal(vectors[2:], expected)
 
 
 def test_a_shard_without_documents_has_empty_tables(encoder: Encoder, tmp_path: Path) -> None:
-    files = score_to_files([batch(rejected=(0,))], encoder, encoder.tokenizer, tmp_path)
-    assert (files.records, files.samples.num_rows, files.quality.num_rows) == (1, 0, 0)
-    assert (files.samples.schema, files.quality.schema) == (schemas.SAMPLES, schemas.QUALITY)
+    files = score_to_files([batch(rejected=(0,))], encoder, encoder.tokenizer, [COMPOSITE], tmp_path)
+    assert (files.records, files.samples.num_rows, files.quality[0].num_rows) == (1, 0, 0)
+    assert (files.samples.schema, files.quality[0].schema) == (schemas.SAMPLES, schemas.QUALITY)
 
 
 def test_a_broken_shard_ends_the_block_with_its_own_error(encoder: Encoder, tmp_path: Path) -> None:
@@ -99,4 +103,4 @@ def test_a_broken_shard_ends_the_block_with_its_own_error(encoder: Encoder, tmp_
         raise ShardRefusedError("a page is broken", "upload it again")
 
     with pytest.raises(ShardRefusedError, match="a page is broken"):
-        score_to_files(breaks(), encoder, encoder.tokenizer, tmp_path)
+        score_to_files(breaks(), encoder, encoder.tokenizer, [COMPOSITE], tmp_path)

@@ -1,0 +1,155 @@
+"""Commands that enter scorers which are brought along, so that runs can name them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from samplemix_core.cli.common import AsJson, location, print_json, print_rows, terminal_progress
+from samplemix_core.settings import Settings
+
+app = typer.Typer(
+    help="Enter a scorer of your own: a network that classifies, a fastText model, scores made elsewhere, or several as one.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(help="What to call it; runs name it in --scorer")]
+Low = Annotated[float | None, typer.Option("--low", help="The lowest quality it can give, which counts as 0")]
+High = Annotated[float | None, typer.Option("--high", help="The highest, which counts as 1")]
+
+
+@app.command()
+def transformer(
+    name: Name,
+    model: Annotated[str, typer.Argument(help="A sequence-classification model: a directory, or a repository on a hub")],
+    revision: Annotated[str | None, typer.Option("--revision", help="Of a repository; pin it")] = None,
+    output: Annotated[
+        Literal["regression", "level", "probability"] | None,
+        typer.Option("--output", help="What its outputs mean; none given: what they look like"),
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The class whose probability is quality, by name or number")] = None,
+    low: Low = None,
+    high: High = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=8, help="Tokens it reads of a text; none given: all it can")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Enter a sequence-classification model of transformers, in safetensors. No code of its own is run.
+
+    One number is a regression; classes are the levels of a score, unless --label says that one of them is the good one.
+
+    Examples:
+
+    `samplemix quality add transformer edu HuggingFaceFW/fineweb-edu-classifier --low 0 --high 5`
+
+    `samplemix quality add transformer clean ./classifier --label good`
+    """
+    from samplemix_core.pipeline.scorers import add_transformer
+
+    place = location(model) if Path(model).is_dir() else model
+    added = add_transformer(
+        name,
+        place,
+        Settings.load(),
+        revision=revision,
+        output=output,
+        label=label,
+        low=low,
+        high=high,
+        max_tokens=max_tokens,
+    )
+    _show(added, as_json)
+
+
+@app.command()
+def fasttext(
+    name: Name,
+    file: Annotated[str, typer.Argument(help="A supervised model, .bin or .ftz: a path or s3://bucket/key")],
+    label: Annotated[str, typer.Option("--label", help="The label whose probability is quality, with or without __label__")],
+    as_json: AsJson = False,
+) -> None:
+    """Enter a supervised fastText model.
+
+    Example: `samplemix quality add fasttext dclm ./openhermes_reddit_eli5_vs_rw.bin --label hq`
+    """
+    from samplemix_core.pipeline.scorers import add_fasttext
+
+    _show(add_fasttext(name, file if "://" in file else location(file), label, Settings.load()), as_json)
+
+
+@app.command()
+def external(
+    name: Name,
+    place: Annotated[str, typer.Argument(help="A Parquet file, or a directory of them: a path or s3://bucket/prefix")],
+    by: Annotated[Literal["doc_id", "content_hash"], typer.Option("--by", help="What says of which document a score is")],
+    score: Annotated[str, typer.Option("--score", help="Column of the score")] = "score",
+    column: Annotated[
+        str | None, typer.Option("--column", help="Column of the id or hash; none given: the one of its name")
+    ] = None,
+    missing: Annotated[
+        float | None, typer.Option("--missing", help="Quality of a document that has none; none given: such a document is an error")
+    ] = None,
+    low: Low = None,
+    high: High = None,
+    as_json: AsJson = False,
+) -> None:
+    """Enter scores that were made elsewhere, by the documents' own ids or by hashes of their texts (BLAKE2b, 128 bits).
+
+    Examples:
+
+    `samplemix quality add external edu s3://ours/edu-scores --by content_hash --low 0 --high 5`
+
+    `samplemix quality add external ratings ratings.parquet --by doc_id --score rating --missing 0`
+    """
+    from samplemix_core.pipeline.scorers import add_external
+
+    with terminal_progress(quiet=as_json) as report:
+        added = add_external(
+            name,
+            location(place),
+            Settings.load(),
+            report,
+            by=by,
+            score=score,
+            column=column,
+            missing=missing,
+            low=low,
+            high=high,
+        )
+    _show(added, as_json)
+
+
+@app.command()
+def ensemble(
+    name: Name,
+    members: Annotated[list[str], typer.Option("--of", help="A quality model that has scored the corpus; name two or more")],
+    corpus: Annotated[str, typer.Option("--corpus", help="Whose scores say what is high and what is low: its name or URI")],
+    combine: Annotated[Literal["mean", "max"], typer.Option("--combine", help="The ranks' mean, or the highest of them")] = "mean",
+    as_json: AsJson = False,
+) -> None:
+    """Enter several quality models as one: each ranks a document among a corpus's, and the ranks are combined.
+
+    Example: `samplemix quality add ensemble both --of legal --of edu --corpus web`
+    """
+    from samplemix_core.pipeline.scorers import add_ensemble
+
+    place = corpus if "://" in corpus or not Path(corpus).is_dir() else location(corpus)
+    _show(add_ensemble(name, members, place, Settings.load(), combine=combine), as_json)
+
+
+def _show(added: object, as_json: bool) -> None:
+    values = vars(added)
+    if as_json:
+        print_json(values)
+        return
+    print_rows(
+        [
+            {
+                "scorer": values["name"],
+                "key": values["key"][:12],
+                "range": f"{values['low']:g} to {values['high']:g}",
+                **values["found"],
+            }
+        ]
+    )
