@@ -3,9 +3,9 @@
 Light on purpose, as config.py is.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from samplemix_core.config import NAME, EmbeddingConfig, FrozenModel
 
@@ -59,6 +59,7 @@ class TrainingConfig(FrozenModel):
     name: str = Field(pattern=NAME.pattern, description="What the quality model is called; training again makes its next version")
     annotators: tuple[str, ...] = Field(min_length=1, description="Whose labels, all by one rubric; of a text, their mean")
     embedding: EmbeddingConfig = Field(EmbeddingConfig(), description="The encoder whose vectors are read")
+    vectors: bool = Field(True, description="Read the vectors; without them, the composite score's features weighed by labels")
     features: bool = Field(True, description="Also read the measured features of the text, as the composite score does")
     folds: int = Field(5, ge=2, le=50, description="Parts that documents are dealt into, to be judged unseen")
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of the parts and of resampling")
@@ -66,3 +67,9 @@ class TrainingConfig(FrozenModel):
         None, description="Also train the encoder itself, which is then the model's own; none: heads on its vectors as they are"
     )
     baselines: bool = Field(True, description="Also train plain classification, ridge and gradient boosting, for comparison")
+
+    @model_validator(mode="after")
+    def _something_to_read(self) -> Self:
+        if not self.vectors and (not self.features or self.finetune is not None):
+            raise ValueError("without vectors, features are what is read, and no encoder is tuned")
+        return self

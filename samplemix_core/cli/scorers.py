@@ -138,6 +138,30 @@ def ensemble(
     _show(add_ensemble(name, members, place, Settings.load(), combine=combine), as_json)
 
 
+@app.command()
+def calibrated(
+    name: Name,
+    of: Annotated[str, typer.Option("--of", help="The quality model to calibrate; it has scored the corpus")],
+    corpus: Annotated[str, typer.Option("--corpus", help="By whose documents: its name or URI")],
+    least: Annotated[
+        int, typer.Option("--least", min=20, help="Documents that a content type and language needs for its own")
+    ] = 200,
+    most: Annotated[float, typer.Option("--most", min=0.01, max=1, help="By how much of its range a score may move")] = 0.25,
+    as_json: AsJson = False,
+) -> None:
+    """Enter a quality model calibrated: documents are compared within their content type and language alone.
+
+    Prose rules punish code, and rules made for one language others. Calibrated, the middle document of each counts the same,
+    unless it would move by more than --most: where all of a kind are bad, being the best of them is not much.
+
+    Example: `samplemix quality add calibrated fair --of composite --corpus web`
+    """
+    from samplemix_core.pipeline.scorers import calibrate
+
+    place = corpus if "://" in corpus or not Path(corpus).is_dir() else location(corpus)
+    _show(calibrate(name, of, place, Settings.load(), least=least, most=most), as_json)
+
+
 def _show(added: object, as_json: bool) -> None:
     values = vars(added)
     if as_json:

@@ -22,6 +22,9 @@ def train(
     name: Annotated[str, typer.Argument(help="What to call the quality model; the same name again makes its next version")],
     annotator_names: Annotated[list[str], typer.Option("--annotator", help="Whose labels; of several, the mean of each text")],
     encoder: Annotated[str, typer.Option("--encoder", help="Whose vectors it reads, by name or path")] = EmbeddingConfig().encoder,
+    vectors: Annotated[
+        bool, typer.Option(help="Read vectors; --no-vectors: the composite score's features alone, weighed by labels")
+    ] = True,
     features: Annotated[bool, typer.Option(help="Also read measured features of the text")] = True,
     baselines: Annotated[bool, typer.Option(help="Also train simpler methods, for comparison")] = True,
     finetune: Annotated[
@@ -51,7 +54,7 @@ def train(
     from samplemix_core.worker.train import describe_training
     from samplemix_core.worker.train import train as train_model
 
-    options = {"name": name, "annotators": annotator_names, "features": features, "baselines": baselines}
+    options = {"name": name, "annotators": annotator_names, "vectors": vectors, "features": features, "baselines": baselines}
     options |= {"finetune": {}} if finetune else {}
     values = assigned(options, [f"embedding.encoder={encoder}", *(assignments or [])])
     config = load_config(TrainingConfig, values)

@@ -33,6 +33,11 @@ class QualityModel:
     report: dict[str, Any] | None
     created_at: datetime
 
+    @property
+    def made_of(self) -> list[str]:
+        """Keys of the quality models whose scores it combines or calibrates, in order."""
+        return [member["key"] for member in self.spec.get("members", ())] + ([self.spec["of"]] if "of" in self.spec else [])
+
     def require_encoder(self, family: Mapping[str, Any]) -> None:
         """Raise ModelError if this model reads vectors of a run's encoder, and those of this family are not what it learnt from."""
         read = self.spec.get("encoder")
@@ -122,17 +127,22 @@ MOST_RANKED = 2_000_000
 """Scores that are sorted for quantiles; of more, a sample of about as many."""
 
 
-def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> list[float] | None:
-    """Quantiles, evenly spaced from the lowest to the highest, of what a model gave a corpus (name or URI); None if it is nothing.
-
-    Raises QueryError for an unknown corpus.
-    """
+def _ranked(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> dict[str, Any]:
+    """What statements on quantiles are told: model, corpus, shares, and how many per cent of the scores are looked at."""
     values = {"model": quality_model_id, "corpus": corpus, "shares": [i / (points - 1) for i in range(points)]}
     cursor.execute(
         "SELECT coalesce(sum(documents), 0)::bigint FROM score_rollup JOIN snapshot USING (snapshot_id)"
         " WHERE quality_model_id = %(model)s AND corpus_id = corpus_of(%(corpus)s)",
         values,
     )
+    return values | {"percent": min(100.0, 100.0 * MOST_RANKED / max(1, scalar(cursor)))}
+
+
+def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> list[float] | None:
+    """Quantiles, evenly spaced from the lowest to the highest, of what a model gave a corpus (name or URI); None if it is nothing.
+
+    Raises QueryError for an unknown corpus.
+    """
     cursor.execute(
         """
         SELECT percentile_cont(%(shares)s::float8[]) WITHIN GROUP (ORDER BY quality)
@@ -140,10 +150,41 @@ def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: 
         WHERE quality_model_id = %(model)s
             AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = corpus_of(%(corpus)s))
         """,
-        values | {"percent": min(100.0, 100.0 * MOST_RANKED / max(1, scalar(cursor)))},
+        _ranked(cursor, quality_model_id, corpus, points),
     )
     found: list[float] | None = scalar(cursor)
     return found
+
+
+@dataclass(frozen=True)
+class CellQuantiles:
+    """Quantiles of what a quality model gave documents of a content type and language; either is empty where it stands for all."""
+
+    content_type: str
+    language: str
+    documents: int
+    quantiles: list[float]
+
+
+def cell_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> list[CellQuantiles]:
+    """By content type and language, by content type, and of all: evenly spaced quantiles of what a model gave a corpus.
+
+    Samples of earlier releases have neither, and are left out. Raises QueryError for an unknown corpus.
+    """
+    cursor.execute(
+        """
+        SELECT coalesce(content_type, '') AS content_type, coalesce(language, '') AS language, count(*) AS documents,
+               percentile_cont(%(shares)s::float8[]) WITHIN GROUP (ORDER BY quality) AS quantiles
+        FROM quality_score TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (42)
+        JOIN sample USING (snapshot_id, shard_id, row)
+        WHERE quality_model_id = %(model)s AND content_type IS NOT NULL
+            AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = corpus_of(%(corpus)s))
+        GROUP BY GROUPING SETS ((content_type, language), (content_type), ())
+        ORDER BY 1, 2
+        """,
+        _ranked(cursor, quality_model_id, corpus, points),
+    )
+    return [found for found in rows_as(cursor, CellQuantiles) if found.documents]
 
 
 def quality_rows(models: Sequence[QualityModel]) -> list[dict[str, Any]]:

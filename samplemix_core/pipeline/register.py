@@ -154,9 +154,11 @@ def _quality_models(cursor: Cursor, names: Sequence[str], models: Mapping[str, A
             model = quality_models(cursor, ids=[model_id])[model_id]
         else:
             model = find_quality_model(cursor, name)
-            members = [member["key"] for member in model.spec.get("members", ())]
-            for each in (model, *quality_models(cursor, keys=members).values()):
+            asked = [model]
+            while asked:
+                each = asked.pop()
                 each.require_encoder(models["family"])
+                asked += quality_models(cursor, keys=each.made_of).values()
         if model in found:
             raise ConfigError(f"The scorers {', '.join(names)} name one quality model twice, as {name}.", "Name each once.")
         found.append(model)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.quality import QualityModel, find_quality_model, save_quality_model, score_quantiles
+from samplemix_core.database.quality import QualityModel, cell_quantiles, find_quality_model, save_quality_model, score_quantiles
 from samplemix_core.errors import ConfigError, CorpusError, ModelError
 from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.objects import open_store
@@ -28,7 +28,7 @@ from samplemix_core.worker.artifacts import MODELS, store_files
 Output = Literal["regression", "level", "probability"]
 
 QUANTILES = 101
-"""Points by which an ensemble knows where a score is among others."""
+"""Points by which it is known where a score is among others."""
 
 _ROWS_AT_ONCE = 100_000
 
@@ -253,7 +253,7 @@ def add_ensemble(
         models: list[QualityModel] = [find_quality_model(cursor, member) for member in members]
         if len({model.key for model in models}) < max(2, len(models)):
             raise ConfigError("An ensemble is made of two different quality models at least.", "Name them with --of, each once.")
-        if nested := [model.name for model in models if model.spec["kind"] == "ensemble"]:
+        if nested := [model.name for model in models if model.spec.get("kind") == "ensemble"]:
             raise ConfigError(f"{nested[0]} is an ensemble itself.", "Name its members instead.")
         spec_of = []
         for model in models:
@@ -268,3 +268,24 @@ def add_ensemble(
             spec_of.append({"key": model.key, "quantiles": quantiles})
     spec = {"kind": "ensemble", "combine": combine, "members": spec_of}
     return _enter(name, spec, 0.0, 1.0, settings, members=[model.name for model in models])
+
+
+def calibrate(name: str, of: str, corpus: str, settings: Settings, *, least: int = 200, most: float = 0.25) -> AddedScorer:
+    """Enter a scorer that compares documents within their content type and language alone, by what another gave a corpus.
+
+    A cell of fewer than `least` documents is its content type's, and a content type of fewer keeps its scores. A score moves by at
+    most such a part of its range. Raises ConfigError unless the other has scored `least` of one kind.
+    """
+    with transaction(settings.require("database_url")) as cursor:
+        base = find_quality_model(cursor, of)
+        found = cell_quantiles(cursor, base.quality_model_id, corpus, QUANTILES)
+    overall = next((cell.quantiles for cell in found if not cell.content_type), None)
+    cells = [vars(cell) for cell in found if cell.content_type and cell.documents >= least]
+    if overall is None or not cells:
+        raise ConfigError(
+            f"{base.name} ({base.key[:12]}) has not scored {least} documents of one content type of {corpus}.",
+            f"Run the corpus with {base.name} as a scorer first, or lower --least.",
+        )
+    spec = {"kind": "calibrated", "of": base.key, "cells": cells, "overall": overall, "most": most * (base.high - base.low)}
+    kinds = [f"{cell['content_type']} {cell['language'] or 'in other languages'}: {cell['documents']:,}" for cell in cells]
+    return _enter(name, spec, base.low, base.high, settings, of=base.name, cells=kinds)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from samplemix_core.errors import CorpusError, ModelError
 from samplemix_core.identity import content_hash
 from samplemix_core.quality.composite import Floats, measure, score_features
+from samplemix_core.quality.kinds import content_types, languages
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
 from samplemix_core.schemas import DIMENSIONS, QUALITY
 
@@ -51,6 +52,18 @@ class Documents:
     def features(self) -> Floats:
         """Measured features, float64 (n, len(FEATURES))."""
         found: Floats = self._once("features", lambda: measure(self.texts))
+        return found
+
+    @property
+    def content_types(self) -> list[str]:
+        """The kind of each text (quality/kinds.py)."""
+        found: list[str] = self._once("content_types", lambda: content_types(self.texts))
+        return found
+
+    @property
+    def languages(self) -> list[str]:
+        """The language of each text."""
+        found: list[str] = self._once("languages", lambda: languages(self.plain))
         return found
 
     def scores(self, scorer: "Scorer") -> Scores:
@@ -125,11 +138,17 @@ class Ordinal:
     heads: OrdinalHeads
     overall: str
     embed: Callable[[list[str]], npt.NDArray[np.float32]] | None = None
-    waits: bool = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether the heads read vectors."""
+        return bool(self.heads.vector_weights.size)
 
     def score(self, documents: Documents) -> Scores:
         """Expected scores: overall, and of those of the rubric's dimensions that have a column."""
-        vectors = documents.vectors if self.embed is None else self.embed(documents.plain)
+        vectors = np.empty((len(documents), 0)) if not self.waits else documents.vectors
+        if self.embed is not None:
+            vectors = self.embed(documents.plain)
         assert vectors is not None
         features = documents.features if self.heads.knots else np.empty((len(documents), 0))
         found = self.heads.probabilities(Inputs(vectors, features))
@@ -237,6 +256,41 @@ def rank(scores: npt.NDArray[Any], quantiles: Floats) -> Floats:
     values, first, counts = np.unique(quantiles, return_index=True, return_counts=True)
     places = (first + (counts - 1) / 2) / max(1, quantiles.size - 1)
     return np.interp(scores.astype(np.float64), values, places)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A scorer whose scores count within a content type and language alone: a document's rank there, taken among all documents.
+
+    A score moves by `most` at most: where all of a kind are bad, being the best of them is not much.
+    `cells`: (content type, language or '' for any) -> quantiles (K,) of such documents; `overall` (K,), of all. A language that
+    is not there is any of its content type's; a content type that is not there keeps its scores.
+    """
+
+    name: str
+    key: str
+    base: Scorer
+    cells: Mapping[tuple[str, str], Floats]
+    overall: Floats
+    most: float
+
+    @property
+    def waits(self) -> bool:
+        """Whether the scorer does."""
+        return self.base.waits
+
+    def score(self, documents: Documents) -> Scores:
+        """Calibrated quality; dimensions are as the scorer gives them."""
+        given = documents.scores(self.base)
+        quality = given["quality"].copy()
+        of = list(zip(documents.content_types, documents.languages, strict=True))
+        cells = [cell if cell in self.cells else (cell[0], "") for cell in of]
+        for cell in set(cells).intersection(self.cells):
+            rows = np.array([i for i, found in enumerate(cells) if found == cell], dtype=np.int64)
+            places = rank(given["quality"][rows], self.cells[cell])
+            moved = np.interp(places, np.linspace(0, 1, self.overall.size), self.overall) - quality[rows]
+            quality[rows] += np.clip(moved, -self.most, self.most)
+        return {**given, "quality": quality}
 
 
 def quality_table(rows: pa.ChunkedArray, scores: Scores) -> pa.Table:

@@ -31,7 +31,6 @@ from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.quality.kinds import content_types, languages
 from samplemix_core.quality.scorers import Documents, Scorer
 from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
@@ -59,18 +58,18 @@ class ReadBatch:
 def read_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> ReadBatch:
     """Measure n documents (schemas.DOCUMENTS) of one shard. A pure function: the same documents and models, the same result."""
     texts = documents["text"]
-    plain = texts.to_pylist()
-    tokenized = encoder.tokenize(plain)
-    n_tokens = tokenized.n_tokens if counter.tokenizer_id == encoder.tokenizer_id else counter.count(plain)
     n_bytes, content_hash = describe(texts)
+    read = Documents(texts, content_hash.to_pylist(), documents["doc_id"].to_pylist())
+    tokenized = encoder.tokenize(read.plain)
+    n_tokens = tokenized.n_tokens if counter.tokenizer_id == encoder.tokenizer_id else counter.count(read.plain)
     samples = pa.table(
         [
             *(documents["row"], documents["domain"], documents["doc_id"], n_tokens, n_bytes, content_hash),
-            *(pa.array(content_types(texts), pa.string()), pa.array(languages(plain), pa.string())),
+            *(pa.array(read.content_types, pa.string()), pa.array(read.languages, pa.string())),
         ],
         schema=schemas.SAMPLES,
     )
-    return ReadBatch(samples, Documents(texts, content_hash.to_pylist(), documents["doc_id"].to_pylist()), tokenized)
+    return ReadBatch(samples, read, tokenized)
 
 
 def plan_shard(task: PlanTask) -> int:

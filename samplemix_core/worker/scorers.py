@@ -21,7 +21,17 @@ from samplemix_core.objects import open_store
 from samplemix_core.quality.composite import composite_model, feature_model
 from samplemix_core.quality.ordinal import OrdinalHeads
 from samplemix_core.quality.rubric import Rubric
-from samplemix_core.quality.scorers import Composite, Documents, Ensemble, External, FastText, Ordinal, Scorer, quality_table
+from samplemix_core.quality.scorers import (
+    Calibrated,
+    Composite,
+    Documents,
+    Ensemble,
+    External,
+    FastText,
+    Ordinal,
+    Scorer,
+    quality_table,
+)
 from samplemix_core.schemas import QUALITY
 from samplemix_core.settings import Settings
 from samplemix_core.worker.artifacts import fetch_files
@@ -122,12 +132,20 @@ class ScorerLoader:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         return External(model.name, model.key, table, spec["by"], spec["missing"])
 
-    def _ensemble(self, model: QualityModel) -> Scorer:
-        keys = [member["key"] for member in model.spec["members"]]
+    def _made_of(self, model: QualityModel) -> list[Scorer]:
         with transaction(self._settings.require("database_url")) as cursor:
-            found = {member.key: member for member in quality_models(cursor, keys=keys).values()}
-        members = [(self._of(found[member["key"]]), np.array(member["quantiles"])) for member in model.spec["members"]]
+            found = {member.key: member for member in quality_models(cursor, keys=model.made_of).values()}
+        return [self._of(found[key]) for key in model.made_of]
+
+    def _ensemble(self, model: QualityModel) -> Scorer:
+        quantiles = [np.array(member["quantiles"]) for member in model.spec["members"]]
+        members = list(zip(self._made_of(model), quantiles, strict=True))
         return Ensemble(model.name, model.key, members, model.spec["combine"])
+
+    def _calibrated(self, model: QualityModel) -> Scorer:
+        (base,) = self._made_of(model)
+        cells = {(cell["content_type"], cell["language"]): np.array(cell["quantiles"]) for cell in model.spec["cells"]}
+        return Calibrated(model.name, model.key, base, cells, np.array(model.spec["overall"]), model.spec["most"])
 
 
 _MAKERS: dict[str, Callable[[ScorerLoader, QualityModel], Scorer]] = {
@@ -137,6 +155,7 @@ _MAKERS: dict[str, Callable[[ScorerLoader, QualityModel], Scorer]] = {
     "fasttext": ScorerLoader._fasttext,
     "external": ScorerLoader._external,
     "ensemble": ScorerLoader._ensemble,
+    "calibrated": ScorerLoader._calibrated,
 }
 
 

@@ -54,9 +54,9 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
     settings = Settings.load()
     annotators = find_annotators(task.annotators, settings)
     rubric = annotators[0].rubric
-    encoder = load_encoder(task.embedding)
+    encoder = load_encoder(task.embedding) if task.vectors else None
     data, digest, embedded = _labelled_inputs(task, annotators, encoder, settings, hear)
-    if task.finetune is not None:
+    if task.finetune is not None and encoder is not None:
         made = tune(task, annotators, encoder, data, settings, hear)
     else:
         heads, report = train_heads(
@@ -66,7 +66,7 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
             baselines=task.baselines,
             tell=lambda done, total, what: hear(done, total, "steps", what),
         )
-        made = Made(heads, report, encoder.family)
+        made = Made(heads, report, encoder.family if encoder is not None else None)
     weights = made.heads.to_bytes()
     sha256 = hashlib.sha256(weights).hexdigest()
     spec = {
@@ -114,7 +114,7 @@ def find_annotators(names: Sequence[str], settings: Settings) -> list[Annotator]
 
 
 def _labelled_inputs(
-    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder, settings: Settings, hear: Hear
+    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder | None, settings: Settings, hear: Hear
 ) -> tuple[LabelledInputs, str, int]:
     """What the heads read, a digest of the labels, and how many texts were embedded. Texts are here some hundreds at a time."""
     total = sum(annotator.annotations for annotator in annotators)
@@ -122,15 +122,15 @@ def _labelled_inputs(
     features: list[np.ndarray] = []
     rest: list[pa.Table] = []
     embedded = done = 0
-    finder = _Vectors(encoder, settings)
+    finder = None if encoder is None else _Vectors(encoder, settings)
     for part in label_pages([annotator.annotator_id for annotator in annotators], settings):
-        found, new = finder.of(part)
+        found, new = (np.empty((part.num_rows, 0), dtype=np.float32), 0) if finder is None else finder.of(part)
         embedded += new
         vectors.append(found)
         features.append(measure(part["text"]) if task.features else np.empty((part.num_rows, 0)))
         rest.append(part.drop_columns(["text", "rationale"]))
         done += part.num_rows
-        hear(min(done, total), total, "texts", "vectors found or made")
+        hear(min(done, total), total, "texts", "vectors found or made" if encoder else "measured")
     labels = pa.concat_tables(rest)
     rubric = annotators[0].rubric
     scores = np.array(labels["scores"].to_pylist(), dtype=np.int64)
@@ -197,5 +197,5 @@ def describe_training(task: TrainingConfig) -> dict[str, Any]:
         "labels": sum(annotator.annotations for annotator in annotators),
         "rubric": rubric.name,
         "scores": {name: f"0 to {maximum}" for name, maximum in rubric.maxima.items()},
-        "reads": [f"vectors of {task.embedding.encoder}"] + ([f"{len(FEATURES)} measured features"] if task.features else []),
+        "reads": [f"vectors of {task.embedding.encoder}"] * task.vectors + [f"{len(FEATURES)} measured features"] * task.features,
     }

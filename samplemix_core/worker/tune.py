@@ -36,11 +36,11 @@ Hear = Callable[[int, int, str, str], None]
 
 @dataclass(frozen=True)
 class Made:
-    """What a training made: heads, how good they are, on vectors of which encoder; and the files of one of its own, by SHA-256."""
+    """What a training made: heads, how good they are, on which encoder's vectors, if any; and the files of one of its own."""
 
     heads: OrdinalHeads
     report: TrainingReport
-    encoder: dict[str, Any]
+    encoder: dict[str, Any] | None
     files: dict[str, str] = field(default_factory=dict)
 
 

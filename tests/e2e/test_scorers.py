@@ -39,7 +39,7 @@ def uri(upload: Upload) -> str:
 def names(command: Command, uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Scorers of every kind but ensembles, by kind: trained on labels, and brought along."""
     root, own = tmp_path_factory.mktemp("scorers"), uuid4().hex[:8]
-    found = {kind: f"{kind}-{own}" for kind in ("ordinal", "external", "fasttext", "transformer", "ensemble")}
+    found = {kind: f"{kind}-{own}" for kind in ("ordinal", "external", "fasttext", "transformer", "ensemble", "calibrated")}
     labels = [
         {
             "text": f"Label {i}. " + ("Bread and soup. " if i % 2 else "Pages of memory. ") * (1 + i % 4),
@@ -145,12 +145,17 @@ def test_a_scorer_that_comes_later_reads_what_is_there(
     members = ("--of", "composite", "--of", names["ordinal"], "--of", names["external"])
     added = json.loads(command("quality", "add", "ensemble", names["ensemble"], *members, "--corpus", uri, "--json").stdout)
     assert (added["low"], added["high"], len(added["found"]["members"])) == (0, 1, 3)
-    later = run_command(uri, "--name", f"by-{names['ensemble']}", *by(names["ensemble"], "composite"))
+    command("quality", "add", "calibrated", names["calibrated"], "--of", "composite", "--corpus", uri, "--least", "20")
+    later = run_command(uri, "--name", f"by-{names['ensemble']}", *by(names["ensemble"], names["calibrated"], "composite"))
     # No document is embedded again, and none of the others' scores is made again.
     assert later["scoring"]["documents"] == later["scoring"]["reused"] == N
     ranks = [quality for _, quality, *_ in rows(platform, SCORES, uri, names["ensemble"])]
     assert len(ranks) == N
     assert 0 < min(ranks) < 0.3 < 0.7 < max(ranks) <= 1
+    fair, composite = (rows(platform, SCORES, uri, name) for name in (names["calibrated"], "composite"))
+    moved = [one[1] - other[1] for one, other in zip(fair, composite, strict=True)]
+    assert max(map(abs, moved)) <= 2.5 + 1e-5
+    assert [one[2] for one in fair] == [other[2] for other in composite], "dimensions are as they were"
 
 
 def test_sql_compares_them(first: dict[str, Any], command: Command, uri: str, names: dict[str, str]) -> None:

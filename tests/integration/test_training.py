@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config import EmbeddingConfig, load_config
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import read_labels
 from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
 from samplemix_core.embedding.encoder import load_encoder
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.labels import import_labels
@@ -19,10 +20,13 @@ from samplemix_core.quality.composite import measure
 from samplemix_core.quality.labels import LabelFields
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
 from samplemix_core.quality.rubric import Dimension, Rubric
+from samplemix_core.quality.scorers import Documents
 from samplemix_core.quality.training import ORDINAL, TUNED
 from samplemix_core.quality_config import FineTuningConfig, TrainingConfig
 from samplemix_core.report.training import draw_training, method_rows
 from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.worker.artifacts import fetch_files, store_files
+from samplemix_core.worker.scorers import load_scorers
 from samplemix_core.worker.train import describe_training, train, train_quality
 
 RUBRIC = Rubric(
@@ -152,14 +156,53 @@ def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Settings
     with transaction(labelled.require("database_url")) as cursor:
         model = find_quality_model(cursor, "tuned")
     assert model.spec["features"] is None
-    # The encoder's files are in the store by their content, and are all that it takes.
-    directory = tmp_path / "encoder"
-    for path, digest in model.spec["encoder_files"].items():
-        (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        (directory / path).write_bytes(store.get(f"quality-models/files/{digest}")[0])
-    encoder = load_encoder(EmbeddingConfig(encoder=str(directory)))
-    assert {**encoder.family, "name": "all-MiniLM-L6-v2"} == model.spec["encoder"]
-    assert encoder.family["weights_sha256"] != load_encoder(EmbeddingConfig()).family["weights_sha256"]
+    # What lies in the store is all that it takes to score with an encoder of its own, whatever the run's is.
+    texts = [f"Note. {TOPICS[i % 3]}" for i in range(6)]
+    read = Documents(pa.chunked_array([pa.array(texts, pa.large_string())]), [b""] * 6, [None] * 6)
+    other = load_encoder(EmbeddingConfig(max_seq_tokens=16))
+    (scorer,) = load_scorers([trained.quality_model_id], other, EmbeddingConfig(max_seq_tokens=16))
+    found = read.scores(scorer)["quality"]
+    assert scorer.waits
+    assert (found[:3] == found[3:]).all()
+    own = load_encoder(EmbeddingConfig(encoder=str(next((tmp_path / "home" / "quality-models").glob("*/config.json")).parent)))
+    assert {**own.family, "name": "all-MiniLM-L6-v2"} == model.spec["encoder"]
+    assert own.family["weights_sha256"] != other.family["weights_sha256"]
+    with pytest.raises(
+        ModelError, match=r"reads vectors of all-MiniLM-L6-v2 \(256 tokens\), and the run's are of .* \(16 tokens\)"
+    ):
+        load_scorers([train(CONFIG, lambda *_: None).quality_model_id], other, EmbeddingConfig(max_seq_tokens=16))
+
+
+def test_features_weighed_by_labels_need_no_encoder(labelled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("samplemix_core.worker.train.load_encoder", lambda _: pytest.fail("an encoder is loaded"))
+        trained = train(CONFIG.model_copy(update={"name": "weighed", "vectors": False}), lambda *_: None)
+    assert trained.embedded == 0
+    assert next(score for score in trained.report.scores if score.score == "length").methods[ORDINAL]["kappa"].value > 0.9
+    (scorer,) = load_scorers([trained.quality_model_id], load_encoder(EmbeddingConfig()), EmbeddingConfig())
+    assert not scorer.waits
+    with pytest.raises(ConfigError, match="without vectors, features are what is read"):
+        load_config(TrainingConfig, {"name": "x", "annotators": ["team"], "vectors": False, "features": False})
+
+
+def test_a_file_of_a_model_that_is_another_than_it_was_is_refused(labelled: Settings, tmp_path: Path) -> None:
+    store = open_store(labelled.state_root, labelled)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a").write_bytes(b"weights")
+    files = store_files(tmp_path / "files", store)
+    kept = fetch_files(files, store, tmp_path / "home")
+    assert (kept / "a").read_bytes() == b"weights"
+    (digest,) = files.values()
+    store.put(f"quality-models/files/{digest}", b"others")
+    assert fetch_files(files, store, tmp_path / "home") == kept, "what is here is not fetched again"
+    with pytest.raises(ModelError, match="has SHA-256"):
+        fetch_files(files, store, tmp_path / "elsewhere")
+    store.delete(f"quality-models/files/{digest}")
+    with pytest.raises(ModelError, match="is gone from"):
+        fetch_files(files, store, tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="not within its directory"):
+        fetch_files({"../a": digest}, store, tmp_path / "elsewhere")
+    assert not any((tmp_path / "elsewhere" / "quality-models").iterdir()), "nothing half is left"
 
 
 @pytest.mark.parametrize(

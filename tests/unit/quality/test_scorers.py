@@ -21,6 +21,7 @@ from samplemix_core.quality.ordinal import HeadSettings, Inputs, expected_score,
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.quality.scorers import (
     EXTERNAL,
+    Calibrated,
     Composite,
     Documents,
     Ensemble,
@@ -185,6 +186,27 @@ def test_an_ensemble_combines_ranks() -> None:
     assert mean.waits
     np.testing.assert_allclose(documents().scores(mean)["quality"], [0.5, 0.625, 0.25, (0.75 + 1 / 3) / 2, (1 + 2 / 3) / 2])
     np.testing.assert_allclose(documents().scores(highest)["quality"], [1, 1, 0.5, 0.75, 1])
+
+
+def test_a_calibrated_score_is_the_rank_within_content_type_and_language() -> None:
+    texts = [TEXTS[0], TEXTS[2], "Ett fyrtorn står på klippan, och ingen har tänt det på många år.", "- a\n- b\n- c\n" * 9]
+    read = documents(texts)
+    assert (read.content_types, read.languages[:3]) == (["prose", "prose", "prose", "list"], ["en", "de", "sv"])
+    given = Given("given", [4.0, 4.0, 4.0, 4.0])
+    cells = {("prose", "en"): np.array([0.0, 4, 8]), ("prose", "de"): np.array([0.0, 1, 4]), ("prose", ""): np.array([4.0, 5, 6])}
+    found = read.scores(Calibrated("fair", "fair", given, cells, np.array([0.0, 5.0, 9.0]), 10.0))
+    assert found["quality"].tolist() == [5.0, 9.0, 0.0, 4.0], "in its middle, its highest, its lowest; and without a cell as it was"
+    held = read.scores(Calibrated("held", "held", given, cells, np.array([0.0, 5.0, 9.0]), 2.0))
+    assert held["quality"].tolist() == [5.0, 6.0, 2.0, 4.0]
+
+
+def test_heads_of_features_alone_wait_for_no_vectors() -> None:
+    features = measure(pa.array(TEXTS * 4, pa.large_string()))
+    levels = {"good": np.arange(20) % 5 % 2}
+    heads, _ = fit_heads(Inputs(np.empty((20, 0)), features), levels, {"good": 1}, HeadSettings())
+    scorer = Ordinal("weighed", "weighed", heads, "good")
+    assert not scorer.waits
+    assert documents().scores(scorer)["quality"].tolist() == pytest.approx([0, 1, 0, 1, 0], abs=0.3)
 
 
 @pytest.fixture(scope="module")
