@@ -118,6 +118,29 @@ class BlockConfig(FrozenModel):
     bytes: int = Field(64 * 2**20, ge=1, description="Bytes of a block's rows, decompressed, at most, or one longer row")
 
 
+class Limit(FrozenModel):
+    """From where on a measure is worth a warning, and from where on a run stops; null for never."""
+
+    warn: float | None = None
+    stop: float | None = None
+
+
+class AuditConfig(FrozenModel):
+    """How closely quality models are looked at before a mixture is made by them, and what is too much."""
+
+    documents: int = Field(50_000, ge=1, le=1_000_000, description="About how many documents are looked at, at most")
+    seed: int = Field(42, ge=0, lt=2**31, description="Seed of the choice")
+    least_documents: int = Field(200, ge=2, description="Of fewer, nothing is concluded")
+    extremes: int = Field(
+        10, ge=0, le=100, description="Documents with the highest and the lowest quality of each domain, to look at"
+    )
+    spread: Limit = Field(Limit(warn=0.03, stop=0.002), description="Least standard deviation, in parts of the range")
+    constant_share: Limit = Field(Limit(warn=0.5, stop=0.95), description="Most documents that have nearly the same score")
+    source_r2: Limit = Field(Limit(warn=0.5, stop=0.95), description="Most variance that domain, crawl, language or type explains")
+    length_correlation: Limit = Field(Limit(warn=0.8, stop=0.97), description="Most correlation of ranks with length")
+    agreement: Limit = Field(Limit(), description="Least correlation of ranks with any other scorer of the run")
+
+
 class RunConfig(FrozenModel):
     """Everything that decides what a corpus run produces, and nothing else."""
 
@@ -178,6 +201,7 @@ class RunConfig(FrozenModel):
     embedding: EmbeddingConfig = Field(EmbeddingConfig(), title="Embedding")
     diversity: DiversityConfig = Field(DiversityConfig(), title="Diversity")
     blocks: BlockConfig = Field(BlockConfig(), title="Blocks")
+    audit: AuditConfig = Field(AuditConfig(), title="Audit")
 
     @field_validator("corpus_uri")
     @classmethod

@@ -91,6 +91,10 @@ class LossError(SampleMixError):
     """More documents were set aside than the run's configuration allows; the message lists the reasons."""
 
 
+class QualityAuditError(SampleMixError):
+    """A quality model that a mixture was to be made by measures sources, lengths or nothing, by the run's limits."""
+
+
 class AccountingError(SampleMixError):
     """Counts do not add up: input documents != scored + quarantined (+ duplicates). Always a defect; nothing is published."""
 

@@ -16,7 +16,7 @@ SECTIONS = {
     "": ("corpus_uri", "snapshots", "mixture_name"),
     "How much": ("budget", "tokenizer", "max_copies", "max_loss"),
     "How": ("policy", "scorers", "alpha", "tau", "seed"),
-    "Advanced": ("retry_refused", "reader", "embedding", "diversity", "blocks"),
+    "Advanced": ("retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
 }
 """Section of the form -> its fields, in the order in which they are shown. The first, without a name, is open from the start."""
 

@@ -8,7 +8,7 @@ import typer
 
 from samplemix_core.cli.common import AsJson, print_json, print_rows, terminal_progress
 from samplemix_core.cli.run import assigned
-from samplemix_core.config import EmbeddingConfig, load_config
+from samplemix_core.config import AuditConfig, EmbeddingConfig, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.quality_config import TrainingConfig
@@ -117,3 +117,53 @@ def report_(
     for score in found.scores:
         print_rows(method_rows(score))
     print_rows(asdict(source) for source in found.sources)
+
+
+@app.command()
+def audit(
+    corpus: Annotated[str, typer.Argument(help="The corpus, scored before: its name or URI")],
+    model_names: Annotated[
+        list[str] | None, typer.Option("--model", help="Only these quality models; else all that scored it")
+    ] = None,
+    snapshots: Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only these snapshots")] = None,
+    by: Annotated[str, typer.Option("--by", help="Also list domain, snapshot, language or content_type by itself")] = "domain",
+    extremes: Annotated[bool, typer.Option("--extremes", help="Also list documents with the highest and lowest quality")] = False,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw it into this .png or .svg")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the audit, as documents=200000 or source_r2.warn=0.3")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at what quality models measure on a corpus: good and bad, or merely sources, languages, lengths, or nothing.
+
+    Ends with status 1 if one of them is beyond a limit that stops runs. What is found is kept, for SQL and the corpus's page.
+
+    Examples:
+
+    `samplemix quality audit web --picture audit.png`
+
+    `samplemix quality audit web --model legal --by language --extremes`
+    """
+    from samplemix_core.cli.common import location
+    from samplemix_core.pipeline.audit import audit_corpus
+    from samplemix_core.report.audit import draw_audit, group_rows, summary_rows
+
+    config = load_config(AuditConfig, assigned({}, assignments or []))
+    place = location(corpus) if Path(corpus).is_dir() else corpus
+    found = audit_corpus(Settings.load(), place, config, model_names or (), snapshots or ())
+    if picture:
+        draw_audit(picture, corpus, found.models, config)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_rows(summary_rows(found.models))
+        for model in found.models:
+            typer.echo(f"\n{model.model}, by {by}")
+            print_rows(group_rows(model, by))
+            if extremes:
+                print_rows({**vars(item), **vars(found.places[item.document])} for item in model.extremes)
+        for model in found.models:
+            for finding in model.findings:
+                typer.echo(f"{finding.level}: {model.model}: {finding.said}")
+    if any(model.verdict == "stop" for model in found.models):
+        raise typer.Exit(1)

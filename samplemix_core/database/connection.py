@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from samplemix_core.errors import CancelledRunError, ConfigError, ServiceError
+from samplemix_core.errors import CancelledRunError, ConfigError, QueryError, ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 10
 _LOCK_POLL_SECONDS = 1.0
@@ -143,13 +143,17 @@ def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait:
 
 @contextmanager
 def service_errors(engine: Engine) -> Iterator[None]:
-    """Raise ServiceError, with the place and a remedy, for what is the database's fault and not the statement's."""
+    """Raise ServiceError, with the place and a remedy, for its fault; QueryError for a name that is not there."""
     place = f"{engine.url.host}:{engine.url.port or 5432}/{engine.url.database}"
     try:
         yield
     except (psycopg2.Error, DBAPIError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, pg.UndefinedTable | pg.UndefinedColumn):
+        if isinstance(cause, pg.NoDataFound):
+            # What corpus_of, mixture_of and quality_model_of do not find.
+            remedy = cause.diag.message_hint or ""
+            raise QueryError(f"{_first_line(cause)[:1].upper()}{_first_line(cause)[1:]}.", remedy) from error
+        if isinstance(cause, pg.UndefinedTable | pg.UndefinedColumn | pg.UndefinedFunction):
             raise ServiceError(
                 f"The database {place} is not migrated: {_first_line(cause)}.", "Run 'samplemix up', or migrate it."
             ) from error

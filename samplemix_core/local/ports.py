@@ -68,7 +68,8 @@ def free_port(taken: set[int]) -> int:
     )
 
 
-_claims: dict[int, socket.socket] = {}
+_claims: dict[int, int] = {}
+"""Port -> the descriptor that claims it, which is open while this process lives."""
 
 
 def _claim(port: int) -> bool:
@@ -85,7 +86,7 @@ def _claim(port: int) -> bool:
     except OSError:
         claim.close()
         return False
-    _claims[port] = claim
+    _claims[port] = claim.detach()
     return True
 
 

@@ -83,7 +83,19 @@ def _mixture_link(request: Request) -> Callable[[dict[str, Any]], str]:
 def show_corpus(request: Request, url: Reader, corpus_id: int) -> HTMLResponse:
     """A corpus and its crawls."""
     uri = views.corpus_uri(url, corpus_id)
-    return page(request, "corpus.html", corpus=uri, **views.corpus(url, uri), mixture_link=_mixture_link(request))
+    values = {"corpus": uri, "corpus_id": corpus_id, **views.corpus(url, uri)}
+    return page(request, "corpus.html", **values, mixture_link=_mixture_link(request))
+
+
+@router.get("/corpora/{corpus_id}/quality", response_class=HTMLResponse, include_in_schema=False)
+def show_audits(request: Request, url: Reader, corpus_id: int) -> HTMLResponse:
+    """What quality models were found to measure on a corpus."""
+    uri = views.corpus_uri(url, corpus_id)
+    text = f"{request.scope['root_path']}/api/corpora/{corpus_id}/text"
+    values = {"corpus": uri, "corpus_id": corpus_id, **views.audits(url, uri)}
+    return page(
+        request, "audit.html", **values, text_link=lambda row: f"{text}?{query({'shard': row['shard'], 'row': row['row']})}"
+    )
 
 
 @router.get("/mixtures/{name}", response_class=HTMLResponse, include_in_schema=False)

@@ -62,6 +62,11 @@ def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
     return {"mixtures": mixtures, **{key: ask(reader_url, name, corpus=uri) for key, name in names.items()}}
 
 
+def audits(reader_url: str, uri: str) -> dict[str, Answer]:
+    """What quality models were found to measure on a corpus, and what they gave its groups."""
+    return {"audits": ask(reader_url, "quality_audits", corpus=uri), "groups": ask(reader_url, "quality_audit_groups", corpus=uri)}
+
+
 def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str, Any]:
     """A version of a mixture, of the latest if none is given: its figures, and what it did to domains, crawls and samples."""
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)

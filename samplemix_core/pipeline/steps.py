@@ -68,6 +68,14 @@ STEPS = (
         mapped=True,
     ),
     Step(
+        name="audit",
+        function="audit:audit_quality",
+        takes=("registered",),
+        gives="audited",
+        what="stops the run if the quality model merely measures sources, lengths or nothing",
+        again="looks again",
+    ),
+    Step(
         name="check_loss",
         function="score:check_loss",
         takes=("registered",),
@@ -168,7 +176,7 @@ def _named(*names: str) -> tuple[Step, ...]:
 
 
 _DIVERSITY = (GATHER, *_named("fit_diversity", "assign", "measure_clusters"))
-SCORE_CRAWL = _named("register", "shard_groups", "score", "check_loss")
+SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
 FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
 BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
 LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))

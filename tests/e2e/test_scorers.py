@@ -179,3 +179,54 @@ def test_what_can_t_score_is_said_before_anything_is_read(
     ):
         done = command(*run, *options, check=False)
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_an_audit_looks_at_all_of_them_and_is_kept(
+    first: dict[str, Any], command: Command, uri: str, names: dict[str, str], tmp_path: Path
+) -> None:
+    done = command(
+        "quality", "audit", uri, "--json", "--picture", str(tmp_path / "audit.png"), "--set", "least_documents=10", check=False
+    )
+    found = json.loads(done.stdout)
+    assert (tmp_path / "audit.png").stat().st_size > 20_000
+    models = {model["model"]: model for model in found["models"]}
+    assert models.keys() >= {"composite", names["ordinal"], names["external"]}
+    assert {model["documents"] for model in models.values()} == {N}
+    assert len(found["places"]) == N
+    kept = {row["quality_model"]: row for row in asked(command, "quality_audits", f"corpus={uri}")}
+    assert kept[names["external"]]["verdict"] == "fine"
+    assert {item["domain"] for item in kept["composite"]["extremes"]} == {"books", "web"}
+    assert kept["composite"]["agreement"].keys() == models.keys() - {"composite"}
+    groups = asked(command, "quality_audit_groups", f"corpus={uri}")
+    assert {(row["grouping"], row["name"]) for row in groups} >= {("domain", "books"), ("snapshot", "s1"), ("language", "en")}
+    shown = command("quality", "audit", uri, "--model", "composite", "--by", "language", "--extremes").stdout
+    assert "composite, by language" in shown
+    assert "There is no quality model" in command("quality", "audit", uri, "--model", "none", check=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("planted", "said", "scores"),
+    [
+        ("domain", "the source alone predicts 100%", [i % 2 for i in range(N)]),
+        ("length", "it may only measure length", [1 + i % 5 for i in range(N)]),
+        ("constant", "it tells nothing apart", [0.5] * N),
+    ],
+)
+def test_a_scorer_that_only_knows_this_stops_the_run_before_it_is_mixed(
+    command: Command, uri: str, small_config: Path, tmp_path: Path, planted: str, said: str, scores: list[float]
+) -> None:
+    name = f"{planted}-{uuid4().hex[:8]}"
+    pq.write_table(
+        pa.table({"doc_id": [f"doc-{i}" for i in range(N)], "score": pa.array(scores, pa.float64())}), tmp_path / "s.parquet"
+    )
+    command("quality", "add", "external", name, str(tmp_path / "s.parquet"), "--by", "doc_id", "--low", "0", "--high", "5")
+    run = ("run", uri, "--config", str(small_config), "--name", name, "--set", "audit.least_documents=10")
+    done = command(*run, *by(name), check=False)
+    assert done.returncode == 1
+    assert f"The quality model {name} should not decide a mixture." in done.stderr
+    assert said in done.stderr
+    assert command("mixture", "show", name, check=False).returncode == 1, "nothing is published"
+    # Beside another it is told of, and stops nothing.
+    assert f"stop: {name}: " in command(*run, *by("composite", name)).stderr
+    looked = command("quality", "audit", uri, "--model", name, "--set", "least_documents=10", check=False)
+    assert (looked.returncode, said in looked.stdout) == (1, True)

@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from samplemix_core.config import ReaderConfig
+from samplemix_core.config import AuditConfig, Limit, ReaderConfig
 from samplemix_core.database import descriptions, samples
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
+from samplemix_core.errors import ConfigError, QueryError
 from samplemix_core.pages import api
 from samplemix_core.pages import app as pages
 from samplemix_core.pages import samples as pages_samples
 from samplemix_core.pages.charts import COLOURS
+from samplemix_core.pages.html import query
+from samplemix_core.pipeline.audit import audit_corpus
+from samplemix_core.settings import Settings
 from tests.integration.conftest import TEXTS, LedgeredCorpus, mix
 
 HOSTILE = "\"><script>alert(1)</script>\u202e'; DROP TABLE sample; --"
@@ -70,6 +74,7 @@ def client(assigned: LedgeredCorpus) -> Iterator[TestClient]:
 PAGES = (
     "/",
     "/corpora/1",
+    "/corpora/1/quality",
     "/mixtures/demo",
     "/mixtures/demo/1",
     "/mixtures/demo/diff",
@@ -392,3 +397,28 @@ def test_clusters_have_words_and_a_place_and_what_the_mixture_did_to_them(client
     with transaction(assigned.url) as cursor:
         cursor.execute("UPDATE cluster SET x = NULL, y = NULL, terms = NULL")
     assert "next run finds them" in client.get("/mixtures/demo/2/clusters").text
+
+
+def test_what_quality_models_measure_is_shown_with_the_documents_to_look_at(
+    client: TestClient, assigned: LedgeredCorpus, database: Settings
+) -> None:
+    assert "nothing" in client.get("/corpora/1/quality").text
+    config = AuditConfig(least_documents=2, extremes=2, length_correlation=Limit(warn=0.0), source_r2=Limit(stop=0.0))
+    found = audit_corpus(database, "s3://bucket/corpus", config)
+    (model,) = found.models
+    assert model.documents == len(found.places) == 14
+    shown = Seen(client.get("/corpora/1/quality").text)
+    for finding in model.findings:
+        assert any(finding.said in text for text in shown.texts)
+    assert model.verdict in shown.texts
+    (kept,) = client.get("/api/queries/quality_audits?corpus=s3://bucket/corpus").json()
+    places = {(item["shard"], item["row"]) for item in kept["extremes"]}
+    assert len(places) > 4
+    for shard, row in places:
+        assert f"/air/samplemix/api/corpora/1/text?{query({'shard': shard, 'row': row})}" in shown.links
+    again = audit_corpus(database, "s3://bucket/corpus", AuditConfig(), snapshots=["crawl-b"])
+    assert {place.snapshot for place in again.places} == {"crawl-b"}
+    with pytest.raises(ConfigError, match="has no snapshot crawl-z"):
+        audit_corpus(database, "s3://bucket/corpus", AuditConfig(), snapshots=["crawl-z"])
+    with pytest.raises(QueryError, match="There is no corpus"):
+        audit_corpus(database, "s3://bucket/none", AuditConfig())

@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_two_processes_that_choose_at_once_do_not_choose_the_same_port(monkeypat
     )
     monkeypatch.setattr(ports, "_FREE_RANGE", range(only, only + 1))
     for port in (only, only + GRPC_OFFSET):
-        ports._claims.pop(port).close()
+        os.close(ports._claims.pop(port))
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == f"{only}\n"

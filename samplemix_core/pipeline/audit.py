@@ -1,0 +1,99 @@
+"""Whether a run's quality models tell good from bad: looked at before a mixture is made by one, and whenever somebody asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from samplemix_core.config import AuditConfig, FrozenModel
+from samplemix_core.database.audits import Place, audited_scope, read_sampled, save_audit
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.quality import QualityModel, find_quality_model, list_quality_models, quality_models
+from samplemix_core.errors import ConfigError, QualityAuditError
+from samplemix_core.pipeline.handoff import Registered
+from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.run import RunContext
+from samplemix_core.quality.audit import ModelAudit, audit_models
+from samplemix_core.settings import Settings
+
+
+class AuditVerdict(FrozenModel):
+    """What was concluded of a run's quality models, that of the mixture first: fine, warn or stop; and what was found, as lines."""
+
+    documents: int
+    verdicts: tuple[str, ...]
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AuditedCorpus:
+    """What was found of quality models on a corpus, and where each document lies that was looked at."""
+
+    corpus: str
+    snapshots: tuple[str, ...]
+    models: tuple[ModelAudit, ...]
+    places: tuple[Place, ...]
+
+
+def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
+    """The gate before a mixture is made: QualityAuditError if the quality model that it is made by is beyond a limit that stops.
+
+    What is found of those beside it, and what only deserves a warning, is told and kept.
+    """
+    with transaction(run.settings.require("database_url")) as cursor:
+        found = quality_models(cursor, ids=[version.quality_model_id for version in registered.versions])
+    models = [found[version.quality_model_id] for version in registered.versions]
+    audits, _ = _look(
+        run.settings, registered.corpus_id, registered.snapshots, registered.snapshot_ids, models, run.config.audit, run.name
+    )
+    lines = [f"{finding.level}: {audit.model}: {finding.said}" for audit in audits for finding in audit.findings]
+    documents = audits[0].documents
+    if audits[0].verdict == "stop":
+        said = "".join(f"\n  {line}" for line in lines)
+        raise QualityAuditError(
+            f"The quality model {audits[0].model} should not decide a mixture. {documents:,} documents were looked at:{said}\n",
+            "See 'samplemix quality audit'; choose another scorer, or, if it is meant so, set its limit's stop to null, as"
+            " audit.source_r2.stop=null.",
+        )
+    message = f"{documents:,} documents looked at; " + ("; ".join(lines) if lines else "nothing found")
+    run.report(Progress("audit", 1, 1, unit="checks", message=message))
+    return AuditVerdict(documents=documents, verdicts=tuple(audit.verdict for audit in audits), findings=tuple(lines))
+
+
+def audit_corpus(
+    settings: Settings, corpus: str, config: AuditConfig, names: Sequence[str] = (), snapshots: Sequence[str] = ()
+) -> AuditedCorpus:
+    """Look at quality models on a corpus, by its name or URI: those of these names, or all that scored it. What is found is kept.
+
+    Raises QueryError for an unknown corpus, ConfigError for models or snapshots that are not there, or that scored none of it.
+    """
+    with transaction(settings.require("database_url")) as cursor:
+        scope = audited_scope(cursor, corpus, snapshots)
+        if names:
+            models = [find_quality_model(cursor, name) for name in names]
+        else:
+            models = [model for model in list_quality_models(cursor) if model.quality_model_id in scope.quality_model_ids]
+    missing = [model.name for model in models if model.quality_model_id not in scope.quality_model_ids]
+    if missing or not models:
+        what = ", ".join(missing) if missing else "No quality model"
+        raise ConfigError(f"{what} has not scored anything of {corpus}.", "Run it with that scorer first: samplemix run --scorer.")
+    audits, places = _look(settings, scope.corpus_id, scope.snapshots, scope.snapshot_ids, models, config, None)
+    return AuditedCorpus(corpus, scope.snapshots, tuple(audits), tuple(places))
+
+
+def _look(
+    settings: Settings,
+    corpus_id: int,
+    snapshots: Sequence[str],
+    snapshot_ids: Sequence[int],
+    models: Sequence[QualityModel],
+    config: AuditConfig,
+    run: str | None,
+) -> tuple[list[ModelAudit], list[Place]]:
+    names = [model.name for model in models]
+    names = [model.name if names.count(model.name) == 1 else f"{model.name}@{model.key[:8]}" for model in models]
+    with transaction(settings.require("database_url")) as cursor:
+        sampled, places = read_sampled(cursor, snapshot_ids, models, names, config)
+    audits = audit_models(sampled, config)
+    with transaction(settings.require("database_url")) as cursor:
+        for model, found in zip(models, audits, strict=True):
+            save_audit(cursor, corpus_id, snapshots, model, found, places, run)
+    return audits, places

@@ -1,0 +1,12 @@
+-- What each quality model gave the domains, crawls, languages and content types of a corpus when it was looked at last: 0 to 1 in its range.
+-- Parameters: corpus
+SELECT quality_model.name AS quality_model, left(quality_model_key, 12) AS key, grouping, part.name, part.documents, mean, spread,
+       lowest_tenth, median, highest_tenth, constant_share, length_correlation
+FROM (
+    SELECT DISTINCT ON (quality_model_id) audit_id, quality_model_id FROM quality_audit WHERE corpus_id = corpus_of(:'corpus')
+    ORDER BY quality_model_id, audit_id DESC
+) AS audit
+JOIN quality_model USING (quality_model_id)
+JOIN quality_audit_group AS part USING (audit_id)
+WHERE grouping <> ''
+ORDER BY grouping, part.name, quality_model.name, quality_model_id;
