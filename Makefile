@@ -47,7 +47,7 @@ lint: setup
 
 NAME ?= main
 bench: setup
-	$(BIN)/python -m bench.$(NAME)
+	$(BIN)/python -m bench.$(NAME) $(ARGS)
 
 up down status: setup
 	$(BIN)/samplemix $@

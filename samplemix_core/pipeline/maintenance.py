@@ -16,7 +16,9 @@ from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.handoff import collect_drafts
 from samplemix_core.settings import Settings
 
-ORPHAN_PREFIXES = ("clusters/", "embeddings/")
+ORPHAN_PREFIXES = ("clusters/", "embeddings/", "quality-training/")
+"""Where files lie that scores refer to, or nobody: of a training that nobody took up again, the last checkpoint."""
+
 ORPHAN_AGE = timedelta(days=1)
 """A file that is younger may be one that a run is about to enter."""
 

@@ -287,5 +287,5 @@ def calibrate(name: str, of: str, corpus: str, settings: Settings, *, least: int
             f"Run the corpus with {base.name} as a scorer first, or lower --least.",
         )
     spec = {"kind": "calibrated", "of": base.key, "cells": cells, "overall": overall, "most": most * (base.high - base.low)}
-    kinds = [f"{cell['content_type']} {cell['language'] or 'in other languages'}: {cell['documents']:,}" for cell in cells]
+    kinds = [f"{cell['content_type']} {cell['language'] or 'in any language'}: {cell['documents']:,}" for cell in cells]
     return _enter(name, spec, base.low, base.high, settings, of=base.name, cells=kinds)

@@ -49,17 +49,17 @@ def test_files_that_no_score_refers_to_are_counted_and_deleted_if_that_is_wanted
     with transaction(ledgered.url) as cursor:
         commit_scores(cursor, ledgered.shards[0], ledgered.version, result)
     kept = {result.embedding_key, "mixtures/web/v000001/manifest.json"}
-    for key in (*kept, "clusters/old.safetensors", "embeddings/a.parquet", "embeddings/zz.parquet"):
+    for key in (*kept, "clusters/old.safetensors", "embeddings/a.parquet", "embeddings/zz.parquet", "quality-training/cut-off"):
         store.put(key, b"12345")
     counted = maintenance.orphans(settings, Upkeep(delete_orphans=True))
     assert (counted.found, counted.done) == (0, True), "all are younger than a day"
     monkeypatch.setattr(maintenance, "ORPHAN_AGE", timedelta(seconds=-2))
     for wanted in (Upkeep(), Upkeep(delete_orphans=True, dry_run=True)):
         counted = maintenance.orphans(settings, wanted)
-        assert (counted.found, counted.bytes, counted.done) == (3, 15, False)
+        assert (counted.found, counted.bytes, counted.done) == (4, 20, False)
         assert "left as they are" in str(counted)
-    assert len(list(store.list())) == 5
-    assert maintenance.orphans(settings, Upkeep(delete_orphans=True)).found == 3
+    assert len(list(store.list())) == 6
+    assert maintenance.orphans(settings, Upkeep(delete_orphans=True)).found == 4
     assert {info.key for info in store.list()} == kept
 
 
