@@ -594,7 +594,7 @@ def test_a_comparison_that_fails_is_told_and_does_not_stop_a_run_and_another_can
         return command("run", corpus_uri, "--name", first, *settings).stderr
 
     stored = comparisons(platform, "all-MiniLM-L6-v2")
-    assert "not compared: The encoder 'no/such-encoder' is neither a directory" in run("no/such-encoder")
+    assert "not compared: The model 'no/such-encoder' is neither a directory" in run("no/such-encoder")
     assert comparisons(platform, "all-MiniLM-L6-v2") == stored
     assert "beside all-MiniLM-L6-v2 on 160 documents" in run("all-MiniLM-L6-v2")
     assert len([found for found in comparisons(platform, "all-MiniLM-L6-v2") if found]) == 1
