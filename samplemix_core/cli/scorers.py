@@ -27,7 +27,9 @@ def transformer(
         Literal["regression", "level", "probability"] | None,
         typer.Option("--output", help="What its outputs mean; none given: what they look like"),
     ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="The class whose probability is quality, by name or number")] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="The output that is quality: a class, or one of several numbers; name or number")
+    ] = None,
     low: Low = None,
     high: High = None,
     max_tokens: Annotated[
@@ -44,6 +46,8 @@ def transformer(
     `samplemix quality add transformer edu HuggingFaceFW/fineweb-edu-classifier --low 0 --high 5`
 
     `samplemix quality add transformer clean ./classifier --label good`
+
+    `samplemix quality add transformer facts ./criteria --output regression --label facts --low -5 --high 5`
     """
     from samplemix_core.pipeline.scorers import add_transformer
 
@@ -102,7 +106,7 @@ def external(
 
     `samplemix quality add external ratings ratings.parquet --by doc_id --score rating --missing 0`
     """
-    from samplemix_core.pipeline.scorers import add_external
+    from samplemix_core.pipeline.external import add_external
 
     with terminal_progress(quiet=as_json) as report:
         added = add_external(

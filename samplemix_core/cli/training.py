@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -126,7 +126,9 @@ def audit(
         list[str] | None, typer.Option("--model", help="Only these quality models; else all that scored it")
     ] = None,
     snapshots: Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only these snapshots")] = None,
-    by: Annotated[str, typer.Option("--by", help="Also list domain, snapshot, language or content_type by itself")] = "domain",
+    by: Annotated[
+        Literal["domain", "snapshot", "language", "content_type"], typer.Option("--by", help="What else to list by itself")
+    ] = "domain",
     extremes: Annotated[bool, typer.Option("--extremes", help="Also list documents with the highest and lowest quality")] = False,
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw it into this .png or .svg")] = None,
     assignments: Annotated[

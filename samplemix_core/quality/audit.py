@@ -4,7 +4,7 @@ All of a sample of documents, whose quality is normalised to 0..1 by the model's
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -144,7 +144,7 @@ def _audit(model: str, sampled: Sampled, ranks: Mapping[str, Floats], lengths: F
         findings=(),
     )
     findings = tuple(_findings(found, config)) if len(sampled) >= config.least_documents else ()
-    return ModelAudit(**{**vars(found), "findings": findings})
+    return replace(found, findings=findings)
 
 
 def _group(grouping: str, name: str, quality: Floats, tokens: npt.NDArray[np.int64], rows: Codes) -> GroupAudit:
@@ -229,7 +229,7 @@ def _findings(found: ModelAudit, config: AuditConfig) -> Iterator[Finding]:
     for source in found.sources:
         kind = GROUPINGS.get(source.grouping, source.grouping)
         what = f"the {kind} alone predicts {source.r2:.0%} of its variance, and the better half with an AUC of {source.auc:.2f}"
-        place = GroupAudit(**{**vars(whole), "grouping": source.grouping})
+        place = replace(whole, grouping=source.grouping)
         yield from _beyond("source_r2", place, source.r2, config.source_r2, f"{what}: it may have learnt to recognise the {kind}")
     if whole.length_correlation is not None:
         what = f"its ranks correlate with length by {whole.length_correlation:.2f}: it may only measure length"

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -15,7 +16,9 @@ from samplemix_core.errors import ModelError
 from samplemix_core.quality.scorers import Documents, Scores
 
 Output = Literal["regression", "level", "probability"]
-"""What a model's logits mean: one number; the levels of a score, of which the expected one counts; classes, of which one does."""
+"""What a model's logits mean: numbers, of which one counts; levels of a score, the expected one; classes, of which one counts."""
+
+MULTI_LABEL = "multi_label_classification"
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65_536}
 """Tokens scored at once, padding counted."""
@@ -25,8 +28,8 @@ BATCH_TOKENS = {"cpu": 4096, "cuda": 65_536}
 class SequenceClassifier:
     """A loaded model on its device: float32 on a CPU, bfloat16 (or float16 where the GPU lacks it) on a GPU.
 
-    It reads the first `max_tokens` tokens of a text. `label` is the class whose probability counts, where one does. On the same
-    device, equal batches of documents give equal bits; others differ by rounding.
+    It reads the first `max_tokens` tokens of a text. `label` is the output that counts, where one does. On the same device, equal
+    batches of documents give equal bits; others differ by rounding.
     """
 
     name: str
@@ -42,19 +45,33 @@ class SequenceClassifier:
     waits: bool = True
 
     def score(self, documents: Documents) -> Scores:
-        """The number that the model gives, cut off at low and high; the expected level; or the class's probability."""
-        ids = self.tokenizer(documents.plain, truncation=True, max_length=self.max_tokens)["input_ids"]
-        found = np.empty(len(ids), dtype=np.float32)
+        """The number that the model gives, cut off at low and high; the expected level; or the class's probability.
+
+        Classes exclude each other, unless the model's configuration says that it has several labels at once.
+        """
+        read = self.tokenizer(documents.plain, truncation=True, max_length=self.max_tokens)["input_ids"]
+        ids = [np.array(each, dtype=np.int64) for each in read]
+        order, logits = [np.empty(0, dtype=np.int64)], []
         with torch.inference_mode():
-            for rows in _batches([len(each) for each in ids], BATCH_TOKENS[self.device]):
-                read = self.tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt").to(self.device)
-                found[rows] = self._meaning(self.model(**read).logits.float().cpu())
+            for rows in _batches([each.size for each in ids], BATCH_TOKENS[self.device]):
+                padded = np.full((rows.size, max(1, ids[rows[0]].size)), self.tokenizer.pad_token_id or 0)
+                mask = np.zeros_like(padded)
+                for i, row in enumerate(rows):
+                    padded[i, : ids[row].size] = ids[row]
+                    mask[i, : ids[row].size] = 1
+                given = (torch.from_numpy(each).to(self.device) for each in (padded, mask))
+                # The next batch is made while a GPU is still at this one.
+                logits.append(self.model(**dict(zip(("input_ids", "attention_mask"), given, strict=True))).logits)
+                order.append(rows)
+        found = np.empty(len(ids), dtype=np.float32)
+        if logits:
+            found[np.concatenate(order)] = self._meaning(torch.cat(logits).float().cpu())
         return {"quality": found}
 
     def _meaning(self, logits: torch.Tensor) -> npt.NDArray[np.float32]:
         if self.output == "regression":
-            return np.asarray(logits[:, 0].clamp(self.low, self.high).numpy())
-        shares = logits.softmax(dim=1)
+            return np.asarray(logits[:, self.label].clamp(self.low, self.high).numpy())
+        shares = logits.sigmoid() if self.model.config.problem_type == MULTI_LABEL else logits.softmax(dim=1)
         if self.output == "level":
             return np.asarray((shares @ torch.arange(shares.shape[1], dtype=torch.float32)).numpy())
         return np.asarray(shares[:, self.label].numpy())
@@ -72,11 +89,10 @@ def _batches(lengths: Sequence[int], tokens: int) -> Iterator[npt.NDArray[np.int
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """What a model's own configuration says: its classes by number, and how many tokens it can read."""
+    """What a model's own configuration says: its outputs by number, and whether several of its labels hold at once."""
 
     labels: dict[int, str]
-    max_tokens: int
-    problem: str | None
+    multi_label: bool
 
 
 def read_classifier(directory: Path) -> ClassifierConfig:
@@ -92,9 +108,30 @@ def read_classifier(directory: Path) -> ClassifierConfig:
         raise ModelError(f"{directory} is no model that can be read: {error}", "Give what save_pretrained() wrote.") from error
     return ClassifierConfig(
         labels={int(number): str(name) for number, name in config.id2label.items()},
-        max_tokens=int(getattr(config, "max_position_embeddings", 512)),
-        problem=config.problem_type,
+        multi_label=config.problem_type == MULTI_LABEL,
     )
+
+
+def most_tokens(model: Any, tokenizer: Any) -> int:
+    """How many tokens of a text a model can read: as many as it has positions for, and its tokenizer allows.
+
+    Models of RoBERTa's kind count positions from behind the padding's, so that they have fewer than their configuration says.
+    """
+    positions = int(getattr(model.config, "max_position_embeddings", 512))
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions = module.num_embeddings - module.padding_idx - 1
+    return min(positions, int(tokenizer.model_max_length))
+
+
+def try_classifier(name: str, model: Any, tokenizer: Any) -> None:
+    """Raise ModelError unless a model scores texts of different lengths at once."""
+    trial = SequenceClassifier(name, "", model, tokenizer, "regression", 0, most_tokens(model, tokenizer), -np.inf, np.inf, "cpu")
+    texts = ["One.", "Two words.", ""]
+    try:
+        trial.score(Documents(pa.chunked_array([texts], pa.large_string()), [b""] * 3, [None] * 3))
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
+        raise ModelError(f"{name} can't score texts: {error}", "Give a model that reads input_ids and attention_mask.") from error
 
 
 def load_classifier(directory: Path, device: str) -> tuple[Any, Any]:

@@ -221,9 +221,11 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def classifier(root: Path, outputs: int, output: Output, low: float = 0.0, high: float = 1.0, label: int = 0) -> SequenceClassifier:
-    model, tokenizer = load_classifier(root / str(outputs), "cpu")
-    return SequenceClassifier("net", "net", model, tokenizer, output, label, 64, low, high, "cpu")
+def classifier(
+    root: Path, outputs: int, output: Output, low: float = 0.0, high: float = 1.0, label: int = 0, device: str = "cpu"
+) -> SequenceClassifier:
+    model, tokenizer = load_classifier(root / str(outputs), device)
+    return SequenceClassifier("net", "net", model, tokenizer, output, label, 64, low, high, device)
 
 
 @pytest.mark.parametrize(("outputs", "output"), [(1, "regression"), (3, "level"), (2, "probability")])
@@ -243,6 +245,16 @@ def test_a_network_gives_what_its_outputs_mean(classifiers: Path, outputs: int, 
         expected.append(float(value[output]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.unique(found).size == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU")
+def test_a_network_gives_on_a_gpu_what_it_gives_on_a_cpu(classifiers: Path) -> None:
+    slow, fast = (classifier(classifiers, 3, "level", high=2, device=device) for device in ("cpu", "cuda"))
+    texts = [f"{i} {text}" for i in range(100) for text in TEXTS]
+    many = documents(texts)
+    given, found = (scorer.score(many)["quality"] for scorer in (slow, fast))
+    np.testing.assert_allclose(found, given, atol=0.02)
+    np.testing.assert_array_equal(found, fast.score(many)["quality"])
 
 
 def test_a_network_without_a_head_or_safetensors_is_refused(classifiers: Path, tmp_path: Path) -> None:

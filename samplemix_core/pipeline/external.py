@@ -1,0 +1,112 @@
+"""Scores that were made elsewhere, entered as a scorer: Parquet files, checked and brought into one sorted table."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.identity import content_hash
+from samplemix_core.objects import open_store
+from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.pipeline.scorers import AddedScorer, enter_scorer
+from samplemix_core.quality.scorers import EXTERNAL, Key, halves
+from samplemix_core.settings import Settings
+from samplemix_core.worker.artifacts import MODELS, store_files
+
+_ROWS_AT_ONCE = 100_000
+
+
+def add_external(
+    name: str,
+    place: str,
+    settings: Settings,
+    report: Report = lambda _: None,
+    *,
+    by: Key,
+    score: str = "score",
+    column: str | None = None,
+    missing: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> AddedScorer:
+    """Enter scores made elsewhere: a Parquet file, or all below a directory or prefix, with a column that says of which document.
+
+    `by` is what that is: doc_id, the document's own id as its corpus has it, or content_hash, a document's hash as 32 hex digits or
+    16 bytes. Of a document that is there several times the mean counts. Without low and high, the lowest and highest score are.
+    """
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    rows = set_aside = 0
+    directory, _, last = place.rstrip("/").rpartition("/")
+    store = open_store(directory or "/", settings)
+    keys = [last] if store.head(last) is not None else sorted(i.key for i in store.list(f"{last}/") if i.key.endswith(".parquet"))
+    if not keys:
+        raise ConfigError(f"There is no Parquet file at {place}.", "Give a .parquet file, or a directory of them.")
+    for key in keys:
+        with store.open(key) as stream:
+            for batch in _batches(stream, key, [column or by, score]):
+                rows += batch.num_rows
+                usable = pc.and_(pc.is_valid(batch[0]), pc.is_finite(batch[1]).fill_null(False))
+                batch = batch.filter(usable)
+                set_aside += len(usable) - batch.num_rows
+                parts.append((*halves(_digests(batch[0], by, key)), batch[1].to_numpy(zero_copy_only=False)))
+                report(Progress("add", rows, 0, documents=rows, unit="records"))
+    high_half, low_half, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if not scores.size:
+        raise CorpusError(f"{place} has no usable score.", f"Check its columns {column or by} and {score}.")
+    order = np.lexsort((low_half, high_half))
+    high_half, low_half, scores = high_half[order], low_half[order], scores[order]
+    first = np.flatnonzero(np.r_[True, (high_half[1:] != high_half[:-1]) | (low_half[1:] != low_half[:-1])])
+    means = np.add.reduceat(scores, first) / np.diff(np.r_[first, scores.size])
+    table = pa.table([high_half[first], low_half[first], means.astype(np.float32)], schema=EXTERNAL)
+    ends = (float(scores.min()) if low is None else low, float(scores.max()) if high is None else high)
+    if scores.min() < ends[0] or scores.max() > ends[1] or not (missing is None or ends[0] <= missing <= ends[1]):
+        others = "" if missing is None else f", and {missing:g} where there is none"
+        raise ConfigError(
+            f"Scores are from {scores.min():g} to {scores.max():g}{others}: not within {ends[0]:g} to {ends[1]:g}.",
+            "Give --low and --high that hold all of them.",
+        )
+    with settings.scratch() as scratch:
+        with pa.OSFile(str(scratch / "scores.arrow"), "wb") as file, pa.ipc.new_file(file, EXTERNAL) as writer:
+            writer.write_table(table.combine_chunks(), max_chunksize=max(1, table.num_rows))
+        (digest,) = store_files(scratch, open_store(settings.state_root, settings)).values()
+    spec = {"kind": "external", "scores_sha256": digest, "by": by, "missing": missing}
+    counts = {"records": rows, "documents": table.num_rows, "repeated": scores.size - table.num_rows, "set_aside": set_aside}
+    return enter_scorer(name, spec, *ends, settings, (f"{MODELS}/files/{digest}", digest), **counts)
+
+
+def _batches(stream: Any, key: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        file = pq.ParquetFile(stream)
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{key} is no Parquet file that can be read: {error}") from error
+    if missing := [name for name in columns if name not in file.schema_arrow.names]:
+        raise ConfigError(
+            f"{key} has no column {missing[0]!r}.", f"Name one of its columns: {', '.join(file.schema_arrow.names[:20])}."
+        )
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
+        which, score = (batch.column(name) for name in columns)
+        try:
+            yield pa.record_batch([which, score.cast(pa.float64())], names=["which", "score"])
+        except pa.ArrowException as error:
+            what = f"The column {columns[1]!r} of {key} holds no numbers: {error}"
+            raise ConfigError(what, "Name another with --score.") from error
+
+
+def _digests(values: pa.Array, by: Key, key: str) -> list[bytes]:
+    found = values.to_pylist()
+    if by == "doc_id":
+        return [content_hash(str(value)) for value in found]
+    try:
+        digests = [value if isinstance(value, bytes) else bytes.fromhex(str(value).replace("-", "")) for value in found]
+    except ValueError:
+        digests = [b""]
+    if any(len(digest) != 16 for digest in digests):
+        raise ConfigError(
+            f"{key} has content hashes that are not 32 hex digits or 16 bytes.",
+            "They are BLAKE2b of 128 bits of the text in UTF-8.",
+        )
+    return digests
