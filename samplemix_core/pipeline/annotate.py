@@ -5,7 +5,8 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
@@ -114,7 +115,8 @@ def annotate(
     elif left:
         with transaction(settings.require("database_url")) as cursor:
             annotator_id = ensure_annotator(cursor, plan.annotator, plan.rubric, plan.spec)
-        asyncio.run(_ask_all(config, plan, annotator_id, settings, report, cancelled or threading.Event()))
+        with closing(_documents(plan, settings)) as documents:
+            asyncio.run(_ask_all(config, plan, annotator_id, documents, settings, report, cancelled or threading.Event()))
     found.cost = _cost(config, found)
     return found
 
@@ -164,7 +166,7 @@ def _count(shard: ScoredShard, config: AnnotationConfig) -> ShardCount:
     return ShardCount(shard.snapshot, shard.path, parse_shard_path(shard.path, shard.reader)[1] or "", shard.samples)
 
 
-def _documents(plan: _Plan, settings: Settings) -> Iterator[Document | None]:
+def _documents(plan: _Plan, settings: Settings) -> Generator[Document | None]:
     """The documents to ask about, shard by shard; None in the place of one that is not there as it was scored."""
     for shard, samples in plan.chosen:
         left = {sample.row: sample for sample in samples}
@@ -215,12 +217,18 @@ class _Writer:
 
 
 async def _ask_all(
-    config: AnnotationConfig, plan: _Plan, annotator_id: int, settings: Settings, report: Report, cancelled: threading.Event
+    config: AnnotationConfig,
+    plan: _Plan,
+    annotator_id: int,
+    documents: Iterator[Document | None],
+    settings: Settings,
+    report: Report,
+    cancelled: threading.Event,
 ) -> None:
     """Ask about all that is left, so many at once. Whoever has asked takes the next when its answer is kept."""
     found = plan.found
     total, begun = found.documents, found.known + found.set_aside_before
-    documents, reading = _documents(plan, settings), asyncio.Lock()
+    reading = asyncio.Lock()
     model, writer = LanguageModel(config, plan.rubric, settings), _Writer(annotator_id, settings)
     streak = 0
 

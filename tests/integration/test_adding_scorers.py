@@ -18,10 +18,10 @@ from transformers import (
 )
 
 from samplemix_core.config import EmbeddingConfig
-from samplemix_core.database.connection import transaction
+from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.quality import find_quality_model
 from samplemix_core.embedding.model import locate_model
-from samplemix_core.errors import ConfigError, CorpusError, ModelError, SampleMixError
+from samplemix_core.errors import ConfigError, CorpusError, ModelError, QueryError, SampleMixError
 from samplemix_core.identity import content_hash
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.external import add_external
@@ -197,3 +197,31 @@ def test_what_has_not_scored_a_corpus_is_not_combined(ledgered: LedgeredCorpus, 
         add_ensemble("both", ["english", "german"], URI, database)
     with pytest.raises(ConfigError, match="has not scored 200 documents of one content type"):
         calibrate("fair", "english", URI, database)
+
+
+def test_sql_finds_a_model_by_name_and_key_as_the_command_does(database: Settings) -> None:
+    english = add_fasttext("english", str(language_file()), "en", database)
+    german = add_fasttext("german", str(language_file()), "de", database)
+    asked = (
+        "english",
+        english.key[:8],
+        f"english@{english.key[:8]}",
+        f"english@{german.key[:8]}",
+        f"english@{english.key[:7]}",
+        "ger",
+    )
+    found: list[tuple[int | None, int | None]] = []
+    for name in asked:
+        with transaction(database.require("database_url")) as cursor:
+            try:
+                by_python = find_quality_model(cursor, name).quality_model_id
+            except ConfigError:
+                by_python = None
+        try:
+            with transaction(database.require("database_url")) as cursor:
+                cursor.execute("SELECT quality_model_of(%s)", (name,))
+                by_sql = scalar(cursor)
+        except QueryError:
+            by_sql = None
+        found.append((by_python, by_sql))
+    assert found == [(english.quality_model_id,) * 2] * 3 + [(None, None)] * 3
