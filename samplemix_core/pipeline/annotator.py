@@ -1,12 +1,17 @@
-"""A language model behind an endpoint that speaks OpenAI's protocol, asked patiently, and not faster than it likes."""
+"""A language model behind an endpoint that speaks OpenAI's protocol, asked patiently, and not faster than it likes.
+
+Of the protocol one question is used, chat/completions, and of its answer what _Completion holds. Waiting and asking again are ours:
+they are counted, and all questions wait where one is told to.
+"""
 
 import asyncio
+import logging
 import random
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-import openai
+import httpx
 from pydantic import BaseModel, ValidationError
 
 from samplemix_core.database.annotations import Document, Judged, Refused
@@ -21,7 +26,9 @@ MOST_WAIT_SECONDS = 300.0
 MOST_TURNED_AWAY = 30
 """Answers of 429 to one document before it is set aside. They are no attempts: nothing was read."""
 
-_WRONG_SETUP = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+_WRONG_SETUP = (401, 403, 404)
+_PASSING = (408, 409)
+"""Of a client's faults, those that pass by themselves, as faults of the server do."""
 
 
 class _Pace:
@@ -71,12 +78,18 @@ class LanguageModel:
 
     def __init__(self, config: AnnotationConfig, rubric: Rubric, settings: Settings) -> None:
         self._config, self._rubric = config, rubric
-        # Waiting and asking again are ours: they are counted, and all questions wait where one is told to.
-        self._client = openai.AsyncOpenAI(
-            base_url=settings.require("llm_base_url"),
-            api_key=settings.llm_api_key or "none",
-            max_retries=0,
+        # A line for each question would bury all others.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._url = f"{settings.require('llm_base_url').rstrip('/')}/chat/completions"
+        key = (settings.llm_api_key or "none").strip()
+        if not (key.isascii() and key.isprintable()):
+            # The client would repeat it in an error.
+            raise ConfigError("OPENAI_API_KEY holds characters that no key can have.", "Set it again, in one line.")
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"},
             timeout=config.timeout_seconds,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.concurrency),
+            follow_redirects=True,
         )
         self._pace = _Pace(config.requests_per_minute)
         self._form: dict[str, Any] = {"model": config.model, "max_completion_tokens": config.most_output_tokens}
@@ -91,7 +104,7 @@ class LanguageModel:
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._client.close()
+        await self._client.aclose()
 
     async def judge(self, document: Document) -> Judged | Refused:
         """Ask about a document until there is an answer that can be used, or enough of asking.
@@ -116,11 +129,11 @@ class LanguageModel:
                     messages = ask_again(asked, content, error.detail)
                 elif attempt < self._config.attempts:
                     await asyncio.sleep(self._wait(attempt))
-            except openai.RateLimitError as error:
-                problem = RejectedLabelError(Reject.NO_ANSWER, f"turned away: {_said(error)}")
+            except _TurnedAwayError as error:
+                problem = RejectedLabelError(Reject.NO_ANSWER, f"turned away: {error.said}")
                 self.turned_away += 1
                 turned_away += 1
-                self._pace.pause(_retry_after(error) or self._wait(turned_away))
+                self._pace.pause(error.seconds or self._wait(turned_away))
         return Refused(document, problem.reason, problem.detail, attempt + turned_away)
 
     def _wait(self, attempt: int) -> float:
@@ -129,31 +142,35 @@ class LanguageModel:
         return min(MOST_WAIT_SECONDS, longest) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     async def _ask(self, messages: list[dict[str, str]], tokens: list[int]) -> str:
-        """One question; its answer's text. Raises RejectedLabelError where there is none, openai.RateLimitError as it comes."""
+        """One question; its answer's text. Raises RejectedLabelError where there is none, _TurnedAwayError where it is to wait."""
         await self._pace.turn()
         self.requests += 1
         try:
             # The client's own limit is for each wait, and an answer can come drop by drop.
             async with asyncio.timeout(self._config.timeout_seconds):
-                # chat.completions.create() looks at the type of every part of a question, which takes longer than all else.
-                answer = await self._client.post("/chat/completions", cast_to=object, body={**self._form, "messages": messages})
-        except openai.RateLimitError:
-            raise
-        except _WRONG_SETUP as error:
-            self._refuse_setup(error)
-        except (TimeoutError, openai.APITimeoutError):
+                answer = await self._client.post(self._url, json={**self._form, "messages": messages})
+        except (TimeoutError, httpx.TimeoutException):
             raise RejectedLabelError(Reject.NO_ANSWER, f"none within {self._config.timeout_seconds:g} s") from None
-        except (openai.InternalServerError, openai.ConflictError) as error:
-            raise RejectedLabelError(Reject.NO_ANSWER, _said(error)) from None
-        except openai.APIStatusError as error:
-            raise RejectedLabelError(Reject.REQUEST_REFUSED, _said(error)) from None
-        except (openai.APIError, ValueError) as error:
-            # The connection broke, or what came is no answer of the protocol.
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RejectedLabelError(Reject.NO_ANSWER, f"{type(error).__name__}: {error}") from None
+        if not answer.is_success:
+            self._refuse(answer)
         try:
-            return self._text_of(_Completion.model_validate(answer), tokens)
+            return self._text_of(_Completion.model_validate_json(answer.content), tokens)
         except ValidationError:
             raise RejectedLabelError(Reject.NO_ANSWER, "what the endpoint sent is no answer of the protocol") from None
+
+    def _refuse(self, answer: httpx.Response) -> NoReturn:
+        said = _said(answer)
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise _TurnedAwayError(said, _retry_after(answer))
+        if answer.status_code in _WRONG_SETUP:
+            raise ConfigError(
+                f"The endpoint {self._url} refuses model {self._config.model!r}: {said}.",
+                "Check OPENAI_BASE_URL, OPENAI_API_KEY, or the Airflow connection, and the model's name.",
+            )
+        passing = answer.is_server_error or answer.status_code in _PASSING
+        raise RejectedLabelError(Reject.NO_ANSWER if passing else Reject.REQUEST_REFUSED, said)
 
     def _text_of(self, answer: _Completion, tokens: list[int]) -> str:
         usage = answer.usage or _Usage()
@@ -170,22 +187,27 @@ class LanguageModel:
             raise RejectedLabelError(Reject.UNREADABLE, f"it is cut off after {self._config.most_output_tokens} tokens")
         return choice.message.content or ""
 
-    def _refuse_setup(self, error: openai.APIStatusError) -> NoReturn:
-        raise ConfigError(
-            f"The endpoint {self._client.base_url} refuses model {self._config.model!r}: {_said(error)}.",
-            "Check OPENAI_BASE_URL, OPENAI_API_KEY, or the Airflow connection, and the model's name.",
-        ) from None
+
+class _TurnedAwayError(Exception):
+    """An answer of 429: what was said, and how long the endpoint wants to be left alone, if it says."""
+
+    def __init__(self, said: str, seconds: float | None) -> None:
+        super().__init__(said)
+        self.said, self.seconds = said, seconds
 
 
-def _said(error: openai.APIStatusError) -> str:
-    """What the endpoint said, in short: its status and message, never the request, which may hold a key."""
-    body = error.body if isinstance(error.body, dict) else {}
-    return f"{error.status_code} {body.get('message') or ''}".strip()[:300]
+def _said(answer: httpx.Response) -> str:
+    """What the endpoint said, in short: its status and message, never the question, which may hold a key."""
+    try:
+        message = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = answer.reason_phrase
+    return f"{answer.status_code} {message or ''}".strip()[:300]
 
 
-def _retry_after(error: openai.APIStatusError) -> float | None:
+def _retry_after(answer: httpx.Response) -> float | None:
     """How long the endpoint wants to be left alone, in seconds; None if it does not say."""
-    said = error.response.headers.get("retry-after", "")
+    said = answer.headers.get("retry-after", "")
     try:
         seconds = float(said)
     except ValueError:

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
+from openai.types.chat import ChatCompletion
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import ledger, registration
@@ -209,6 +211,15 @@ def test_an_endpoint_that_is_down_ends_the_run_and_what_was_answered_is_kept(
     assert (found.known, found.judged) == (50, 190)
 
 
+@pytest.mark.parametrize("key", ["secret\nkey", "sécret"])
+def test_a_key_that_can_not_be_sent_is_not_repeated(corpus: str, database: Settings, served: Served, key: str) -> None:
+    settings = Settings(**{**vars(database), "llm_base_url": served.url, "llm_api_key": key})
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY holds characters that no key can have") as raised:
+        annotate(config_for(corpus, documents=1), settings)
+    assert key not in str(raised.value)
+    assert not served.requests
+
+
 @pytest.mark.parametrize(("change", "said"), [({"model": "missing"}, "does not exist"), ({}, "Incorrect API key")])
 def test_a_wrong_setup_is_said_at_once(corpus: str, database: Settings, served: Served, change: dict[str, str], said: str) -> None:
     served.wanted_key = "another-key"
@@ -303,7 +314,11 @@ def test_killed_in_the_middle_it_asks_again_only_what_was_in_flight(corpus: str,
     assert asked.total() - 240 <= 2 * 4, "at most what was in flight is asked about again"
 
 
-def test_the_protocol_of_the_server_is_that_of_the_library() -> None:
-    from openai.types.chat import ChatCompletion
-
+def test_what_is_asked_and_answered_is_as_openais_own_client_does_it(corpus: str, database: Settings, served: Served) -> None:
+    annotate(config_for(corpus, documents=1), settings_for(database, served))
+    (own,) = served.requests
+    with openai.OpenAI(base_url=served.url, api_key="none", max_retries=0) as client:
+        answer = client.chat.completions.create(**own)
+    assert served.requests == [own, own]
+    assert answer.choices[0].message.content
     assert ChatCompletion.model_validate(completion("x"), strict=True).choices[0].message.content == "x"

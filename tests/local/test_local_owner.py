@@ -72,11 +72,16 @@ def test_a_stack_and_all_else_ends_with_its_owner(tmp_path: Path, how: signal.Si
         state = Home(home).read_state()
         assert len(stack_processes(state.stack)) >= 3
         assert sockets_outside(ports)
-        commands = " ".join(part for item in owner.processes() for part in item.cmdline())
-        assert all(name in commands for name in ("supervisord", "postgres", "weed", "sleep"))
+        log = tmp_path / "no log"
+
+        def all_there() -> bool:
+            commands = " ".join(part for item in owner.processes() for part in item.cmdline())
+            return all(name in commands for name in ("supervisord", "postgres", "weed", "sleep"))
+
+        # A process that begins another program has no environment for a moment.
+        wait_for(all_there, "what it started", 10, log)
         process.send_signal(how)
         process.wait(30)
-        log = tmp_path / "no log"
         wait_for(lambda: not owner.processes() and not stack_processes(state.stack), "the end of its processes", 30, log)
         wait_for(lambda: not home.exists(), "the end of its home", 30, log)
         if state.postgres_directory is not None:
