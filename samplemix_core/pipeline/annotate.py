@@ -4,11 +4,11 @@ import asyncio
 import logging
 import re
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from samplemix_core.config import load_config
@@ -48,6 +48,8 @@ PASSING = (Reject.NO_ANSWER.value, Reject.REQUEST_REFUSED.value)
 CHARACTERS_OF_A_TOKEN = 4
 OUTPUT_TOKENS = 120
 """Of an answer: a sentence and a number for each dimension."""
+
+_READ_AT_ONCE = 32
 
 LEAST_STREAK = 10
 """After so many documents in a row without an answer, and twice as many as are in flight, an endpoint is taken for down."""
@@ -228,7 +230,7 @@ async def _ask_all(
     """Ask about all that is left, so many at once. Whoever has asked takes the next when its answer is kept."""
     found = plan.found
     total, begun = found.documents, found.known + found.set_aside_before
-    reading = asyncio.Lock()
+    reading, read = asyncio.Lock(), deque[Document | None]()
     model, writer = LanguageModel(config, plan.rubric, settings), _Writer(annotator_id, settings)
     streak = 0
 
@@ -245,10 +247,12 @@ async def _ask_all(
             if cancelled.is_set():
                 raise CancelledRunError("Annotating was cancelled.", "What was answered is kept: run it again to go on.")
             async with reading:
-                document = await asyncio.to_thread(next, documents, "end")
-            if document == "end":
-                return
-            if isinstance(document, Document):
+                if not read:
+                    read.extend(await asyncio.to_thread(lambda: list(islice(documents, _READ_AT_ONCE))))
+                if not read:
+                    return
+                document = read.popleft()
+            if document is not None:
                 answer = await model.judge(document)
                 await writer.keep(answer)
                 streak = _enter(found, answer, streak)

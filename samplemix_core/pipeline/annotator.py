@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-import httpx
+import httpx2
 from pydantic import BaseModel, ValidationError
 
 from samplemix_core.database.annotations import Document, Judged, Refused
@@ -79,16 +79,16 @@ class LanguageModel:
     def __init__(self, config: AnnotationConfig, rubric: Rubric, settings: Settings) -> None:
         self._config, self._rubric = config, rubric
         # A line for each question would bury all others.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         self._url = f"{settings.require('llm_base_url').rstrip('/')}/chat/completions"
         key = (settings.llm_api_key or "none").strip()
         if not (key.isascii() and key.isprintable()):
             # The client would repeat it in an error.
             raise ConfigError("OPENAI_API_KEY holds characters that no key can have.", "Set it again, in one line.")
-        self._client = httpx.AsyncClient(
+        self._client = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"},
             timeout=config.timeout_seconds,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.concurrency),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=config.concurrency),
             follow_redirects=True,
         )
         self._pace = _Pace(config.requests_per_minute)
@@ -149,9 +149,9 @@ class LanguageModel:
             # The client's own limit is for each wait, and an answer can come drop by drop.
             async with asyncio.timeout(self._config.timeout_seconds):
                 answer = await self._client.post(self._url, json={**self._form, "messages": messages})
-        except (TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx2.TimeoutException):
             raise RejectedLabelError(Reject.NO_ANSWER, f"none within {self._config.timeout_seconds:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise RejectedLabelError(Reject.NO_ANSWER, f"{type(error).__name__}: {error}") from None
         if not answer.is_success:
             self._refuse(answer)
@@ -160,9 +160,9 @@ class LanguageModel:
         except ValidationError:
             raise RejectedLabelError(Reject.NO_ANSWER, "what the endpoint sent is no answer of the protocol") from None
 
-    def _refuse(self, answer: httpx.Response) -> NoReturn:
+    def _refuse(self, answer: httpx2.Response) -> NoReturn:
         said = _said(answer)
-        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        if answer.status_code == httpx2.codes.TOO_MANY_REQUESTS:
             raise _TurnedAwayError(said, _retry_after(answer))
         if answer.status_code in _WRONG_SETUP:
             raise ConfigError(
@@ -196,7 +196,7 @@ class _TurnedAwayError(Exception):
         self.said, self.seconds = said, seconds
 
 
-def _said(answer: httpx.Response) -> str:
+def _said(answer: httpx2.Response) -> str:
     """What the endpoint said, in short: its status and message, never the question, which may hold a key."""
     try:
         message = answer.json()["error"]["message"]
@@ -205,7 +205,7 @@ def _said(answer: httpx.Response) -> str:
     return f"{answer.status_code} {message or ''}".strip()[:300]
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
+def _retry_after(answer: httpx2.Response) -> float | None:
     """How long the endpoint wants to be left alone, in seconds; None if it does not say."""
     said = answer.headers.get("retry-after", "")
     try:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
 KNOWN_TO_PURE = {"samplemix_core.objects.interface"}
 """What a pure room may know of those that keep things: what an object store is, not one of them."""
 
-PURE_ROOMS_NEVER = {"sqlalchemy", "psycopg2", "boto3", "botocore", "dask", "distributed", "httpx"}
+PURE_ROOMS_NEVER = {"sqlalchemy", "psycopg2", "boto3", "botocore", "dask", "distributed", "httpx", "httpx2"}
 
 
 def imports(path: Path) -> set[str]:
