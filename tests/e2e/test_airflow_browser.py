@@ -13,11 +13,11 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Request, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from samplemix_core.database.connection import scalar, transaction
-from samplemix_core.demo.airflow_api import AirflowApi
+from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, finished, runs_of, settings_of, wait_for
@@ -143,7 +143,8 @@ def test_a_backfill_over_two_crawls_one_of_them_cancelled_and_resumed(
     picture(page, "crawls")
     page.get_by_role("link", name=first["dag_run_id"][:30]).click()
     mark_as_failed(page)
-    wait_for(lambda: airflow.run_state(SCORE, first["dag_run_id"]) == "failed", 30, "cancelled run")
+    state = wait_for(lambda: (s := airflow.run_state(SCORE, first["dag_run_id"])) in FINAL_STATES and s, 30, "cancelled run")
+    assert state == "failed", f"it was {state}, with {blocks_done(platform, corpus, '2026-03-a')} of {COPIES * DOCUMENTS} blocks"
     wait_for(lambda: not airflow_is_scoring(airflow, first["dag_run_id"]), 30, "end of its tasks")
     done, blocks = blocks_done(platform, corpus, "2026-03-a"), COPIES * DOCUMENTS
     assert 10 < done < blocks, "cancelled in the middle"
@@ -159,16 +160,22 @@ def test_a_backfill_over_two_crawls_one_of_them_cancelled_and_resumed(
 
 
 def mark_as_failed(page: Page) -> None:
-    """Choose it in the run's menu, which closes when the page refreshes itself: then it is opened again."""
+    """Choose it in the run's menu and confirm it. Both close when the page refreshes itself: then it is done again."""
     for _ in range(10):
-        page.get_by_role("button", name="Mark Dag Run as...").first.click()
         try:
+            page.get_by_role("button", name="Mark Dag Run as...").first.click()
             page.get_by_role("menuitem", name="Failed").click(timeout=2000)
+            with page.expect_response(lambda answer: is_change_of_a_run(answer.request), timeout=10_000):
+                page.get_by_role("dialog").get_by_role("button", name="Confirm").click(timeout=5000)
         except PlaywrightTimeoutError:
+            page.keyboard.press("Escape")
             continue
-        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
         return
-    pytest.fail("the menu of the run never stayed open")
+    pytest.fail("the run could not be marked")
+
+
+def is_change_of_a_run(request: Request) -> bool:
+    return request.method == "PATCH" and re.search(r"/dagRuns/[^/?]+$", request.url) is not None
 
 
 def airflow_is_scoring(airflow: AirflowApi, run_id: str) -> bool:
