@@ -26,7 +26,7 @@ $(STAMP):
 demo: setup
 	$(BIN)/samplemix demo
 
-# A thread for each process: several processes with a thread for each core wait for each other, three times as long.
+# A thread for each process: several with a thread for each core wait for each other, and some take three times as long.
 test: export OMP_NUM_THREADS := 1
 test: export NUMBA_NUM_THREADS := 1
 # First what brings its own services or needs few, three at once (tests/local waits more than it works), the longest to begin with;

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -144,11 +145,11 @@ HASHES = [content_hash(str(i)).hex() for i in range(4)]
     ],
 )
 def test_scores_that_can_not_be_used_are_refused(
-    database: Settings, tmp_path: Path, columns: dict[str, list[object]], options: dict[str, object], said: str
+    database: Settings, tmp_path: Path, columns: dict[str, list[object]], options: dict[str, Any], said: str
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
     with pytest.raises(SampleMixError, match=said):
-        add_external("scores", str(tmp_path / "scores.parquet"), database, **{"by": "doc_id", **options})  # type: ignore[arg-type]
+        add_external("scores", str(tmp_path / "scores.parquet"), database, **{"by": "doc_id", **options})
 
 
 def test_scores_are_counted(database: Settings, tmp_path: Path) -> None:
