@@ -19,6 +19,8 @@ from samplemix_core.errors import ConfigError
 DEFAULT_HOME = ".samplemix"
 SERVICES_FILE = "services.json"
 SCRATCH = "scratch"
+HOME_MARK = ".samplemix-home"
+_MARK_TEXT = "SampleMix made this directory. 'samplemix down --delete' deletes what SampleMix keeps here, and nothing else.\n"
 _SCHEMES = dict.fromkeys((sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")))
 
 ADDRESSES = {
@@ -79,6 +81,19 @@ def home_directory(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("SAMPLEMIX_HOME") or DEFAULT_HOME).absolute()
 
 
+def is_fresh(directory: Path) -> bool:
+    """Whether nothing is in a directory, or only what a new file system has."""
+    return all(entry.name == "lost+found" for entry in directory.iterdir())
+
+
+def make_home(home: Path) -> Path:
+    """Make the home directory, and mark it as SampleMix's unless it holds other things already; returns it."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if is_fresh(home):
+        (home / HOME_MARK).write_text(_MARK_TEXT)
+    return home
+
+
 @dataclass(frozen=True)
 class Settings:
     """Connections of one deployment. A field that holds a secret is never part of its repr."""
@@ -127,8 +142,8 @@ class Settings:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A directory for a step's files, removed on leaving: on the disk of the home, not in memory or on a small /tmp."""
-        parent = self.home / SCRATCH
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        parent = make_home(self.home) / SCRATCH
+        parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent) as directory:
             yield Path(directory)
 

@@ -117,7 +117,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Iterator[St
     stack = Stack(home, ports="free", environ=environ, owner=None if kept else owner)
     yield stack
     if not kept:
-        stack.destroy()
+        assert stack.destroy() == []
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import typer
 
 from samplemix_core.cli.common import AsJson, pages, plain, print_rows
 from samplemix_core.errors import QueryError
-from samplemix_core.settings import Settings, home_directory
+from samplemix_core.settings import Settings, home_directory, make_home
 
 app = typer.Typer()
 
@@ -101,9 +101,8 @@ def _prompt(database_url: str) -> int:
         "PGAPPNAME": f"samplemix sql (pgcli {pgcli.__version__})",
     }
     environment = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
-    settings = home_directory() / "pgcli"
+    settings = make_home(home_directory()) / "pgcli"
     if not settings.exists():
-        settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text(_PROMPT_SETTINGS)
     command = [sys.executable, "-m", "pgcli.main", "--pgclirc", str(settings)]
     return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 a command of ours

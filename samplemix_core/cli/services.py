@@ -38,6 +38,8 @@ def down(
 ) -> None:
     """Stop the embedded services, in order. What they keep stays under SAMPLEMIX_HOME, unless it is to be deleted.
 
+    Only what SampleMix made is deleted, in a home that it made; what else lies there is named and stays.
+
     Examples: `samplemix down`, `samplemix down airflow`
     """
     from samplemix_core.local.service import SERVICES
@@ -47,7 +49,12 @@ def down(
     if delete and services:
         raise ConfigError("What one service keeps can't be deleted by itself.", "Name no service with --delete.")
     if delete:
-        stack.destroy()
+        home = home_directory()
+        existed = home.exists()
+        left = stack.destroy()
+        say(f"deleted what SampleMix kept in {home}" if existed else f"there is no {home}: nothing is deleted")
+        for path in left:
+            say(f"left: {path}, which SampleMix did not make")
     else:
         stack.down(services or SERVICES, on_progress=say)
 

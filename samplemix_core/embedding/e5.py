@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from samplemix_core.errors import ModelError
+from samplemix_core.settings import make_home
 
 E5_MODEL = "multilingual-e5-small"
 PACKED_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
@@ -68,7 +69,8 @@ def e5_directory(home: Path) -> Path:
         return directory
     packed = _packed()
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        make_home(home)
+        directory.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".making-") as partial:
             made = Path(partial) / E5_MODEL
             _make(packed, made)

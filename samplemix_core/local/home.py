@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.settings import SCRATCH, SERVICES_FILE
+from samplemix_core.settings import HOME_MARK, SCRATCH, SERVICES_FILE, make_home
 
 _LOCK_SECONDS = 600
+
+KEPT = (
+    *("airflow", "dask", "logs", "postgres", "run", "s3", SCRATCH),
+    *("encoders", "quality-models", "demo-corpus", "demo-mixture.png", "pgcli"),
+    *("lock", "secrets.json", SERVICES_FILE, "state.json", "supervisord.conf", "supervisord.json", "supervisord.pid"),
+)
+"""All that SampleMix keeps in a home, in whatever version: what deleting it deletes, beside the mark, which goes last."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,11 @@ class Home:
         return self.logs / f"{process}.log"
 
     def create(self) -> None:
-        """Make the directories; raise ServiceError if the home can't be written, or its path can't be passed to the services."""
+        """Make the directories.
+
+        Raises ServiceError if the home can't be written, holds other things than SampleMix's, or has a path that can't be passed to
+        the services.
+        """
         unfit = [character for character in str(self.root) if character in "\"';#%" or not character.isprintable()]
         if unfit:
             raise ServiceError(
@@ -83,8 +94,10 @@ class Home:
                 "Set SAMPLEMIX_HOME to a path without quotes, semicolons, hashes, percent signs and control characters.",
             )
         try:
-            for directory in (self.root, self.logs, self.working_directory):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_home(self.root)
+            self.recognise()
+            for directory in (self.logs, self.working_directory):
+                directory.mkdir(mode=0o700, exist_ok=True)
             with _open_private(self.root / "lock", os.O_RDWR):
                 pass
         except OSError as error:
@@ -92,6 +105,19 @@ class Home:
                 f"The services' directory {self.root} can't be written: {error}.",
                 "Set SAMPLEMIX_HOME to a directory of the user who runs samplemix.",
             ) from error
+
+    def recognise(self) -> None:
+        """Raise ServiceError unless SampleMix made this directory: it writes and deletes nothing among what others keep."""
+        state = self.root / "state.json"
+        if (self.root / HOME_MARK).is_file() or (state.is_file() and "stack" in read_json(state)):
+            return
+        found = sorted(entry.name for entry in self.root.iterdir())
+        raise ServiceError(
+            f"{self.root} is not a home that SampleMix made: it holds {len(found)} other things, as {found[0]!r}."
+            if found
+            else f"{self.root} is not a home that SampleMix made.",
+            "Set SAMPLEMIX_HOME to a directory that does not exist yet, or is empty.",
+        )
 
     def read_state(self) -> State:
         """The stored state, or a new one with an id of its own."""

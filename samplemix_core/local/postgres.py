@@ -26,6 +26,9 @@ _ACCOUNTS = ("postgres", "nobody")
 _NEW_ACCOUNT = "samplemix"
 _PERSISTENT = Path("/var/lib/samplemix")
 
+KEPT = ("data", "data.partial", "password.partial", "software", "software.partial")
+"""All that is kept in the server's directory."""
+
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",

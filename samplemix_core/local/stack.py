@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from samplemix_core.database.migrate import migrate
 from samplemix_core.errors import ServiceError
 from samplemix_core.local import airflow, dask_cluster, databases, machine, postgres, s3
-from samplemix_core.local.home import Credentials, Home, State, load_credentials, read_json, write_json
+from samplemix_core.local.home import KEPT, Credentials, Home, State, load_credentials, read_json, write_json
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, kill_all, take_over
 from samplemix_core.local.ports import PortPolicy, assign_ports, tail, wait_until
 from samplemix_core.local.ports import follow as follow_log
@@ -26,7 +26,7 @@ from samplemix_core.local.supervisor import (
     service_rows,
     stack_processes,
 )
-from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.settings import ENVIRONMENT, HOME_MARK, Settings
 
 _CONNECTIONS = {
     "postgres": ("database_url", "reader_database_url"),
@@ -120,20 +120,25 @@ class Stack:
                     self._supervisor.shutdown()
                 end_strays(self._home.read_state().stack, on_progress)
 
-    def destroy(self) -> None:
-        """Kill all services and delete all their state: data, logs and secrets."""
+    def destroy(self) -> list[Path]:
+        """Kill all services and delete what they keep: data, logs and secrets. Returns what is left, as SampleMix did not make it.
+
+        Raises ServiceError, and does nothing, if SampleMix did not make the home.
+        """
         if not self._home.root.exists():
-            return
+            return []
+        self._home.recognise()
         self._home.create()
+        left: list[Path] = []
         with self._home.locked(lambda: None):
             state = self._home.read_state()
             kill_all(lambda: stack_processes(state.stack))
-            for path in _outside(state):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-            shutil.rmtree(self._home.root)
+            for socket in s3.sockets(state.ports) if "s3" in state.ports else ():
+                socket.unlink(missing_ok=True)
+            if state.postgres_directory:
+                left += _delete(Path(state.postgres_directory), postgres.KEPT)
+            left += _delete(self._home.root, (*KEPT, *(f"{name}.partial" for name in KEPT), HOME_MARK))
+        return left
 
     def status(self) -> list[ServiceStatus]:
         """A row a process, in the order they start, and a row an external service."""
@@ -283,6 +288,31 @@ def _outside(state: State) -> list[Path]:
     """What the services keep outside of their home."""
     database = [Path(state.postgres_directory)] if state.postgres_directory else []
     return database + (s3.sockets(state.ports) if "s3" in state.ports else [])
+
+
+def _delete(directory: Path, names: Iterable[str]) -> list[Path]:
+    """Delete these entries of a directory, and it too if nothing else is in it; returns what is left, if anything.
+
+    What a link of these names leads to is not ours, and stays.
+    """
+    left = []
+    for name in names:
+        path = directory / name
+        if path.is_symlink():
+            left += [path.resolve()] if path.exists() else []
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if directory.is_dir():
+        others = sorted(directory.iterdir())
+        if others:
+            return left + others
+        directory.resolve().rmdir()
+        if directory.is_symlink():
+            directory.unlink()
+    return left
 
 
 def _without_password(url: str) -> str:

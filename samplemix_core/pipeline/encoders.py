@@ -17,7 +17,7 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.register import list_corpus
-from samplemix_core.settings import Settings
+from samplemix_core.settings import Settings, make_home
 from samplemix_core.worker.compare import Comparison, compare, compare_texts, embed, sample_texts
 from samplemix_core.worker.jobs import CompareTask
 
@@ -96,7 +96,7 @@ def distill_encoder(
 
 def _own_directory(settings: Settings, encoder: Encoder, content: bytes, made_from: dict[str, Any]) -> Path:
     name = fingerprint({"vectors": hashlib.sha256(content).hexdigest(), "tokenizer": encoder.tokenizer_id, **made_from})
-    return settings.home / "encoders" / f"{Path(encoder.spec['name']).name}-static-{name[:12]}"
+    return make_home(settings.home) / "encoders" / f"{Path(encoder.spec['name']).name}-static-{name[:12]}"
 
 
 def _vectors(encoder: Encoder, texts: list[str], dimensions: int, report: Report) -> npt.NDArray[np.float32]:

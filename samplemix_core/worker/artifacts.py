@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from samplemix_core.errors import ModelError, ObjectAccessError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.settings import make_home
 
 MODELS = "quality-models"
 """Where artifacts lie, below the state root; and below a machine's home, what it has fetched of them."""
@@ -31,7 +32,7 @@ def fetch_files(files: Mapping[str, str], store: ObjectStore, home: Path) -> Pat
 
     Raises ModelError if one is gone or another than it was, or its path leads out of the directory.
     """
-    kept = home / MODELS / fingerprint(dict(files))
+    kept = make_home(home) / MODELS / fingerprint(dict(files))
     if kept.is_dir():
         return kept
     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.local.home import Home
+from samplemix_core.local.home import Home, State
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.ports import free_port, wait_until
 from samplemix_core.local.stack import Stack
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(home: Path, owner: Owner) -> Iterator[Stack]:
     stack = Stack(home, ports="free", environ={"PATH": os.environ["PATH"]}, owner=owner)
     yield stack
-    stack.destroy()
+    assert stack.destroy() == []
     assert not home.exists()
 
 
@@ -224,6 +224,42 @@ def test_an_external_service_is_not_started_and_its_password_not_shown(tmp_path:
     assert rows == [("postgres", "external", "postgresql+psycopg2://db.example:5432/mix"), ("s3", "external", "https://s3.example")]
     assert processes(tmp_path / "home") == []
     stack.destroy()
+
+
+def test_a_directory_of_other_things_is_neither_deleted_nor_made_a_home(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "thesis.txt").write_text("years of work")
+    (tmp_path / "state.json").write_text('{"theirs": 1}')
+    stack = Stack(tmp_path, ports="free")
+    for action in (stack.destroy, stack.down, lambda: stack.up(BOTH)):
+        with pytest.raises(ServiceError, match=r"not a home that SampleMix made: it holds 2 other things.*SAMPLEMIX_HOME"):
+            action()
+    with Settings.load({"SAMPLEMIX_HOME": str(tmp_path)}).scratch():
+        pass
+    with pytest.raises(ServiceError, match="not a home"):
+        stack.destroy()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["scratch", "state.json", "thesis.txt"]
+
+
+def test_deleting_leaves_what_others_put_into_a_home_and_what_links_lead_to(tmp_path: Path) -> None:
+    home, disk, database = tmp_path / "home", tmp_path / "disk", tmp_path / "database"
+    for directory in (disk, database):
+        directory.mkdir()
+        (directory / "kept").touch()
+    with Settings.load({"SAMPLEMIX_HOME": str(home)}).scratch():
+        pass
+    Home(home).create()
+    Home(home).write_state(State(postgres_directory=str(database)))
+    (database / "data").mkdir()
+    (home / "s3").symlink_to(disk)
+    (home / "notes.txt").touch()
+    assert Stack(home).destroy() == [database / "kept", disk, home / "notes.txt"]
+    assert sorted(path.name for path in home.iterdir()) == ["notes.txt"]
+    assert (disk / "kept").exists()
+    assert not (database / "data").exists()
+    # It is no home any more: deleting again finds nothing that SampleMix made.
+    with pytest.raises(ServiceError, match="not a home"):
+        Stack(home).destroy()
 
 
 def test_there_is_no_such_service_or_process(tmp_path: Path) -> None:
