@@ -24,7 +24,7 @@ _MARK_TEXT = "SampleMix made this directory. 'samplemix down --delete' deletes w
 _SCHEMES = dict.fromkeys((sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")))
 
 ADDRESSES = {
-    "database_url": ("database_url", "reader_database_url"),
+    "database_url": ("database_url", "reader_database_url", "pages_database_url"),
     "s3_endpoint": ("s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"),
     "dask_scheduler": ("dask_scheduler",),
     "airflow_url": ("airflow_url", "airflow_user", "airflow_password"),
@@ -35,6 +35,7 @@ ADDRESSES = {
 ENVIRONMENT = {
     "database_url": "SAMPLEMIX_DATABASE_URL",
     "reader_database_url": "SAMPLEMIX_READER_DATABASE_URL",
+    "pages_database_url": "SAMPLEMIX_PAGES_DATABASE_URL",
     "s3_endpoint": "SAMPLEMIX_S3_ENDPOINT",
     "s3_bucket": "SAMPLEMIX_S3_BUCKET",
     "s3_access_key": "AWS_ACCESS_KEY_ID",
@@ -101,6 +102,7 @@ class Settings:
     home: Path
     database_url: str | None = field(default=None, repr=False)
     reader_database_url: str | None = field(default=None, repr=False)
+    pages_database_url: str | None = field(default=None, repr=False)
     s3_endpoint: str | None = None
     s3_bucket: str | None = None
     s3_access_key: str | None = field(default=None, repr=False)

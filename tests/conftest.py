@@ -35,7 +35,7 @@ from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_u
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.settings import ADDRESSES, ENVIRONMENT, Settings
 
 REPOSITORY = Path(__file__).parents[1]
 SESSION_LOCK = Path(tempfile.gettempdir()) / f"samplemix-tests-{os.geteuid()}.lock"
@@ -181,14 +181,14 @@ def postgres_server(services: Settings) -> Iterator[PostgresServer]:
 @pytest.fixture
 def database(services: Settings, postgres_server: PostgresServer) -> Iterator[Settings]:
     """The services' settings, with a fresh and migrated database."""
-    with _fresh(services, postgres_server, postgres_server.template) as settings:
+    with database_of(services, postgres_server, postgres_server.template) as settings:
         yield settings
 
 
 @pytest.fixture
 def empty_database(services: Settings, postgres_server: PostgresServer) -> Iterator[Settings]:
     """The services' settings, with a fresh database that is not migrated."""
-    with _fresh(services, postgres_server, "template1") as settings:
+    with database_of(services, postgres_server, "template1") as settings:
         yield settings
 
 
@@ -199,23 +199,25 @@ def object_store(services: Settings) -> ObjectStore:
 
 
 @contextmanager
-def _fresh(services: Settings, server: PostgresServer, template: str) -> Iterator[Settings]:
+def database_of(services: Settings, server: PostgresServer, template: str) -> Iterator[Settings]:
+    """The services' settings with a database made from a template, which may go on with further options; dropped on leaving."""
     name = f"test_{uuid4().hex}"
 
     def on_it(url: str | None) -> str:
         return make_url(str(url)).set(database=name).render_as_string(hide_password=False)
 
-    settings = replace(services, database_url=on_it(services.database_url), reader_database_url=on_it(services.reader_database_url))
+    urls: dict[str, Any] = {name: on_it(getattr(services, name)) for name in ADDRESSES["database_url"]}
+    settings = replace(services, **urls)
     with _created(server, name, template):
         yield settings
-        for url in (settings.database_url, settings.reader_database_url):
-            connect(str(url)).dispose()
+        for url in urls.values():
+            connect(url).dispose()
 
 
 @contextmanager
 def _created(server: PostgresServer, name: str, template: str = "template1") -> Iterator[None]:
-    create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
-    _execute(server, create.format(*map(sql.Identifier, (name, server.owner, template))))
+    create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE " + template)
+    _execute(server, create.format(*map(sql.Identifier, (name, server.owner))))
     try:
         yield
     finally:

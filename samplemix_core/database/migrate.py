@@ -6,6 +6,7 @@ from alembic import command
 from alembic.config import Config
 
 from samplemix_core.database.connection import connect, service_errors
+from samplemix_core.errors import ConfigError
 from samplemix_core.settings import shipped_directory
 
 _LOCK = 0x53616D706C65
@@ -13,7 +14,10 @@ _LOCK = 0x53616D706C65
 
 
 def migrate(database_url: str, revision: str = "head") -> None:
-    """Upgrade a database to a revision, all of the way or not at all; one that is there already is left as it is."""
+    """Upgrade a database to a revision, all of the way or not at all; one that is there already is left as it is.
+
+    Raises ConfigError for a database of another encoding than UTF-8.
+    """
     _run(database_url, lambda config: command.upgrade(config, revision))
 
 
@@ -26,6 +30,15 @@ def _run(database_url: str, step: Callable[[Config], None]) -> None:
     config = Config(str(shipped_directory("sql") / "alembic.ini"))
     engine = connect(database_url)
     with service_errors(engine), engine.begin() as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding != "UTF8":
+            raise ConfigError(
+                f"The database {engine.url.database} has the encoding {encoding}, which can't hold every text.",
+                f"Make another, as sql/databases.sql does: CREATE DATABASE {engine.url.database} OWNER {engine.url.username}"
+                " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'.",
+            )
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        # Whoever reads waits behind a table that waits to be altered.
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
         config.attributes["connection"] = connection
         step(config)

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import errors as pg
+from psycopg2 import sql
 from psycopg2.sql import Composable
 
 from samplemix_core.database.connection import ROWS_PER_FETCH, Cursor, connect, scalar, service_errors
@@ -48,25 +49,28 @@ class ReadyQuery:
 
 
 READER = "samplemix_reader"
-"""The role that can only read."""
+"""The role of analysts, which can only read."""
+
+PAGES = "samplemix_pages"
+"""The role of Airflow's pages, which can only read."""
 
 READ_LIMIT_SECONDS = 120.0
-"""A statement or transaction of that role that takes longer is ended, whatever limit its session has set itself."""
+"""A transaction of these roles that takes longer is ended, whatever limit its session has set itself."""
 
 
 def end_long_reads(cursor: Cursor, seconds: float = READ_LIMIT_SECONDS) -> int:
-    """End the readers' sessions whose statement or open transaction is older; returns how many.
+    """End the readers' sessions whose transaction began longer ago, however busy it is; returns how many.
 
-    A role can lift its own statement_timeout, and Postgres has no way to forbid that. Needs to be a member of the role.
+    A role can lift its own timeouts, and Postgres has no way to forbid that. Needs to be a member of the roles.
     """
     cursor.execute(
         """
         SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) AS ended
         FROM pg_stat_activity
-        WHERE usename = %s AND datname = current_database() AND state <> 'idle'
-            AND clock_timestamp() - CASE state WHEN 'active' THEN query_start ELSE state_change END > make_interval(secs => %s)
+        WHERE usename = ANY(%s) AND datname = current_database()
+            AND clock_timestamp() - xact_start > make_interval(secs => %s)
         """,
-        (READER, seconds),
+        ([READER, PAGES], seconds),
     )
     return int(scalar(cursor))
 
@@ -84,11 +88,12 @@ def run_query(
 def stream_query(
     reader_database_url: str, query: Statement, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a statement, each as column name -> value; `%(name)s` in it takes its value from `parameters`.
+    """The rows of one statement, each as column name -> value; `%(name)s` in it takes its value from `parameters`.
 
-    Columns of the same name get the numbers 2, 3 ... behind it. The transaction is read-only and never committed, and the
-    role behind the URL may only read, so that nothing can be changed whatever the statement. The server holds what is not read
-    yet. Raises QueryError if Postgres refuses it, or if it runs longer than `timeout_seconds`.
+    Columns of the same name get the numbers 2, 3 ... behind it. The transaction is read-only and never committed, its limits are
+    set here whatever the role has set for itself, and the role behind the URL may only read, so that nothing can be changed
+    whatever the statement. The server holds what is not read yet. Raises QueryError if Postgres refuses it, if it is not one
+    statement with rows, or if it runs longer than `timeout_seconds`.
     """
     engine = connect(reader_database_url)
     with service_errors(engine):
@@ -96,11 +101,14 @@ def stream_query(
     try:
         with service_errors(engine), _query_errors(timeout_seconds):
             setup: Any = connection.cursor()
-            setup.execute("SET TRANSACTION READ ONLY")
-            setup.execute("SELECT set_config('statement_timeout', %s, true)", (str(round(timeout_seconds * 1000)),))
-            cursor: Any = setup if isinstance(query, str) and _PLAIN.match(query) else connection.cursor("query")
+            setup.execute(_LIMITS, {"milliseconds": max(1, round(timeout_seconds * 1000))})
+            # A cursor that PL/pgSQL opens is one statement that gives rows. A text with a second statement in it, which psycopg2's
+            # simple protocol would run too, is refused as a whole.
+            statement = setup.mogrify(query, parameters).decode()
+            opening = sql.SQL(_OPEN).format(sql.Literal(statement)).as_string(setup)
+            setup.execute(sql.SQL("DO {}").format(sql.Literal(opening)))
+            cursor: Any = connection.cursor("query")
             cursor.itersize = ROWS_PER_FETCH
-            cursor.execute(query, parameters)
             names: list[str] = []
             for row in cursor:
                 names = names or _names(cursor)
@@ -110,8 +118,16 @@ def stream_query(
         connection.close()
 
 
-_PLAIN = re.compile(r"(\s|--[^\n]*\n)*(explain|show)\b", re.IGNORECASE)
-"""Statements without a cursor at the server; for all others it keeps a large result from filling memory here."""
+_LIMITS = """
+SET TRANSACTION READ ONLY;
+SET LOCAL search_path = public;
+SET LOCAL statement_timeout = %(milliseconds)s;
+SET LOCAL lock_timeout = '10s';
+SET LOCAL work_mem = '16MB';
+SET LOCAL hash_mem_multiplier = 2
+"""
+
+_OPEN = "DECLARE answer refcursor := 'query'; BEGIN OPEN answer NO SCROLL FOR EXECUTE {}; END"
 
 
 def _names(cursor: Any) -> list[str]:
@@ -129,6 +145,12 @@ def _query_errors(timeout_seconds: float) -> Iterator[None]:
         yield
     except pg.QueryCanceled:
         raise QueryError(f"The query ran longer than {timeout_seconds:g} s.", "Narrow it, for example to one snapshot.") from None
+    except pg.OutOfMemory:
+        raise QueryError("The query takes more memory than one may.", "Narrow it, or aggregate less at a time.") from None
+    except psycopg2.OperationalError as error:
+        if "terminating connection" not in str(error):
+            raise
+        raise QueryError(f"The query was ended: no transaction may read for over {READ_LIMIT_SECONDS:g} s.", "Narrow it.") from None
     except pg.InsufficientPrivilege as error:
         raise QueryError(f"The query is not allowed: {_message(error)}.", "Analysts can only read.") from None
     except (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError, psycopg2.InternalError) as error:

@@ -1,7 +1,11 @@
-"""Roles and databases in the embedded Postgres server."""
+"""Roles and databases in the embedded Postgres server; as a program of its own, the guard of the roles that only read."""
 
 import contextlib
-from collections.abc import Iterator
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -9,14 +13,20 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
 
-from samplemix_core.database.query import READER
-from samplemix_core.local.home import Credentials
+from samplemix_core.database.connection import Cursor
+from samplemix_core.database.query import PAGES, READ_LIMIT_SECONDS, READER, end_long_reads
+from samplemix_core.local.home import Credentials, Home, load_credentials
 from samplemix_core.local.ports import HOST
+from samplemix_core.logs import configure_logging
+from samplemix_core.settings import shipped_directory
 
 DATABASE = "samplemix"
 AIRFLOW_DATABASE = "airflow"
 OWNER = "samplemix"
 AIRFLOW_OWNER = "airflow"
+GUARD_SECONDS = 5.0
+_LOCK = 0x726F6C6573
+"""Advisory lock, in the database postgres, of those who alter roles: two at once would fail."""
 
 
 def database_url(role: str, password: str, database: str, port: int) -> str:
@@ -30,78 +40,104 @@ def airflow_database_url(port: int, credentials: Credentials) -> str:
 
 
 def missing_databases(port: int, credentials: Credentials) -> str | None:
-    """Make roles and databases that are missing, and set the roles' passwords; the reason if the server was not ready for that."""
+    """Make roles and databases that are missing, set passwords and limits; the reason if the server was not ready for that."""
     try:
-        _ensure_databases(port, credentials)
+        with _connect(port, credentials.postgres_superuser) as cursor:
+            _ensure_roles(cursor, credentials)
+            for database, owner in ((DATABASE, OWNER), (AIRFLOW_DATABASE, AIRFLOW_OWNER)):
+                name = sql.Identifier(database)
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", (database,))
+                if not cursor.rowcount:
+                    cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
+                cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+            # Nobody but the superuser has anything to do there.
+            cursor.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
+            _ensure_limits(port, credentials)
     except psycopg2.OperationalError as error:
         return str(error).split("\n", 1)[0]
     return None
 
 
-def _ensure_databases(port: int, credentials: Credentials) -> None:
+def _ensure_roles(cursor: Cursor, credentials: Credentials) -> None:
     roles = {
         OWNER: credentials.postgres_owner,
         READER: credentials.postgres_reader,
+        PAGES: credentials.postgres_pages,
         AIRFLOW_OWNER: credentials.postgres_airflow,
     }
-    with _connect(port, credentials.postgres_superuser) as connection, connection.cursor() as cursor:
-        for role, password in roles.items():
-            cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
-            verb = "ALTER" if cursor.rowcount else "CREATE"
-            # Sent as its SCRAM verifier, so that the server's log can't come to hold the password.
-            verifier = encrypt_password(password, role, connection, "scram-sha-256")
-            cursor.execute(sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
-        for database, owner in ((DATABASE, OWNER), (AIRFLOW_DATABASE, AIRFLOW_OWNER)):
-            name = sql.Identifier(database)
-            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (database,))
-            if not cursor.rowcount:
-                cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
-            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-        reader = sql.Identifier(READER)
-        cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), reader))
-        for limit in READER_LIMITS:
-            cursor.execute(sql.SQL(limit).format(reader=reader, owner=sql.Identifier(OWNER)))
-    with _connect(port, credentials.postgres_superuser, DATABASE) as connection, connection.cursor() as cursor:
-        cursor.execute(OWN_LOCKS)
+    for role, password in roles.items():
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
+        verb = "ALTER" if cursor.rowcount else "CREATE"
+        # Sent as its SCRAM verifier, so that the server's log can't come to hold the password.
+        verifier = encrypt_password(password, role, cursor.connection, "scram-sha-256")
+        cursor.execute(sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
 
 
-READER_LIMITS = (
-    # Only a superuser may set these for another role; the migration sets the first two where it is run by one.
-    "ALTER ROLE {reader} SET statement_timeout = '60s'",
-    "ALTER ROLE {reader} SET default_transaction_read_only = on",
-    # This one the role can not set itself.
-    "ALTER ROLE {reader} SET temp_file_limit = '4GB'",
-    "ALTER ROLE {reader} CONNECTION LIMIT 40",
-    # A member may end the role's sessions: the platform ends what reads for too long (database/query.py).
-    "GRANT {reader} TO {owner}",
-)
+def _ensure_limits(port: int, credentials: Credentials) -> None:
+    with _connect(port, credentials.postgres_superuser, DATABASE) as cursor:
+        cursor.execute((shipped_directory("sql") / "limits.sql").read_text())
 
-OWN_LOCKS = """
-DO $$
-DECLARE
-    lock regprocedure;
-BEGIN
-    FOR lock IN
-        SELECT oid::regprocedure FROM pg_proc
-        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_'
-    LOOP
-        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', lock);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO samplemix', lock);
-    END LOOP;
-END
-$$
+
+_ROLES = """
+SELECT rolname, rolpassword, rolconnlimit, setdatabase, setconfig
+FROM pg_authid LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid
+WHERE rolname = ANY(%s)
+ORDER BY rolname, setdatabase
 """
-"""Advisory locks, which runs wait for each other by, are the owner's alone in this database."""
+
+
+def guard(port: int, credentials: Credentials, seconds: float, tell: Callable[[str], None]) -> None:
+    """Look at the roles that only read, every so many seconds, until the server is gone: a role may alter itself.
+
+    What one has changed of itself is set as it was, and its sessions that read for too long are ended. Raises psycopg2.Error when
+    the server is gone.
+    """
+    seen: list[Any] = []
+    with _connect(port, credentials.postgres_superuser, DATABASE) as cursor:
+        while True:
+            cursor.execute(_ROLES, ([READER, PAGES],))
+            if cursor.fetchall() != seen:
+                if seen:
+                    tell("a role that only reads was altered, and is set as it was")
+                with _connect(port, credentials.postgres_superuser) as locked:
+                    _ensure_roles(locked, credentials)
+                    _ensure_limits(port, credentials)
+                    cursor.execute(_ROLES, ([READER, PAGES],))
+                    seen = cursor.fetchall()
+            if ended := end_long_reads(cursor):
+                tell(f"ended {ended} sessions that read for longer than {READ_LIMIT_SECONDS:g} s")
+            time.sleep(seconds)
 
 
 @contextlib.contextmanager
-def _connect(port: int, superuser_password: str, database: str = "postgres") -> Iterator[Any]:
+def _connect(port: int, superuser_password: str, database: str = "postgres") -> Iterator[Cursor]:
+    """A cursor that commits each statement; in the database postgres, one at a time has it."""
     connection = psycopg2.connect(
         host=HOST, port=port, user="postgres", password=superuser_password, dbname=database, sslmode="disable", connect_timeout=5
     )
     # CREATE DATABASE can't run within a transaction.
     connection.autocommit = True
     try:
-        yield connection
+        cursor = connection.cursor()
+        if database == "postgres":
+            cursor.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        yield cursor
     finally:
         connection.close()
+
+
+def main() -> None:
+    """Guard the server on the port that the first argument names, with the secrets of the home that the second does."""
+    configure_logging()
+    logger = logging.getLogger("samplemix_core.local.guard")
+    port, credentials = int(sys.argv[1]), load_credentials(Home(Path(sys.argv[2])))
+    while True:
+        try:
+            guard(port, credentials, GUARD_SECONDS, logger.warning)
+        except psycopg2.Error as error:
+            logger.info("looking again: %s", str(error).split("\n", 1)[0])
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

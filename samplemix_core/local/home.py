@@ -194,6 +194,7 @@ class Credentials:
     postgres_superuser: str = field(repr=False)
     postgres_owner: str = field(repr=False)
     postgres_reader: str = field(repr=False)
+    postgres_pages: str = field(repr=False)
     postgres_airflow: str = field(repr=False)
     s3_access_key: str = field(repr=False)
     s3_secret_key: str = field(repr=False)

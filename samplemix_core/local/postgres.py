@@ -5,6 +5,7 @@ import pwd
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,8 +14,9 @@ from typing import Any
 
 import psutil
 
-from samplemix_core.database.query import READER
+from samplemix_core.database.query import PAGES, READER
 from samplemix_core.errors import ServiceError
+from samplemix_core.local import databases
 from samplemix_core.local.databases import DATABASE, OWNER, database_url, missing_databases
 from samplemix_core.local.home import Credentials, Home
 from samplemix_core.local.machine import MIB
@@ -28,6 +30,9 @@ _PERSISTENT = Path("/var/lib/samplemix")
 
 KEPT = ("data", "data.partial", "password.partial", "software", "software.partial")
 """All that is kept in the server's directory."""
+
+_WITHIN_MEMORY = 'ulimit -d 1048576 && exec "$0" "$@"'
+"""1 GiB of its own for each process of the server: a session may set itself any work_mem, and its query is an error beyond this."""
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -45,6 +50,8 @@ _SETTINGS = {
     # Nothing replicates from this server; so a COPY into a table that the same transaction made is synced instead of logged.
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    # Anyone may notify; 16 MB of it wait for whoever listens.
+    "max_notify_queue_pages": "2048",
     "log_line_prefix": "%m [%p] %u@%d ",
 }
 
@@ -117,29 +124,37 @@ def prepare(home: Home, directory: Path, superuser_password: str) -> PostgresFil
     return files
 
 
-def service(files: PostgresFiles, port: int, credentials: Credentials) -> EmbeddedService:
+def service(home: Home, files: PostgresFiles, port: int, credentials: Credentials) -> EmbeddedService:
     """The server with the platform's roles and databases. SIGINT is its fast shutdown: open transactions are rolled back."""
     settings = {**_SETTINGS, "port": str(port)}
     options = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
     server = Program(
         service="postgres",
         name="postgres",
-        command=(str(files.binaries / "postgres"), "-D", str(files.data), *options),
+        command=("/bin/sh", "-c", _WITHIN_MEMORY, str(files.binaries / "postgres"), "-D", str(files.data), *options),
         directory=files.data,
         missing=lambda: missing_databases(port, credentials),
         account=files.account,
         stop_signal="INT",
         stop_seconds=60,
     )
+    guard = Program(
+        service="postgres",
+        name="postgres-guard",
+        command=(sys.executable, "-m", databases.__name__, str(port), str(home.root)),
+        directory=home.working_directory,
+        missing=lambda: None,
+    )
     return EmbeddedService(
         name="postgres",
         address=f"{HOST}:{port}/{DATABASE}",
-        steps=(Step(programs=(server,), before=lambda: _remove_stale_lock(files.data)),),
+        steps=(Step(programs=(server,), before=lambda: _remove_stale_lock(files.data)), Step(programs=(guard,))),
         settings={
             "database_url": database_url(OWNER, credentials.postgres_owner, DATABASE, port),
             "reader_database_url": database_url(READER, credentials.postgres_reader, DATABASE, port),
+            "pages_database_url": database_url(PAGES, credentials.postgres_pages, DATABASE, port),
         },
-        memory=400 * MIB,
+        memory=450 * MIB,
     )
 
 

@@ -11,7 +11,7 @@ from samplemix_core.local.home import Home
 from samplemix_core.local.ports import HOST
 
 PROCESSES = {
-    "postgres": ("postgres",),
+    "postgres": ("postgres", "postgres-guard"),
     "s3": ("s3",),
     "dask": ("dask-scheduler", "dask-worker"),
     "airflow": ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"),

@@ -29,7 +29,7 @@ from samplemix_core.local.supervisor import (
 from samplemix_core.settings import ENVIRONMENT, HOME_MARK, Settings
 
 _CONNECTIONS = {
-    "postgres": ("database_url", "reader_database_url"),
+    "postgres": ("database_url", "reader_database_url", "pages_database_url"),
     "s3": ("s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"),
     "dask": ("dask_scheduler",),
     "airflow": ("airflow_url", "airflow_user", "airflow_password"),
@@ -190,7 +190,7 @@ class Stack:
         embedded = []
         if "postgres" in wanted:
             files = postgres.prepare(self._home, place, credentials.postgres_superuser)
-            embedded.append(postgres.service(files, ports["postgres"], credentials))
+            embedded.append(postgres.service(self._home, files, ports["postgres"], credentials))
         if "s3" in wanted:
             bucket = self._environ.get(ENVIRONMENT["s3_bucket"]) or s3.DEFAULT_BUCKET
             embedded.append(s3.service(self._home, ports, credentials, bucket))

@@ -20,8 +20,9 @@ Words = Annotated[str, Query(max_length=1000, description="All of them, written 
 
 
 def reader() -> str:
-    """URL of the database, as the role that can only read."""
-    return Settings.load().require("reader_database_url")
+    """URL of the database, as the pages' own role that can only read; as the analysts', where there is no other."""
+    settings = Settings.load()
+    return settings.pages_database_url or settings.require("reader_database_url")
 
 
 Reader = Annotated[str, Depends(reader)]

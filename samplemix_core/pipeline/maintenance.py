@@ -3,14 +3,19 @@
 Safe while runs are on: one that had counted on scores that go meanwhile fails, saying which shards are to be scored again.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from psycopg2 import errors as pg
+
 from samplemix_core.config import FrozenModel
 from samplemix_core.database import upkeep
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.query import end_long_reads
 from samplemix_core.database.registration import forget_scores
+from samplemix_core.errors import ServiceError
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.handoff import collect_drafts
@@ -21,6 +26,13 @@ ORPHAN_PREFIXES = ("clusters/", "embeddings/", "quality-training/")
 
 ORPHAN_AGE = timedelta(days=1)
 """A file that is younger may be one that a run is about to enter."""
+
+
+LOCK_SECONDS = 2
+"""How long a table that is to be dropped waits for its readers, and they then for no such table."""
+
+LOCK_TRIES = 45
+"""Together longer than any reader may take."""
 
 
 class Upkeep(FrozenModel):
@@ -95,10 +107,28 @@ def versions(settings: Settings, wanted: Upkeep) -> Kept:
         with transaction(settings.require("database_url")) as cursor:
             found = upkeep.old_versions(cursor, wanted.keep_versions)
         for version in found if not wanted.dry_run else ():
-            with transaction(settings.require("database_url")) as cursor:
-                upkeep.drop_samples(cursor, *version)
+            _drop(settings.require("database_url"), upkeep.drop_samples, *version)
     done = wanted.keep_versions is not None and not wanted.dry_run
     return Kept(task="versions", found=len(found), bytes=0, done=done, what="old versions with samples in Postgres")
+
+
+def _drop(database_url: str, drop: Callable[..., None], *what: Any) -> None:
+    """Drop one thing in a transaction of its own, which no query has to wait for longer than LOCK_SECONDS.
+
+    Whoever asks while a table waits to be dropped waits behind it, so it gives way to a long read, and tries again until that one
+    is over or was ended. Raises ServiceError if others follow it without end.
+    """
+    for attempt in range(LOCK_TRIES):
+        try:
+            with transaction(database_url) as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                return drop(cursor, *what)
+        except ServiceError as error:
+            if not isinstance(error.__cause__, pg.LockNotAvailable) or attempt == LOCK_TRIES - 1:
+                raise
+        with transaction(database_url) as cursor:
+            end_long_reads(cursor)
+        time.sleep(LOCK_SECONDS)
 
 
 def models(settings: Settings, wanted: Upkeep) -> Kept:
@@ -112,9 +142,7 @@ def models(settings: Settings, wanted: Upkeep) -> Kept:
             found += [(upkeep.drop_assignments, model) for model in upkeep.unused_cluster_models(cursor, kept, before)]
             found += [(upkeep.drop_scores, scored) for scored in upkeep.unused_scores(cursor, kept, before)]
     for drop, unused in found if wanted.drops_unused else ():
-        # One by one: a query that meets the locks of one waits for no other.
-        with transaction(database) as cursor:
-            drop(cursor, unused)
+        _drop(database, drop, unused)
     what = "models whose scores or clusters no kept version was made with"
     return Kept(task="models", found=len(found), bytes=0, done=wanted.drops_unused, what=what)
 
@@ -128,8 +156,7 @@ def crawls(settings: Settings, wanted: Upkeep) -> Kept:
         with transaction(database) as cursor:
             found = upkeep.removed_snapshots(cursor, upkeep.kept_versions(cursor, wanted.keep_versions), before)
     for snapshot_id in found if wanted.drops_unused else ():
-        with transaction(database) as cursor:
-            forget_scores(cursor, snapshot_id)
+        _drop(database, forget_scores, snapshot_id)
     return Kept(
         task="crawls", found=len(found), bytes=0, done=wanted.drops_unused, what="removed crawls that no kept version holds"
     )

@@ -11,10 +11,10 @@ from samplemix_core.database.ledger import open_blocks, shard_states
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.registration import ensure_encoder, register_corpus, register_snapshot
 from samplemix_core.database.scope import Scope, ScoreVersion
-from samplemix_core.errors import ServiceError
+from samplemix_core.errors import ConfigError, ServiceError
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.settings import Settings
-from tests.conftest import PostgresServer
+from tests.conftest import PostgresServer, database_of
 
 RELATIONS = """
 SELECT relname FROM pg_class
@@ -116,6 +116,18 @@ def test_a_database_that_is_not_migrated_is_an_error_with_its_remedy(empty_datab
         transaction(empty_database.require("database_url")) as cursor,
     ):
         register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer="a tokenizer", tokenizer_id="t")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_can_not_hold_every_text_is_refused(
+    services: Settings, postgres_server: PostgresServer, encoding: str
+) -> None:
+    template = f"template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+    with (
+        database_of(services, postgres_server, template) as settings,
+        pytest.raises(ConfigError, match=rf"encoding {encoding}.*ENCODING 'UTF8'"),
+    ):
+        migrate(settings.require("database_url"))
 
 
 def test_a_wrong_password_is_an_error_that_does_not_tell_it(database: Settings) -> None:

@@ -1,6 +1,11 @@
+import time
+from contextlib import closing
+
+import psycopg2
 import pytest
 
 from samplemix_core.database import query
+from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.errors import QueryError, ServiceError
 from samplemix_core.settings import Settings
@@ -47,12 +52,54 @@ def test_explaining_and_showing(reader: str, statement: str) -> None:
         "SELECT * FROM corpus FOR UPDATE",
         "SELECT nextval('domain_domain_id_seq')",
         "COPY corpus TO PROGRAM 'true'",
+        "SHOW work_mem; COMMIT; BEGIN READ WRITE; SELECT lo_create(0)",
+        "EXPLAIN SELECT 1; COMMIT; BEGIN READ WRITE; SELECT lo_create(0)",
+        "SELECT 1; COMMIT; BEGIN READ WRITE; SELECT lo_create(0)",
+        "SELECT '; SELECT 1' AS \"'; SELECT 1\"; COMMIT; SELECT lo_create(0)",
+        "SET work_mem = '4GB'",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+        "ALTER ROLE samplemix_reader SET search_path = nowhere",
+        "COMMIT",
+        "DO 'BEGIN PERFORM 1; END'",
+        "LISTEN x",
     ],
 )
 def test_analysts_can_only_read(reader: str, statement: str) -> None:
     with pytest.raises(QueryError):
         run_query(reader, statement)
     assert run_query(reader, "SELECT count(*) AS n FROM sample_scores") == [{"n": 0}]
+    assert run_query(reader, "SELECT count(*) AS n FROM pg_largeobject_metadata") == [{"n": 0}]
+
+
+def test_limits_are_the_platform_s_whatever_a_session_has_set(reader: str) -> None:
+    with transaction(reader) as cursor:
+        cursor.execute("SET work_mem = '4GB'; SET search_path = nowhere; SET statement_timeout = 0; SET lock_timeout = 0")
+    limits = "current_setting('work_mem') AS m, current_setting('search_path') AS p, current_setting('statement_timeout') AS t"
+    for _ in range(3):
+        assert run_query(reader, f"SELECT {limits}, count(*) AS n FROM sample", timeout_seconds=7) == [
+            {"m": "16MB", "p": "public", "t": "7s", "n": 0}
+        ]
+
+
+def test_a_text_is_one_statement_whatever_quotes_it_has(reader: str) -> None:
+    text = "it's \\ $$ $query$ %(x)s \"'"
+    assert run_query(reader, "SELECT %(t)s AS t, 'it''s' AS u -- ; COMMIT", {"t": text}) == [{"t": text, "u": "it's"}]
+    assert run_query(reader, "/* ; */ VALUES (1, 'a;b');") == [{"column1": 1, "column2": "a;b"}]
+
+
+def test_a_transaction_that_is_kept_busy_is_ended_by_its_age(database: Settings, reader: str) -> None:
+    with closing(psycopg2.connect(reader.replace("+psycopg2", ""))) as session:
+        busy = session.cursor()
+        busy.execute("SET transaction_timeout = 0")
+        session.commit()
+        busy.execute("SELECT 1")
+        with transaction(database.require("database_url")) as cursor:
+            assert query.end_long_reads(cursor, 60) == 0
+            time.sleep(0.3)
+            busy.execute("SELECT 1")
+            assert query.end_long_reads(cursor, 0.2) == 1
+        with pytest.raises(psycopg2.OperationalError, match=r"terminating connection|server closed"):
+            busy.execute("SELECT 1")
 
 
 @pytest.mark.parametrize(

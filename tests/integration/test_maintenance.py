@@ -1,11 +1,14 @@
 """The upkeep: what it deletes, what it only counts, and that nothing which is referred to goes."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import boto3
+import psycopg2
 import pytest
 from psycopg2 import sql
 
@@ -14,7 +17,9 @@ from samplemix_core.database import clusters, corpora, registration
 from samplemix_core.database.changes import version_changes
 from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.corpora import Sight
+from samplemix_core.database.query import end_long_reads, run_query
 from samplemix_core.database.scope import ScoreVersion
+from samplemix_core.errors import ServiceError
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline import maintenance
 from samplemix_core.pipeline.maintenance import Upkeep
@@ -61,6 +66,27 @@ def test_files_that_no_score_refers_to_are_counted_and_deleted_if_that_is_wanted
     assert len(list(store.list())) == 6
     assert maintenance.orphans(settings, Upkeep(delete_orphans=True)).found == 4
     assert {info.key for info in store.list()} == kept
+
+
+def test_dropping_waits_for_no_reader_long_and_ends_one_that_reads_too_long(
+    settings: Settings, scored: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in (1, 2):
+        publish(scored, version, {0: [1, 1, 0], 3: [1, 0, 0]}, 2, {"web": 10})
+    monkeypatch.setattr(maintenance, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(maintenance, "LOCK_TRIES", 1)
+    url = settings.require("reader_database_url")
+    with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as session:
+        session.cursor().execute("SELECT count(*) FROM mixture_sample")
+        with ThreadPoolExecutor() as threads:
+            dropping = threads.submit(maintenance.versions, settings, Upkeep(keep_versions=1))
+            # Behind the table that waits to be dropped, and answered all the same.
+            assert run_query(url, "SELECT count(*) AS n FROM mixture_sample", timeout_seconds=30)
+            with pytest.raises(ServiceError, match="gave up a transaction: canceling statement due to lock timeout"):
+                dropping.result()
+        monkeypatch.setattr(maintenance, "LOCK_TRIES", 3)
+        monkeypatch.setattr(maintenance, "end_long_reads", lambda cursor: end_long_reads(cursor, 0.1))
+        assert maintenance.versions(settings, Upkeep(keep_versions=1)).found == 1
 
 
 def test_old_drafts_go_and_young_ones_stay(settings: Settings) -> None:

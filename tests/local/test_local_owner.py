@@ -134,7 +134,7 @@ Stack(Path({str(home)!r}), ports="free", environ=os.environ).up({{"postgres"}})
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
     stack = Stack(home, ports="free")
     try:
-        assert [row.state for row in stack.status() if row.name == "postgres"] == ["running"]
+        assert [row.state for row in stack.status() if row.name == "postgres"] == ["running", "running"]
     finally:
         stack.destroy()
     assert not home.exists()

@@ -139,7 +139,7 @@ def test_every_port_is_on_the_loopback_address_only(settings: Settings, home: Pa
 
 def test_up_twice_is_up_once(stack: Stack, settings: Settings) -> None:
     before = pids(stack)
-    assert set(before) == set(BOTH)
+    assert set(before) == {"postgres", "postgres-guard", "s3"}
     assert stack.up(BOTH) == settings
     assert pids(stack) == before
 
@@ -283,18 +283,59 @@ def test_what_killed_steps_left_is_removed_when_the_services_start(stack: Stack,
     assert not left.parent.exists()
 
 
-def test_a_query_can_not_fill_the_disk(settings: Settings) -> None:
+def test_a_query_can_not_fill_the_disk_or_the_memory(settings: Settings) -> None:
     assert query(settings.database_url, "SELECT current_setting('temp_file_limit')") == ("20GB",)
+    with pytest.raises(psycopg2.OperationalError, match="out of memory"):
+        query(settings.reader_database_url, "SELECT length(repeat('x', 600000000) || repeat('y', 400000000))")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT set_config('work_mem', '4GB', false)",
+        "SELECT pg_logical_emit_message(false, 'a', 'b')",
+        "SELECT pg_advisory_lock(1)",
+        "CREATE TEMP TABLE mine (x int)",
+    ],
+)
+def test_a_role_that_only_reads_writes_nothing_even_if_it_lifts_its_limits(settings: Settings, statement: str) -> None:
+    for url in (settings.reader_database_url, settings.pages_database_url):
+        with pytest.raises(psycopg2.Error, match="permission denied"):
+            query(url, f"SET default_transaction_read_only = off; COMMIT; BEGIN READ WRITE; {statement}")
+
+
+@pytest.mark.parametrize("database", ["postgres", "template1", "airflow"])
+def test_a_role_that_only_reads_is_at_home_in_one_database(settings: Settings, database: str) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        query(str(settings.reader_database_url).removesuffix("/samplemix") + f"/{database}", "SELECT 1")
+
+
+def test_what_a_role_changes_of_itself_is_set_back_and_the_pages_have_another(settings: Settings) -> None:
+    for change in ("PASSWORD 'mine'", "SET search_path = nowhere", "IN DATABASE samplemix SET statement_timeout = 0"):
+        query(settings.reader_database_url, f"BEGIN READ WRITE; ALTER ROLE samplemix_reader {change}; COMMIT")
+        assert query(settings.pages_database_url, "SHOW search_path") == ('"$user", public',)
+        wait_until(lambda: as_it_was(settings), what="the guard", timeout=20, log=Path(os.devnull))
+
+
+def as_it_was(settings: Settings) -> str | None:
+    """What differs from the limits of the analysts' role."""
+    try:
+        found = query(settings.reader_database_url, "SELECT current_setting('search_path'), current_setting('statement_timeout')")
+    except psycopg2.OperationalError as error:
+        return str(error)
+    return None if found == ('"$user", public', "1min") else str(found)
 
 
 def test_one_service_can_be_stopped_and_started_again(stack: Stack, settings: Settings, home: Path) -> None:
-    kept = pids(stack)["postgres"]
+    kept = {name: pid for name, pid in pids(stack).items() if name.startswith("postgres")}
     stack.down({"s3"})
-    assert pids(stack) == {"postgres": kept}
+    assert pids(stack) == kept
     assert Settings.load({"SAMPLEMIX_HOME": str(home)}).s3_endpoint is None
     assert query(settings.database_url, "SELECT 1") == (1,)
     # Another service's start leaves it stopped.
     stack.up({"postgres"})
-    assert pids(stack) == {"postgres": kept}
+    assert pids(stack) == kept
     assert stack.up(BOTH) == settings
     assert bucket_client(settings).list_buckets()["Buckets"]

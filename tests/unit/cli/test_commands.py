@@ -141,4 +141,4 @@ def test_airflows_own_command_wants_an_airflow(corpus: Path) -> None:
 def test_status_shows_every_process(corpus: Path) -> None:
     rows = json.loads(RUN.invoke(cli.app, ["status", "--json"]).stdout)
     assert {row["state"] for row in rows} == {"stopped"}
-    assert [row["process"] for row in rows][:2] == ["postgres", "s3"]
+    assert [row["process"] for row in rows][:3] == ["postgres", "postgres-guard", "s3"]
