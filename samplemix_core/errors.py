@@ -34,6 +34,10 @@ class ServiceError(SampleMixError):
     may_pass = True
 
 
+class UnstorableError(SampleMixError):
+    """A value that Postgres can't hold: too long for one of its limits, or no text of its encoding. The same value fails again."""
+
+
 class CorpusError(SampleMixError):
     """The corpus as a whole can't be used: nothing there, or a registered shard changed or vanished."""
 

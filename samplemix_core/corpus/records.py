@@ -26,6 +26,15 @@ class Reason(StrEnum):
     MISSING_DOMAIN = "missing_domain"
     DOMAIN_NOT_STRING = "domain_not_string"
     NUL_CHARACTER = "nul_character"
+    DOMAIN_TOO_LONG = "domain_too_long"
+    ID_TOO_LONG = "id_too_long"
+
+
+MAX_DOMAIN_BYTES = 512
+"""Of UTF-8. A domain is in indexes of Postgres, which take 2,704 bytes, in statistics of Parquet, and in tables for people."""
+
+MAX_ID_BYTES = 4096
+"""Of UTF-8: as long as a URL may be. An id lies in Postgres once for each sample."""
 
 
 class RejectedRecordError(Exception):
@@ -49,8 +58,9 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
     """Apply the rules to decoded values, None standing for both null and missing; raise RejectedRecordError.
 
     - the text is a string with at least one character that is not white space;
-    - the domain is a non-blank string without NUL, which PostgreSQL can't store;
-    - the id is a string without NUL, or a number, which becomes its decimal string; anything else counts as no id.
+    - the domain is a non-blank string of at most MAX_DOMAIN_BYTES, without NUL, which PostgreSQL can't store;
+    - the id is a string of at most MAX_ID_BYTES without NUL, or a number, which becomes its decimal string; anything else counts as
+      no id.
     """
     if text is None:
         raise RejectedRecordError(Reason.MISSING_TEXT, "the text field is missing or null")
@@ -63,12 +73,24 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
     if not isinstance(domain, str):
         raise RejectedRecordError(Reason.DOMAIN_NOT_STRING, f"the domain field holds {_kind(domain)}, not a string")
     if isinstance(doc_id, (int, float)) and not isinstance(doc_id, bool):
-        doc_id = str(doc_id)
+        try:
+            doc_id = str(doc_id)
+        except ValueError:
+            # Python spells out no number of more digits than its own limit.
+            raise RejectedRecordError(Reason.ID_TOO_LONG, f"the id is a number of more than {MAX_ID_BYTES} digits") from None
     elif not isinstance(doc_id, str):
         doc_id = None
     if "\0" in domain or (doc_id is not None and "\0" in doc_id):
         raise RejectedRecordError(Reason.NUL_CHARACTER, f"the {'domain' if chr(0) in domain else 'id'} contains a NUL character")
+    if (size := _n_bytes(domain)) > MAX_DOMAIN_BYTES:
+        raise RejectedRecordError(Reason.DOMAIN_TOO_LONG, f"the domain has {size} bytes, more than {MAX_DOMAIN_BYTES}")
+    if doc_id is not None and (size := _n_bytes(doc_id)) > MAX_ID_BYTES:
+        raise RejectedRecordError(Reason.ID_TOO_LONG, f"the id has {size} bytes, more than {MAX_ID_BYTES}")
     return Document(doc_id, domain, text)
+
+
+def _n_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _kind(value: object) -> str:

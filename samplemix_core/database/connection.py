@@ -16,14 +16,17 @@ from psycopg2.extensions import cursor
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from samplemix_core.errors import CancelledRunError, ConfigError, QueryError, ServiceError
+from samplemix_core.errors import CancelledRunError, ConfigError, QueryError, ServiceError, UnstorableError
 
 CONNECT_TIMEOUT_SECONDS = 10
 _LOCK_POLL_SECONDS = 1.0
 ROWS_PER_FETCH = 5_000
 
-_SERVER_TROUBLE = {"53", "54", "58", "XX"}
-"""Classes of SQLSTATE: out of disk, memory or connections; a limit; a system error; an internal error."""
+_SERVER_TROUBLE = {"53", "58", "XX"}
+"""Classes of SQLSTATE: out of disk, memory or connections; a system error; an internal error."""
+
+_UNSTORABLE = {"54", "22"}
+"""A limit of the server's, as that of an index's entries; a value that is none of its type, as NUL in a text."""
 
 
 def connect(database_url: str) -> Engine:
@@ -86,7 +89,8 @@ def transaction(database_url: str) -> Iterator[Cursor]:
     """A psycopg2 cursor in a transaction: committed at the end, rolled back by any exception.
 
     Functions of this room take that cursor, so that what belongs together commits together. Raises ServiceError where the
-    database can't be reached, breaks off, or is not migrated; the password is in no message.
+    database can't be reached, breaks off, or is not migrated, UnstorableError for a value that it can't hold; the password is in no
+    message.
     """
     engine = connect(database_url)
     with service_errors(engine):
@@ -164,6 +168,11 @@ def service_errors(engine: Engine) -> Iterator[None]:
         if isinstance(cause, pg.SerializationFailure | pg.DeadlockDetected | pg.LockNotAvailable):
             raise ServiceError(
                 f"The database {place} gave up a transaction: {_first_line(cause)}.", "Run the step again."
+            ) from error
+        if isinstance(cause, psycopg2.Error) and (cause.pgcode or "")[:2] in _UNSTORABLE:
+            raise UnstorableError(
+                f"The database {place} can't hold a value: {_first_line(cause)[:500]}.",
+                "Please report it with the value: it should have been set aside.",
             ) from error
         if isinstance(cause, psycopg2.OperationalError) and (cause.pgcode or "")[:2] in _SERVER_TROUBLE:
             raise ServiceError(f"The database {place} is in trouble: {_first_line(cause)}.", "See the server's log.") from error

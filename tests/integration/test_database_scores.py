@@ -11,7 +11,7 @@ from samplemix_core import schemas
 from samplemix_core.database import ledger, registration, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import ScoreVersion
-from samplemix_core.errors import AccountingError, CorpusError
+from samplemix_core.errors import AccountingError, CorpusError, UnstorableError
 from tests.integration.conftest import LedgeredCorpus, commit_scores, scores_of
 
 TABLES = ("sample", "quality_score", "quarantine")
@@ -101,6 +101,14 @@ def test_two_workers_committing_one_shard_leave_one_result(ledgered: LedgeredCor
             future.result()
     found = contents(ledgered.url)
     assert {table: len(found[table]) for table in TABLES} == {"sample": 3, "quality_score": 3, "quarantine": 1}
+
+
+def test_a_value_that_postgres_can_not_hold_is_no_trouble_of_the_server_s(ledgered: LedgeredCorpus) -> None:
+    for value, kind in ((np.random.default_rng(1).bytes(3000).hex(), "text"), ("12x", "int")):
+        with pytest.raises(UnstorableError) as caught, transaction(ledgered.url) as cursor:
+            cursor.execute(f"INSERT INTO domain (name) VALUES (%s::{kind})", (value,))
+        assert not caught.value.may_pass
+        assert len(str(caught.value)) < 800
 
 
 def test_shards_with_the_same_new_domains_do_not_deadlock(ledgered: LedgeredCorpus) -> None:

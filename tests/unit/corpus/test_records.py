@@ -37,6 +37,10 @@ def test_an_id_is_a_string_or_a_number_or_nothing(doc_id: object, kept: str | No
         ("text", None, 4, Reason.DOMAIN_NOT_STRING),
         ("text", None, "we\0b", Reason.NUL_CHARACTER),
         ("text", "a\0", "web", Reason.NUL_CHARACTER),
+        ("text", None, "d" * 513, Reason.DOMAIN_TOO_LONG),
+        ("text", None, "\u00fc" * 257, Reason.DOMAIN_TOO_LONG),
+        ("text", "i" * 4097, "web", Reason.ID_TOO_LONG),
+        pytest.param("text", 10**5000, "web", Reason.ID_TOO_LONG, id="a number"),
     ],
 )
 def test_what_is_no_document_says_why(text: object, doc_id: object, domain: object, reason: Reason) -> None:
