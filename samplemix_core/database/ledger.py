@@ -43,6 +43,20 @@ def shard_states(cursor: Cursor, scope: Scope, group: Group = WHOLE) -> list[Sha
     return [ShardState(shard=Shard(**{name: row.pop(name) for name in _SHARD}), **row) for row in rows_as(cursor, Named)]
 
 
+def registered_shards(cursor: Cursor, scope: Scope) -> list[Shard]:
+    """The shards of a scope as they were registered for it, those that have been replaced since among them."""
+    cursor.execute(
+        """
+        SELECT DISTINCT ON (snapshot_id, path) shard_id, snapshot_id, snapshot.name AS snapshot, path, etag, size_bytes, stamp
+        FROM shard JOIN snapshot USING (snapshot_id)
+        WHERE snapshot_id = ANY(%s) AND shard_id <= %s
+        ORDER BY snapshot_id, path, shard_id DESC
+        """,
+        (list(scope.snapshot_ids), scope.last_shard_id),
+    )
+    return rows_as(cursor, Shard)
+
+
 def pending_shards(states: Sequence[ShardState], *, retry_refused: bool = False) -> list[Shard]:
     """Those still to be scored, in the order given.
 

@@ -126,8 +126,17 @@ def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[
     return [entry for entry in entries if not isinstance(entry.content, str) and known.get(entry.key) != (entry.size, entry.stamp)]
 
 
+def hold_snapshots(cursor: Cursor, snapshot_ids: Sequence[int]) -> None:
+    """Until the transaction ends, keep files of these snapshots from being registered as replaced; waits for who does it now."""
+    # In the order in which register_snapshot takes them one by one, so that neither waits for the other for ever.
+    cursor.execute(
+        'SELECT FROM snapshot WHERE snapshot_id = ANY(%s) ORDER BY corpus_id, name COLLATE "C" FOR SHARE', (list(snapshot_ids),)
+    )
+
+
 def forget_scores(cursor: Cursor, snapshot_id: int) -> None:
     """Delete everything that was stored of a snapshot's files: if they come back, they are others."""
+    cursor.execute("SELECT FROM snapshot WHERE snapshot_id = %s FOR UPDATE", (snapshot_id,))
     cursor.execute("SELECT path FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,))
     _supersede(cursor, snapshot_id, [path for (path,) in cursor.fetchall()])
 

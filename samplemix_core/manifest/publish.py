@@ -17,6 +17,7 @@ latest stays where it is. One that was claimed but not committed is taken up whe
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,15 +40,21 @@ class Published:
 
 
 def publish(
-    mixtures: Mixtures, draft: ManifestDraft, parts: Sequence[PartFile], read_part: Callable[[PartFile], bytes], now: datetime
+    mixtures: Mixtures,
+    draft: ManifestDraft,
+    parts: Sequence[PartFile],
+    read_part: Callable[[PartFile], bytes],
+    now: datetime,
+    committing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Published:
     """Publish a draft and its parts as the next version of the mixture it names.
 
-    `read_part` gives a part's bytes, one part at a time; `now` (with a time zone) becomes created_at. Raises
-    AccountingError if the draft and the parts do not add up (nothing is written then), ManifestError if a part's bytes
-    are not those of its hash or no version can be had, ObjectStoreError from the store.
+    `read_part` gives a part's bytes, one part at a time; `now` (with a time zone) becomes created_at; the commit is made within
+    `committing`, whose error keeps the version from being published. Raises AccountingError if the draft and the parts do not add
+    up (nothing is written then), ManifestError if a part's bytes are not those of its hash or no version can be had,
+    ObjectStoreError from the store.
     """
-    publisher = _Publisher(mixtures, draft, tuple(parts), read_part, now)
+    publisher = _Publisher(mixtures, draft, tuple(parts), read_part, now, committing)
     for _ in range(MAX_ATTEMPTS):
         published = publisher.attempt()
         if published is not None:
@@ -66,6 +73,7 @@ class _Publisher:
         parts: tuple[PartFile, ...],
         read_part: Callable[[PartFile], bytes],
         now: datetime,
+        committing: Callable[[], AbstractContextManager[None]],
     ) -> None:
         problems = manifest_problems(publishable(draft, 1, None, parts, now))
         if problems:
@@ -74,6 +82,7 @@ class _Publisher:
                 "This is a defect of SampleMix: please report it.",
             )
         self.mixtures, self.draft, self.parts, self.read_part, self.now = mixtures, draft, parts, read_part, now
+        self.committing = committing
         self.store = mixtures.store
         self.identity = draft.version_identity(content_digest(parts))
         self.known: dict[int, Version] = {}
@@ -148,7 +157,8 @@ class _Publisher:
     def _commit(self, version: int, parent: int | None) -> Published | None:
         manifest = publishable(self.draft, version, parent, self.parts, self.now)
         try:
-            self.store.put(self._key(version, MANIFEST), manifest_bytes(manifest), if_none_match=True)
+            with self.committing():
+                self.store.put(self._key(version, MANIFEST), manifest_bytes(manifest), if_none_match=True)
         except PreconditionFailedError:
             # Most likely a publisher of the same content was faster: the next attempt finds its manifest.
             return None

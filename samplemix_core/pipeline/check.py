@@ -1,4 +1,4 @@
-"""The whole of a deployment, added up again: snapshots and versions in Postgres, and the versions' parts."""
+"""The whole of a deployment, added up again: snapshots and versions in Postgres, and the versions that lie on the object store."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +45,29 @@ def check(settings: Settings, report: Report, corpus_uri: str | None = None, *, 
             recorded = recorded_figures(cursor, name, version)
         problems += map(str, _published_problems(settings, name, version, recorded, parts=parts))
         yield Checked(what="mixture", name=f"{name} version {version}", problems=tuple(problems))
+    yield from _unrecorded(settings, corpus_uri)
     report(Progress("check", total, total, unit="checks", message="done"))
+
+
+def _unrecorded(settings: Settings, corpus_uri: str | None) -> Iterator[Checked]:
+    """Versions that lie on the object store, which is what training jobs read, and that Postgres does not know."""
+    mixtures, url = own_mixtures(settings), settings.require("database_url")
+    lying = set(mixtures.list())
+    with transaction(url) as cursor:
+        recorded = set(database.versions_of(cursor))
+    for name, version in sorted(lying - recorded):
+        try:
+            published = mixtures.open(name, version)
+        except ManifestError as error:
+            problem = str(error)
+        else:
+            if corpus_uri not in (None, published.manifest.corpus_root):
+                continue
+            problem = (
+                f"{published.uri}: is published, but Postgres does not know it. Start the step 'publish' of its run"
+                f" {published.manifest.lineage.airflow_run_id or ''} again, or delete {published.uri.rpartition('/')[0]}/"
+            )
+        yield Checked(what="mixture", name=f"{name} version {version}", problems=(problem,))
 
 
 def _published_problems(settings: Settings, name: str, version: int, recorded: dict[str, Any], *, parts: bool) -> Iterator[Problem]:

@@ -101,11 +101,7 @@ def _read(
     with transaction(run.settings.require("database_url")) as cursor:
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
-        if len(states) != registered.shards:
-            raise CorpusError(
-                f"{registered.shards - len(states)} of the run's {registered.shards} shards were replaced while it was on.",
-                "Run again: the new files are scored.",
-            )
+        require_unreplaced(registered, states)
         duplicates = columns.find_duplicates(cursor, scope)
         counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates)
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
@@ -121,6 +117,15 @@ def _read(
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)
         }
     return source.finish(), counts, _lineage(run, registered, cluster_model, states, replaced)
+
+
+def require_unreplaced(registered: Registered, states: Sequence[ShardState]) -> None:
+    """Raise CorpusError if files of a run were replaced since it registered them; `states` are those that are current."""
+    if len(states) != registered.shards:
+        raise CorpusError(
+            f"{registered.shards - len(states)} of the run's {registered.shards} shards were replaced while it was on.",
+            "Run again: the new files are scored.",
+        )
 
 
 def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict[int, RowSet]) -> Counts:

@@ -1,21 +1,32 @@
 """Steps 7 and 8: a draft becomes the next version, in the object store and then in Postgres; the version is read back."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from samplemix_core.database import mixtures as recorded
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.ledger import run_cost, shard_states
-from samplemix_core.database.registration import set_current_models
+from samplemix_core.database.ledger import registered_shards, run_cost, shard_states
+from samplemix_core.database.registration import hold_snapshots, set_current_models
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.mixing.rollup import MixtureRollup
-from samplemix_core.pipeline.handoff import Draft, DraftRef, PublishedRef, VerifiedCounts, read_draft, read_rollup
+from samplemix_core.pipeline.handoff import (
+    Draft,
+    DraftRef,
+    PublishedRef,
+    Registered,
+    VerifiedCounts,
+    read_draft,
+    read_rollup,
+)
+from samplemix_core.pipeline.mix import require_unreplaced
 from samplemix_core.pipeline.mixtures import open_version, own_mixtures, verify_version
 from samplemix_core.pipeline.progress import Progress, describe_cost
 from samplemix_core.pipeline.run import RunContext
@@ -25,7 +36,8 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     """Publish a draft as the next version of its mixture and record it in Postgres, where SQL finds it.
 
     The manifest is the commit: killed before it, nothing is published; killed after it, running again records the version
-    that is there. Content that is published already stays the version it is.
+    that is there, whatever became of its files. Content that is published already stays the version it is. Raises CorpusError,
+    and publishes nothing, if a file was replaced after the draft was mixed.
     """
     mixtures = own_mixtures(run.settings)
     read = read_draft(mixtures.store, draft.draft)
@@ -35,6 +47,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
         read.parts,
         lambda part: mixtures.store.get(f"{draft.draft}/{part.path}")[0],
         datetime.now(UTC),
+        partial(_files_held, run, read.registered),
     )
     version, manifest = published.version, published.version.manifest
     _record(run, read, version, read_rollup(mixtures.store, draft.draft))
@@ -52,6 +65,15 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     )
 
 
+@contextmanager
+def _files_held(run: RunContext, registered: Registered) -> Iterator[None]:
+    """The moment of the commit: the files of the draft are those that are registered, and none is replaced before it is over."""
+    with transaction(run.settings.require("database_url")) as cursor:
+        hold_snapshots(cursor, registered.snapshot_ids)
+        require_unreplaced(registered, shard_states(cursor, registered.scope))
+        yield
+
+
 def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRollup) -> None:
     """Enter a published version into Postgres and make its models the corpus's current ones. Again changes nothing."""
     registered, cluster_model_id = draft.registered, draft.cluster_model.cluster_model_id
@@ -65,7 +87,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
         manifest_uri=version.uri,
     )
     with transaction(run.settings.require("database_url")) as cursor:
-        shards = {state.shard.path: state.shard for state in shard_states(cursor, registered.scope)}
+        shards = {shard.path: shard for shard in registered_shards(cursor, registered.scope)}
         rows = _mixture_rows(version.rows(), shards)
         recorded.save_mixture(cursor, version.manifest, provenance, run.config.model_dump(mode="json"), rows, rollup)
         set_current_models(

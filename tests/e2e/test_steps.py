@@ -26,9 +26,11 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline import handoff
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
+from samplemix_core.pipeline.check import check
 from samplemix_core.pipeline.fit import fit_diversity
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.mix import mix
+from samplemix_core.pipeline.mixtures import own_mixtures
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.run import RunContext
@@ -222,19 +224,49 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
     assert fitted.fit_rows == sum(state.scored for state in states)
 
 
-def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_mixes(
-    context: Context, scored: Registered, model: ClusterModelRef, directory: Path, shards: dict[str, bytes]
+def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_publishes(
+    context: Context,
+    scored: Registered,
+    model: ClusterModelRef,
+    directory: Path,
+    shards: dict[str, bytes],
+    platform: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, data = next(iter(shards.items()))
-    run = context(budget="30%")
+    run, other = context(budget="30%"), context(budget="31%")
+    draft, committed = mix(run, scored, model), mix(other, scored, model)
+    before = set(own_mixtures(platform).list())
+    with monkeypatch.context() as patch:
+        # As if it had been killed between the commit and its record.
+        patch.setattr("samplemix_core.pipeline.publish.recorded.save_mixture", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish(other, committed)
+    ((name, version),) = set(own_mixtures(platform).list()) - before
+    (unknown,) = [item for item in check(platform, lambda _: None, str(directory), parts=False) if item.problems]
+    assert unknown.name == f"{name} version {version}"
+    assert "Postgres does not know it" in unknown.problems[0]
     (directory / path).write_bytes(data + data)
     register(context())
     try:
-        with pytest.raises(CorpusError, match="1 of the run's 4 shards were replaced while it was on"):
-            mix(run, scored, model)
+        for step in (lambda: mix(run, scored, model), lambda: publish(run, draft)):
+            with pytest.raises(CorpusError, match="1 of the run's 4 shards were replaced while it was on"):
+                step()
+        assert set(own_mixtures(platform).list()) == before | {(name, version)}
+        assert publish(other, committed).version == version
+        assert [item for item in check(platform, lambda _: None, str(directory), parts=False) if item.problems] == []
     finally:
         (directory / path).write_bytes(data)
         register(context())
+
+
+def raising(error: type[BaseException]) -> Callable[..., None]:
+    """A function that fails."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_a_directory_is_known_by_its_absolute_path(
