@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import zstandard
-from distributed import Client
 
+from samplemix_core.compute.fanout import connect
 from samplemix_core.database.migrate import migrate
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
@@ -86,7 +86,7 @@ class Platform:
         def held(dask_worker: Any) -> int:
             return len(dask_worker.state.tasks)
 
-        with Client(self.settings.require("dask_scheduler"), set_as_default=False) as client:
+        with connect(self.settings) as client:
             return sum(client.run(held).values())
 
 

@@ -26,7 +26,7 @@ _SCHEMES = dict.fromkeys((sysconfig.get_default_scheme(), sysconfig.get_preferre
 ADDRESSES = {
     "database_url": ("database_url", "reader_database_url", "pages_database_url"),
     "s3_endpoint": ("s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"),
-    "dask_scheduler": ("dask_scheduler",),
+    "dask_scheduler": ("dask_scheduler", "dask_certificate"),
     "airflow_url": ("airflow_url", "airflow_user", "airflow_password"),
     "llm_base_url": ("llm_base_url", "llm_api_key"),
 }
@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "s3_access_key": "AWS_ACCESS_KEY_ID",
     "s3_secret_key": "AWS_SECRET_ACCESS_KEY",
     "dask_scheduler": "SAMPLEMIX_DASK_SCHEDULER",
+    "dask_certificate": "SAMPLEMIX_DASK_CERTIFICATE",
     "airflow_url": "SAMPLEMIX_AIRFLOW_URL",
     "airflow_user": "SAMPLEMIX_AIRFLOW_USER",
     "airflow_password": "SAMPLEMIX_AIRFLOW_PASSWORD",
@@ -108,6 +109,7 @@ class Settings:
     s3_access_key: str | None = field(default=None, repr=False)
     s3_secret_key: str | None = field(default=None, repr=False)
     dask_scheduler: str | None = None
+    dask_certificate: str | None = None
     airflow_url: str | None = None
     airflow_user: str | None = None
     airflow_password: str | None = field(default=None, repr=False)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from distributed import Client, Future, KilledWorker
+from distributed import Client, Future, KilledWorker, Security
 
 from samplemix_core.compute.calls import STARTED, UNDER_WAY, Patience, call_on_worker
 from samplemix_core.errors import CancelledRunError, PoisonShardError, SampleMixError, ServiceError
@@ -24,15 +24,21 @@ WORKER_SECONDS = 120
 def connect(settings: Settings) -> Iterator[Client]:
     """A client of the configured scheduler, closed on leaving; raise ServiceError if it or its workers don't answer.
 
-    The client is never made the process's default, so that two of them can live side by side.
+    The client is never made the process's default, so that two of them can live side by side. Where the settings name a
+    certificate, it is shown, and only it is trusted; otherwise Dask's own configuration says how to speak to the scheduler.
     """
-    address = settings.require("dask_scheduler")
+    address, certificate = settings.require("dask_scheduler"), settings.dask_certificate
+    security = (
+        Security(tls_ca_file=certificate, tls_client_cert=certificate, tls_client_key=certificate, require_encryption=True)
+        if certificate
+        else None
+    )
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="samplemix")
-    except (OSError, TimeoutError, ValueError) as error:
+        client = Client(address, security=security, timeout=CONNECT_SECONDS, set_as_default=False, name="samplemix")
+    except (OSError, TimeoutError, ValueError, RuntimeError) as error:
         raise ServiceError(
             f"The Dask scheduler at {address} does not answer within {CONNECT_SECONDS} s: {error}.",
-            "Start it with 'samplemix up', or correct SAMPLEMIX_DASK_SCHEDULER.",
+            "Start it with 'samplemix up', or correct SAMPLEMIX_DASK_SCHEDULER and SAMPLEMIX_DASK_CERTIFICATE.",
         ) from error
     try:
         wait_for_workers(client)

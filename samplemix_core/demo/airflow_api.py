@@ -1,5 +1,6 @@
 """Airflow's REST API, as far as runs are triggered, watched and ended by it."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.settings import Settings
 
 FINAL_STATES = frozenset({"success", "failed"})
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,19 @@ class AirflowApi:
         return str(self.request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
-        """Mark a run as failed, as the button in the UI does: its running tasks are killed."""
-        self.request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+        """Mark a run as failed, as the button in the UI does: its running tasks are killed.
+
+        Airflow's scheduler changes the same rows: where its database ended this change for that, it is asked again.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                self.request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+            except ServiceError as error:
+                if not left or "Database error" not in str(error):
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         """The run's task instances, those mapped one each."""

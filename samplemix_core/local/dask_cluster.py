@@ -8,6 +8,7 @@ from pathlib import Path
 
 from samplemix_core.errors import ServiceError
 from samplemix_core.local import launch, machine
+from samplemix_core.local.certificate import stack_certificate
 from samplemix_core.local.home import Home
 from samplemix_core.local.machine import GIB, MIB
 from samplemix_core.local.ports import HOST, NotAnsweringError, get_json
@@ -58,7 +59,9 @@ _RESOURCES = re.compile(r"\w+=\d+(\.\d+)?(e\d+)?( \w+=\d+(\.\d+)?(e\d+)?)*")
 
 def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) -> EmbeddedService:
     """Scheduler and workers; raise ServiceError if the environment asks for an impossible number, memory or resources of them."""
-    scheduler_address = f"tcp://{HOST}:{ports['dask']}"
+    scheduler_address = f"tls://{HOST}:{ports['dask']}"
+    certificate = str(stack_certificate(home))
+    tls = ("--protocol", "tls", *(part for kind in ("ca-file", "cert", "key") for part in (f"--tls-{kind}", certificate)))
     dashboard = f"http://{HOST}:{ports['dask_dashboard']}"
     gpus = _gpus_to_share_out(environ)
     workers, worker_memory = _workers({**environ, WORKERS_VARIABLE: str(gpus)} if gpus else environ)
@@ -74,6 +77,7 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
             *(sys.executable, "-m", "dask", "scheduler"),
             *("--host", HOST, "--port", str(ports["dask"])),
             *("--dashboard-address", f"{HOST}:{ports['dask_dashboard']}"),
+            *tls,
         ),
         directory=home.working_directory,
         missing=lambda: _missing_workers(dashboard, 0),
@@ -85,6 +89,7 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
         command=launch.command(
             *(sys.executable, "-m", "dask", *(("cuda",) if gpus else ()), "worker", scheduler_address),
             *("--host", HOST, "--dashboard-address", f"{HOST}:0"),
+            *tls,
             *(() if gpus else ("--nworkers", str(workers))),
             *("--nthreads", "1", "--memory-limit", f"{worker_memory}B"),
             *("--local-directory", str(local_directory)),
@@ -100,7 +105,7 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
         name="dask",
         address=scheduler_address,
         steps=(Step(programs=(scheduler,)), Step(programs=(worker,))),
-        settings={"dask_scheduler": scheduler_address},
+        settings={"dask_scheduler": scheduler_address, "dask_certificate": certificate},
         memory=_SCHEDULER_MEMORY + workers * LEAST_WORKER_MEMORY,
     )
 

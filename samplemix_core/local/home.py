@@ -20,7 +20,16 @@ _LOCK_SECONDS = 600
 KEPT = (
     *("airflow", "dask", "logs", "postgres", "run", "s3", SCRATCH),
     *("encoders", "quality-models", "demo-corpus", "demo-mixture.png", "pgcli"),
-    *("lock", "secrets.json", SERVICES_FILE, "state.json", "supervisord.conf", "supervisord.json", "supervisord.pid"),
+    *(
+        "lock",
+        "secrets.json",
+        "certificate.pem",
+        SERVICES_FILE,
+        "state.json",
+        "supervisord.conf",
+        "supervisord.json",
+        "supervisord.pid",
+    ),
 )
 """All that SampleMix keeps in a home, in whatever version: what deleting it deletes, beside the mark, which goes last."""
 
@@ -51,6 +60,11 @@ class Home:
     def secrets_file(self) -> Path:
         """The stack's passwords and keys."""
         return self.root / "secrets.json"
+
+    @property
+    def certificate_file(self) -> Path:
+        """The stack's key and certificate."""
+        return self.root / "certificate.pem"
 
     @property
     def services_file(self) -> Path:
@@ -196,6 +210,7 @@ class Credentials:
     postgres_reader: str = field(repr=False)
     postgres_pages: str = field(repr=False)
     postgres_airflow: str = field(repr=False)
+    s3_inner_key: str = field(repr=False)
     s3_access_key: str = field(repr=False)
     s3_secret_key: str = field(repr=False)
     airflow_admin: str = field(repr=False)

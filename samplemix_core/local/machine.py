@@ -1,5 +1,6 @@
 """What this machine, or the control group that holds us, has left: memory and disk."""
 
+import pwd
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,3 +60,16 @@ def require_room(absent: Sequence[EmbeddedService], directory: Path, workers_var
             f"There are {free / GIB:.1f} GiB left on the disk of {directory}; services need {LEAST_DISK / GIB:.0f} to begin.",
             "Make room, or set SAMPLEMIX_HOME to a directory on a larger disk.",
         )
+
+
+_LEAST_UID, _NOBODY = 1000, 65534
+
+
+def other_users() -> list[str]:
+    """Names of the accounts of people on this machine, who can log in: not the system's own."""
+    shut = ("nologin", "false", "sync")
+    return sorted(
+        account.pw_name
+        for account in pwd.getpwall()
+        if _LEAST_UID <= account.pw_uid != _NOBODY and account.pw_shell.rpartition("/")[2] not in shut
+    )

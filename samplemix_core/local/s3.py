@@ -1,4 +1,4 @@
-"""The embedded S3: SeaweedFS in one process, signatures checked, nothing but 127.0.0.1, no telemetry."""
+"""The embedded S3: SeaweedFS in one process, signatures checked, its inner parts shut, nothing but 127.0.0.1, no telemetry."""
 
 import shutil
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from samplemix_core.errors import ServiceError
+from samplemix_core.local.certificate import stack_certificate
 from samplemix_core.local.home import Credentials, Home
 from samplemix_core.local.machine import MIB
 from samplemix_core.local.ports import GRPC_OFFSET, HOST
@@ -38,6 +39,8 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
         "webdav": "false",
         "admin.ui": "false",
         "master.telemetry": "false",
+        # Master and filer answer over gRPC only, and that asks for the stack's certificate.
+        "disableHttp": "true",
     }
     for part in _PARTS:
         options[f"{part}.port"] = ports[f"s3_{part}"]
@@ -52,6 +55,7 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
             "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key,
             "GOMEMLIMIT": _MEMORY,
+            **_inner_keys(str(stack_certificate(home)), credentials.s3_inner_key),
         },
     )
     return EmbeddedService(
@@ -66,6 +70,16 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
         },
         memory=700 * MIB,
     )
+
+
+def _inner_keys(certificate: str, key: str) -> dict[str, str]:
+    """What its parts show each other, in SeaweedFS' variables: a certificate over gRPC, tokens signed with the key over HTTP."""
+    parts = (*_PARTS, "s3", "client", "worker", "msg_broker", "msg_agent", "mq")
+    return {
+        "WEED_GRPC_CA": certificate,
+        **{f"WEED_GRPC_{part.upper()}_{kind}": certificate for part in parts for kind in ("CERT", "KEY")},
+        **{f"WEED_JWT_{use}_KEY": key for use in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")},
+    }
 
 
 def sockets(ports: Mapping[str, int]) -> list[Path]:

@@ -31,7 +31,7 @@ from samplemix_core.settings import ENVIRONMENT, HOME_MARK, Settings
 _CONNECTIONS = {
     "postgres": ("database_url", "reader_database_url", "pages_database_url"),
     "s3": ("s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"),
-    "dask": ("dask_scheduler",),
+    "dask": ("dask_scheduler", "dask_certificate"),
     "airflow": ("airflow_url", "airflow_user", "airflow_password"),
 }
 """Service -> its fields of Settings. A service is external if the environment sets the first of them."""
@@ -270,6 +270,11 @@ def start_services(home: Path, services: Collection[str] | None, on_progress: Ca
     Airflow starts last, when its tasks would find the tables they need.
     """
     wanted = tuple(services or SERVICES)
+    if os.geteuid() == 0 and (others := machine.other_users()):
+        on_progress(
+            f"warning: what runs here may do all that root may, and others have an account on this machine "
+            f"({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}): better start it as a user of its own"
+        )
     stack = Stack(home)
     settings = stack.up([name for name in wanted if name != "airflow"], on_progress=on_progress)
     if settings.database_url is not None:

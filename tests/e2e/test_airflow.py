@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from distributed import Client
 
+from samplemix_core.compute.fanout import connect
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.run import DAG_ID
 from samplemix_core.errors import ServiceError
@@ -50,9 +50,9 @@ def kill(stack: Stack, process: str) -> int:
     return pid
 
 
-def kill_worker(address: str) -> None:
+def kill_worker(platform: Settings) -> None:
     """End the Dask worker process (not its nanny) that is at work on a shard."""
-    with Client(address, set_as_default=False) as client:
+    with connect(platform) as client:
         busy = wait_for(lambda: [name for name, keys in client.processing().items() if keys], 30, "busy worker")
         os.kill(client.run(os.getpid, workers=busy[:1])[busy[0]], signal.SIGKILL)
 
@@ -97,7 +97,7 @@ def killed(
         return patiently(lambda: any(task.task_id in tasks and task.state == "running" for task in airflow.tasks(LAND, run_id)))
 
     wait_for(is_at("score"), 60, "scoring task")
-    kill_worker(platform.require("dask_scheduler"))
+    kill_worker(platform)
     scheduler = kill(stack, "airflow-scheduler")
     kill(stack, "dask-scheduler")
     wait_for(is_at("fit_diversity", "assign", "measure_clusters", "mix"), 180, "task after scoring")
@@ -138,7 +138,7 @@ def test_failing_a_run_cancels_its_work_on_the_cluster(
     uri = upload(many)
     # Equal texts are embedded once, so the blocks have to be many to be open for long.
     conf = small_corpus | {"corpus_uri": uri, "mixture_name": run_id, "blocks": {"documents": 2}}
-    with Client(platform.require("dask_scheduler"), set_as_default=False) as client:
+    with connect(platform) as client:
         airflow.trigger(DAG_ID, run_id, conf)
 
         def open_tasks() -> int:

@@ -452,10 +452,10 @@ def test_a_ready_query_in_every_format(first_run: dict[str, Any], command: Comma
     assert ("domain_shift", "mixture [version]") in {(item["query"], item["parameters"]) for item in listed}
 
 
-def test_a_prompt_on_a_terminal(platform: Settings, first_run: dict[str, Any]) -> None:
+def test_a_prompt_on_a_terminal(platform: Settings, first_run: dict[str, Any], tmp_path: Path) -> None:
     """As a person has it: a terminal that answers where its cursor is."""
     controller, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "SAMPLEMIX_HOME": str(platform.home), "HOME": str(platform.home), "PAGER": "cat"}
+    environment = {**os.environ, "TERM": "xterm", "SAMPLEMIX_HOME": str(platform.home), "HOME": str(tmp_path), "PAGER": "cat"}
     program = str(Path(sys.executable).parent / "samplemix")
     process = subprocess.Popen([program, "sql"], stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
     seen = b""

@@ -1,21 +1,26 @@
 """The embedded Dask cluster runs tasks, and runs them again after a worker or its scheduler was killed."""
 
+import asyncio
 import os
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from distributed import Client
+from distributed.comm import connect as open_connection
 
+from samplemix_core.compute.fanout import connect
 from samplemix_core.errors import ServiceError
 from samplemix_core.local import dask_cluster, machine
+from samplemix_core.local.certificate import stack_certificate
 from samplemix_core.local.home import Home
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.ports import wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
+from samplemix_core.settings import Settings
 
 DASK = ("dask",)
 
@@ -39,10 +44,10 @@ def stack(home: Path, owner: Owner) -> Iterator[Stack]:
     assert stack_processes(Home(home).read_state().stack) == []
 
 
-def run_on_both_workers(address: str | None) -> dict[str, dict[str, str | None]]:
+def run_on_both_workers(settings: Settings) -> dict[str, dict[str, str | None]]:
     """Each worker's address -> the variables of its environment that matter, asked through a task that needs the resource."""
     variables = ("SAMPLEMIX_HOME", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
-    with Client(address, set_as_default=False) as client:
+    with connect(settings) as client:
         client.wait_for_workers(2, timeout=60)
         assert set(client.nthreads().values()) == {1}
         assert client.submit(pow, 7, 2, resources={"GPU": 1}).result(timeout=60) == 49
@@ -68,28 +73,55 @@ def kill(stack: Stack, process: str) -> None:
 
 
 def test_every_worker_is_single_threaded_and_knows_the_home(stack: Stack, home: Path) -> None:
-    environments = run_on_both_workers(stack.up(DASK).dask_scheduler)
+    environments = run_on_both_workers(stack.up(DASK))
     expected = {"SAMPLEMIX_HOME": str(home), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     assert list(environments.values()) == [expected, expected]
 
 
 def test_a_killed_worker_process_is_replaced(stack: Stack) -> None:
-    address = stack.up(DASK).dask_scheduler
+    settings = stack.up(DASK)
     workers = [
         child for child in psutil.Process(pid_of(stack, "dask-worker")).children() if "resource_tracker" not in str(child.cmdline())
     ]
     assert len(workers) == 2
     workers[0].kill()
     psutil.wait_procs(workers[:1], timeout=10)
-    assert len(run_on_both_workers(address)) == 2
+    assert len(run_on_both_workers(settings)) == 2
+
+
+def test_only_who_holds_the_certificate_is_answered(stack: Stack, tmp_path: Path) -> None:
+    settings = stack.up(DASK)
+    certificate, of_another_home = Path(settings.require("dask_certificate")), stack_certificate(Home(tmp_path))
+    assert certificate.stat().st_mode & 0o077 == 0
+    with connect(settings) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+    for address in (settings.require("dask_scheduler"), *workers, *(worker["nanny"] for worker in workers.values())):
+        assert asyncio.run(identity(address, trusting=certificate, shown=certificate))
+        for url, shown in ((address, None), (address, of_another_home), (address.replace("tls://", "tcp://"), None)):
+            with pytest.raises((OSError, RuntimeError)):
+                asyncio.run(identity(url, trusting=certificate, shown=shown))
+
+
+async def identity(url: str, *, trusting: Path, shown: Path | None) -> object:
+    """What a part of the cluster says of itself, to who shows this certificate."""
+    context = ssl.create_default_context(cafile=trusting)
+    context.check_hostname = False
+    if shown:
+        context.load_cert_chain(shown)
+    connection = await open_connection(url, timeout=2, ssl_context=context)
+    try:
+        await connection.write({"op": "identity"})
+        return await connection.read()
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("process", ["dask-scheduler", "dask-worker"])
 def test_workers_and_scheduler_find_each_other_again(stack: Stack, process: str) -> None:
-    address = stack.up(DASK).dask_scheduler
+    settings = stack.up(DASK)
     kill(stack, process)
-    assert stack.up(DASK).dask_scheduler == address
-    assert len(run_on_both_workers(address)) == 2
+    assert stack.up(DASK) == settings
+    assert len(run_on_both_workers(settings)) == 2
 
 
 @pytest.mark.parametrize(
@@ -144,20 +176,20 @@ def test_several_gpus_get_a_worker_each_where_dask_cuda_is(monkeypatch: pytest.M
         return " ".join(dask_cluster.service(Home(tmp_path), ports, environ).programs[1].command)
 
     cuda = worker_command("dask_cuda")
-    assert "-m dask cuda worker tcp://" in cuda
+    assert "-m dask cuda worker tls://" in cuda
     assert f"--nthreads 1 --memory-limit {6 * machine.GIB}B" in cuda
     assert "--resources GPU=1" in cuda
     assert "--nworkers" not in cuda
     # All on the first GPU, because that is what was asked for, or can be done.
     for shared in (worker_command("dask_cuda", SAMPLEMIX_DASK_WORKERS="4"), worker_command(SAMPLEMIX_DASK_WORKERS="4")):
-        assert "-m dask worker tcp://" in shared
+        assert "-m dask worker tls://" in shared
         assert "--nworkers 4" in shared
         assert "--resources GPU=1" in shared
 
 
 def test_a_worker_has_its_limit_and_goes_first_where_memory_runs_out(stack: Stack) -> None:
-    address = stack.up(DASK).dask_scheduler
-    with Client(address, set_as_default=False) as client:
+    settings = stack.up(DASK)
+    with connect(settings) as client:
         client.wait_for_workers(2, timeout=60)
         limits = {worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
         scores = set(client.run(lambda: int(open("/proc/self/oom_score_adj").read())).values())  # noqa: PTH123, SIM115

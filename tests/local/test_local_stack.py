@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import psutil
 import psycopg2
 import pytest
@@ -20,13 +22,13 @@ from botocore.exceptions import ClientError
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home, State
 from samplemix_core.local.owner import Owner
-from samplemix_core.local.ports import free_port, wait_until
+from samplemix_core.local.ports import GRPC_OFFSET, free_port, wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.settings import Settings
 
 BOTH = ("postgres", "s3")
-PRIVATE = ("secrets.json", "services.json", "supervisord.conf", "supervisord.json", "state.json")
+PRIVATE = ("secrets.json", "services.json", "supervisord.conf", "supervisord.json", "state.json", "certificate.pem")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,33 @@ def test_the_bucket_takes_objects_from_whoever_has_the_keys_only(settings: Setti
     stranger = bucket_client(settings, config=Config(signature_version=UNSIGNED))
     with pytest.raises(ClientError, match="AccessDenied"):
         stranger.get_object(Bucket="samplemix", Key="a/b")
+
+
+def test_the_inner_parts_of_the_store_are_shut(settings: Settings, home: Path) -> None:
+    client = bucket_client(settings)
+    client.put_object(Bucket=settings.s3_bucket, Key="guarded", Body=b"as it was")
+    ports = Home(home).read_state().ports
+    master, volume, filer = (f"127.0.0.1:{ports[f's3_{part}']}" for part in ("master", "volume", "filer"))
+    there = f"http://{filer}/buckets/{settings.s3_bucket}/guarded"
+    with httpx.Client(trust_env=False, timeout=10) as stranger:
+        answers = [
+            stranger.get(there),
+            stranger.delete(there),
+            stranger.put(there, content=b"other"),
+            stranger.post(there, files={"file": b"other"}),
+            stranger.get(f"http://{master}/dir/assign"),
+            stranger.get(f"http://{master}/dir/status"),
+            stranger.get(f"http://{volume}/1,0100000000"),
+            stranger.post(f"http://{volume}/1,0100000000", files={"file": b"other"}),
+        ]
+    assert {answer.status_code for answer in answers} <= {401, 404}
+    # Its own shell, which speaks gRPC to them, waits for ever without the certificate.
+    weed = Path(sys.executable).with_name("weed")
+    grpc = {name: f"127.0.0.1:{ports[f's3_{name}']}.{ports[f's3_{name}'] + GRPC_OFFSET}" for name in ("master", "filer")}
+    command = [str(weed), "shell", *(f"-{name}={address}" for name, address in grpc.items())]
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(command, input=b"fs.rm -r /buckets\n", capture_output=True, timeout=4, cwd=home.parent)
+    assert client.get_object(Bucket=settings.s3_bucket, Key="guarded")["Body"].read() == b"as it was"
 
 
 def test_settings_are_found_again_through_the_home(settings: Settings, home: Path) -> None:
