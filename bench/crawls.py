@@ -18,9 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from samplemix_core.compute.fanout import connect
+from samplemix_core.corpus.streams import zstd
 from samplemix_core.database.migrate import migrate
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
@@ -105,7 +104,7 @@ def documents(directory: Path, count: int, snapshots: Mapping[str, int]) -> dict
     hands = [name for name, weight in snapshots.items() for _ in range(weight)]
     shards: dict[str, bytes] = {}
     for path in sorted(directory.glob("s/*/*.zst")):
-        lines = zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read().splitlines(keepends=True)
+        lines = zstd.decompress(path.read_bytes()).splitlines(keepends=True)
         for name in snapshots:
             mine = b"".join(line for i, line in enumerate(lines) if hands[i % len(hands)] == name)
             if mine:

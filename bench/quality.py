@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import zstandard
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -26,6 +25,7 @@ from bench.scale import services, texts_of, timed, to_lines
 from bench.scoring import ONE_THREAD
 from samplemix_core.config import EmbeddingConfig, RunConfig, load_config
 from samplemix_core.corpus.records import MAX_BATCH_RECORDS
+from samplemix_core.corpus.streams import zstd
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.local.owner import Owner
 from samplemix_core.pipeline.annotate import annotate
@@ -138,7 +138,7 @@ LEARNT = ("ordinal_mae", "ordinal_cacc", "natural_auc", "natural_auc_least_langu
 def labelled(file: Path, level: str, group: str | None, source: str) -> tuple[list[str], LabelledInputs]:
     """Texts of a label set, each once, those with one judgement; with nothing to read of them yet."""
     with file.open("rb") as stream:
-        records = [json.loads(line) for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(stream), "utf-8")]
+        records = [json.loads(line) for line in io.TextIOWrapper(zstd.ZstdFile(stream), "utf-8")]
     judged: dict[str, dict[str, Any]] = {}
     doubted = set()
     for record in records:

@@ -34,16 +34,11 @@ ONE_THREAD = {
 
 def collect_shards(directory: Path) -> dict[str, bytes]:
     """Real documents in shards of equal make-up, so that the last shard to end is not a long one."""
-    import zstandard
-
+    from samplemix_core.corpus.streams import zstd
     from samplemix_core.demo.corpus import collect
 
     collect(directory, "s1", DOCUMENTS)
-    lines = [
-        line
-        for path in sorted(directory.rglob("*.zst"))
-        for line in zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read().splitlines()
-    ]
+    lines = [line for path in sorted(directory.rglob("*.zst")) for line in zstd.decompress(path.read_bytes()).splitlines()]
     lines.sort(key=len)
     return {f"s1/all/part-{i:05d}.jsonl": b"\n".join(lines[i::SHARDS]) for i in range(SHARDS)}
 

@@ -172,10 +172,14 @@ def run(
 def _plan(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     from samplemix_core.pipeline.register import plan_corpus
 
-    planned, ignored = plan_corpus(config, Settings.load(), corpus)
-    print_rows(planned, as_json=as_json)
-    for path in ignored:
-        say(f"ignored: {path} lies in no snapshot's directory")
+    planned, unread = plan_corpus(config, Settings.load(), corpus)
+    if as_json:
+        files = [{"path": file.path, "bytes": file.size_bytes, "reason": file.reason} for file in unread]
+        print_json({"snapshots": planned, "unread": files})
+        return
+    print_rows(planned, as_json=False)
+    for file in unread:
+        say(f"not read: {file.path}: {file.reason.why}")
 
 
 def _estimate(config: RunConfig, corpus: str | None, as_json: bool) -> None:
@@ -206,6 +210,9 @@ def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:
         return
     version = open_version(settings, summary.manifest_uri)
     print_mixture(output(), version.manifest)
+    if summary.unread:
+        named = ", ".join(f"{file['path']} ({file['reason']})" for file in summary.unread[:10])
+        typer.echo(f"not read: {named}{', ...' if len(summary.unread) > 10 else ''} (see 'samplemix sql --query unread_files')")
     for kind, shards in (("refused", summary.scoring.refused), ("poison", summary.scoring.poison)):
         if shards:
             typer.echo(f"{kind} shards, left out as a whole: {', '.join(shards)} (see 'samplemix quarantine')")

@@ -8,7 +8,7 @@ from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.json_lines import JsonLines
 from samplemix_core.corpus.parquet import Parquet
 from samplemix_core.corpus.records import Block, Record, ShardBatch, gather
-from samplemix_core.corpus.shards import PARQUET_SUFFIX, SHARD_SUFFIXES, parse_shard_path
+from samplemix_core.corpus.shards import PARQUET_SUFFIXES, READ_SUFFIXES, SHARD_SUFFIXES, parse_shard_path
 from samplemix_core.errors import ShardRefusedError
 
 WHOLE_SHARD = Block()
@@ -36,9 +36,9 @@ class ShardReader:
         if not suffixed.endswith(SHARD_SUFFIXES):
             raise ShardRefusedError(
                 f"Shard {path!r} has a suffix of no known format.",
-                f"A shard's name ends in one of {', '.join(SHARD_SUFFIXES)}.",
+                f"A shard's name ends in {READ_SUFFIXES}.",
             )
-        kind = Parquet if suffixed.endswith(PARQUET_SUFFIX) else JsonLines
+        kind = Parquet if suffixed.endswith(PARQUET_SUFFIXES) else JsonLines
         self._format = kind(stream, path, path_domain, config)
         self._records: Iterator[Record] | None = None
         self._put_back: list[Record] = []

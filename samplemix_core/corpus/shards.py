@@ -1,25 +1,109 @@
-"""A shard: what its path says.
+"""A shard: what its path says; and the files of a corpus that are none, each with its reason.
 
 Paths are relative to the corpus root and '/'-separated: `<snapshot>/<domain>/<file>`. Directory 0 is the snapshot.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from samplemix_core.config import ReaderConfig
+from samplemix_core.corpus.streams import COMPRESSIONS
 from samplemix_core.errors import CorpusError
+from samplemix_core.objects.interface import ObjectInfo
 
-JSON_LINES_SUFFIXES = tuple(name + compression for name in (".jsonl", ".ndjson", ".json") for compression in ("", ".gz", ".zst"))
-PARQUET_SUFFIX = ".parquet"
-SHARD_SUFFIXES = (*JSON_LINES_SUFFIXES, PARQUET_SUFFIX)
+JSON_LINES_NAMES = (".jsonl", ".ndjson", ".json", ".jl", ".jsonlines")
+PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
+SHARD_SUFFIXES = (*(name + compression for name in JSON_LINES_NAMES for compression in ("", *COMPRESSIONS)), *PARQUET_SUFFIXES)
+_NAMED = 10
+MAX_PATH_BYTES = 1024
+"""As S3 has it; more than 2,700 bytes fit into no index of Postgres."""
+
+READ_SUFFIXES = (
+    f"{', '.join(JSON_LINES_NAMES)} (each also with {', '.join(COMPRESSIONS)}), {', '.join(PARQUET_SUFFIXES[:-1])} or "
+    f"{PARQUET_SUFFIXES[-1]}"
+)
+NOTES = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
+"""What Hugging Face's datasets write beside their data."""
 
 
-def is_shard(path: str) -> bool:
-    """Whether a path names a shard: a suffix we read, and nothing on the way that starts with '.' or '_'.
+class Unread(StrEnum):
+    """Why a file of a corpus is not read."""
+
+    NO_SNAPSHOT = "no_snapshot"
+    NO_DOMAIN = "no_domain"
+    HIDDEN = "hidden"
+    SUFFIX = "suffix"
+    NOTE = "note"
+    PATH = "path"
+    NO_FILE = "no_file"
+
+    @property
+    def why(self) -> str:
+        """The reason as a person reads it."""
+        return _WHY[self]
+
+
+_WHY = {
+    Unread.NO_SNAPSHOT: "it lies in no snapshot's directory",
+    Unread.NO_DOMAIN: "no directory on its way names a domain",
+    Unread.HIDDEN: "its name, or a directory's on the way, begins with '.' or '_'",
+    Unread.SUFFIX: f"its name does not end in {READ_SUFFIXES}",
+    Unread.NOTE: "Hugging Face's datasets write a file of this name beside the data",
+    Unread.PATH: f"its path is not UTF-8, or has over {MAX_PATH_BYTES:,} bytes",
+    Unread.NO_FILE: "it is a link to a directory, to nothing or out of the corpus, or no regular file",
+}
+
+
+@dataclass(frozen=True)
+class UnreadFile:
+    """A file that is not read. A path that is not UTF-8 has backslash escapes in place of its bytes."""
+
+    path: str
+    size_bytes: int
+    reason: Unread
+
+
+def why_unread(path: str) -> Unread | None:
+    """Why a file is no shard, by its path alone; None if it is one: a suffix we read, and nothing hidden on its way.
 
     The second rule leaves out what other systems put next to data: `_SUCCESS`, `_temporary/`, `.part-0.crc`.
     """
-    return path.lower().endswith(SHARD_SUFFIXES) and not any(name.startswith((".", "_")) for name in path.split("/"))
+    names = path.split("/")
+    try:
+        if len(path.encode()) > MAX_PATH_BYTES:
+            return Unread.PATH
+    except UnicodeEncodeError:
+        return Unread.PATH
+    if any(name.startswith((".", "_")) for name in names):
+        return Unread.HIDDEN
+    if not path.lower().endswith(SHARD_SUFFIXES):
+        return Unread.SUFFIX
+    return Unread.NOTE if names[-1] in NOTES else None
+
+
+def is_shard(path: str) -> bool:
+    """Whether a path names a shard."""
+    return why_unread(path) is None
+
+
+def describe_unread(files: Sequence[UnreadFile]) -> str:
+    """How many files are not read, why, and some of them: of those that may hold data first."""
+    shown = sorted(files, key=lambda file: (is_note(file), file.path))
+    named = ", ".join(f"{file.path} ({file.reason.value})" for file in shown[:_NAMED])
+    more = f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
+    return f"{len(files):,} files are not read: {named}{more}"
+
+
+def is_note(file: UnreadFile) -> bool:
+    """Whether a file is of those that tools leave beside data, empty or of a name that says so."""
+    return not file.size_bytes or file.reason is Unread.NOTE
+
+
+def unread_counts(files: Iterable[UnreadFile]) -> dict[str, int]:
+    """How many files are not read, by reason."""
+    return dict(sorted(Counter(file.reason.value for file in files).items()))
 
 
 def parse_shard_path(path: str, config: ReaderConfig) -> tuple[str, str | None]:
@@ -45,35 +129,66 @@ def parse_shard_path(path: str, config: ReaderConfig) -> tuple[str, str | None]:
 
 @dataclass(frozen=True)
 class Selection:
-    """Paths, sorted: the shards of the wanted snapshots, and files that could be shards but lie in no snapshot's directory."""
+    """The shards of the wanted snapshots by snapshot, each list sorted by path; and the files of a listing that are not read.
 
-    shards: list[str]
-    ignored: list[str]
-
-
-def select_snapshots(paths: Iterable[str], wanted: Sequence[str]) -> Selection:
-    """The shards of the wanted snapshots (of all, if none is named). A README.json at the corpus root is ignored, and says so.
-
-    Raises CorpusError if a wanted snapshot has no shard, naming those that have, or if there is no shard at all.
+    `whole`: what lies in no snapshot's directory was listed too.
     """
-    by_snapshot: dict[str, list[str]] = {}
-    for path in paths:
-        if is_shard(path):
-            by_snapshot.setdefault(path.split("/", 1)[0] if "/" in path else "", []).append(path)
-    ignored = sorted(by_snapshot.pop("", []))
-    if ignored and not by_snapshot:
-        raise CorpusError(
-            f"{ignored[0]!r} lies directly at the corpus root, so it belongs to no snapshot, and so do all files there are.",
-            "Put shards below a directory named after their snapshot: <snapshot>/<domain>/<file>.",
-        )
-    if not by_snapshot:
-        raise CorpusError(
-            "The corpus holds no shard.", f"Check the corpus URI; a shard's name ends in one of {', '.join(SHARD_SUFFIXES)}."
-        )
-    missing = sorted(set(wanted) - by_snapshot.keys())
+
+    snapshots: dict[str, list[ObjectInfo]]
+    unread: list[UnreadFile]
+    whole: bool = True
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are in all."""
+        return sum(map(len, self.snapshots.values()))
+
+
+def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], config: ReaderConfig) -> Selection:
+    """The shards of the wanted snapshots (of all, if none is named), and what else lies there or in no snapshot, with its reason.
+
+    Raises CorpusError if a wanted snapshot has no shard, naming those that have, if there is no shard at all, or if a file with a
+    shard's name can't be read (a link that leads nowhere).
+    """
+    snapshots: dict[str, list[ObjectInfo]] = {}
+    unread: list[UnreadFile] = []
+    for path, info in sorted(files.items()):
+        snapshot, slash, _ = path.partition("/")
+        reason = why_unread(path) if slash else Unread.NO_SNAPSHOT
+        if reason is None and info.trouble is not None:
+            raise CorpusError(
+                f"{path!r} has a shard's name and can't be read: {info.trouble}.",
+                "Put the file there, or the directory itself instead of a link to it, or remove it.",
+            )
+        if reason is None and config.domain_field is None and path.count("/") <= config.domain_path_index:
+            reason = Unread.NO_DOMAIN
+        if reason is None:
+            snapshots.setdefault(snapshot, []).append(info)
+        elif not slash or not wanted or snapshot in wanted:
+            if info.trouble is not None:
+                reason = Unread.NO_FILE if reason is not Unread.PATH else reason
+            unread.append(UnreadFile(path.encode(errors="surrogateescape").decode(errors="backslashreplace"), info.size, reason))
+    if not snapshots:
+        raise _no_shard(unread)
+    missing = sorted(set(wanted) - snapshots.keys())
     if missing:
         raise CorpusError(
-            f"The corpus has no snapshot {', '.join(map(repr, missing))}; it has {', '.join(map(repr, sorted(by_snapshot)))}.",
+            f"The corpus has no snapshot {', '.join(map(repr, missing))}; it has {', '.join(map(repr, sorted(snapshots)))}.",
             "Name snapshots that exist, or none to take all.",
         )
-    return Selection(sorted(path for name in (wanted or by_snapshot) for path in by_snapshot[name]), ignored)
+    return Selection({name: snapshots[name] for name in sorted(wanted or snapshots)}, unread)
+
+
+def _no_shard(unread: Sequence[UnreadFile]) -> CorpusError:
+    for file in unread:
+        if file.reason in (Unread.NO_SNAPSHOT, Unread.NO_DOMAIN) and is_shard(file.path):
+            return CorpusError(
+                f"The corpus holds no shard that can be placed: of {file.path!r}, {file.reason.why}.",
+                "Lay shards out as <snapshot>/<domain>/<file>, or set the reader's domain_field or domain_path_index.",
+            )
+    if unread:
+        return CorpusError(
+            f"The corpus holds no shard, and {len(unread):,} files that are none: {unread[0].path!r}, as {unread[0].reason.why}.",
+            f"A shard's name ends in {READ_SUFFIXES}.",
+        )
+    return CorpusError("There is no file at the corpus URI.", "Check it: no place there, or an empty one, looks the same.")

@@ -1,16 +1,92 @@
 """Bytes of a shard: decompressed as they are read, and checked to be whole."""
 
+import bz2
+import lzma
+import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
 
-import pyarrow as pa
+import lz4.frame
 
 from samplemix_core.errors import ShardRefusedError
 
+if sys.version_info >= (3, 14):
+    from compression import zstd as zstd
+else:
+    from backports import zstd as zstd
+
 CHUNK_BYTES = 2**20
 
-_CODECS = {".gz": "gzip", ".zst": "zstd"}
+_MOST_MEMORY = 2**31
+"""What an archive may ask for to be read, in bytes: as much as zstd's longest window, of `zstd --long=31`."""
+
+
+class _Decompressor(Protocol):
+    """One member, frame or stream of an archive, as bz2, lzma, zstd and lz4 have it."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes | None: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _GzipMember:
+    """zlib's object as the others are."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._full = False
+
+    @property
+    def eof(self) -> bool:
+        return self._member.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not (self._full or self._member.unconsumed_tail)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._member.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        found = self._member.decompress(self._member.unconsumed_tail + data, max_length)
+        self._full = len(found) == max_length
+        return found
+
+
+@dataclass(frozen=True)
+class _Codec:
+    """A way to compress: what reads one member of an archive, and whether zeros may follow the last, as on a tape."""
+
+    name: str
+    member: Callable[[], _Decompressor]
+    padded: bool = False
+
+
+_GZIP = _Codec("gzip", _GzipMember, padded=True)
+_ZSTD = _Codec("zstd", lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 31}))
+_CODECS = {
+    ".gz": _GZIP,
+    ".gzip": _GZIP,
+    ".zst": _ZSTD,
+    ".zstd": _ZSTD,
+    ".bz2": _Codec("bzip2", bz2.BZ2Decompressor),
+    ".xz": _Codec("xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY), padded=True),
+    ".lz4": _Codec("lz4", lz4.frame.LZ4FrameDecompressor),
+}
+_BROKEN = (OSError, EOFError, RuntimeError, ValueError, zlib.error, lzma.LZMAError, zstd.ZstdError)
+COMPRESSIONS = tuple(_CODECS)
+"""Suffixes of files that are compressed as a whole."""
 
 
 class GuardedStream:
@@ -62,36 +138,66 @@ def is_compressed(path: str) -> bool:
 
 
 def open_decompressed(stream: BinaryIO, path: str) -> Callable[[int], bytes]:
-    """A function that reads the next bytes of a shard, decompressed by its path's suffix; b'' at the end.
+    """A function that reads up to so many of the next bytes of a shard, decompressed by its path's suffix; b'' at the end.
 
-    Every gzip member and every zstd frame is read. The function raises ShardRefusedError where the archive is cut short,
-    fails its checksum or is followed by something else; an error of the stream itself passes unchanged.
+    Every member of the archive is read. The function raises ShardRefusedError where the archive is cut short, fails its checksum
+    or is followed by something else; an error of the stream itself passes unchanged.
     """
-    codec = next((name for suffix, name in _CODECS.items() if path.lower().endswith(suffix)), None)
-    if codec is None:
-        return stream.read
-    source = GuardedStream(stream)
-    decompressed = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec)
-    n_bytes = 0
-
-    def read(size: int) -> bytes:
-        nonlocal n_bytes
-        try:
-            data: bytes = decompressed.read(size)
-        except (OSError, pa.ArrowException) as error:
-            if source.failure is not None:
-                raise source.failure from None
-            raise _broken(path, codec, n_bytes, str(error)) from error
-        n_bytes += len(data)
-        if source.n_bytes == 0:
-            raise _broken(path, codec, 0, "the file is empty")
-        return data
-
-    return read
+    codec = next((codec for suffix, codec in _CODECS.items() if path.lower().endswith(suffix)), None)
+    return stream.read if codec is None else _Archive(stream, path, codec).read
 
 
-def _broken(path: str, codec: str, n_bytes: int, problem: str) -> ShardRefusedError:
-    return ShardRefusedError(
-        f"Shard {path!r} is not a whole {codec} archive: {problem} (after {n_bytes} decompressed bytes).",
-        "No row of it is used; write or upload the file again, then run again.",
-    )
+class _Archive:
+    """The bytes of all members of an archive, one after the other."""
+
+    def __init__(self, stream: BinaryIO, path: str, codec: _Codec) -> None:
+        self._stream, self._path, self._codec = stream, path, codec
+        self._member: _Decompressor | None = None
+        self._rest = b""
+        self._members = self._n_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes; b'' at the end."""
+        while True:
+            if self._member is None and not self._begin():
+                return b""
+            assert self._member is not None
+            data = self._rest
+            if not data and self._member.needs_input:
+                data = self._stream.read(CHUNK_BYTES)
+                if not data:
+                    raise self._broken("it is cut short")
+            self._rest = b""
+            try:
+                found = self._member.decompress(data, size)
+            except _BROKEN as error:
+                raise self._broken(str(error)) from error
+            if self._member.eof:
+                self._rest = self._member.unused_data or b""
+                self._member = None
+            if found:
+                self._n_bytes += len(found)
+                return found
+
+    def _begin(self) -> bool:
+        """Whether another member follows."""
+        while True:
+            self._rest = self._rest or self._stream.read(CHUNK_BYTES)
+            if not self._rest or not self._members or not self._codec.padded:
+                break
+            self._rest = self._rest.lstrip(b"\0")
+            if self._rest:
+                break
+        if not self._rest:
+            if not self._members:
+                raise self._broken("the file is empty")
+            return False
+        self._member = self._codec.member()
+        self._members += 1
+        return True
+
+    def _broken(self, problem: str) -> ShardRefusedError:
+        return ShardRefusedError(
+            f"Shard {self._path!r} is not a whole {self._codec.name} archive: {problem} (after {self._n_bytes} bytes of it).",
+            "No row of it is used; write or upload the file again, then run again.",
+        )

@@ -1,12 +1,13 @@
 """What is registered: corpora, their snapshots and shards, domains, and the models."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from psycopg2 import sql
 from psycopg2.extras import Json
 
+from samplemix_core.corpus.shards import Selection
 from samplemix_core.database.connection import Cursor, ensure_partition, one, rows_as, scalar
 from samplemix_core.database.copy import without_nul
 from samplemix_core.database.rollups import subtract_assignments, subtract_scores
@@ -113,6 +114,30 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
         )
     cursor.execute("SELECT max(shard_id) FROM shard WHERE snapshot_id = %s", (snapshot_id,))
     return RegisteredSnapshot(snapshot_id, scalar(cursor), tuple(changed))
+
+
+def register_unread(cursor: Cursor, corpus_id: int, listing: Selection) -> None:
+    """Note the files of a listing that are not read, in place of what was noted of its snapshots before."""
+    cursor.execute(
+        "DELETE FROM unread_file WHERE corpus_id = %s AND (snapshot = ANY(%s) OR %s)",
+        (corpus_id, list(listing.snapshots), listing.whole),
+    )
+    rows = [(file.path.rpartition("/")[0].partition("/")[0], *astuple(file)) for file in listing.unread]
+    for start in range(0, len(rows), _ROWS_PER_INSERT):
+        cursor.execute(
+            "INSERT INTO unread_file (corpus_id, snapshot, path, size_bytes, reason)"
+            " SELECT %s, nullif(snapshot, ''), path, size_bytes, reason"
+            " FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[]) AS file (snapshot, path, size_bytes, reason)",
+            (corpus_id, *map(list, zip(*rows[start : start + _ROWS_PER_INSERT], strict=True))),
+        )
+
+
+def unread_files(cursor: Cursor, corpus_id: int, limit: int) -> list[dict[str, Any]]:
+    """The files of a corpus that are not read, so many at most: path, size in bytes and reason, sorted by path."""
+    cursor.execute(
+        "SELECT path, size_bytes AS bytes, reason FROM unread_file WHERE corpus_id = %s ORDER BY path LIMIT %s", (corpus_id, limit)
+    )
+    return rows_as(cursor, dict)
 
 
 def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> list[ObjectInfo]:

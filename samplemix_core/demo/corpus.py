@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
-import zstandard
-
+from samplemix_core.corpus.streams import zstd
 from samplemix_core.demo.machine_files import (
     MachineFile,
     Package,
@@ -229,6 +228,8 @@ def _write_shards(directory: Path, domain: str, documents: list[Document]) -> li
     for number, (start, stop) in enumerate(pairwise(bounds)):
         lines = b"".join(document.json_line(domain) for document in documents[start:stop])
         path = directory / f"part-{number:05d}.jsonl.zst"
-        path.write_bytes(zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compress(lines))
+        setting = zstd.CompressionParameter
+        options: dict[int, int] = {setting.compression_level: ZSTD_LEVEL, setting.checksum_flag: 1}
+        path.write_bytes(zstd.compress(lines, options=options))
         paths.append(path)
     return paths

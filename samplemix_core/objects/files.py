@@ -39,7 +39,7 @@ class FileStore(ObjectStore):
         self.uri = self.root.as_uri()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """See ObjectStore.list. No file is read until its etag is asked for."""
+        """See ObjectStore.list. No file is read until its etag is asked for; a link to a directory is not followed."""
         directory = prefix.rpartition("/")[0]
         if directory:
             start = self._path(directory)
@@ -58,14 +58,26 @@ class FileStore(ObjectStore):
             if name.endswith("/"):
                 yield from self._walk(Path(path), key, prefix)
             elif key.startswith(prefix):
-                yield self._info(key, self._path(key))
+                yield self._listed(key)
+
+    def _listed(self, key: str) -> ObjectInfo:
+        """A file of a listing; of what is none, the trouble with it."""
+        try:
+            return self._info(key, self._path(key))
+        except ObjectStoreError as error:
+            problem = error
+
+        def content() -> str:
+            raise problem
+
+        return ObjectInfo(key, 0, content, trouble=problem.what)
 
     def directories(self) -> Iterator[str]:
-        """See ObjectStore.directories."""
+        """See ObjectStore.directories. One whose name is not UTF-8 can be no object's."""
         if self.root.is_dir():
             with self._errors(""), os.scandir(self.root) as scan:
                 found = [entry.name for entry in scan if entry.is_dir(follow_symlinks=False) and entry.name != RESERVED]
-            yield from sorted(found)
+            yield from sorted(name for name in found if name.isascii() or os.fsencode(name).decode(errors="ignore") == name)
 
     def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore.head."""

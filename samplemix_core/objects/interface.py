@@ -19,7 +19,7 @@ class ObjectInfo:
 
     A store that has to read the content for its etag gives `content` as a function and, where it can be trusted, a `stamp`: while
     that and the size are the same, so is the etag. `modified` is when it was last written, by the store's clock; None where it was
-    not asked for.
+    not asked for. `trouble` says why it can't be read, if it can't: a directory may hold what is no regular file.
     """
 
     key: str
@@ -27,6 +27,7 @@ class ObjectInfo:
     content: str | Callable[[], str]
     stamp: str | None = None
     modified: datetime | None = None
+    trouble: str | None = None
 
     @cached_property
     def etag(self) -> str:

@@ -48,7 +48,7 @@ def list_corpora(url: Reader) -> list[dict[str, Any]]:
 
 @router.get("/corpora/{corpus_id}")
 def get_corpus(url: Reader, corpus_id: int) -> dict[str, Any]:
-    """A corpus: crawls, mixtures, quality and clusters by domain, what was set aside, shards in trouble."""
+    """A corpus: crawls, mixtures, quality and clusters by domain, what was set aside or not read, shards in trouble."""
     return dict(views.corpus(url, views.corpus_uri(url, corpus_id)))
 
 

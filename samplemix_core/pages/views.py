@@ -50,13 +50,14 @@ def home(reader_url: str) -> dict[str, Answer]:
 
 
 def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
-    """A corpus: its crawls, its mixtures, its quality and clusters by domain, what was set aside, and shards in trouble."""
+    """A corpus: its crawls, mixtures, quality and clusters by domain, what was set aside or not read, and shards in trouble."""
     names = {
         "crawls": "crawls",
         "quality": "quality_by_domain",
         "noise": "noise_by_domain",
         "quarantine": "quarantine_by_reason",
         "trouble": "shards_in_trouble",
+        "unread": "unread_files",
     }
     mixtures = [row for row in ask(reader_url, "mixtures") if row["corpus"] == uri]
     return {"mixtures": mixtures, **{key: ask(reader_url, name, corpus=uri) for key, name in names.items()}}

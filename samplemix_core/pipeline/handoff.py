@@ -11,7 +11,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from samplemix_core.config import FrozenModel, RunConfig
 from samplemix_core.database.changes import Changes
@@ -40,7 +40,8 @@ class Registered(FrozenModel):
 
     Ids are the database's own and leave it only this way. `device`, `precision` and `batch_tokens` are what the worker that was
     asked chose for the encoder: all others follow it. `tokenizer` names what counts tokens. The mixture is made by one quality
-    model; those `beside` it, in the order of the configuration, score the same documents in the same pass.
+    model; those `beside` it, in the order of the configuration, score the same documents in the same pass. `unread` counts the
+    files that are not read, by reason.
     """
 
     corpus_id: int
@@ -60,6 +61,7 @@ class Registered(FrozenModel):
     snapshots: tuple[str, ...]
     snapshot_ids: tuple[int, ...]
     shards: int
+    unread: dict[str, int] = Field(default_factory=dict)
     last_shard_id: int
 
     @property

@@ -213,4 +213,4 @@ def _stamp(marker: ObjectInfo | None) -> str | None:
 
 def _shards(store: ObjectStore, snapshot: str) -> Sequence[ObjectInfo]:
     files: Iterable[ObjectInfo] = store.list(f"{snapshot}/")
-    return [info for info in files if is_shard(info.key)]
+    return [info for info in files if is_shard(info.key) and info.trouble is None]

@@ -43,7 +43,7 @@ def verify_version(
     def shards(snapshot: str) -> Iterator[ShardEntry]:
         corpus = open_store(version.manifest.corpus_root, settings)
         for info in corpus.list(f"{snapshot}/"):
-            if is_shard(info.key) and (among is None or info.key in among):
+            if is_shard(info.key) and info.trouble is None and (among is None or info.key in among):
                 yield info.key, info.etag, info.size
 
     return verify(version, shards if check_corpus else None)

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
 from samplemix_core.compute.fanout import Work, connect, fan_out
 from samplemix_core.config import COMPOSITE, RunConfig
-from samplemix_core.corpus.shards import parse_shard_path, select_snapshots
+from samplemix_core.corpus.shards import Selection, UnreadFile, describe_unread, select_snapshots, unread_counts
 from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.quality import QualityModel, find_quality_model, quality_models
@@ -29,21 +29,8 @@ URGENT = 2**50
 """More than any shard's cost: a question about models does not queue behind another run's shards."""
 
 
-@dataclass(frozen=True)
-class CorpusListing:
-    """The shards of a run's snapshots, by snapshot, each list sorted by path; and files that belong to no snapshot."""
-
-    snapshots: dict[str, list[ObjectInfo]]
-    ignored: list[str]
-
-    @property
-    def shards(self) -> int:
-        """How many shards there are in all."""
-        return sum(map(len, self.snapshots.values()))
-
-
-def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> CorpusListing:
-    """List the shards of the run's snapshots; raise CorpusError if a snapshot or a usable shard is missing.
+def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> Selection:
+    """List the shards of the run's snapshots and the files that are not read; raise CorpusError as select_snapshots does.
 
     Without snapshots these are all that there are; of a `corpus` with a name, those that have landed.
     """
@@ -61,22 +48,18 @@ def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None
     of_one = list(store.list(f"{wanted[0]}/")) if len(wanted) == 1 else []
     # Of one that is not there, the error names all that are.
     objects = {item.key: item for item in of_one or store.list()}
-    snapshots: dict[str, list[ObjectInfo]] = {}
-    selection = select_snapshots(objects, wanted)
-    for path in selection.shards:
-        snapshot, _ = parse_shard_path(path, config.reader)
-        snapshots.setdefault(snapshot, []).append(objects[path])
-    return CorpusListing(dict(sorted(snapshots.items())), selection.ignored)
+    selection = select_snapshots(objects, wanted, config.reader)
+    return selection if not of_one else replace(selection, whole=False)
 
 
-def plan_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> tuple[list[dict[str, Any]], list[str]]:
-    """What a run would read: for each snapshot its shards and their size; and files it would ignore. Nothing is written."""
+def plan_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> tuple[list[dict[str, Any]], list[UnreadFile]]:
+    """What a run would read: for each snapshot its shards and their size; and files it would not read. Nothing is written."""
     listing = list_corpus(config, settings, corpus)
     snapshots = [
         {"snapshot": name, "shards": len(shards), "bytes": sum(info.size for info in shards)}
         for name, shards in listing.snapshots.items()
     ]
-    return snapshots, listing.ignored
+    return snapshots, listing.unread
 
 
 def register(run: RunContext) -> Registered:
@@ -108,6 +91,7 @@ def register(run: RunContext) -> Registered:
             registration.register_snapshot(cursor, corpus.corpus_id, snapshot, shards)
             for snapshot, shards in listing.snapshots.items()
         ]
+        registration.register_unread(cursor, corpus.corpus_id, listing)
         registered = Registered(
             corpus_id=corpus.corpus_id,
             corpus_key=corpus.corpus_key,
@@ -126,6 +110,7 @@ def register(run: RunContext) -> Registered:
             snapshots=tuple(listing.snapshots),
             snapshot_ids=tuple(snapshot.snapshot_id for snapshot in snapshots),
             shards=listing.shards,
+            unread=unread_counts(listing.unread),
             last_shard_id=max(snapshot.last_shard_id for snapshot in snapshots),
         )
     size = sum(item.size for shards in listing.snapshots.values() for item in shards)
@@ -137,8 +122,8 @@ def register(run: RunContext) -> Registered:
         message += f", and beside it by {', '.join(f'{model.name} ({model.key[:12]})' for model in beside)}"
     if replaced:
         message += f"; replaced by new files since, and scored again: {registration.some_of(replaced)}"
-    if listing.ignored:
-        message += f"; ignored, because they lie in no snapshot's directory: {registration.some_of(listing.ignored)}"
+    if listing.unread:
+        message += f"; {describe_unread(listing.unread)}"
     run.report(Progress("register", listing.shards, listing.shards, message=message))
     return registered
 

@@ -9,10 +9,14 @@ from typing import Any
 from samplemix_core.config import FrozenModel, RunConfig
 from samplemix_core.database.connection import exclusive, transaction
 from samplemix_core.database.ledger import run_cost
+from samplemix_core.database.registration import unread_files
 from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.steps import GROUPS, STEPS
 from samplemix_core.settings import Settings
+
+UNREAD_NAMED = 1000
+"""How many files that were not read a summary names; the table unread_file has all."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,17 @@ class RunContext:
 
 
 class RunSummary(FrozenModel):
-    """What a run published, what it had to leave out, and what it cost by step: tasks, core-seconds, GPU-seconds."""
+    """What a run published, what it had to leave out, and what it cost by step: tasks, core-seconds, GPU-seconds.
+
+    `unread` are the files that are not read, UNREAD_NAMED at most; `scoring` names shards that were left out as a whole.
+    """
 
     name: str
     version: int
     manifest_uri: str
     content_digest: str
     created: bool
+    unread: list[dict[str, Any]]
     scoring: ScoreCounts
     verified: VerifiedCounts
     cost: list[dict[str, Any]]
@@ -72,6 +80,11 @@ def run_corpus(run: RunContext) -> RunSummary:
     published: PublishedRef = results["published"]
     with transaction(run.settings.require("database_url")) as cursor:
         cost = run_cost(cursor, run.name)
+        unread = unread_files(cursor, published.registered.corpus_id, UNREAD_NAMED)
     return RunSummary(
-        **published.model_dump(exclude={"registered"}), scoring=results["scored"], verified=results["verified"], cost=cost
+        **published.model_dump(exclude={"registered"}),
+        unread=unread,
+        scoring=results["scored"],
+        verified=results["verified"],
+        cost=cost,
     )

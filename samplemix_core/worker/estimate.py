@@ -7,7 +7,7 @@ import numpy as np
 
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import describe
-from samplemix_core.corpus.shards import PARQUET_SUFFIX
+from samplemix_core.corpus.shards import PARQUET_SUFFIXES
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ShardRefusedError
@@ -64,7 +64,7 @@ def sample_shards(task: EstimateTask) -> Sampled:
 
 def _share(stream: BinaryIO, path: str, size: int, reader: ShardReader, records: int) -> float:
     """About how many bytes of a file the records that were read take: those that were passed, in Parquet by the number of rows."""
-    if not path.lower().endswith(PARQUET_SUFFIX):
+    if not path.lower().endswith(PARQUET_SUFFIXES):
         return min(size, stream.tell())
     rows = sum(block.rows or 0 for block in reader.plan(10**9, 2**62))
     return size * records / max(1, rows)

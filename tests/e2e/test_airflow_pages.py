@@ -15,10 +15,10 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-import zstandard
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from samplemix_core.corpus.streams import zstd
 from samplemix_core.demo.airflow_api import AirflowApi
 from samplemix_core.local.airflow import command_environment
 from samplemix_core.local.home import Home
@@ -206,7 +206,7 @@ def test_clusters_have_places_and_words_from_their_documents(
     assert all(-1 <= row["x"] <= 1 and -1 <= row["y"] <= 1 for row in clusters)
     words = {word for row in clusters for word in row["terms"]}
     assert words
-    text = b"".join(zstandard.ZstdDecompressor().stream_reader(data).read() for data in shards.values()).decode().lower()
+    text = b"".join(zstd.decompress(data) for data in shards.values()).decode().lower()
     assert all(word in text for word in words)
 
 

@@ -32,7 +32,7 @@ def test_a_corpus_is_configured_once_and_run_by_its_name(
     run = shown["config"]["run"]
     assert (run["corpus_uri"], run["mixture_name"], run["budget"]) == (uri, name, "10%")
     assert run["embedding"]["max_seq_tokens"] == 64
-    planned = json.loads(command("run", name, "--dry-run", "--json", "-s", "s1").stdout)
+    planned = json.loads(command("run", name, "--dry-run", "--json", "-s", "s1").stdout)["snapshots"]
     assert [(row["snapshot"], row["shards"]) for row in planned] == [("s1", len(shards))]
     changed = listed(command, "set", name, "--budget", "5%", "--marker", "_DONE")
     assert changed == [

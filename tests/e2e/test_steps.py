@@ -273,7 +273,7 @@ def test_a_directory_is_known_by_its_absolute_path(
     command: Command, directory: Path, monkeypatch: pytest.MonkeyPatch, platform: Settings
 ) -> None:
     monkeypatch.chdir(directory.parent)
-    (planned,) = json.loads(command("run", "./corpus", "--dry-run", "--json").stdout)
+    (planned,) = json.loads(command("run", "./corpus", "--dry-run", "--json").stdout)["snapshots"]
     assert planned["snapshot"] == "s1"
     listed = command("shard", "list", "corpus", "--json").stdout
     assert str(next(iter(directory.rglob("*.zst"))).relative_to(directory)) in listed

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from samplemix_core.config import RunConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, connection, ledger, registration, scores
 from samplemix_core.database.connection import transaction
@@ -16,6 +17,7 @@ from samplemix_core.database.scope import Group, ScoredCounts, ScoreVersion, Sha
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.pipeline import register
 from samplemix_core.settings import Settings
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 
@@ -332,6 +334,31 @@ def test_groups_stay_what_they_are_and_later_shards_are_for_the_next_run(ledgere
             cursor, ledgered.corpus_id, "crawl-a", [early, replace(entries[0], content="new"), *entries[1:]]
         )
         assert groups() == [[shard for shard in group if shard != ledgered.shards[0]] for group in before]
+
+
+def test_files_that_are_not_read_are_noted_as_they_were_seen_last(database: Settings, tmp_path: Path) -> None:
+    for path in ("s1/web/a.jsonl", "s1/web/b.txt", "s2/web/a.jsonl", "s2/_SUCCESS", "README.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("{}")
+    (tmp_path / os.fsdecode(b"s2/web/caf\xe9.jsonl")).write_text("{}")
+    config = RunConfig(corpus_uri=str(tmp_path))
+    with transaction(database.require("database_url")) as cursor:
+        corpus_id = registration.register_corpus(cursor, **CORPUS).corpus_id
+
+        def noted(*snapshots: str) -> dict[str, str]:
+            wanted = config.model_copy(update={"snapshots": snapshots})
+            registration.register_unread(cursor, corpus_id, register.list_corpus(wanted, database))
+            return {row["path"]: row["reason"] for row in registration.unread_files(cursor, corpus_id, 100)}
+
+        of_all = {"README.md": "no_snapshot", "s1/web/b.txt": "suffix", "s2/_SUCCESS": "hidden", "s2/web/caf\\xe9.jsonl": "path"}
+        assert noted() == of_all
+        (tmp_path / "s2/_SUCCESS").unlink()
+        (tmp_path / "README.md").unlink()
+        assert noted("s1") == of_all
+        assert noted("s2") == {path: reason for path, reason in of_all.items() if path != "s2/_SUCCESS"}
+        assert noted().keys() == {"s1/web/b.txt", "s2/web/caf\\xe9.jsonl"}
+        cursor.execute("SELECT snapshot FROM unread_file ORDER BY path")
+        assert cursor.fetchall() == [("s1",), ("s2",)]
 
 
 def test_files_of_a_directory_are_read_once_and_again_only_if_they_were_touched(

@@ -11,6 +11,7 @@ PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest"}
 KEEPERS = {"objects", "database", "compute"}
 MAY_IMPORT = {
     **{room: BASE | {room} for room in PURE},
+    "corpus": BASE | {"corpus", "objects"},
     "manifest": BASE | {"manifest", "objects"},
     "objects": BASE | {"objects"},
     "database": BASE | PURE | {"objects", "database"},

@@ -52,19 +52,21 @@ def test_bad_settings_are_named(tmp_path: Path, content: str, assignments: list[
 def test_a_dry_run_lists_what_would_be_read(corpus: Path) -> None:
     done = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run", "--json"])
     planned = json.loads(done.stdout)
-    assert [(item["snapshot"], item["shards"], item["bytes"]) for item in planned] == [("crawl-a", 1, 14), ("crawl-b", 1, 14)]
-    assert "ignored: README.json lies in no snapshot's directory" in done.stderr
+    assert [tuple(item.values()) for item in planned["snapshots"]] == [("crawl-a", 1, 14), ("crawl-b", 1, 14)]
+    assert planned["unread"] == [{"path": "README.json", "bytes": 14, "reason": "no_snapshot"}]
+    shown = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run"])
+    assert "not read: README.json: it lies in no snapshot's directory" in shown.stderr
     missing = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run", "-s", "crawl-x"])
     assert "it has 'crawl-a', 'crawl-b'" in str(missing.exception)
     narrowed = RUN.invoke(cli.app, ["run", str(corpus), "--dry-run", "--json", "-s", "crawl-b"])
-    assert [item["snapshot"] for item in json.loads(narrowed.stdout)] == ["crawl-b"]
+    assert [item["snapshot"] for item in json.loads(narrowed.stdout)["snapshots"]] == ["crawl-b"]
 
 
 def test_a_directory_needs_no_database_whatever_it_is_called(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(corpus.parent)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     done = RUN.invoke(cli.app, ["run", "corpus", "--dry-run", "--json"])
-    assert [item["snapshot"] for item in json.loads(done.stdout)] == ["crawl-a", "crawl-b"]
+    assert [item["snapshot"] for item in json.loads(done.stdout)["snapshots"]] == ["crawl-a", "crawl-b"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_directory_needs_no_database_whatever_it_is_called(corpus: Path, monke
         (["down", "postgres", "--delete"], "can't be deleted by itself", "Name no service"),
         (["up", "kafka"], "There is no service 'kafka'", "Services are postgres, s3, dask, airflow"),
         (["logs", "nobody"], "There is no process 'nobody'", "Processes are"),
-        (["run", "not/there"], "The corpus holds no shard", "Check the corpus URI"),
+        (["run", "not/there"], "There is no file at the corpus URI", "Check it"),
     ],
 )
 def test_an_error_is_one_line_with_its_remedy(

@@ -6,13 +6,12 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 
 from samplemix_core import schemas
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import MAX_BATCH_RECORDS
-from samplemix_core.corpus.streams import CHUNK_BYTES
+from samplemix_core.corpus.streams import CHUNK_BYTES, zstd
 from samplemix_core.errors import CorpusError, ShardRefusedError
 
 
@@ -84,7 +83,7 @@ def test_the_same_documents_are_read_of_every_format() -> None:
     for sink, group in zip(sinks, (500, 60), strict=True):
         pq.write_table(pa.Table.from_pylist(rows), sink, row_group_size=group)
     plain = b"".join(LINES.splitlines(keepends=True)[:500])
-    archives = {".jsonl": plain, ".jsonl.gz": gzip.compress(plain), ".jsonl.zst": zstandard.compress(plain)}
+    archives = {".jsonl": plain, ".jsonl.gz": gzip.compress(plain), ".jsonl.zst": zstd.compress(plain)}
     streams = [(name, io.BytesIO(data)) for name, data in archives.items()] + [(".parquet", sink) for sink in sinks]
     for suffix, stream in streams:
         reader = ShardReader(stream, f"c/web/p{suffix}", ReaderConfig())

@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samplemix_core.corpus.streams import zstd
 from samplemix_core.demo import corpus
 from samplemix_core.demo.corpus import MAX_CHARACTERS, MIN_CHARACTERS, collect
 from samplemix_core.demo.machine_files import Places
@@ -56,7 +56,7 @@ def machine(root: Path, *, reverse: bool = False) -> Places:
 def read(directory: Path) -> dict[str, list[dict[str, object]]]:
     domains: dict[str, list[dict[str, object]]] = {}
     for path in sorted(directory.glob("demo-1/*/part-*.jsonl.zst")):
-        lines = zstandard.ZstdDecompressor().decompress(path.read_bytes()).decode().split("\n")
+        lines = zstd.decompress(path.read_bytes()).decode().split("\n")
         assert lines.pop() == ""
         domains.setdefault(path.parent.name, []).extend(json.loads(line) for line in lines)
     return domains
@@ -130,7 +130,7 @@ def test_shards_are_of_nearly_equal_size(tmp_path: Path, monkeypatch: pytest.Mon
     counts = collect(tmp_path / "corpus", target_documents=100, places=machine(tmp_path))
     sizes: dict[str, list[int]] = {}
     for name, content in shards(tmp_path / "corpus").items():
-        sizes.setdefault(name.split("/")[1], []).append(zstandard.ZstdDecompressor().decompress(content).count(b"\n"))
+        sizes.setdefault(name.split("/")[1], []).append(zstd.decompress(content).count(b"\n"))
     assert {domain: sum(numbers) for domain, numbers in sizes.items()} == counts
     assert len(sizes["code"]) > 1
     assert all(max(numbers) <= 10 and max(numbers) - min(numbers) <= 1 for numbers in sizes.values())

@@ -31,8 +31,10 @@ def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
         for act in (store.head, store.open, store.get, store.delete, lambda key: store.put(key, b"1")):
             with pytest.raises(ObjectStoreError, match="link to a place outside"):
                 act(key)
-    with pytest.raises(ObjectStoreError, match="link to a place outside"):
-        list(store.list())
+    for info in store.list():
+        assert "link to a place outside" in str(info.trouble)
+        with pytest.raises(ObjectStoreError, match="link to a place outside"):
+            assert info.etag
     assert (tmp_path / "secret").read_bytes() == b"outside"
 
 
@@ -43,8 +45,21 @@ def test_links_within_the_root_are_followed_to_files_only(tmp_path: Path) -> Non
     store = FileStore(tmp_path)
     assert store.get("a")[0] == b"one"
     (tmp_path / "loop").symlink_to(".")
-    with pytest.raises(ObjectStoreError, match="loop is not a regular file"):
-        list(store.list())
+    (tmp_path / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    troubles = {info.key: info.trouble for info in store.list()}
+    assert (troubles.pop("a"), troubles.pop("blobs/1")) == (None, None)
+    assert troubles.keys() == {"gone", "loop", "pipe"}
+    assert all("is not a regular file" in str(trouble) for trouble in troubles.values())
+
+
+def test_a_name_that_is_not_utf_8_is_listed_and_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    (tmp_path / os.fsdecode(b"caf\xe9") / "x").write_bytes(b"1")
+    (tmp_path / "caf\u00e9").mkdir()
+    store = FileStore(tmp_path)
+    assert [info.key for info in store.list()] == ["caf\udce9/x"]
+    assert list(store.directories()) == ["caf\u00e9"]
 
 
 def test_etag_is_of_the_content_not_of_the_file(tmp_path: Path) -> None:
