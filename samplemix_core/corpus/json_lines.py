@@ -10,6 +10,7 @@ import numpy as np
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.records import Block, Document, Reason, Record, RejectedRecordError, check_document
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
+from samplemix_core.errors import ShardRefusedError
 
 _NEWLINE = 10
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -53,11 +54,22 @@ class JsonLines:
         self._begun = False
 
     def plan(self, documents: int, n_bytes: int) -> list[Block]:
-        """Blocks of the shard, found by its newlines: one pass, nothing parsed."""
+        """Blocks of the shard, found by its newlines: one pass, nothing parsed but the first line.
+
+        Raises ShardRefusedError where that begins a document of many lines: some of them may look like records.
+        """
         self._begun = True
         cutter = _Cutter(documents, n_bytes)
         read = open_decompressed(self._stream, self._path)
+        seen = False
         while chunk := read(CHUNK_BYTES):
+            if not seen and (begun := chunk.removeprefix(_BYTE_ORDER_MARK).lstrip()):
+                seen = True
+                if _begins_a_long_document(begun.split(b"\n", 1)):
+                    raise ShardRefusedError(
+                        f"Shard {self._path!r} is one JSON document over many lines, not JSON lines.",
+                        "Write one object a line, as 'jq -c .' or \"jq -c '.[]'\" does.",
+                    )
             cutter.take(chunk)
         return cutter.end()
 
@@ -82,6 +94,21 @@ class JsonLines:
         if record.value is None:
             raise RejectedRecordError(Reason.RECORD_TOO_LONG, f"the line has {record.n_bytes} bytes, more than {self._max_bytes}")
         return self._parse(record.value)
+
+
+def _begins_a_long_document(lines: list[bytes]) -> bool:
+    """Whether the first of several lines, of which the rest is given as one, is the beginning of an object or array."""
+    first = lines[0].rstrip()
+    if len(lines) == 1 or first[:1] not in (b"[", b"{"):
+        return False
+    if len(first) == 1:
+        return True
+    try:
+        msgspec.json.decode(first)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # A record cut short may begin with a brace; an array is no record.
+        return first[:1] == b"["
+    return False
 
 
 class _Cutter:

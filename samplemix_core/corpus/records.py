@@ -30,6 +30,9 @@ class Reason(StrEnum):
     ID_TOO_LONG = "id_too_long"
 
 
+UNREADABLE = frozenset(Reason) - {Reason.EMPTY_TEXT}
+"""Reasons that speak of the file: where every record has one of them, it is no file of documents."""
+
 MAX_DOMAIN_BYTES = 512
 """Of UTF-8. A domain is in indexes of Postgres, which take 2,704 bytes, in statistics of Parquet, and in tables for people."""
 

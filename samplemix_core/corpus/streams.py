@@ -201,3 +201,30 @@ class _Archive:
             f"Shard {self._path!r} is not a whole {self._codec.name} archive: {problem} (after {self._n_bytes} bytes of it).",
             "No row of it is used; write or upload the file again, then run again.",
         )
+
+
+HEAD_BYTES = 512
+_HEADS = (
+    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS: 'git lfs pull' fetches the file it stands for"),
+    (b"/annex/objects/", "a pointer of git-annex: 'git annex get' fetches the file it stands for"),
+    (b"<?xml", "XML, as an object store answers with an error"),
+    (b"<error>", "XML, as an object store answers with an error"),
+    (b"<!doctype html", "a page of HTML, as a server answers with an error"),
+    (b"<html", "a page of HTML, as a server answers with an error"),
+    (b"[", "one JSON array: JSON lines have one object a line, as \"jq -c '.[]'\" writes them"),
+    (b"{\n", "JSON over many lines: JSON lines have one object a line, as 'jq -c .' writes them"),
+    (b"\x1f\x8b", "compressed with gzip: its name has to end in .gz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd: its name has to end in .zst"),
+    (b"BZh", "compressed with bzip2: its name has to end in .bz2"),
+    (b"\xfd7zXZ\x00", "compressed with xz: its name has to end in .xz"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4: its name has to end in .lz4"),
+    (b"PAR1", "Parquet: its name has to end in .parquet"),
+    (b"ARROW1", "an Arrow file, which is not read: write it as Parquet"),
+    (b"PK\x03\x04", "a zip archive, which is not read: unpack it"),
+)
+
+
+def looks_like(head: bytes) -> str | None:
+    """What a file seems to be by its first HEAD_BYTES, if it is something that people mistake for their data."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r\n", b"\n")
+    return next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from samplemix_core.corpus.records import Block
+from samplemix_core.corpus.records import UNREADABLE, Block
 from samplemix_core.database.connection import Cursor, Named, one
 from samplemix_core.database.copy import copy_in, without_nul
 from samplemix_core.database.registration import domain_ids
@@ -49,8 +49,9 @@ def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
 
     With the last block the shard is done. Samples and quarantine are facts of the file: they are written once, by whichever version
     is first. Of workers that commit the same block, the first is right and the others change nothing. Raises CorpusError if another
-    file has taken the shard's place by now, ShardRefusedError if it is refused by now, and AccountingError if samples and scores
-    disagree with each other, with the records that the reader met, or with what another version found.
+    file has taken the shard's place by now, ShardRefusedError if it is refused by now or if no record of it can be read, and
+    AccountingError if samples and scores disagree with each other, with the records that the reader met, or with what another
+    version found.
     """
     _lock(cursor, shard)
     where = f"{shard.path}, block {block.block}"
@@ -77,7 +78,7 @@ def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
             raise AccountingError(f"{where}: {counts}; another version counted {found}.")
     if version not in done:
         _enter_block(cursor, shard, version, block, scores, counts)
-    _close_if_done(cursor, shard, version)
+    _close_if_done(cursor, shard, version, scores.quarantine)
     if version not in done:
         _store(cursor, shard, version, block, scores, done.keys())
     return counts
@@ -143,7 +144,21 @@ def _enter_block(
     )
 
 
-def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion) -> None:
+def _require_readable(cursor: Cursor, shard: Shard, quarantine: pa.Table, records: int) -> None:
+    """Raise ShardRefusedError if each record of a shard has a reason that speaks of the file; `quarantine` is not stored yet."""
+    cursor.execute(
+        "SELECT row, reason, detail FROM quarantine WHERE shard_id = %s AND row <> %s ORDER BY row", (shard.shard_id, REFUSED_ROW)
+    )
+    found = cursor.fetchall() + list(zip(*(quarantine[name].to_pylist() for name in ("row", "reason", "detail")), strict=True))
+    if all(reason in UNREADABLE for _, reason, _ in found):
+        row, reason, detail = min(found)
+        raise ShardRefusedError(
+            f"No record of {shard.path!r} can be read, of {records:,}; the first, row {row}, for {reason}: {detail}.",
+            "Look at what the file holds, and at the reader's fields; upload it as it should be under the same name.",
+        )
+
+
+def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion, quarantine: pa.Table) -> None:
     """Close the shard's ledger row if no block is missing: with the sums over its blocks."""
     key = (shard.shard_id, version.encoder_id, version.quality_model_id)
     cursor.execute(
@@ -159,6 +174,8 @@ def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion) -> None:
     found = one(cursor, Named)
     if found["missing"]:
         return
+    if found["quarantined"] and not found["scored"]:
+        _require_readable(cursor, shard, quarantine, found["quarantined"])
     cursor.execute("DELETE FROM quarantine WHERE shard_id = %s AND row = %s", (shard.shard_id, REFUSED_ROW))
     cursor.execute(
         """

@@ -123,13 +123,18 @@ class ScoreCounts(FrozenModel):
 
 
 class LossCounts(FrozenModel):
-    """What of a run's documents was set aside. Documents of refused and poison shards are estimated by the size of their files."""
+    """What of a run's documents was set aside. Documents of refused and poison shards are estimated by the size of their files.
+
+    `share` is that of the documents; `share_of_files` and `share_of_bytes` are of files that were left out as a whole.
+    """
 
     documents: int
     quarantined: int
     refused: int
     poison: int
     share: float
+    share_of_files: float = 0.0
+    share_of_bytes: float = 0.0
 
 
 class ClusterModelRef(FrozenModel):

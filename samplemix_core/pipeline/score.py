@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
+from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard
+from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
 from samplemix_core.pipeline.handoff import LossCounts, Registered, ScoreCounts
 from samplemix_core.pipeline.progress import Progress
@@ -69,46 +70,71 @@ def _work(task: ScoreTask) -> int:
 
 
 def check_loss(run: RunContext, registered: Registered) -> LossCounts:
-    """The gate between scoring and mixing: LossError if more was set aside than config.max_loss, with the list of it.
+    """The gate between scoring and mixing: LossError, with the list of it, if more was set aside than config.max_loss.
 
-    Raises CorpusError, with the reasons, if not one document is scored.
+    It judges the share of the documents, of the files and of their bytes; and a domain or a snapshot that lost all its files is too
+    much at any limit below 1. Raises CorpusError, with the reasons, if not one document is scored.
     """
     with transaction(run.settings.require("database_url")) as cursor:
         states = ledger.shard_states(cursor, registered.scope)
         reasons = ledger.quarantine_reasons(cursor, registered.scope)
-    by_state = {name: [state for state in states if state.state == name] for name in ("done", "refused", "poison")}
-    documents = sum(state.documents for state in by_state["done"])
-    quarantined = sum(state.quarantined for state in by_state["done"])
-    read, unread = (
-        sum(state.shard.size_bytes for name in names for state in by_state[name]) for names in (["done"], ["refused", "poison"])
-    )
-    # As many documents a byte as in the shards that could be read; without one, all that there is.
-    lost = quarantined + (unread * documents / read if documents else unread)
-    share = lost / (documents + lost - quarantined) if lost else 0.0
-    counts = LossCounts(
-        documents=documents,
-        quarantined=quarantined,
-        refused=len(by_state["refused"]),
-        poison=len(by_state["poison"]),
-        share=share,
-    )
+    counts = _loss(states)
     listed = "".join(f"\n  {count:>9,}  {reason}, as {example[:200]}" for reason, count, example in reasons[:_REASONS])
     found = (
-        f"{quarantined:,} of {documents:,} records, {counts.refused} refused and {counts.poison} poison shards were set aside"
-        f" ({share:.2%} of the documents){':' if listed else ''}{listed}"
+        f"{counts.quarantined:,} of {counts.documents:,} records, {counts.refused} refused and {counts.poison} poison shards were"
+        f" set aside ({counts.share:.2%} of the documents, {counts.share_of_files:.2%} of the files,"
+        f" {counts.share_of_bytes:.2%} of their bytes){':' if listed else ''}{listed}"
     )
-    if documents == quarantined and all(state.state in by_state for state in states):
+    if counts.documents == counts.quarantined and all(state.state in _SETTLED for state in states):
         raise CorpusError(
             f"No document of the run's snapshots could be scored. {found}\n",
             "Check the reader's text_field and the files; 'samplemix quarantine' lists every record.",
         )
-    if share > run.config.max_loss:
+    remedy = "Upload corrected files under the same names and run again, or go on without them: --accept-loss, or max_loss = 1."
+    if max(counts.share, counts.share_of_files, counts.share_of_bytes) > run.config.max_loss:
+        raise LossError(f"More was set aside than max_loss = {run.config.max_loss:.2%}. {found}\n", remedy)
+    if run.config.max_loss < 1 and (gone := _gone(states, run.config.reader)):
         raise LossError(
-            f"More was set aside than max_loss = {run.config.max_loss:.2%}. {found}\n",
-            "Upload corrected files under the same names and run again, or go on without them: --accept-loss, or max_loss = 1.",
+            f"Nothing is left of {', '.join(gone[:_DOMAINS])}{', ...' if len(gone) > _DOMAINS else ''}. {found}\n", remedy
         )
     run.report(Progress("check_loss", 1, 1, message=found.partition(":\n")[0], unit="checks"))
     return counts
+
+
+_SETTLED = ("done", "refused", "poison")
+
+
+def _loss(states: Sequence[ShardState]) -> LossCounts:
+    """What of these shards was set aside."""
+    by_state = {name: [state for state in states if state.state == name] for name in _SETTLED}
+    left_out = by_state["refused"] + by_state["poison"]
+    documents = sum(state.documents for state in by_state["done"])
+    quarantined = sum(state.quarantined for state in by_state["done"])
+    read, unread = (sum(state.shard.size_bytes for state in some) for some in (by_state["done"], left_out))
+    # As many documents a byte as in the shards that could be read; without one, all that there is.
+    lost = quarantined + (unread * documents / read if documents else unread)
+    return LossCounts(
+        documents=documents,
+        quarantined=quarantined,
+        refused=len(by_state["refused"]),
+        poison=len(by_state["poison"]),
+        share=lost / (documents + lost - quarantined) if lost else 0.0,
+        share_of_files=len(left_out) / max(1, len(states)),
+        share_of_bytes=unread / max(1, read + unread),
+    )
+
+
+def _gone(states: Sequence[ShardState], reader: ReaderConfig) -> list[str]:
+    """The snapshots, and the domains that paths name, which had records and of which none is left."""
+    left: dict[str, int] = {}
+    had: set[str] = set()
+    for state in states:
+        snapshot, domain = parse_shard_path(state.shard.path, reader)
+        for name in (f"snapshot {snapshot!r}", *([f"domain {domain!r}"] if domain is not None else [])):
+            left[name] = left.get(name, 0) + state.scored
+            if state.documents or state.state in ("refused", "poison"):
+                had.add(name)
+    return sorted(name for name in had if not left[name])
 
 
 def plan_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]) -> list[PlanTask]:

@@ -20,6 +20,7 @@ from samplemix_core import schemas
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import ShardBatch, describe
+from samplemix_core.corpus.streams import HEAD_BYTES, looks_like
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import block_counts, save_plan
@@ -143,11 +144,14 @@ def _refusing(task: PlanTask | ScoreTask, settings: Settings) -> Iterator[None]:
     try:
         yield
     except ShardRefusedError as error:
+        with open_store(task.corpus_uri, settings).open(task.shard.path) as stream:
+            kind = looks_like(stream.read(HEAD_BYTES))
+        refused = ShardRefusedError(f"{error.what} It looks like {kind}.", error.remedy) if kind else error
         with transaction(settings.require("database_url")) as cursor:
             for version in task.versions:
-                scores.refuse_shard(cursor, task.shard, version, str(error))
-        _log(task, "refused", error=error.what)
-        raise
+                scores.refuse_shard(cursor, task.shard, version, str(refused))
+        _log(task, "refused", error=refused.what)
+        raise refused from error
 
 
 _kept: dict[tuple[str, Shard, ReaderConfig], tuple[BinaryIO, ShardReader]] = {}

@@ -297,6 +297,7 @@ def poisoned(path: str) -> WorkerPlugin:
 BROKEN = {
     "truncated.jsonl.gz": gzip.compress(b'{"id": "a", "text": "never read"}\n' * 500)[:-60],
     "truncated.jsonl.zst": zstd.compress(b'{"id": "a", "text": "never read"}\n' * 500)[:-20],
+    "pointer.jsonl": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1342177280\n",
     "not-a.parquet": b"PAR1 this is not a Parquet file",
     "records.jsonl": b"\n".join(
         [
@@ -337,14 +338,17 @@ def test_broken_files_are_named_and_nothing_else_is_missing(
     assert len(set(rows.values())) == 7, f"each kind of trouble has a reason of its own: {rows}"
     assert all(by_place["records.jsonl", row][0] == offsets[row] for row in rows)
     whole = {shard for (shard, row) in by_place if row == -1}
-    assert whole == {"truncated.jsonl.gz", "truncated.jsonl.zst", "not-a.parquet"}
+    assert whole == {"truncated.jsonl.gz", "truncated.jsonl.zst", "pointer.jsonl", "not-a.parquet"}
+    (pointer,) = (item["detail"] for item in in_broken if item["shard"].endswith("pointer.jsonl"))
+    assert "No record of 's1/broken/pointer.jsonl' can be read" in pointer
+    assert "'git lfs pull' fetches the file" in pointer
     assert {path.rsplit("/", 1)[1] for path in run["scoring"]["refused"]} == whole
     manifest, _ = read_mixture(s3, run["manifest_uri"])
     counts = manifest["counts"]
     assert counts["quarantined"] == len(rows) + too_long
     assert counts["documents"] == len(documents_of(shards)) + len(rows) + 2
     assert counts["documents"] == counts["scored"] + counts["quarantined"] + counts["duplicates"]
-    assert counts["refused_shards"] == 3
+    assert counts["refused_shards"] == 4
 
 
 def test_too_much_loss_stops_before_mixing_and_says_what_was_lost(
@@ -356,7 +360,7 @@ def test_too_much_loss_stops_before_mixing_and_says_what_was_lost(
     failed = command("run", uri, "--config", str(config), "--name", f"lossy-{first}", check=False)
     assert failed.returncode == 1
     assert "More was set aside than max_loss = 1.00%" in failed.stderr
-    assert "3 refused and 0 poison shards" in failed.stderr
+    assert "4 refused and 0 poison shards" in failed.stderr
     assert "missing_text, as s1/broken/records.jsonl, row 3: the text field is missing or null" in failed.stderr
     assert "--accept-loss" in failed.stderr
     assert f"lossy-{first}" not in command("mixture", "list").stdout

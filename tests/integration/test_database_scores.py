@@ -5,13 +5,16 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
+from samplemix_core.corpus.records import Block
 from samplemix_core.database import ledger, registration, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import ScoreVersion
-from samplemix_core.errors import AccountingError, CorpusError, UnstorableError
+from samplemix_core.database.scores import BlockScores
+from samplemix_core.errors import AccountingError, CorpusError, ShardRefusedError, UnstorableError
 from tests.integration.conftest import LedgeredCorpus, commit_scores, scores_of
 
 TABLES = ("sample", "quality_score", "quarantine")
@@ -168,6 +171,28 @@ def test_refused_then_mended(ledgered: LedgeredCorpus) -> None:
     found = contents(ledgered.url)
     assert [row[1] for row in found["quarantine"]] == [0]
     assert [row[1] for row in found["shard_score"]] == ["done"]
+
+
+def test_a_file_of_which_no_record_can_be_read_is_refused_as_a_file(ledgered: LedgeredCorpus) -> None:
+    def unread(*reasons: str) -> BlockScores:
+        found = scores_of([], bad_rows=tuple(range(len(reasons))))
+        column = found.quarantine.column_names.index("reason")
+        return replace(found, quarantine=found.quarantine.set_column(column, "reason", pa.array(reasons)))
+
+    pointer, blank, *_ = ledgered.shards
+    blocks = [Block(0, 0, 2), Block(1, 2, 2)]
+    with transaction(ledgered.url) as cursor:
+        for shard in (pointer, blank):
+            ledger.save_plan(cursor, shard, blocks)
+            scores.commit_block(cursor, shard, ledgered.version, blocks[0], unread("invalid_json", "missing_text"))
+        with pytest.raises(
+            ShardRefusedError, match=r"No record of 'crawl-a/B.jsonl' can be read, of 4; the first, row 0, for invalid_json"
+        ):
+            scores.commit_block(cursor, pointer, ledgered.version, blocks[1], unread("not_an_object", "record_too_long"))
+        # Its records are documents, though without a text.
+        scores.commit_block(cursor, blank, ledgered.version, blocks[1], unread("invalid_json", "empty_text"))
+        states = {state.shard: state.state for state in ledger.shard_states(cursor, ledgered.scope)}
+    assert (states[pointer], states[blank]) == ("pending", "done")
 
 
 def test_a_shard_that_is_done_can_not_fail_any_more(ledgered: LedgeredCorpus) -> None:

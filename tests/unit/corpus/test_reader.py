@@ -90,3 +90,27 @@ def test_the_same_documents_are_read_of_every_format() -> None:
         tables.append(pa.concat_tables(batch.documents for block in reader.plan(37, 2**26) for batch in reader.read(block)))
     assert tables[0].num_rows == 500
     assert all(table.equals(tables[0]) for table in tables)
+
+
+LONG = {
+    "an array": json.dumps(ROWS_OF_LONG := [{"id": "a", "text": "one"}, {"id": "b", "text": "two"}], indent=2),
+    "an array of lines": "[\n" + ",\n".join(map(json.dumps, ROWS_OF_LONG)) + "\n]\n",
+    "an array that begins at once": "[" + ",\n".join(map(json.dumps, ROWS_OF_LONG)) + "]",
+    "an object": "\ufeff\n" + json.dumps({"data": ROWS_OF_LONG}, indent=2),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_document_over_many_lines_is_no_file_of_records(name: str) -> None:
+    with pytest.raises(ShardRefusedError, match="one JSON document over many lines"):
+        ShardReader(io.BytesIO(LONG[name].encode()), "c/web/p.json", ReaderConfig()).plan(100, 2**20)
+
+
+@pytest.mark.parametrize("first", [b'{"id": "a", "te', b"[1, 2]", b'["a"', b"", b" \n\n", b'{"text": "a"}'])
+def test_a_bad_first_line_is_one_bad_line(first: bytes) -> None:
+    rest = b'\n{"text": "fine"}\n' if first != b'["a"' else b""
+    reader = ShardReader(io.BytesIO(first + rest), "c/web/p.json", ReaderConfig())
+    documents = [
+        text for block in reader.plan(100, 2**20) for batch in reader.read(block) for text in batch.documents["text"].to_pylist()
+    ]
+    assert documents[-1:] == (["fine"] if rest else [])

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import lz4.frame as lz4_frame
 import pytest
 
-from samplemix_core.corpus.streams import open_decompressed, zstd
+from samplemix_core.corpus.streams import looks_like, open_decompressed, zstd
 from samplemix_core.errors import ShardRefusedError
 
 DATA = b"".join(b'{"text": "line %d of the shard"}\n' % i for i in range(20_000))
@@ -152,3 +152,22 @@ def test_the_stream_stays_open(suffix: str, compress: Callable[[bytes], bytes]) 
     read(10)
     del read
     assert not stream.closed
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "'git lfs pull'"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><Error>", "XML"),
+        (b"\n<!DOCTYPE HTML>\n<html>", "HTML"),
+        (b"[\n", "one JSON array"),
+        (gz(DATA), "has to end in .gz"),
+        (zst(DATA), "has to end in .zst"),
+        (lz4(DATA), "has to end in .lz4"),
+        (lzma.compress(DATA), "has to end in .xz"),
+        (b"PAR1", "Parquet"),
+    ],
+)
+def test_what_people_mistake_for_their_data_is_told_by_its_beginning(head: bytes, kind: str) -> None:
+    assert kind in str(looks_like(head[:512]))
+    assert looks_like(DATA[:512]) is None
