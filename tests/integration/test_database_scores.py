@@ -174,23 +174,23 @@ def test_refused_then_mended(ledgered: LedgeredCorpus) -> None:
 
 
 def test_a_file_of_which_no_record_can_be_read_is_refused_as_a_file(ledgered: LedgeredCorpus) -> None:
-    def unread(*reasons: str) -> BlockScores:
-        found = scores_of([], bad_rows=tuple(range(len(reasons))))
-        column = found.quarantine.column_names.index("reason")
-        return replace(found, quarantine=found.quarantine.set_column(column, "reason", pa.array(reasons)))
+    def unread(block: Block, *reasons: str) -> BlockScores:
+        found = scores_of([], bad_rows=(0, 1))
+        rows = pa.array([block.first_row, block.first_row + 1])
+        return replace(found, quarantine=found.quarantine.set_column(0, "row", rows).set_column(2, "reason", pa.array(reasons)))
 
     pointer, blank, *_ = ledgered.shards
     blocks = [Block(0, 0, 2), Block(1, 2, 2)]
     with transaction(ledgered.url) as cursor:
         for shard in (pointer, blank):
             ledger.save_plan(cursor, shard, blocks)
-            scores.commit_block(cursor, shard, ledgered.version, blocks[0], unread("invalid_json", "missing_text"))
+            scores.commit_block(cursor, shard, ledgered.version, blocks[0], unread(blocks[0], "invalid_json", "missing_text"))
         with pytest.raises(
             ShardRefusedError, match=r"No record of 'crawl-a/B.jsonl' can be read, of 4; the first, row 0, for invalid_json"
         ):
-            scores.commit_block(cursor, pointer, ledgered.version, blocks[1], unread("not_an_object", "record_too_long"))
+            scores.commit_block(cursor, pointer, ledgered.version, blocks[1], unread(blocks[1], "not_an_object", "record_too_long"))
         # Its records are documents, though without a text.
-        scores.commit_block(cursor, blank, ledgered.version, blocks[1], unread("invalid_json", "empty_text"))
+        scores.commit_block(cursor, blank, ledgered.version, blocks[1], unread(blocks[1], "invalid_json", "empty_text"))
         states = {state.shard: state.state for state in ledger.shard_states(cursor, ledgered.scope)}
     assert (states[pointer], states[blank]) == ("pending", "done")
 
