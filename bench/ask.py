@@ -249,7 +249,7 @@ def mix(settings: Settings, corpus: Corpus, version: int, parameters: dict[str, 
         )
         provenance = mixtures.Provenance(
             *(corpus.corpus_id, corpus.snapshot_ids, corpus.version.quality_model_id, corpus.version.encoder_id),
-            *(corpus.cluster_model_id, "none"),
+            *(corpus.cluster_model_id, "none", "none"),
         )
         mixtures.save_mixture(cursor, manifest, provenance, {}, rows, MixtureRollup.of(source, solution.copies, 0.0, 10.0))
 

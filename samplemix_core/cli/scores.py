@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from samplemix_core.cli.common import AsJson, CorpusUri, Limit, location, print_json, print_rows, terminal_progress
-from samplemix_core.errors import CorpusError
+from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.settings import Settings
 
 app = typer.Typer()
@@ -38,23 +38,31 @@ def shard_list(
 def shard_retry(
     corpus_uri: Annotated[str, typer.Argument(help="The corpus")],
     shards: Annotated[list[str] | None, typer.Argument(help="Paths of shards; all of that kind if none is named")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also shards that are done: all of them is made anew")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Have refused or poison shards tried again by the next run.
 
-    Example: `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz`
+    With --force, what is stored of the named shards is deleted, whatever became of them: the next run scores and embeds them again.
+
+    Examples: `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz`,
+    `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz --force`
     """
     from samplemix_core.database.connection import transaction
     from samplemix_core.database.ledger import retry_shards
+    from samplemix_core.database.registration import forget_shards
 
     corpus_uri = location(corpus_uri)
+    if force and not shards:
+        raise ConfigError("--force deletes scores, so it needs the paths of shards.", "Name them: 'samplemix shard list' does.")
     with transaction(Settings.load().require("database_url")) as cursor:
-        retried = retry_shards(cursor, corpus_uri, shards or ())
+        retried = forget_shards(cursor, corpus_uri, shards or ()) if force else retry_shards(cursor, corpus_uri, shards or ())
         missing = sorted(set(shards or ()) - set(retried))
         if missing:
+            kind, narrowed = ("", "") if force else ("refused or poison ", " --state refused --state poison")
             raise CorpusError(
-                f"{corpus_uri} has no refused or poison shard {', '.join(map(repr, missing))}.",
-                f"See 'samplemix shard list {corpus_uri} --state refused --state poison'.",
+                f"{corpus_uri} has no {kind}shard {', '.join(map(repr, missing))}.",
+                f"See 'samplemix shard list {corpus_uri}{narrowed}'.",
             )
     print_rows([{"shard": path, "state": "pending"} for path in retried], as_json=as_json)
 
@@ -90,17 +98,20 @@ def quarantine(
 def check(
     corpus_uri: CorpusUri = None,
     parts: Annotated[bool, typer.Option("--parts/--no-parts", help="Also read and hash the parts of every version")] = True,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read and hash all vectors and the files of models")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add everything up again: ledger, roll-ups and samples, mixtures and their published parts. Exits 1 if anything disagrees.
+    """Add everything up again: ledger, roll-ups and samples, files of vectors and models, mixtures and their published parts.
 
-    Example: `samplemix check s3://bucket/corpus --no-parts`
+    Exits 1 if anything disagrees. Files of vectors and models are looked for; --deep reads them too.
+
+    Examples: `samplemix check s3://bucket/corpus --no-parts`, `samplemix check --deep`
     """
     from samplemix_core.pipeline.check import check as check_all
 
     settings = Settings.load()
     with terminal_progress(quiet=as_json) as report:
-        checked = list(check_all(settings, report, corpus_uri and location(corpus_uri), parts=parts))
+        checked = list(check_all(settings, report, corpus_uri and location(corpus_uri), parts=parts, deep=deep))
     if as_json:
         print_json([item.model_dump() for item in checked])
     else:

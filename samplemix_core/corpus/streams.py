@@ -132,6 +132,10 @@ class GuardedStream:
             raise
 
 
+def _codec(path: str) -> _Codec | None:
+    return next((codec for suffix, codec in _CODECS.items() if path.lower().endswith(suffix)), None)
+
+
 def is_compressed(path: str) -> bool:
     """Whether a path's suffix says that its bytes are compressed as a whole."""
     return path.lower().endswith(tuple(_CODECS))
@@ -143,7 +147,7 @@ def open_decompressed(stream: BinaryIO, path: str) -> Callable[[int], bytes]:
     Every member of the archive is read. The function raises ShardRefusedError where the archive is cut short, fails its checksum
     or is followed by something else; an error of the stream itself passes unchanged.
     """
-    codec = next((codec for suffix, codec in _CODECS.items() if path.lower().endswith(suffix)), None)
+    codec = _codec(path)
     return stream.read if codec is None else _Archive(stream, path, codec).read
 
 
@@ -213,18 +217,21 @@ _HEADS = (
     (b"<html", "a page of HTML, as a server answers with an error"),
     (b"[", "one JSON array: JSON lines have one object a line, as \"jq -c '.[]'\" writes them"),
     (b"{\n", "JSON over many lines: JSON lines have one object a line, as 'jq -c .' writes them"),
-    (b"\x1f\x8b", "compressed with gzip: its name has to end in .gz"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd: its name has to end in .zst"),
-    (b"BZh", "compressed with bzip2: its name has to end in .bz2"),
-    (b"\xfd7zXZ\x00", "compressed with xz: its name has to end in .xz"),
-    (b"\x04\x22\x4d\x18", "compressed with lz4: its name has to end in .lz4"),
     (b"PAR1", "Parquet: its name has to end in .parquet"),
     (b"ARROW1", "an Arrow file, which is not read: write it as Parquet"),
     (b"PK\x03\x04", "a zip archive, which is not read: unpack it"),
 )
 
 
-def looks_like(head: bytes) -> str | None:
-    """What a file seems to be by its first HEAD_BYTES, if it is something that people mistake for their data."""
+_MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".lz4": b"\x04\x22\x4d\x18"}
+
+
+def looks_like(head: bytes, path: str) -> str | None:
+    """What a file seems to be by its first HEAD_BYTES, if its name says otherwise and people mistake it for their data."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r\n", b"\n")
-    return next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
+    for suffix, sign in _MAGIC.items():
+        if head.startswith(sign):
+            named = _codec(path)
+            return None if named is _CODECS[suffix] else f"compressed with {_CODECS[suffix].name}: its name has to end in {suffix}"
+    kind = next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
+    return None if head.startswith(b"PAR1") and path.lower().endswith((".parquet", ".parq", ".pq")) else kind

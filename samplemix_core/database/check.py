@@ -36,6 +36,41 @@ def snapshots_of(cursor: Cursor, corpus_uri: str | None = None) -> list[Counted]
     return rows_as(cursor, Counted)
 
 
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a fitted or trained model below the state root, by what it is of, and its SHA-256."""
+
+    label: str
+    key: str
+    sha256: str
+
+
+def artifacts_of(cursor: Cursor, files: str, corpus_uri: str | None = None) -> list[Artifact]:
+    """The files of the cluster models of all corpora or of those at a URI, and, of all corpora, of the quality models.
+
+    `files` is where those lie that are kept by their content.
+    """
+    cursor.execute(
+        """
+        SELECT 'cluster model ' || left(cluster_model_key, 12) || ' of ' || uri AS label,
+               artifact_key AS key, artifact_sha256 AS sha256
+        FROM cluster_model JOIN corpus USING (corpus_id)
+        WHERE %(uri)s::text IS NULL OR uri = %(uri)s
+        UNION
+        SELECT 'quality model ' || coalesce(name, '') || '@' || left(quality_model_key, 12), artifact_key, artifact_sha256
+        FROM quality_model WHERE artifact_key IS NOT NULL AND %(uri)s::text IS NULL
+        UNION
+        SELECT 'quality model ' || coalesce(name, '') || '@' || left(quality_model_key, 12) || ', ' || file.key,
+               %(files)s || '/' || value, value
+        FROM quality_model, jsonb_each_text(coalesce(spec->'files', '{}') || coalesce(spec->'encoder_files', '{}')) AS file
+        WHERE %(uri)s::text IS NULL
+        ORDER BY 1, 2
+        """,
+        {"uri": corpus_uri, "files": files},
+    )
+    return rows_as(cursor, Artifact)
+
+
 def versions_of(cursor: Cursor, corpus_uri: str | None = None) -> list[tuple[str, int]]:
     """Name and number of the recorded versions of all corpora or of those at a URI."""
     cursor.execute(

@@ -29,6 +29,19 @@ def embedding_files(cursor: Cursor, version: ScoreVersion, states: Sequence[Shar
     return found
 
 
+def files_of_snapshot(cursor: Cursor, snapshot_id: int) -> dict[str, list[EmbeddingFile]]:
+    """By path of a snapshot's shards, the embedding files of their blocks, whatever encoder made them."""
+    cursor.execute(
+        "SELECT DISTINCT path, embedding_key, embedding_sha256, scored FROM block_score JOIN shard USING (shard_id)"
+        " WHERE snapshot_id = %s AND superseded_at IS NULL ORDER BY path, embedding_key",
+        (snapshot_id,),
+    )
+    found: dict[str, list[EmbeddingFile]] = {}
+    for path, *file in cursor.fetchall():
+        found.setdefault(path, []).append(EmbeddingFile(*file))
+    return found
+
+
 @dataclass(frozen=True)
 class KnownVector:
     """A vector in an embedding file: the file's key and SHA-256, and the row it has there."""

@@ -33,7 +33,7 @@ _OF_DOMAIN = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a recorded version came from, by the database's own ids, and where its manifest lies."""
+    """What a recorded version came from, by the database's own ids, and where its manifest lies, with its SHA-256."""
 
     corpus_id: int
     snapshot_ids: tuple[int, ...]
@@ -41,6 +41,7 @@ class Provenance:
     encoder_id: int
     cluster_model_id: int
     manifest_uri: str
+    manifest_sha256: str
     beside: tuple[int, ...] = ()
 
 
@@ -85,8 +86,9 @@ def save_mixture(
                 "A published version never changes: publish this content as a new version.",
             )
         cursor.execute(
-            "UPDATE mixture SET beside = ARRAY(SELECT DISTINCT unnest(beside || %s) ORDER BY 1) WHERE mixture_id = %s",
-            (list(provenance.beside), found["mixture_id"]),
+            "UPDATE mixture SET beside = ARRAY(SELECT DISTINCT unnest(beside || %s) ORDER BY 1),"
+            " manifest_sha256 = coalesce(manifest_sha256, %s) WHERE mixture_id = %s",
+            (list(provenance.beside), provenance.manifest_sha256, found["mixture_id"]),
         )
         return int(found["mixture_id"])
     cursor.execute("SELECT tokenizer FROM corpus WHERE corpus_id = %s", (provenance.corpus_id,))
@@ -128,8 +130,8 @@ def save_mixture(
 
 
 def recorded_figures(cursor: Cursor, name: str, version: int) -> dict[str, Any]:
-    """What is recorded of a version under the names of its manifest's fields."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, sorted(_OF_MANIFEST)))
+    """What is recorded of a version under the names of its manifest's fields; and manifest_sha256, None in an earlier release."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, sorted(_OF_MANIFEST | {"manifest_sha256"})))
     cursor.execute(sql.SQL("SELECT {} FROM mixture WHERE name = %s AND version = %s").format(columns), (name, version))
     return one(cursor, Named)
 

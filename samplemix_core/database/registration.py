@@ -175,7 +175,27 @@ def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
         " RETURNING shard_id",
         (snapshot_id, list(paths)),
     )
-    shards = [shard_id for (shard_id,) in cursor.fetchall()]
+    _delete_scores(cursor, snapshot_id, [shard_id for (shard_id,) in cursor.fetchall()])
+
+
+def forget_shards(cursor: Cursor, corpus_uri: str, paths: Sequence[str]) -> list[str]:
+    """Delete all that was stored of a corpus's shards with these paths, so that they are scored anew; returns those found."""
+    cursor.execute(
+        "SELECT snapshot_id, array_agg(shard_id), array_agg(path) FROM shard JOIN snapshot USING (snapshot_id)"
+        " JOIN corpus USING (corpus_id) WHERE uri = %s AND path = ANY(%s) AND superseded_at IS NULL GROUP BY snapshot_id",
+        (corpus_uri, list(paths)),
+    )
+    found: list[str] = []
+    for snapshot_id, shards, its_paths in cursor.fetchall():
+        cursor.execute("SELECT FROM shard WHERE shard_id = ANY(%s) ORDER BY shard_id FOR NO KEY UPDATE", (shards,))
+        _delete_scores(cursor, snapshot_id, shards)
+        found += its_paths
+    return sorted(set(found))
+
+
+def _delete_scores(cursor: Cursor, snapshot_id: int, shards: Sequence[int]) -> None:
+    """Delete everything that was stored of these shards of a snapshot."""
+    shards = list(shards)
     subtract_scores(cursor, snapshot_id, shards)
     subtract_assignments(cursor, snapshot_id, shards)
     in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ from samplemix_core.objects.interface import ObjectStore
 MANIFEST = "manifest.json"
 CROISSANT = "croissant.json"
 LATEST = "latest.json"
+SUMS = "SHA256SUMS"
+"""The SHA-256 of every other file of a version, as `sha256sum --check` reads them."""
 
 _VERSION = re.compile(r"v(\d{6,})")
 
@@ -79,15 +81,16 @@ class Mixtures:
             raise ManifestError(
                 f"{place} says it is {manifest.name!r} version {manifest.version}.", "Copy a version with its directories' names."
             )
-        return Version(self, manifest)
+        return Version(self, manifest, hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
 class Version:
-    """A published version: what its manifest says, and where it lies."""
+    """A published version: what its manifest says, the SHA-256 of that file, and where it lies."""
 
     mixtures: Mixtures
     manifest: Manifest
+    sha256: str
 
     def key(self, file: str) -> str:
         """Key of one of its files."""
@@ -108,6 +111,18 @@ class Version:
                     "Restore it, or use another version.",
                 )
             yield part_table(data)
+
+
+def sums_text(digests: Mapping[str, str]) -> bytes:
+    """The text of SHA256SUMS from the SHA-256 of files by name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
+
+
+def parse_sums(data: bytes) -> dict[str, str] | None:
+    """SHA-256 by name of a file, from the text of SHA256SUMS; None if it is none."""
+    pairs = [line.partition("  ") for line in data.decode(errors="replace").splitlines()]
+    found = {name: digest for digest, _, name in pairs}
+    return found if found and sums_text(found) == data else None
 
 
 def version_directory(version: int) -> str:

@@ -8,7 +8,8 @@ The protocol, for a mixture with published versions up to 12:
    content that died or is at work beside us.
 3. manifest.json is created only if it does not exist. That is the commit. Who comes second finds the same content, and
    the two are one version.
-4. latest.json is moved by compare-and-swap to the greatest published version; never backwards.
+4. SHA256SUMS is created only if it does not exist: the SHA-256 of the other files, as they lie there now.
+5. latest.json is moved by compare-and-swap to the greatest published version; never backwards.
 
 A mixture that is published already, of the same files of the same corpus, is not published again: its version is returned, and
 latest stays where it is. One that was claimed but not committed is taken up where it was left.
@@ -17,12 +18,22 @@ latest stays where it is. One that was claimed but not committed is taken up whe
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from samplemix_core.errors import AccountingError, ManifestError, PreconditionFailedError
-from samplemix_core.manifest.catalogue import CROISSANT, LATEST, MANIFEST, Mixtures, Version, version_directory
+from samplemix_core.manifest.catalogue import (
+    CROISSANT,
+    LATEST,
+    MANIFEST,
+    SUMS,
+    Mixtures,
+    Version,
+    parse_sums,
+    sums_text,
+    version_directory,
+)
 from samplemix_core.manifest.croissant import croissant_bytes, described_version
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
 from samplemix_core.manifest.verify import manifest_problems
@@ -95,6 +106,8 @@ class _Publisher:
         for version in published:
             found = self._version(version)
             if found.manifest.version_identity(found.manifest.content_digest) == self.identity:
+                # Of a publisher that died between the commit and this, or of an earlier release.
+                self._put_sums(found)
                 self._move_latest(published[0])
                 return Published(found, created=False)
         version = self._begun(versions) or max(versions, default=0) + 1
@@ -102,6 +115,7 @@ class _Publisher:
             return None
         result = self._commit(version, max((earlier for earlier in published if earlier < version), default=None))
         if result is not None:
+            self._put_sums(result.version)
             self._move_latest(max([version, *published]))
         return result
 
@@ -156,17 +170,29 @@ class _Publisher:
 
     def _commit(self, version: int, parent: int | None) -> Published | None:
         manifest = publishable(self.draft, version, parent, self.parts, self.now)
+        data = manifest_bytes(manifest)
         try:
             with self.committing():
-                self.store.put(self._key(version, MANIFEST), manifest_bytes(manifest), if_none_match=True)
+                self.store.put(self._key(version, MANIFEST), data, if_none_match=True)
         except PreconditionFailedError:
             # Most likely a publisher of the same content was faster: the next attempt finds its manifest.
             return None
-        return Published(Version(self.mixtures, manifest), created=True)
+        return Published(Version(self.mixtures, manifest, hashlib.sha256(data).hexdigest()), created=True)
+
+    def _put_sums(self, version: Version) -> None:
+        key, croissant = version.key(SUMS), self._existing(version.manifest.version, CROISSANT)
+        if croissant is None or self.store.head(key) is not None:
+            return
+        digests = {part.path: part.sha256 for part in version.manifest.parts}
+        digests |= {MANIFEST: version.sha256, CROISSANT: hashlib.sha256(croissant).hexdigest()}
+        with suppress(PreconditionFailedError):
+            self.store.put(key, sums_text(digests), if_none_match=True)
 
     def _move_latest(self, version: int) -> None:
         key = self.mixtures.prefix(self.draft.name) + LATEST
-        names = {"version": version, "manifest": f"{version_directory(version)}/{MANIFEST}"}
+        names: dict[str, object] = {"version": version, "manifest": f"{version_directory(version)}/{MANIFEST}"}
+        if sums := parse_sums(self._existing(version, SUMS) or b""):
+            names["manifest_sha256"] = sums[MANIFEST]
         data = json.dumps(names).encode() + b"\n"
         for _ in range(MAX_ATTEMPTS):
             try:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, Version, part_table
+from samplemix_core.manifest.catalogue import CROISSANT, LATEST, MANIFEST, SUMS, Version, parse_sums, part_table, version_directory
 from samplemix_core.manifest.croissant import described_content
-from samplemix_core.manifest.format import Manifest, PartFile, ShardEntry, content_digest, shards_digest
+from samplemix_core.manifest.format import Manifest, PartFile, ShardEntry, content_digest, parse_json, shards_digest
 from samplemix_core.manifest.parts import Place, canonical, check_rows, mixture_tokens
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
@@ -73,11 +73,13 @@ def verify(version: Version, shards: ShardsOfSnapshot | None = None) -> VerifyRe
 
     Parts: there, with the published bytes, the schema, sorted without repeats, copies within 1..max_copies, keys that are
     the hash of their sample; their rows, copies and tokens added up again, in all and for each domain. The manifest
-    agrees with itself, the budget is met within one document, nothing else lies in the version's directory. With `shards`,
-    the corpus still has the shards, etags and sizes that the mixture was made from. Memory holds one part.
+    agrees with itself, the budget is met within one document, nothing else lies in the version's directory, and manifest.json and
+    croissant.json have the SHA-256 that SHA256SUMS says (a version of an earlier release has none). latest.json names this
+    version or a later one that is there. With `shards`, the corpus still has the shards, etags and sizes that the mixture was
+    made from. Memory holds one part.
     """
     manifest, count = version.manifest, _Count()
-    problems = [*manifest_problems(manifest), *_objects(version)]
+    problems = [*manifest_problems(manifest), *_objects(version), *_latest(version)]
     for part in manifest.parts:
         problems.extend(count.part(version, part))
     problems.extend(count.disagreements(manifest))
@@ -228,14 +230,58 @@ def _rows(table: pa.Table, part: PartFile, max_copies: int) -> Iterator[Problem]
 def _objects(version: Version) -> Iterator[Problem]:
     """What lies in the version's directory, apart from the parts' content."""
     store, prefix = version.mixtures.store, version.key("")
-    expected = {MANIFEST, CROISSANT, *(part.path for part in version.manifest.parts)}
+    parts = {part.path: part.sha256 for part in version.manifest.parts}
     found = {info.key[len(prefix) :] for info in store.list(prefix)}
-    for name in sorted(found - expected):
+    for name in sorted(found - {MANIFEST, CROISSANT, SUMS, *parts}):
         yield Problem(name, "lies in the version's directory, but is no part of it")
-    if CROISSANT not in found:
+    croissant = store.get(version.key(CROISSANT))[0] if CROISSANT in found else None
+    if croissant is None:
         yield Problem(CROISSANT, "is missing")
-    elif described_content(store.get(version.key(CROISSANT))[0]) != version.manifest.content_digest:
+    elif described_content(croissant) != version.manifest.content_digest:
         yield Problem(CROISSANT, "describes other parts than the manifest")
+    if SUMS not in found:
+        return
+    sums = parse_sums(store.get(version.key(SUMS))[0])
+    if sums is None:
+        yield Problem(SUMS, "can't be read as what sha256sum writes")
+        return
+    there = {**parts, MANIFEST: version.sha256}
+    if croissant is not None:
+        there[CROISSANT] = hashlib.sha256(croissant).hexdigest()
+    for name in sorted(sums.keys() | there.keys()):
+        if name not in sums:
+            yield Problem(SUMS, f"does not name {name}")
+        elif name in there and there[name] != sums[name]:
+            yield Problem(name, f"has SHA-256 {there[name]}, {SUMS} says {sums[name]}")
+        elif name not in there:
+            yield Problem(name, f"is named by {SUMS}, but is no part of the version")
+
+
+def _latest(version: Version) -> Iterator[Problem]:
+    """What is wrong with the mixture's latest.json, which names this version or a later one."""
+    mixtures, manifest = version.mixtures, version.manifest
+    key = mixtures.prefix(manifest.name) + LATEST
+    if mixtures.store.head(key) is None:
+        yield Problem(LATEST, "is missing")
+        return
+    try:
+        named = parse_json(mixtures.store.get(key)[0], LATEST)
+    except ManifestError as error:
+        yield Problem(LATEST, error.what)
+        return
+    number = named.get("version")
+    if not isinstance(number, int) or number < manifest.version:
+        yield Problem(LATEST, f"names version {number}, and version {manifest.version} is published")
+        return
+    expected: dict[str, object] = {"version": number, "manifest": f"{version_directory(number)}/{MANIFEST}"}
+    if number == manifest.version:
+        expected["manifest_sha256"] = version.sha256
+    elif mixtures.store.head(mixtures.key(manifest.name, number, MANIFEST)) is None:
+        yield Problem(LATEST, f"names version {number}, which is not published")
+    for field, value in expected.items():
+        # An earlier release did not write the digest.
+        if named.get(field, value if field == "manifest_sha256" else None) != value:
+            yield Problem(LATEST, f"says {field} is {named.get(field)!r}, it is {value!r}")
 
 
 def _corpus(manifest: Manifest, shards: ShardsOfSnapshot) -> Iterator[Problem]:

@@ -43,6 +43,7 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
                     embedding_digest=str(state.embedding_digest),
                     cluster_model_id=record.cluster_model_id,
                     artifact_key=record.artifact_key,
+                    artifact_sha256=record.artifact_sha256,
                 ),
             ),
             cost=state.scored,
@@ -117,6 +118,7 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
         shards=tuple(shards[i * len(shards) // count] for i in range(count)),
         cluster_model_id=record.cluster_model_id,
         artifact_key=record.artifact_key,
+        artifact_sha256=record.artifact_sha256,
     )
     run.report(Progress("measure_clusters", 0, 1, message="finding words that tell the clusters apart", unit="models"))
     try:

@@ -24,6 +24,7 @@ from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
+from samplemix_core.worker.artifacts import load_cluster_model
 from samplemix_core.worker.jobs import CompareTask, FitTask
 
 if TYPE_CHECKING:
@@ -142,19 +143,19 @@ def _compare(run: RunContext, registered: Registered, reference: str | None) -> 
 
 def positions_in_files(
     files: Sequence[EmbeddingFile], positions: npt.NDArray[np.int64]
-) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+) -> Iterator[tuple[EmbeddingFile, npt.NDArray[np.int64]]]:
     """Positions among a shard's vectors, ascending, as positions in its blocks' files, which hold them in order."""
     start = 0
     for file in files:
         inside = positions[(positions >= start) & (positions < start + file.rows)]
         if inside.size:
-            yield file.key, inside - start
+            yield file, inside - start
         start += file.rows
 
 
 def load_model(run: RunContext, record: clusters.ClusterModelRecord) -> ClusterModel:
-    """A fitted model, from its artifact."""
-    return ClusterModel.from_bytes(open_store(run.settings.state_root, run.settings).get(record.artifact_key)[0])
+    """A fitted model, from its artifact, which is compared with its SHA-256."""
+    return load_cluster_model(open_store(run.settings.state_root, run.settings), record.artifact_key, record.artifact_sha256)
 
 
 def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[ShardCount]:

@@ -236,7 +236,7 @@ def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directo
     for part in draft.parts:
         store.upload(f"{prefix}/{part.path}", directory / part.path)
     for name, table in vars(rollup).items():
-        pq.write_table(table, directory / name)
+        pq.write_table(table, directory / name, write_page_checksum=True)
         store.upload(f"{prefix}/{name}.parquet", directory / name)
     store.put(f"{prefix}/{DRAFT}", draft.model_dump_json().encode())
     return prefix
@@ -259,7 +259,10 @@ def read_rollup(store: ObjectStore, prefix: str) -> MixtureRollup:
         key = f"{prefix}/{field.name}.parquet"
         if store.head(key) is None:
             raise ManifestError(f"{store.uri}/{key} is missing: the draft is of an earlier release, or damaged.", "Mix again.")
-        tables[field.name] = pq.read_table(pa.BufferReader(store.get(key)[0]))
+        try:
+            tables[field.name] = pq.read_table(pa.BufferReader(store.get(key)[0]), page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise ManifestError(f"{store.uri}/{key} is damaged: {error}.", "Mix again.") from error
     return MixtureRollup(**tables)
 
 

@@ -85,6 +85,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
         encoder_id=registered.encoder_id,
         cluster_model_id=cluster_model_id,
         manifest_uri=version.uri,
+        manifest_sha256=version.sha256,
     )
     with transaction(run.settings.require("database_url")) as cursor:
         shards = {shard.path: shard for shard in registered_shards(cursor, registered.scope)}

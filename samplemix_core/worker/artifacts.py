@@ -1,4 +1,7 @@
-"""Files of quality models: kept on the object store by their content, fetched once to a machine, and known by their digests."""
+"""Files that steps made: kept on the object store, known by their SHA-256, and compared with it wherever they are read.
+
+Those of quality models are kept by their content and fetched once to a machine.
+"""
 
 import hashlib
 import shutil
@@ -6,6 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from samplemix_core.database.embeddings import EmbeddingFile
+from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import ModelError, ObjectAccessError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore
@@ -15,12 +20,64 @@ MODELS = "quality-models"
 """Where artifacts lie, below the state root; and below a machine's home, what it has fetched of them."""
 
 
+_CHUNK_BYTES = 2**20
+
+
+def download(store: ObjectStore, key: str, sha256: str, path: Path, *, what: str, remedy: str) -> Path:
+    """Copy an object to a file, and return that; raise ModelError if it is gone, or its bytes are not those of this SHA-256."""
+    digest = hashlib.sha256()
+    try:
+        with store.open(key) as stream, path.open("wb") as file:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+    except ObjectAccessError as error:
+        raise ModelError(f"{what} is gone: {error.what}", remedy) from error
+    if digest.hexdigest() != sha256:
+        raise ModelError(f"{what} is damaged: {store.uri}/{key} has SHA-256 {digest.hexdigest()}, {sha256} was stored.", remedy)
+    return path
+
+
+def download_embeddings(store: ObjectStore, file: EmbeddingFile, path: Path) -> Path:
+    """Copy the embedding file of a block to a file, as download does."""
+    return download(
+        store,
+        file.key,
+        file.sha256,
+        path,
+        what="An embedding file",
+        remedy="'samplemix check' names its shard, and the command that has the next run make it again.",
+    )
+
+
+def load_cluster_model(store: ObjectStore, key: str, sha256: str) -> ClusterModel:
+    """A fitted model, from its artifact; raise ModelError if that is gone or another than it was."""
+    try:
+        data, _ = store.get(key)
+    except ObjectAccessError as error:
+        raise ModelError(f"A cluster model is gone: {error.what}", _REFIT) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ModelError(f"A cluster model is damaged: {store.uri}/{key} has SHA-256 {found}, {sha256} was stored.", _REFIT)
+    return ClusterModel.from_bytes(data)
+
+
+_REFIT = "Restore the file, or fit again with --set diversity.refit=true: the same documents give the same file."
+
+
+_found_whole: set[Path] = set()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def store_files(directory: Path, store: ObjectStore) -> dict[str, str]:
     """Keep a directory's files by their content; returns the SHA-256 of each by its path in the directory."""
     found = {}
     for path in sorted(item for item in directory.rglob("*") if item.is_file()):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = _sha256(path)
         if store.head(f"{MODELS}/files/{digest}") is None:
             store.upload(f"{MODELS}/files/{digest}", path)
         found[path.relative_to(directory).as_posix()] = digest
@@ -28,13 +85,18 @@ def store_files(directory: Path, store: ObjectStore) -> dict[str, str]:
 
 
 def fetch_files(files: Mapping[str, str], store: ObjectStore, home: Path) -> Path:
-    """A directory with files of these paths and SHA-256; what this machine has already is not fetched again.
+    """A directory with files of these paths and SHA-256; what this machine has already is not fetched again, if it is whole.
 
     Raises ModelError if one is gone or another than it was, or its path leads out of the directory.
     """
     kept = make_home(home) / MODELS / fingerprint(dict(files))
-    if kept.is_dir():
+    if kept in _found_whole:
         return kept
+    if kept.is_dir():
+        if all((kept / name).is_file() and _sha256(kept / name) == digest for name, digest in files.items()):
+            _found_whole.add(kept)
+            return kept
+        shutil.rmtree(kept)
     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(dir=kept.parent))
     try:
@@ -44,19 +106,8 @@ def fetch_files(files: Mapping[str, str], store: ObjectStore, home: Path) -> Pat
                 raise ModelError(f"A quality model names a file {name!r}, which is not within its directory.")
             path = directory / place
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with store.open(f"{MODELS}/files/{digest}") as source, path.open("wb") as target:
-                    shutil.copyfileobj(source, target, 2**20)
-            except ObjectAccessError as error:
-                raise ModelError(
-                    f"The file {name} of a quality model is gone from {store.uri}: {error}", "Add the model again."
-                ) from error
-            with path.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != digest:
-                raise ModelError(
-                    f"The file {name} of a quality model has SHA-256 {found}; {digest} was stored.", "Add the model again."
-                )
+            key, what = f"{MODELS}/files/{digest}", f"The file {name} of a quality model"
+            download(store, key, digest, path, what=what, remedy="Add the model again.")
         directory.rename(kept)
     except OSError:
         if not kept.is_dir():

@@ -1,10 +1,8 @@
 """Fitting clusters, assigning a shard's documents to them, and saying what they are about, on a Dask worker."""
 
-import hashlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +17,13 @@ from samplemix_core.database.scope import Shard
 from samplemix_core.diversity.clusters import ClusterSums, assign
 from samplemix_core.diversity.describe import MOST_CHARACTERS, map_centroids, telling_terms
 from samplemix_core.diversity.fit import fit_clusters
-from samplemix_core.diversity.model import ClusterModel, check_health
+from samplemix_core.diversity.model import check_health
 from samplemix_core.embedding.files import read_embeddings, read_positions
-from samplemix_core.errors import ModelError, ObjectStoreError, ShardRefusedError
+from samplemix_core.errors import ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
-from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import Settings
+from samplemix_core.worker.artifacts import download_embeddings, load_cluster_model
 from samplemix_core.worker.jobs import AssignTask, DescribeTask, FitTask
 
 log = logging.getLogger(__name__)
@@ -38,12 +36,16 @@ def fit_model(task: FitTask) -> FittedModel:
     started, settings = time.monotonic(), Settings.load()
     store = open_store(settings.state_root, settings)
 
-    def read(drawn: tuple[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
-        with store.open(drawn[0]) as stream:
-            return read_positions(stream, task.encoder_key, drawn[1])
+    with settings.scratch() as directory, ThreadPoolExecutor(_READS_AT_ONCE) as pool:
 
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        vectors = np.concatenate(list(pool.map(read, task.sample)))
+        def read(i: int) -> npt.NDArray[np.float32]:
+            file, positions = task.sample[i]
+            path = download_embeddings(store, file, directory / str(i))
+            vectors = read_positions(path, task.encoder_key, positions)
+            path.unlink()
+            return vectors
+
+        vectors = np.concatenate(list(pool.map(read, range(len(task.sample)))))
     model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
     check_health(model, task.diversity)
     key = f"clusters/{model.digest}.safetensors"
@@ -53,19 +55,16 @@ def fit_model(task: FitTask) -> FittedModel:
     return FittedModel(key, model.digest, model.n_clusters, len(vectors), model.noise_share, task.run, seconds)
 
 
-_CHUNK_BYTES = 2**20
-
-
 def assign_shard(task: AssignTask) -> int:
     """Assign a shard's documents to their nearest clusters and store the result with its sums; returns how many there are."""
     started, settings = time.monotonic(), Settings.load()
     store = open_store(settings.state_root, settings)
-    model = ClusterModel.from_bytes(store.get(task.artifact_key)[0])
+    model = load_cluster_model(store, task.artifact_key, task.artifact_sha256)
     parts = [schemas.ASSIGNMENTS.empty_table()]
     with settings.scratch() as directory:
         path = directory / "embeddings.parquet"
         for file in task.embeddings:
-            _download(store, file.key, file.sha256, path)
+            download_embeddings(store, file, path)
             for rows, vectors in read_embeddings(path, task.encoder_key):
                 part = assign(vectors, model.centroids, model.radii)
                 parts.append(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
@@ -79,20 +78,6 @@ def assign_shard(task: AssignTask) -> int:
     return int(table.num_rows)
 
 
-def _download(store: ObjectStore, key: str, sha256: str, path: Path) -> None:
-    """Copy an object to a file; raise ModelError unless its bytes are those that the ledger knows."""
-    digest = hashlib.sha256()
-    with store.open(key) as stream, path.open("wb") as file:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            file.write(chunk)
-    if digest.hexdigest() != sha256:
-        raise ModelError(
-            f"{store.uri}/{key} has SHA-256 {digest.hexdigest()}, the ledger says {sha256}.",
-            "Something has changed an embedding file: restore it, or score its shard again.",
-        )
-
-
 DESCRIBED_DOCUMENTS = 40_000
 _NEAREST = 30
 """Documents of each cluster, those nearest to its centroid, whose words are counted."""
@@ -104,7 +89,7 @@ def describe_clusters(task: DescribeTask) -> descriptions.Description:
     Reads at most DESCRIBED_DOCUMENTS, of each shard the first. A shard that can't be read now gives none.
     """
     started, settings = time.monotonic(), Settings.load()
-    model = ClusterModel.from_bytes(open_store(settings.state_root, settings).get(task.artifact_key)[0])
+    model = load_cluster_model(open_store(settings.state_root, settings), task.artifact_key, task.artifact_sha256)
     wanted = -(-DESCRIBED_DOCUMENTS // max(1, len(task.shards)))
     texts: list[str] = []
     cluster, distance = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.float32)]

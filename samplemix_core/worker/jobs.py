@@ -76,7 +76,7 @@ class FitTask:
     """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending."""
 
     run: str
-    sample: tuple[tuple[str, npt.NDArray[np.int64]], ...]
+    sample: tuple[tuple[EmbeddingFile, npt.NDArray[np.int64]], ...]
     encoder_key: str
     diversity: DiversityConfig
 
@@ -105,6 +105,7 @@ class AssignTask:
     embedding_digest: str
     cluster_model_id: int
     artifact_key: str
+    artifact_sha256: str
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,4 @@ class DescribeTask:
     shards: tuple[Shard, ...]
     cluster_model_id: int
     artifact_key: str
+    artifact_sha256: str

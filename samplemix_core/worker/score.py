@@ -145,7 +145,7 @@ def _refusing(task: PlanTask | ScoreTask, settings: Settings) -> Iterator[None]:
         yield
     except ShardRefusedError as error:
         with open_store(task.corpus_uri, settings).open(task.shard.path) as stream:
-            kind = looks_like(stream.read(HEAD_BYTES))
+            kind = looks_like(stream.read(HEAD_BYTES), task.shard.path)
         refused = ShardRefusedError(f"{error.what} It looks like {kind}.", error.remedy) if kind else error
         with transaction(settings.require("database_url")) as cursor:
             for version in task.versions:

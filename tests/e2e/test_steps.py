@@ -18,8 +18,8 @@ from samplemix_core.compute import fanout
 from samplemix_core.config import DiversityConfig, RunConfig, load_config
 from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.embeddings import embedding_files
-from samplemix_core.database.scope import ScoreVersion, Shard
+from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
+from samplemix_core.database.scope import ScoreVersion, Shard, ShardState
 from samplemix_core.embedding.files import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.identity import fingerprint
@@ -168,9 +168,12 @@ def test_an_embedding_file_is_named_after_its_content_and_checked(
         embedding_digest=str(state.embedding_digest),
         cluster_model_id=record.cluster_model_id,
         artifact_key=record.artifact_key,
+        artifact_sha256=record.artifact_sha256,
     )
-    with pytest.raises(ModelError, match=f"has SHA-256 {files[1].sha256}, the ledger says 000"):
+    with pytest.raises(ModelError, match=f"has SHA-256 {files[1].sha256}, 0000"):
         assign_shard(task)
+    with pytest.raises(ModelError, match=f"A cluster model is damaged: .* has SHA-256 {record.artifact_sha256}, 0000"):
+        assign_shard(replace(task, embeddings=files, artifact_sha256="0" * 64))
 
 
 def test_neither_gates_nor_the_mixtures_seed_fit_again(context: Context, scored: Registered, model: ClusterModelRef) -> None:
@@ -211,6 +214,54 @@ def test_a_file_that_lands_during_a_run_is_left_for_the_next(
     assert assign_clusters(context(), following, model).skipped == 4
 
 
+def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
+    context: Context, scored: Registered, model: ClusterModelRef, directory: Path, platform: Settings
+) -> None:
+    now = register(context())
+    score(context(), now)
+    store = open_store(platform.state_root, platform)
+
+    def looked_at() -> tuple[ShardState, EmbeddingFile, str]:
+        with transaction(platform.require("database_url")) as cursor:
+            state = ledger.shard_states(cursor, now.scope)[-1]
+            file = embedding_files(cursor, now.version, [state])[state.shard.shard_id][0]
+            return state, file, clusters.load_cluster_model(cursor, model.cluster_model_id).artifact_key
+
+    def problems(*, deep: bool) -> list[str]:
+        found = check(platform, lambda _: None, str(directory), parts=False, deep=deep)
+        return [problem for item in found for problem in item.problems]
+
+    def damaged(data: bytes) -> bytes:
+        return data[:200] + bytes([data[200] ^ 1]) + data[201:]
+
+    state, file, artifact = looked_at()
+    data, fitted = store.get(file.key)[0], store.get(artifact)[0]
+    assert problems(deep=True) == []
+    store.delete(file.key)
+    (gone,) = problems(deep=False)
+    assert gone.startswith(f"{state.shard.path}: its file of vectors {file.key} is gone; 'samplemix shard retry {directory} ")
+    with pytest.raises(ModelError, match="An embedding file is gone"):
+        fit_diversity(context(diversity={"refit": True, "gate_max_noise_share": 0.98}, seed=3), now)
+    store.put(file.key, damaged(data))
+    store.put(artifact, damaged(fitted))
+    assert problems(deep=False) == []
+    one, other = problems(deep=True)
+    assert f"{file.key} is damaged" in one
+    assert f"{artifact} is damaged" in other
+    with pytest.raises(ModelError, match="An embedding file is damaged"):
+        fit_diversity(context(diversity={"refit": True}), now)
+    with pytest.raises(ModelError, match="A cluster model is damaged"):
+        fit_diversity(context(), now)
+    store.put(artifact, fitted)
+    with transaction(platform.require("database_url")) as cursor:
+        assert registration.forget_shards(cursor, str(directory), [state.shard.path]) == [state.shard.path]
+    assert score(context(), now).skipped == now.shards - 1
+    assert looked_at()[:2] == (state, file)
+    assert store.get(file.key)[0] == data
+    assert problems(deep=True) == []
+    assign_clusters(context(), now, model)
+
+
 def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
     scored: Registered, platform: Settings, small_corpus: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +269,7 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
         states = ledger.shard_states(cursor, scored.scope)
         files = embedding_files(cursor, scored.version, states)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
-    sample = tuple((file.key, np.arange(file.rows)) for state in states for file in files[state.shard.shard_id])
+    sample = tuple((file, np.arange(file.rows)) for state in states for file in files[state.shard.shard_id])
     diversity = DiversityConfig(**small_corpus["diversity"])
     fitted = fit_model(FitTask(run="test", sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
     assert fitted.fit_rows == sum(state.scored for state in states)

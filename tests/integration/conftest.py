@@ -244,7 +244,13 @@ def mix(assigned: LedgeredCorpus, version: int, step: int = 7) -> Manifest:
             for table in source.rows(copies)
         )
         provenance = mixtures.Provenance(
-            assigned.corpus_id, assigned.snapshot_ids, assigned.version.quality_model_id, assigned.version.encoder_id, 1, "uri"
+            assigned.corpus_id,
+            assigned.snapshot_ids,
+            assigned.version.quality_model_id,
+            assigned.version.encoder_id,
+            1,
+            "uri",
+            "sha",
         )
         mixtures.save_mixture(cursor, manifest, provenance, {}, rows, MixtureRollup.of(source, copies, 0.0, 10.0))
         return manifest

@@ -39,6 +39,7 @@ def publish(scored: LedgeredCorpus, version: int, copies: dict[int, list[int]], 
         encoder_id=scored.version.encoder_id,
         cluster_model_id=1,
         manifest_uri="s3://bucket/manifest.json",
+        manifest_sha256="sha-m",
     )
     with transaction(scored.url) as cursor:
         save_mixture(cursor, manifest, provenance, {}, rows, rollup_for(manifest))

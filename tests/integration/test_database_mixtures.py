@@ -118,6 +118,7 @@ def save(assigned: LedgeredCorpus, manifest: Manifest, rows: list[MixtureRows]) 
         encoder_id=assigned.version.encoder_id,
         cluster_model_id=1,
         manifest_uri="s3://bucket/mixtures/demo/v000001/manifest.json",
+        manifest_sha256="sha-m",
     )
     with transaction(assigned.url) as cursor:
         return mixtures.save_mixture(cursor, manifest, provenance, {"alpha": 0.8}, rows, rollup_for(manifest))
@@ -141,8 +142,8 @@ def test_a_mixture_comes_back(assigned: LedgeredCorpus) -> None:
         known = {name: value for name, value in row.items() if name in facts and name != "created_at"}
         assert known == {name: facts[name] for name in known}
         assert row.keys() - known.keys() == {
-            "mixture_id", "created_at", "corpus_id", "manifest_uri", "quality_model_id", "encoder_id", "cluster_model_id",
-            "beside",
+            "mixture_id", "created_at", "corpus_id", "manifest_uri", "manifest_sha256", "quality_model_id", "encoder_id",
+            "cluster_model_id", "beside",
         }  # fmt: skip
         cursor.execute("SELECT * FROM mixture_domain ORDER BY domain")
         stored = rows_as(cursor, Named)

@@ -55,7 +55,7 @@ def described(ledgered: LedgeredCorpus, services: Settings, tmp_path: Path, monk
     open_store(services.state_root, services).put("clusters/x", model.to_bytes())
     shards = ledgered.shards[:3]
     with transaction(ledgered.url) as cursor:
-        record = save_model(cursor, ledgered)
+        record = save_model(cursor, ledgered, model.digest)
         clusters.prepare_assignment(cursor, record.cluster_model_id, ledgered.snapshot_ids)
         for shard in shards:
             # assignment_of gives row i the cluster i % 3.
@@ -69,7 +69,9 @@ def described(ledgered: LedgeredCorpus, services: Settings, tmp_path: Path, monk
         totals = clusters.cluster_totals(cursor, record, ledger.shard_states(cursor, ledgered.scope))
         clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(totals, model), model.bounds)
     reader = ReaderConfig(domain_path_index=0)
-    task = DescribeTask(f"file://{tmp_path / 'corpus'}", reader, shards, record.cluster_model_id, record.artifact_key)
+    task = DescribeTask(
+        f"file://{tmp_path / 'corpus'}", reader, shards, record.cluster_model_id, record.artifact_key, record.artifact_sha256
+    )
     return Described(ledgered, tmp_path / "corpus", task)
 
 

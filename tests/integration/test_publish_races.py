@@ -66,5 +66,5 @@ def test_one_version_for_each_content_and_every_version_whole(object_store: Obje
         manifest = mixtures.open("race", version).manifest
         prefix = f"mixtures/race/v{version:06d}/"
         assert [object_store.get(prefix + part.path)[0] for part in manifest.parts] == contents(seed)
-        assert len(list(object_store.list(prefix))) == PARTS + 2
+        assert len(list(object_store.list(prefix))) == PARTS + 3
     assert json.loads(object_store.get("mixtures/race/latest.json")[0])["version"] == max(versions.values())

@@ -169,5 +169,9 @@ def test_the_stream_stays_open(suffix: str, compress: Callable[[bytes], bytes]) 
     ],
 )
 def test_what_people_mistake_for_their_data_is_told_by_its_beginning(head: bytes, kind: str) -> None:
-    assert kind in str(looks_like(head[:512]))
-    assert looks_like(DATA[:512]) is None
+    assert kind in str(looks_like(head[:512], "c/web/p.jsonl"))
+
+
+@pytest.mark.parametrize(("head", "path"), [(DATA, "p.jsonl"), (gz(DATA), "p.jsonl.GZIP"), (zst(DATA), "p.zst"), (b"PAR1", "p.pq")])
+def test_what_is_what_its_name_says_looks_like_nothing_else(head: bytes, path: str) -> None:
+    assert looks_like(head[:512], path) is None

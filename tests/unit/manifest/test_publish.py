@@ -1,5 +1,6 @@
 """One protocol, tried at every point where something else can happen: a crash, a lost answer, another publisher."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,8 @@ from samplemix_core.manifest.verify import verify
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 
-PUTS = 7
-"""Writes of one publish of the small mixture: croissant.json, four parts, manifest.json, latest.json."""
+PUTS = 8
+"""Writes of one publish of the small mixture: croissant.json, four parts, manifest.json, SHA256SUMS, latest.json."""
 
 Make = Callable[..., Any]
 
@@ -49,7 +50,8 @@ def sound(store: FileStore, versions: list[int], latest: int) -> None:
     for version in versions:
         assert verify(Mixtures(store, "mixtures").open("demo", version)).problems == ()
     names = json.loads(store.get("mixtures/demo/latest.json")[0])
-    assert names == {"version": latest, "manifest": f"v{latest:06d}/manifest.json"}
+    newest = hashlib.sha256(store.get(f"mixtures/demo/v{latest:06d}/manifest.json")[0]).hexdigest()
+    assert names == {"version": latest, "manifest": f"v{latest:06d}/manifest.json", "manifest_sha256": newest}
     assert Mixtures(store, "mixtures").open("demo").manifest.version == latest
 
 
@@ -59,8 +61,8 @@ def test_a_first_version(store: FileStore, make_mixture: Make) -> None:
     assert published.created
     assert (published.version.manifest.version, published.version.manifest.parent_version) == (1, None)
     keys = [info.key for info in store.list("mixtures/demo/")]
-    files = ["croissant.json", "manifest.json", *(part.path for part in mixture.parts)]
-    assert len(mixture.parts) == PUTS - 3
+    files = ["SHA256SUMS", "croissant.json", "manifest.json", *(part.path for part in mixture.parts)]
+    assert len(mixture.parts) == PUTS - 4
     assert keys == ["mixtures/demo/latest.json", *(f"mixtures/demo/v000001/{file}" for file in files)]
     sound(store, [1], 1)
 
@@ -102,13 +104,14 @@ def test_a_crash_at_any_write_is_resumed_as_if_nothing_had_happened(
     with pytest.raises(ObjectStoreError, match="power cut"):
         mixture.publish(Interrupted(tmp_path / "store", n, crash, after))
     store = FileStore(tmp_path / "store")
-    published = (n, after) >= (PUTS - 1, True)
+    published = (n, after) >= (PUTS - 2, True)
     assert Mixtures(store, "mixtures").versions("demo").get(1, False) == published
     assert mixture.publish(store).created != published
     sound(store, [1], 1)
-    ignored = "mixtures/demo/v000001/croissant.json"  # holds the store's address
+    # The first holds the store's address, and the second its digest.
+    ignored = {"mixtures/demo/v000001/croissant.json", "mixtures/demo/v000001/SHA256SUMS"}
     for info in undisturbed.list():
-        if info.key != ignored:
+        if info.key not in ignored:
             assert store.get(info.key)[0] == undisturbed.get(info.key)[0], info.key
 
 
@@ -133,7 +136,7 @@ def test_the_same_mixture_published_in_between_is_the_same_version(tmp_path: Pat
     sound(store, [1], 1)
 
 
-@pytest.mark.parametrize("n", range(1, PUTS - 1))
+@pytest.mark.parametrize("n", range(1, PUTS - 2))
 def test_what_a_crashed_publisher_left_does_not_stand_in_the_way(tmp_path: Path, make_mixture: Make, n: int) -> None:
     first, second = make_mixture(seed=1), make_mixture(seed=2)
     with pytest.raises(ObjectStoreError):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samplemix_core.manifest.catalogue import Mixtures, Version
+from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, Mixtures, Version
 from samplemix_core.manifest.format import MIXTURE_PART, Manifest, ShardEntry
 from samplemix_core.manifest.verify import VerifyReport, verify
 from samplemix_core.objects.files import FileStore
@@ -27,7 +27,7 @@ def manifest(store: FileStore, make_mixture: Make) -> Manifest:
 
 def at(store: FileStore, manifest: Manifest) -> Version:
     """The published version, as if its manifest said this."""
-    return Version(Mixtures(store, "mixtures"), manifest)
+    return Version(Mixtures(store, "mixtures"), manifest, hashlib.sha256(store.get(PREFIX + MANIFEST)[0]).hexdigest())
 
 
 def problems(store: FileStore, manifest: Manifest) -> list[str]:
@@ -41,6 +41,7 @@ def rewrite(store: FileStore, manifest: Manifest, change: Callable[[pa.Table], p
     pq.write_table(change(table), tmp_path / "changed.parquet")
     data = (tmp_path / "changed.parquet").read_bytes()
     store.put(PREFIX + part.path, data)
+    store.delete(PREFIX + SUMS)
     changed = part.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
     return manifest.model_copy(update={"parts": (manifest.parts[0], changed, *manifest.parts[2:])})
 
@@ -53,6 +54,57 @@ def set_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]
         return table.set_column(index, MIXTURE_PART.field(index), pa.array(values, MIXTURE_PART.types[index]))
 
     return change
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"kappa": ', b'"kappa": 1'),
+        (b'"seed": ', b'"seed": 1'),
+        (b'"alpha": 0', b'"alpha": 1'),
+        (b'"next_tokens": ', b'"next_tokens": 1'),
+        (b'"encoder": "', b'"encoder": "x'),
+        (b'"config_fingerprint": "', b'"config_fingerprint": "x'),
+        (b'"corpus_root": "', b'"corpus_root": "x'),
+        (b"{\n", b"{ \n"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_found(store: FileStore, manifest: Manifest, before: bytes, after: bytes) -> None:
+    data = store.get(PREFIX + MANIFEST)[0]
+    assert before in data
+    store.put(PREFIX + MANIFEST, data.replace(before, after, 1))
+    found = [str(problem) for problem in verify(Mixtures(store, "mixtures").open("demo", 1)).problems]
+    assert any(problem.startswith("manifest.json: has SHA-256 ") for problem in found), found
+    assert any(problem.startswith("latest.json: says manifest_sha256 is ") for problem in found), found
+
+
+def test_what_lies_beside_a_manifest_is_compared_too(store: FileStore, manifest: Manifest) -> None:
+    sums = store.get(PREFIX + SUMS)[0].decode().splitlines()
+    assert sums == sorted(sums, key=lambda line: line.split("  ")[1])
+    assert len(sums) == len(manifest.parts) + 2
+    latest = "mixtures/demo/latest.json"
+
+    def found(key: str, change: Callable[[bytes], bytes]) -> str:
+        data = store.get(key)[0]
+        store.put(key, change(data))
+        (problem,) = problems(store, manifest)
+        store.put(key, data)
+        return problem
+
+    renamed = found(PREFIX + CROISSANT, lambda data: data.replace(b"SampleMix", b"SampleMax"))
+    assert renamed.startswith("croissant.json: has SHA-256")
+    assert "does not name part-0000" in found(PREFIX + SUMS, lambda data: b"".join(data.splitlines(keepends=True)[:-1]))
+    assert "can't be read" in found(PREFIX + SUMS, lambda data: data[:-1])
+    assert found(latest, lambda data: data.replace(b"v000001", b"v000002")).startswith("latest.json: says manifest is 'v000002/")
+    assert "names version 0" in found(latest, lambda data: data.replace(b'"version": 1', b'"version": 0'))
+    assert "names version 2, which is not published" in found(
+        latest, lambda _: b'{"version": 2, "manifest": "v000002/manifest.json"}'
+    )
+    assert "is not JSON" in found(latest, lambda data: data[:-4])
+    # An earlier release wrote neither the sums nor the digest in latest.json.
+    store.delete(PREFIX + SUMS)
+    store.put(latest, b'{"version": 1, "manifest": "v000001/manifest.json"}')
+    assert problems(store, manifest) == []
 
 
 def test_a_sound_version_has_no_problems(store: FileStore, manifest: Manifest) -> None:
@@ -141,6 +193,7 @@ def test_domain_figures_that_are_wrong(store: FileStore, manifest: Manifest) -> 
 def test_objects_that_do_not_belong(store: FileStore, manifest: Manifest) -> None:
     store.put(PREFIX + "part-00009.parquet", b"stray")
     store.put(PREFIX + "croissant.json", b"{}")
+    store.delete(PREFIX + SUMS)
     assert problems(store, manifest) == [
         "part-00009.parquet: lies in the version's directory, but is no part of it",
         "croissant.json: describes other parts than the manifest",
