@@ -198,7 +198,7 @@ def test_a_file_of_a_model_that_is_another_than_it_was_is_refused(labelled: Sett
     with pytest.raises(ModelError, match="has SHA-256"):
         fetch_files(files, store, tmp_path / "elsewhere")
     store.delete(f"quality-models/files/{digest}")
-    with pytest.raises(ModelError, match="is gone from"):
+    with pytest.raises(ModelError, match="of a quality model is gone: "):
         fetch_files(files, store, tmp_path / "elsewhere")
     with pytest.raises(ModelError, match="not within its directory"):
         fetch_files({"../a": digest}, store, tmp_path / "elsewhere")
