@@ -32,7 +32,7 @@ from samplemix_core.database import ledger
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.migrate import migrate
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import candidate_precisions, detect_hardware, locate_model
+from samplemix_core.embedding.model import PRECISION_COSINE, candidate_precisions, detect_hardware, locate_model
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
@@ -141,6 +141,12 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
     seconds = {name: statistics.median(found[name] for found in rounds) for name in calls}
     rates: dict[str, float] = {precision: gemm_rate(getattr(torch, precision)) for precision in precisions}
     peer_seconds = seconds["SentenceTransformer.encode"]
+    exact, of_some = encoders["float32"], encoders["float32"].tokenize(texts[:64])
+    true = [
+        name
+        for name, encoder in encoders.items()
+        if np.einsum("ij,ij->i", encoder.encode(of_some), exact.encode(of_some)).min() >= PRECISION_COSINE
+    ]
     print(
         f"{len(texts)} documents, {tokenized.ids.size / len(texts):.0f} tokens read of each, one thread, median of {ROUNDS} rounds"
     )
@@ -154,6 +160,7 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
         "encode_speedup": round(peer_seconds / seconds["packed, float32"], 2),
         "encode_speedup_bf16": round(peer_seconds / seconds["packed, bfloat16"], 2) if "bfloat16" in precisions else None,
         "precision": chosen.precision,
+        "precision_is_fastest": chosen.precision == min(true, key=lambda name: seconds[f"encode alone, {name}"]),
         "packed_over_padded": round(seconds[f"padded, {chosen.precision}"] / seconds[f"encode alone, {chosen.precision}"], 2),
         "gemm_share": {precision: round(shares[f"encode alone, {precision}"], 2) for precision in precisions},
     }

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from typing import Any
+from uuid import UUID
 
 
 def canonical_json(value: Any) -> bytes:
@@ -43,3 +44,10 @@ def fingerprint(value: Any) -> str:
 def content_hash(text: str) -> bytes:
     """128-bit BLAKE2b of a document's UTF-8 text; equal texts are exact duplicates."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def hash_range(share: float, seed: int = 0) -> tuple[UUID, UUID]:
+    """The least and the greatest content hash of a share (0 to 1) of all texts, picked by the seed: the same in every database."""
+    width = min(2**128, max(1, round(share * 2**128)))
+    start = int(fingerprint({"seed": seed}), 16) % (2**128 - width + 1)
+    return UUID(int=start), UUID(int=start + width - 1)

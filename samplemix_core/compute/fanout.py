@@ -49,13 +49,22 @@ def connect(settings: Settings) -> Iterator[Client]:
 
 def wait_for_workers(client: Client, seconds: float = WORKER_SECONDS) -> None:
     """Return once the cluster has a worker; raise ServiceError if it has none after `seconds`."""
-    try:
-        client.wait_for_workers(1, timeout=seconds)
-    except (TimeoutError, OSError) as error:
-        raise ServiceError(
-            f"The Dask cluster at {client.scheduler.addr} has had no worker for {seconds:.0f} s.",
-            "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
-        ) from error
+    started = time.monotonic()
+    while True:
+        waited = time.monotonic() - started
+        try:
+            client.wait_for_workers(1, timeout=max(POLL_SECONDS, seconds - waited))
+        except (TimeoutError, OSError) as error:
+            # A question that was lost says nothing of workers: it is asked again.
+            waited = time.monotonic() - started
+            if waited < seconds and client.status == "running":
+                time.sleep(POLL_SECONDS)
+                continue
+            raise ServiceError(
+                f"The Dask cluster at {client.scheduler.addr} has had no worker for {waited:.0f} s: {error!r}.",
+                "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
+            ) from error
+        return
 
 
 RESUBMISSIONS = 3

@@ -11,6 +11,7 @@ from samplemix_core.config import AuditConfig
 from samplemix_core.database.connection import Cursor, scalar
 from samplemix_core.database.quality import QualityModel
 from samplemix_core.errors import ConfigError
+from samplemix_core.identity import hash_range
 from samplemix_core.quality.audit import ModelAudit, Sampled
 
 
@@ -60,13 +61,13 @@ def read_sampled(
 ) -> tuple[Sampled, list[Place]]:
     """About so many documents that all of the models scored, under these names, and the place of each; none if there is none."""
     ids = [model.quality_model_id for model in models]
-    values: dict[str, Any] = {"snapshots": list(snapshot_ids), "models": ids, "seed": config.seed}
+    values: dict[str, Any] = {"snapshots": list(snapshot_ids), "models": ids}
     cursor.execute(
         "SELECT coalesce(sum(documents), 0)::bigint FROM score_rollup"
         " WHERE snapshot_id = ANY(%(snapshots)s) AND quality_model_id = (%(models)s)[1]",
         values,
     )
-    percent = min(100.0, 100.0 * config.documents / max(1, scalar(cursor)))
+    first, last = map(str, hash_range(config.documents / max(1, scalar(cursor)), config.seed))
     cursor.execute(
         """
         SELECT domain.name, snapshot.name, coalesce(language, 'und'), coalesce(content_type, 'unknown'), n_tokens,
@@ -78,8 +79,8 @@ def read_sampled(
                     AND quality_model_id = ANY(%(models)s)
                 ORDER BY array_position(%(models)s, quality_model_id)
             ) AS qualities
-            FROM sample TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (%(seed)s)
-            WHERE snapshot_id = ANY(%(snapshots)s)
+            FROM sample
+            WHERE snapshot_id = ANY(%(snapshots)s) AND content_hash BETWEEN %(first)s::uuid AND %(last)s::uuid
         ) AS looked
         JOIN domain USING (domain_id)
         JOIN snapshot USING (snapshot_id)
@@ -87,7 +88,7 @@ def read_sampled(
         WHERE cardinality(qualities) = cardinality(%(models)s)
         ORDER BY snapshot.name COLLATE "C", path COLLATE "C", row
         """,
-        values | {"percent": percent},
+        values | {"first": first, "last": last},
     )
     rows = cursor.fetchall()
     columns = list(zip(*rows, strict=True)) or [()] * 9

@@ -10,6 +10,7 @@ from psycopg2.extras import Json
 from samplemix_core.database.connection import Cursor, rows_as, scalar
 from samplemix_core.database.registration import ensure_quality_model
 from samplemix_core.errors import AccountingError, ConfigError, ModelError
+from samplemix_core.identity import hash_range
 
 LEAST_OF_A_KEY = 8
 """Hex digits of a key by which a model may be named."""
@@ -128,14 +129,15 @@ MOST_RANKED = 2_000_000
 
 
 def _ranked(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> dict[str, Any]:
-    """What statements on quantiles are told: model, corpus, shares, and how many per cent of the scores are looked at."""
+    """What statements on quantiles are told: model, corpus, shares, and the content hashes of the documents that are looked at."""
     values = {"model": quality_model_id, "corpus": corpus, "shares": [i / (points - 1) for i in range(points)]}
     cursor.execute(
         "SELECT coalesce(sum(documents), 0)::bigint FROM score_rollup JOIN snapshot USING (snapshot_id)"
         " WHERE quality_model_id = %(model)s AND corpus_id = corpus_of(%(corpus)s)",
         values,
     )
-    return values | {"percent": min(100.0, 100.0 * MOST_RANKED / max(1, scalar(cursor)))}
+    first, last = map(str, hash_range(MOST_RANKED / max(1, scalar(cursor))))
+    return values | {"first": first, "last": last}
 
 
 def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> list[float] | None:
@@ -146,8 +148,9 @@ def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: 
     cursor.execute(
         """
         SELECT percentile_cont(%(shares)s::float8[]) WITHIN GROUP (ORDER BY quality)
-        FROM quality_score TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (42)
-        WHERE quality_model_id = %(model)s
+        FROM quality_score
+        JOIN sample USING (snapshot_id, shard_id, row)
+        WHERE quality_model_id = %(model)s AND content_hash BETWEEN %(first)s::uuid AND %(last)s::uuid
             AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = corpus_of(%(corpus)s))
         """,
         _ranked(cursor, quality_model_id, corpus, points),
@@ -175,9 +178,10 @@ def cell_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: i
         """
         SELECT coalesce(content_type, '') AS content_type, coalesce(language, '') AS language, count(*) AS documents,
                percentile_cont(%(shares)s::float8[]) WITHIN GROUP (ORDER BY quality) AS quantiles
-        FROM quality_score TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (42)
+        FROM quality_score
         JOIN sample USING (snapshot_id, shard_id, row)
         WHERE quality_model_id = %(model)s AND content_type IS NOT NULL
+            AND content_hash BETWEEN %(first)s::uuid AND %(last)s::uuid
             AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = corpus_of(%(corpus)s))
         GROUP BY GROUPING SETS ((content_type, language), (content_type), ())
         ORDER BY 1, 2

@@ -279,6 +279,22 @@ def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> in
     return int(scalar(cursor))
 
 
+def known_encoders(cursor: Cursor, corpus_uri: str) -> list[dict[str, Any]]:
+    """The specs of all encoders: first those that scored the corpus, the last first; then the others, those entered last first."""
+    cursor.execute(
+        """
+        SELECT spec FROM encoder LEFT JOIN (
+            SELECT encoder_id, max(updated_at) AS used_at
+            FROM shard_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id) JOIN corpus USING (corpus_id)
+            WHERE uri = %s AND state = 'done' GROUP BY encoder_id
+        ) AS used USING (encoder_id)
+        ORDER BY used_at DESC NULLS LAST, encoder_id DESC
+        """,
+        (corpus_uri,),
+    )
+    return [spec for (spec,) in cursor.fetchall()]
+
+
 def ensure_quality_model(
     cursor: Cursor,
     quality_model_key: str,

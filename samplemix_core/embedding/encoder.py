@@ -1,7 +1,9 @@
 """Text to unit vectors, with a sentence-transformers model computed in the fastest way that is true to it."""
 
 import gc
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, TRANSLATIONS
 from samplemix_core.embedding.model import (
-    REPEAT,
+    TIMED_TOKENS,
     DeviceName,
     Precision,
     candidate_precisions,
@@ -41,8 +43,8 @@ class Encoder:
 
     On a CPU, a document's vector does not depend, to the bit, on what else is embedded with it; on a GPU, up to rounding.
 
-    spec: what decides it on a given kind of processor, as canonical JSON values: the device and precision that were chosen, not
-    "auto".
+    spec: what decides it, as canonical JSON values: the device and precision that were chosen, not "auto"; and on a CPU, whose
+    instructions decide how sums are rounded, a digest of the vectors that it gives to some texts.
     """
 
     spec: dict[str, Any]
@@ -57,7 +59,7 @@ class Encoder:
     @property
     def family(self) -> dict[str, Any]:
         """The encoder without where and in which precision it runs: what is trained on its vectors holds for all of these."""
-        return {name: value for name, value in self.spec.items() if name not in ("device", "precision", "packed")}
+        return family_of(self.spec)
 
     @property
     def is_static(self) -> bool:
@@ -98,6 +100,11 @@ class Encoder:
         return _means(vectors[inverse], np.diff(tokenized.offsets), tokenized.first)
 
 
+def family_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What an encoder's spec says, without where and in which precision it runs."""
+    return {name: value for name, value in spec.items() if name not in ("device", "precision", "packed", "vectors")}
+
+
 def _means(
     vectors: npt.NDArray[np.float32], lengths: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
@@ -125,6 +132,7 @@ def _distinct(tokenized: Tokenized) -> tuple[npt.NDArray[np.int64], npt.NDArray[
     return np.array(representative, dtype=np.int64), inverse
 
 
+_DIGITS = 16
 _loaded: dict[EmbeddingConfig, Encoder] = {}
 _MOST_LOADED = 4
 
@@ -148,6 +156,23 @@ def load_encoder(config: EmbeddingConfig) -> Encoder:
         # What was loaded last is dropped last, by either name.
         _loaded[config] = _loaded[resolved] = _loaded.pop(resolved, encoder)
     return _loaded[config]
+
+
+def load_known_encoder(config: EmbeddingConfig, known: Sequence[Mapping[str, Any]]) -> Encoder:
+    """The configured encoder in the precision of the first of these specs that it can be; measured only if it can be none.
+
+    So a clock, which any load on the machine disturbs, decides once, and not again for each run.
+    """
+    if config.precision == "auto":
+        hardware = detect_hardware()
+        device = resolve_device(config, hardware)
+        possible = candidate_precisions(config, device, hardware)
+        for spec in known:
+            if (spec["name"], spec["device"]) == (_name(config), device) and spec["precision"] in possible:
+                encoder = load_encoder(config.model_copy(update={"precision": spec["precision"]}))
+                if encoder.spec == spec:
+                    return encoder
+    return load_encoder(config)
 
 
 def _name(config: EmbeddingConfig) -> str:
@@ -182,7 +207,7 @@ def _load(config: EmbeddingConfig) -> Encoder:
     }
     encoder = Encoder(
         spec=spec,
-        encoder_id=fingerprint(spec),
+        encoder_id="",
         dim=spec["dim"],
         max_seq=max_seq,
         device=device,
@@ -190,6 +215,10 @@ def _load(config: EmbeddingConfig) -> Encoder:
         tokenizer=tokenizer,
         _network=network,
     )
+    if device == "cpu":
+        vectors = encoder.encode(tokenizer.tokenize(list(PROBE))).astype(np.float16)
+        spec["vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()[:_DIGITS]
+    encoder = replace(encoder, encoder_id=fingerprint(spec))
     if config.encoder == E5_MODEL:
         _require_translations(encoder)
     return encoder
@@ -239,7 +268,7 @@ def _prepare_transformer(
         )
 
     probe = tokenizer.tokenize(list(PROBE))
-    precision, network = choose_network(build, candidate_precisions(config, device, hardware), probe, REPEAT[device])
+    precision, network = choose_network(build, candidate_precisions(config, device, hardware), probe, TIMED_TOKENS[device])
     if device == "cuda" and config.batch_tokens is None:
         network.fit_batches()
     return device, precision, tokenizer, network

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, E5_WEIGHTS_SHA256, e5_directory
-from samplemix_core.embedding.network import Network
+from samplemix_core.embedding.network import CPU_BATCH_TOKENS, Network
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.settings import home_directory
@@ -75,19 +75,19 @@ PACKED_COSINE, PRECISION_COSINE = 0.9999, 0.999
 LEAST_GAIN = 1.2
 """bfloat16 must be this much faster. Native, it is 1.9 times and more; emulated, far slower: no load on the machine tips that."""
 
-_ROUNDS = 5
+_ROUNDS = 3
 
-REPEAT = {"cpu": 1, "cuda": 200}
-"""On a GPU, so few texts take as long as it takes to ask for them."""
+TIMED_TOKENS = {"cpu": CPU_BATCH_TOKENS, "cuda": 200 * 300}
+"""As many as are embedded at once: bfloat16 rounds a smaller batch up, and a GPU is through with a few texts before it is asked."""
 
 
 def choose_network(
-    build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized, repeat: int = 1
+    build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized, timed_tokens: int = 0
 ) -> tuple[Precision, Network]:
     """Build the network that is fastest among those true to the model: packed where the model can be, in one of the precisions.
 
-    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, on the probe so many
-    times, and near it.
+    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, on the probe as often
+    as it has so many tokens, and near it.
     """
     sequences = np.split(probe.ids, probe.offsets[1:-1])
     reference = build("float32", False)(sequences)
@@ -105,7 +105,7 @@ def choose_network(
     chosen, *others = networks
     for precision in others:
         if cosine(networks[precision]) >= PRECISION_COSINE:
-            timed = sequences * repeat
+            timed = sequences * max(1, round(timed_tokens / probe.ids.size))
             rounds = [(_seconds(networks[chosen], timed), _seconds(networks[precision], timed)) for _ in range(_ROUNDS)]
             slow, fast = map(min, zip(*rounds, strict=True))
             if slow >= LEAST_GAIN * fast:

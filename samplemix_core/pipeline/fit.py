@@ -18,7 +18,7 @@ from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
-from samplemix_core.errors import CancelledRunError, CorpusError, SampleMixError
+from samplemix_core.errors import CancelledRunError, CorpusError, ModelError, SampleMixError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
@@ -59,9 +59,16 @@ def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.Clus
     if not scored:
         raise CorpusError("No shard of the run's snapshots is scored.", "See 'samplemix quarantine' for what became of them.")
     if record is not None:
-        # Its gates may have been others when it was fitted.
-        check_health(load_model(run, record), diversity)
-        return record, ", fitted before" + ("" if record.spec == spec else " on other shards; diversity.refit fits again")
+        try:
+            fitted_before = load_model(run, record)
+        except ModelError as error:
+            if not diversity.refit:
+                raise
+            run.report(Progress("fit_diversity", 0, 1, message=f"fitting again: {error.what}", unit="models"))
+        else:
+            # Its gates may have been others when it was fitted.
+            check_health(fitted_before, diversity)
+            return record, ", fitted before" + ("" if record.spec == spec else " on other shards; diversity.refit fits again")
     fitted = _fit(run, registered, scored)
     with transaction(database) as cursor:
         record = clusters.save_cluster_model(

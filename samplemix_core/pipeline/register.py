@@ -165,11 +165,16 @@ def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
 
 
 def _describe_models(run: RunContext) -> dict[str, Any]:
-    """Ask a worker, where the models are going to be used, what they are."""
+    """Ask a worker, where the models are going to be used, what they are; the corpus's encoder goes on as it is."""
+    with transaction(run.settings.require("database_url")) as cursor:
+        known = registration.known_encoders(cursor, run.config.corpus_uri)
     with connect(run.settings) as client:
         # Where the models are going to be used: on a worker with a GPU, if the configuration insists on one.
         work = Work(
-            "the models", (run.config.embedding, run.config.tokenizer), cost=URGENT, resources=run.config.embedding.worker_resources
+            "the models",
+            (run.config.embedding, run.config.tokenizer, known),
+            cost=URGENT,
+            resources=run.config.embedding.worker_resources,
         )
         (outcome,) = fan_out(client, "samplemix_core.worker.models:describe_models", [work], run.cancelled)
     if outcome.error is not None:

@@ -1,10 +1,13 @@
 """The encoder and the tokenizer, as a worker loads them, and whether they are those that the run registered."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
 
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding.counter import counter_for
-from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.encoder import Encoder, load_encoder, load_known_encoder
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
 from samplemix_core.quality.composite import composite_model
@@ -12,9 +15,12 @@ from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.worker.jobs import ScoreTask
 
 
-def describe_models(embedding: EmbeddingConfig, tokenizer: str) -> dict[str, Any]:
-    """What the configured encoder, as this worker loads it, the tokenizer that counts, and the composite score are."""
-    encoder = load_encoder(embedding)
+def describe_models(embedding: EmbeddingConfig, tokenizer: str, known: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What the configured encoder, as this worker loads it, the tokenizer that counts, and the composite score are.
+
+    Of the `known` encoders' specs, the first that it can be decides the precision where that is "auto".
+    """
+    encoder = load_known_encoder(embedding, known)
     counter = counter_for(tokenizer, encoder)
     return {
         "encoder_key": encoder.encoder_id,
@@ -33,9 +39,10 @@ def load_models(task: ScoreTask) -> tuple[Encoder, TokenCounter]:
     encoder = load_encoder(task.embedding)
     if encoder.encoder_id != task.encoder_key:
         raise ModelError(
-            f"This worker's encoder ({encoder.spec['name']} on {encoder.device} in {encoder.precision}) is not the run's: it has"
-            f" the key {encoder.encoder_id}, the run registered {task.encoder_key}.",
-            "Give all workers the same model files and the same version of SampleMix.",
+            f"This worker's encoder ({encoder.spec['name']} on {encoder.device} in {encoder.precision}, computed with"
+            f" {torch.backends.cpu.get_cpu_capability()}) is not the run's: it has the key {encoder.encoder_id}, the run"
+            f" registered {task.encoder_key}.",
+            "Give all workers the same model files, the same version of SampleMix, and processors with the same instructions.",
         )
     counter = counter_for(task.tokenizer, encoder)
     if counter.tokenizer_id != task.tokenizer_id:

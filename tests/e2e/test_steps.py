@@ -241,7 +241,7 @@ def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
     (gone,) = problems(deep=False)
     assert gone.startswith(f"{state.shard.path}: its file of vectors {file.key} is gone; 'samplemix shard retry {directory} ")
     with pytest.raises(ModelError, match="An embedding file is gone"):
-        fit_diversity(context(diversity={"refit": True, "gate_max_noise_share": 0.98}, seed=3), now)
+        fit_diversity(context(diversity={"refit": True, "min_cluster_size": 6}), now)
     store.put(file.key, damaged(data))
     store.put(artifact, damaged(fitted))
     assert problems(deep=False) == []
@@ -249,15 +249,16 @@ def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
     assert f"{file.key} is damaged" in one
     assert f"{artifact} is damaged" in other
     with pytest.raises(ModelError, match="An embedding file is damaged"):
-        fit_diversity(context(diversity={"refit": True}), now)
+        fit_diversity(context(diversity={"refit": True, "min_cluster_size": 6}), now)
     with pytest.raises(ModelError, match="A cluster model is damaged"):
         fit_diversity(context(), now)
-    store.put(artifact, fitted)
     with transaction(platform.require("database_url")) as cursor:
         assert registration.forget_shards(cursor, str(directory), [state.shard.path]) == [state.shard.path]
     assert score(context(), now).skipped == now.shards - 1
     assert looked_at()[:2] == (state, file)
     assert store.get(file.key)[0] == data
+    assert fit_diversity(context(diversity={"refit": True}), now) == model
+    assert store.get(artifact)[0] == fitted
     assert problems(deep=True) == []
     assign_clusters(context(), now, model)
 

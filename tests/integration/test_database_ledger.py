@@ -46,6 +46,14 @@ def test_models_are_entered_once(database: Settings) -> None:
         assert registration.ensure_quality_model(cursor, "q1", {}) == registration.ensure_quality_model(cursor, "q1", {})
 
 
+def test_the_encoder_that_scored_a_corpus_last_is_known_first(ledgered: LedgeredCorpus) -> None:
+    with transaction(ledgered.url) as cursor:
+        registration.ensure_encoder(cursor, "encoder-2", {"name": "entered later"})
+        assert [spec["name"] for spec in registration.known_encoders(cursor, "s3://bucket/corpus")] == ["entered later", "encoder"]
+        commit_scores(cursor, ledgered.shards[0], ledgered.version, scores_of(["one"]))
+        assert [spec["name"] for spec in registration.known_encoders(cursor, "s3://bucket/corpus")] == ["encoder", "entered later"]
+
+
 def test_registering_again_adds_only_what_is_new(ledgered: LedgeredCorpus) -> None:
     entries = [ObjectInfo(shard.path, shard.size_bytes, shard.etag) for shard in ledgered.shards if shard.snapshot == "crawl-a"]
     new = ObjectInfo("crawl-a/new.jsonl", 5, "etag-new")

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from samplemix_core.config import AuditConfig
 from samplemix_core.corpus.records import Block
-from samplemix_core.database import check, clusters, ledger, registration, scores, upkeep
+from samplemix_core.database import audits, check, clusters, ledger, quality, registration, scores, upkeep
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.query import run_query
@@ -205,3 +206,29 @@ def test_a_check_finds_what_was_tampered_with(mixed: LedgeredCorpus, statement: 
         cursor.execute(statement)
         assert cursor.rowcount
     assert any(told in str(problem) for problem in problems(mixed))
+
+
+def test_what_is_sampled_is_the_same_wherever_it_lies(ledgered: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two databases hold the same samples on other pages: they are loaded in another order, and rows were deleted in between."""
+    monkeypatch.setattr(quality, "MOST_RANKED", 200)
+    model = ledgered.version.quality_model_id
+    loaded = {shard: scores_of([f"{'x' * (i % 10)} {shard.path} {i}" for i in range(300)]) for shard in ledgered.shards}
+    found = []
+    for order in (ledgered.shards, ledgered.shards[::-1]):
+        with transaction(ledgered.url) as cursor:
+            registration.forget_shards(cursor, "s3://bucket/corpus", [shard.path for shard in ledgered.shards])
+            for shard in order:
+                commit_scores(cursor, shard, ledgered.version, loaded[shard])
+            cells = quality.cell_quantiles(cursor, model, "s3://bucket/corpus", 5)
+            sampled, places = audits.read_sampled(
+                cursor,
+                ledgered.snapshot_ids,
+                [quality.quality_models(cursor, ids=[model])[model]],
+                ["q"],
+                AuditConfig(documents=200),
+            )
+            found.append((quality.score_quantiles(cursor, model, "s3://bucket/corpus", 5), cells, places, sampled.tokens.tolist()))
+    assert found[0] == found[1]
+    (everything,) = (cell.documents for cell in cells if (cell.content_type, cell.language) == ("", ""))
+    assert 150 < everything < 250
+    assert 150 < len(places) < 250

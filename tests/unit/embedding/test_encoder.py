@@ -1,6 +1,9 @@
 """The real MiniLM: parity with sentence-transformers, determinism, identity, and models that are refused."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -8,19 +11,24 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, ModernBertConfig, MPNetConfig, PretrainedConfig, RobertaConfig
 
 from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding import encoder as encoder_module
 from samplemix_core.embedding import model as model_module
-from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.embedding.encoder import Encoder, load_encoder, load_known_encoder
 from samplemix_core.embedding.model import (
     SHIPPED_WEIGHTS_SHA256,
+    TIMED_TOKENS,
     candidate_precisions,
     choose_network,
     detect_hardware,
     locate_model,
 )
+from samplemix_core.embedding.network import CPU_BATCH_TOKENS
+from samplemix_core.embedding.tokens import PROBE
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
 from tests.unit.embedding.conftest import SMALL, save_small
@@ -143,6 +151,61 @@ def test_auto_takes_the_faster_precision_that_is_true_to_float32(
     monkeypatch.setattr(model_module, "_seconds", lambda network, _: 1.0 if network is networks["float32"] else seconds)
     probe = float32_encoder.tokenize(["text"])
     assert choose_network(lambda precision, _: networks[precision], ("float32", "bfloat16"), probe)[0] == chosen
+
+
+def test_precisions_are_compared_on_as_many_tokens_as_are_embedded_at_once(
+    monkeypatch: pytest.MonkeyPatch, float32_encoder: Encoder
+) -> None:
+    timed: list[int] = []
+
+    def seconds(_: object, sequences: list[Any]) -> float:
+        timed.append(sum(ids.size for ids in sequences))
+        return 1.0
+
+    monkeypatch.setattr(model_module, "_seconds", seconds)
+    network: Any = _MadeUp(np.array([[1.0, 0.0]], dtype=np.float32))
+    probe = float32_encoder.tokenize(list(PROBE))
+    choose_network(lambda *_: network, ("float32", "bfloat16"), probe, TIMED_TOKENS["cpu"])
+    assert all(abs(tokens - CPU_BATCH_TOKENS) < probe.ids.size for tokens in timed)
+
+
+def test_a_clock_decides_once(monkeypatch: pytest.MonkeyPatch, float32_encoder: Encoder) -> None:
+    """What is known is gone on with, whatever a clock would say now; another machine's vectors are not known."""
+    auto = EmbeddingConfig(device="cpu")
+    spec, asked = float32_encoder.spec, list[str]()
+
+    def load(config: EmbeddingConfig) -> Encoder:
+        asked.append(config.precision)
+        return float32_encoder
+
+    monkeypatch.setattr(encoder_module, "_loaded", {auto.model_copy(update={"precision": "float32"}): float32_encoder})
+    monkeypatch.setattr(encoder_module, "_load", load)
+    other = spec | {"max_seq": 1}
+    assert load_known_encoder(auto, [other, spec | {"name": "another"}, spec]) is float32_encoder
+    assert asked == []
+    load_known_encoder(auto, [spec | {"vectors": "of another processor"}])
+    assert asked == ["auto"]
+
+
+IDENTITY = """
+from samplemix_core.config import EmbeddingConfig
+from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.identity import fingerprint
+encoder = load_encoder(EmbeddingConfig(device="cpu", precision="float32"))
+print(encoder.encoder_id, fingerprint(encoder.family))
+"""
+
+
+def test_other_instructions_are_another_encoder_of_the_same_family(float32_encoder: Encoder) -> None:
+    """They round otherwise: most vectors differ in a bit."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("this processor has no two kinds of instructions to compare")
+
+    older = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", IDENTITY], env=older, capture_output=True, check=True)
+    encoder_id, family = done.stdout.decode().split()
+    assert encoder_id != float32_encoder.encoder_id
+    assert family == fingerprint(float32_encoder.family)
 
 
 def test_what_auto_chose_is_the_encoders_identity() -> None:
