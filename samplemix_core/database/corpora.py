@@ -1,6 +1,6 @@
 """Corpora by name, with their configuration, and their crawls: which have landed, and which run took them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -106,6 +106,20 @@ def find_corpus(cursor: Cursor, name: str) -> NamedCorpus | None:
     return next(iter(rows_as(cursor, _named_corpus)), None)
 
 
+def usable_corpora(cursor: Cursor) -> tuple[dict[str, NamedCorpus], dict[str, ConfigError]]:
+    """The corpora by name, and an error for each whose configuration is not one of this version of SampleMix."""
+    usable, errors = {}, {}
+    for name in corpus_names(cursor):
+        try:
+            found = find_corpus(cursor, name)
+        except ConfigError as error:
+            errors[name] = error
+        else:
+            assert found is not None
+            usable[name] = found
+    return usable, errors
+
+
 def get_corpus(cursor: Cursor, name: str) -> NamedCorpus:
     """The corpus of a name; raise ConfigError, naming those that there are, if there is none."""
     found = find_corpus(cursor, name)
@@ -159,11 +173,12 @@ def crawls_between(cursor: Cursor, earliest: datetime, latest: datetime) -> list
     return rows_as(cursor, Crawl)
 
 
-def landed_crawls(cursor: Cursor) -> list[Crawl]:
-    """The crawls that wait for a run, of corpora that are not paused, the longest waiting first."""
+def landed_crawls(cursor: Cursor, of: Iterable[str]) -> list[Crawl]:
+    """The crawls of these corpora that wait for a run, but of those that are paused, the longest waiting first."""
     cursor.execute(
-        "SELECT crawl.* FROM crawl JOIN corpus_config ON name = corpus WHERE state = 'landed' AND NOT is_paused"
-        " ORDER BY landed_at, partition_date"
+        "SELECT crawl.* FROM crawl JOIN corpus_config ON name = corpus WHERE state = 'landed' AND NOT is_paused AND name = ANY(%s)"
+        " ORDER BY landed_at, partition_date",
+        (list(of),),
     )
     return rows_as(cursor, Crawl)
 
@@ -236,8 +251,8 @@ def accept_crawl(cursor: Cursor, corpus: str, sight: Sight, now: datetime) -> Cr
     return found
 
 
-def take_crawl(cursor: Cursor, run: str, now: datetime) -> Crawl | None:
-    """Give a run the crawl that has waited longest since it landed, of a corpus that is not paused; None if there is none.
+def take_crawl(cursor: Cursor, run: str, now: datetime, of: Iterable[str]) -> Crawl | None:
+    """Give a run the crawl of these corpora that has waited longest since it landed; None if there is none. Paused ones wait.
 
     A run that asks again is given the one that it has.
     """
@@ -250,12 +265,12 @@ def take_crawl(cursor: Cursor, run: str, now: datetime) -> Crawl | None:
         UPDATE crawl SET state = 'taken', run = %s, taken_at = %s
         WHERE (corpus, snapshot) = (
             SELECT corpus, snapshot FROM crawl JOIN corpus_config ON name = corpus
-            WHERE state = 'landed' AND NOT is_paused
+            WHERE state = 'landed' AND NOT is_paused AND name = ANY(%s)
             ORDER BY landed_at, partition_date LIMIT 1 FOR UPDATE OF crawl SKIP LOCKED
         )
         RETURNING *
         """,
-        (run, now),
+        (run, now, list(of)),
     )
     return next(iter(rows_as(cursor, Crawl)), None)
 

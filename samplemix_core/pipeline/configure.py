@@ -72,9 +72,13 @@ def of_crawl(settings: Settings, key: str | None) -> Configured:
 
 
 def next_landed(settings: Settings, run_id: str) -> Configured | None:
-    """The crawl that this run is given of those that have landed, the same one if it asks again; None if none waits."""
+    """The crawl that this run is given of those that have landed, the same one if it asks again; None if none waits.
+
+    A corpus whose configuration can't be used keeps no other waiting.
+    """
     with transaction(settings.require("database_url")) as cursor:
-        crawl = corpora.take_crawl(cursor, run_id, datetime.now(UTC))
+        usable, _ = corpora.usable_corpora(cursor)
+        crawl = corpora.take_crawl(cursor, run_id, datetime.now(UTC), usable)
         if crawl is None:
             return None
         config = corpora.get_corpus(cursor, crawl.corpus).config.run

@@ -16,9 +16,10 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
+from samplemix_core.database.upkeep import hold_file
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
-from samplemix_core.errors import CancelledRunError, CorpusError, ModelError, SampleMixError
+from samplemix_core.errors import CancelledRunError, CorpusError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
@@ -71,6 +72,9 @@ def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.Clus
             return record, ", fitted before" + ("" if record.spec == spec else " on other shards; diversity.refit fits again")
     fitted = _fit(run, registered, scored)
     with transaction(database) as cursor:
+        hold_file(cursor, fitted.artifact_key)
+        if open_store(run.settings.state_root, run.settings).head(fitted.artifact_key) is None:
+            raise ServiceError(f"{fitted.artifact_key} is gone as soon as it was written.", "Run again.")
         record = clusters.save_cluster_model(
             cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, fitted=fitted
         )

@@ -108,23 +108,14 @@ class Watch:
         with transaction(settings.require("database_url")) as cursor:
             if ended := end_long_reads(cursor):
                 self._warn(f"ended {ended} sessions of {READER} that read for longer than {READ_LIMIT_SECONDS:g} s")
-            return corpora.landed_crawls(cursor)
+            return corpora.landed_crawls(cursor, (corpus.name for corpus in watched))
 
     def _watched(self, settings: Settings) -> list[NamedCorpus]:
-        found = []
-        database = settings.require("database_url")
-        with transaction(database) as cursor:
-            names = corpora.corpus_names(cursor)
-        for name in names:
-            try:
-                with transaction(database) as cursor:
-                    corpus = corpora.find_corpus(cursor, name)
-            except ConfigError as error:
-                self._tell(f"corpus {name}", str(error))
-                continue
-            if corpus is not None and not corpus.is_paused:
-                found.append(corpus)
-        return found
+        with transaction(settings.require("database_url")) as cursor:
+            usable, errors = corpora.usable_corpora(cursor)
+        for name, error in errors.items():
+            self._tell(f"corpus {name}", str(error))
+        return [corpus for corpus in usable.values() if not corpus.is_paused]
 
     def _named_by_queues(self, settings: Settings, watched: Sequence[NamedCorpus], now: float) -> dict[str, set[str]]:
         """Of each corpus whose queue answers, the snapshots that it has named since it was last asked."""

@@ -17,7 +17,7 @@ from samplemix_core.database.query import end_long_reads
 from samplemix_core.database.registration import forget_scores
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects import open_store
-from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.handoff import collect_drafts
 from samplemix_core.settings import Settings
 
@@ -80,14 +80,29 @@ def orphans(settings: Settings, wanted: Upkeep) -> Kept:
     limit = datetime.now(UTC) - ORPHAN_AGE
     delete = wanted.delete_orphans and not wanted.dry_run
     found = size = 0
-    with transaction(settings.require("database_url")) as cursor:
+    database = settings.require("database_url")
+    with transaction(database) as cursor:
         lying = (info for prefix in ORPHAN_PREFIXES for info in store.list(prefix))
         for info in _not_in(lying, upkeep.referred_files(cursor)):
-            if info.modified is not None and info.modified < limit:
+            if _is_older(info, limit) and (not delete or _collect(database, store, info.key, limit)):
                 found, size = found + 1, size + info.size
-                if delete:
-                    store.delete(info.key)
     return Kept(task="orphans", found=found, bytes=size, done=delete, what="files that no score refers to")
+
+
+def _is_older(info: ObjectInfo, limit: datetime) -> bool:
+    return info.modified is not None and info.modified < limit
+
+
+def _collect(database_url: str, store: ObjectStore, key: str, limit: datetime) -> bool:
+    """Delete a file unless it was written again since it was listed, or is just now; whether it is gone."""
+    with transaction(database_url) as cursor:
+        if not upkeep.may_collect_file(cursor, key):
+            return False
+        now = store.head(key)
+        if now is None or not _is_older(now, limit):
+            return False
+        store.delete(key)
+    return True
 
 
 def _not_in(infos: Iterator[ObjectInfo], keys: Iterator[str]) -> Iterator[ObjectInfo]:

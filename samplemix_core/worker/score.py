@@ -25,6 +25,7 @@ from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import block_counts, save_plan
 from samplemix_core.database.scope import ScoredCounts, Shard
+from samplemix_core.database.upkeep import hold_file
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.files import EmbeddingWriter
 from samplemix_core.embedding.tokens import TokenCounter, Tokenized
@@ -113,7 +114,9 @@ def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -
         _require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.
         embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
-        state.upload(embedding_key, files.embeddings)
+        with transaction(database) as cursor:
+            hold_file(cursor, embedding_key)
+            state.upload(embedding_key, files.embeddings)
         with pa.memory_map(str(files.quarantine)) as mapped, transaction(database) as cursor:
             quarantine = pa.ipc.open_file(mapped).read_all()
             others = sum(files.seconds[1:])

@@ -14,6 +14,7 @@ from samplemix_core.database.corpora import Crawl, NamedCorpus
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.pipeline import landing
+from samplemix_core.pipeline.configure import next_landed
 from samplemix_core.settings import Settings
 
 NOW = datetime.now(UTC)
@@ -33,7 +34,7 @@ def states(settings: Settings, corpus: str = "web") -> dict[str, str]:
 
 def taken(settings: Settings, run: str) -> Crawl | None:
     with transaction(settings.require("database_url")) as cursor:
-        return corpora.take_crawl(cursor, run, datetime.now(UTC))
+        return corpora.take_crawl(cursor, run, datetime.now(UTC), corpora.corpus_names(cursor))
 
 
 class Place:
@@ -232,6 +233,26 @@ def test_crawls_on_s3_land_too(database: Settings, object_store: ObjectStore) ->
     object_store.put("crawl-b/web/two.jsonl", b'{"text": "b"}\n')
     (crawl,) = landing.scan(database, corpus, thorough=True)
     assert (crawl.state, crawl.files) == ("waiting", 2)
+
+
+def test_a_corpus_that_can_not_be_used_keeps_no_other_from_landing(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    for name in ("web", "other"):
+        Place(place.root / name).write("crawl-a/web/one.jsonl", age=60)
+        Place(place.root / name).write("crawl-a/_SUCCESS", age=30, text="")
+        landing.scan(database, added(database, str(place.root / name), f"{name}-corpus"))
+    with transaction(database.require("database_url")) as cursor:
+        cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,gone}', '1') WHERE name = 'web-corpus'")
+    said: list[str] = []
+    watch = landing.Watch(said.append)
+    for now in (0.0, 1.0):
+        assert [crawl.corpus for crawl in watch.look(database, now)] == ["other-corpus"]
+    assert [line for line in said if "'web-corpus' is not one of this version" in line] == said[:1]
+    for _ in range(2):
+        given = next_landed(database, "run-1")
+        assert given is not None
+        assert given.corpus == "other-corpus"
+    assert next_landed(database, "run-2") is None
+    assert states(database, "web-corpus") == {"crawl-a": "landed"}
 
 
 def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(database: Settings, corpus: NamedCorpus) -> None:

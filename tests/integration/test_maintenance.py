@@ -1,5 +1,6 @@
 """The upkeep: what it deletes, what it only counts, and that nothing which is referred to goes."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,8 +20,10 @@ from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.corpora import Sight
 from samplemix_core.database.query import end_long_reads, run_query
 from samplemix_core.database.scope import ScoreVersion
+from samplemix_core.database.upkeep import hold_file
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects import open_store
+from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline import maintenance
 from samplemix_core.pipeline.maintenance import Upkeep
 from samplemix_core.settings import Settings
@@ -66,6 +69,29 @@ def test_files_that_no_score_refers_to_are_counted_and_deleted_if_that_is_wanted
     assert len(list(store.list())) == 6
     assert maintenance.orphans(settings, Upkeep(delete_orphans=True)).found == 4
     assert {info.key for info in store.list()} == kept
+
+
+def test_a_file_that_is_written_again_is_no_orphan_any_more(
+    settings: Settings, ledgered: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a shard that came back: listed while it was old, and used again before it was its turn."""
+    store = open_store(settings.state_root, settings)
+    for key in ("embeddings/again.parquet", "embeddings/being-written.parquet", "embeddings/old.parquet"):
+        store.put(key, b"12345")
+    time.sleep(1.1)
+    monkeypatch.setattr(maintenance, "ORPHAN_AGE", timedelta(seconds=1))
+
+    def then_it_is_written(lying: Iterator[ObjectInfo], keys: Iterator[str]) -> Iterator[ObjectInfo]:
+        found = list(not_in(lying, keys))
+        store.put("embeddings/again.parquet", b"12345")
+        yield from found
+
+    not_in = maintenance._not_in
+    monkeypatch.setattr(maintenance, "_not_in", then_it_is_written)
+    with transaction(ledgered.url) as cursor:
+        hold_file(cursor, "embeddings/being-written.parquet")
+        assert maintenance.orphans(settings, Upkeep(delete_orphans=True)).found == 1
+    assert {info.key for info in store.list()} == {"embeddings/again.parquet", "embeddings/being-written.parquet"}
 
 
 def test_dropping_waits_for_no_reader_long_and_ends_one_that_reads_too_long(
