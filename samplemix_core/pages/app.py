@@ -18,7 +18,7 @@ from samplemix_core.mixing.policies import POLICIES
 from samplemix_core.pages import api, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version, Words
 from samplemix_core.pages.charts import COLOURS, cluster_map
-from samplemix_core.pages.html import PREFIX, page, query
+from samplemix_core.pages.html import PREFIX, Hardened, page, query
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.settings import Settings
 
@@ -53,6 +53,7 @@ def make_app(may_read: Callable[..., None]) -> FastAPI:
     for routes in (router, files.router, api.router):
         app.include_router(routes, dependencies=[Depends(may_read)])
     app.add_exception_handler(SampleMixError, _say)
+    app.add_middleware(Hardened)
     return app
 
 

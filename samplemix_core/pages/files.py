@@ -1,5 +1,6 @@
 """What pages give away as it is: published files, pictures, the scripts that pages need, and the API's description."""
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -12,9 +13,9 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Streamin
 
 from samplemix_core.database.query import ready_queries
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, version_directory
+from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, version_directory
 from samplemix_core.pages.charts import BOKEH_JS
-from samplemix_core.pages.html import page
+from samplemix_core.pages.html import guarded, nonced, page
 from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
@@ -40,14 +41,15 @@ def show_files(request: Request, name: str, version: int) -> HTMLResponse:
     link = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/files/"
     parts = [part.model_dump() for part in found.manifest.parts]
     values = {"mixture": name, "version": version, "uri": found.uri, "digest": found.manifest.content_digest, "parts": parts}
-    return page(request, "files.html", **values, files=(MANIFEST, CROISSANT), base=link, link=lambda part: f"{link}{part['path']}")
+    files = [MANIFEST, CROISSANT, *([SUMS] if found.mixtures.store.head(found.key(SUMS)) else [])]
+    return page(request, "files.html", **values, files=files, base=link, link=lambda part: f"{link}{part['path']}")
 
 
 @router.get("/mixtures/{name}/{version:int}/files/{file}", include_in_schema=False)
 def download(name: str, version: int, file: str) -> StreamingResponse:
     """A published file of a version."""
     found = open_version(Settings.load(), name, version)
-    if file not in (MANIFEST, CROISSANT, *(part.path for part in found.manifest.parts)):
+    if file not in (MANIFEST, CROISSANT, SUMS, *(part.path for part in found.manifest.parts)):
         raise ManifestError(f"Version {version} of {name!r} has no file {file[:100]!r}.", "See its files.")
     stream = found.mixtures.store.open(found.key(file))
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version_directory(version)}-{file}"'}
@@ -93,12 +95,13 @@ def docs(request: Request) -> HTMLResponse:
 @router.get("/swagger", response_class=HTMLResponse, include_in_schema=False)
 def swagger(request: Request) -> HTMLResponse:
     """FastAPI's own page of the API, where it can be tried out."""
-    root = request.scope["root_path"]
+    root, nonce = request.scope["root_path"], secrets.token_urlsafe(16)
     static = f"{root}/static"
-    return get_swagger_ui_html(
+    shown = get_swagger_ui_html(
         openapi_url=f"{root}/openapi.json",
         title="SampleMix API",
         swagger_js_url=f"{static}/swagger-ui-bundle.js",
         swagger_css_url=f"{static}/swagger-ui.css",
         swagger_favicon_url=f"{static}/favicon.png",
     )
+    return guarded(nonced(bytes(shown.body).decode(), nonce, scripts=2), nonce)

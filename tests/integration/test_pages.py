@@ -1,6 +1,7 @@
 """Every page and every answer of the API, on a mixture in Postgres; with names that mean harm. Airflow's login: tests/e2e."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -96,6 +97,15 @@ ANSWERS = (
 )
 
 
+@pytest.mark.parametrize("path", [*PAGES[:2], *ANSWERS[:3], "/static/swagger-ui.css", "/swagger", "/corpora/none", "/not/there"])
+def test_every_answer_says_what_it_is_and_what_it_may_run(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe-eval" not in headers["content-security-policy"]
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_is_whole_and_needs_nothing_from_elsewhere(client: TestClient, path: str) -> None:
     answer = client.get(path)
@@ -105,6 +115,9 @@ def test_a_page_is_whole_and_needs_nothing_from_elsewhere(client: TestClient, pa
     assert all(link.startswith(("/air/", "#", "?")) for link in seen.links), seen.links
     assert "Undefined" not in answer.text
     assert answer.headers["cache-control"] == "no-store"
+    allowed = re.search(r"script-src 'nonce-([\w-]+)';", answer.headers["content-security-policy"])
+    assert allowed
+    assert answer.text.count("<script") == answer.text.count(f'<script nonce="{allowed[1]}"') > 0
     for link in {link for link in seen.links if link.startswith("/air/samplemix")}:
         inside = link.removeprefix("/air/samplemix")
         if not inside.endswith(("picture.png", "/files")):  # It reads a manifest, which is not there.
@@ -239,6 +252,10 @@ def test_hostile_names_of_domains_shards_and_mixtures_are_text(client: TestClien
         seen = Seen(answer.text)
         assert any(HOSTILE in text or slashless in text for text in seen.texts), path
         assert "<script>alert" not in answer.text
+        nonce = re.search(r"'nonce-([\w-]+)'", answer.headers["content-security-policy"])
+        assert nonce
+        assert answer.text.count(nonce[1]) == len(re.findall(r"<script nonce=", answer.text))
+        assert f'<script nonce="{nonce[1]}">alert' not in answer.text
         for script in seen.scripts:
             assert "</" not in script or "<script" not in script
     found = client.get(f"/api/mixtures/{name}/2/what-if").json()
