@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.streams import COMPRESSIONS
 from samplemix_core.errors import CorpusError
 from samplemix_core.objects.interface import ObjectInfo
+
+COMPRESSIONS = {
+    **{".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"},
+    **{".bz2": "bzip2", ".xz": "xz", ".lz4": "lz4"},
+}
+"""Suffix of files that are compressed as a whole -> how."""
 
 JSON_LINES_NAMES = (".jsonl", ".ndjson", ".json", ".jl", ".jsonlines")
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")

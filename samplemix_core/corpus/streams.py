@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 
 import lz4.frame
 
+from samplemix_core.corpus.shards import COMPRESSIONS, PARQUET_SUFFIXES
 from samplemix_core.errors import ShardRefusedError
 
 if sys.version_info >= (3, 14):
@@ -73,20 +74,17 @@ class _Codec:
     padded: bool = False
 
 
-_GZIP = _Codec("gzip", _GzipMember, padded=True)
-_ZSTD = _Codec("zstd", lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 31}))
 _CODECS = {
-    ".gz": _GZIP,
-    ".gzip": _GZIP,
-    ".zst": _ZSTD,
-    ".zstd": _ZSTD,
-    ".bz2": _Codec("bzip2", bz2.BZ2Decompressor),
-    ".xz": _Codec("xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY), padded=True),
-    ".lz4": _Codec("lz4", lz4.frame.LZ4FrameDecompressor),
+    codec.name: codec
+    for codec in (
+        _Codec("gzip", _GzipMember, padded=True),
+        _Codec("zstd", lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 31})),
+        _Codec("bzip2", bz2.BZ2Decompressor),
+        _Codec("xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY), padded=True),
+        _Codec("lz4", lz4.frame.LZ4FrameDecompressor),
+    )
 }
 _BROKEN = (OSError, EOFError, RuntimeError, ValueError, zlib.error, lzma.LZMAError, zstd.ZstdError)
-COMPRESSIONS = tuple(_CODECS)
-"""Suffixes of files that are compressed as a whole."""
 
 
 class GuardedStream:
@@ -133,12 +131,12 @@ class GuardedStream:
 
 
 def _codec(path: str) -> _Codec | None:
-    return next((codec for suffix, codec in _CODECS.items() if path.lower().endswith(suffix)), None)
+    return next((_CODECS[name] for suffix, name in COMPRESSIONS.items() if path.lower().endswith(suffix)), None)
 
 
 def is_compressed(path: str) -> bool:
     """Whether a path's suffix says that its bytes are compressed as a whole."""
-    return path.lower().endswith(tuple(_CODECS))
+    return path.lower().endswith(tuple(COMPRESSIONS))
 
 
 def open_decompressed(stream: BinaryIO, path: str) -> Callable[[int], bytes]:
@@ -232,6 +230,7 @@ def looks_like(head: bytes, path: str) -> str | None:
     for suffix, sign in _MAGIC.items():
         if head.startswith(sign):
             named = _codec(path)
-            return None if named is _CODECS[suffix] else f"compressed with {_CODECS[suffix].name}: its name has to end in {suffix}"
+            name = COMPRESSIONS[suffix]
+            return None if named is _CODECS[name] else f"compressed with {name}: its name has to end in {suffix}"
     kind = next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
-    return None if head.startswith(b"PAR1") and path.lower().endswith((".parquet", ".parq", ".pq")) else kind
+    return None if head.startswith(b"PAR1") and path.lower().endswith(PARQUET_SUFFIXES) else kind

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any, BinaryIO, cast
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from samplemix_core.config import ReaderConfig
@@ -131,6 +132,8 @@ def compressed_in(suffix: str, data: bytes, cut: int) -> tuple[BinaryIO, str]:
 def test_blocks_hold_what_the_shard_holds_in_whatever_order_they_are_read(
     data: bytes, documents: int, n_bytes: int, chunk: int, suffix: str, random: Random
 ) -> None:
+    # What begins as a document of many lines is refused as a whole.
+    assume(not re.match(rb"(\xef\xbb\xbf)?\s*(\[|\{\s*\n)", data))
     config = ReaderConfig(max_record_bytes=LIMIT)
     stream, path = compressed_in(suffix, data, len(data) // 2)
     whole = merged(ShardReader(stream, path, config).read())
