@@ -100,7 +100,9 @@ def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, reg
     shards = shards_of(registered, platform)
     assert plan_shard(plan_tasks(context(), registered, shards)[0]) > 1
     tasks = score_tasks(context(), registered, shards)
-    with pytest.raises(ModelError, match=r"This worker's encoder \(all-MiniLM-L6-v2 on cpu in \w+\) is not the run's"):
+    with pytest.raises(
+        ModelError, match=r"This worker's encoder \(all-MiniLM-L6-v2 on cpu in \w+, computed with \w+\) is not the run's"
+    ):
         score_block(replace(tasks[0], encoder_key="0" * 32))
     spec = composite_model() | {"version": 0}
     with transaction(platform.require("database_url")) as cursor:
@@ -257,7 +259,7 @@ def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
     assert score(context(), now).skipped == now.shards - 1
     assert looked_at()[:2] == (state, file)
     assert store.get(file.key)[0] == data
-    assert fit_diversity(context(diversity={"refit": True}), now) == model
+    assert fit_diversity(context(diversity={"refit": True}), scored) == model
     assert store.get(artifact)[0] == fitted
     assert problems(deep=True) == []
     assign_clusters(context(), now, model)
@@ -286,8 +288,9 @@ def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_publishes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, data = next(iter(shards.items()))
-    run, other = context(budget="30%"), context(budget="31%")
+    run, other = context(budget="30%"), context(budget="60%")
     draft, committed = mix(run, scored, model), mix(other, scored, model)
+    assert draft.content_digest != committed.content_digest
     before = set(own_mixtures(platform).list())
     with monkeypatch.context() as patch:
         # As if it had been killed between the commit and its record.
