@@ -93,7 +93,8 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) 
         run=run.name,
         sample=tuple(part for path, chosen in positions.items() for part in positions_in_files(by_path[path], chosen)),
         encoder_key=registered.encoder_key,
-        diversity=diversity,
+        # Whether a fit was asked for is nothing that the model is made of: the same documents and settings give the same file.
+        diversity=diversity.model_copy(update={"refit": False}),
     )
     with connect(run.settings) as client:
         (outcome,) = fan_out(client, "samplemix_core.worker.clusters:fit_model", [Work("the fit", (task,))], run.cancelled)

@@ -62,7 +62,7 @@ def load_cluster_model(store: ObjectStore, key: str, sha256: str) -> ClusterMode
     return ClusterModel.from_bytes(data)
 
 
-_REFIT = "Restore the file, or fit again with --set diversity.refit=true: the same documents give the same file."
+_REFIT = "Restore the file, or fit again with --set diversity.refit=true: the same vectors and settings give the same file."
 
 
 _found_whole: set[Path] = set()
