@@ -160,7 +160,8 @@ def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], con
     for path, info in sorted(files.items()):
         snapshot, slash, _ = path.partition("/")
         reason = why_unread(path) if slash else Unread.NO_SNAPSHOT
-        if reason is None and info.trouble is not None:
+        is_wanted = not slash or not wanted or snapshot in wanted
+        if reason is None and info.trouble is not None and is_wanted:
             raise CorpusError(
                 f"{path!r} has a shard's name and can't be read: {info.trouble}.",
                 "Put the file there, or the directory itself instead of a link to it, or remove it.",
@@ -169,9 +170,9 @@ def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], con
             reason = Unread.NO_DOMAIN
         if reason is None:
             snapshots.setdefault(snapshot, []).append(info)
-        elif not slash or not wanted or snapshot in wanted:
-            if info.trouble is not None:
-                reason = Unread.NO_FILE if reason is not Unread.PATH else reason
+        elif is_wanted:
+            if info.trouble is not None and reason is not Unread.PATH:
+                reason = Unread.NO_FILE
             unread.append(UnreadFile(path.encode(errors="surrogateescape").decode(errors="backslashreplace"), info.size, reason))
     if not snapshots:
         raise _no_shard(unread)

@@ -112,13 +112,14 @@ def test_every_file_is_a_shard_or_named_with_its_reason() -> None:
 
 
 def test_what_can_t_be_read_stops_the_run_where_it_would_be_a_shard() -> None:
-    def of(path: str) -> Selection:
+    def of(path: str, *wanted: str) -> Selection:
         files = {name: ObjectInfo(name, 1, "x") for name in PATHS}
-        return select_snapshots(files | {path: ObjectInfo(path, 0, "", trouble="it is a link to nothing")}, [], ReaderConfig())
+        return select_snapshots(files | {path: ObjectInfo(path, 0, "", trouble="it is a link to nothing")}, wanted, ReaderConfig())
 
     assert unread_of(of("a/web/NOTES.md"))["a/web/NOTES.md"] == "no_file"
     with pytest.raises(CorpusError, match=r"'a/web/3.jsonl' has a shard's name and can't be read: it is a link to nothing"):
         of("a/web/3.jsonl")
+    assert shards_of(of("a/web/3.jsonl", "b")) == ["b/web/1.jsonl", "b/web/2.jsonl"]
 
 
 def test_a_corpus_without_shards_or_with_none_in_place_is_an_error() -> None:
