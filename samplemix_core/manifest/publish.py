@@ -191,7 +191,8 @@ class _Publisher:
     def _move_latest(self, version: int) -> None:
         key = self.mixtures.prefix(self.draft.name) + LATEST
         names: dict[str, object] = {"version": version, "manifest": f"{version_directory(version)}/{MANIFEST}"}
-        if sums := parse_sums(self._existing(version, SUMS) or b""):
+        sums = parse_sums(self._existing(version, SUMS) or b"") or {}
+        if MANIFEST in sums:
             names["manifest_sha256"] = sums[MANIFEST]
         data = json.dumps(names).encode() + b"\n"
         for _ in range(MAX_ATTEMPTS):

@@ -258,11 +258,10 @@ def _objects(version: Version) -> Iterator[Problem]:
 
 
 def _latest(version: Version) -> Iterator[Problem]:
-    """What is wrong with the mixture's latest.json, which names this version or a later one."""
+    """What is wrong with the mixture's latest.json, which names this version or a later one; a copy of one version has none."""
     mixtures, manifest = version.mixtures, version.manifest
     key = mixtures.prefix(manifest.name) + LATEST
     if mixtures.store.head(key) is None:
-        yield Problem(LATEST, "is missing")
         return
     try:
         named = parse_json(mixtures.store.get(key)[0], LATEST)

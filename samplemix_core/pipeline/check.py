@@ -13,7 +13,7 @@ from samplemix_core.database.connection import repeatable_read, transaction
 from samplemix_core.database.embeddings import files_of_snapshot
 from samplemix_core.database.mixtures import recorded_figures
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.catalogue import SUMS
+from samplemix_core.manifest.catalogue import LATEST, SUMS
 from samplemix_core.manifest.verify import Problem
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
@@ -134,6 +134,9 @@ def _published_problems(settings: Settings, name: str, version: int, recorded: d
         yield Problem(published.uri, f"has SHA-256 {published.sha256}, Postgres has {sha256}")
     if sha256 is not None and published.mixtures.store.head(published.key(SUMS)) is None:
         yield Problem(published.key(SUMS), "is missing")
+    latest = published.mixtures.prefix(name) + LATEST
+    if published.mixtures.store.head(latest) is None:
+        yield Problem(latest, "is missing; publishing the mixture again writes it")
     for column, value in recorded.items():
         claimed = getattr(published.manifest, column)
         if claimed != value:

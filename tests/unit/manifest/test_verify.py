@@ -101,6 +101,11 @@ def test_what_lies_beside_a_manifest_is_compared_too(store: FileStore, manifest:
         latest, lambda _: b'{"version": 2, "manifest": "v000002/manifest.json"}'
     )
     assert "is not JSON" in found(latest, lambda data: data[:-4])
+    # Somebody copied this version alone.
+    data = store.get(latest)[0]
+    store.delete(latest)
+    assert problems(store, manifest) == []
+    store.put(latest, data)
     # An earlier release wrote neither the sums nor the digest in latest.json.
     store.delete(PREFIX + SUMS)
     store.put(latest, b'{"version": 1, "manifest": "v000001/manifest.json"}')
