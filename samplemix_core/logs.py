@@ -64,4 +64,7 @@ class JsonLines(logging.Formatter):
 
 def _text(value: Any) -> str:
     text = f"{value:.2f}" if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if any(c.isspace() or c == '"' for c in text) else text
+    if text.isprintable():
+        return json.dumps(text, ensure_ascii=False) if any(c.isspace() or c == '"' for c in text) else text
+    # Escapes, of what a terminal would obey.
+    return json.dumps(text)

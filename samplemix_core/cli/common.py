@@ -15,14 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from samplemix_core.pipeline.progress import LogProgress, Report, draw_bars
-from samplemix_core.report.text import output
+from samplemix_core.report.text import PlainConsole, output, tell, visible
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 CorpusUri = Annotated[str | None, typer.Argument(help="Only this corpus")]
 Limit = Annotated[int | None, typer.Option("--limit", help="At most so many rows")]
 Services = Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; all if none is named")]
 
-console = Console(stderr=True)
+console = PlainConsole(stderr=True)
 """What is said on the way: standard output holds results only."""
 
 PAGE = 1000
@@ -30,7 +30,7 @@ PAGE = 1000
 
 def say(line: str) -> None:
     """Tell of progress, as it is."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -47,8 +47,7 @@ def location(corpus: str) -> str:
 def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool = False) -> None:
     """Print rows with the same keys on standard output: as aligned tables of at most PAGE rows, or as a JSON array.
 
-    A table that is too wide for the terminal becomes a block of lines for each row. No more than a page is held in memory. Text is
-    shown as it is: rich's markup in it means nothing.
+    A table that is too wide for the terminal becomes a block of lines for each row. No more than a page is held in memory.
     """
     if as_json:
         _print_rows_as_json(rows)
@@ -56,20 +55,20 @@ def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool = False) -> N
     rest = pages(rows)
     first = next(rest, None)
     if first is None:
-        typer.echo("(no rows)")
+        tell("(no rows)")
         return
     for page in chain([first], rest):
         cells = [[_cell(value) for value in row.values()] for row in page]
-        console, names = output(), list(page[0])
+        console, names = output(), list(map(visible, page[0]))
         widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
         if sum(widths) + 3 * len(widths) + 1 > console.width:
             _print_blocks(console, names, cells)
             continue
         table = Table(header_style="bold")
         for name, value in page[0].items():
-            table.add_column(Text(name), justify="right" if _is_number(value) else "left", overflow="fold")
+            table.add_column(visible(name), justify="right" if _is_number(value) else "left", overflow="fold")
         for row in cells:
-            table.add_row(*map(Text, row))
+            table.add_row(*row)
         console.print(table)
 
 
@@ -107,7 +106,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return str(value)
+    return visible(str(value))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from samplemix_core.cli.run import (
 )
 from samplemix_core.config import CorpusConfig, load_config
 from samplemix_core.errors import ConfigError
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Corpora by name: where they lie, how their crawls are scored and mixed.", no_args_is_help=True)
@@ -131,7 +132,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     set_here = corpus.config.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     print_rows({"setting": key, "value": value} for key, value in _flat({**set_here.pop("run"), **set_here}))
     if corpus.is_paused:
-        typer.echo(f"paused: crawls that land wait until 'samplemix corpus resume {name}'")
+        tell(f"paused: crawls that land wait until 'samplemix corpus resume {name}'")
     _print_crawls(crawls, as_json=False)
 
 
@@ -186,14 +187,14 @@ def corpus_set(
 def pause(name: Name) -> None:
     """Have crawls that land wait: nothing is scored or mixed by itself. Runs that are on go on."""
     _pause(name, paused=True)
-    typer.echo(f"{name} is paused: crawls that land wait")
+    tell(f"{name} is paused: crawls that land wait")
 
 
 @app.command()
 def resume(name: Name) -> None:
     """Let crawls that have landed, and those that will, be scored and mixed again."""
     _pause(name, paused=False)
-    typer.echo(f"{name} is not paused")
+    tell(f"{name} is not paused")
 
 
 @app.command()
@@ -236,7 +237,7 @@ def remove(name: Name) -> None:
     with transaction(Settings.load().require("database_url")) as cursor:
         corpora.get_corpus(cursor, name)
         corpora.remove_corpus(cursor, name)
-    typer.echo(f"{name} is forgotten; its files, scores and mixtures are where they were")
+    tell(f"{name} is forgotten; its files, scores and mixtures are where they were")
 
 
 def _pause(name: str, *, paused: bool) -> None:

@@ -8,6 +8,7 @@ import typer
 from samplemix_core.cli.common import AsJson, location, print_json, say, terminal_progress
 from samplemix_core.cli.run import run_config
 from samplemix_core.config import EmbeddingConfig, RunConfig
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Encoders: distil a fast static one from a transformer, compare two on a corpus.", no_args_is_help=True)
@@ -67,15 +68,13 @@ def distill(
     if as_json:
         print_json(made.as_json())
         return
-    typer.echo(
-        f"{made.tokens:,} tokens, {made.dimensions} dimensions, fitted to {made.fitted_on:,} documents, in {made.seconds:.0f} s"
-    )
+    tell(f"{made.tokens:,} tokens, {made.dimensions} dimensions, fitted to {made.fitted_on:,} documents, in {made.seconds:.0f} s")
     if made.comparison is None:
         say(f"not compared: {made.not_compared}")
     else:
-        typer.echo(str(made.comparison))
-        typer.echo(_rates(made.comparison.documents_per_second, made.comparison.reference_documents_per_second))
-    typer.echo(f"encoder: {made.directory}")
+        tell(str(made.comparison))
+        tell(_rates(made.comparison.documents_per_second, made.comparison.reference_documents_per_second))
+    tell(f"encoder: {made.directory}")
 
 
 def _rates(own: float, reference: float) -> str:
@@ -109,5 +108,5 @@ def compare(
     if as_json:
         print_json(asdict(found))
         return
-    typer.echo(str(found))
-    typer.echo(_rates(found.documents_per_second, found.reference_documents_per_second))
+    tell(str(found))
+    tell(_rates(found.documents_per_second, found.reference_documents_per_second))

@@ -1,14 +1,16 @@
 """The command `samplemix`: the services of one machine, runs without Airflow, and a look at what they made."""
 
 import sys
+from io import TextIOWrapper
 from traceback import walk_tb
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from samplemix_core.cli import corpora, encoders, mixtures, quality, questions, run, scorers, scores, services, training
 from samplemix_core.cli.common import console
 from samplemix_core.errors import MissingPackageError, SampleMixError
+from samplemix_core.report.text import visible
 
 app = typer.Typer(
     name="samplemix",
@@ -47,13 +49,17 @@ def missing_package(error: ModuleNotFoundError) -> SampleMixError:
 
 def main() -> None:
     """Entry point: every error a user can meet is one line with its remedy, and a non-zero exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Where the terminal has no Unicode, a character that it lacks is an escape, not the end of the command.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except (SampleMixError, ModuleNotFoundError) as raised:
         error = raised if isinstance(raised, SampleMixError) else missing_package(raised)
-        console.print(f"[bold red]error[/]: {escape(error.what)}", highlight=False, soft_wrap=True)
-        if error.remedy:
-            console.print(f"[bold]what to do[/]: {escape(error.remedy)}", highlight=False, soft_wrap=True)
+        for label, style, said in (("error", "bold red", error.what), ("what to do", "bold", error.remedy)):
+            if said:
+                console.print(Text.assemble((label, style), ": ", visible(said, "\n")), soft_wrap=True)
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:

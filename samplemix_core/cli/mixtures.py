@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, print_json, print_rows
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Published mixtures: list, show, what changed, verify.", no_args_is_help=True)
@@ -68,7 +69,7 @@ def mixture_show(
 
     print_mixture(output(), manifest)
     print_rows([{"lineage": key, "value": value} for key, value in manifest.lineage.model_dump(mode="json").items()])
-    typer.echo(f"manifest: {found.uri}")
+    tell(f"manifest: {found.uri}")
 
 
 @app.command("changes")
@@ -91,7 +92,7 @@ def mixture_changes(
         print_json(changes.model_dump(mode="json"))
         return
     for line in changes.lines():
-        typer.echo(line)
+        tell(line)
 
 
 @app.command("verify")
@@ -110,6 +111,6 @@ def mixture_verify(
         print_json(report.as_dict())
     else:
         for line in report.lines():
-            typer.echo(line)
+            tell(line)
     if report.problems:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from samplemix_core.cli.run import assigned
 from samplemix_core.config import load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.quality_config import AnnotationConfig
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Quality: its rubric, labels by annotators, models trained on them.", no_args_is_help=True)
@@ -37,7 +38,7 @@ def rubric(file: RubricFile = None, as_json: AsJson = False) -> None:
         print_json(found.model_dump(mode="json"))
         return
     print_rows(dimension.model_dump() for dimension in found.dimensions)
-    typer.echo(f"{found.name} ({found.rubric_key[:12]}): quality is the sum, 0 to {found.maximum}")
+    tell(f"{found.name} ({found.rubric_key[:12]}): quality is the sum, 0 to {found.maximum}")
 
 
 @app.command()
@@ -117,7 +118,7 @@ def import_(
     for item in found.set_aside[:10]:
         say(f"record {item.record} set aside: {item.detail}")
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(item.reason for item in found.set_aside).items())
-    typer.echo(
+    tell(
         f"{'would enter' if dry_run else 'entered'} {found.new:,} of {found.records:,} records for {annotator}; known before:"
         f" {found.known:,}, repeated: {found.repeated:,}, set aside: {len(found.set_aside):,}"
         + (f" ({reasons})" if reasons else "")
@@ -190,10 +191,10 @@ def annotate(
     cost = "" if found.cost is None else f", cost {found.cost:,.2f}"
     tokens = f"{found.input_tokens:,} tokens read and {found.output_tokens:,} written{cost}"
     if dry_run:
-        typer.echo(f"{found.annotator} would be asked about {left:,} of {found.documents:,} documents: about {tokens}")
+        tell(f"{found.annotator} would be asked about {left:,} of {found.documents:,} documents: about {tokens}")
         return
     reasons = "".join(f", {reason} {count:,}" for reason, count in found.set_aside.items())
-    typer.echo(
+    tell(
         f"{found.annotator} judged {found.judged:,} of {left:,} documents ({found.known:,} before), set aside"
         f" {sum(found.set_aside.values()):,}{reasons}; {found.unread:,} could not be read; {tokens}"
     )

@@ -13,6 +13,7 @@ import typer
 
 from samplemix_core.cli.common import AsJson, pages, plain, print_rows
 from samplemix_core.errors import QueryError
+from samplemix_core.report.text import visible
 from samplemix_core.settings import Settings, home_directory, make_home
 
 app = typer.Typer()
@@ -129,7 +130,11 @@ def _write_text(rows: Iterator[Mapping[str, Any]], form: Format) -> None:
         if number == 0:
             writer = csv.DictWriter(sys.stdout, list(row), lineterminator="\n")
             writer.writeheader()
-        writer.writerow({name: plain(value) for name, value in row.items()})
+        cells = {name: plain(value) for name, value in row.items()}
+        if sys.stdout.isatty():
+            # A file gets text as it is.
+            cells = {name: visible(value) if isinstance(value, str) else value for name, value in cells.items()}
+        writer.writerow(cells)
 
 
 def _write_parquet(rows: Iterator[Mapping[str, Any]], stream: IO[bytes]) -> None:

@@ -11,6 +11,7 @@ import typer
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
 from samplemix_core.config import RunConfig, load_config
 from samplemix_core.errors import ConfigError
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
 app = typer.Typer()
@@ -212,9 +213,9 @@ def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     print_mixture(output(), version.manifest)
     if summary.unread:
         named = ", ".join(f"{file['path']} ({file['reason']})" for file in summary.unread[:10])
-        typer.echo(f"not read: {named}{', ...' if len(summary.unread) > 10 else ''} (see 'samplemix sql --query unread_files')")
+        tell(f"not read: {named}{', ...' if len(summary.unread) > 10 else ''} (see 'samplemix sql --query unread_files')")
     for kind, shards in (("refused", summary.scoring.refused), ("poison", summary.scoring.poison)):
         if shards:
-            typer.echo(f"{kind} shards, left out as a whole: {', '.join(shards)} (see 'samplemix quarantine')")
-    typer.echo(describe_cost(summary.cost))
-    typer.echo(f"manifest: {version.uri}")
+            tell(f"{kind} shards, left out as a whole: {', '.join(shards)} (see 'samplemix quarantine')")
+    tell(describe_cost(summary.cost))
+    tell(f"manifest: {version.uri}")

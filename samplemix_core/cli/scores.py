@@ -7,6 +7,7 @@ import typer
 
 from samplemix_core.cli.common import AsJson, CorpusUri, Limit, location, print_json, print_rows, terminal_progress
 from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
 app = typer.Typer()
@@ -116,8 +117,8 @@ def check(
         print_json([item.model_dump() for item in checked])
     else:
         for item in checked:
-            typer.echo(f"{item.what} {item.name}: {f'{len(item.problems)} problems' if item.problems else 'all agrees'}")
+            tell(f"{item.what} {item.name}: {f'{len(item.problems)} problems' if item.problems else 'all agrees'}")
             for problem in item.problems:
-                typer.echo(f"  {problem}")
+                tell(f"  {problem}")
     if any(item.problems for item in checked):
         raise typer.Exit(1)

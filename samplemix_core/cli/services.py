@@ -6,9 +6,11 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from samplemix_core.cli.common import AsJson, Services, console, print_rows, say
 from samplemix_core.errors import ConfigError
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings, home_directory
 
 app = typer.Typer()
@@ -79,7 +81,8 @@ def logs(
     # An interrupt is how following ends.
     with contextlib.suppress(KeyboardInterrupt):
         for line in Stack(home_directory()).log_lines(process, lines=lines, follow=follow):
-            typer.echo(line)
+            # The colours of a process's own log are for its terminal.
+            tell(Text.from_ansi(line).plain)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

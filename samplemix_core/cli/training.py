@@ -12,6 +12,7 @@ from samplemix_core.config import AuditConfig, EmbeddingConfig, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.quality_config import TrainingConfig
+from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
 app = typer.Typer()
@@ -72,9 +73,7 @@ def train(
         return
     for score in trained.report.scores:
         print_rows(method_rows(score))
-    typer.echo(
-        f"{name} ({trained.key[:12]}) is trained on {trained.report.documents:,} labels; {trained.embedded:,} texts embedded"
-    )
+    tell(f"{name} ({trained.key[:12]}) is trained on {trained.report.documents:,} labels; {trained.embedded:,} texts embedded")
 
 
 @app.command()
@@ -160,12 +159,12 @@ def audit(
     else:
         print_rows(summary_rows(found.models))
         for model in found.models:
-            typer.echo(f"\n{model.model}, by {by}")
+            tell(f"\n{model.model}, by {by}")
             print_rows(group_rows(model, by))
             if extremes:
                 print_rows({**vars(item), **vars(found.places[item.document])} for item in model.extremes)
         for model in found.models:
             for finding in model.findings:
-                typer.echo(f"{finding.level}: {model.model}: {finding.said}")
+                tell(f"{finding.level}: {model.model}: {finding.said}")
     if any(model.verdict == "stop" for model in found.models):
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi, TaskState
@@ -24,7 +24,7 @@ from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.pipeline.progress import Progress, Report, draw_bars, read_line
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
-from samplemix_core.report.text import output, print_mixture
+from samplemix_core.report.text import output, print_mixture, tell, visible
 from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"
@@ -71,7 +71,9 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     started = time.monotonic()
 
     def say(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(
+            Text(f"{time.monotonic() - started:6.1f} s", style="dim").append(f"  {visible(line)}", "not dim"), soft_wrap=True
+        )
 
     settings = start_services(home, None, say)
     corpus = upload_demo_corpus(settings, home / "demo-corpus", documents)
@@ -82,20 +84,15 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     version = open_version(settings, manifest_uri)
     picture = home / "demo-mixture.png"
     draw_mixture(picture, load_record(settings, version.manifest))
-    out = output()
-    print_mixture(out, version.manifest)
-    out.print(f"picture: {picture}", soft_wrap=True, highlight=False)
-    out.print(
-        f"Airflow: {settings.airflow_url}  user {settings.airflow_user}, password in {home / 'airflow' / 'passwords.json'}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    print_mixture(output(), version.manifest)
+    tell(f"picture: {picture}")
+    tell(f"Airflow: {settings.airflow_url}  user {settings.airflow_user}, password in {home / 'airflow' / 'passwords.json'}")
     command = os.path.relpath(Path(sys.executable).with_name("samplemix"))
-    out.print("Three queries to try:", highlight=False)
+    tell("Three queries to try:")
     for query in QUERIES:
-        out.print(f'  {command} sql "{query}"', soft_wrap=True, highlight=False, markup=False)
-    out.print(f"Everything stays up; '{command} down' stops it. {time.monotonic() - started:.0f} s.", highlight=False)
-    out.print(f"manifest: {version.uri}", soft_wrap=True, highlight=False)
+        tell(f'  {command} sql "{query}"')
+    tell(f"Everything stays up; '{command} down' stops it. {time.monotonic() - started:.0f} s.")
+    tell(f"manifest: {version.uri}")
 
 
 def upload_demo_corpus(settings: Settings, directory: Path, documents: int) -> DemoCorpus:

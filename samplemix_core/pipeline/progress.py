@@ -122,6 +122,6 @@ def draw_bars(console: "Console") -> Iterator[Report]:
             known[progress.step] = bars.add_task(progress.step, total=progress.total or None, detail=detail)
         bars.update(known[progress.step], completed=progress.done, total=progress.total or None, detail=detail)
 
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn())
-    with Bars(*columns, TextColumn("{task.fields[detail]}"), TimeElapsedColumn(), console=console) as bars:
+    columns = (TextColumn("{task.description:<16}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), console=console) as bars:
         yield draw

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from samplemix_core.config import AuditConfig
 from samplemix_core.quality.audit import GROUPINGS, ModelAudit
 from samplemix_core.report.picture import INK, LINE, QUIET, picture
+from samplemix_core.report.text import visible
 
 _COLOURS = ("#1B6CA8", "#D9730D", "#2C8C4A", "#8A63C4", "#C43C3C", "#8C564B")
 _MOST_MODELS, _MOST_DOMAINS = len(_COLOURS), 14
@@ -74,7 +75,7 @@ def _draw_domains(axes: Axes, models: Sequence[ModelAudit]) -> None:
                 y = row + step * (place - (len(models) - 1) / 2)
                 axes.plot([group.lowest_tenth, group.highest_tenth], [y, y], color=_COLOURS[place], linewidth=2.2, alpha=0.55)
                 axes.plot([group.median], [y], "o", color=_COLOURS[place], markersize=4.5)
-    axes.set_yticks(range(len(domains)), labels=domains)
+    axes.set_yticks(range(len(domains)), labels=list(map(visible, domains)))
     axes.set_ylim(max(len(domains), 1) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.grid(axis="x", color=LINE, linewidth=0.7)

@@ -26,6 +26,7 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.report.labels import label_circles
 from samplemix_core.report.record import DomainPoint, FloatArray, MixtureRecord, SampleHistogram
+from samplemix_core.report.text import visible
 
 MAX_DOMAINS = 20
 _ADD_UP = ("source_samples", "source_tokens", "source_share", "samples", "copies", "mixture_tokens", "mixture_share")
@@ -258,11 +259,13 @@ def compact(number: int) -> str:
 
 
 def _shorten(name: str, length: int) -> str:
+    name = visible(name)
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def wrap(name: str) -> str:
     """A name on at most two lines, broken after a hyphen, underscore, slash, dot or space where it has any."""
+    name = visible(name)
     first, rest = "", re.split(r"(?<=[-_/. ])", name)
     while rest and len(first + rest[0]) <= _LINE_LENGTH:
         first += rest.pop(0)

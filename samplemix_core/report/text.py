@@ -1,38 +1,75 @@
-"""Text for people on standard output: a published mixture, where its tokens went, and what was left out."""
+"""Text for people: how strangers' data is printed, and a published mixture with where its tokens went and what was left out."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from samplemix_core.manifest.format import Manifest
+from samplemix_core.manifest.format import DomainShare, Manifest
 
 WIDE = 1000
 
+MOST_DOMAINS = 40
+"""Rows of a mixture's table; the smaller domains share one."""
 
-def output() -> Console:
+_SHOWN = frozenset(("Zs", "Cn", "Co"))
+"""Categories of characters that Python calls unprintable and a terminal shows: blanks, and what is newer than Python or private."""
+
+_JOINERS = "\u200c\u200d"
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with each character that a terminal obeys or hides as an escape, as \\x1b; those in `keep` stay as they are."""
+    if text.isprintable():
+        return text
+    shown = keep + _JOINERS
+    return "".join(
+        c if c.isprintable() or c in shown or unicodedata.category(c) in _SHOWN else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+class PlainConsole(Console):
+    """A console for strangers' data. In text that it is given nothing has a meaning but the end of a line: no markup, no code of an
+    emoji, no control character. Style is for Text objects, which are built of `visible` text.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See Console.render_str."""
+        return super().render_str(visible(text, "\n"), **options)
+
+
+def output() -> PlainConsole:
     """Standard output; a pipe or a file has no width, so nothing is folded there."""
-    console = Console()
+    console = PlainConsole()
     if not console.is_terminal:
         console.width = WIDE
     return console
 
 
+def tell(line: str) -> None:
+    """Print a line on standard output."""
+    output().print(line, soft_wrap=True)
+
+
 def print_mixture(console: Console, manifest: Manifest) -> None:
-    """Print a version's domains before and after, its figures, and what became of every document."""
+    """Print a version's domains before and after (the smallest as one), its figures, and what became of every document."""
     table = Table(title=f"{manifest.name} version {manifest.version}: share of tokens by domain", header_style="bold")
-    table.add_column("domain")
+    table.add_column("domain", overflow="fold")
     for name in ("documents", "tokens before", "share before", "share after", "change", "mean copies"):
         table.add_column(name, justify="right")
-    for domain in sorted(manifest.domains, key=lambda item: (-item.source_tokens, item.domain)):
-        change = domain.mixture_share / domain.source_share if domain.source_share else 0.0
-        table.add_row(
-            domain.domain,
-            f"{domain.source_samples:,}",
-            f"{domain.source_tokens:,}",
-            f"{domain.source_share:.1%}",
-            f"{domain.mixture_share:.1%}",
-            f"x{change:.2f}",
-            f"{domain.mean_copies:.2f}",
-        )
+    domains = sorted(manifest.domains, key=lambda item: (-item.source_tokens, item.domain))
+    most = MOST_DOMAINS if len(domains) > MOST_DOMAINS + 1 else len(domains)
+    for domain in domains[:most]:
+        table.add_row(visible(domain.domain), *_domain_cells([domain]))
+    if domains[most:]:
+        table.add_row(f"{len(domains) - most:,} smaller domains (--json has all)", *_domain_cells(domains[most:]))
     console.print(table)
     counts = manifest.counts
     by = f" of {manifest.tokenizer.name}" if manifest.tokenizer else ""
@@ -47,4 +84,22 @@ def print_mixture(console: Console, manifest: Manifest) -> None:
         *([f"shards left out as a whole: {counts.refused_shards}"] if counts.refused_shards else []),
         f"content digest: {manifest.content_digest}",
     ):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
+
+
+def _domain_cells(domains: Sequence[DomainShare]) -> tuple[str, ...]:
+    """What the table says of domains together."""
+
+    def total(name: str) -> float:
+        return float(sum(getattr(item, name) for item in domains))
+
+    documents, before, after = total("source_samples"), total("source_share"), total("mixture_share")
+    change = after / before if before else 0.0
+    return (
+        f"{documents:,.0f}",
+        f"{total('source_tokens'):,.0f}",
+        f"{before:.1%}",
+        f"{after:.1%}",
+        f"x{change:.2f}",
+        f"{total('copies') / max(documents, 1):.2f}",
+    )
