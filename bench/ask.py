@@ -99,6 +99,7 @@ def made_up(rng: np.random.Generator, domain: int, first_row: int, rows: int) ->
         "domain": [f"domain-{domain:02}"] * rows,
         "doc_id": [f"document-{number}" for number in row.tolist()],
         "n_tokens": tokens,
+        "unknown_tokens": np.zeros(rows, dtype=np.int32),
         "n_bytes": tokens * 4,
         "content_hash": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(rng.bytes(16 * rows))]),
         "content_type": ["prose"] * rows,

@@ -186,6 +186,14 @@ class RunConfig(FrozenModel):
         description="Most copies of one sample; more than 4 epochs rarely help (Muennighoff et al. 2023)",
         title="Max copies",
     )
+    max_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        exclude_if=lambda share: share == 1,
+        description="Most of the budget that the copies of one document may come to, as a share: 0.01 is 1 %; 1 sets no limit",
+        title="Max share",
+    )
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed")
     max_loss: float = Field(
         0.01,

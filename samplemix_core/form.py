@@ -14,7 +14,7 @@ from samplemix_core.quality_config import AnnotationConfig, TrainingConfig
 
 SECTIONS = {
     "": ("corpus_uri", "snapshots", "mixture_name"),
-    "How much": ("budget", "tokenizer", "max_copies", "max_loss"),
+    "How much": ("budget", "tokenizer", "max_copies", "max_share", "max_loss"),
     "How": ("policy", "scorers", "alpha", "tau", "seed"),
     "Advanced": ("retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
 }
@@ -41,7 +41,8 @@ def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """
     schema = RunConfig.model_json_schema()
     definitions = schema.get("$defs", {})
-    defaults = RunConfig.model_construct(corpus_uri="").model_dump(mode="json")
+    unset = RunConfig.model_construct(corpus_uri="")
+    defaults = {name: getattr(unset, name) for name in RunConfig.model_fields} | unset.model_dump(mode="json")
     fields: dict[str, dict[str, Any]] = {}
     for section, names in SECTIONS.items():
         for name in names:

@@ -28,7 +28,8 @@ QUARANTINE = pa.schema(
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
-"""corpus -> database. byte_offset counts decompressed bytes (JSON lines); it is -1 for Parquet, whose records have none."""
+"""corpus -> database. byte_offset counts decompressed bytes (JSON lines); it is -1 for Parquet, whose records have none,
+and for a document without a token, which is set aside later."""
 
 SAMPLES = pa.schema(
     [
@@ -36,6 +37,7 @@ SAMPLES = pa.schema(
         pa.field("domain", pa.string(), nullable=False),
         pa.field("doc_id", pa.string()),
         pa.field("n_tokens", pa.int32(), nullable=False),
+        pa.field("unknown_tokens", pa.int32(), nullable=False),
         pa.field("n_bytes", pa.int32(), nullable=False),
         pa.field("content_hash", pa.binary(16), nullable=False),
         pa.field("content_type", pa.string(), nullable=False),

@@ -210,7 +210,7 @@ def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:
         print_json(summary.model_dump(mode="json"))
         return
     version = open_version(settings, summary.manifest_uri)
-    print_mixture(output(), version.manifest)
+    print_mixture(output(), version.manifest, summary.warnings)
     if summary.unread:
         named = ", ".join(f"{file['path']} ({file['reason']})" for file in summary.unread[:10])
         tell(f"not read: {named}{', ...' if len(summary.unread) > 10 else ''} (see 'samplemix sql --query unread_files')")

@@ -1,6 +1,8 @@
 """What makes a record a document, why it is set aside if it is none, and both gathered into Arrow tables of bounded size."""
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +25,7 @@ class Reason(StrEnum):
     MISSING_TEXT = "missing_text"
     TEXT_NOT_STRING = "text_not_string"
     EMPTY_TEXT = "empty_text"
+    NO_TEXT = "no_text"
     MISSING_DOMAIN = "missing_domain"
     DOMAIN_NOT_STRING = "domain_not_string"
     NUL_CHARACTER = "nul_character"
@@ -30,7 +33,7 @@ class Reason(StrEnum):
     ID_TOO_LONG = "id_too_long"
 
 
-UNREADABLE = frozenset(Reason) - {Reason.EMPTY_TEXT}
+UNREADABLE = frozenset(Reason) - {Reason.EMPTY_TEXT, Reason.NO_TEXT}
 """Reasons that speak of the file: where every record has one of them, it is no file of documents."""
 
 MAX_DOMAIN_BYTES = 512
@@ -38,6 +41,30 @@ MAX_DOMAIN_BYTES = 512
 
 MAX_ID_BYTES = 4096
 """Of UTF-8: as long as a URL may be. An id lies in Postgres once for each sample."""
+
+
+RULES = 2
+"""Version of the rules below and of how tokens are counted (embedding/tokens.py), part of a corpus's identity: what was scored by
+others is another corpus."""
+
+_FILLERS = "\u115f\u1160\u3164\uffa0"
+"""Letters of Hangul that are blank."""
+
+_LETTER = re.compile(f"[^\\W_{_FILLERS}]")
+
+_NOTHING_TO_READ = frozenset(("Cc", "Cf", "Co", "Cs", "Mn", "Me", "Zl", "Zp", "Zs"))
+"""Categories of characters that show nothing by themselves: control, format, private use, surrogate, marks on another, blanks."""
+
+
+def has_text(text: str) -> bool:
+    """Whether there is something to read in a text: a letter, a digit, punctuation or a symbol, U+FFFD and blank ones apart."""
+    return _LETTER.search(text) is not None or any(map(_is_read, set(text)))
+
+
+def _is_read(character: str) -> bool:
+    code = ord(character)
+    no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    return not (no_character or character in f"\ufffd\u2800{_FILLERS}" or unicodedata.category(character) in _NOTHING_TO_READ)
 
 
 class RejectedRecordError(Exception):
@@ -60,7 +87,7 @@ class Document(NamedTuple):
 def check_document(text: object, doc_id: object, domain: object) -> Document:
     """Apply the rules to decoded values, None standing for both null and missing; raise RejectedRecordError.
 
-    - the text is a string with at least one character that is not white space;
+    - the text is a string with at least one character that is not white space, and something to read (has_text);
     - the domain is a non-blank string of at most MAX_DOMAIN_BYTES, without NUL, which PostgreSQL can't store;
     - the id is a string of at most MAX_ID_BYTES without NUL, or a number, which becomes its decimal string; anything else counts as
       no id.
@@ -71,6 +98,10 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
         raise RejectedRecordError(Reason.TEXT_NOT_STRING, f"the text field holds {_kind(text)}, not a string")
     if not text or text.isspace():
         raise RejectedRecordError(Reason.EMPTY_TEXT, f"the text is {len(text)} characters of white space")
+    if not has_text(text):
+        raise RejectedRecordError(
+            Reason.NO_TEXT, f"the text's {len(text)} characters show nothing: zero-width, control or private ones, or U+FFFD"
+        )
     if domain is None or domain == "" or (isinstance(domain, str) and domain.isspace()):
         raise RejectedRecordError(Reason.MISSING_DOMAIN, "the domain field is missing, null or blank")
     if not isinstance(domain, str):

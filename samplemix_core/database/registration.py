@@ -7,6 +7,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import Json
 
+from samplemix_core.corpus.records import RULES
 from samplemix_core.corpus.shards import Selection
 from samplemix_core.database.connection import Cursor, ensure_partition, one, rows_as, scalar
 from samplemix_core.database.copy import without_nul
@@ -51,7 +52,7 @@ class ReplacedShard:
 
 def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokenizer: str, tokenizer_id: str) -> Corpus:
     """Enter a corpus; one with the same location, reader and tokenizer, whatever that is called, is the same corpus."""
-    key = fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id})
+    key = fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id, "rules": RULES})
     cursor.execute(
         "INSERT INTO corpus (corpus_key, uri, reader, tokenizer, tokenizer_id) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT (corpus_key) DO NOTHING",

@@ -11,7 +11,7 @@ from psycopg2 import sql
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, Named, one
 from samplemix_core.database.copy import copy_in, copy_out
-from samplemix_core.database.scope import Shard
+from samplemix_core.database.scope import Scope, Shard
 from samplemix_core.errors import AccountingError
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.mixing.rollup import added_up, quality_bands
@@ -22,16 +22,18 @@ KEYS = {
     "cluster_rollup": ("cluster_model_id", "snapshot_id", "domain_id", "cluster"),
 }
 SUMS = {
-    "score_rollup": ("documents", "tokens", "bytes", "quality_sum", "quality_square_sum"),
+    "score_rollup": ("documents", "tokens", "unknown_tokens", "bytes", "quality_sum", "quality_square_sum"),
     "cluster_rollup": ("documents", "tokens", "noise", "distance_sum", "distance_square_sum"),
 }
 
 COUNTED = {
     "score_rollup": """
         SELECT snapshot_id, quality_model_id, domain_id, quality_band, count(*) AS documents, sum(n_tokens)::bigint AS tokens,
-               sum(n_bytes)::bigint AS bytes, sum(scaled)::bigint AS quality_sum, sum(scaled * scaled)::bigint AS quality_square_sum
+               sum(unknown_tokens)::bigint AS unknown_tokens, sum(n_bytes)::bigint AS bytes,
+               sum(scaled)::bigint AS quality_sum, sum(scaled * scaled)::bigint AS quality_square_sum
         FROM (
-            SELECT snapshot_id, quality_model_id, domain_id, n_tokens, n_bytes, round(quality::float8 * 10000)::bigint AS scaled,
+            SELECT snapshot_id, quality_model_id, domain_id, n_tokens, unknown_tokens, n_bytes,
+                   round(quality::float8 * 10000)::bigint AS scaled,
                    least(39, greatest(0, floor((quality::float8 - q_low::float8) / (q_high::float8 - q_low::float8) * 40)))::int
                        AS quality_band
             FROM quality_score AS score
@@ -107,6 +109,7 @@ def add_scores(cursor: Cursor, shard: Shard, quality_model_id: int, samples: pa.
                 "quality_band": quality_bands(q, bounds["q_low"], bounds["q_high"]),
                 "documents": np.ones(q.size, dtype=np.int64),
                 "tokens": samples["n_tokens"],
+                "unknown_tokens": samples["unknown_tokens"],
                 "bytes": samples["n_bytes"],
                 "quality_sum": ten_thousandths,
                 "quality_square_sum": ten_thousandths * ten_thousandths,
@@ -115,6 +118,24 @@ def add_scores(cursor: Cursor, shard: Shard, quality_model_id: int, samples: pa.
         ["domain_id", "quality_band"],
     )
     _add_table(cursor, "score_rollup", added, {"snapshot_id": shard.snapshot_id, "quality_model_id": quality_model_id})
+
+
+def unknown_words(cursor: Cursor, scope: Scope, above: float) -> list[tuple[str, float]]:
+    """Domains of a scope of whose tokens more than this share are of words that the tokenizer doesn't know, and the share.
+
+    Largest share first; duplicates count too.
+    """
+    cursor.execute(
+        """
+        SELECT domain.name, sum(unknown_tokens)::float8 / sum(tokens) AS share
+        FROM score_rollup JOIN domain USING (domain_id)
+        WHERE snapshot_id = ANY(%s) AND quality_model_id = %s
+        GROUP BY domain.name HAVING sum(unknown_tokens) > %s * sum(tokens)
+        ORDER BY share DESC, domain.name
+        """,
+        (list(scope.snapshot_ids), scope.version.quality_model_id, above),
+    )
+    return cursor.fetchall()
 
 
 def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignments: pa.Table) -> None:

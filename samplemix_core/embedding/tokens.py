@@ -3,8 +3,9 @@
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,17 +35,30 @@ MAX_PIECE_CHARS = 1_000_000
 _PLAIN_SPACE = re.compile(r"(?<=\S) (?=\S)")
 
 
+class Counted(NamedTuple):
+    """How many tokens n texts have.
+
+    n_tokens: int32 (n,), tokens of each whole text, special tokens not counted.
+    unknown: int32 (n,), how many of them are of words that the tokenizer doesn't know. It has one token for any of these, of
+        whatever length; they are counted by what they hold instead: in pieces that it knows, and each other character as one.
+    """
+
+    n_tokens: npt.NDArray[np.int32]
+    unknown: npt.NDArray[np.int32]
+
+
 @dataclass(frozen=True, eq=False)
 class Tokenized:
     """Documents as tokens.
 
-    n_tokens: int32 (n,), tokens of each whole document, special tokens not counted.
+    n_tokens, unknown: int32 (n,), as in Counted.
     ids: int32, the sequences that the encoder reads of all documents, one after the other, special tokens included.
     offsets: int64 (m + 1,), sequence j is ids[offsets[j]:offsets[j + 1]], never empty.
     first: int64 (n + 1,), document i is read as the sequences first[i]:first[i + 1], at least one.
     """
 
     n_tokens: npt.NDArray[np.int32]
+    unknown: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
@@ -55,6 +69,7 @@ class Tokenized:
         parts = [self.ids[self.offsets[j] : self.offsets[j + 1]] for j in sequences]
         return Tokenized(
             self.n_tokens[documents],
+            self.unknown[documents],
             np.concatenate([np.empty(0, dtype=np.int32), *parts]),
             np.cumsum([0, *(part.size for part in parts)], dtype=np.int64),
             np.concatenate([[0], np.cumsum(np.diff(self.first)[documents])]).astype(np.int64),
@@ -69,6 +84,47 @@ MOST_CHARS = 64
 
 _WORD = re.compile(r"[^ \t\n\r!-/:-@\[-`{-~]+|[!-/:-@\[-`{-~]")
 
+PIECE_OF_UNKNOWN = 32
+"""Characters: BERT's tokenizers know no word of over a hundred, as many as these have at most once they are decomposed."""
+
+
+class Held(NamedTuple):
+    """What is unknown of a text: how many `tokens` it counts for, and for how many the tokenizer has given its one."""
+
+    tokens: int
+    given: int
+
+
+_NOTHING_UNKNOWN = Held(0, 0)
+
+
+class _Unknown:
+    """Counts what a tokenizer's token for the unknown stands for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        model = json.loads(tokenizer.to_str())["model"]
+        name = model.get("unk_token")
+        self.id: int | None = model.get("unk_id") if name is None else tokenizer.token_to_id(name)
+
+    def is_in(self, encoded: "Ids | Encoding") -> bool:
+        """Whether the token is among these."""
+        return self.id is not None and self.id in (encoded.ids if isinstance(encoded, Encoding) else encoded)
+
+    def held(self, text: str, encoding: Encoding) -> "Held":
+        """What is unknown of a text, given its encoding with offsets."""
+        places = zip(encoding.ids, encoding.offsets, strict=True)
+        counts = [self._of_piece(text[start:end]) for token, (start, end) in places if token == self.id]
+        return Held(sum(counts), len(counts))
+
+    def _of_piece(self, text: str) -> int:
+        if len(text) <= PIECE_OF_UNKNOWN:
+            return max(1, len(text))
+        pieces = [text[start : start + PIECE_OF_UNKNOWN] for start in range(0, len(text), PIECE_OF_UNKNOWN)]
+        encoding = self._tokenizer.encode(pieces, is_pretokenized=True, add_special_tokens=False)
+        lengths = (end - start for start, end in encoding.offsets)
+        return sum(max(1, n) if token == self.id else 1 for token, n in zip(encoding.ids, lengths, strict=True))
+
 
 class Words:
     """A BERT tokenizer that remembers the ids of words: several times faster where words repeat, as they do.
@@ -79,7 +135,9 @@ class Words:
 
     def __init__(self, tokenizer: Tokenizer, whole_only: re.Pattern[str] | None) -> None:
         self._tokenizer, self._whole_only = tokenizer, whole_only
+        self._unknown = _Unknown(tokenizer)
         self._known: dict[str, bytes] = {}
+        self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -93,30 +151,41 @@ class Words:
             return None
         return cls(tokenizer, re.compile("|".join(re.escape(token["content"]) for token in added)) if added else None)
 
-    def encode(self, texts: list[str]) -> list[npt.NDArray[np.int32]]:
-        """The ids of texts, one array each, without special tokens."""
-        whole = [i for i, text in enumerate(texts) if self._whole_only and self._whole_only.search(text)]
-        found = {i: np.asarray(self._tokenizer.encode(texts[i], add_special_tokens=False).ids, dtype=np.int32) for i in whole}
+    def encode(self, texts: list[str]) -> list[tuple[Ids, Held]]:
+        """The ids of each text, without special tokens, and what is unknown of it."""
+        found: dict[int, tuple[Ids, Held]] = {}
+        for i, text in enumerate(texts):
+            if self._whole_only and self._whole_only.search(text):
+                encoding = self._tokenizer.encode(text, add_special_tokens=False)
+                found[i] = np.asarray(encoding.ids, dtype=np.int32), self._unknown.held(text, encoding)
         split = {i: _WORD.findall(text) for i, text in enumerate(texts) if i not in found}
         with self._lock:
             if len(self._known) > MOST_WORDS:
                 self._known.clear()
+                self._held.clear()
             missing = list(set().union(*split.values()).difference(self._known))
             if missing:
                 self._learn(missing)
             for i, words in split.items():
-                found[i] = np.frombuffer(b"".join(map(self._known.__getitem__, words)), dtype=np.int32)
+                ids = np.frombuffer(b"".join(map(self._known.__getitem__, words)), dtype=np.int32)
+                held = [self._held[word] for word in words if word in self._held] if self._unknown.is_in(ids) else []
+                found[i] = ids, Held(sum(item.tokens for item in held), sum(item.given for item in held))
             for word in missing:
                 if len(word) > MOST_CHARS:
                     del self._known[word]
+                    self._held.pop(word, None)
         return [found[i] for i in range(len(texts))]
 
     def _learn(self, words: list[str]) -> None:
         encoding = self._tokenizer.encode(words, is_pretokenized=True, add_special_tokens=False)
-        ends = np.cumsum(np.bincount(np.asarray(encoding.word_ids, dtype=np.int64), minlength=len(words)))
+        places = np.asarray(encoding.word_ids, dtype=np.int64)
+        ends = np.cumsum(np.bincount(places, minlength=len(words)))
         ids = np.asarray(encoding.ids, dtype=np.int32)
         for word, own in zip(words, np.split(ids, ends[:-1]), strict=True):
             self._known[word] = own.tobytes()
+        for place in np.unique(places[ids == self._unknown.id]).tolist():
+            encoding = self._tokenizer.encode([words[place]], is_pretokenized=True, add_special_tokens=False)
+            self._held[words[place]] = self._unknown.held(words[place], encoding)
 
 
 class TokenCounter:
@@ -130,25 +199,48 @@ class TokenCounter:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._words = Words.of(self._tokenizer)
+        self._unknown = _Unknown(self._tokenizer)
         self.name = name
         self.tokenizer_id = fingerprint(self._tokenizer.to_str())
 
-    def count(self, texts: list[str]) -> npt.NDArray[np.int32]:
-        """Tokens of each whole text, int32 (n,); special tokens are not added.
+    def count(self, texts: list[str]) -> Counted:
+        """Tokens of each whole text; special tokens are not added.
 
         A text over MAX_PIECE_CHARS is tokenised in pieces, split at a single space between two words, where tokenizers in use
         split anyway, so its count is that of the whole. Only a stretch of MAX_PIECE_CHARS without such a space is cut
         anywhere; there the count may differ from the whole's by a few tokens a cut.
         """
-        n_tokens = np.zeros(len(texts), dtype=np.int32)
+        counted = _nothing_counted(len(texts))
+        for document, encoded, held in self._encodings(texts):
+            _add(counted, document, len(encoded), held)
+        return counted
+
+    def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Ids | Encoding, Held]]:
+        """Piece by piece: its text's position, its ids, and what is unknown of it."""
         for batch in _batches(texts):
             pieces = [piece for _, piece in batch]
-            encoded = self._words.encode(pieces) if self._words else self._encode_plainly(pieces)
-            np.add.at(n_tokens, [document for document, _ in batch], list(map(len, encoded)))
-        return n_tokens
+            encoded: Iterable[tuple[Ids | Encoding, Held]] = self._encode_plainly(pieces)
+            if self._words:
+                encoded = self._words.encode(pieces)
+            for (document, _), (ids, held) in zip(batch, encoded, strict=True):
+                yield document, ids, held
 
-    def _encode_plainly(self, pieces: list[str]) -> list[Encoding]:
-        return self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
+    def _encode_plainly(self, pieces: list[str]) -> Iterator[tuple[Encoding, Held]]:
+        for piece, encoding in zip(pieces, self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False), strict=True):
+            held = _NOTHING_UNKNOWN
+            if self._unknown.is_in(encoding):
+                # The fast way does not say where tokens stand.
+                held = self._unknown.held(piece, self._tokenizer.encode(piece, add_special_tokens=False))
+            yield encoding, held
+
+
+def _nothing_counted(texts: int) -> Counted:
+    return Counted(np.zeros(texts, dtype=np.int32), np.zeros(texts, dtype=np.int32))
+
+
+def _add(counted: Counted, document: int, tokens: int, held: Held) -> None:
+    counted.n_tokens[document] += tokens - held.given + held.tokens
+    counted.unknown[document] += held.tokens
 
 
 class DocumentTokenizer(TokenCounter):
@@ -199,35 +291,27 @@ class DocumentTokenizer(TokenCounter):
         """Tokenise whole texts, counted as by count(); memory beyond the result is bounded by the tokens of about MAX_PIECE_CHARS
         characters.
         """
-        n_tokens = np.zeros(len(texts), dtype=np.int32)
-        bodies: list[npt.NDArray[np.int32]] = [np.empty(0, dtype=np.int32)] * len(texts)
-        for document, ids in self._encodings(texts):
+        counted = _nothing_counted(len(texts))
+        bodies: list[Ids] = [np.empty(0, dtype=np.int32)] * len(texts)
+        for document, encoded, held in self._encodings(texts):
             missing = self._body * self._windows - bodies[document].size
-            if missing > 0 and ids.size:
+            if missing > 0 and len(encoded):
+                ids = np.asarray(encoded.ids, dtype=np.int32) if isinstance(encoded, Encoding) else encoded
                 bodies[document] = np.concatenate([bodies[document], ids[:missing]])
-            n_tokens[document] += ids.size
-        return self._join(n_tokens, bodies)
+            _add(counted, document, len(encoded), held)
+        return self._join(counted, bodies)
 
     def vocabulary(self) -> Tokenized:
         """Each id from 0 to the last as a document of that one token."""
         last = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         ids = np.arange(last + 1, dtype=np.int32)
-        return self._join(np.ones(ids.size, dtype=np.int32), list(ids[:, None]))
+        return self._join(Counted(np.ones(ids.size, dtype=np.int32), np.zeros(ids.size, dtype=np.int32)), list(ids[:, None]))
 
     def without_special_tokens(self) -> "DocumentTokenizer":
         """The same, but adding no special tokens and no prompt."""
         return DocumentTokenizer(self._tokenizer, self.name, self._max_seq, self._pad_id, self._windows, special_tokens=False)
 
-    def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Ids]]:
-        for batch in _batches(texts):
-            pieces = [piece for _, piece in batch]
-            if self._words:
-                encoded = self._words.encode(pieces)
-            else:
-                encoded = [np.asarray(encoding.ids, dtype=np.int32) for encoding in self._encode_plainly(pieces)]
-            yield from zip((document for document, _ in batch), encoded, strict=True)
-
-    def _join(self, n_tokens: npt.NDArray[np.int32], bodies: list[npt.NDArray[np.int32]]) -> Tokenized:
+    def _join(self, counted: Counted, bodies: list[npt.NDArray[np.int32]]) -> Tokenized:
         filler = np.full(0 if self._prefix or self._suffix else 1, self._pad_id, dtype=np.int32)
         prefix, suffix = np.asarray(self._prefix, dtype=np.int32), np.asarray(self._suffix, dtype=np.int32)
         sequences: list[npt.NDArray[np.int32]] = []
@@ -238,7 +322,7 @@ class DocumentTokenizer(TokenCounter):
             sequences += [np.concatenate([prefix, read[start : start + self._body], suffix]) for start in starts]
             first[i + 1] = len(sequences)
         offsets = np.cumsum([0, *(sequence.size for sequence in sequences)], dtype=np.int64)
-        return Tokenized(n_tokens, np.concatenate(sequences or [np.empty(0, dtype=np.int32)]), offsets, first)
+        return Tokenized(*counted, np.concatenate(sequences or [np.empty(0, dtype=np.int32)]), offsets, first)
 
 
 def _batches(texts: list[str]) -> Iterator[list[tuple[int, str]]]:

@@ -169,12 +169,25 @@ class PolicyRecord(FrozenModel):
 
 
 class SolverRecord(FrozenModel):
-    """How the copies met the budget: copies = min(max_copies, floor(kappa * weight + u))."""
+    """How the copies met the budget: copies = min(max_copies, floor(kappa * weight + u)), but for samples that were passed over."""
 
     max_copies: int = Field(ge=1)
+    max_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        exclude_if=lambda share: share == 1,
+        description="Most of the budget that the copies of one sample may come to, as a share; 1 sets no limit",
+    )
     kappa: float = Field(gt=0)
     next_tokens: int = Field(
         ge=0, description="Tokens of the next copy in line, which did not fit: the budget is missed by less; 0 if there is none"
+    )
+    passed_over: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda samples: samples == 0,
+        description="Samples with fewer copies than kappa gives, as one more was longer than what was left of the budget",
     )
 
 
@@ -237,6 +250,21 @@ class Manifest(ManifestDraft):
     created_at: Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
     content_digest: str = Field(pattern=SHA256, description="SHA-256 of the parts' hex SHA-256, in order, joined by newlines")
     parts: tuple[PartFile, ...] = Field(min_length=1)
+
+
+UNMET = 0.01
+"""Share of a budget that may be left unmet without a warning."""
+
+
+def unmet(manifest: ManifestDraft) -> list[str]:
+    """A warning for people, if more than UNMET of the budget is not met."""
+    short = manifest.budget_tokens - manifest.realised_tokens
+    if short <= UNMET * manifest.budget_tokens:
+        return []
+    return [
+        f"{short / manifest.budget_tokens:.1%} of the budget is not met, {short:,} tokens: every further copy is longer,"
+        f" the next has {manifest.solver.next_tokens:,}; a larger budget is met more closely"
+    ]
 
 
 def content_digest(parts: Iterable[PartFile]) -> str:

@@ -5,6 +5,9 @@ u_i a sample that is floor(c_i + u_i), which grows with c_i and nothing else. So
 step function of the common scale kappa, and the largest kappa that stays within the budget is found by bisection. Because
 u_i is the sample's own, a small change of the weights changes few copies.
 
+Copies are thus served in line, by the kappa at which a sample takes its next one, until one does not fit. If over FILL_ABOVE of the
+budget is left then, samples longer than what is left are passed over from there on, and the line goes on without them.
+
 The result is a function of its arguments alone. Token sums are integers, so their order does not matter; a product and a
 sum a sample are all the floating point there is, and numba without fastmath contracts them into no fused operation.
 """
@@ -13,7 +16,7 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -39,6 +42,14 @@ MIN_WEIGHT, MAX_WEIGHT = 1e-300, 1e300
 MAX_COPIES = np.iinfo(np.uint16).max
 MAX_TOKENS = np.iinfo(np.int32).max
 
+FILL_ABOVE = 0.01
+"""Share of the budget. With less of it left, the first copy that does not fit ends the line."""
+
+MOST_ROUNDS = 64
+"""Of passing over; each leaves less, on average half of what was left."""
+
+_ANY = np.iinfo(np.int64).max
+
 FRACTION_BITS = 52
 """Of a float64; the bits above are its exponent."""
 
@@ -47,25 +58,32 @@ FRACTION_BITS = 52
 class Solution:
     """Copies a sample, and how they meet the budget.
 
-    copies_i = min(max_copies, floor(kappa * weights_i + uniforms_i)); where several samples step at that very float and
-    only some fit, the first of them in order have one copy more. `realised_tokens` is the sum of copies * tokens, never
-    over the budget and short of it by less than `next_tokens`, the tokens of the sample that would step next
-    (`next_tokens` is 0 where every sample has max_copies).
+    copies_i = min(max_copies, floor(kappa * weights_i + uniforms_i)), and 0 for a sample without tokens; where several samples step
+    at that very float and only some fit, the first of them in order have one copy more. `passed_over` samples have fewer than that,
+    as one more is longer than what was left. `realised_tokens` is the sum of copies * tokens, never over the budget and short of it
+    by less than `next_tokens`, the tokens of the sample that would step next (`next_tokens` is 0 where every sample has all the
+    copies it may have).
     """
 
     copies: UInt16Array
     kappa: float
     realised_tokens: int
     next_tokens: int
+    passed_over: int = 0
 
 
 def solve_copies(
-    weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, budget_tokens: int, max_copies: int
+    weights: Float64Array,
+    tokens: Int32Array,
+    uniforms: Float64Array,
+    budget_tokens: int,
+    max_copies: int,
+    max_tokens: int | None = None,
 ) -> Solution:
     """Copies (n,) of n samples with the given weights, tokens and uniform numbers in [0, 1), within one document of the budget.
 
-    Only the ratios of the weights matter. Time is at most 80 passes over the samples; memory is the three inputs and the
-    result. A sample without tokens follows the same formula and costs nothing.
+    Only the ratios of the weights matter. `max_tokens` limits what the copies of one sample come to. Time is at most 80 passes over
+    the samples, and as many for each time that samples are passed over; memory is the three inputs and the result.
 
     Raises ConfigError for a weight that is not between MIN_WEIGHT and MAX_WEIGHT or a cap outside 1..65535; BudgetError for
     a budget that no copies can meet, stating the largest or smallest that they can; ValueError for malformed arrays.
@@ -73,31 +91,42 @@ def solve_copies(
     _check_arrays(weights, tokens, uniforms)
     if not 1 <= max_copies <= MAX_COPIES:
         raise ConfigError(f"max_copies = {max_copies!r} is not in 1..{MAX_COPIES}.", "Muennighoff et al. 2023 advise 4 at most.")
-    largest = max_copies * int(tokens.sum(dtype=np.int64))
-    if largest > np.iinfo(np.int64).max:
-        raise ConfigError(f"{max_copies} copies of all samples are {largest} tokens, too many to count.", "Lower max_copies.")
+    if max_copies * int(tokens.sum(dtype=np.int64)) > _ANY:
+        raise ConfigError(f"{max_copies} copies of all samples are too many tokens to count.", "Lower max_copies.")
+    most = _ANY if max_tokens is None else max_tokens
+    largest = int(_largest(tokens, max_copies, most))
     if not 1 <= budget_tokens <= largest:
+        limited = "" if max_tokens is None else f" and {max_tokens} tokens"
         raise BudgetError(
             f"The budget of {budget_tokens} tokens can't be met: {weights.size} eligible samples with at most {max_copies} "
-            f"copies each give between 1 and {largest} tokens.",
-            f"Ask for at most {largest} tokens, raise max_copies, or add snapshots." if largest else "Add documents to the corpus.",
+            f"copies{limited} each give between 1 and {largest} tokens.",
+            (f"Ask for at most {largest} tokens, raise max_copies{' or max_share' if limited else ''}, or add snapshots.")
+            if largest
+            else "Add documents to the corpus.",
         )
     upper = (max_copies + 1) / float(weights.min())
-    if budget_tokens == largest:
-        low = high = upper
-    else:
-        low, high = _bisect(weights, tokens, uniforms, budget_tokens, max_copies, upper)
-    copies = np.empty(weights.size, dtype=np.uint16)
-    realised, next_tokens = _settle(weights, tokens, uniforms, low, high, budget_tokens, max_copies, copies)
+    copies, longest = np.zeros(weights.size, dtype=np.uint16), _ANY
+    line = _Line(weights, tokens, uniforms, copies, max_copies, most)
+    for _ in range(MOST_ROUNDS):
+        low, high = (upper, upper) if budget_tokens == largest else _bisect(line, budget_tokens, longest, upper)
+        realised, next_tokens = _settle(*line, longest, low, high, budget_tokens)
+        left = budget_tokens - realised
+        if left <= FILL_ABOVE * budget_tokens or not _shortest_open(tokens, copies, max_copies, most) <= left:
+            break
+        longest = left
+    if not next_tokens and longest != _ANY:
+        # All but those that are passed over have all their copies.
+        next_tokens = _shortest_open(tokens, copies, max_copies, most)
     if realised == 0:
         raise BudgetError(
-            f"The budget of {budget_tokens} tokens buys nothing: the first document in line has {next_tokens} tokens.",
+            f"The budget of {budget_tokens} tokens buys nothing: the shortest document has {next_tokens} tokens.",
             f"Ask for at least {next_tokens} tokens.",
         )
-    if next_tokens and realised == _total(weights, tokens, uniforms, low, max_copies):
-        low = _shortest(weights, tokens, uniforms, realised, max_copies, low)
-        _settle(weights, tokens, uniforms, low, low, budget_tokens, max_copies, copies)
-    return Solution(copies, low, int(realised), int(next_tokens))
+    if next_tokens and realised == _total(*line, longest, low):
+        low = _shortest(line, realised, longest, low)
+        _settle(*line, longest, low, low, budget_tokens)
+    passed_over = 0 if longest == _ANY else _passed_over(*line, longest, low)
+    return Solution(copies, low, int(realised), int(next_tokens), int(passed_over))
 
 
 def _check_arrays(weights: Float64Array, tokens: Int32Array, uniforms: Float64Array) -> None:
@@ -132,9 +161,18 @@ def _first_outside(values: npt.NDArray[Any], low: float, high: float) -> int:
     return -1
 
 
-def _bisect(
-    weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, budget: int, cap: int, upper: float
-) -> tuple[float, float]:
+class _Line(NamedTuple):
+    """What stays the same from round to round, in the order in which compiled functions take it. `copies` is what they fill in."""
+
+    weights: Float64Array
+    tokens: Int32Array
+    uniforms: Float64Array
+    copies: UInt16Array
+    cap: int
+    most: int
+
+
+def _bisect(line: _Line, budget: int, longest: int, upper: float) -> tuple[float, float]:
     """Two neighbouring floats: the largest kappa whose copies stay within the budget, and the next one.
 
     Positive floats are ordered as their bit patterns are, so halving the patterns ends after 63 steps, whatever the range.
@@ -142,14 +180,14 @@ def _bisect(
     low, high = 0, _bits(upper)
     while high - low > 1:
         middle = (low + high) // 2
-        if _total(weights, tokens, uniforms, _float(middle), cap) <= budget:
+        if _total(*line, longest, _float(middle)) <= budget:
             low = middle
         else:
             high = middle
     return _float(low), _float(high)
 
 
-def _shortest(weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, realised: int, cap: int, kappa: float) -> float:
+def _shortest(line: _Line, realised: int, longest: int, kappa: float) -> float:
     """The kappa with the shortest fraction among those from its power of two up to `kappa` that realise the same tokens.
 
     A whole interval does. This picks the number in it that a person would: 1.0, where every sample is wanted once.
@@ -158,7 +196,7 @@ def _shortest(weights: Float64Array, tokens: Int32Array, uniforms: Float64Array,
     kept, cleared = 0, FRACTION_BITS + 1
     while cleared - kept > 1:
         middle = (kept + cleared) // 2
-        if _total(weights, tokens, uniforms, _float(bits >> middle << middle), cap) == realised:
+        if _total(*line, longest, _float(bits >> middle << middle)) == realised:
             kept = middle
         else:
             cleared = middle
@@ -174,17 +212,69 @@ def _float(bits: int) -> float:
 
 
 @compiled
-def _copies(weight: float, uniform: float, kappa: float, cap: int) -> int:
+def _limit(tokens: int, cap: int, most: int) -> int:
+    """The most copies of a sample with so many tokens."""
+    if tokens == 0:
+        return 0
+    return cap if tokens * cap <= most else most // tokens
+
+
+@compiled
+def _wanted(weight: float, uniform: float, kappa: float, cap: int) -> int:
     wanted = kappa * weight + uniform
     return cap if wanted >= cap else int(wanted)
 
 
 @compiled
-def _total(weights: Float64Array, tokens: Int32Array, uniforms: Float64Array, kappa: float, cap: int) -> int:
-    """Tokens of all copies at kappa."""
+def _copies(weight: float, tokens: int, uniform: float, kappa: float, cap: int, most: int) -> int:
+    return min(_wanted(weight, uniform, kappa, cap), _limit(tokens, cap, most))
+
+
+@compiled
+def _largest(tokens: Int32Array, cap: int, most: int) -> int:
+    """Tokens of all copies that there can be."""
     total = 0
+    for i in range(tokens.size):
+        total += _limit(tokens[i], cap, most) * tokens[i]
+    return total
+
+
+@compiled
+def _shortest_open(tokens: Int32Array, copies: UInt16Array, cap: int, most: int) -> int:
+    """The fewest tokens of a sample that may have a copy more; the largest integer if there is none."""
+    found = np.iinfo(np.int64).max
+    for i in range(tokens.size):
+        if tokens[i] < found and copies[i] < _limit(tokens[i], cap, most):
+            found = int(tokens[i])
+    return found
+
+
+@compiled
+def _total(
+    weights: Float64Array,
+    tokens: Int32Array,
+    uniforms: Float64Array,
+    copies: UInt16Array,
+    cap: int,
+    most: int,
+    longest: int,
+    kappa: float,
+) -> int:
+    """Tokens of all copies at kappa, where samples over `longest` tokens keep the copies they have."""
+    total = 0
+    if longest == most == _ANY:
+        # The usual case, in a loop that the compiler turns into vector instructions.
+        for i in range(weights.size):
+            total += _wanted(weights[i], uniforms[i], kappa, cap) * tokens[i]
+        return total
+    if most == _ANY:
+        for i in range(weights.size):
+            wanted = _wanted(weights[i], uniforms[i], kappa, cap)
+            total += (wanted if tokens[i] <= longest else np.int64(copies[i])) * tokens[i]
+        return total
     for i in range(weights.size):
-        total += _copies(weights[i], uniforms[i], kappa, cap) * tokens[i]
+        count = _copies(weights[i], tokens[i], uniforms[i], kappa, cap, most) if tokens[i] <= longest else np.int64(copies[i])
+        total += count * tokens[i]
     return total
 
 
@@ -193,22 +283,26 @@ def _settle(
     weights: Float64Array,
     tokens: Int32Array,
     uniforms: Float64Array,
+    copies: UInt16Array,
+    cap: int,
+    most: int,
+    longest: int,
     low: float,
     high: float,
     budget: int,
-    cap: int,
-    copies: UInt16Array,
 ) -> tuple[int, int]:
-    """Fill in the copies at `low`, then step samples to `high` in order until one does not fit.
+    """Fill in the copies at `low`, then step samples to `high` in order until one does not fit; none over `longest` tokens.
 
     Returns the realised tokens, and the tokens of the sample that did not fit (0 if all did).
     """
-    realised = _total(weights, tokens, uniforms, low, cap)
+    realised = _total(weights, tokens, uniforms, copies, cap, most, longest, low)
     next_tokens = 0
     for i in range(weights.size):
-        count = _copies(weights[i], uniforms[i], low, cap)
+        if tokens[i] > longest:
+            continue
+        count = _copies(weights[i], tokens[i], uniforms[i], low, cap, most)
         if next_tokens == 0:
-            target = _copies(weights[i], uniforms[i], high, cap)
+            target = _copies(weights[i], tokens[i], uniforms[i], high, cap, most)
             while count < target and next_tokens == 0:
                 if realised + tokens[i] <= budget:
                     count += 1
@@ -217,3 +311,21 @@ def _settle(
                     next_tokens = tokens[i]
         copies[i] = count
     return realised, next_tokens
+
+
+@compiled
+def _passed_over(
+    weights: Float64Array,
+    tokens: Int32Array,
+    uniforms: Float64Array,
+    copies: UInt16Array,
+    cap: int,
+    most: int,
+    longest: int,
+    kappa: float,
+) -> int:
+    """How many samples over `longest` tokens have fewer copies than at kappa."""
+    found = 0
+    for i in range(weights.size):
+        found += tokens[i] > longest and copies[i] < _copies(weights[i], tokens[i], uniforms[i], kappa, cap, most)
+    return found

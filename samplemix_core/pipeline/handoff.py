@@ -162,12 +162,13 @@ class MeasuredClusters(FrozenModel):
 
 
 class DraftRef(FrozenModel):
-    """A mixture that is computed and not yet published."""
+    """A mixture that is computed and not yet published. `warnings` are for people: what about it they may not have expected."""
 
     draft: str
     content_digest: str
     realised_tokens: int
     samples: int
+    warnings: tuple[str, ...] = ()
 
 
 class PublishedRef(FrozenModel):

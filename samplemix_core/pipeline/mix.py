@@ -11,6 +11,7 @@ import samplemix_core
 from samplemix_core.database import columns, ledger, registration
 from samplemix_core.database.clusters import cluster_table
 from samplemix_core.database.connection import repeatable_read, transaction
+from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import ShardState
 from samplemix_core.errors import CancelledRunError, CorpusError
 from samplemix_core.manifest.format import (
@@ -24,6 +25,7 @@ from samplemix_core.manifest.format import (
     TokenizerRecord,
     domain_shares,
     shards_digest,
+    unmet,
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.policies import policy_parameters, policy_weights
@@ -35,6 +37,11 @@ from samplemix_core.pipeline.handoff import ClusterModelRef, Draft, DraftRef, Re
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
 
+UNKNOWN_SHARE = 0.01
+"""Of a domain's tokens. With more of words that the tokenizer doesn't know, their number is no measure."""
+
+_DOMAINS_NAMED = 5
+
 
 def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> DraftRef:
     """Solve the run's mixture over all scored samples of its snapshots and write it as a draft.
@@ -45,16 +52,24 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     _tell(run, 0, "reading scores")
     policy = _policy(run, registered)
     source, counts, lineage = _read(run, registered, cluster_model, policy)
+    warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     _tell(run, 1, f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}; solving")
-    solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies)
+    most = None if config.max_share == 1 else int(config.max_share * budget)
+    solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies, most)
     _tell(run, 2, f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts")
     manifest = ManifestDraft(
         name=config.mixture_name,
         corpus_root=config.corpus_uri,
         seed=config.seed,
         policy=policy,
-        solver=SolverRecord(max_copies=config.max_copies, kappa=solution.kappa, next_tokens=solution.next_tokens),
+        solver=SolverRecord(
+            max_copies=config.max_copies,
+            max_share=config.max_share,
+            kappa=solution.kappa,
+            next_tokens=solution.next_tokens,
+            passed_over=solution.passed_over,
+        ),
         tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
         budget_tokens=budget,
         realised_tokens=solution.realised_tokens,
@@ -70,13 +85,30 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         rollup = MixtureRollup.of(source, solution.copies, registered.quality_low, registered.quality_high)
         store = open_store(run.settings.state_root, run.settings)
         key = write_draft(store, draft, rollup, directory, datetime.now(UTC).date())
-    _tell(run, 4, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts")
+    warnings += unmet(manifest)
+    said = "".join(f". Warning: {warning}" for warning in warnings)
+    _tell(run, 4, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts{said}")
     return DraftRef(
         draft=key,
         content_digest=draft.content_digest,
         realised_tokens=manifest.realised_tokens,
         samples=manifest.samples,
+        warnings=tuple(warnings),
     )
+
+
+def _unknown_words(run: RunContext, registered: Registered) -> list[str]:
+    """A warning, if there is one, that names domains whose tokens are to some part words that their tokenizer doesn't know."""
+    with transaction(run.settings.require("database_url")) as cursor:
+        found = unknown_words(cursor, registered.scope, UNKNOWN_SHARE)
+    if not found:
+        return []
+    named = ", ".join(f"{domain!r} ({share:.1%})" for domain, share in found[:_DOMAINS_NAMED])
+    more = f" and {len(found) - _DOMAINS_NAMED:,} more" if len(found) > _DOMAINS_NAMED else ""
+    return [
+        f"over {UNKNOWN_SHARE:.0%} of the tokens of {named}{more} are of words that the tokenizer {registered.tokenizer} does not"
+        " know, so their number is a rough guess; count by the tokenizer of the model to be trained (--tokenizer)"
+    ]
 
 
 def _tell(run: RunContext, stage: int, message: str) -> None:

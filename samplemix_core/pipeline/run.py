@@ -57,7 +57,8 @@ class RunContext:
 class RunSummary(FrozenModel):
     """What a run published, what it had to leave out, and what it cost by step: tasks, core-seconds, GPU-seconds.
 
-    `unread` are the files that are not read, UNREAD_NAMED at most; `scoring` names shards that were left out as a whole.
+    `unread` are the files that are not read, UNREAD_NAMED at most; `scoring` names shards that were left out as a whole; `warnings`
+    say what else may not have been expected.
     """
 
     name: str
@@ -65,6 +66,7 @@ class RunSummary(FrozenModel):
     manifest_uri: str
     content_digest: str
     created: bool
+    warnings: tuple[str, ...]
     unread: list[dict[str, Any]]
     scoring: ScoreCounts
     verified: VerifiedCounts
@@ -83,6 +85,7 @@ def run_corpus(run: RunContext) -> RunSummary:
         unread = unread_files(cursor, published.registered.corpus_id, UNREAD_NAMED)
     return RunSummary(
         **published.model_dump(exclude={"registered"}),
+        warnings=results["draft"].warnings,
         unread=unread,
         scoring=results["scored"],
         verified=results["verified"],

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from samplemix_core.manifest.format import DomainShare, Manifest
+from samplemix_core.manifest.format import DomainShare, Manifest, unmet
 
 WIDE = 1000
 
@@ -58,8 +58,8 @@ def tell(line: str) -> None:
     output().print(line, soft_wrap=True)
 
 
-def print_mixture(console: Console, manifest: Manifest) -> None:
-    """Print a version's domains before and after (the smallest as one), its figures, and what became of every document."""
+def print_mixture(console: Console, manifest: Manifest, warnings: Sequence[str] = ()) -> None:
+    """Print a version's domains before and after (the smallest as one), its figures, what became of the documents, and warnings."""
     table = Table(title=f"{manifest.name} version {manifest.version}: share of tokens by domain", header_style="bold")
     table.add_column("domain", overflow="fold")
     for name in ("documents", "tokens before", "share before", "share after", "change", "mean copies"):
@@ -74,15 +74,16 @@ def print_mixture(console: Console, manifest: Manifest) -> None:
     counts = manifest.counts
     by = f" of {manifest.tokenizer.name}" if manifest.tokenizer else ""
     short = manifest.budget_tokens - manifest.realised_tokens
+    by_less = f", less than the {manifest.solver.next_tokens:,} tokens of the next copy" if short else ""
     for line in (
         f"policy: {manifest.policy.name} {dict(manifest.policy.parameters)}, seed {manifest.seed}",
-        f"budget: {manifest.budget_tokens:,} tokens{by}; realised: {manifest.realised_tokens:,} "
-        f"({short:,} short, less than one document)",
+        f"budget: {manifest.budget_tokens:,} tokens{by}; realised: {manifest.realised_tokens:,} ({short:,} short{by_less})",
         f"mixture: {manifest.samples:,} samples, {manifest.copies:,} copies",
         f"documents: {counts.documents:,} = {counts.scored:,} scored + {counts.quarantined:,} quarantined + "
         f"{counts.duplicates:,} exact duplicates",
         *([f"shards left out as a whole: {counts.refused_shards}"] if counts.refused_shards else []),
         f"content digest: {manifest.content_digest}",
+        *(f"warning: {warning}" for warning in dict.fromkeys([*unmet(manifest), *warnings])),
     ):
         console.print(line, soft_wrap=True)
 

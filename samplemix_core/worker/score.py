@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 from samplemix_core import schemas
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.records import ShardBatch, describe
+from samplemix_core.corpus.records import Reason, ShardBatch, describe
 from samplemix_core.corpus.streams import HEAD_BYTES, looks_like
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
@@ -50,11 +50,15 @@ _NOTHING: Found = np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float16
 
 @dataclass(frozen=True, eq=False)
 class ReadBatch:
-    """A batch of n documents before it is embedded: schemas.SAMPLES, what scorers read, and what the encoder reads of each."""
+    """A batch of n documents before it is embedded: schemas.SAMPLES, what scorers read, and what the encoder reads of each.
+
+    `set_aside` (schemas.QUARANTINE) are documents without a token, which are none of the n.
+    """
 
     samples: pa.Table
     documents: Documents
     tokenized: Tokenized
+    set_aside: pa.Table
 
 
 def read_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> ReadBatch:
@@ -63,15 +67,25 @@ def read_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> 
     n_bytes, content_hash = describe(texts)
     read = Documents(texts, content_hash.to_pylist(), documents["doc_id"].to_pylist())
     tokenized = encoder.tokenize(read.plain)
-    n_tokens = tokenized.n_tokens if counter.tokenizer_id == encoder.tokenizer_id else counter.count(read.plain)
+    counted = tokenized if counter.tokenizer_id == encoder.tokenizer_id else counter.count(read.plain)
+    if not counted.n_tokens.all():
+        some = read_batch(documents.filter(pa.array(counted.n_tokens > 0)), encoder, counter)
+        return replace(some, set_aside=_without_tokens(documents.filter(pa.array(counted.n_tokens == 0)), counter.name))
     samples = pa.table(
         [
-            *(documents["row"], documents["domain"], documents["doc_id"], n_tokens, n_bytes, content_hash),
+            *(documents["row"], documents["domain"], documents["doc_id"], counted.n_tokens, counted.unknown, n_bytes, content_hash),
             *(pa.array(read.content_types, pa.string()), pa.array(read.languages, pa.string())),
         ],
         schema=schemas.SAMPLES,
     )
-    return ReadBatch(samples, read, tokenized)
+    return ReadBatch(samples, read, tokenized, schemas.QUARANTINE.empty_table())
+
+
+def _without_tokens(documents: pa.Table, tokenizer: str) -> pa.Table:
+    details = [f"the tokenizer {tokenizer} finds no token in its {len(text)} characters" for text in documents["text"].to_pylist()]
+    n = documents.num_rows
+    columns = [documents["row"], np.full(n, -1, dtype=np.int64), pa.repeat(str(Reason.NO_TEXT), n), pa.array(details, pa.string())]
+    return pa.table(columns, schema=schemas.QUARANTINE)
 
 
 def plan_shard(task: PlanTask) -> int:
@@ -233,7 +247,7 @@ def score_to_files(
             records += batch.records
             reused += known.size
             encoder_tokens += int(result.tokenized.n_tokens.sum(dtype=np.int64))
-            rejects.write_table(batch.quarantine)
+            rejects.write_table(pa.concat_tables([batch.quarantine, result.set_aside]).sort_by("row"))
             samples.append(result.samples)
             n = result.samples.num_rows
             new = np.setdiff1d(np.arange(n), known, assume_unique=True)

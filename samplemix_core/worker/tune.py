@@ -131,7 +131,8 @@ def tune(
 def _tokenized(ids: Sequence[np.ndarray]) -> Tokenized:
     """Documents of one sequence each, as an encoder reads them."""
     offsets = np.cumsum([0, *(each.size for each in ids)], dtype=np.int64)
-    return Tokenized(np.zeros(len(ids), dtype=np.int32), np.concatenate(ids), offsets, np.arange(len(ids) + 1))
+    nothing = np.zeros(len(ids), dtype=np.int32)
+    return Tokenized(nothing, nothing, np.concatenate(ids), offsets, np.arange(len(ids) + 1))
 
 
 @dataclass(frozen=True)

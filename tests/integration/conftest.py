@@ -83,7 +83,9 @@ def commit_scores(cursor: Cursor, shard: Shard, version: ScoreVersion, scores: B
     return commit_block(cursor, shard, version, Block(), scores)
 
 
-def scores_of(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tuple[str, ...] = ("web", "books")) -> BlockScores:
+def scores_of(
+    texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tuple[str, ...] = ("web", "books"), unknown: Sequence[int] = ()
+) -> BlockScores:
     """Scores of made-up documents: row i has text i; the rows in `bad_rows` come between them and are quarantined."""
     rows = [row for row in range(len(texts) + len(bad_rows)) if row not in bad_rows]
     n = len(texts)
@@ -92,6 +94,7 @@ def scores_of(texts: list[str], *, bad_rows: tuple[int, ...] = (), domains: tupl
         "domain": [domains[i % len(domains)] for i in range(n)],
         "doc_id": [None if i % 3 == 0 else f"doc-{i}" for i in range(n)],
         "n_tokens": [len(text.split()) for text in texts],
+        "unknown_tokens": unknown or [0] * n,
         "n_bytes": [len(text.encode()) for text in texts],
         "content_hash": [content_hash(text) for text in texts],
         "content_type": [("prose", "code", "list")[i % 3] for i in range(n)],

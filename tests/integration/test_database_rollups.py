@@ -9,7 +9,7 @@ import pytest
 
 from samplemix_core.config import AuditConfig
 from samplemix_core.corpus.records import Block
-from samplemix_core.database import audits, check, clusters, ledger, quality, registration, scores, upkeep
+from samplemix_core.database import audits, check, clusters, ledger, quality, registration, rollups, scores, upkeep
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.query import run_query
@@ -147,6 +147,18 @@ def test_replaced_files_and_dropped_models_take_theirs_away(mixed: LedgeredCorpu
     assert problems(mixed) == []
 
 
+def test_domains_of_words_that_the_tokenizer_does_not_know_are_found(ledgered: LedgeredCorpus) -> None:
+    words = ["one two three four"] * 3
+    with transaction(ledgered.url) as cursor:
+        commit_scores(
+            cursor, ledgered.shards[0], ledgered.version, scores_of(words, domains=("web", "books", "dna"), unknown=[0, 1, 4])
+        )
+        commit_scores(cursor, ledgered.shards[1], ledgered.version, scores_of(["many " * 96], domains=("books",)))
+        assert rollups.unknown_words(cursor, ledgered.scope, 0.001) == [("dna", 1.0), ("books", 0.01)]
+        assert rollups.unknown_words(cursor, ledgered.scope, 0.01) == [("dna", 1.0)]
+    assert problems(ledgered) == []
+
+
 def test_a_refused_shard_takes_its_blocks_away(ledgered: LedgeredCorpus) -> None:
     with transaction(ledgered.url) as cursor:
         blocks = [Block(0, 0, 2, 0, 10), Block(1, 2, None, 10, None)]
@@ -181,6 +193,7 @@ TAMPERING = {
     "UPDATE score_rollup SET quality_square_sum = 0": "score_rollup (",
     "DELETE FROM score_rollup WHERE quality_band > 15": "score_rollup (",
     "UPDATE cluster_rollup SET noise = noise + 1, documents = documents WHERE cluster = 0": "cluster_rollup (",
+    "UPDATE sample SET unknown_tokens = 1 WHERE row = 0": "score_rollup (",
     "DELETE FROM sample WHERE row = 3": "the ledger says",
     "DELETE FROM quality_score WHERE row = 3": "quality scores",
     "DELETE FROM diversity_score WHERE row = 3": "assigned samples",

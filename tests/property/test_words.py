@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from samplemix_core.config import EmbeddingConfig
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.model import locate_model
-from samplemix_core.embedding.tokens import Words
+from samplemix_core.embedding.tokens import TokenCounter, Words
 
 TOKENIZER = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))
 TOKENIZER.no_truncation()
@@ -30,14 +30,29 @@ def test_ids_are_the_tokenizers(texts: list[str]) -> None:
     expected = [encoding.ids for encoding in TOKENIZER.encode_batch(texts, add_special_tokens=False)]
     # The first time words may be new, the second time none is.
     for _ in range(2):
-        assert [ids.tolist() for ids in REMEMBERED.encode(texts)] == expected
+        assert [ids.tolist() for ids, _ in REMEMBERED.encode(texts)] == expected
+
+
+@given(st.lists(st.lists(PIECES, max_size=12).map("".join), max_size=4))
+def test_what_is_unknown_is_counted_the_same_with_and_without_a_memory(texts: list[str]) -> None:
+    remembers = TokenCounter(Tokenizer.from_str(TOKENIZER.to_str()), "a")
+    plain = TokenCounter(Tokenizer.from_str(TOKENIZER.to_str()), "b")
+    plain._words = None
+    for _ in range(2):
+        for counted, expected in zip(remembers.count(texts), plain.count(texts), strict=True):
+            assert counted.tolist() == expected.tolist()
+    ids = [encoding.ids for encoding in TOKENIZER.encode_batch(texts, add_special_tokens=False)]
+    for own, counted, unknown in zip(ids, *plain.count(texts), strict=True):
+        given = sum(token == TOKENIZER.token_to_id("[UNK]") for token in own)
+        assert counted - len(own) == unknown - given >= 0
+        assert (unknown > 0) == (given > 0)
 
 
 def test_a_full_memory_is_emptied_and_long_words_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MOST_WORDS", 4)
     remembered = Words(TOKENIZER, None)
     for text in ("one two three four five", "z" * 65 + " six", "one seven"):
-        assert remembered.encode([text])[0].tolist() == TOKENIZER.encode(text, add_special_tokens=False).ids
+        assert remembered.encode([text])[0][0].tolist() == TOKENIZER.encode(text, add_special_tokens=False).ids
     assert sorted(remembered._known) == ["one", "seven", "six"]
 
 

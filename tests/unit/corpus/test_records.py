@@ -32,6 +32,12 @@ def test_an_id_is_a_string_or_a_number_or_nothing(doc_id: object, kept: str | No
         ({"a": 1}, None, "web", Reason.TEXT_NOT_STRING),
         ("", None, "web", Reason.EMPTY_TEXT),
         (" \n\t\u3000\u00a0", None, "web", Reason.EMPTY_TEXT),
+        ("\u200b\u200b\ufeff", None, "web", Reason.NO_TEXT),
+        ("\0\x01 \x07", None, "web", Reason.NO_TEXT),
+        ("\ufffd" * 50, None, "web", Reason.NO_TEXT),
+        ("\u0301\u0302\u0303", None, "web", Reason.NO_TEXT),
+        ("\u3164 \u115f\u2800\u00ad", None, "web", Reason.NO_TEXT),
+        ("\ue000\ufffe\U0001ffff\ufdd0\U000e0041", None, "web", Reason.NO_TEXT),
         ("text", None, None, Reason.MISSING_DOMAIN),
         ("text", None, "  ", Reason.MISSING_DOMAIN),
         ("text", None, 4, Reason.DOMAIN_NOT_STRING),
@@ -52,3 +58,8 @@ def test_what_is_no_document_says_why(text: object, doc_id: object, domain: obje
 
 def test_nul_inside_a_text_is_kept() -> None:
     assert check_document("a\0b", None, "web").text == "a\0b"
+
+
+@pytest.mark.parametrize("text", ["a", "\u0e01", "...", "=", "\U0001f600", "\u200b3", "h\u0301", "\u6771", "_", "\ufffd\ufffd!"])
+def test_what_can_be_read_is_a_text(text: str) -> None:
+    assert check_document(text, None, "web").text == text

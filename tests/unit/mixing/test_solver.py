@@ -21,20 +21,20 @@ def test_natural_weights_and_the_whole_source_give_every_sample_once() -> None:
     _, tokens, u = samples(10_000)
     assert (tokens == 0).any()
     solution = solve_copies(np.ones(10_000), tokens, u, int(tokens.sum()), 4)
-    assert (solution.copies == 1).all()
+    assert (solution.copies == (tokens > 0)).all()
     assert solution.kappa == 1.0
 
 
 def test_whole_multiples_of_the_source_give_whole_copies() -> None:
     _, tokens, u = samples(1000)
     solution = solve_copies(np.ones(1000), tokens, u, 3 * int(tokens.sum()), 4)
-    assert (solution.copies == 3).all()
+    assert (solution.copies == 3 * (tokens > 0)).all()
 
 
 def test_the_largest_feasible_budget_gives_every_sample_all_its_copies() -> None:
     weights, tokens, u = samples(1000)
     solution = solve_copies(weights, tokens, u, 4 * int(tokens.sum()), 4)
-    assert (solution.copies == 4).all()
+    assert (solution.copies == 4 * (tokens > 0)).all()
     assert solution.next_tokens == 0
 
 
@@ -44,10 +44,29 @@ def test_ties_are_broken_in_sample_order() -> None:
     assert (solution.realised_tokens, solution.next_tokens) == (30, 10)
 
 
-def test_what_does_not_fit_ends_the_line() -> None:
-    solution = solve([4.0, 2.0, 1.0], [10, 1000, 1], [0.0, 0.0, 0.0], 500, 1)
-    assert solution.copies.tolist() == [1, 0, 0]
-    assert solution.next_tokens == 1000
+def test_what_does_not_fit_ends_the_line_where_little_is_left() -> None:
+    solution = solve([8.0, 4.0, 2.0, 1.0], [990, 20, 1, 1], [0.0] * 4, 1000, 1)
+    assert solution.copies.tolist() == [1, 0, 0, 0]
+    assert (solution.next_tokens, solution.passed_over) == (20, 0)
+
+
+def test_what_is_longer_than_what_is_left_is_passed_over_where_much_is_left() -> None:
+    solution = solve([8.0, 4.0, 2.0, 1.0, 1.0], [10, 2_200_000, 300, 40, 40], [0.0] * 5, 500, 1)
+    assert solution.copies.tolist() == [1, 0, 1, 1, 1]
+    assert (solution.realised_tokens, solution.next_tokens, solution.passed_over) == (390, 2_200_000, 1)
+    # It keeps the copies that it has, and shorter ones go on.
+    solution = solve([4.0, 2.0, 1.0], [100, 20, 7], [0.0] * 3, 170, 4)
+    assert solution.copies.tolist() == [1, 3, 1]
+    assert (solution.realised_tokens, solution.next_tokens) == (167, 20)
+
+
+def test_what_the_copies_of_one_sample_come_to_can_be_limited() -> None:
+    weights, tokens, u = np.array([8.0, 4.0, 1.0, 1.0]), np.array([10, 100, 51, 50], dtype=np.int32), np.full(4, 0.5)
+    solution = solve_copies(weights, tokens, u, 90, 4, 50)
+    assert solution.copies.tolist() == [4, 0, 0, 1]
+    assert (solution.realised_tokens, solution.next_tokens) == (90, 0)
+    with pytest.raises(BudgetError, match="at most 90 tokens, raise max_copies or max_share"):
+        solve_copies(weights, tokens, u, 91, 4, 50)
 
 
 def test_weights_of_any_magnitude() -> None:
@@ -55,9 +74,9 @@ def test_weights_of_any_magnitude() -> None:
     assert solution.copies.tolist() == [1, 4, 4]
 
 
-def test_a_sample_without_tokens_takes_no_budget() -> None:
+def test_a_sample_without_tokens_has_no_copy() -> None:
     solution = solve([1.0, 1.0], [0, 8], [0.0, 0.0], 8, 4)
-    assert solution.copies.tolist() == [1, 1]
+    assert solution.copies.tolist() == [0, 1]
 
 
 def test_the_largest_cap_and_the_longest_documents_do_not_overflow() -> None:

@@ -91,6 +91,21 @@ def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: 
     np.testing.assert_array_equal(vectors[2:], expected)
 
 
+def test_a_document_without_a_token_is_set_aside(encoder: Encoder, tmp_path: Path) -> None:
+    texts = ["One.", "[", "\u200b", "Two."]
+    table = pa.table([[4, 5, 6, 9], [None] * 4, ["web"] * 4, texts], schema=schemas.DOCUMENTS)
+    read = read_batch(table, encoder, encoder.tokenizer)
+    assert read.samples["row"].to_pylist() == [4, 5, 9]
+    assert read.documents.plain == ["One.", "[", "Two."]
+    rejected = batch(rejected=(2, 8)).quarantine
+    files = score_to_files([ShardBatch(table, rejected, 6)], encoder, encoder.tokenizer, [COMPOSITE], tmp_path)
+    assert (files.records, files.samples["row"].to_pylist(), files.quality[0].num_rows) == (6, [4, 5, 9], 3)
+    with pa.memory_map(str(files.quarantine)) as mapped:
+        quarantine = pa.ipc.open_file(mapped).read_all().to_pydict()
+    assert (quarantine["row"], quarantine["reason"]) == ([2, 6, 8], ["empty_text", "no_text", "empty_text"])
+    assert "all-MiniLM-L6-v2 finds no token in its 1 characters" in quarantine["detail"][1]
+
+
 def test_a_shard_without_documents_has_empty_tables(encoder: Encoder, tmp_path: Path) -> None:
     files = score_to_files([batch(rejected=(0,))], encoder, encoder.tokenizer, [COMPOSITE], tmp_path)
     assert (files.records, files.samples.num_rows, files.quality[0].num_rows) == (1, 0, 0)
