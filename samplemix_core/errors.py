@@ -65,6 +65,10 @@ class BudgetError(SampleMixError):
     """No copies can meet the token budget; the message states the largest feasible one."""
 
 
+class CostError(SampleMixError):
+    """Asking a language model has cost as much as it may."""
+
+
 class ManifestError(SampleMixError):
     """A manifest is missing, malformed, or disagrees with its parts or with the corpus."""
 

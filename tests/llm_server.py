@@ -30,8 +30,14 @@ ONCE = (
     "no-choices",
     "cut-off",
     "reset",
+    "nested",
+    "endless",
+    "true-score",
 )
 """What a document can ask for that passes: the second question is answered well."""
+
+ODD = ("surrogate",)
+"""What is answered well, in an odd way."""
 
 ALWAYS = ("always-500", "always-range", "always-prose", "always-drip", "refusal", "filter", "400")
 
@@ -86,7 +92,7 @@ class Served:
         await asyncio.sleep(self.latency)
         play = re.search(r"PLAY:([\w-]+)", text)
         name = play[1] if play else ""
-        if name in ALWAYS or (name in ONCE and self.asked[text] == 1):
+        if name in ALWAYS or name in ODD or (name in ONCE and self.asked[text] == 1):
             await self._play(name, request, text, writer)
         else:
             send(writer, 200, completion(json.dumps(scores_for(request, text))))
@@ -117,6 +123,16 @@ class Served:
                 writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode())
                 writer.write(body[: len(body) // 2])
                 writer.close()
+            case "surrogate":
+                # One in the answer's own JSON, and one in the protocol's.
+                said = json.dumps(completion(json.dumps(good | {"rationale": "half a pair: \ud83d"})))
+                send_raw(writer, 200, said.replace("half a pair", "half \\ud83d a pair").encode())
+            case "nested":
+                send(writer, 200, completion("[" * 5000))
+            case "endless":
+                send(writer, 200, completion("so " * 2**20))
+            case "true-score":
+                send(writer, 200, completion(json.dumps(good | {first: True})))
             case "drip" | "always-drip":
                 body = json.dumps(completion(json.dumps(good))).encode()
                 writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode())

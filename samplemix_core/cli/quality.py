@@ -192,6 +192,8 @@ def annotate(
     tokens = f"{found.input_tokens:,} tokens read and {found.output_tokens:,} written{cost}"
     if dry_run:
         tell(f"{found.annotator} would be asked about {left:,} of {found.documents:,} documents: about {tokens}")
+        if config.attempts > 1:
+            tell(f"answers that can't be used are asked for again, {config.attempts} times at most; --set most_cost= sets a limit")
         return
     reasons = "".join(f", {reason} {count:,}" for reason, count in found.set_aside.items())
     tell(

@@ -111,35 +111,65 @@ def _begins_a_long_document(lines: list[bytes]) -> bool:
     return False
 
 
+_MOST_BLANK = 64
+"""A line of more bytes, its newline counted, is taken for a record without a look at it, if it is blank or not."""
+
+_IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n\v\f"))
+
+
 class _Cutter:
-    """Cuts a stream of bytes into blocks of whole lines, of at most so many lines and bytes."""
+    """Cuts a stream of bytes into blocks of whole lines, of at most so many records and bytes. Blank lines are no records."""
 
     def __init__(self, documents: int, n_bytes: int) -> None:
         self._documents, self._n_bytes = documents, n_bytes
         self._blocks: list[Block] = []
-        self._rows = self._row = 0
+        self._records = self._rows = self._row = 0
         self._start = self._line_end = self._position = 0
+        self._line_start, self._has_text = 0, False
 
     def take(self, chunk: bytes) -> None:
-        ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == _NEWLINE) + (self._position + 1)
+        data = np.frombuffer(chunk, dtype=np.uint8)
+        ends = np.flatnonzero(data == _NEWLINE) + (self._position + 1)
+        records = np.cumsum(self._are_records(data, ends))
         self._position += len(chunk)
         used = 0
         while used < ends.size:
-            # Lines that are within the bytes, and within the rows; but the first of a block always is.
+            # Lines that are within the bytes, and within the records; but the first of a block always is.
             fitting = int(np.searchsorted(ends, self._start + self._n_bytes, side="right"))
-            stop = min(max(fitting, used), used + self._documents - self._rows)
+            before = int(records[used - 1]) if used else 0
+            last = int(np.searchsorted(records, before + self._documents - self._records))
+            stop = min(max(fitting, used), last + 1)
             if stop == used and not self._rows:
                 stop += 1
+            stop = min(stop, ends.size)
             if stop > used:
                 self._rows += stop - used
+                self._records += int(records[stop - 1]) - before
                 self._line_end = int(ends[stop - 1])
                 used = stop
-            if used < ends.size or self._rows == self._documents:
+            if used < ends.size or self._records == self._documents:
                 self._cut()
+
+    def _are_records(self, data: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Whether each line that ends in the data has something on it; what is left is kept for the next."""
+        begun, had_text = self._line_start, self._has_text
+        has_text = np.ones(ends.size, dtype=np.bool_)
+        if ends.size:
+            lengths = np.diff(ends, prepend=begun)
+            if lengths.min() <= _MOST_BLANK:
+                starts = np.concatenate([[0], ends[:-1] - self._position])
+                written = np.add.reduceat(~_IS_BLANK[data[: ends[-1] - self._position]], starts, dtype=np.int64) > 0
+                written[0] |= had_text
+                has_text = written | (lengths > _MOST_BLANK)
+            self._line_start, self._has_text = int(ends[-1]), False
+        rest = data[self._line_start - self._position :] if ends.size else data
+        self._has_text = self._has_text or not _IS_BLANK[rest[:_MOST_BLANK]].all()
+        return has_text
 
     def _cut(self) -> None:
         self._blocks.append(Block(len(self._blocks), self._row, self._rows, self._start, self._line_end - self._start))
         self._row, self._rows, self._start = self._row + self._rows, 0, self._line_end
+        self._records = 0
 
     def end(self) -> list[Block]:
         """The blocks; the last line may lack a newline. A shard of no lines is one block of none."""

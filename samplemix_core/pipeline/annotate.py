@@ -28,13 +28,22 @@ from samplemix_core.database.annotations import (
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import ensure_annotator, list_annotators
 from samplemix_core.diversity.sampling import ShardCount, nested_positions
-from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, ObjectAccessError, ServiceError, ShardRefusedError
+from samplemix_core.errors import (
+    CancelledRunError,
+    ConfigError,
+    CorpusError,
+    CostError,
+    ModelError,
+    ObjectAccessError,
+    ServiceError,
+    ShardRefusedError,
+)
 from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.annotator import LanguageModel
 from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.quality.labels import Reject
+from samplemix_core.quality.labels import MALFORMED, Reject
 from samplemix_core.quality.prompt import instructions
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
 from samplemix_core.quality_config import AnnotationConfig
@@ -52,7 +61,7 @@ OUTPUT_TOKENS = 120
 _READ_AT_ONCE = 32
 
 LEAST_STREAK = 10
-"""After so many documents in a row without an answer, and twice as many as are in flight, an endpoint is taken for down."""
+"""After so many documents in a row without an answer that can be used, and twice as many as are in flight, asking ends."""
 
 
 @dataclass
@@ -103,8 +112,8 @@ def annotate(
     """Ask a model about documents of a corpus, and keep each answer as it comes: run again, it asks about what is left.
 
     With `dry_run` nobody is asked: tokens and cost are an estimate. Raises CorpusError if nothing is scored, ConfigError where the
-    endpoint can't be used as configured, ServiceError where it does not answer any more, CancelledRunError where `cancelled` is
-    set; what was answered is kept.
+    endpoint can't be used as configured, ServiceError where it does not answer any more, ModelError where its answers can't be
+    used, CostError at the limit of cost, CancelledRunError where `cancelled` is set; what was answered is kept.
     """
     plan = _plan(config, settings)
     left = [sample for _, samples in plan.chosen for sample in samples]
@@ -241,11 +250,18 @@ async def _ask_all(
         said = f"{sum(found.set_aside.values()):,} set aside, {found.input_tokens + found.output_tokens:,} tokens"
         report(Progress("annotate", done, total, documents=done, message=said, unit="documents", share=done / total))
 
+    def spent() -> bool:
+        """Whether what was asked has cost as much as it may: what is in flight is still kept."""
+        cost = _cost(config, found)
+        return cost is not None and config.most_cost is not None and cost >= config.most_cost
+
     async def work() -> None:
         nonlocal streak
         while True:
             if cancelled.is_set():
                 raise CancelledRunError("Annotating was cancelled.", "What was answered is kept: run it again to go on.")
+            if spent():
+                return
             async with reading:
                 if not read:
                     read.extend(await asyncio.to_thread(lambda: list(islice(documents, _READ_AT_ONCE))))
@@ -256,12 +272,8 @@ async def _ask_all(
                 answer = await model.judge(document)
                 await writer.keep(answer)
                 streak = _enter(found, answer, streak)
-                if streak >= max(LEAST_STREAK, 2 * config.concurrency):
-                    raise ServiceError(
-                        f"{streak} documents in a row got no answer from {settings.llm_base_url}, the last one:"
-                        f" {answer.detail if isinstance(answer, Refused) else ''}.",
-                        "What was answered is kept. Check the endpoint, or ask less at once, then run again.",
-                    )
+                if streak >= max(LEAST_STREAK, 2 * config.concurrency) and isinstance(answer, Refused):
+                    raise _given_up(streak, answer, config, settings)
             else:
                 found.unread += 1
             tell()
@@ -270,17 +282,38 @@ async def _ask_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(min(config.concurrency, total - begun)):
                 group.create_task(work())
-    except* (ConfigError, ServiceError, CancelledRunError) as errors:
+    except* (ConfigError, ModelError, ServiceError, CancelledRunError) as errors:
         raise errors.exceptions[0] from None
     finally:
         await model.close()
     tell()
+    left = total - begun - found.judged - found.unread - sum(found.set_aside.values())
+    if left:
+        aside = sum(found.set_aside.values())
+        raise CostError(
+            f"The limit of cost, {config.most_cost:g}, is reached: for {_cost(config, found):,.2f} {found.judged:,} documents were"
+            f" judged, {aside:,} set aside, and {left:,} are left.",
+            "What was answered is kept. Raise most_cost and run again, or train on what there is.",
+        )
+
+
+def _given_up(streak: int, last: Refused, config: AnnotationConfig, settings: Settings) -> ModelError | ServiceError:
+    kept = "What was answered is kept."
+    if last.reason in MALFORMED:
+        return ModelError(
+            f"{streak} documents in a row got no answer of {config.model!r} that can be used, the last one: {last.detail}.",
+            f"{kept} Try response_format 'json_object' or 'text', more most_output_tokens, or another model, then run again.",
+        )
+    return ServiceError(
+        f"{streak} documents in a row got no answer from {settings.llm_base_url}, the last one: {last.detail}.",
+        f"{kept} Check the endpoint, or ask less at once, then run again.",
+    )
 
 
 def _enter(found: Annotated, answer: Judged | Refused, streak: int) -> int:
-    """Count an answer; returns how many in a row there were that may be the endpoint's fault."""
+    """Count an answer; returns how many in a row there were that may be the endpoint's or the model's fault."""
     if isinstance(answer, Judged):
         found.judged += 1
         return 0
     found.set_aside[answer.reason] += 1
-    return streak + 1 if answer.reason in PASSING else 0
+    return streak + 1 if answer.reason in PASSING or answer.reason in MALFORMED else 0

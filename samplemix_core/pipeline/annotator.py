@@ -5,6 +5,7 @@ they are counted, and all questions wait where one is told to.
 """
 
 import asyncio
+import json
 import logging
 import random
 from datetime import UTC, datetime
@@ -12,17 +13,20 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import httpx2
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from samplemix_core.database.annotations import Document, Judged, Refused
 from samplemix_core.errors import ConfigError
 from samplemix_core.quality.labels import Reject, RejectedLabelError
-from samplemix_core.quality.prompt import ask_about, ask_again, read_answer
+from samplemix_core.quality.prompt import ask_about, ask_again, encodable, read_answer
 from samplemix_core.quality.rubric import Rubric
 from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import Settings
 
 MOST_WAIT_SECONDS = 300.0
+MOST_ANSWER_BYTES = 2**20
+"""Of what an endpoint sends; most_output_tokens of text take a hundredth of it."""
+
 MOST_TURNED_AWAY = 30
 """Answers of 429 to one document before it is set aside. They are no attempts: nothing was read."""
 
@@ -147,21 +151,26 @@ class LanguageModel:
         self.requests += 1
         try:
             # The client's own limit is for each wait, and an answer can come drop by drop.
-            async with asyncio.timeout(self._config.timeout_seconds):
-                answer = await self._client.post(self._url, json={**self._form, "messages": messages})
+            async with (
+                asyncio.timeout(self._config.timeout_seconds),
+                self._client.stream("POST", self._url, json={**self._form, "messages": messages}) as answer,
+            ):
+                body = await _body(answer)
         except (TimeoutError, httpx2.TimeoutException):
             raise RejectedLabelError(Reject.NO_ANSWER, f"none within {self._config.timeout_seconds:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise RejectedLabelError(Reject.NO_ANSWER, f"{type(error).__name__}: {error}") from None
         if not answer.is_success:
-            self._refuse(answer)
+            self._refuse(answer, body)
         try:
-            return self._text_of(_Completion.model_validate_json(answer.content), tokens)
-        except ValidationError:
+            # Half a surrogate pair would make the whole of it unreadable.
+            whole = encodable(json.dumps(json.loads(body), ensure_ascii=False))
+            return self._text_of(_Completion.model_validate_json(whole), tokens)
+        except (ValueError, RecursionError):
             raise RejectedLabelError(Reject.NO_ANSWER, "what the endpoint sent is no answer of the protocol") from None
 
-    def _refuse(self, answer: httpx2.Response) -> NoReturn:
-        said = _said(answer)
+    def _refuse(self, answer: httpx2.Response, body: bytes) -> NoReturn:
+        said = _said(answer, body)
         if answer.status_code == httpx2.codes.TOO_MANY_REQUESTS:
             raise _TurnedAwayError(said, _retry_after(answer))
         if answer.status_code in _WRONG_SETUP:
@@ -196,13 +205,23 @@ class _TurnedAwayError(Exception):
         self.said, self.seconds = said, seconds
 
 
-def _said(answer: httpx2.Response) -> str:
+async def _body(answer: httpx2.Response) -> bytes:
+    """What was sent; raise RejectedLabelError if it is more than MOST_ANSWER_BYTES, of which the rest is not read."""
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > MOST_ANSWER_BYTES:
+            raise RejectedLabelError(Reject.UNREADABLE, f"it has more than {MOST_ANSWER_BYTES:,} bytes")
+    return bytes(body)
+
+
+def _said(answer: httpx2.Response, body: bytes) -> str:
     """What the endpoint said, in short: its status and message, never the question, which may hold a key."""
     try:
-        message = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
+        message = json.loads(body)["error"]["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         message = answer.reason_phrase
-    return f"{answer.status_code} {message or ''}".strip()[:300]
+    return encodable(f"{answer.status_code} {message or ''}".strip()[:300])
 
 
 def _retry_after(answer: httpx2.Response) -> float | None:

@@ -146,7 +146,7 @@ def _records(stream: BinaryIO, name: str) -> Iterator[Any]:
         elif line.value.strip():
             try:
                 yield msgspec.json.decode(line.value)
-            except msgspec.DecodeError as error:
+            except (ValueError, RecursionError) as error:
                 yield RejectedLabelError(Reject.UNREADABLE, str(error))
 
 

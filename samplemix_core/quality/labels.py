@@ -38,6 +38,10 @@ class Reject(StrEnum):
     REQUEST_REFUSED = "request_refused"
 
 
+MALFORMED = frozenset((Reject.UNREADABLE, Reject.NO_SCORE, Reject.SCORE_NOT_WHOLE, Reject.SCORE_OUT_OF_RANGE))
+"""An answer that came and can't be used, which is the model's fault and not the document's."""
+
+
 class RejectedLabelError(Exception):
     """A record that holds no label, and why."""
 
@@ -67,7 +71,8 @@ def whole_scores(values: Mapping[str, Any], rubric: Rubric) -> tuple[int, ...]:
         value = values.get(dimension.name)
         if value is None:
             raise RejectedLabelError(Reject.NO_SCORE, f"{dimension.name} is missing")
-        if not isinstance(value, int | float) or value != value // 1:
+        # True is an integer of Python's, and no score.
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
             raise RejectedLabelError(Reject.SCORE_NOT_WHOLE, f"{dimension.name} is {value!r:.60}, not a whole number")
         if not 0 <= value <= dimension.maximum:
             raise RejectedLabelError(

@@ -57,15 +57,20 @@ def ask_again(messages: list[dict[str, str]], answer: str, problem: str) -> list
     ]
 
 
+def encodable(text: str) -> str:
+    """The text with '?' for each half of a surrogate pair, which JSON's escapes can hold and no encoding can."""
+    return text.encode(errors="replace").decode()
+
+
 def read_answer(content: str, rubric: Rubric) -> Answer:
     """The judgement in an answer's text, with or without a fence around it; raise RejectedLabelError if there is none."""
     fenced = _FENCE.match(content)
     try:
         values: Any = json.loads(fenced[1] if fenced else content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RejectedLabelError(Reject.UNREADABLE, f"it is no JSON: {error}") from None
     if not isinstance(values, dict):
         raise RejectedLabelError(Reject.UNREADABLE, "it is no JSON object")
     rationale = values.get(RATIONALE)
-    said = rationale.replace("\0", "").strip()[:2000] if isinstance(rationale, str) else ""
+    said = encodable(rationale).replace("\0", "").strip()[:2000] if isinstance(rationale, str) else ""
     return Answer(whole_scores(values, rubric), said or None)

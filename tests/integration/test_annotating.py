@@ -22,7 +22,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import list_annotators, read_labels
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.database.scores import commit_block
-from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, ServiceError
+from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, CostError, ModelError, ServiceError
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.annotate import Annotated, annotate
 from samplemix_core.pipeline.labels import agreement
@@ -31,7 +31,7 @@ from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import ENVIRONMENT, Settings
 from tests.integration.conftest import scores_of
-from tests.llm_server import ALWAYS, ONCE, Served, completion, scores_for, serving
+from tests.llm_server import ALWAYS, ODD, ONCE, Served, completion, scores_for, serving
 
 DOCUMENTS = [f"Document {i} says {'something ' * (i % 7)}worth knowing." for i in range(240)]
 
@@ -139,20 +139,20 @@ def test_an_endpoint_without_schemas_is_asked_in_words(
 def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
     database: Settings, tmp_path: Path, served: Served
 ) -> None:
-    plays = [f"Document PLAY:{name} number {i}" for name in (*ONCE, *ALWAYS) for i in range(2)]
+    plays = [f"Document PLAY:{name} number {i}" for name in (*ONCE, *ALWAYS, *ODD) for i in range(2)]
     corpus = make_corpus(database, tmp_path / "corpus", plays + DOCUMENTS[:60])
     settings, hasty = settings_for(database, served), {"documents": 1000, "concurrency": 12, "timeout_seconds": 1.5}
     found = annotate(config_for(corpus, **hasty), settings)
     adds_up(found)
     assert found.documents == len(plays) + 60
-    assert found.judged == 60 + 2 * len(ONCE)
+    assert found.judged == 60 + 2 * len(ONCE) + 2 * len(ODD)
     assert found.set_aside == {"no_answer": 4, "score_out_of_range": 2, "unreadable": 2, "declined": 4, "request_refused": 2}
     assert found.turned_away == 4
-    # What is answered badly costs what it costs: four kinds once, two kinds three times, two that decline.
-    assert found.input_tokens == 100 * (found.judged + 2 * 4 + 2 * 2 * 3 + 2 * 2)
+    # What is answered badly costs what it costs: six kinds once, two kinds three times, two that decline.
+    assert found.input_tokens == 100 * (found.judged + 2 * 6 + 2 * 2 * 3 + 2 * 2)
     for text in plays:
         name = text.split(":")[1].split()[0]
-        asked = {"refusal": 1, "filter": 1, "400": 1}.get(name, 3 if name in ALWAYS else 2)
+        asked = {"refusal": 1, "filter": 1, "400": 1, "surrogate": 1}.get(name, 3 if name in ALWAYS else 2)
         assert served.asked[text] == asked, name
     # What was malformed was said to be, and asked again with the answer.
     (again,) = {
@@ -169,6 +169,9 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
         "declined": (4, 1),
         "request_refused": (2, 1),
     }
+    with transaction(database.require("database_url")) as cursor:
+        cursor.execute("SELECT rationale FROM annotation WHERE rationale LIKE 'half%'")
+        assert cursor.fetchall() == [("half ? a pair: ?",)] * 2
     # The endpoint's own troubles are tried again by the next run; a document's are not, unless that is asked for.
     served.asked.clear()
     again_run = annotate(config_for(corpus, **hasty), settings)
@@ -209,6 +212,25 @@ def test_an_endpoint_that_is_down_ends_the_run_and_what_was_answered_is_kept(
     found = annotate(config_for(corpus, documents=240), settings)
     adds_up(found)
     assert (found.known, found.judged) == (50, 190)
+
+
+def test_a_model_whose_answers_can_not_be_used_is_asked_no_more(database: Settings, tmp_path: Path, served: Served) -> None:
+    corpus = make_corpus(database, tmp_path / "corpus", [f"PLAY:always-prose {i}" for i in range(100)])
+    with pytest.raises(ModelError, match="10 documents in a row got no answer of 'judge' that can be used"):
+        annotate(config_for(corpus, concurrency=2), settings_for(database, served))
+    assert served.asked.total() <= 3 * 12
+
+
+def test_asking_ends_at_the_limit_of_cost_and_goes_on_from_there(corpus: str, database: Settings, served: Served) -> None:
+    settings, prices = settings_for(database, served), {"input_price": 1000.0, "output_price": 5000.0, "documents": 100}
+    with pytest.raises(CostError, match=r"The limit of cost, 2, is reached: for 2\.\d\d 1[0-3] documents were judged, 0"):
+        annotate(config_for(corpus, concurrency=4, most_cost=2.0, **prices), settings)
+    found = annotate(config_for(corpus, most_cost=100.0, **prices), settings)
+    adds_up(found)
+    assert 10 <= found.known <= 13
+    assert found.known + found.judged == 100
+    with pytest.raises(ValueError, match="most_cost can't be kept without input_price and output_price"):
+        config_for(corpus, most_cost=1.0)
 
 
 @pytest.mark.parametrize("key", ["secret\nkey", "sécret"])

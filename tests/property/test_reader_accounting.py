@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus import json_lines, streams
+from samplemix_core.corpus.json_lines import _MOST_BLANK
 from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.records import Reason, ShardBatch
+from samplemix_core.corpus.records import Reason, ShardBatch, has_text
 from samplemix_core.corpus.streams import zstd
 
 LIMIT = 120
@@ -118,7 +119,7 @@ def test_only_lines_that_python_reads_as_documents_are_documents(data: bytes) ->
 def is_document(line: bytes) -> bool:
     try:
         text = json.loads(line.decode())["text"]
-        return bool(text.encode().decode().strip())
+        return bool(text.encode().decode().strip()) and has_text(text)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
 
@@ -153,12 +154,20 @@ def test_blocks_hold_what_the_shard_holds_in_whatever_order_they_are_read(
         assert (block.first_row, block.byte_offset) == (row, place)
         assert block.rows is not None
         assert block.n_bytes is not None
-        assert block.rows <= documents
-        assert block.n_bytes <= n_bytes or block.rows == 1
         held = lines[row : row + block.rows]
+        assert sum(not is_blank(line) for line in held) <= documents
+        assert block.n_bytes <= n_bytes or block.rows == 1
         assert data[place : place + block.n_bytes].removesuffix(b"\n") == b"\n".join(held)
         row, place = row + block.rows, place + block.n_bytes
     assert (row, place) == (len(lines), len(data))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "CHUNK_BYTES", 7)
+        again = ShardReader(*compressed_in(suffix, data, len(data) // 2), config).plan(documents, n_bytes)
+    assert again == blocks, "a plan does not depend on how much is read at once"
+
+
+def is_blank(line: bytes) -> bool:
+    return len(line) < _MOST_BLANK and not line.strip()
 
 
 def merge(parts: Iterable[tuple[list[dict[str, Any]], list[dict[str, Any]]]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -106,3 +106,11 @@ def test_batches_are_bounded_whether_records_are_good_or_bad() -> None:
     data = b'{"text": "a"}\n[]\n' * MAX_BATCH_RECORDS
     batches = list(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).read())
     assert [b.documents.num_rows + b.quarantine.num_rows for b in batches] == [MAX_BATCH_RECORDS] * 2
+
+
+def test_blank_lines_do_not_make_blocks() -> None:
+    record = b'{"text": "a"}\n'
+    data = b"\n" * 3_000_000 + record * 5 + b" \r\n" * 1_000_000 + record
+    blocks = ShardReader(io.BytesIO(data), "crawl/web/a.jsonl", ReaderConfig()).plan(4, 2**22)
+    assert [block.rows for block in blocks] == [3_000_004, 1_000_001 + 1]
+    assert sum(block.n_bytes or 0 for block in blocks) == len(data)

@@ -11,7 +11,7 @@ from samplemix_core.quality.rubric import Dimension, Rubric
 RUBRIC = Rubric(
     name="two", dimensions=(Dimension(name="depth", maximum=3, meaning="m"), Dimension(name="style", maximum=1, meaning="m"))
 )
-RECORD = {"id": 7, "text": "A text.", "language": "en", "scores": {"depth": 2, "style": True}, "meta": {"site": "a.example"}}
+RECORD = {"id": 7, "text": "A text.", "language": "en", "scores": {"depth": 2, "style": 1}, "meta": {"site": "a.example"}}
 FIELDS = LabelFields(scores={"depth": "scores.depth", "style": "scores.style"}, group="meta.site")
 
 
@@ -41,6 +41,7 @@ def test_a_score_is_in_the_field_of_its_dimension_unless_another_is_named() -> N
         ({"scores": {"depth": 2}}, Reject.NO_SCORE),
         ({"scores": None}, Reject.NO_SCORE),
         ({"scores": {"depth": 2.5, "style": 1}}, Reject.SCORE_NOT_WHOLE),
+        ({"scores": {"depth": 2, "style": True}}, Reject.SCORE_NOT_WHOLE),
         ({"scores": {"depth": "2", "style": 1}}, Reject.SCORE_NOT_WHOLE),
         ({"scores": {"depth": float("nan"), "style": 1}}, Reject.SCORE_NOT_WHOLE),
         ({"scores": {"depth": float("inf"), "style": 1}}, Reject.SCORE_NOT_WHOLE),

@@ -42,7 +42,10 @@ def test_an_answer_may_stand_in_a_fence(form: str) -> None:
         ("[]", Reject.UNREADABLE),
         ("Surely 9 of 10.", Reject.UNREADABLE),
         (json.dumps(GOOD)[:-2], Reject.UNREADABLE),
+        ("[" * 5000, Reject.UNREADABLE),
+        ('{"a":' * 5000, Reject.UNREADABLE),
         (json.dumps({**GOOD, "clarity": None}), Reject.NO_SCORE),
+        (json.dumps({**GOOD, "clarity": True}), Reject.SCORE_NOT_WHOLE),
         (json.dumps({**GOOD, "clarity": 0.5}), Reject.SCORE_NOT_WHOLE),
         (json.dumps({**GOOD, "clarity": 2}), Reject.SCORE_OUT_OF_RANGE),
         (json.dumps({**GOOD, "clarity": float("nan")}), Reject.SCORE_NOT_WHOLE),
@@ -65,3 +68,8 @@ def test_asked_again_it_sees_what_was_wrong() -> None:
     assert again[:2] == messages
     assert [item["role"] for item in again] == ["system", "user", "assistant", "user"]
     assert "it is no JSON" in again[3]["content"]
+
+
+def test_half_a_surrogate_pair_in_a_reason_can_be_kept() -> None:
+    answer = read_answer(json.dumps({**GOOD, "rationale": "Good \ud83d, and \0 so on"}), DEFAULT_RUBRIC)
+    assert answer.rationale == "Good ?, and  so on"
