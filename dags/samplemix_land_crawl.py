@@ -2,7 +2,7 @@
 
 from airflow.sdk import DAG, Asset, AssetWatcher
 from samplemix_crawls import CrawlWatch
-from samplemix_operators import DEFAULT_ARGS, SampleMixConfigureOperator, documentation, step_tasks
+from samplemix_operators import DEFAULT_ARGS, LAND_CRAWL_DAG, SampleMixConfigureOperator, documentation, step_tasks
 
 from samplemix_core.pipeline.steps import LAND_CRAWL
 
@@ -13,7 +13,7 @@ LANDINGS = Asset(
 )
 
 with DAG(
-    dag_id="samplemix_land_crawl",
+    dag_id=LAND_CRAWL_DAG,
     description="Score each crawl that lands and publish a version with it",
     doc_md=documentation(
         "SampleMix land crawl",

@@ -15,6 +15,8 @@ Runs each night, and by its form. Only what the form says is deleted; a dry run 
 | crawls | with `unused_days`, drops what is stored of crawls that were removed and that no kept version holds | goes on |
 | orphans | counts embeddings and cluster models, older than a day, that no score refers to, or deletes them | goes on |
 | statistics | counts anew what Postgres plans its queries by | counts again |
+
+`crawls` also lets those land again whose run was deleted before it published.
 """
 
 with DAG(

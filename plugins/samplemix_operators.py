@@ -101,6 +101,28 @@ def final_errors() -> "Iterator[None]":
         raise AirflowFailException(str(error)) from error
 
 
+LAND_CRAWL_DAG = "samplemix_land_crawl"
+
+
+def release_lost_crawls(context: "Context") -> None:
+    """Let crawls land again whose run was deleted in Airflow before it published a version with them."""
+    from datetime import UTC, datetime
+
+    from samplemix_core.database import corpora
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.settings import Settings
+
+    database = Settings.load().require("database_url")
+    with transaction(database) as cursor:
+        runs = corpora.unfinished_runs(cursor)
+    for run in runs:
+        if not context["ti"].get_dr_count(dag_id=LAND_CRAWL_DAG, run_ids=[run]):
+            with transaction(database) as cursor:
+                released = corpora.release_crawls(cursor, run, datetime.now(UTC))
+            for crawl in released:
+                log.warning("crawl %s/%s lands again: %s", crawl.corpus, crawl.snapshot, crawl.reason)
+
+
 class SampleMixConfigureOperator(BaseOperator):
     """Say what the run is about, once: its tasks all take this result, whatever is changed meanwhile.
 
@@ -128,6 +150,7 @@ class SampleMixConfigureOperator(BaseOperator):
             elif self.source == "crawl":
                 found = configure.of_crawl(settings, context["dag_run"].partition_key)
             else:
+                release_lost_crawls(context)
                 landed = configure.next_landed(settings, context["run_id"])
                 if landed is None:
                     raise AirflowSkipException("No crawl waits: another run has taken it.")
@@ -216,6 +239,8 @@ class SampleMixMaintenanceOperator(BaseOperator):
         from samplemix_core.pipeline.maintenance import TASKS, Upkeep
         from samplemix_core.settings import Settings
 
+        if self.task_id == "crawls" and not context["params"]["dry_run"]:
+            release_lost_crawls(context)
         with final_errors():
             kept = TASKS[self.task_id](Settings.load(), Upkeep.model_validate(dict(context["params"])))
         self.log.info(

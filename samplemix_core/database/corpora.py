@@ -242,10 +242,11 @@ def note_removed(cursor: Cursor, corpus: str, snapshots: Sequence[str]) -> None:
 
 
 def accept_crawl(cursor: Cursor, corpus: str, sight: Sight, now: datetime) -> Crawl:
-    """Enter a snapshot that a person says is whole, which lands; raise CorpusError if it has no file."""
+    """Enter a snapshot that a person says is whole, which lands, whoever has taken it; raise CorpusError if it has no file."""
     if not sight.files:
         raise CorpusError(f"Corpus {corpus!r} has no snapshot {sight.snapshot!r}.", f"See 'samplemix corpus show {corpus}'.")
     note_sights(cursor, corpus, [sight], now)
+    cursor.execute(f"{_LET_LAND} AND corpus = %s AND snapshot = %s", (now, None, corpus, sight.snapshot))
     found = find_crawl(cursor, corpus, sight.snapshot)
     assert found is not None
     return found
@@ -273,6 +274,36 @@ def take_crawl(cursor: Cursor, run: str, now: datetime, of: Iterable[str]) -> Cr
         (run, now, list(of)),
     )
     return next(iter(rows_as(cursor, Crawl)), None)
+
+
+def unfinished_runs(cursor: Cursor) -> list[str]:
+    """The runs that have taken crawls which no version holds yet that was published since."""
+    cursor.execute(
+        """
+        SELECT DISTINCT run
+        FROM crawl JOIN corpus_config ON name = corpus
+        WHERE state = 'taken' AND run IS NOT NULL AND NOT EXISTS (
+            SELECT FROM mixture
+            JOIN mixture_snapshot USING (mixture_id)
+            JOIN snapshot USING (snapshot_id)
+            JOIN corpus AS stored ON stored.corpus_id = snapshot.corpus_id
+            WHERE snapshot.name = crawl.snapshot AND stored.uri = config -> 'run' ->> 'corpus_uri'
+                AND mixture.created_at >= taken_at
+        )
+        ORDER BY run
+        """
+    )
+    return [run for (run,) in cursor.fetchall()]
+
+
+def release_crawls(cursor: Cursor, run: str, now: datetime) -> list[Crawl]:
+    """Let the crawls land again that were taken by a run that is no more; returns them."""
+    reason = f"its run {run} is gone"
+    cursor.execute(f"{_LET_LAND} AND run = %s RETURNING *", (now, reason, run))
+    return rows_as(cursor, Crawl)
+
+
+_LET_LAND = "UPDATE crawl SET state = 'landed', run = NULL, taken_at = NULL, landed_at = %s, reason = %s WHERE state = 'taken'"
 
 
 def note_failure(cursor: Cursor, run: str, reason: str) -> None:

@@ -4,12 +4,17 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from samplemix_core.compute.fanout import connect
+from samplemix_core.config import CorpusConfig, RunConfig
+from samplemix_core.database import corpora
+from samplemix_core.database.connection import transaction
+from samplemix_core.database.corpora import Sight
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.run import DAG_ID
 from samplemix_core.errors import ServiceError
@@ -188,12 +193,25 @@ def test_a_dry_run_ends_with_an_estimate(
     assert 0.8 * DOCUMENTS < found["documents_left"] < 1.25 * DOCUMENTS
 
 
-def test_the_upkeep_runs_and_deletes_nothing_that_it_was_not_told_to(airflow: AirflowApi, first: str) -> None:
+def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls_land(
+    airflow: AirflowApi, first: str, platform: Settings
+) -> None:
     run_id = f"upkeep-{first}"
-    airflow.trigger("samplemix_maintenance", run_id, {"dry_run": True})
+    with transaction(platform.require("database_url")) as cursor:
+        # A crawl of a corpus that is paused, taken by a run that Airflow does not know.
+        config = CorpusConfig(name=run_id, run=RunConfig(corpus_uri="/nowhere"))
+        corpora.add_corpus(cursor, config)
+        corpora.pause_corpus(cursor, run_id, paused=True)
+        sight = Sight("crawl-a", "marker", datetime.now(UTC), 1, 1, None)
+        corpora.note_sights(cursor, run_id, [sight], datetime.now(UTC), new_are="taken")
+        cursor.execute("UPDATE crawl SET run = 'deleted', taken_at = now() WHERE corpus = %s", (run_id,))
+    airflow.trigger("samplemix_maintenance", run_id, {})
     wait_for(lambda: airflow.run_state("samplemix_maintenance", run_id) in FINAL_STATES, 60, "end of the run")
-    kept = [airflow.xcom("samplemix_maintenance", run_id, task) for task in TASKS]
-    assert [item["done"] for item in kept] == [False] * len(TASKS)
+    kept = {task: airflow.xcom("samplemix_maintenance", run_id, task) for task in TASKS}
+    assert {task for task, item in kept.items() if item["done"]} == {"drafts", "statistics"}
+    with transaction(platform.require("database_url")) as cursor:
+        (crawl,) = corpora.crawls(cursor, run_id)
+    assert (crawl.state, crawl.reason) == ("landed", "its run deleted is gone")
 
 
 def test_the_pools_of_the_dags_are_there(airflow: AirflowApi) -> None:

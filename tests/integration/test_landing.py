@@ -2,8 +2,10 @@
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -191,6 +193,28 @@ def test_why_a_run_failed_is_kept_until_it_is_tried_again(database: Settings, pl
     again = taken(database, "run-1")
     assert again is not None
     assert again.reason is None
+
+
+def test_a_crawl_whose_run_is_gone_lands_again(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    for name in ("crawl-b", "crawl-c"):
+        place.write(f"{name}/web/one.jsonl", age=60)
+        place.write(f"{name}/_SUCCESS", age=50, text="")
+    landing.scan(database, corpus)
+    first, second = taken(database, "run-1"), taken(database, "run-2")
+    assert first is not None
+    assert second is not None
+    # A person says so; nobody else has to.
+    again = landing.accept(database, corpus, first.snapshot)
+    assert (again.state, again.run) == ("landed", None)
+    held = taken(database, "run-3")
+    assert held is not None
+    assert held.snapshot == first.snapshot
+    with transaction(database.require("database_url")) as cursor:
+        assert corpora.unfinished_runs(cursor) == ["run-2", "run-3"]
+        (released,) = corpora.release_crawls(cursor, "run-2", datetime.now(UTC))
+    assert (released.snapshot, released.state, released.run) == (second.snapshot, "landed", None)
+    assert released.reason == "its run run-2 is gone"
+    assert taken(database, "run-4") == replace(released, state="taken", run="run-4", taken_at=ANY)
 
 
 def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(
