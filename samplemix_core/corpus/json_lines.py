@@ -191,41 +191,56 @@ def record_parser(path_domain: str | None, config: ReaderConfig) -> Callable[[by
     decode = msgspec.json.Decoder().decode
 
     def parse(line: bytes) -> Document:
+        lenient = False
         try:
             record = decode(line)
-        except UnicodeDecodeError as error:
-            raise RejectedRecordError(Reason.INVALID_UTF8, f"a string of the record is not UTF-8: {error.reason}") from None
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise _why_not_json(line, error) from None
+        except (ValueError, RecursionError) as error:
+            record, lenient = _decode_leniently(line, error), True
         if not isinstance(record, dict):
             raise RejectedRecordError(Reason.NOT_AN_OBJECT, "the line is JSON, but not an object")
-        return check_document(
+        values = (
             _reach(record, text_path),
             None if id_path is None else _reach(record, id_path),
             path_domain if domain_path is None else _reach(record, domain_path),
         )
+        if lenient:
+            _require_pairs(values)
+        return check_document(*values)
 
     return parse
 
 
 def _reach(record: object, names: list[str]) -> object:
-    for name in names:
-        if not isinstance(record, dict):
-            return None
-        record = record.get(name)
-    return record
+    """What dots lead to; a name may have dots of its own: {"a.b": 1} is reached as {"a": {"b": 1}} is, and comes first."""
+    if not names:
+        return record
+    if isinstance(record, dict):
+        for end in range(len(names), 0, -1):
+            value = record.get(".".join(names[:end]))
+            if value is not None and (found := _reach(value, names[end:])) is not None:
+                return found
+    return None
 
 
-def _why_not_json(line: bytes, error: Exception) -> RejectedRecordError:
-    """Tell bad UTF-8 and JSON's unpaired surrogates (legal JSON, but no text that can be encoded) from broken JSON."""
+def _decode_leniently(line: bytes, error: Exception) -> object:
+    """What Python's json reads where strict JSON was refused: NaN, infinities, numbers beyond a double, half a surrogate pair.
+
+    All of them may stand in a field that nobody reads. Raises RejectedRecordError for what it can't read either.
+    """
     try:
-        line.decode()
+        return json.loads(line.decode())
     except UnicodeDecodeError as bad:
-        return RejectedRecordError(Reason.INVALID_UTF8, f"byte {bad.start} of the record is not UTF-8: {bad.reason}")
-    try:
-        json.dumps(json.loads(line), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return RejectedRecordError(Reason.UNPAIRED_SURROGATE, "a \\u escape stands for half a surrogate pair")
+        detail = f"byte {bad.start} of the record is not UTF-8: {bad.reason}"
+        raise RejectedRecordError(Reason.INVALID_UTF8, detail) from None
     except (ValueError, RecursionError):
-        pass
-    return RejectedRecordError(Reason.INVALID_JSON, str(error))
+        raise RejectedRecordError(Reason.INVALID_JSON, str(error)) from None
+
+
+def _require_pairs(values: tuple[object, ...]) -> None:
+    """Raise RejectedRecordError for half a surrogate pair, legal in JSON, in a text, id or domain: no encoding has it."""
+    try:
+        for value in values:
+            if isinstance(value, str):
+                value.encode()
+    except UnicodeEncodeError:
+        raise RejectedRecordError(Reason.UNPAIRED_SURROGATE, "a \\u escape stands for half a surrogate pair") from None

@@ -14,6 +14,7 @@ from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
+    MAX_ID_BYTES,
     Block,
     Document,
     Reason,
@@ -47,9 +48,7 @@ class Parquet:
         _require_strings(schema, config.text_field, path)
         if config.domain_field is not None:
             _require_strings(schema, config.domain_field, path)
-        has_id = config.id_field is not None and (
-            _is_string(kind := _type_of(schema, config.id_field)) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        )
+        has_id = config.id_field is not None and _is_id(_type_of(schema, config.id_field))
         self._fields = [config.text_field, config.id_field if has_id else None, config.domain_field]
         self._columns = sorted({field for field in self._fields if field})
         self._metadata = metadata
@@ -96,10 +95,12 @@ class Parquet:
                 part = next(slices, None)
                 if part is None:
                     return
-                read = [None if field is None else _column(part, field) for field in self._fields]
+                text, identifier, domain = (None if field is None else _column(part, field) for field in self._fields)
+                read = [text, None if identifier is None else _as_id(identifier), domain]
             for start, stop in _pieces(read, self._config.max_record_bytes):
                 with _refusing(self._source, self._path):
-                    texts, ids, domains = (None if column is None else _values(column[start:stop], self._config) for column in read)
+                    parts = (None if column is None else column[start:stop] for column in read)
+                    texts, ids, domains = (None if own is None else _values(own, self._config) for own in parts)
                 assert texts is not None
                 for i, text in enumerate(texts):
                     n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
@@ -134,8 +135,13 @@ def _reading_plan(metadata: pq.FileMetaData, columns: list[str]) -> tuple[int, l
     return min(MAX_BATCH_RECORDS, max(1, rows)), sorted(dictionaries)
 
 
+def _names(schema: pa.Schema, field: str) -> list[str]:
+    """The names that lead to a field: that of a column as it is, or dots that reach into structs."""
+    return [field] if field in schema.names else field.split(".")
+
+
 def _column(part: pa.RecordBatch, field: str) -> pa.Array:
-    name, *inner = field.split(".")
+    name, *inner = _names(part.schema, field)
     column = part.column(name)
     return pc.struct_field(column, inner) if inner else column
 
@@ -201,27 +207,75 @@ def _decode(value: Any) -> Any:
         raise RejectedRecordError(Reason.INVALID_UTF8, f"byte {error.start} of a value is not UTF-8: {error.reason}") from None
 
 
-def _type_of(schema: pa.Schema, field: str) -> pa.DataType:
-    """Type of a column, or of a struct's field; Arrow's null type where there is no such column, or more than one."""
-    name, *inner = field.split(".")
+def _type_of(schema: pa.Schema, field: str) -> pa.DataType | None:
+    """Type of a column, or of a struct's field; None where there is no such column, or more than one."""
+    name, *inner = _names(schema, field)
     index = schema.get_field_index(name)
-    found = pa.null() if index < 0 else schema.field(index).type
+    found = None if index < 0 else schema.field(index).type
     for name in inner:
-        index = found.get_field_index(name) if pa.types.is_struct(found) else -1
-        found = pa.null() if index < 0 else found.field(index).type
+        index = found.get_field_index(name) if found is not None and pa.types.is_struct(found) else -1
+        found = None if found is None or index < 0 else found.field(index).type
     return found
 
 
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
 def _is_string(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    """Whether a type's values are text: also bytes, as what writes Parquet without saying that they are UTF-8 leaves them."""
+    kind, are = _plain(kind), pa.types
+    return bool(are.is_string(kind) or are.is_large_string(kind) or are.is_string_view(kind)) or _is_bytes(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    kind, are = _plain(kind), pa.types
+    return bool(are.is_binary(kind) or are.is_large_binary(kind) or are.is_binary_view(kind))
+
+
+def _is_id(kind: pa.DataType | None) -> bool:
+    """Whether a type's values are ids: text, numbers, moments, bytes."""
+    if kind is None:
+        return False
+    kind, are = _plain(kind), pa.types
+    return (
+        _is_string(kind)
+        or isinstance(kind, pa.UuidType)
+        or any(is_one(kind) for is_one in (are.is_integer, are.is_floating, are.is_decimal, are.is_fixed_size_binary))
+        or any(is_one(kind) for is_one in (are.is_timestamp, are.is_date, are.is_time))
+    )
+
+
+def _as_id(column: pa.Array) -> pa.Array:
+    """Ids as strings or numbers: bytes that are no UTF-8 in hex, decimals and moments as they are written."""
+    if pa.types.is_dictionary(column.type) and not _is_string(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if isinstance(kind, pa.UuidType):
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    if pa.types.is_decimal(kind) or pa.types.is_temporal(kind):
+        return column.cast(pa.string())
+    if _is_bytes(kind) or pa.types.is_fixed_size_binary(kind):
+        # What is too long to keep is not spelled out in hex.
+        long = pc.greater(pc.binary_length(column.cast(pa.large_binary())), MAX_ID_BYTES).fill_null(False)
+        if not pc.any(long).as_py():
+            return pa.array([None if value is None else _spelled(value) for value in column.to_pylist()], pa.string())
+    return column
+
+
+def _spelled(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 def _require_strings(schema: pa.Schema, field: str, path: str) -> None:
     kind = _type_of(schema, field)
-    if not _is_string(kind):
-        problem = "is missing" if pa.types.is_null(kind) else f"has type {kind}, not string"
+    # A column of nulls has no type of its own where nothing else was written.
+    if kind is None or not (_is_string(kind) or pa.types.is_null(_plain(kind))):
+        times = schema.names.count(field)
+        problem = f"is there {times} times" if times > 1 else "is missing" if kind is None else f"has type {kind}, not string"
         raise ShardRefusedError(
             f"Shard {path!r}: column {field!r} {problem}; its columns are {', '.join(schema.names)}.",
             "Set the reader's text_field and domain_field to string columns of the corpus, or write the file again.",

@@ -1,6 +1,7 @@
 """What makes a record a document, why it is set aside if it is none, and both gathered into Arrow tables of bounded size."""
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -106,7 +107,9 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
         raise RejectedRecordError(Reason.MISSING_DOMAIN, "the domain field is missing, null or blank")
     if not isinstance(domain, str):
         raise RejectedRecordError(Reason.DOMAIN_NOT_STRING, f"the domain field holds {_kind(domain)}, not a string")
-    if isinstance(doc_id, (int, float)) and not isinstance(doc_id, bool):
+    if isinstance(doc_id, float) and not math.isfinite(doc_id):
+        doc_id = None
+    elif isinstance(doc_id, (int, float)) and not isinstance(doc_id, bool):
         try:
             doc_id = str(doc_id)
         except ValueError:

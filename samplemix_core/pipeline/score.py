@@ -11,6 +11,7 @@ from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
+from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.handoff import LossCounts, Registered, ScoreCounts
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
@@ -179,10 +180,22 @@ def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]
             versions=tuple(versions[shard_id, block]),
             encoder_key=registered.encoder_key,
             tokenizer_id=registered.tokenizer_id,
-            embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{by_id[shard_id].path}",
+            embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{storable_name(by_id[shard_id])}",
         )
         for shard_id, block in sorted(versions, key=lambda item: (places[item[0]], item[1].block))
     ]
+
+
+MOST_PATH_BYTES, MOST_NAME_BYTES = 640, 160
+"""Of a shard's path, and of a name in it, that a store's key can repeat and add to: keys end at 1,024 bytes, names at 255."""
+
+
+def storable_name(shard: Shard) -> str:
+    """What files made of a shard are called: by its path or, where that is too long for a key, by a hash of it."""
+    path = shard.path.encode()
+    if len(path) <= MOST_PATH_BYTES and all(len(name) <= MOST_NAME_BYTES for name in path.split(b"/")):
+        return shard.path
+    return fingerprint(shard.path)
 
 
 def _enter(database: str, outcome: Outcome) -> None:

@@ -21,14 +21,14 @@ def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str
         (b'{"text": "cut', Reason.INVALID_JSON),
         (b"not json", Reason.INVALID_JSON),
         (b'{"text": "a"} trailing', Reason.INVALID_JSON),
-        (b'{"text": "a", "score": NaN}', Reason.INVALID_JSON),
         (b'{"text": "a", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Reason.INVALID_JSON),
         (b'{"text": "caf\xe9"}', Reason.INVALID_UTF8),
         (b'{"text": "a", "caf\xe9": 1}', Reason.INVALID_UTF8),
         (b"\xff\xfe{\x00", Reason.INVALID_UTF8),
         (b'{"text": "a\\ud800b"}', Reason.UNPAIRED_SURROGATE),
         (b'{"text": "a\\udc00 and so on"}', Reason.UNPAIRED_SURROGATE),
-        (b'{"text": "a", "\\ud800": 1}', Reason.UNPAIRED_SURROGATE),
+        (b'{"text": "a", "id": "\\ud800"}', Reason.UNPAIRED_SURROGATE),
+        (b'{"text": NaN}', Reason.TEXT_NOT_STRING),
         (b'["text"]', Reason.NOT_AN_OBJECT),
         (b'"text"', Reason.NOT_AN_OBJECT),
         (b"{}", Reason.MISSING_TEXT),
@@ -41,6 +41,31 @@ def test_a_bad_line_is_rejected_with_its_reason(line: bytes, reason: Reason) -> 
     with pytest.raises(RejectedRecordError) as rejected:
         record_parser("web", ReaderConfig())(line)
     assert rejected.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['"score": NaN', '"score": [-Infinity, 1e999]', '"\\ud800": 1', '"said": "\\ud83d"', '"n": 123456789012345678901234567890'],
+)
+def test_what_stands_in_a_field_that_nobody_reads_costs_nothing(field: str) -> None:
+    assert record_parser("web", ReaderConfig())(f'{{"text": "a", {field}, "id": 7}}'.encode()) == ("7", "web", "a")
+
+
+def test_an_id_that_is_no_number_is_none() -> None:
+    parse = record_parser("web", ReaderConfig())
+    assert [parse(b'{"text": "a", "id": %b}' % value).doc_id for value in (b"NaN", b"1e999", b"1.5")] == [None, None, "1.5"]
+
+
+def test_a_field_may_be_called_by_a_name_with_dots() -> None:
+    parse = record_parser(None, ReaderConfig(text_field="doc.body.text", domain_field="meta.domain"))
+    for record in (
+        {"doc.body.text": "t"},
+        {"doc": {"body.text": "t"}},
+        {"doc.body": {"text": "t"}},
+        {"doc": {"body": {"text": "t"}}},
+    ):
+        for domain in ({"meta.domain": "d"}, {"meta": {"domain": "d"}}):
+            assert parse(json.dumps(record | domain).encode()) == (None, "d", "t")
 
 
 def test_a_detail_never_quotes_the_text() -> None:

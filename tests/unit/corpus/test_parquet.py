@@ -1,5 +1,8 @@
 import io
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +12,11 @@ from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import MAX_BATCH_BYTES
 from samplemix_core.errors import ShardRefusedError
+
+STRINGS = (
+    *(pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())),
+    *(pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())),
+)
 
 PATH = "crawl/web/part-0.parquet"
 
@@ -34,12 +42,46 @@ def test_rows_are_numbered_across_row_groups_and_batches() -> None:
     assert [(r["row"], r["byte_offset"], r["reason"]) for r in quarantine] == [(i, -1, "missing_text") for i in range(0, n, 7)]
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("kind", STRINGS)
 def test_every_string_type_is_read(kind: pa.DataType) -> None:
     text = pa.array(["Grüße", None, " "]).cast(kind)
     documents, quarantine = rows(encode(pa.table({"text": text})))
     assert [(r["row"], r["text"], r["doc_id"]) for r in documents] == [(0, "Grüße", None)]
     assert [r["reason"] for r in quarantine] == ["missing_text", "empty_text"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "read"),
+    [
+        (pa.array([Decimal(7), None], pa.decimal128(38, 0)), ["7", None]),
+        (pa.array([Decimal("1.50"), None], pa.decimal128(10, 2)), ["1.50", None]),
+        (pa.array([UUID(int=7).bytes, None], pa.uuid()), [str(UUID(int=7)), None]),
+        (pa.array([b"a-7", b"\xff\x00"], pa.binary()), ["a-7", "ff00"]),
+        (pa.array([b"\xff\x00", None], pa.binary(2)), ["ff00", None]),
+        (pa.array([datetime(2024, 1, 2, 3), None], pa.timestamp("us")), ["2024-01-02 03:00:00.000000", None]),
+        (pa.array([1, None], pa.timestamp("ns", tz="UTC")), ["1970-01-01 00:00:00.000000001Z", None]),
+        (pa.array([date(2024, 1, 2), None]), ["2024-01-02", None]),
+        (pa.array([2**64 - 1, None], pa.uint64()), [str(2**64 - 1), None]),
+        (pa.array([1.0, float("nan")]), ["1.0", None]),
+        (pa.array([7, None]).dictionary_encode(), ["7", None]),
+        (pa.array([True, None]), [None, None]),
+        (pa.array([["a"], None]), [None, None]),
+    ],
+)
+def test_ids_of_any_type_that_names_something_are_kept(ids: pa.Array, read: list[str | None]) -> None:
+    documents, _ = rows(encode(pa.table({"text": ["x", "y"], "id": ids})))
+    assert [r["doc_id"] for r in documents] == read
+
+
+def test_columns_that_are_called_by_a_name_with_dots_are_read() -> None:
+    config = ReaderConfig(domain_field="meta.domain", text_field="doc.text")
+    documents, _ = rows(encode(pa.table({"doc.text": ["x"], "meta.domain": ["d"], "meta": [{"domain": "e"}]})), config)
+    assert [(r["text"], r["domain"]) for r in documents] == [("x", "d")]
+
+
+def test_a_column_of_nulls_has_rows_without_text() -> None:
+    _, quarantine = rows(encode(pa.table({"id": ["a", "b"], "text": pa.nulls(2)})))
+    assert [r["reason"] for r in quarantine] == ["missing_text", "missing_text"]
 
 
 def test_invalid_utf8_costs_its_own_row_only() -> None:
@@ -71,7 +113,7 @@ def test_a_text_over_the_limit_is_quarantined() -> None:
         (pa.table({"text": [1]}), "text", "'text' has type int64"),
         (pa.table({"text": [["x"]]}), "text.item", "'text.item' is missing"),
         (pa.table({"text": [{"a": "x"}]}), "text.b", "'text.b' is missing"),
-        (pa.table([pa.array(["x"]), pa.array(["y"])], names=["text", "text"]), "text", "'text' is missing"),
+        (pa.table([pa.array(["x"]), pa.array(["y"])], names=["text", "text"]), "text", "'text' is there 2 times"),
     ],
 )
 def test_a_file_without_the_text_column_is_refused(table: pa.Table, field: str, problem: str) -> None:
