@@ -13,6 +13,7 @@ Runs each night, and by its form. Only what the form says is deleted; a dry run 
 | versions | with `keep_versions`, drops the samples of older versions from Postgres; their manifests and figures stay | goes on |
 | models | with `unused_days`, drops scores and clusters by models that no kept version was made with | goes on |
 | crawls | with `unused_days`, drops what is stored of crawls that were removed and that no kept version holds | goes on |
+| corpora | removes those of which nothing was scored and whose place is read by other fields since | removes what is left |
 | orphans | counts embeddings and cluster models, older than a day, that no score refers to, or deletes them | goes on |
 | statistics | counts anew what Postgres plans its queries by | counts again |
 
@@ -46,7 +47,7 @@ with DAG(
     tags=["samplemix", "maintenance"],
 ):
     previous = None
-    for name in ("drafts", "versions", "models", "crawls", "orphans", "statistics"):
+    for name in ("drafts", "versions", "models", "crawls", "corpora", "orphans", "statistics"):
         task = SampleMixMaintenanceOperator(task_id=name, pool="samplemix_database")
         if previous is not None:
             previous >> task

@@ -9,7 +9,7 @@ import pyarrow as pa
 from psycopg2 import sql
 
 from samplemix_core.corpus.records import Block
-from samplemix_core.database.connection import Cursor, Named, one
+from samplemix_core.database.connection import Cursor, Named, one, scalar
 from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.scope import Scope, Shard
 from samplemix_core.errors import AccountingError
@@ -118,6 +118,16 @@ def add_scores(cursor: Cursor, shard: Shard, quality_model_id: int, samples: pa.
         ["domain_id", "quality_band"],
     )
     _add_table(cursor, "score_rollup", added, {"snapshot_id": shard.snapshot_id, "quality_model_id": quality_model_id})
+
+
+def count_domains(cursor: Cursor, scope: Scope) -> int:
+    """How many domains the scored documents of a scope have."""
+    cursor.execute(
+        "SELECT count(DISTINCT domain_id) FROM score_rollup WHERE snapshot_id = ANY(%s) AND quality_model_id = %s",
+        (list(scope.snapshot_ids), scope.version.quality_model_id),
+    )
+    found: int = scalar(cursor)
+    return found
 
 
 def unknown_words(cursor: Cursor, scope: Scope, above: float) -> list[tuple[str, float]]:

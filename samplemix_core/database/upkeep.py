@@ -210,3 +210,50 @@ def removed_snapshots(cursor: Cursor, kept: Sequence[int], before: datetime) -> 
         {"kept": list(kept), "before": before},
     )
     return [snapshot_id for (snapshot_id,) in cursor.fetchall()]
+
+
+SCORED = ("sample", "quality_score")
+"""Tables with a partition for each snapshot from the moment it is registered."""
+
+
+def dead_corpora(cursor: Cursor, before: datetime) -> list[int]:
+    """Corpora made before a time of which nothing was scored, whose place is a later corpus's too: they were read by wrong fields.
+
+    No version, cluster model or audit was made of them, and nothing happened to their files since that time.
+    """
+    cursor.execute(
+        """
+        SELECT corpus_id FROM corpus
+        WHERE created_at < %(before)s
+            AND EXISTS (SELECT FROM corpus AS later WHERE later.uri = corpus.uri AND later.corpus_id > corpus.corpus_id)
+            AND NOT EXISTS (SELECT FROM mixture WHERE mixture.corpus_id = corpus.corpus_id)
+            AND NOT EXISTS (SELECT FROM cluster_model WHERE cluster_model.corpus_id = corpus.corpus_id)
+            AND NOT EXISTS (SELECT FROM quality_audit WHERE quality_audit.corpus_id = corpus.corpus_id)
+            AND NOT EXISTS (
+                SELECT FROM snapshot
+                JOIN shard USING (snapshot_id)
+                LEFT JOIN block_score USING (shard_id)
+                LEFT JOIN shard_score USING (shard_id)
+                WHERE snapshot.corpus_id = corpus.corpus_id
+                    AND (block_score.scored > 0 OR shard.registered_at >= %(before)s OR shard_score.updated_at >= %(before)s)
+            )
+        ORDER BY corpus_id
+        """,
+        {"before": before},
+    )
+    return [corpus_id for (corpus_id,) in cursor.fetchall()]
+
+
+def drop_corpus(cursor: Cursor, corpus_id: int) -> None:
+    """Drop a corpus of which nothing was scored: its files, what was set aside of them, and itself."""
+    cursor.execute("SELECT snapshot_id FROM snapshot WHERE corpus_id = %s ORDER BY 1 FOR UPDATE", (corpus_id,))
+    snapshots = [snapshot_id for (snapshot_id,) in cursor.fetchall()]
+    for snapshot_id in snapshots:
+        for parent in SCORED:
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(f"{parent}_s{snapshot_id}")))
+    for table in ("quarantine", "block_score", "shard_score", "block"):
+        statement = "DELETE FROM {} WHERE shard_id IN (SELECT shard_id FROM shard WHERE snapshot_id = ANY(%s))"
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(table)), (snapshots,))
+    cursor.execute("DELETE FROM shard WHERE snapshot_id = ANY(%s)", (snapshots,))
+    for table in ("snapshot", "unread_file", "corpus"):
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE corpus_id = %s").format(sql.Identifier(table)), (corpus_id,))

@@ -60,6 +60,20 @@ def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_i
             f"HDBSCAN found no cluster in a sample of {labels.size} documents: all of it is noise.",
             f"Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples}).",
         )
+    return _model(vectors, labels, config, seed, encoder_id)
+
+
+def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
+    """All of a sample of unit vectors (n, dim), n at least 1, as one cluster: for policies that look at no diversity.
+
+    Raises DiversityHealthError for values that are not finite.
+    """
+    _require_finite(vectors)
+    return _model(vectors, np.zeros(vectors.shape[0], dtype=np.int32), config, seed, encoder_id)
+
+
+def _model(vectors: Vectors, labels: Labels, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
+    """The clusters that labels (n,) make of vectors (n, dim)."""
     centroids = _centroids(vectors, labels)
     distances = _member_distances(vectors, labels, centroids)
     radii = np.array([np.quantile(d, config.noise_quantile) + _FLOAT32_COSINE_ERROR for d in distances], dtype=np.float32)
@@ -121,14 +135,18 @@ def cluster(reduced: Vectors, config: DiversityConfig, smallest: int) -> Labels:
     return labels
 
 
-def _require_sample(vectors: Vectors, config: DiversityConfig, smallest: int) -> None:
-    n = vectors.shape[0]
+def _require_finite(vectors: Vectors) -> None:
     if not np.all(np.isfinite(vectors)):
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise DiversityHealthError(
             f"Vector {row} of the sample holds a value that is not finite.",
             "Its shard's embedding file is damaged: score it again.",
         )
+
+
+def _require_sample(vectors: Vectors, config: DiversityConfig, smallest: int) -> None:
+    _require_finite(vectors)
+    n = vectors.shape[0]
     least = max(2 * smallest, config.umap_components + 2)
     distinct = np.unique(vectors, axis=0).shape[0] if n >= least else 0
     if n < least or distinct < config.umap_components + 2:
@@ -136,7 +154,8 @@ def _require_sample(vectors: Vectors, config: DiversityConfig, smallest: int) ->
         raise DiversityHealthError(
             f"The sample has {found}: too few to cluster."
             f" It takes {least} documents and {config.umap_components + 2} different ones with these settings.",
-            f"Add documents, or lower diversity.min_cluster_size ({config.min_cluster_size}).",
+            f"Add documents, lower diversity.min_cluster_size ({config.min_cluster_size}), or mix by policy natural, which needs no"
+            " clusters.",
         )
 
 

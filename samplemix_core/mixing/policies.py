@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import factorial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,12 +98,19 @@ def natural(columns: Columns) -> Float64Array:
     return np.ones(columns.quality.size)
 
 
-POLICIES: dict[str, Callable[..., Float64Array]] = {"samplemix": samplemix, "natural": natural}
+class Policy(NamedTuple):
+    """A registered policy: its function, and whether it looks at diversity, without which a corpus needs no healthy clusters."""
+
+    weights: Callable[..., Float64Array]
+    reads_diversity: bool = True
+
+
+POLICIES = {"samplemix": Policy(samplemix), "natural": Policy(natural, reads_diversity=False)}
 
 
 def policy_parameters(name: str, values: Mapping[str, float]) -> dict[str, float]:
     """Those of `values` that the policy takes, for its manifest; raise ConfigError for an unknown policy or a missing parameter."""
-    wanted = list(inspect.signature(_policy(name)).parameters)[1:]
+    wanted = list(inspect.signature(policy_of(name).weights).parameters)[1:]
     missing = [parameter for parameter in wanted if parameter not in values]
     if missing:
         raise ConfigError(f"Policy {name!r} lacks {', '.join(missing)}.", f"Give it all of: {', '.join(wanted)}.")
@@ -121,10 +129,11 @@ def policy_weights(name: str, parameters: Mapping[str, float], columns: Columns)
         raise ConfigError(
             f"Policy {name!r} has no parameter {', '.join(unknown)}.", f"It takes: {', '.join(wanted) or 'none at all'}."
         )
-    return _policy(name)(columns, **wanted)
+    return policy_of(name).weights(columns, **wanted)
 
 
-def _policy(name: str) -> Callable[..., Float64Array]:
+def policy_of(name: str) -> Policy:
+    """The policy of that name; raise ConfigError if there is none."""
     if name not in POLICIES:
         raise ConfigError(f"There is no policy {name!r}.", f"Choose one of: {', '.join(POLICIES)}.")
     return POLICIES[name]

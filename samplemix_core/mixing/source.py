@@ -213,13 +213,18 @@ class Source:
         """Small codes of the domains that are met: what other corpora have does not count."""
         for number in np.unique(numbers[self._code[numbers] < 0]).tolist():
             if len(self.domains) == MAX_DOMAINS:
-                raise CorpusError(
-                    f"The run's snapshots have more than {MAX_DOMAINS:,} domains, the most that can be mixed.",
-                    "Set the reader's domain_field to a coarser field.",
-                )
+                raise too_many_domains()
             self._code[number] = len(self.domains)
             self.domains.append(self._names[number])
         return self._code[numbers]
+
+
+def too_many_domains() -> CorpusError:
+    """The error for more domains than MAX_DOMAINS."""
+    return CorpusError(
+        f"The run's snapshots have more than {MAX_DOMAINS:,} domains, the most that can be mixed.",
+        "Set the reader's domain_field to a coarser field.",
+    )
 
 
 def _constant(value: str, n: int) -> pa.DictionaryArray:

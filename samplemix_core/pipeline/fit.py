@@ -19,8 +19,9 @@ from samplemix_core.database.scope import ShardState
 from samplemix_core.database.upkeep import hold_file
 from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
-from samplemix_core.errors import CancelledRunError, CorpusError, ModelError, SampleMixError, ServiceError
+from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealthError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint
+from samplemix_core.mixing.policies import policy_of
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.progress import Progress
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
     # Torch and UMAP, which a comparison needs, are for workers: Airflow's tasks would pay seconds for them.
     from samplemix_core.worker.compare import Comparison
 
-METHOD = "pca-umap-hdbscan-2"
+METHOD, ONE_CLUSTER = "pca-umap-hdbscan-2", "one-cluster"
 """Name of the way clusters are fitted; another way gets another name, so that its models are other models."""
 
 
 def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
-    """The clusters that the corpus has for this encoder and these settings; fitted on a stratified sample if it has none."""
+    """The clusters that the corpus has for this encoder and these settings; fitted on a stratified sample if it has none.
+
+    Raises DiversityHealthError if they are degenerate. For a policy that looks at no diversity, one cluster then does.
+    """
     with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
         record, note = _find_or_fit(run, registered)
         said = _comparison(run, registered, record, fitted=not note)
@@ -50,10 +54,20 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
 
 def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
     """The model, and a note for people on where it comes from."""
+    if policy_of(run.config.policy).reads_diversity:
+        return _find_or_fit_by(METHOD, run, registered)
+    try:
+        return _find_or_fit_by(METHOD, run, registered)
+    except DiversityHealthError as error:
+        record, note = _find_or_fit_by(ONE_CLUSTER, run, registered)
+        return record, f"{note}; all documents are one, which policy {run.config.policy} does not mind: {error.what}"
+
+
+def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
     database, diversity = run.settings.require("database_url"), run.config.diversity
     with transaction(database) as cursor:
         scored = [state for state in shard_states(cursor, registered.scope) if state.is_scored]
-        spec = fit_spec(scored, diversity)
+        spec = fit_spec(scored, diversity, method)
         record = clusters.find_cluster_model(
             cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, refit=diversity.refit
         )
@@ -68,9 +82,10 @@ def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.Clus
             run.report(Progress("fit_diversity", 0, 1, message=f"fitting again: {error.what}", unit="models"))
         else:
             # Its gates may have been others when it was fitted.
-            check_health(fitted_before, diversity)
+            if method == METHOD:
+                check_health(fitted_before, diversity)
             return record, ", fitted before" + ("" if record.spec == spec else " on other shards; diversity.refit fits again")
-    fitted = _fit(run, registered, scored)
+    fitted = _fit(run, registered, scored, one_cluster=method == ONE_CLUSTER)
     with transaction(database) as cursor:
         hold_file(cursor, fitted.artifact_key)
         if open_store(run.settings.state_root, run.settings).head(fitted.artifact_key) is None:
@@ -81,7 +96,7 @@ def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.Clus
     return record, ""
 
 
-def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) -> clusters.FittedModel:
+def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], *, one_cluster: bool) -> clusters.FittedModel:
     """Draw the sample here, and fit on a worker, which has the memory and the threads set for it."""
     run.report(Progress("fit_diversity", 0, 1, message="fitting on a sample", unit="models"))
     diversity = run.config.diversity
@@ -95,6 +110,7 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState]) 
         encoder_key=registered.encoder_key,
         # Whether a fit was asked for is nothing that the model is made of: the same documents and settings give the same file.
         diversity=diversity.model_copy(update={"refit": False}),
+        one_cluster=one_cluster,
     )
     with connect(run.settings) as client:
         (outcome,) = fan_out(client, "samplemix_core.worker.clusters:fit_model", [Work("the fit", (task,))], run.cancelled)
@@ -178,9 +194,9 @@ def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[Sha
     ]
 
 
-def fit_spec(scored: Sequence[ShardState], config: DiversityConfig) -> dict[str, Any]:
+def fit_spec(scored: Sequence[ShardState], config: DiversityConfig, method: str = METHOD) -> dict[str, Any]:
     """All that decides a fit: the method, its settings without the gates, and the vectors that it draws from."""
     vectors = [[state.shard.snapshot, state.shard.path, state.embedding_digest] for state in scored]
     settings = {name: value for name, value in config.model_dump(mode="json").items() if not name.startswith("gate_")}
     del settings["refit"], settings["compare_with"]
-    return {"method": METHOD, "diversity": settings, "vectors": fingerprint(vectors)}
+    return {"method": method, "diversity": settings, "vectors": fingerprint(vectors)}

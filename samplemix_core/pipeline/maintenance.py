@@ -177,6 +177,22 @@ def crawls(settings: Settings, wanted: Upkeep) -> Kept:
     )
 
 
+def dead_corpora(settings: Settings, wanted: Upkeep) -> Kept:
+    """Corpora of which nothing could be read, and whose place was then read in another way."""
+    database = settings.require("database_url")
+    with transaction(database) as cursor:
+        found = upkeep.dead_corpora(cursor, datetime.now(UTC) - ORPHAN_AGE)
+    for corpus_id in found if not wanted.dry_run else ():
+        _drop(database, upkeep.drop_corpus, corpus_id)
+    return Kept(
+        task="corpora",
+        found=len(found),
+        bytes=0,
+        done=not wanted.dry_run,
+        what="corpora, older than a day, of which nothing was scored and whose place is read in another way since",
+    )
+
+
 def statistics(settings: Settings, wanted: Upkeep) -> Kept:
     """What Postgres's planner goes by, of partitioned tables as a whole too."""
     tables = len(upkeep.STATISTICS)
@@ -191,6 +207,7 @@ TASKS: dict[str, Callable[[Settings, Upkeep], Kept]] = {
     "versions": versions,
     "models": models,
     "crawls": crawls,
+    "corpora": dead_corpora,
     "orphans": orphans,
     "statistics": statistics,
 }

@@ -1,5 +1,6 @@
 """Step 2: score and embed every shard that the ledger does not know as done, one Dask task a block."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,9 +10,11 @@ from samplemix_core.corpus.records import Block
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.rollups import count_domains
 from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
 from samplemix_core.identity import fingerprint
+from samplemix_core.mixing.source import MAX_DOMAINS, too_many_domains
 from samplemix_core.pipeline.handoff import LossCounts, Registered, ScoreCounts
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
@@ -54,10 +57,26 @@ def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts
         progress.begin(tasks)
         work = [Work(_named(task), (task,), cost=task.shard.size_bytes, resources=resources) for task in tasks]
         blocks = fan_out(client, "samplemix_core.worker.score:score_block", work, run.cancelled, partly=progress.take_part)
+        looked = time.monotonic()
         for outcome in blocks:
             _enter(database, outcome)
             progress.take(outcome)
+            if time.monotonic() - looked > LOOK_SECONDS:
+                _require_few_domains(database, registered)
+                looked = time.monotonic()
+    _require_few_domains(database, registered)
     return progress.counts()
+
+
+LOOK_SECONDS = 30.0
+"""How often it is looked, while others are scored, whether what is scored can still be mixed."""
+
+
+def _require_few_domains(database: str, registered: Registered) -> None:
+    """Raise CorpusError as soon as there are more domains than can be mixed, not when all is scored."""
+    with transaction(database) as cursor:
+        if count_domains(cursor, registered.scope) > MAX_DOMAINS:
+            raise too_many_domains()
 
 
 def _named(task: ScoreTask) -> str:

@@ -16,7 +16,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import Shard
 from samplemix_core.diversity.clusters import ClusterSums, assign
 from samplemix_core.diversity.describe import MOST_CHARACTERS, map_centroids, telling_terms
-from samplemix_core.diversity.fit import fit_clusters
+from samplemix_core.diversity.fit import fit_clusters, one_cluster
 from samplemix_core.diversity.model import check_health
 from samplemix_core.embedding.files import read_embeddings, read_positions
 from samplemix_core.errors import ObjectStoreError, ShardRefusedError
@@ -46,8 +46,11 @@ def fit_model(task: FitTask) -> FittedModel:
             return vectors
 
         vectors = np.concatenate(list(pool.map(read, range(len(task.sample)))))
-    model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
-    check_health(model, task.diversity)
+    if task.one_cluster:
+        model = one_cluster(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
+    else:
+        model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
+        check_health(model, task.diversity)
     key = f"clusters/{model.digest}.safetensors"
     store.put(key, model.to_bytes())
     seconds = time.monotonic() - started

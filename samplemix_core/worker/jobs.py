@@ -73,12 +73,16 @@ class Sampled:
 
 @dataclass(frozen=True)
 class FitTask:
-    """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending."""
+    """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending.
+
+    As `one_cluster`, all documents are made one, and no gate is looked at.
+    """
 
     run: str
     sample: tuple[tuple[EmbeddingFile, npt.NDArray[np.int64]], ...]
     encoder_key: str
     diversity: DiversityConfig
+    one_cluster: bool = False
 
 
 @dataclass(frozen=True)

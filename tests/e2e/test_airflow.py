@@ -208,7 +208,7 @@ def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls
     airflow.trigger("samplemix_maintenance", run_id, {})
     wait_for(lambda: airflow.run_state("samplemix_maintenance", run_id) in FINAL_STATES, 60, "end of the run")
     kept = {task: airflow.xcom("samplemix_maintenance", run_id, task) for task in TASKS}
-    assert {task for task, item in kept.items() if item["done"]} == {"drafts", "statistics"}
+    assert {task for task, item in kept.items() if item["done"]} == {"drafts", "corpora", "statistics"}
     with transaction(platform.require("database_url")) as cursor:
         (crawl,) = corpora.crawls(cursor, run_id)
     assert (crawl.state, crawl.reason) == ("landed", "its run deleted is gone")

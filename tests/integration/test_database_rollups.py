@@ -156,6 +156,7 @@ def test_domains_of_words_that_the_tokenizer_does_not_know_are_found(ledgered: L
         commit_scores(cursor, ledgered.shards[1], ledgered.version, scores_of(["many " * 96], domains=("books",)))
         assert rollups.unknown_words(cursor, ledgered.scope, 0.001) == [("dna", 1.0), ("books", 0.01)]
         assert rollups.unknown_words(cursor, ledgered.scope, 0.01) == [("dna", 1.0)]
+        assert rollups.count_domains(cursor, ledgered.scope) == 3
     assert problems(ledgered) == []
 
 

@@ -14,12 +14,14 @@ import pytest
 from psycopg2 import sql
 
 from samplemix_core.config import CorpusConfig, RunConfig
-from samplemix_core.database import clusters, corpora, registration
+from samplemix_core.corpus.records import Block
+from samplemix_core.database import clusters, corpora, registration, scores
 from samplemix_core.database.changes import version_changes
 from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.corpora import Sight
+from samplemix_core.database.ledger import save_plan, shard_states
 from samplemix_core.database.query import end_long_reads, run_query
-from samplemix_core.database.scope import ScoreVersion
+from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.database.upkeep import hold_file
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects import open_store
@@ -212,6 +214,42 @@ def test_a_removed_crawl_goes_when_no_kept_version_holds_it(settings: Settings, 
             cursor.execute(sql.SQL("SELECT DISTINCT snapshot_id FROM {}").format(sql.Identifier(table)))
             assert cursor.fetchall() == [(scored.snapshot_ids[0],)]
     assert maintenance.crawls(settings, wanted).found == 0
+
+
+def test_a_corpus_of_which_nothing_could_be_read_goes_when_its_place_is_read_otherwise(settings: Settings) -> None:
+    def register(text_field: str) -> registration.Corpus:
+        with transaction(settings.require("database_url")) as cursor:
+            found = registration.register_corpus(
+                cursor, uri="/corpora/x", reader={"text_field": text_field}, tokenizer="t", tokenizer_id="t"
+            )
+            entries = [ObjectInfo("crawl-a/web/a.jsonl", 9, "e")]
+            snapshot = registration.register_snapshot(cursor, found.corpus_id, "crawl-a", entries)
+            version = ScoreVersion(
+                registration.ensure_encoder(cursor, "encoder-x", {}), registration.ensure_quality_model(cursor, "quality-x", {})
+            )
+            (state,) = shard_states(cursor, Scope((snapshot.snapshot_id,), version, 2**31 - 1))
+            save_plan(cursor, state.shard, [Block()])
+            scores.refuse_shard(cursor, state.shard, version, "no record of it can be read")
+            cursor.execute("UPDATE corpus SET created_at = now() - interval '2 days' WHERE corpus_id = %s", (found.corpus_id,))
+            cursor.execute("UPDATE shard SET registered_at = now() - interval '2 days'")
+            return found
+
+    def ids() -> list[int]:
+        return [row["corpus_id"] for row in run_query(settings.require("database_url"), "SELECT corpus_id FROM corpus ORDER BY 1")]
+
+    wrong = register("body")
+    assert maintenance.dead_corpora(settings, Upkeep()).found == 0, "there is no other"
+    right = register("text")
+    assert maintenance.dead_corpora(settings, Upkeep()).found == 0, "something happened to it within a day"
+    with transaction(settings.require("database_url")) as cursor:
+        cursor.execute("UPDATE shard_score SET updated_at = now() - interval '2 days'")
+    assert maintenance.dead_corpora(settings, Upkeep(dry_run=True)).found == 1
+    assert {wrong.corpus_id, right.corpus_id} <= set(ids())
+    kept = maintenance.dead_corpora(settings, Upkeep())
+    assert (kept.found, kept.done) == (1, True)
+    assert wrong.corpus_id not in ids()
+    assert right.corpus_id in ids()
+    assert maintenance.dead_corpora(settings, Upkeep()).found == 0
 
 
 def test_statistics_are_of_whole_tables_too(settings: Settings, scored: LedgeredCorpus) -> None:

@@ -54,8 +54,8 @@ def test_natural_weighs_every_sample_alike() -> None:
 
 def test_every_policy_says_its_formula() -> None:
     for name, policy in POLICIES.items():
-        assert policy.__doc__ is not None, name
-        assert policy.__doc__.startswith("w = "), name
+        assert policy.weights.__doc__ is not None, name
+        assert policy.weights.__doc__.startswith("w = "), name
 
 
 def test_parameters_of_a_policy_are_those_it_takes() -> None:
