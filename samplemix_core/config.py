@@ -4,7 +4,9 @@ Light on purpose: DAG files import this module every time they are parsed, so it
 Connections (databases, endpoints, secrets) are not part of a run: see settings.py.
 """
 
+import difflib
 import re
+from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -274,12 +276,41 @@ class CorpusConfig(FrozenModel):
 Config = TypeVar("Config", bound=FrozenModel)
 
 
-def load_config(kind: type[Config], values: dict[str, Any]) -> Config:
-    """Validate values as a RunConfig or CorpusConfig; raise ConfigError naming each bad field, its value and what is allowed."""
+def load_config(kind: type[Config], values: dict[str, Any], what: str = "configuration") -> Config:
+    """Validate values as a RunConfig or another; raise ConfigError naming each bad field, its value and what is allowed.
+
+    `what` is what people call it.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'run'} = {item['input']!r}: {item['msg']}" for item in error.errors()
-        )
-        raise ConfigError(f"The configuration is not valid: {problems}.", "Correct these values and try again.") from None
+        problems = "; ".join(_problems(error))
+        raise ConfigError(f"The {what} is not valid: {problems}.", "Correct this and try again.") from None
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """What is wrong, one by one; a field under a wrong name is one mistake and not two."""
+    found = error.errors(include_url=False, include_context=False)
+    missing = {item["loc"] for item in found if item["type"] == "missing"}
+    named = {}
+    for item in found:
+        if item["type"] == "extra_forbidden":
+            *parents, name = item["loc"]
+            lacking = [str(loc[-1]) for loc in missing if list(loc[:-1]) == parents]
+            for near in difflib.get_close_matches(str(name), lacking, n=1) or lacking[: len(lacking) == 1]:
+                named[item["loc"]] = (*parents, near)
+    for item in found:
+        place = ".".join(map(str, item["loc"]))
+        if item["loc"] in named:
+            yield f"there is no field {place}; it is called {'.'.join(map(str, named[item['loc']]))}"
+        elif item["type"] == "extra_forbidden":
+            yield f"there is no field {place}"
+        elif item["type"] != "missing":
+            said = f"{item['input']!r}"
+            yield f"{place or 'run'} = {said if len(said) <= _MOST_SHOWN else f'{said[:_MOST_SHOWN]}...'}: {item['msg']}"
+        elif item["loc"] not in named.values():
+            yield f"{place} is missing"
+
+
+_MOST_SHOWN = 100
+"""Characters of a value that an error shows."""

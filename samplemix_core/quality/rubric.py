@@ -131,4 +131,4 @@ def read_rubric(path: Path) -> Rubric:
         raise ConfigError(
             f"{path} holds no rubric but {values!r:.80}.", "'samplemix quality rubric --json' prints one to begin with."
         )
-    return load_config(Rubric, values)
+    return load_config(Rubric, values, "rubric")

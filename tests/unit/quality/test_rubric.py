@@ -1,6 +1,7 @@
 """The rubric is one object: what is asked for, what is answered and what is stored are made of it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,26 @@ def test_an_answer_is_whole_numbers_in_range_and_a_reason() -> None:
     for missing in ("rationale", "reasoning"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({name: value for name, value in answer.items() if name != missing}, schema)
+
+
+def test_one_mistake_in_a_rubric_is_one_error(tmp_path: Path) -> None:
+    def said(change: Callable[[dict[str, Any]], None]) -> str:
+        values = DEFAULT_RUBRIC.model_dump(mode="json")
+        change(values)
+        file = tmp_path / "rubric.json"
+        file.write_text(json.dumps(values))
+        with pytest.raises(ConfigError, match="The rubric is not valid: ") as raised:
+            read_rubric(file)
+        return raised.value.what.removeprefix("The rubric is not valid: ").removesuffix(".")
+
+    first = "dimensions.0"
+    assert said(lambda v: v.update(dimension=v.pop("dimensions"))) == "there is no field dimension; it is called dimensions"
+    assert (
+        said(lambda v: v["dimensions"][0].update(max=v["dimensions"][0].pop("maximum")))
+        == f"there is no field {first}.max; it is called {first}.maximum"
+    )
+    assert said(lambda v: v["dimensions"][0].pop("meaning")) == f"{first}.meaning is missing"
+    assert said(lambda v: v.update(weights=[1])) == "there is no field weights"
+    assert said(lambda v: v["dimensions"][0].update(maximum="x" * 500)).startswith(
+        f"{first}.maximum = '{'x' * 99}...: Input should"
+    )
