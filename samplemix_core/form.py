@@ -20,7 +20,10 @@ SECTIONS = {
 }
 """Section of the form -> its fields, in the order in which they are shown. The first, without a name, is open from the start."""
 
-_CORPUS = "Name of a corpus ('samplemix corpus add' gives it one), or where it lies: s3://bucket/prefix, or a directory"
+_CORPUS = (
+    "Name of a corpus ('samplemix corpus add' gives it one), or where it lies: s3://bucket/prefix, or a"
+    " directory that SAMPLEMIX_CORPUS_PLACES allows"
+)
 
 
 DRY_RUN = "dry_run"

@@ -51,6 +51,9 @@ ENVIRONMENT = {
 """Field of Settings -> environment variable that sets it."""
 
 
+CORPUS_PLACES = "SAMPLEMIX_CORPUS_PLACES"
+"""Variable: where corpora may lie that a form names by their place, as prefixes of URIs or as directories, with commas between."""
+
 SHIPPED = {
     "sql": ("SAMPLEMIX_SQL_DIR", "alembic.ini"),
     "dags": ("SAMPLEMIX_DAGS_FOLDER", "samplemix_corpus_run.py"),
@@ -115,6 +118,7 @@ class Settings:
     airflow_password: str | None = field(default=None, repr=False)
     llm_base_url: str | None = None
     llm_api_key: str | None = field(default=None, repr=False)
+    corpus_places: tuple[str, ...] = ("s3://",)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -134,7 +138,8 @@ class Settings:
             source = environ if environ.get(ENVIRONMENT[address]) else None
             for name in names:
                 fields[name] = (source.get(ENVIRONMENT[name]) if source else stored.get(name)) or None
-        return cls(home=home, **fields)
+        places = tuple(place.strip() for place in environ.get(CORPUS_PLACES, "s3://").split(",") if place.strip())
+        return cls(home=home, corpus_places=places, **fields)
 
     def require(self, name: str) -> str:
         """The value of one setting; raise ConfigError naming the variable to set if there is none."""
@@ -142,6 +147,17 @@ class Settings:
         if value is None:
             raise ConfigError(f"No {name.replace('_', ' ')} is configured.", f"Run 'samplemix up', or set {ENVIRONMENT[name]}.")
         return value
+
+    def may_hold_corpora(self, place: str) -> bool:
+        """Whether a corpus may be read at a place that somebody named in a form; links in a directory's path are followed."""
+        for allowed in self.corpus_places:
+            if "://" in place or "://" in allowed:
+                within = place == allowed.rstrip("/") or place.startswith(f"{allowed.rstrip('/')}/")
+                if within and ".." not in place.split("/"):
+                    return True
+            elif Path(os.path.realpath(place)).is_relative_to(os.path.realpath(allowed)):
+                return True
+        return False
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -237,7 +237,7 @@ class Stack:
             addresses[name] = _without_password(settings[_CONNECTIONS[name][0]])
         write_json(self._home.services_file, settings)
         self._home.write_state(replace(self._home.read_state(), addresses=addresses, external=external))
-        return Settings(home=self._home.root, **settings)
+        return Settings.load({**self._environ, "SAMPLEMIX_HOME": str(self._home.root)})
 
     def _start(self, service: EmbeddedService, on_progress: Callable[[str], None]) -> None:
         for step in service.steps:

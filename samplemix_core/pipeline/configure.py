@@ -11,7 +11,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.form import DRY_RUN
 from samplemix_core.pipeline.handoff import Configured
-from samplemix_core.settings import Settings
+from samplemix_core.settings import CORPUS_PLACES, Settings
 
 
 def named_values(settings: Settings, corpus: str) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def named_values(settings: Settings, corpus: str) -> dict[str, Any]:
 def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
     """A run as a form gives it: `corpus_uri` names a corpus or says where it lies, and what is left empty is as the corpus has it.
 
-    Raises ConfigError naming each bad value, and for a name that no corpus has.
+    Raises ConfigError naming each bad value, for a name that no corpus has, and for a place where corpora may not lie: whoever may
+    fill in a form may not therefore read every file of the machine.
     """
     filled = {name: value for name, value in values.items() if name in RunConfig.model_fields and value not in (None, "", [])}
     place = str(filled.get("corpus_uri", "")).strip()
@@ -36,6 +37,11 @@ def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
             corpora.get_corpus(cursor, place)  # Says which there are.
     own = {name: value for name, value in filled.items() if not (named and name == "corpus_uri")}
     config = load_config(RunConfig, merged(named, own))
+    if not named and not settings.may_hold_corpora(config.corpus_uri):
+        raise ConfigError(
+            f"A form may not name {config.corpus_uri}: corpora may lie in {', '.join(settings.corpus_places) or 'no place'}.",
+            f"Give the corpus a name where the platform runs ('samplemix corpus add'), or add its place to {CORPUS_PLACES}.",
+        )
     return Configured(corpus=place if named else None, config=config, dry_run=bool(values.get(DRY_RUN)))
 
 

@@ -16,7 +16,7 @@ from samplemix_core.database.corpora import Crawl, NamedCorpus
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.pipeline import landing
-from samplemix_core.pipeline.configure import next_landed
+from samplemix_core.pipeline.configure import from_form, next_landed
 from samplemix_core.settings import Settings
 
 NOW = datetime.now(UTC)
@@ -292,3 +292,11 @@ def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(dat
     with transaction(url) as cursor:
         corpora.remove_corpus(cursor, "web")
         assert corpora.corpus_names(cursor) == []
+
+
+def test_a_form_may_name_a_directory_only_by_the_name_of_its_corpus(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    uri = corpus.config.run.corpus_uri
+    assert from_form(database, {"corpus_uri": corpus.name}).config.corpus_uri == uri
+    assert from_form(database, {"corpus_uri": "s3://bucket/corpus"}).config.corpus_uri == "s3://bucket/corpus"
+    with pytest.raises(ConfigError, match=r"A form may not name /.*: corpora may lie in s3://"):
+        from_form(database, {"corpus_uri": uri})

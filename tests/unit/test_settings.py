@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from samplemix_core.errors import ConfigError
-from samplemix_core.settings import SHIPPED, shipped_directory
+from samplemix_core.settings import SHIPPED, Settings, shipped_directory
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -16,3 +16,29 @@ def test_what_ships_is_found_and_can_be_another(tmp_path: Path, name: str) -> No
         shipped_directory(name, {variable: str(tmp_path)})
     (tmp_path / file).touch()
     assert shipped_directory(name, {variable: str(tmp_path)}) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("allowed", "place", "may"),
+    [
+        (None, "s3://bucket/corpus", True),
+        (None, "/etc", False),
+        (None, "file:///etc", False),
+        ("s3://crawls/web", "s3://crawls/web", True),
+        ("s3://crawls/web", "s3://crawls/web/2024", True),
+        ("s3://crawls/web", "s3://crawls/website", False),
+        ("s3://crawls/web", "s3://crawls/web/../private", False),
+        ("s3://, {0}/data", "{0}/data/corpus", True),
+        ("s3://, {0}/data", "{0}/data", True),
+        ("s3://, {0}/data", "{0}/database", False),
+        ("s3://, {0}/data", "{0}/data/../private", False),
+        ("s3://, {0}/data", "{0}/data/link", False),
+        ("", "s3://bucket/corpus", False),
+    ],
+)
+def test_a_form_names_corpora_only_where_they_may_lie(tmp_path: Path, allowed: str | None, place: str, may: bool) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "private").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "private")
+    environ = {} if allowed is None else {"SAMPLEMIX_CORPUS_PLACES": allowed.format(tmp_path)}
+    assert Settings.load({"SAMPLEMIX_HOME": str(tmp_path), **environ}).may_hold_corpora(place.format(tmp_path)) is may
