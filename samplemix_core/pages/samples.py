@@ -14,6 +14,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.samples import PAGE_ROWS, SampleFilter, SamplePage, SamplePlace, find_samples, sample_place
 from samplemix_core.errors import CorpusError, QueryError, SampleMixError
 from samplemix_core.identity import content_hash
+from samplemix_core.manifest.format import SolverRecord
 from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.objects import open_store
 from samplemix_core.pages.views import ask
@@ -37,13 +38,17 @@ def find(reader_url: str, name: str, version: int, wanted: SampleFilter) -> Samp
 
 
 class Chance(FrozenModel):
-    """How a sample came to its copies: min(max_copies, floor(kappa * weight + u)), where u is the sample's own number in [0, 1)."""
+    """How a sample came to its copies: min(max_copies, floor(kappa * weight + u)), where u is the sample's own number in [0, 1).
+
+    `note` says why it has fewer, where it has.
+    """
 
     weight: float
     kappa: float
     u: float
     wanted: float
     max_copies: int
+    note: str = ""
 
 
 class Why(FrozenModel):
@@ -106,8 +111,19 @@ def _chance(settings: Settings, mixture: dict[str, Any], document: dict[str, Any
     weight = float(policy_weights(manifest.policy.name, manifest.policy.parameters, columns)[0])
     rows = np.array([document["row"]], dtype=np.int64)
     u = float(uniforms(manifest.seed, sample_keys(document["snapshot"], document["shard"], rows))[0])
-    kappa = manifest.solver.kappa
-    return Chance(weight=weight, kappa=kappa, u=u, wanted=kappa * weight, max_copies=manifest.solver.max_copies)
+    solver = manifest.solver
+    wanted = solver.kappa * weight
+    note = why_fewer(solver, manifest.budget_tokens, wanted + u, document["copies"], document["n_tokens"])
+    return Chance(weight=weight, kappa=solver.kappa, u=u, wanted=wanted, max_copies=solver.max_copies, note=note)
+
+
+def why_fewer(solver: SolverRecord, budget_tokens: int, wanted: float, copies: int, n_tokens: int) -> str:
+    """Why a sample has fewer copies than the whole part of `wanted`; empty where it has as many."""
+    if copies >= min(solver.max_copies, int(wanted)):
+        return ""
+    if (copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
+        return f"One copy more would be over {solver.max_share:.2%} of the budget, the most for one document."
+    return "One copy more is longer than what was left of the budget: it was passed over." if solver.passed_over else ""
 
 
 class Text(FrozenModel):

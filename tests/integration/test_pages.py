@@ -19,6 +19,7 @@ from samplemix_core.database import descriptions, samples
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.errors import ConfigError, QueryError
+from samplemix_core.manifest.format import SolverRecord
 from samplemix_core.pages import api
 from samplemix_core.pages import app as pages
 from samplemix_core.pages import samples as pages_samples
@@ -439,3 +440,22 @@ def test_what_quality_models_measure_is_shown_with_the_documents_to_look_at(
         audit_corpus(database, "s3://bucket/corpus", AuditConfig(), snapshots=["crawl-z"])
     with pytest.raises(QueryError, match="There is no corpus"):
         audit_corpus(database, "s3://bucket/none", AuditConfig())
+
+
+@pytest.mark.parametrize(
+    ("max_share", "passed_over", "copies", "said"),
+    [
+        (1.0, 0, 3, ""),
+        (1.0, 0, 4, ""),
+        (1.0, 2, 1, "it was passed over"),
+        (0.01, 2, 1, "over 1.00% of the budget"),
+        (0.5, 0, 1, ""),
+    ],
+)
+def test_a_sample_with_fewer_copies_than_its_weight_gives_says_why(
+    max_share: float, passed_over: int, copies: int, said: str
+) -> None:
+    solver = SolverRecord(max_copies=3, max_share=max_share, kappa=1.0, next_tokens=9, passed_over=passed_over)
+    found = pages_samples.why_fewer(solver, 10_000, 3.4, copies, 60)
+    assert said in found
+    assert bool(said) == bool(found)
