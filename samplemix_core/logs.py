@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,23 @@ def configure_logging(environ: Mapping[str, str] = os.environ) -> None:
     logger.propagate = False
 
 
+_SHOWN = frozenset(("Zs", "Cn", "Co"))
+"""Categories of characters that Python calls unprintable and a terminal shows: blanks, and what is newer than Python or private."""
+
+_JOINERS = "\u200c\u200d"
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with each character that a terminal obeys or hides as an escape, as \\x1b; those in `keep` stay as they are."""
+    if text.isprintable():
+        return text
+    shown = keep + _JOINERS
+    return "".join(
+        c if c.isprintable() or c in shown or unicodedata.category(c) in _SHOWN else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
 class Lines(logging.Formatter):
     """Time, level, module and message, then the fields as name=value."""
 
@@ -46,7 +64,9 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter.format."""
         fields = getattr(record, "fields", {})
-        return " ".join([super().format(record), *(f"{name}={_text(value)}" for name, value in fields.items())])
+        # The traceback's own lines stay; what a message quotes makes none.
+        record.msg, record.args = visible(record.getMessage(), "\t"), None
+        return " ".join([visible(super().format(record), "\n\t"), *(f"{name}={_text(value)}" for name, value in fields.items())])
 
 
 class JsonLines(logging.Formatter):
@@ -59,12 +79,10 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, default=str)
 
 
 def _text(value: Any) -> str:
     text = f"{value:.2f}" if isinstance(value, float) else str(value)
-    if text.isprintable():
-        return json.dumps(text, ensure_ascii=False) if any(c.isspace() or c == '"' for c in text) else text
-    # Escapes, of what a terminal would obey.
-    return json.dumps(text)
+    text = visible(text)
+    return json.dumps(text, ensure_ascii=False) if any(c.isspace() or c == '"' for c in text) else text

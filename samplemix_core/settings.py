@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from samplemix_core.errors import ConfigError
 
@@ -99,6 +100,14 @@ def make_home(home: Path) -> Path:
     return home
 
 
+def _place(uri: str) -> tuple[str, str]:
+    """The scheme, and what is below it, of a place as it is opened; a directory has no scheme, however it is written."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return "", unquote(parts.path)
+    return (parts.scheme, f"{parts.netloc}{parts.path}".rstrip("/")) if "://" in uri else ("", uri)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Connections of one deployment. A field that holds a secret is never part of its repr."""
@@ -150,12 +159,14 @@ class Settings:
 
     def may_hold_corpora(self, place: str) -> bool:
         """Whether a corpus may be read at a place that somebody named in a form; links in a directory's path are followed."""
-        for allowed in self.corpus_places:
-            if "://" in place or "://" in allowed:
-                within = place == allowed.rstrip("/") or place.startswith(f"{allowed.rstrip('/')}/")
-                if within and ".." not in place.split("/"):
+        scheme, path = _place(place)
+        for allowed in map(_place, self.corpus_places):
+            if scheme != allowed[0]:
+                continue
+            if not scheme:
+                if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(allowed[1])):
                     return True
-            elif Path(os.path.realpath(place)).is_relative_to(os.path.realpath(allowed)):
+            elif ".." not in path.split("/") and f"{path}/".startswith(f"{allowed[1]}/" if allowed[1] else ""):
                 return True
         return False
 

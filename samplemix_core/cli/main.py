@@ -10,7 +10,7 @@ from rich.text import Text
 from samplemix_core.cli import corpora, encoders, mixtures, quality, questions, run, scorers, scores, services, training
 from samplemix_core.cli.common import console
 from samplemix_core.errors import MissingPackageError, SampleMixError
-from samplemix_core.report.text import visible
+from samplemix_core.logs import visible
 
 app = typer.Typer(
     name="samplemix",

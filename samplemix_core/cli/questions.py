@@ -13,7 +13,7 @@ import typer
 
 from samplemix_core.cli.common import AsJson, pages, plain, print_rows
 from samplemix_core.errors import QueryError
-from samplemix_core.report.text import visible
+from samplemix_core.logs import visible
 from samplemix_core.settings import Settings, home_directory, make_home
 
 app = typer.Typer()

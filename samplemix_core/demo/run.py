@@ -19,12 +19,13 @@ from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi, TaskState
 from samplemix_core.demo.corpus import collect
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.stack import start_services
+from samplemix_core.logs import visible
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.pipeline.progress import Progress, Report, draw_bars, read_line
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
-from samplemix_core.report.text import output, print_mixture, tell, visible
+from samplemix_core.report.text import output, print_mixture, tell
 from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from samplemix_core.logs import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -117,7 +119,7 @@ def draw_bars(console: "Console") -> Iterator[Report]:
 
     def draw(progress: Progress) -> None:
         seconds = time.monotonic() - started.setdefault(progress.step, time.monotonic())
-        detail = progress.message.partition("\n")[0] or (progress.pace(seconds) if progress.documents else progress.unit)
+        detail = visible(progress.message.partition("\n")[0]) or (progress.pace(seconds) if progress.documents else progress.unit)
         if progress.step not in known:
             known[progress.step] = bars.add_task(progress.step, total=progress.total or None, detail=detail)
         bars.update(known[progress.step], completed=progress.done, total=progress.total or None, detail=detail)

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from samplemix_core.config import AuditConfig
+from samplemix_core.logs import visible
 from samplemix_core.quality.audit import GROUPINGS, ModelAudit
 from samplemix_core.report.picture import INK, LINE, QUIET, picture
-from samplemix_core.report.text import visible
 
 _COLOURS = ("#1B6CA8", "#D9730D", "#2C8C4A", "#8A63C4", "#C43C3C", "#8C564B")
 _MOST_MODELS, _MOST_DOMAINS = len(_COLOURS), 14

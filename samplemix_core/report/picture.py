@@ -23,10 +23,10 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
 
 from samplemix_core.errors import ConfigError
+from samplemix_core.logs import visible
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.report.labels import label_circles
 from samplemix_core.report.record import DomainPoint, FloatArray, MixtureRecord, SampleHistogram
-from samplemix_core.report.text import visible
 
 MAX_DOMAINS = 20
 _ADD_UP = ("source_samples", "source_tokens", "source_share", "samples", "copies", "mixture_tokens", "mixture_share")

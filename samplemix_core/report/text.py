@@ -1,6 +1,5 @@
 """Text for people: how strangers' data is printed, and a published mixture with where its tokens went and what was left out."""
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,28 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from samplemix_core.logs import visible
 from samplemix_core.manifest.format import DomainShare, Manifest, unmet
 
 WIDE = 1000
 
 MOST_DOMAINS = 40
 """Rows of a mixture's table; the smaller domains share one."""
-
-_SHOWN = frozenset(("Zs", "Cn", "Co"))
-"""Categories of characters that Python calls unprintable and a terminal shows: blanks, and what is newer than Python or private."""
-
-_JOINERS = "\u200c\u200d"
-
-
-def visible(text: str, keep: str = "") -> str:
-    """The text with each character that a terminal obeys or hides as an escape, as \\x1b; those in `keep` stay as they are."""
-    if text.isprintable():
-        return text
-    shown = keep + _JOINERS
-    return "".join(
-        c if c.isprintable() or c in shown or unicodedata.category(c) in _SHOWN else c.encode("unicode_escape").decode()
-        for c in text
-    )
 
 
 class PlainConsole(Console):

@@ -33,6 +33,11 @@ def test_what_ships_is_found_and_can_be_another(tmp_path: Path, name: str) -> No
         ("s3://, {0}/data", "{0}/database", False),
         ("s3://, {0}/data", "{0}/data/../private", False),
         ("s3://, {0}/data", "{0}/data/link", False),
+        ("file://{0}/data", "file://{0}/data/corpus", True),
+        ("{0}/data", "file://{0}/data/corpus", True),
+        ("file://{0}/data", "file://{0}/data/%2e%2e/private", False),
+        ("file://{0}/data", "file://{0}/data/link", False),
+        ("s3://a/b", "s3://a/b/.\t./c", False),
         ("", "s3://bucket/corpus", False),
     ],
 )

@@ -7,8 +7,9 @@ import pytest
 from samplemix_core.cli import common, main
 from samplemix_core.cli.common import print_rows
 from samplemix_core.errors import CorpusError
+from samplemix_core.logs import visible
 from samplemix_core.manifest.format import domain_shares
-from samplemix_core.report.text import MOST_DOMAINS, output, print_mixture, tell, visible
+from samplemix_core.report.text import MOST_DOMAINS, output, print_mixture, tell
 from tests.manifests import manifest_of
 
 ROWS = [{"doc_id": "[bold]a[/bold]", "[i]n": 1}, {"doc_id": "[/x] \\[y]", "[i]n": 2}]
