@@ -2,13 +2,19 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from samplemix_core.errors import BudgetError
 
-_BUDGET = re.compile(r"^\s*(\d+(?:[._]?\d+)*)\s*([kKmMbBtT%]?)\s*$")
+_BUDGET = re.compile(r"^\s*(\d+(?:_\d+)*(?:\.\d+)?)\s*([kKmMbBtT%]?)\s*$")
+_MOST_TEXT = 64
+
+MOST_TOKENS = 2**63 - 1
+"""What Postgres and the solver count up to."""
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
 
@@ -34,12 +40,14 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """Read a budget's text; raise ValueError if it is none."""
-        match = _BUDGET.match(text)
+        match = _BUDGET.match(text) if len(text) <= _MOST_TEXT else None
         if match is None:
-            raise ValueError(f"budget {text!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
-        number = float(match[1].replace("_", ""))
+            raise ValueError(f"budget {text[:_MOST_TEXT]!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")
+        number = Decimal(match[1].replace("_", ""))
         unit = match[2].lower()
-        return cls(percent=number) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
+        if number * _UNITS.get(unit, 1) > MOST_TOKENS:
+            raise ValueError(f"budget {text!r} is more than can be counted, {MOST_TOKENS}")
+        return cls(percent=float(number)) if unit == "%" else cls(tokens=round(number * _UNITS[unit]))
 
     def resolve(self, source_tokens: int) -> int:
         """The budget in tokens, given the source's eligible tokens; raise BudgetError if that is less than one token."""

@@ -6,10 +6,11 @@ Connections (databases, endpoints, secrets) are not part of a run: see settings.
 
 import difflib
 import re
-from collections.abc import Iterator
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from samplemix_core.budget import Budget, BudgetField
 from samplemix_core.errors import ConfigError
@@ -281,36 +282,90 @@ def load_config(kind: type[Config], values: dict[str, Any], what: str = "configu
 
     `what` is what people call it.
     """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(_problems(error))
-        raise ConfigError(f"The {what} is not valid: {problems}.", "Correct this and try again.") from None
+    problems = list(_unfit(kind, values, ()))
+    if not problems:
+        try:
+            return kind.model_validate(values)
+        except ValidationError as error:
+            problems = list(_problems(kind, error))
+    raise ConfigError(f"The {what} is not valid: {'; '.join(problems)}.", "Correct this and try again.")
 
 
-def _problems(error: ValidationError) -> Iterator[str]:
-    """What is wrong, one by one; a field under a wrong name is one mistake and not two."""
-    found = error.errors(include_url=False, include_context=False)
-    missing = {item["loc"] for item in found if item["type"] == "missing"}
-    named = {}
-    for item in found:
-        if item["type"] == "extra_forbidden":
-            *parents, name = item["loc"]
-            lacking = [str(loc[-1]) for loc in missing if list(loc[:-1]) == parents]
-            for near in difflib.get_close_matches(str(name), lacking, n=1) or lacking[: len(lacking) == 1]:
-                named[item["loc"]] = (*parents, near)
-    for item in found:
-        place = ".".join(map(str, item["loc"]))
-        if item["loc"] in named:
-            yield f"there is no field {place}; it is called {'.'.join(map(str, named[item['loc']]))}"
-        elif item["type"] == "extra_forbidden":
-            yield f"there is no field {place}"
-        elif item["type"] != "missing":
-            said = f"{item['input']!r}"
-            yield f"{place or 'run'} = {said if len(said) <= _MOST_SHOWN else f'{said[:_MOST_SHOWN]}...'}: {item['msg']}"
-        elif item["loc"] not in named.values():
-            yield f"{place} is missing"
+Place = tuple[str | int, ...]
+
+
+def _named(place: Place) -> str:
+    return _shown(".".join(map(str, place)) or "run")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 _MOST_SHOWN = 100
 """Characters of a value that an error shows."""
+
+
+def _unfit(kind: Any, value: Any, place: Place) -> Iterator[str]:
+    """What no configuration may hold: text that can't be stored or encoded, and true or false for a number."""
+    if isinstance(value, bool):
+        if not _takes(kind, bool):
+            yield f"{_named(place)} = {value}: true and false are no numbers"
+    elif isinstance(value, str):
+        if "\0" in value or value != value.encode(errors="replace").decode():
+            yield f"{_named(place)} = {_shown(ascii(value))}: a NUL character, or bytes that are not UTF-8, can't be stored"
+    elif isinstance(value, Mapping):
+        fields = _fields(kind)
+        for name, inner in value.items():
+            yield from _unfit(fields[name].annotation if name in fields else Any, inner, (*place, name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _unfit(_model_in(kind) or Any, inner, (*place, number))
+
+
+def _takes(annotation: Any, kind: type) -> bool:
+    return annotation in (kind, Any) or any(_takes(inner, kind) for inner in get_args(annotation))
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or is a collection of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
+
+
+def _fields(annotation: Any) -> dict[str, FieldInfo]:
+    model = _model_in(annotation)
+    return {} if model is None else model.model_fields
+
+
+def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
+    """What is wrong, one by one; a field under a wrong name is one mistake and not two, nor is what follows from it."""
+    found = error.errors(include_url=False, include_context=False)
+    missing = {item["loc"] for item in found if item["type"] == "missing"}
+    meant: dict[Place, Place] = {}
+    for item in found:
+        if item["type"] == "extra_forbidden":
+            *parents, name = item["loc"]
+            of: Any = kind
+            for parent in parents:
+                of = of if isinstance(parent, int) else getattr(_fields(of).get(parent), "annotation", Any)
+            for near in difflib.get_close_matches(str(name), _fields(of), n=1):
+                meant[item["loc"]] = (*parents, near)
+    # One field that is missing, and one that there is not, under names that are not alike, are one mistake too.
+    for place in missing - set(meant.values()):
+        beside = [item["loc"] for item in found if item["type"] == "extra_forbidden" and item["loc"][:-1] == place[:-1]]
+        if len(beside) == 1 and beside[0] not in meant and [loc for loc in missing if loc[:-1] == place[:-1]] == [place]:
+            yield f"{_named(place)} is missing, and there is no field {_named(beside[0])}"
+            found = [item for item in found if item["loc"] not in (place, beside[0])]
+    for item in found:
+        place = item["loc"]
+        if place in meant:
+            yield f"there is no field {_named(place)}; is {_named(meant[place])} meant?"
+        elif item["type"] == "extra_forbidden":
+            yield f"there is no field {_named(place)}"
+        elif item["type"] == "missing":
+            if place not in meant.values():
+                yield f"{_named(place)} is missing"
+        elif item["type"] != "too_short" or not any(other["loc"][: len(place)] == place != other["loc"] for other in found):
+            yield f"{_named(place)} = {_shown(repr(item['input']))}: {item['msg']}"

@@ -7,6 +7,7 @@ here: its own handlers have every line.
 import json
 import logging
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Mapping
@@ -41,12 +42,15 @@ def configure_logging(environ: Mapping[str, str] = os.environ) -> None:
 _SHOWN = frozenset(("Zs", "Cn", "Co"))
 """Categories of characters that Python calls unprintable and a terminal shows: blanks, and what is newer than Python or private."""
 
+_BLANK_LETTERS = re.compile("[\u115f\u1160\u3164\uffa0\u2800]")
+"""Letters and a symbol that Python calls printable and that show nothing."""
+
 _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str, keep: str = "") -> str:
     """The text with each character that a terminal obeys or hides as an escape, as \\x1b; those in `keep` stay as they are."""
-    if text.isprintable():
+    if text.isprintable() and not _BLANK_LETTERS.search(text):
         return text
     shown = keep + _JOINERS
     return "".join(

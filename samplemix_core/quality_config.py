@@ -39,11 +39,11 @@ class AnnotationConfig(FrozenModel):
     retry_refused: bool = Field(False, description="Also ask again about those that were set aside")
     input_price: float | None = Field(None, ge=0, description="Of a million tokens read, for the estimate of cost")
     output_price: float | None = Field(None, ge=0, description="Of a million tokens written")
-    most_cost: float | None = Field(None, gt=0, description="End when questions have cost so much; both prices have to be given")
+    most_cost: float | None = Field(None, gt=0, description="End a run whose questions cost so much; takes both prices")
 
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> Self:
-        if self.most_cost is not None and (self.input_price is None or self.output_price is None):
+        if self.most_cost is not None and not (self.input_price and self.output_price):
             raise ValueError("most_cost can't be kept without input_price and output_price")
         return self
 

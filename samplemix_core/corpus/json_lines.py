@@ -1,6 +1,7 @@
 """JSON lines: one record a line, each judged on its own."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -8,7 +9,7 @@ import msgspec
 import numpy as np
 
 from samplemix_core.config import ReaderConfig
-from samplemix_core.corpus.records import Block, Document, Reason, Record, RejectedRecordError, check_document
+from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError
 
@@ -78,16 +79,18 @@ class JsonLines:
         return (0, 0) if self._compressed else (block.first_row, block.byte_offset)
 
     def records(self, row: int, byte_offset: int) -> Iterator[Record]:
-        """The records from a place on."""
+        """The lines from a place on, BLANK ones too: a block may end with them."""
         if self._begun or byte_offset:
             self._stream.seek(byte_offset)
         self._begun = True
         for line in split_lines(open_decompressed(self._stream, self._path), self._max_bytes, row, byte_offset):
             data = line.value
-            if data is not None and line.row == 0:
+            if data is not None:
+                # Files that were put together have one at the beginning of each.
                 data = data.removeprefix(_BYTE_ORDER_MARK)
-            if data is None or not (not data or data.isspace()):
-                yield line._replace(value=data)
+                if data.isspace():
+                    data = BLANK
+            yield line._replace(value=data)
 
     def parse(self, record: Record) -> Document:
         """The document of a record; raise RejectedRecordError if it is none."""
@@ -111,9 +114,6 @@ def _begins_a_long_document(lines: list[bytes]) -> bool:
     return False
 
 
-_MOST_BLANK = 64
-"""A line of more bytes, its newline counted, is taken for a record without a look at it, if it is blank or not."""
-
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n\v\f"))
 
 
@@ -125,7 +125,7 @@ class _Cutter:
         self._blocks: list[Block] = []
         self._records = self._rows = self._row = 0
         self._start = self._line_end = self._position = 0
-        self._line_start, self._has_text = 0, False
+        self._has_text = False
 
     def take(self, chunk: bytes) -> None:
         data = np.frombuffer(chunk, dtype=np.uint8)
@@ -151,20 +151,18 @@ class _Cutter:
                 self._cut()
 
     def _are_records(self, data: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Whether each line that ends in the data has something on it; what is left is kept for the next."""
-        begun, had_text = self._line_start, self._has_text
-        has_text = np.ones(ends.size, dtype=np.bool_)
+        """Whether each line that ends in the data has something on it; what is left of the data counts for the next."""
+        starts = np.concatenate([[0], ends - self._position])
+        lines, rest = starts[:-1], data[starts[-1] :]
+        # Nearly all begin with a brace; of the others, each byte is looked at.
+        written = ~_IS_BLANK[data[lines]]
+        if (~written & (np.diff(starts) > 1)).any():
+            written = np.add.reduceat(~_IS_BLANK[data[: starts[-1]]], lines, dtype=np.int64) > 0
         if ends.size:
-            lengths = np.diff(ends, prepend=begun)
-            if lengths.min() <= _MOST_BLANK:
-                starts = np.concatenate([[0], ends[:-1] - self._position])
-                written = np.add.reduceat(~_IS_BLANK[data[: ends[-1] - self._position]], starts, dtype=np.int64) > 0
-                written[0] |= had_text
-                has_text = written | (lengths > _MOST_BLANK)
-            self._line_start, self._has_text = int(ends[-1]), False
-        rest = data[self._line_start - self._position :] if ends.size else data
-        self._has_text = self._has_text or not _IS_BLANK[rest[:_MOST_BLANK]].all()
-        return has_text
+            written[0] |= self._has_text
+            self._has_text = False
+        self._has_text = self._has_text or bool(rest.size and (not _IS_BLANK[rest[0]] or not _IS_BLANK[rest].all()))
+        return np.asarray(written)
 
     def _cut(self) -> None:
         self._blocks.append(Block(len(self._blocks), self._row, self._rows, self._start, self._line_end - self._start))
@@ -188,14 +186,9 @@ def record_parser(path_domain: str | None, config: ReaderConfig) -> Callable[[by
     text_path = config.text_field.split(".")
     id_path = None if config.id_field is None else config.id_field.split(".")
     domain_path = None if config.domain_field is None else config.domain_field.split(".")
-    decode = msgspec.json.Decoder().decode
 
     def parse(line: bytes) -> Document:
-        lenient = False
-        try:
-            record = decode(line)
-        except (ValueError, RecursionError) as error:
-            record, lenient = _decode_leniently(line, error), True
+        record, lenient = read_json(line)
         if not isinstance(record, dict):
             raise RejectedRecordError(Reason.NOT_AN_OBJECT, "the line is JSON, but not an object")
         values = (
@@ -208,6 +201,20 @@ def record_parser(path_domain: str | None, config: ReaderConfig) -> Callable[[by
         return check_document(*values)
 
     return parse
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+def read_json(line: bytes) -> tuple[object, bool]:
+    """The value of a line, and whether strict JSON has no such: its strings may then not be fit to be encoded.
+
+    Raises RejectedRecordError where it is no JSON by any measure.
+    """
+    try:
+        return _decode(line), False
+    except (ValueError, RecursionError) as error:
+        return _decode_leniently(line, error), True
 
 
 def _reach(record: object, names: list[str]) -> object:
@@ -223,12 +230,12 @@ def _reach(record: object, names: list[str]) -> object:
 
 
 def _decode_leniently(line: bytes, error: Exception) -> object:
-    """What Python's json reads where strict JSON was refused: NaN, infinities, numbers beyond a double, half a surrogate pair.
+    """What Python's json reads where strict JSON was refused: NaN, infinities, long numbers, half a surrogate pair, raw tabs.
 
     All of them may stand in a field that nobody reads. Raises RejectedRecordError for what it can't read either.
     """
     try:
-        return json.loads(line.decode())
+        return json.loads(line.decode(), strict=False, parse_int=lambda digits: int(digits) if len(digits) < 4300 else math.inf)
     except UnicodeDecodeError as bad:
         detail = f"byte {bad.start} of the record is not UTF-8: {bad.reason}"
         raise RejectedRecordError(Reason.INVALID_UTF8, detail) from None

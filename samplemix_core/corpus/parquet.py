@@ -14,7 +14,6 @@ from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
-    MAX_ID_BYTES,
     Block,
     Document,
     Reason,
@@ -43,25 +42,32 @@ class Parquet:
 
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
         self._source, self._path, self._path_domain, self._config = GuardedStream(stream), path, path_domain, config
-        file = self._open()
-        schema, metadata = file.schema_arrow, file.metadata
-        _require_strings(schema, config.text_field, path)
-        if config.domain_field is not None:
-            _require_strings(schema, config.domain_field, path)
-        has_id = config.id_field is not None and _is_id(_type_of(schema, config.id_field))
-        self._fields = [config.text_field, config.id_field if has_id else None, config.domain_field]
-        self._columns = sorted({field for field in self._fields if field})
-        self._metadata = metadata
-        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        self._starts = np.cumsum([0] + [group.num_rows for group in groups])
-        self._group_bytes = [
-            sum(
-                column.total_uncompressed_size
-                for column in map(group.column, range(group.num_columns))
-                if column.path_in_schema in self._columns
+        with _refusing(self._source, path):
+            file = self._open()
+            schema, metadata = file.schema_arrow, file.metadata
+            _require_strings(schema, config.text_field, path)
+            if config.domain_field is not None:
+                _require_strings(schema, config.domain_field, path)
+            has_id = config.id_field is not None and _is_id(_type_of(schema, config.id_field))
+            self._fields = [config.text_field, config.id_field if has_id else None, config.domain_field]
+            self._columns = sorted({field for field in self._fields if field})
+            self._metadata = metadata
+            groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+            self._starts = np.cumsum([0] + [group.num_rows for group in groups])
+            # Others are not looked at: what is wrong with them costs nothing.
+            wanted = [(i, metadata.schema.column(i)) for i in range(len(metadata.schema)) if _is_wanted(metadata, i, self._columns)]
+            self._group_bytes = [sum(group.column(i).total_uncompressed_size for i, _ in wanted) for group in groups]
+            values = [
+                (group.num_rows, group.column(i).num_values)
+                for group in groups
+                for i, own in wanted
+                if not own.max_repetition_level
+            ]
+        if metadata.num_rows != self._starts[-1] or any(rows != n for rows, n in values):
+            raise ShardRefusedError(
+                f"Shard {path!r} is not a whole Parquet file: its row groups or columns have not the rows that it says.",
+                "No row of it is used; write or upload the file again, then run again.",
             )
-            for group in groups
-        ]
 
     def _open(self, **options: Any) -> pq.ParquetFile:
         with _refusing(self._source, self._path):
@@ -94,18 +100,26 @@ class Parquet:
             with _refusing(self._source, self._path):
                 part = next(slices, None)
                 if part is None:
+                    self._require_all(row)
                     return
-                text, identifier, domain = (None if field is None else _column(part, field) for field in self._fields)
-                read = [text, None if identifier is None else _as_id(identifier), domain]
+                read = [None if field is None else _column(part, field) for field in self._fields]
             for start, stop in _pieces(read, self._config.max_record_bytes):
                 with _refusing(self._source, self._path):
-                    parts = (None if column is None else column[start:stop] for column in read)
-                    texts, ids, domains = (None if own is None else _values(own, self._config) for own in parts)
+                    text, identifier, domain = (None if column is None else column[start:stop] for column in read)
+                    texts, domains = (None if column is None else _values(column, self._config) for column in (text, domain))
+                    ids = None if identifier is None else _ids(identifier, self._config)
                 assert texts is not None
                 for i, text in enumerate(texts):
                     n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
                     yield Record(row, _NO_OFFSET, n_bytes, (text, ids and ids[i], domains[i] if domains else self._path_domain))
                     row += 1
+
+    def _require_all(self, row: int) -> None:
+        if row != self._starts[-1]:
+            raise ShardRefusedError(
+                f"Shard {self._path!r} is not a whole Parquet file: it ends after row {row:,} of {int(self._starts[-1]):,}.",
+                "No row of it is used; write or upload the file again, then run again.",
+            )
 
     def parse(self, record: Record) -> Document:
         """The document of a record; raise RejectedRecordError if it is none."""
@@ -135,9 +149,25 @@ def _reading_plan(metadata: pq.FileMetaData, columns: list[str]) -> tuple[int, l
     return min(MAX_BATCH_RECORDS, max(1, rows)), sorted(dictionaries)
 
 
+def _is_wanted(metadata: pq.FileMetaData, column: int, wanted: list[str]) -> bool:
+    return metadata.schema.column(column).path in wanted
+
+
 def _names(schema: pa.Schema, field: str) -> list[str]:
-    """The names that lead to a field: that of a column as it is, or dots that reach into structs."""
-    return [field] if field in schema.names else field.split(".")
+    """The names that lead to a field: dots reach into structs, and a name may have dots of its own, which comes first."""
+    names = field.split(".")
+    return _path(schema, names) or names
+
+
+def _path(kind: "pa.Schema | pa.StructType", names: list[str]) -> list[str] | None:
+    for end in range(len(names), 0, -1):
+        name = ".".join(names[:end])
+        index = kind.get_field_index(name)
+        if index >= 0 and end == len(names):
+            return [name]
+        if index >= 0 and pa.types.is_struct(inner := kind.field(index).type) and (rest := _path(inner, names[end:])):
+            return [name, *rest]
+    return None
 
 
 def _column(part: pa.RecordBatch, field: str) -> pa.Array:
@@ -246,28 +276,44 @@ def _is_id(kind: pa.DataType | None) -> bool:
     )
 
 
-def _as_id(column: pa.Array) -> pa.Array:
-    """Ids as strings or numbers: bytes that are no UTF-8 in hex, decimals and moments as they are written."""
-    if pa.types.is_dictionary(column.type) and not _is_string(column.type):
+def _ids(column: pa.Array, config: ReaderConfig) -> _Values:
+    """Ids as text, numbers or bytes, None for none: decimals and moments as they are written, bytes that are no text in hex."""
+    kind, are = _plain(column.type), pa.types
+    if are.is_dictionary(column.type) and not _is_string(kind):
         column = column.dictionary_decode()
-    kind = column.type
+    if are.is_decimal(kind):
+        written: _Values = column.cast(pa.string()).to_pylist()
+        return written
+    if are.is_temporal(kind):
+        return _moments(column)
+    values = _values(column, config)
     if isinstance(kind, pa.UuidType):
-        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
-    if pa.types.is_decimal(kind) or pa.types.is_temporal(kind):
-        return column.cast(pa.string())
-    if _is_bytes(kind) or pa.types.is_fixed_size_binary(kind):
-        # What is too long to keep is not spelled out in hex.
-        long = pc.greater(pc.binary_length(column.cast(pa.large_binary())), MAX_ID_BYTES).fill_null(False)
-        if not pc.any(long).as_py():
-            return pa.array([None if value is None else _spelled(value) for value in column.to_pylist()], pa.string())
-    return column
+        return [None if value is None else str(value) for value in values]
+    if _is_bytes(kind) or are.is_fixed_size_binary(kind):
+        return [_spelled(value) if isinstance(value, bytes) else value for value in values]
+    return values
+
+
+def _moments(column: pa.Array) -> _Values:
+    """Moments as text, those with a zone in UTC; one that no calendar has as its number."""
+    zoned = pa.types.is_timestamp(column.type) and column.type.tz is not None
+    if zoned:
+        column = column.cast(pa.timestamp(column.type.unit))
+    numbers = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32()).to_pylist()
+    written = column.cast(pa.string()).to_pylist()
+    return [
+        text if text is None or not text.startswith("<") else str(number)
+        for text, number in zip((f"{text}Z" if zoned and text else text for text in written), numbers, strict=True)
+    ]
 
 
 def _spelled(value: bytes) -> str:
+    """Bytes as the text that they are, padding apart; in hex where they are none."""
     try:
-        return value.decode()
+        text = value.rstrip(b"\0").decode()
     except UnicodeDecodeError:
         return value.hex()
+    return text if text.isprintable() else value.hex()
 
 
 def _require_strings(schema: pa.Schema, field: str, path: str) -> None:
@@ -287,7 +333,7 @@ def _refusing(source: GuardedStream, path: str) -> Iterator[None]:
     """Turn what Arrow raises over a broken file into ShardRefusedError."""
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, LookupError) as error:
         if source.failure is not None:
             raise source.failure from None
         raise ShardRefusedError(

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus.json_lines import JsonLines
 from samplemix_core.corpus.parquet import Parquet
-from samplemix_core.corpus.records import Block, Record, ShardBatch, gather
+from samplemix_core.corpus.records import BLANK, Block, Record, ShardBatch, gather
 from samplemix_core.corpus.shards import PARQUET_SUFFIXES, READ_SUFFIXES, SHARD_SUFFIXES, parse_shard_path
 from samplemix_core.errors import ShardRefusedError
 
@@ -74,5 +74,5 @@ class ShardReader:
                 # The first of what follows.
                 self._put_back, self._row = [record], record.row
                 return
-            if record.row >= block.first_row:
+            if record.row >= block.first_row and record.value != BLANK:
                 yield record

@@ -51,6 +51,9 @@ others is another corpus."""
 _FILLERS = "\u115f\u1160\u3164\uffa0"
 """Letters of Hangul that are blank."""
 
+_SHOW_NOTHING = "\ufffc\ufffd\u2065\u2800\U0001d159" + _FILLERS
+"""Of other categories than the next: what stands for a character or an object that is gone, and blanks."""
+
 _LETTER = re.compile(f"[^\\W_{_FILLERS}]")
 
 _NOTHING_TO_READ = frozenset(("Cc", "Cf", "Co", "Cs", "Mn", "Me", "Zl", "Zp", "Zs"))
@@ -64,8 +67,13 @@ def has_text(text: str) -> bool:
 
 def _is_read(character: str) -> bool:
     code = ord(character)
-    no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
-    return not (no_character or character in f"\ufffd\u2800{_FILLERS}" or unicodedata.category(character) in _NOTHING_TO_READ)
+    # What is no character, or has no glyph by definition.
+    hidden = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF or 0xFFF0 <= code <= 0xFFF8 or 0xE0000 <= code <= 0xE0FFF
+    return not (
+        hidden
+        or character in f"\ufffc\ufffd\u2065\u2800\U0001d159{_FILLERS}"
+        or unicodedata.category(character) in _NOTHING_TO_READ
+    )
 
 
 class RejectedRecordError(Exception):
@@ -89,7 +97,7 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
     """Apply the rules to decoded values, None standing for both null and missing; raise RejectedRecordError.
 
     - the text is a string with at least one character that is not white space, and something to read (has_text);
-    - the domain is a non-blank string of at most MAX_DOMAIN_BYTES, without NUL, which PostgreSQL can't store;
+    - the domain is a string with something to read, of at most MAX_DOMAIN_BYTES, without NUL, which PostgreSQL can't store;
     - the id is a string of at most MAX_ID_BYTES without NUL, or a number, which becomes its decimal string; anything else counts as
       no id.
     """
@@ -103,7 +111,7 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
         raise RejectedRecordError(
             Reason.NO_TEXT, f"the text's {len(text)} characters show nothing: zero-width, control or private ones, or U+FFFD"
         )
-    if domain is None or domain == "" or (isinstance(domain, str) and domain.isspace()):
+    if domain is None or (isinstance(domain, str) and not has_text(domain)):
         raise RejectedRecordError(Reason.MISSING_DOMAIN, "the domain field is missing, null or blank")
     if not isinstance(domain, str):
         raise RejectedRecordError(Reason.DOMAIN_NOT_STRING, f"the domain field holds {_kind(domain)}, not a string")
@@ -165,6 +173,9 @@ class Record(NamedTuple):
     n_bytes: int
     value: Any
 
+
+BLANK = b""
+"""The value of a line with nothing on it: it takes a row and is no record."""
 
 MAX_BATCH_RECORDS = 128
 MAX_BATCH_BYTES = 32 * 2**20

@@ -54,9 +54,9 @@ def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokeniz
     """Enter a corpus; one with the same location, reader and tokenizer, whatever that is called, is the same corpus."""
     key = fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id, "rules": RULES})
     cursor.execute(
-        "INSERT INTO corpus (corpus_key, uri, reader, tokenizer, tokenizer_id) VALUES (%s, %s, %s, %s, %s)"
-        " ON CONFLICT (corpus_key) DO NOTHING",
-        (key, uri, Json(reader), tokenizer, tokenizer_id),
+        "INSERT INTO corpus (corpus_key, uri, reader, tokenizer, tokenizer_id, rules) VALUES (%s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (corpus_key) DO UPDATE SET registered_at = now()",
+        (key, uri, Json(reader), tokenizer, tokenizer_id, RULES),
     )
     cursor.execute(
         "SELECT corpus_id, corpus_key, current_quality_model, current_cluster_model FROM corpus WHERE corpus_key = %s", (key,)

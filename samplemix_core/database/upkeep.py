@@ -219,12 +219,12 @@ SCORED = ("sample", "quality_score")
 def dead_corpora(cursor: Cursor, before: datetime) -> list[int]:
     """Corpora made before a time of which nothing was scored, whose place is a later corpus's too: they were read by wrong fields.
 
-    No version, cluster model or audit was made of them, and nothing happened to their files since that time.
+    No version, cluster model or audit was made of them, no run registered them and nothing happened to their files since then.
     """
     cursor.execute(
         """
         SELECT corpus_id FROM corpus
-        WHERE created_at < %(before)s
+        WHERE registered_at < %(before)s
             AND EXISTS (SELECT FROM corpus AS later WHERE later.uri = corpus.uri AND later.corpus_id > corpus.corpus_id)
             AND NOT EXISTS (SELECT FROM mixture WHERE mixture.corpus_id = corpus.corpus_id)
             AND NOT EXISTS (SELECT FROM cluster_model WHERE cluster_model.corpus_id = corpus.corpus_id)
@@ -244,8 +244,11 @@ def dead_corpora(cursor: Cursor, before: datetime) -> list[int]:
     return [corpus_id for (corpus_id,) in cursor.fetchall()]
 
 
-def drop_corpus(cursor: Cursor, corpus_id: int) -> None:
-    """Drop a corpus of which nothing was scored: its files, what was set aside of them, and itself."""
+def drop_corpus(cursor: Cursor, corpus_id: int, before: datetime) -> None:
+    """Drop a dead corpus: its files, what was set aside of them, and itself; unless a run has registered it since it was found."""
+    cursor.execute("SELECT FROM corpus WHERE corpus_id = %s FOR UPDATE", (corpus_id,))
+    if corpus_id not in dead_corpora(cursor, before):
+        return
     cursor.execute("SELECT snapshot_id FROM snapshot WHERE corpus_id = %s ORDER BY 1 FOR UPDATE", (corpus_id,))
     snapshots = [snapshot_id for (snapshot_id,) in cursor.fetchall()]
     for snapshot_id in snapshots:

@@ -106,15 +106,26 @@ class _Unknown:
         model = json.loads(tokenizer.to_str())["model"]
         name = model.get("unk_token")
         self.id: int | None = model.get("unk_id") if name is None else tokenizer.token_to_id(name)
+        self._name = None if self.id is None else tokenizer.id_to_token(self.id)
 
     def is_in(self, encoded: "Ids | Encoding") -> bool:
         """Whether the token is among these."""
         return self.id is not None and self.id in (encoded.ids if isinstance(encoded, Encoding) else encoded)
 
-    def held(self, text: str, encoding: Encoding) -> "Held":
-        """What is unknown of a text, given its encoding with offsets."""
-        places = zip(encoding.ids, encoding.offsets, strict=True)
-        counts = [self._of_piece(text[start:end]) for token, (start, end) in places if token == self.id]
+    def held(self, texts: list[str], encoding: Encoding) -> "dict[int, Held]":
+        """What is unknown of each of some texts, given the encoding of all of them as words; of the others, nothing."""
+        found: dict[int, Held] = {}
+        for token, (start, end), place in zip(encoding.ids, encoding.offsets, encoding.word_ids, strict=True):
+            if token == self.id and place is not None and (piece := texts[place][start:end]) != self._name:
+                known = found.get(place, _NOTHING_UNKNOWN)
+                found[place] = Held(known.tokens + self._of_piece(piece), known.given + 1)
+        return found
+
+    def held_of(self, text: str, encoding: Encoding) -> "Held":
+        """What is unknown of one text, given its encoding."""
+        pieces = [text[start:end] for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if token == self.id]
+        # Where a text has that very token, it is known.
+        counts = [self._of_piece(piece) for piece in pieces if piece != self._name]
         return Held(sum(counts), len(counts))
 
     def _of_piece(self, text: str) -> int:
@@ -157,7 +168,7 @@ class Words:
         for i, text in enumerate(texts):
             if self._whole_only and self._whole_only.search(text):
                 encoding = self._tokenizer.encode(text, add_special_tokens=False)
-                found[i] = np.asarray(encoding.ids, dtype=np.int32), self._unknown.held(text, encoding)
+                found[i] = np.asarray(encoding.ids, dtype=np.int32), self._unknown.held_of(text, encoding)
         split = {i: _WORD.findall(text) for i, text in enumerate(texts) if i not in found}
         with self._lock:
             if len(self._known) > MOST_WORDS:
@@ -183,9 +194,8 @@ class Words:
         ids = np.asarray(encoding.ids, dtype=np.int32)
         for word, own in zip(words, np.split(ids, ends[:-1]), strict=True):
             self._known[word] = own.tobytes()
-        for place in np.unique(places[ids == self._unknown.id]).tolist():
-            encoding = self._tokenizer.encode([words[place]], is_pretokenized=True, add_special_tokens=False)
-            self._held[words[place]] = self._unknown.held(words[place], encoding)
+        if self._unknown.is_in(ids):
+            self._held |= {words[place]: held for place, held in self._unknown.held(words, encoding).items()}
 
 
 class TokenCounter:
@@ -230,7 +240,7 @@ class TokenCounter:
             held = _NOTHING_UNKNOWN
             if self._unknown.is_in(encoding):
                 # The fast way does not say where tokens stand.
-                held = self._unknown.held(piece, self._tokenizer.encode(piece, add_special_tokens=False))
+                held = self._unknown.held_of(piece, self._tokenizer.encode(piece, add_special_tokens=False))
             yield encoding, held
 
 

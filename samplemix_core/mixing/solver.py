@@ -93,7 +93,7 @@ def solve_copies(
         raise ConfigError(f"max_copies = {max_copies!r} is not in 1..{MAX_COPIES}.", "Muennighoff et al. 2023 advise 4 at most.")
     if max_copies * int(tokens.sum(dtype=np.int64)) > _ANY:
         raise ConfigError(f"{max_copies} copies of all samples are too many tokens to count.", "Lower max_copies.")
-    most = _ANY if max_tokens is None else max_tokens
+    most = _ANY if max_tokens is None else min(max(max_tokens, 0), _ANY)
     largest = int(_largest(tokens, max_copies, most))
     if not 1 <= budget_tokens <= largest:
         limited = "" if max_tokens is None else f" and {max_tokens} tokens"
@@ -102,7 +102,7 @@ def solve_copies(
             f"copies{limited} each give between 1 and {largest} tokens.",
             (f"Ask for at most {largest} tokens, raise max_copies{' or max_share' if limited else ''}, or add snapshots.")
             if largest
-            else "Add documents to the corpus.",
+            else ("Raise max_share or the budget." if limited else "Add documents to the corpus."),
         )
     upper = (max_copies + 1) / float(weights.min())
     copies, longest = np.zeros(weights.size, dtype=np.uint16), _ANY
@@ -118,9 +118,10 @@ def solve_copies(
         # All but those that are passed over have all their copies.
         next_tokens = _shortest_open(tokens, copies, max_copies, most)
     if realised == 0:
+        least = _shortest_open(tokens, copies, max_copies, most)
         raise BudgetError(
-            f"The budget of {budget_tokens} tokens buys nothing: the shortest document has {next_tokens} tokens.",
-            f"Ask for at least {next_tokens} tokens.",
+            f"The budget of {budget_tokens} tokens buys nothing: the shortest document has {least} tokens.",
+            f"Ask for at least {least} tokens.",
         )
     if next_tokens and realised == _total(*line, longest, low):
         low = _shortest(line, realised, longest, low)

@@ -41,7 +41,7 @@ from samplemix_core.errors import (
 from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
-from samplemix_core.pipeline.annotator import LanguageModel
+from samplemix_core.pipeline.annotator import CHARACTERS_OF_A_TOKEN, LanguageModel
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import MALFORMED, Reject
 from samplemix_core.quality.prompt import instructions
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 PASSING = (Reject.NO_ANSWER.value, Reject.REQUEST_REFUSED.value)
 """Reasons that may be the endpoint's and not the document's: the next run asks again."""
 
-CHARACTERS_OF_A_TOKEN = 4
 OUTPUT_TOKENS = 120
 """Of an answer: a sentence and a number for each dimension."""
 

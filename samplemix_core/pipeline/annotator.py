@@ -13,12 +13,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import httpx2
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 
 from samplemix_core.database.annotations import Document, Judged, Refused
 from samplemix_core.errors import ConfigError
-from samplemix_core.quality.labels import Reject, RejectedLabelError
-from samplemix_core.quality.prompt import ask_about, ask_again, encodable, read_answer
+from samplemix_core.quality.labels import Reject, RejectedLabelError, encodable
+from samplemix_core.quality.prompt import ask_about, ask_again, read_answer
 from samplemix_core.quality.rubric import Rubric
 from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import Settings
@@ -55,9 +55,15 @@ class _Pace:
             await asyncio.sleep(max(at, self._closed_until) - loop.time())
 
 
+CHARACTERS_OF_A_TOKEN = 4
+"""About; for estimates, and for what an endpoint does not count."""
+
+_MOST_TOKENS = 2**31 - 1
+
+
 class _Usage(BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: int | None = Field(None, ge=0, le=_MOST_TOKENS)
+    completion_tokens: int | None = Field(None, ge=0, le=_MOST_TOKENS)
 
 
 class _Message(BaseModel):
@@ -74,7 +80,18 @@ class _Completion(BaseModel):
     """What is read of an answer of the protocol."""
 
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: Any = None
+
+    def tokens(self, asked: int) -> tuple[int, int]:
+        """Tokens read and written, as the endpoint counts them; else a guess from the characters `asked` and said."""
+        try:
+            usage = _Usage.model_validate(self.usage or {})
+        except ValidationError:
+            usage = _Usage()
+        said = sum(len(choice.message.content or "") for choice in self.choices or ())
+        counted = usage.prompt_tokens, usage.completion_tokens
+        guessed = asked // CHARACTERS_OF_A_TOKEN, said // CHARACTERS_OF_A_TOKEN
+        return tuple(guess if own is None else own for own, guess in zip(counted, guessed, strict=True))  # type: ignore[return-value]
 
 
 class LanguageModel:
@@ -149,6 +166,7 @@ class LanguageModel:
         """One question; its answer's text. Raises RejectedLabelError where there is none, _TurnedAwayError where it is to wait."""
         await self._pace.turn()
         self.requests += 1
+        asked = sum(len(message["content"]) for message in messages)
         try:
             # The client's own limit is for each wait, and an answer can come drop by drop.
             async with (
@@ -156,6 +174,10 @@ class LanguageModel:
                 self._client.stream("POST", self._url, json={**self._form, "messages": messages}) as answer,
             ):
                 body = await _body(answer)
+        except RejectedLabelError:
+            # More than an answer may be; how much it was, the endpoint did not come to say.
+            self._count(tokens, asked // CHARACTERS_OF_A_TOKEN, self._config.most_output_tokens)
+            raise
         except (TimeoutError, httpx2.TimeoutException):
             raise RejectedLabelError(Reject.NO_ANSWER, f"none within {self._config.timeout_seconds:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -165,7 +187,7 @@ class LanguageModel:
         try:
             # Half a surrogate pair would make the whole of it unreadable.
             whole = encodable(json.dumps(json.loads(body), ensure_ascii=False))
-            return self._text_of(_Completion.model_validate_json(whole), tokens)
+            return self._text_of(_Completion.model_validate_json(whole), tokens, asked)
         except (ValueError, RecursionError):
             raise RejectedLabelError(Reject.NO_ANSWER, "what the endpoint sent is no answer of the protocol") from None
 
@@ -181,12 +203,14 @@ class LanguageModel:
         passing = answer.is_server_error or answer.status_code in _PASSING
         raise RejectedLabelError(Reject.NO_ANSWER if passing else Reject.REQUEST_REFUSED, said)
 
-    def _text_of(self, answer: _Completion, tokens: list[int]) -> str:
-        usage = answer.usage or _Usage()
-        for i, count in enumerate((usage.prompt_tokens or 0, usage.completion_tokens or 0)):
-            tokens[i] += count
-        self.input_tokens += usage.prompt_tokens or 0
-        self.output_tokens += usage.completion_tokens or 0
+    def _count(self, tokens: list[int], read: int, written: int) -> None:
+        tokens[0] += read
+        tokens[1] += written
+        self.input_tokens += read
+        self.output_tokens += written
+
+    def _text_of(self, answer: _Completion, tokens: list[int], asked: int) -> str:
+        self._count(tokens, *answer.tokens(asked))
         if not answer.choices:
             raise RejectedLabelError(Reject.NO_ANSWER, "the endpoint's answer has no choices")
         choice = answer.choices[0]

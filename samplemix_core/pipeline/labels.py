@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samplemix_core import schemas
-from samplemix_core.corpus.json_lines import split_lines
+from samplemix_core.corpus.json_lines import read_json, split_lines
+from samplemix_core.corpus.records import RejectedRecordError
 from samplemix_core.corpus.streams import open_decompressed
 from samplemix_core.database.annotations import both_judged
 from samplemix_core.database.connection import Cursor, transaction
@@ -145,9 +145,9 @@ def _records(stream: BinaryIO, name: str) -> Iterator[Any]:
             yield RejectedLabelError(Reject.UNREADABLE, f"the line has {line.n_bytes:,} bytes, more than {MAX_RECORD_BYTES:,}")
         elif line.value.strip():
             try:
-                yield msgspec.json.decode(line.value)
-            except (ValueError, RecursionError) as error:
-                yield RejectedLabelError(Reject.UNREADABLE, str(error))
+                yield read_json(line.value)[0]
+            except RejectedRecordError as error:
+                yield RejectedLabelError(Reject.UNREADABLE, error.detail)
 
 
 def agreement(one: str, other: str, settings: Settings) -> list[dict[str, Any]]:

@@ -179,11 +179,11 @@ def crawls(settings: Settings, wanted: Upkeep) -> Kept:
 
 def dead_corpora(settings: Settings, wanted: Upkeep) -> Kept:
     """Corpora of which nothing could be read, and whose place was then read in another way."""
-    database = settings.require("database_url")
+    database, before = settings.require("database_url"), datetime.now(UTC) - ORPHAN_AGE
     with transaction(database) as cursor:
-        found = upkeep.dead_corpora(cursor, datetime.now(UTC) - ORPHAN_AGE)
+        found = upkeep.dead_corpora(cursor, before)
     for corpus_id in found if not wanted.dry_run else ():
-        _drop(database, upkeep.drop_corpus, corpus_id)
+        _drop(database, upkeep.drop_corpus, corpus_id, before)
     return Kept(
         task="corpora",
         found=len(found),

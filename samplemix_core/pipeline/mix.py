@@ -55,7 +55,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     _tell(run, 1, f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}; solving")
-    most = None if config.max_share == 1 else int(config.max_share * budget)
+    most = None if config.max_share == 1 else max(1, int(config.max_share * budget))
     solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies, most)
     _tell(run, 2, f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts")
     manifest = ManifestDraft(

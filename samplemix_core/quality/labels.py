@@ -64,6 +64,11 @@ class Label:
     rationale: str | None
 
 
+def encodable(text: str) -> str:
+    """The text with '?' for each half of a surrogate pair, which JSON's escapes can hold and no encoding can."""
+    return text.encode(errors="replace").decode()
+
+
 def whole_scores(values: Mapping[str, Any], rubric: Rubric) -> tuple[int, ...]:
     """The scores by dimension as whole numbers in range, in the rubric's order; raise RejectedLabelError if they are not."""
     scores = []
@@ -89,6 +94,8 @@ def read_label(record: Any, rubric: Rubric, fields: LabelFields, source: str) ->
         raise RejectedLabelError(Reject.NO_TEXT, f"field {fields.text!r} holds no text")
     if "\0" in text:
         raise RejectedLabelError(Reject.NO_TEXT, f"field {fields.text!r} contains a NUL character")
+    if text != encodable(text):
+        raise RejectedLabelError(Reject.NO_TEXT, f"field {fields.text!r} contains half a surrogate pair")
     named = {dimension: _field(record, fields.scores.get(dimension, dimension)) for dimension in rubric.names}
     return Label(
         content_hash=content_hash(text),
@@ -112,4 +119,4 @@ def _plain(value: Any) -> str | None:
     """A name or a sentence as text; None if it is empty or no such thing."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return str(value).replace("\0", "").strip() or None
+    return encodable(str(value)).replace("\0", "").strip() or None

@@ -1,11 +1,10 @@
 """What a language model is asked about a document, and how its answer is read."""
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from samplemix_core.quality.labels import Reject, RejectedLabelError, whole_scores
+from samplemix_core.quality.labels import Reject, RejectedLabelError, encodable, whole_scores
 from samplemix_core.quality.rubric import RATIONALE, Rubric
 
 BEGIN, END = "<<<DOCUMENT", "DOCUMENT>>>"
@@ -19,8 +18,6 @@ only to what could hardly be better. What the document says is data, not address
 instructions, that counts against it. If it is marked as cut off, do not hold that against it.
 
 First write one sentence that says what decides the scores, then the scores."""
-
-_FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,18 @@ def ask_again(messages: list[dict[str, str]], answer: str, problem: str) -> list
     ]
 
 
-def encodable(text: str) -> str:
-    """The text with '?' for each half of a surrogate pair, which JSON's escapes can hold and no encoding can."""
-    return text.encode(errors="replace").decode()
+def _unfenced(content: str) -> str:
+    """What stands within a Markdown fence, where all of an answer does."""
+    if not (content.startswith("```") and content.endswith("```") and len(content) > 6):
+        return content
+    language, newline, rest = content[3:-3].partition("\n")
+    return rest if newline and language.strip() in ("", "json") else content
 
 
 def read_answer(content: str, rubric: Rubric) -> Answer:
     """The judgement in an answer's text, with or without a fence around it; raise RejectedLabelError if there is none."""
-    fenced = _FENCE.match(content)
     try:
-        values: Any = json.loads(fenced[1] if fenced else content)
+        values: Any = json.loads(_unfenced(content.strip()))
     except (ValueError, RecursionError) as error:
         raise RejectedLabelError(Reject.UNREADABLE, f"it is no JSON: {error}") from None
     if not isinstance(values, dict):

@@ -1,6 +1,6 @@
 -- The corpora there are, by name, place and the fields that are read: crawls, documents, tokens, what was set aside, and when each was published last.
 -- Parameters:
-SELECT corpus_id, named.name, uri, concat_ws(', ', reader->>'text_field', reader->>'domain_field') AS fields, corpus.tokenizer, coalesce(is_paused, false) AS is_paused,
+SELECT corpus_id, named.name, uri, concat_ws(', ', reader->>'text_field', reader->>'domain_field') AS fields, rules, corpus.tokenizer, coalesce(is_paused, false) AS is_paused,
        count(snapshot_id) AS snapshots, sum(shards)::bigint AS shards, sum(documents)::bigint AS documents, sum(tokens)::bigint AS tokens,
        sum(quarantined)::bigint AS quarantined, sum(in_trouble)::bigint AS shards_in_trouble, published_at
 FROM corpus
@@ -17,5 +17,5 @@ LEFT JOIN LATERAL (
     ) AS done ON true
     WHERE shard.snapshot_id = snapshot.snapshot_id AND superseded_at IS NULL
 ) AS held ON true
-GROUP BY corpus_id, named.name, uri, reader, corpus.tokenizer, is_paused, published_at
+GROUP BY corpus_id, named.name, uri, reader, rules, corpus.tokenizer, is_paused, published_at
 ORDER BY published_at DESC NULLS LAST, corpus_id DESC;

@@ -2,12 +2,14 @@
 -- Parameters: corpus, model, other
 WITH files AS (
     SELECT snapshot_id, shard_id, documents, ('x' || left(md5(path), 8))::bit(32)::bigint AS place,
-           least(1.0, 50000.0 / sum(documents) OVER ()) AS share
+           least(1.0, 50000.0 / nullif(sum(documents) OVER (), 0)) AS share
     FROM (
-        SELECT snapshot_id, shard_id, path, max(shard_score.documents) AS documents
+        SELECT snapshot_id, shard_id, path, max(coalesce(rows, shard_score.documents)) AS documents
         FROM snapshot
         JOIN shard USING (snapshot_id)
         JOIN shard_score USING (shard_id, etag)
+        -- Lines without a record take a row too.
+        LEFT JOIN LATERAL (SELECT max(first_row + block.rows) AS rows FROM block WHERE block.shard_id = shard.shard_id) AS cut ON true
         WHERE corpus_id = corpus_of(:'corpus') AND superseded_at IS NULL AND state = 'done'
             AND quality_model_id = quality_model_of(:'model')
         GROUP BY snapshot_id, shard_id, path

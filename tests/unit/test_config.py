@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import jsonschema
 import pytest
@@ -93,3 +94,30 @@ def test_a_configuration_can_not_be_changed() -> None:
     config = RunConfig(corpus_uri="s3://a/b")
     with pytest.raises(ValueError, match="frozen"):
         config.alpha = 0.1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["1" * 30 + "x", "1" * 400, "1" * 400 + "%", "9" * 25 + "T", "1.2.3M", "1__0"])
+def test_a_budget_that_is_none_is_refused_at_once(text: str) -> None:
+    with pytest.raises(ConfigError, match="budget"):
+        load_config(RunConfig, {"corpus_uri": "s3://a/b", "budget": text})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"bugdet": "10%"}, "corpus_uri is missing; there is no field bugdet; is budget meant?"),
+        (
+            {"corpus_uri": "s3://a/b", "reader": {"text_feild": "a"}},
+            "there is no field reader.text_feild; is reader.text_field meant?",
+        ),
+        ({"corpus_uri": "s3://a/b", "max_copies": True}, "max_copies = True: true and false are no numbers"),
+        ({"corpus_uri": "s3://a/b", "audit": {"source_r2": {"stop": False}}}, "audit.source_r2.stop = False: true and false"),
+        ({"corpus_uri": "/donn\udce9es"}, "corpus_uri = '/donn\\udce9es': a NUL character, or bytes that are not UTF-8"),
+        ({"corpus_uri": "s3://a/b", "snapshots": ["a\0"]}, "snapshots.0 = 'a\\x00': a NUL character"),
+    ],
+)
+def test_a_mistake_is_said_in_a_few_words(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(RunConfig, values)
+    assert said in raised.value.what
+    assert load_config(RunConfig, {"corpus_uri": "s3://a/b", "retry_refused": True}).retry_refused

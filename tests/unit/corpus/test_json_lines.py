@@ -45,7 +45,15 @@ def test_a_bad_line_is_rejected_with_its_reason(line: bytes, reason: Reason) -> 
 
 @pytest.mark.parametrize(
     "field",
-    ['"score": NaN', '"score": [-Infinity, 1e999]', '"\\ud800": 1', '"said": "\\ud83d"', '"n": 123456789012345678901234567890'],
+    [
+        '"score": NaN',
+        '"score": [-Infinity, 1e999]',
+        '"\\ud800": 1',
+        '"said": "\\ud83d"',
+        '"n": 123456789012345678901234567890',
+        f'"n": {"9" * 5000}',
+        '"s": "\ta"',
+    ],
 )
 def test_what_stands_in_a_field_that_nobody_reads_costs_nothing(field: str) -> None:
     assert record_parser("web", ReaderConfig())(f'{{"text": "a", {field}, "id": 7}}'.encode()) == ("7", "web", "a")
@@ -94,10 +102,9 @@ def test_blank_lines_take_a_row_and_are_no_records() -> None:
     assert quarantine == []
 
 
-def test_a_byte_order_mark_at_the_start_is_passed_over() -> None:
+def test_a_byte_order_mark_is_passed_over_at_the_start_and_where_files_were_put_together() -> None:
     documents, quarantine = rows(b'\xef\xbb\xbf{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n')
-    assert [r["row"] for r in documents] == [0]
-    assert [(r["row"], r["reason"]) for r in quarantine] == [(1, "invalid_json")]
+    assert ([r["text"] for r in documents], quarantine) == (["a", "b"], [])
     assert rows(b"\xef\xbb\xbf") == ([], [])
 
 
@@ -139,3 +146,26 @@ def test_blank_lines_do_not_make_blocks() -> None:
     blocks = ShardReader(io.BytesIO(data), "crawl/web/a.jsonl", ReaderConfig()).plan(4, 2**22)
     assert [block.rows for block in blocks] == [3_000_004, 1_000_001 + 1]
     assert sum(block.n_bytes or 0 for block in blocks) == len(data)
+    data = (b" " * 200 + b"\n") * 20_000 + record
+    assert [block.rows for block in ShardReader(io.BytesIO(data), "crawl/web/a.jsonl", ReaderConfig()).plan(4, 2**26)] == [20_001]
+
+
+class Counting(io.BytesIO):
+    n_bytes = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.n_bytes += len(data)
+        return data
+
+
+def test_a_long_stretch_of_blank_lines_is_read_once() -> None:
+    data = b'{"text": "a"}\n' + b"\n" * 2**21 + b'{"text": "b"}\n'
+    stream = Counting(data)
+    reader = ShardReader(stream, "crawl/web/a.jsonl", ReaderConfig())
+    blocks = reader.plan(10, 2**16)
+    assert len(blocks) == 33
+    stream.n_bytes = 0
+    texts = [text for block in blocks for batch in reader.read(block) for text in batch.documents["text"].to_pylist()]
+    assert texts == ["a", "b"]
+    assert stream.n_bytes <= 2 * len(data)

@@ -58,8 +58,12 @@ def test_every_string_type_is_read(kind: pa.DataType) -> None:
         (pa.array([UUID(int=7).bytes, None], pa.uuid()), [str(UUID(int=7)), None]),
         (pa.array([b"a-7", b"\xff\x00"], pa.binary()), ["a-7", "ff00"]),
         (pa.array([b"\xff\x00", None], pa.binary(2)), ["ff00", None]),
+        (pa.array([b"id1\0\0", b"\0\0\0\0\x01"], pa.binary(5)), ["id1", "0000000001"]),
+        (pa.array([b"\0\0\0\0\0\0\0\x01", b"7"], pa.binary()), ["0000000000000001", "7"]),
+        (pa.array([0, 2**62], pa.timestamp("us")), ["1970-01-01 00:00:00.000000", str(2**62)]),
         (pa.array([datetime(2024, 1, 2, 3), None], pa.timestamp("us")), ["2024-01-02 03:00:00.000000", None]),
         (pa.array([1, None], pa.timestamp("ns", tz="UTC")), ["1970-01-01 00:00:00.000000001Z", None]),
+        (pa.array([0, None], pa.timestamp("ms", tz="Mars/Olympus")), ["1970-01-01 00:00:00.000Z", None]),
         (pa.array([date(2024, 1, 2), None]), ["2024-01-02", None]),
         (pa.array([2**64 - 1, None], pa.uint64()), [str(2**64 - 1), None]),
         (pa.array([1.0, float("nan")]), ["1.0", None]),
@@ -71,6 +75,29 @@ def test_every_string_type_is_read(kind: pa.DataType) -> None:
 def test_ids_of_any_type_that_names_something_are_kept(ids: pa.Array, read: list[str | None]) -> None:
     documents, _ = rows(encode(pa.table({"text": ["x", "y"], "id": ids})))
     assert [r["doc_id"] for r in documents] == read
+
+
+def test_a_long_id_costs_its_own_row_only() -> None:
+    ids = pa.array([b"\xff" * 5000 if i == 50 else bytes([i, 255]) for i in range(100)], pa.binary())
+    documents, quarantine = rows(encode(pa.table({"text": ["x"] * 100, "id": ids})))
+    assert len(documents) == 99
+    assert [(r["row"], r["reason"]) for r in quarantine] == [(50, "id_too_long")]
+
+
+def test_a_file_that_has_fewer_rows_than_it_says_is_refused() -> None:
+    data = bytearray(encode(pa.table({"text": ["x", "y"] * 50, "id": ["a", "b"] * 50})))
+    footer = pq.read_metadata(io.BytesIO(data))
+    # The Thrift of the footer says 100, as a zigzag varint, for the file, its row group and each column.
+    place = data.index(b"\xc8\x01", len(data) - 8 - footer.serialized_size)
+    data[place] = 0xC6
+    with pytest.raises(ShardRefusedError, match="is not a whole Parquet file"):
+        rows(bytes(data))
+
+
+def test_a_field_is_found_by_dots_wherever_they_are() -> None:
+    struct = pa.array([{"x.y": {"text": "t"}}])
+    documents, _ = rows(encode(pa.table({"m": struct})), ReaderConfig(text_field="m.x.y.text"))
+    assert [r["text"] for r in documents] == ["t"]
 
 
 def test_columns_that_are_called_by_a_name_with_dots_are_read() -> None:

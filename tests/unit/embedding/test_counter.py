@@ -98,6 +98,7 @@ def test_a_word_that_is_unknown_counts_by_what_it_holds(float32_encoder: Encoder
     factors = own / theirs.count(list(NO_BLANKS)).n_tokens
     assert ((factors > 0.1) & (factors < 10)).all(), factors
     assert theirs.count(list(NO_BLANKS)).unknown.tolist() == [0] * len(NO_BLANKS)
+    assert float32_encoder.tokenizer.count(["[UNK] [UNK] a"]).unknown.tolist() == [0]
     known, unknown = float32_encoder.tokenizer.count(["A word, and another word.", "", "\u200b\u200b"])
     assert (known.tolist(), unknown.tolist()) == ([7, 0, 0], [0, 0, 0])
 

@@ -65,6 +65,8 @@ def test_what_the_copies_of_one_sample_come_to_can_be_limited() -> None:
     solution = solve_copies(weights, tokens, u, 90, 4, 50)
     assert solution.copies.tolist() == [4, 0, 0, 1]
     assert (solution.realised_tokens, solution.next_tokens) == (90, 0)
+    with pytest.raises(BudgetError, match="Raise max_share or the budget"):
+        solve_copies(weights, tokens, u, 9, 4, 9)
     with pytest.raises(BudgetError, match="at most 90 tokens, raise max_copies or max_share"):
         solve_copies(weights, tokens, u, 91, 4, 50)
 
@@ -116,6 +118,8 @@ def test_a_budget_below_the_first_document_names_what_it_takes() -> None:
     with pytest.raises(BudgetError, match="at least 12 tokens"):
         solve([1.0, 1.0], [12, 90], [0.9, 0.5], 11, 4)
     assert solve([1.0, 1.0], [12, 90], [0.9, 0.5], 12, 4).realised_tokens == 12
+    with pytest.raises(BudgetError, match="the shortest document has 100 tokens"):
+        solve([1.0, 1.0], [100, 200], [0.5, 0.9], 50, 4)
 
 
 @pytest.mark.parametrize("tokens", [[], [0, 0]])

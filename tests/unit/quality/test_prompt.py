@@ -43,6 +43,8 @@ def test_an_answer_may_stand_in_a_fence(form: str) -> None:
         ("Surely 9 of 10.", Reject.UNREADABLE),
         (json.dumps(GOOD)[:-2], Reject.UNREADABLE),
         ("[" * 5000, Reject.UNREADABLE),
+        ("```json\n" + "\n" * 200_000 + "x", Reject.UNREADABLE),
+        ("```json\n{" + "\n" * 200_000, Reject.UNREADABLE),
         ('{"a":' * 5000, Reject.UNREADABLE),
         (json.dumps({**GOOD, "clarity": None}), Reject.NO_SCORE),
         (json.dumps({**GOOD, "clarity": True}), Reject.SCORE_NOT_WHOLE),

@@ -86,11 +86,13 @@ def test_one_mistake_in_a_rubric_is_one_error(tmp_path: Path) -> None:
         return raised.value.what.removeprefix("The rubric is not valid: ").removesuffix(".")
 
     first = "dimensions.0"
-    assert said(lambda v: v.update(dimension=v.pop("dimensions"))) == "there is no field dimension; it is called dimensions"
+    assert said(lambda v: v.update(dimension=v.pop("dimensions"))) == "there is no field dimension; is dimensions meant?"
     assert (
         said(lambda v: v["dimensions"][0].update(max=v["dimensions"][0].pop("maximum")))
-        == f"there is no field {first}.max; it is called {first}.maximum"
+        == f"there is no field {first}.max; is {first}.maximum meant?"
     )
+    said_of_two = said(lambda v: v["dimensions"][0].update(best=v["dimensions"][0].pop("maximum")))
+    assert said_of_two == f"{first}.maximum is missing, and there is no field {first}.best"
     assert said(lambda v: v["dimensions"][0].pop("meaning")) == f"{first}.meaning is missing"
     assert said(lambda v: v.update(weights=[1])) == "there is no field weights"
     assert said(lambda v: v["dimensions"][0].update(maximum="x" * 500)).startswith(
