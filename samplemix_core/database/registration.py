@@ -280,8 +280,11 @@ def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> in
     return int(scalar(cursor))
 
 
-def known_encoders(cursor: Cursor, corpus_uri: str) -> list[dict[str, Any]]:
-    """The specs of all encoders: first those that scored the corpus, the last first; then the others, those entered last first."""
+def known_encoders(cursor: Cursor, corpus_uri: str | None = None) -> list[dict[str, Any]]:
+    """The specs of all encoders: first those that scored the corpus, the last first; then the others, as they were entered.
+
+    So what a platform decided first stays, whatever somebody asks for later in one run.
+    """
     cursor.execute(
         """
         SELECT spec FROM encoder LEFT JOIN (
@@ -289,7 +292,7 @@ def known_encoders(cursor: Cursor, corpus_uri: str) -> list[dict[str, Any]]:
             FROM shard_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id) JOIN corpus USING (corpus_id)
             WHERE uri = %s AND state = 'done' GROUP BY encoder_id
         ) AS used USING (encoder_id)
-        ORDER BY used_at DESC NULLS LAST, encoder_id DESC
+        ORDER BY used_at DESC NULLS LAST, encoder_id
         """,
         (corpus_uri,),
     )

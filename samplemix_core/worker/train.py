@@ -11,8 +11,8 @@ import pyarrow as pa
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_vectors
 from samplemix_core.database.quality import save_quality_model
-from samplemix_core.database.registration import ensure_encoder
-from samplemix_core.embedding.encoder import Encoder, load_encoder
+from samplemix_core.database.registration import ensure_encoder, known_encoders
+from samplemix_core.embedding.encoder import Encoder, load_known_encoder
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
@@ -54,7 +54,11 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
     settings = Settings.load()
     annotators = find_annotators(task.annotators, settings)
     rubric = annotators[0].rubric
-    encoder = load_encoder(task.embedding) if task.vectors else None
+    encoder = None
+    if task.vectors:
+        with transaction(settings.require("database_url")) as cursor:
+            known = known_encoders(cursor)
+        encoder = load_known_encoder(task.embedding, known)
     data, digest, embedded = _labelled_inputs(task, annotators, encoder, settings, hear)
     if task.finetune is not None and encoder is not None:
         made = tune(task, annotators, encoder, data, settings, hear)

@@ -46,12 +46,19 @@ def test_models_are_entered_once(database: Settings) -> None:
         assert registration.ensure_quality_model(cursor, "q1", {}) == registration.ensure_quality_model(cursor, "q1", {})
 
 
-def test_the_encoder_that_scored_a_corpus_last_is_known_first(ledgered: LedgeredCorpus) -> None:
+def test_the_encoder_that_scored_a_corpus_last_is_known_first_and_else_the_one_that_was_entered_first(
+    ledgered: LedgeredCorpus,
+) -> None:
+    def known(*uri: str) -> list[str]:
+        return [spec["name"] for spec in registration.known_encoders(cursor, *uri)]
+
     with transaction(ledgered.url) as cursor:
-        registration.ensure_encoder(cursor, "encoder-2", {"name": "entered later"})
-        assert [spec["name"] for spec in registration.known_encoders(cursor, "s3://bucket/corpus")] == ["entered later", "encoder"]
-        commit_scores(cursor, ledgered.shards[0], ledgered.version, scores_of(["one"]))
-        assert [spec["name"] for spec in registration.known_encoders(cursor, "s3://bucket/corpus")] == ["encoder", "entered later"]
+        later = registration.ensure_encoder(cursor, "encoder-2", {"name": "entered later"})
+        assert known("s3://bucket/corpus") == known() == ["encoder", "entered later"]
+        version = replace(ledgered.version, encoder_id=later)
+        commit_scores(cursor, ledgered.shards[0], version, scores_of(["one"]))
+        assert known("s3://bucket/corpus") == ["entered later", "encoder"]
+        assert known("s3://bucket/other") == known() == ["encoder", "entered later"]
 
 
 def test_registering_again_adds_only_what_is_new(ledgered: LedgeredCorpus) -> None:

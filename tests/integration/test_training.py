@@ -11,6 +11,7 @@ from samplemix_core.config import EmbeddingConfig, load_config
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import read_labels
 from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
+from samplemix_core.database.registration import ensure_encoder, known_encoders
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
@@ -113,6 +114,15 @@ def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Settings)
     assert quality_rows(models)[0]["labels"] == 96
     with pytest.raises(ConfigError, match="there already as 'cooking'"):
         train(CONFIG.model_copy(update={"name": "baking"}), lambda *_: None)
+
+
+def test_training_takes_the_precision_that_the_platform_has_and_measures_none(labelled: Settings) -> None:
+    exact = load_encoder(CONFIG.embedding.model_copy(update={"precision": "float32"}))
+    with transaction(labelled.require("database_url")) as cursor:
+        ensure_encoder(cursor, exact.encoder_id, exact.spec)
+    train(CONFIG, lambda *_: None)
+    with transaction(labelled.require("database_url")) as cursor:
+        assert [spec["precision"] for spec in known_encoders(cursor)] == ["float32"]
 
 
 def test_what_can_not_be_trained_on_is_refused(labelled: Settings, tmp_path: Path) -> None:
