@@ -185,7 +185,7 @@ def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Settings
 
 def test_features_weighed_by_labels_need_no_encoder(labelled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("samplemix_core.worker.train.load_encoder", lambda _: pytest.fail("an encoder is loaded"))
+        patch.setattr("samplemix_core.worker.train.load_known_encoder", lambda *_: pytest.fail("an encoder is loaded"))
         trained = train(CONFIG.model_copy(update={"name": "weighed", "vectors": False}), lambda *_: None)
     assert trained.embedded == 0
     assert next(score for score in trained.report.scores if score.score == "length").methods[ORDINAL]["kappa"].value > 0.9
