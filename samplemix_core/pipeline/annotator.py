@@ -89,9 +89,11 @@ class _Completion(BaseModel):
         except ValidationError:
             usage = _Usage()
         said = sum(len(choice.message.content or "") for choice in self.choices or ())
-        counted = usage.prompt_tokens, usage.completion_tokens
-        guessed = asked // CHARACTERS_OF_A_TOKEN, said // CHARACTERS_OF_A_TOKEN
-        return tuple(guess if own is None else own for own, guess in zip(counted, guessed, strict=True))  # type: ignore[return-value]
+        read, written = usage.prompt_tokens, usage.completion_tokens
+        return (
+            asked // CHARACTERS_OF_A_TOKEN if read is None else read,
+            said // CHARACTERS_OF_A_TOKEN if written is None else written,
+        )
 
 
 class LanguageModel:
