@@ -16,7 +16,12 @@ POOLS = {
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """Make the pools that are missing. Schedulers, triggerers and DAG processors all do, whoever is first."""
+    """Make the pools that are missing. Schedulers, triggerers and DAG processors all do, whoever is first.
+
+    A task's own process starts too; it may not use Airflow's database and, unlike the others, is no job.
+    """
+    if not hasattr(component, "job_type"):
+        return
     from airflow.models.pool import Pool
     from airflow.utils.session import create_session
     from sqlalchemy.exc import IntegrityError

@@ -55,7 +55,7 @@ def wait_for_workers(client: Client, seconds: float = WORKER_SECONDS) -> None:
         try:
             client.wait_for_workers(1, timeout=max(POLL_SECONDS, seconds - waited))
         except (TimeoutError, OSError) as error:
-            # A question that was lost says nothing of workers: it is asked again.
+            # A question that was lost says nothing of workers: it is asked again, after a pause, since it may fail at once.
             waited = time.monotonic() - started
             if waited < seconds and client.status == "running":
                 time.sleep(POLL_SECONDS)

@@ -323,7 +323,7 @@ def _require_strings(schema: pa.Schema, field: str, path: str) -> None:
         times = schema.names.count(field)
         problem = f"is there {times} times" if times > 1 else "is missing" if kind is None else f"has type {kind}, not string"
         raise ShardRefusedError(
-            f"Shard {path!r}: column {field!r} {problem}; its columns are {', '.join(schema.names)}.",
+            f"Shard {path!r}: column {field!r} {problem}; its columns are {', '.join(schema.names) or 'none'}.",
             "Set the reader's text_field and domain_field to string columns of the corpus, or write the file again.",
         )
 

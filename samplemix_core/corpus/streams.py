@@ -233,4 +233,6 @@ def looks_like(head: bytes, path: str) -> str | None:
             name = COMPRESSIONS[suffix]
             return None if named is _CODECS[name] else f"compressed with {name}: its name has to end in {suffix}"
     kind = next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
+    if kind is None and start.startswith(b"{") and (is_compressed(path) or path.lower().endswith(PARQUET_SUFFIXES)):
+        return "JSON lines that are not compressed: its name has to end in .jsonl"
     return None if head.startswith(b"PAR1") and path.lower().endswith(PARQUET_SUFFIXES) else kind

@@ -219,7 +219,7 @@ def quarantine_reasons(cursor: Cursor, scope: Scope) -> list[tuple[str, int, str
     """Reason, how many records were set aside for it, and what was said of one of them; the most frequent first."""
     cursor.execute(
         """
-        SELECT reason, count(*), min(path || ', row ' || row || ': ' || detail)
+        SELECT reason, count(*), min(path || CASE WHEN row >= 0 THEN ', row ' || row ELSE '' END || ': ' || detail)
         FROM quarantine JOIN shard USING (shard_id)
         WHERE snapshot_id = ANY(%s) AND superseded_at IS NULL AND shard_id <= %s
         GROUP BY reason ORDER BY count(*) DESC, reason

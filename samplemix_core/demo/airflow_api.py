@@ -113,14 +113,16 @@ class AirflowApi:
 
     def log(self, dag_id: str, run_id: str, task: TaskState) -> list[str]:
         """The lines a task instance logged in its last try, what it raised last."""
+        return [text for line in self.log_lines(dag_id, run_id, task) for text in _log_texts(line)]
+
+    def log_lines(self, dag_id: str, run_id: str, task: TaskState) -> list[dict[str, Any]]:
+        """The same as Airflow keeps them: each with its text as `event` and, where the task wrote it, its `level`."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
         content = self.request("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
-        return [text for line in content for text in _log_texts(line)]
+        return [line if isinstance(line, dict) else {"event": line} for line in content]
 
 
-def _log_texts(line: Any) -> list[str]:
+def _log_texts(line: dict[str, Any]) -> list[str]:
     """What a line of a task's log says; Airflow keeps the error that a line is about beside its text."""
-    if not isinstance(line, dict):
-        return [str(line)]
     raised = [f"{error['exc_type']}: {error['exc_value']}" for error in (line.get("error_detail") or ())[:1]]
     return [str(line.get("event", "")), *raised]

@@ -256,14 +256,20 @@ UNMET = 0.01
 """Share of a budget that may be left unmet without a warning."""
 
 
+def unmet_share(budget_tokens: int, realised_tokens: int) -> float:
+    """Share of the budget that is not met, where it is more than UNMET; else 0."""
+    short = budget_tokens - realised_tokens
+    return short / budget_tokens if short > UNMET * budget_tokens else 0.0
+
+
 def unmet(manifest: ManifestDraft) -> list[str]:
     """A warning for people, if more than UNMET of the budget is not met."""
-    short = manifest.budget_tokens - manifest.realised_tokens
-    if short <= UNMET * manifest.budget_tokens:
+    share = unmet_share(manifest.budget_tokens, manifest.realised_tokens)
+    if not share:
         return []
     return [
-        f"{short / manifest.budget_tokens:.1%} of the budget is not met, {short:,} tokens: every further copy is longer,"
-        f" the next has {manifest.solver.next_tokens:,}; a larger budget is met more closely"
+        f"{share:.1%} of the budget is not met, {manifest.budget_tokens - manifest.realised_tokens:,} tokens: every further copy is"
+        f" longer, the next has {manifest.solver.next_tokens:,}; a larger budget is met more closely"
     ]
 
 

@@ -11,6 +11,7 @@ from samplemix_core.database.mixtures import mixture_profile
 from samplemix_core.database.query import ready_queries, run_query
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import CorpusError, ManifestError, QueryError
+from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.estimate import EstimatedMixture, Estimator
 from samplemix_core.mixing.policies import policy_parameters
 from samplemix_core.pages.charts import MixtureCharts, mixture_charts
@@ -80,7 +81,8 @@ def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str,
         "cutoff": "near_cutoff",
     }
     answers = {key: ask(reader_url, query, mixture=name, version=found["version"]) for key, query in names.items()}
-    return {"mixture": found, **answers, "versions": ask(reader_url, "mixture_versions", mixture=name)}
+    unmet = unmet_share(found["budget_tokens"], found["realised_tokens"])
+    return {"mixture": found, "unmet_share": unmet, **answers, "versions": ask(reader_url, "mixture_versions", mixture=name)}
 
 
 def choices(reader_url: str, name: str, version: int) -> dict[str, list[str]]:

@@ -210,11 +210,11 @@ MOST_PATH_BYTES, MOST_NAME_BYTES = 640, 160
 
 
 def storable_name(shard: Shard) -> str:
-    """What files made of a shard are called: by its path or, where that is too long for a key, by a hash of it."""
-    path = shard.path.encode()
-    if len(path) <= MOST_PATH_BYTES and all(len(name) <= MOST_NAME_BYTES for name in path.split(b"/")):
-        return shard.path
-    return fingerprint(shard.path)
+    """What files made of a shard are called: by its path, or by a hash of it where a store would not keep that as it is."""
+    names = shard.path.encode().split(b"/")
+    # Of a backslash and of slashes in a row some stores make one slash, and a relative name they refuse.
+    kept = all(len(name) <= MOST_NAME_BYTES and name not in (b"", b".", b"..") and b"\\" not in name for name in names)
+    return shard.path if kept and len(shard.path.encode()) <= MOST_PATH_BYTES else fingerprint(shard.path)
 
 
 def _enter(database: str, outcome: Outcome) -> None:

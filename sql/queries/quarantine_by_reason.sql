@@ -1,10 +1,10 @@
--- What was set aside in a corpus and why: records by snapshot and reason, with one example each. Row -1 is a whole shard.
+-- What was set aside in a corpus and why: records by snapshot and reason, with one example each. An example without a row is a whole shard.
 -- Parameters: corpus
 SELECT snapshot.name AS snapshot,
        reason,
        count(*) AS records,
        count(DISTINCT shard_id) AS shards,
-       min(path || ' row ' || row || ' byte ' || byte_offset || ': ' || detail) AS example
+       min(path || CASE WHEN row >= 0 THEN ' row ' || row || ' byte ' || byte_offset ELSE '' END || ': ' || detail) AS example
 FROM quarantine
 JOIN shard USING (shard_id)
 JOIN snapshot USING (snapshot_id)

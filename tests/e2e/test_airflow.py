@@ -191,6 +191,8 @@ def test_a_dry_run_ends_with_an_estimate(
     found = airflow.xcom(DAG_ID, run_id, "estimate")
     assert (found["shards"], found["shards_done"]) == (len(shards), 0)
     assert 0.8 * DOCUMENTS < found["documents_left"] < 1.25 * DOCUMENTS
+    logs = [airflow.log_lines(DAG_ID, run_id, task) for task in airflow.tasks(DAG_ID, run_id) if task.state == "success"]
+    assert [line for lines in logs for line in lines if line.get("level") not in (None, "debug", "info")] == []
 
 
 def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls_land(

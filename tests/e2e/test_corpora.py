@@ -9,7 +9,7 @@ import pytest
 
 from samplemix_core.objects import open_store
 from samplemix_core.settings import Settings
-from tests.e2e.conftest import Command, Upload
+from tests.e2e.conftest import Command, Run, Upload
 
 
 @pytest.fixture
@@ -86,3 +86,31 @@ def test_what_can_t_be_is_refused_with_a_remedy(command: Command, name: str, tmp
     ):
         assert said in command("corpus", *arguments, check=False).stderr
     command("corpus", "remove", name)
+
+
+def test_a_few_documents_mix_naturally_and_with_a_warning_of_what_is_odd(
+    command: Command, run_command: Run, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = {
+        # As long as a name of a file may be.
+        f"s1/web/{'x' * 249}.jsonl": ["A river runs here.", "The river was cold, and the night was long. " * 40],
+        "s1/books/a.jsonl": ["The mill stands by the river.", "ACGTTGCA" * 500],
+        "s1/code/back\\slash.jsonl": ["return river + mill"],
+    }
+    for path, texts in documents.items():
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    uri, options = str(tmp_path), ("--name", name, "--budget", "20%")
+    with monkeypatch.context() as patch:
+        patch.setattr("samplemix_core.pipeline.score.MAX_DOMAINS", 2)
+        crowded = command("run", uri, *options, "--set", "embedding.max_seq_tokens=64", check=False)
+    assert (crowded.returncode, "domains" in crowded.stderr) == (1, True)
+    degenerate = command("run", uri, *options, "--set", "embedding.max_seq_tokens=64", check=False)
+    assert (degenerate.returncode, "policy natural" in degenerate.stderr) == (1, True)
+    run = run_command(uri, *options, "--policy", "natural")
+    assert run["scoring"]["skipped"] == run["scoring"]["shards"] == 3
+    words, budget = run["warnings"]
+    assert "'books'" in words
+    assert "--tokenizer" in words
+    assert "of the budget is not met" in budget
+    assert command("check", uri).returncode == 0

@@ -315,7 +315,7 @@ def test_quarantine_is_listed_with_place_and_reason(ledgered: LedgeredCorpus) ->
         reasons = ledger.quarantine_reasons(cursor, ledgered.scope)
     assert reasons == [
         ("bad_json", 2, "crawl-a/B.jsonl, row 0: not \N{REPLACEMENT CHARACTER} JSON"),
-        ("shard_refused", 1, "crawl-a/a.jsonl, row -1: truncated"),
+        ("shard_refused", 1, "crawl-a/a.jsonl: truncated"),
     ]
     assert [(item["shard"], item["row"], item["byte_offset"], item["reason"]) for item in listed] == [
         (first.path, 0, 0, "bad_json"),

@@ -80,7 +80,7 @@ def test_a_file_that_is_written_again_is_no_orphan_any_more(
     store = open_store(settings.state_root, settings)
     for key in ("embeddings/again.parquet", "embeddings/being-written.parquet", "embeddings/old.parquet"):
         store.put(key, b"12345")
-    time.sleep(1.1)
+    time.sleep(1.1)  # S3 tells times to the second.
     monkeypatch.setattr(maintenance, "ORPHAN_AGE", timedelta(seconds=1))
 
     def then_it_is_written(lying: Iterator[ObjectInfo], keys: Iterator[str]) -> Iterator[ObjectInfo]:

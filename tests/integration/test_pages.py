@@ -132,6 +132,15 @@ def test_the_api_answers_what_the_pages_show(client: TestClient, path: str) -> N
     assert answer.json()
 
 
+def test_a_budget_that_is_not_met_is_said(client: TestClient, assigned: LedgeredCorpus) -> None:
+    said = "of the budget is not met"
+    for short, told in (("1.005", False), ("1.25", True)):
+        with transaction(assigned.url) as cursor:
+            cursor.execute("UPDATE mixture SET budget_tokens = (realised_tokens * %s::float8)::bigint WHERE version = 2", (short,))
+        assert (said in client.get("/mixtures/demo/2").text) == told
+    assert f"20.0% {said}" in client.get("/mixtures/demo/2").text
+
+
 def test_the_api_is_described_and_only_reads(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
     assert described["servers"] == [{"url": "/air/samplemix"}]

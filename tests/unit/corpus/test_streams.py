@@ -172,6 +172,11 @@ def test_what_people_mistake_for_their_data_is_told_by_its_beginning(head: bytes
     assert kind in str(looks_like(head[:512], "c/web/p.jsonl"))
 
 
+@pytest.mark.parametrize("path", ["p.jsonl.zst", "p.jsonl.GZIP", "p.parquet"])
+def test_plain_lines_under_the_name_of_something_else_are_told(path: str) -> None:
+    assert "has to end in .jsonl" in str(looks_like(b'{"text": "a"}\n', path))
+
+
 @pytest.mark.parametrize(("head", "path"), [(DATA, "p.jsonl"), (gz(DATA), "p.jsonl.GZIP"), (zst(DATA), "p.zst"), (b"PAR1", "p.pq")])
 def test_what_is_what_its_name_says_looks_like_nothing_else(head: bytes, path: str) -> None:
     assert looks_like(head[:512], path) is None
