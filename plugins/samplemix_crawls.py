@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from samplemix_core.pipeline.landing import Watch
 
 POLL_SECONDS = 5.0
+MOST_NAMED = 200
+"""Characters of a crawl's name in that of a run, which has 250 with what stands before and after."""
 RING_AGAIN_SECONDS = 600.0
 
 
@@ -78,7 +80,7 @@ class CrawlTimetable(Timetable):
         self, *, run_type: DagRunType, run_after: DateTime, data_interval: DataInterval | None, **extra: Any
     ) -> str:
         """A run is called by its crawl, so that lists and the grid show it; a crawl may have many runs."""
-        crawl = re.sub(r"[^A-Za-z0-9_.~+-]+", ".", str(extra.get("partition_key") or "no-crawl"))
+        crawl = re.sub(r"[^A-Za-z0-9_.~+-]+", ".", str(extra.get("partition_key") or "no-crawl"))[:MOST_NAMED]
         return f"{run_type.value}__{crawl}__{datetime.now(tz=run_after.tzinfo):%Y%m%dT%H%M%S.%f}"
 
 

@@ -13,7 +13,7 @@ from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema, quality_fo
 from samplemix_core.pipeline.steps import BY_FUNCTION, ESTIMATE, GROUPS, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow.sdk import Context
 
@@ -220,13 +220,27 @@ class SampleMixStepOperator(BaseOperator):
             event = context["outlet_events"][_MADE_BY[self.step]]
             event.extra = {"corpus": configured.corpus or configured.config.corpus_uri, **result}
             if self.step == "score:check_loss" and configured.corpus is not None:
-                event.add_partitions([f"{configured.corpus}/{snapshot}" for snapshot in results["registered"]["snapshots"]])
+                event.add_partitions(_partitions(configured.corpus, results["registered"]["snapshots"], self.log.warning))
         return result
 
     def on_kill(self) -> None:
         """Tell the step to cancel its Dask work and stop; it notices within half a second."""
         if self._cancelled is not None:
             self._cancelled.set()
+
+
+def _partitions(corpus: str, snapshots: "Iterable[str]", warn: "Callable[[str], None]") -> list[str]:
+    """What these crawls are called as partitions; one whose name Airflow could not keep is said to be none."""
+    from samplemix_core.corpus.crawls import partition_key
+    from samplemix_core.errors import CorpusError
+
+    found = []
+    for snapshot in snapshots:
+        try:
+            found.append(partition_key(corpus, snapshot))
+        except CorpusError as error:
+            warn(str(error))
+    return found
 
 
 class SampleMixMaintenanceOperator(BaseOperator):

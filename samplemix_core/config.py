@@ -35,7 +35,7 @@ class FrozenModel(BaseModel):
 class ReaderConfig(FrozenModel):
     """How documents are read from shards. Part of a corpus's identity: it fixes which record is which sample."""
 
-    text_field: str = Field("text", description="Field that holds the text; dots reach into nested objects")
+    text_field: str = Field("text", min_length=1, description="Field that holds the text; dots reach into nested objects")
     id_field: str | None = Field("id", description="Field that holds the document's own id, if it has one")
     domain_field: str | None = Field(
         None, description="Field that holds the domain, such as meta.domain; if empty, the domain comes from the path"
@@ -259,7 +259,9 @@ class RunConfig(FrozenModel):
 class LandingConfig(FrozenModel):
     """How one knows that a crawl is whole, and when one looks."""
 
-    marker: str = Field("_SUCCESS", pattern=r"^[^/]+$", description="File in a snapshot's directory that says that it is whole")
+    marker: str = Field(
+        "_SUCCESS", pattern=r"^[^/]+$", max_length=255, description="File in a snapshot's directory that says that it is whole"
+    )
     poll_seconds: float = Field(5.0, ge=1, le=86_400, description="How often to look for it, or to ask the queue")
     queue_url: str | None = Field(
         None, pattern=r"^https?://\S+$", description="SQS queue of the bucket's notifications; else the bucket itself is looked at"

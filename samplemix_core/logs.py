@@ -53,10 +53,13 @@ def visible(text: str, keep: str = "") -> str:
     if text.isprintable() and not _BLANK_LETTERS.search(text):
         return text
     shown = keep + _JOINERS
-    return "".join(
-        c if c.isprintable() or c in shown or unicodedata.category(c) in _SHOWN else c.encode("unicode_escape").decode()
-        for c in text
-    )
+    return "".join(c if _is_shown(c) or c in shown else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    if character.isprintable():
+        return not _BLANK_LETTERS.match(character)
+    return unicodedata.category(character) in _SHOWN
 
 
 class Lines(logging.Formatter):

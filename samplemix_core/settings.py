@@ -20,6 +20,7 @@ from samplemix_core.errors import ConfigError
 DEFAULT_HOME = ".samplemix"
 SERVICES_FILE = "services.json"
 SCRATCH = "scratch"
+SCRATCH_PREFIX = "samplemix-"
 HOME_MARK = ".samplemix-home"
 _MARK_TEXT = "SampleMix made this directory. 'samplemix down --delete' deletes what SampleMix keeps here, and nothing else.\n"
 _SCHEMES = dict.fromkeys((sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")))
@@ -85,6 +86,16 @@ def shipped_directory(name: str, environ: Mapping[str, str] = os.environ) -> Pat
 def home_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """The directory of all state of the embedded services: SAMPLEMIX_HOME, or .samplemix below the working directory."""
     return Path(environ.get("SAMPLEMIX_HOME") or DEFAULT_HOME).absolute()
+
+
+def is_path(name: str) -> bool:
+    """Whether what a user wrote names a file or directory. Whatever else it may be, this raises no error, where pathlib does."""
+    return os.path.exists(name)  # noqa: PTH110
+
+
+def is_directory(name: str) -> bool:
+    """Whether what a user wrote names a directory, as is_path."""
+    return os.path.isdir(name)  # noqa: PTH112
 
 
 def is_fresh(directory: Path) -> bool:
@@ -175,7 +186,7 @@ class Settings:
         """A directory for a step's files, removed on leaving: on the disk of the home, not in memory or on a small /tmp."""
         parent = make_home(self.home) / SCRATCH
         parent.mkdir(mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent) as directory:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=SCRATCH_PREFIX) as directory:
             yield Path(directory)
 
     @property

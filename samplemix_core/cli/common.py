@@ -19,7 +19,6 @@ from samplemix_core.pipeline.progress import LogProgress, Report, draw_bars
 from samplemix_core.report.text import PlainConsole, output, tell
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
-CorpusUri = Annotated[str | None, typer.Argument(help="Only this corpus")]
 Limit = Annotated[int | None, typer.Option("--limit", help="At most so many rows")]
 Services = Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; all if none is named")]
 

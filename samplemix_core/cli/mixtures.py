@@ -1,11 +1,13 @@
 """Commands on published mixtures: list, show, changes, verify. All but changes need an object store and nothing else."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from samplemix_core.cli.common import AsJson, print_json, print_rows
+from samplemix_core.cli.common import AsJson, print_json, print_rows, say
+from samplemix_core.errors import ManifestError
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 
@@ -17,11 +19,23 @@ Version = Annotated[int | None, typer.Option("--version", "-v", help="Which vers
 
 @app.command("list")
 def mixture_list(as_json: AsJson = False) -> None:
-    """List every published version of every mixture."""
+    """List every published version of every mixture. Exits 1 if a manifest can't be read, which is named beside the others."""
     from samplemix_core.pipeline.mixtures import own_mixtures
 
-    mixtures = own_mixtures(Settings.load())
-    print_rows((_short(mixtures.open(*item)) for item in mixtures.list()), as_json=as_json)
+    mixtures, troubles = own_mixtures(Settings.load()), []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for item in mixtures.list():
+            try:
+                yield _short(mixtures.open(*item))
+            except ManifestError as error:
+                troubles.append(str(error))
+
+    print_rows(rows(), as_json=as_json)
+    for trouble in troubles:
+        say(f"not listed: {trouble}")
+    if troubles:
+        raise typer.Exit(1)
 
 
 def _short(version: Any) -> dict[str, Any]:
@@ -102,11 +116,20 @@ def mixture_verify(
     corpus: Annotated[bool, typer.Option("--corpus", help="Also check that the corpus's shards still have their etags")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read a published version back: hash its parts, add up its copies and tokens. Exits 1 if anything disagrees."""
+    """Read a published version back: hash its parts, add up its copies and tokens, compare it with Postgres where that is known.
+
+    Exits 1 if anything disagrees.
+    """
     from samplemix_core.pipeline.mixtures import open_version, verify_version
 
     settings = Settings.load()
-    report = verify_version(settings, open_version(settings, name, version), check_corpus=corpus)
+    found = open_version(settings, name, version)
+    if settings.database_url is None:
+        report = verify_version(settings, found, check_corpus=corpus)
+    else:
+        from samplemix_core.pipeline.check import verify_own
+
+        report = verify_own(settings, found, check_corpus=corpus)
     if as_json:
         print_json(report.as_dict())
     else:

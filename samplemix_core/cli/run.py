@@ -12,7 +12,7 @@ from samplemix_core.cli.common import AsJson, location, print_json, print_rows, 
 from samplemix_core.config import RunConfig, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings
+from samplemix_core.settings import Settings, is_directory, is_path
 
 app = typer.Typer()
 
@@ -22,12 +22,15 @@ def stored_values(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        values: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{file} is not a readable JSON file: {error}.", "Give --config a file that 'samplemix run' can parse."
-        ) from error
+        values = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} is not a readable JSON file: {error}.", _CONFIG_FILE) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file} holds no JSON object.", _CONFIG_FILE)
     return values
+
+
+_CONFIG_FILE = 'Give --config a JSON file of settings, as {"budget": "10%", "diversity": {"sample_size": 5000}}.'
 
 
 def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Seque
 
     values = base | {name: value for name, value in options.items() if value not in (None, [])}
     if isinstance(values.get("corpus_uri"), str):
-        named = {} if Path(values["corpus_uri"]).is_dir() else named_values(Settings.load(), values["corpus_uri"])
+        named = {} if is_directory(values["corpus_uri"]) else named_values(Settings.load(), values["corpus_uri"])
         values = merged(named, {**values, "corpus_uri": named.get("corpus_uri") or location(values["corpus_uri"])})
     return load_config(RunConfig, assigned(values, assignments))
 
@@ -106,7 +109,7 @@ def run_options(
         "alpha": alpha,
         "tau": tau,
         "budget": budget,
-        "tokenizer": location(tokenizer) if tokenizer and Path(tokenizer).exists() else tokenizer,
+        "tokenizer": location(tokenizer) if tokenizer and is_path(tokenizer) else tokenizer,
         "max_copies": max_copies,
         "seed": seed,
     }

@@ -1,12 +1,11 @@
 """Commands that enter scorers which are brought along, so that runs can name them."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, terminal_progress
-from samplemix_core.settings import Settings
+from samplemix_core.settings import Settings, is_directory
 
 app = typer.Typer(
     help="Enter a scorer of your own: a network that classifies, a fastText model, scores made elsewhere, or several as one.",
@@ -51,7 +50,7 @@ def transformer(
     """
     from samplemix_core.pipeline.scorers import add_transformer
 
-    place = location(model) if Path(model).is_dir() else model
+    place = location(model) if is_directory(model) else model
     added = add_transformer(
         name,
         place,
@@ -138,7 +137,7 @@ def ensemble(
     """
     from samplemix_core.pipeline.scorers import add_ensemble
 
-    place = corpus if "://" in corpus or not Path(corpus).is_dir() else location(corpus)
+    place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
     _show(add_ensemble(name, members, place, Settings.load(), combine=combine), as_json)
 
 
@@ -162,7 +161,7 @@ def calibrated(
     """
     from samplemix_core.pipeline.scorers import calibrate
 
-    place = corpus if "://" in corpus or not Path(corpus).is_dir() else location(corpus)
+    place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
     _show(calibrate(name, of, place, Settings.load(), least=least, most=most), as_json)
 
 

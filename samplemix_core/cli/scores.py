@@ -1,22 +1,36 @@
 """Commands on what the database knows: shards, progress, quarantine, and whether it all adds up."""
 
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from samplemix_core.cli.common import AsJson, CorpusUri, Limit, location, print_json, print_rows, terminal_progress
+from samplemix_core.cli.common import AsJson, Limit, location, print_json, print_rows, terminal_progress
+from samplemix_core.config import NAME
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings
+from samplemix_core.settings import Settings, is_directory
 
 app = typer.Typer()
 shard_app = typer.Typer(help="Shards of the ledger: what became of them, and trying them again.", no_args_is_help=True)
 
 
+StoredCorpus = Annotated[str | None, typer.Argument(help="Only this corpus, by its name or URI")]
+
+
+def _stored(cursor: Any, corpus: str | None) -> Any:
+    """The URI of a corpus of which something is stored, by its name, URI or directory; None for all corpora."""
+    from samplemix_core.database.corpora import uri_of
+
+    if corpus is None:
+        return None
+    is_name = NAME.fullmatch(corpus) and not is_directory(corpus)
+    return uri_of(cursor, corpus if is_name else location(corpus))
+
+
 @shard_app.command("list")
 def shard_list(
-    corpus_uri: CorpusUri = None,
+    corpus: StoredCorpus = None,
     snapshot: Annotated[str | None, typer.Option("--snapshot", "-s", help="Only this snapshot")] = None,
     states: Annotated[
         list[str] | None, typer.Option("--state", help="Only shards in this state: pending, done, refused, poison, failed")
@@ -32,12 +46,12 @@ def shard_list(
     from samplemix_core.database.ledger import list_shards
 
     with transaction(Settings.load().require("database_url")) as cursor:
-        print_rows(islice(list_shards(cursor, corpus_uri and location(corpus_uri), snapshot, states or ()), limit), as_json=as_json)
+        print_rows(islice(list_shards(cursor, _stored(cursor, corpus), snapshot, states or ()), limit), as_json=as_json)
 
 
 @shard_app.command("retry")
 def shard_retry(
-    corpus_uri: Annotated[str, typer.Argument(help="The corpus")],
+    corpus: Annotated[str, typer.Argument(help="The corpus, by its name or URI")],
     shards: Annotated[list[str] | None, typer.Argument(help="Paths of shards; all of that kind if none is named")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also shards that are done: all of them is made anew")] = False,
     as_json: AsJson = False,
@@ -53,10 +67,10 @@ def shard_retry(
     from samplemix_core.database.ledger import retry_shards
     from samplemix_core.database.registration import forget_shards
 
-    corpus_uri = location(corpus_uri)
     if force and not shards:
         raise ConfigError("--force deletes scores, so it needs the paths of shards.", "Name them: 'samplemix shard list' does.")
     with transaction(Settings.load().require("database_url")) as cursor:
+        corpus_uri = _stored(cursor, corpus)
         retried = forget_shards(cursor, corpus_uri, shards or ()) if force else retry_shards(cursor, corpus_uri, shards or ())
         missing = sorted(set(shards or ()) - set(retried))
         if missing:
@@ -69,7 +83,7 @@ def shard_retry(
 
 
 @app.command()
-def progress(corpus_uri: CorpusUri = None, as_json: AsJson = False) -> None:
+def progress(corpus: StoredCorpus = None, as_json: AsJson = False) -> None:
     """Show how far scoring is, by snapshot and domain: blocks, documents, tokens, and the time it took and will take a worker.
 
     Example: `samplemix progress s3://bucket/corpus`
@@ -78,12 +92,12 @@ def progress(corpus_uri: CorpusUri = None, as_json: AsJson = False) -> None:
     from samplemix_core.database.ledger import scoring_progress
 
     with transaction(Settings.load().require("database_url")) as cursor:
-        print_rows(scoring_progress(cursor, corpus_uri and location(corpus_uri)), as_json=as_json)
+        print_rows(scoring_progress(cursor, _stored(cursor, corpus)), as_json=as_json)
 
 
 @app.command()
 def quarantine(
-    corpus_uri: CorpusUri = None,
+    corpus: StoredCorpus = None,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,12 +106,12 @@ def quarantine(
     from samplemix_core.database.ledger import list_quarantine
 
     with transaction(Settings.load().require("database_url")) as cursor:
-        print_rows(islice(list_quarantine(cursor, corpus_uri and location(corpus_uri)), limit), as_json=as_json)
+        print_rows(islice(list_quarantine(cursor, _stored(cursor, corpus)), limit), as_json=as_json)
 
 
 @app.command()
 def check(
-    corpus_uri: CorpusUri = None,
+    corpus: StoredCorpus = None,
     parts: Annotated[bool, typer.Option("--parts/--no-parts", help="Also read and hash the parts of every version")] = True,
     deep: Annotated[bool, typer.Option("--deep", help="Also read and hash all vectors and the files of models")] = False,
     as_json: AsJson = False,
@@ -108,17 +122,25 @@ def check(
 
     Examples: `samplemix check s3://bucket/corpus --no-parts`, `samplemix check --deep`
     """
+    from samplemix_core.database.connection import transaction
+    from samplemix_core.pipeline.check import Checked
     from samplemix_core.pipeline.check import check as check_all
 
     settings = Settings.load()
-    with terminal_progress(quiet=as_json) as report:
-        checked = list(check_all(settings, report, corpus_uri and location(corpus_uri), parts=parts, deep=deep))
-    if as_json:
-        print_json([item.model_dump() for item in checked])
-    else:
-        for item in checked:
-            tell(f"{item.what} {item.name}: {f'{len(item.problems)} problems' if item.problems else 'all agrees'}")
-            for problem in item.problems:
-                tell(f"  {problem}")
+    with transaction(settings.require("database_url")) as cursor:
+        corpus_uri = _stored(cursor, corpus)
+    checked: list[Checked] = []
+    try:
+        with terminal_progress(quiet=as_json) as report:
+            checked.extend(check_all(settings, report, corpus_uri, parts=parts, deep=deep))
+    finally:
+        # What was found is told, even if the rest can't be looked at.
+        if as_json:
+            print_json([item.model_dump() for item in checked])
+        else:
+            for item in checked:
+                tell(f"{item.what} {item.name}: {f'{len(item.problems)} problems' if item.problems else 'all agrees'}")
+                for problem in item.problems:
+                    tell(f"  {problem}")
     if any(item.problems for item in checked):
         raise typer.Exit(1)

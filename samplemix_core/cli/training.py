@@ -13,7 +13,7 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.quality_config import TrainingConfig
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings
+from samplemix_core.settings import Settings, is_directory
 
 app = typer.Typer()
 
@@ -150,7 +150,7 @@ def audit(
     from samplemix_core.report.audit import draw_audit, group_rows, summary_rows
 
     config = load_config(AuditConfig, assigned({}, assignments or []))
-    place = location(corpus) if Path(corpus).is_dir() else corpus
+    place = location(corpus) if is_directory(corpus) else corpus
     found = audit_corpus(Settings.load(), place, config, model_names or (), snapshots or ())
     if picture:
         draw_audit(picture, corpus, found.models, config)

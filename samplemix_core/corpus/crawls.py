@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from samplemix_core.errors import CorpusError
+
 _NAMED = 3
 _WEEK = re.compile(r"CC-MAIN-(?P<year>20\d\d)-(?P<week>\d\d)(?!\d)")
 _DATE = re.compile(r"(?<!\d)(?P<year>20\d\d)-?(?P<month>0[1-9]|1[0-2])(?:-?(?P<day>0[1-9]|[12]\d|3[01]))?(?!\d)")
@@ -58,9 +60,20 @@ def distinct_date(date: datetime, taken: set[datetime]) -> datetime:
     return date
 
 
+MOST_KEY = 250
+"""Characters of a partition's name, as Airflow keeps it."""
+
+
 def partition_key(corpus: str, snapshot: str) -> str:
-    """What a crawl is called as a partition: 'web/crawl-a'."""
-    return f"{corpus}/{snapshot}"
+    """What a crawl is called as a partition: 'web/crawl-a'. Raises CorpusError for a name that Airflow could not keep."""
+    key = f"{corpus}/{snapshot}"
+    if len(key) > MOST_KEY:
+        raise CorpusError(
+            f"Corpus {corpus!r} can have no crawl {snapshot!r}: with the corpus's name, its own has {len(key)} characters, more"
+            f" than the {MOST_KEY} of a partition.",
+            "Call its directory something shorter.",
+        )
+    return key
 
 
 def parse_partition_key(key: str) -> tuple[str, str]:

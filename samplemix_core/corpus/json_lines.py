@@ -14,7 +14,7 @@ from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decom
 from samplemix_core.errors import ShardRefusedError
 
 _NEWLINE = 10
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def split_lines(read: Callable[[int], bytes], max_bytes: int, row: int = 0, byte_offset: int = 0) -> Iterator[Record]:
@@ -64,7 +64,7 @@ class JsonLines:
         read = open_decompressed(self._stream, self._path)
         seen = False
         while chunk := read(CHUNK_BYTES):
-            if not seen and (begun := chunk.removeprefix(_BYTE_ORDER_MARK).lstrip()):
+            if not seen and (begun := chunk.removeprefix(BYTE_ORDER_MARK).lstrip()):
                 seen = True
                 if _begins_a_long_document(begun.split(b"\n", 1)):
                     raise ShardRefusedError(
@@ -87,7 +87,7 @@ class JsonLines:
             data = line.value
             if data is not None:
                 # Files that were put together have one at the beginning of each.
-                data = data.removeprefix(_BYTE_ORDER_MARK)
+                data = data.removeprefix(BYTE_ORDER_MARK)
                 if data.isspace():
                     data = BLANK
             yield line._replace(value=data)
@@ -197,7 +197,7 @@ def record_parser(path_domain: str | None, config: ReaderConfig) -> Callable[[by
             path_domain if domain_path is None else _reach(record, domain_path),
         )
         if lenient:
-            _require_pairs(values)
+            _require_encodable(values, line)
         return check_document(*values)
 
     return parse
@@ -230,24 +230,33 @@ def _reach(record: object, names: list[str]) -> object:
 
 
 def _decode_leniently(line: bytes, error: Exception) -> object:
-    """What Python's json reads where strict JSON was refused: NaN, infinities, long numbers, half a surrogate pair, raw tabs.
+    """What Python's json reads where strict JSON was refused: NaN, infinities, long numbers, half a surrogate pair, raw tabs, bytes
+    that are not UTF-8 (as half a surrogate pair).
 
     All of them may stand in a field that nobody reads. Raises RejectedRecordError for what it can't read either.
     """
+    text = line.decode(errors="surrogateescape")
     try:
-        return json.loads(line.decode(), strict=False, parse_int=lambda digits: int(digits) if len(digits) < 4300 else math.inf)
-    except UnicodeDecodeError as bad:
-        detail = f"byte {bad.start} of the record is not UTF-8: {bad.reason}"
-        raise RejectedRecordError(Reason.INVALID_UTF8, detail) from None
+        return json.loads(text, strict=False, parse_int=lambda digits: int(digits) if len(digits) < 4300 else math.inf)
     except (ValueError, RecursionError):
+        _require_utf_8(line)
         raise RejectedRecordError(Reason.INVALID_JSON, str(error)) from None
 
 
-def _require_pairs(values: tuple[object, ...]) -> None:
-    """Raise RejectedRecordError for half a surrogate pair, legal in JSON, in a text, id or domain: no encoding has it."""
+def _require_utf_8(line: bytes) -> None:
+    try:
+        line.decode()
+    except UnicodeDecodeError as bad:
+        detail = f"byte {bad.start} of the record is not UTF-8: {bad.reason}"
+        raise RejectedRecordError(Reason.INVALID_UTF8, detail) from None
+
+
+def _require_encodable(values: tuple[object, ...], line: bytes) -> None:
+    """Raise RejectedRecordError for a text, id or domain that no encoding has: of bytes that are not UTF-8, or half a pair."""
     try:
         for value in values:
             if isinstance(value, str):
                 value.encode()
     except UnicodeEncodeError:
+        _require_utf_8(line)
         raise RejectedRecordError(Reason.UNPAIRED_SURROGATE, "a \\u escape stands for half a surrogate pair") from None

@@ -272,7 +272,7 @@ def _is_id(kind: pa.DataType | None) -> bool:
         _is_string(kind)
         or isinstance(kind, pa.UuidType)
         or any(is_one(kind) for is_one in (are.is_integer, are.is_floating, are.is_decimal, are.is_fixed_size_binary))
-        or any(is_one(kind) for is_one in (are.is_timestamp, are.is_date, are.is_time))
+        or any(is_one(kind) for is_one in (are.is_timestamp, are.is_date, are.is_time, are.is_duration))
     )
 
 

@@ -44,7 +44,7 @@ MAX_ID_BYTES = 4096
 """Of UTF-8: as long as a URL may be. An id lies in Postgres once for each sample."""
 
 
-RULES = 2
+RULES = 3
 """Version of the rules below and of how tokens are counted (embedding/tokens.py), part of a corpus's identity: what was scored by
 others is another corpus."""
 

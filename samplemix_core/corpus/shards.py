@@ -53,7 +53,7 @@ class Unread(StrEnum):
 _WHY = {
     Unread.NO_SNAPSHOT: "it lies in no snapshot's directory",
     Unread.NO_DOMAIN: "no directory on its way names a domain",
-    Unread.HIDDEN: "its name, or a directory's on the way, begins with '.' or '_'",
+    Unread.HIDDEN: "its name, or a directory's on the way, begins with '.' or '_', or is lost+found",
     Unread.SUFFIX: f"its name does not end in {READ_SUFFIXES}",
     Unread.NOTE: "Hugging Face's datasets write a file of this name beside the data",
     Unread.PATH: f"its path is not UTF-8, or has over {MAX_PATH_BYTES:,} bytes",
@@ -70,6 +70,11 @@ class UnreadFile:
     reason: Unread
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file's or a directory's name says that no data is there: what other systems, or a file system, put next to it."""
+    return name.startswith((".", "_")) or name == "lost+found"
+
+
 def why_unread(path: str) -> Unread | None:
     """Why a file is no shard, by its path alone; None if it is one: a suffix we read, and nothing hidden on its way.
 
@@ -81,7 +86,7 @@ def why_unread(path: str) -> Unread | None:
             return Unread.PATH
     except UnicodeEncodeError:
         return Unread.PATH
-    if any(name.startswith((".", "_")) for name in names):
+    if any(map(is_hidden, names)):
         return Unread.HIDDEN
     if not path.lower().endswith(SHARD_SUFFIXES):
         return Unread.SUFFIX
@@ -153,7 +158,7 @@ def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], con
     """The shards of the wanted snapshots (of all, if none is named), and what else lies there or in no snapshot, with its reason.
 
     Raises CorpusError if a wanted snapshot has no shard, naming those that have, if there is no shard at all, or if a file with a
-    shard's name can't be read (a link that leads nowhere).
+    shard's name can't be read (a link that leads nowhere), or a directory that may hold some.
     """
     snapshots: dict[str, list[ObjectInfo]] = {}
     unread: list[UnreadFile] = []
@@ -161,6 +166,11 @@ def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], con
         snapshot, slash, _ = path.partition("/")
         reason = why_unread(path) if slash else Unread.NO_SNAPSHOT
         is_wanted = not slash or not wanted or snapshot in wanted
+        is_directory = path.endswith("/")
+        if is_directory and reason is not Unread.HIDDEN and is_wanted:
+            raise CorpusError(
+                f"The directory {path!r} can't be read: {info.trouble}", "Give the user of SampleMix the right to, or remove it."
+            )
         if reason is None and info.trouble is not None and is_wanted:
             raise CorpusError(
                 f"{path!r} has a shard's name and can't be read: {info.trouble}.",
@@ -171,7 +181,7 @@ def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], con
         if reason is None:
             snapshots.setdefault(snapshot, []).append(info)
         elif is_wanted:
-            if info.trouble is not None and reason is not Unread.PATH:
+            if info.trouble is not None and reason is not Unread.PATH and not is_directory:
                 reason = Unread.NO_FILE
             unread.append(UnreadFile(path.encode(errors="surrogateescape").decode(errors="backslashreplace"), info.size, reason))
     if not snapshots:

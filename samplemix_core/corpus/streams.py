@@ -79,7 +79,7 @@ _CODECS = {
     for codec in (
         _Codec("gzip", _GzipMember, padded=True),
         _Codec("zstd", lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 31})),
-        _Codec("bzip2", bz2.BZ2Decompressor),
+        _Codec("bzip2", bz2.BZ2Decompressor, padded=True),
         _Codec("xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY), padded=True),
         _Codec("lz4", lz4.frame.LZ4FrameDecompressor),
     )
@@ -218,6 +218,10 @@ _HEADS = (
     (b"PAR1", "Parquet: its name has to end in .parquet"),
     (b"ARROW1", "an Arrow file, which is not read: write it as Parquet"),
     (b"PK\x03\x04", "a zip archive, which is not read: unpack it"),
+    (b"PARE", "an encrypted Parquet file: write it without encryption"),
+    (b"ORC", "an ORC file, which is not read: write it as Parquet"),
+    (b"\xff\xfe", "UTF-16, which is not read: write it as UTF-8"),
+    (b"\xfe\xff", "UTF-16, which is not read: write it as UTF-8"),
 )
 
 
@@ -233,6 +237,8 @@ def looks_like(head: bytes, path: str) -> str | None:
             name = COMPRESSIONS[suffix]
             return None if named is _CODECS[name] else f"compressed with {name}: its name has to end in {suffix}"
     kind = next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
+    if kind is None and start.startswith(b"{") and b"\r" in start and b"\n" not in start:
+        return "JSON lines that end in carriage returns alone: \"tr '\\r' '\\n'\" writes newlines in their place"
     if kind is None and start.startswith(b"{") and (is_compressed(path) or path.lower().endswith(PARQUET_SUFFIXES)):
         return "JSON lines that are not compressed: its name has to end in .jsonl"
     return None if head.startswith(b"PAR1") and path.lower().endswith(PARQUET_SUFFIXES) else kind

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from samplemix_core.config import CorpusConfig
 from samplemix_core.corpus.crawls import crawl_date, distinct_date
-from samplemix_core.database.connection import Cursor, Named, rows_as
+from samplemix_core.database.connection import Cursor, Named, rows_as, scalar
 from samplemix_core.errors import ConfigError, CorpusError
 
 BY_HAND = "by hand"
@@ -98,6 +98,13 @@ def corpus_names(cursor: Cursor) -> list[str]:
     """The names of all, sorted."""
     cursor.execute("SELECT name FROM corpus_config ORDER BY name")
     return [name for (name,) in cursor.fetchall()]
+
+
+def uri_of(cursor: Cursor, corpus: str) -> str:
+    """The URI of a corpus of which something is stored, by its name or URI; raise QueryError if there is none."""
+    cursor.execute("SELECT uri FROM corpus WHERE corpus_id = corpus_of(%s)", (corpus,))
+    found: str = scalar(cursor)
+    return found
 
 
 def find_corpus(cursor: Cursor, name: str) -> NamedCorpus | None:

@@ -32,6 +32,7 @@ from samplemix_core.embedding.static import StaticNetwork
 from samplemix_core.embedding.tokens import PROBE, DocumentTokenizer, Tokenized
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
+from samplemix_core.settings import is_directory
 
 _DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -176,7 +177,7 @@ def load_known_encoder(config: EmbeddingConfig, known: Sequence[Mapping[str, Any
 
 
 def _name(config: EmbeddingConfig) -> str:
-    return Path(config.encoder).name if Path(config.encoder).is_dir() else config.encoder
+    return Path(config.encoder).name if is_directory(config.encoder) else config.encoder
 
 
 def _load(config: EmbeddingConfig) -> Encoder:

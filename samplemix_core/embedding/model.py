@@ -18,7 +18,7 @@ from samplemix_core.embedding.e5 import E5_MODEL, E5_WEIGHTS_SHA256, e5_director
 from samplemix_core.embedding.network import CPU_BATCH_TOKENS, Network
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError, ModelError
-from samplemix_core.settings import home_directory
+from samplemix_core.settings import home_directory, is_directory
 
 DeviceName = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -142,7 +142,7 @@ def locate_model(config: EmbeddingConfig) -> Path:
         return _shipped_directory()
     if config.encoder == E5_MODEL:
         return e5_directory(home_directory())
-    if Path(config.encoder).is_dir():
+    if is_directory(config.encoder):
         return Path(config.encoder)
     return hub_directory(config.encoder, config.revision)
 

@@ -4,7 +4,9 @@ import base64
 import fcntl
 import json
 import os
+import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from samplemix_core.errors import ServiceError
-from samplemix_core.settings import HOME_MARK, SCRATCH, SERVICES_FILE, make_home
+from samplemix_core.settings import HOME_MARK, SCRATCH, SCRATCH_PREFIX, SERVICES_FILE, make_home
 
 _LOCK_SECONDS = 600
 
@@ -122,8 +124,7 @@ class Home:
 
     def recognise(self) -> None:
         """Raise ServiceError unless SampleMix made this directory: it writes and deletes nothing among what others keep."""
-        state = self.root / "state.json"
-        if (self.root / HOME_MARK).is_file() or (state.is_file() and "stack" in read_json(state)):
+        if (self.root / HOME_MARK).is_file() or self._is_of_before_the_mark():
             return
         found = sorted(entry.name for entry in self.root.iterdir())
         raise ServiceError(
@@ -133,9 +134,21 @@ class Home:
             "Set SAMPLEMIX_HOME to a directory that does not exist yet, or is empty.",
         )
 
+    def _is_of_before_the_mark(self) -> bool:
+        """Whether a release that left no mark made this home: its state is ours, not any program's."""
+        values = read_json(self.root / "state.json")
+        ours = isinstance(values, dict) and values.keys() <= {item.name for item in fields(State)}
+        return ours and re.fullmatch("[0-9a-f]{16}", str(values.get("stack"))) is not None
+
+    def clear_scratch(self) -> None:
+        """Delete what steps left in scratch; where a link leads, others may keep things: there, only what steps made."""
+        for left in self.scratch.glob(f"{SCRATCH_PREFIX}*" if self.scratch.is_symlink() else "*"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def read_state(self) -> State:
-        """The stored state, or a new one with an id of its own."""
-        return State(**read_json(self.root / "state.json"))
+        """The stored state, or a new one with an id of its own. What another release stored beside it is passed over."""
+        stored = read_json(self.root / "state.json")
+        return State(**{item.name: stored[item.name] for item in fields(State) if item.name in stored})
 
     def write_state(self, state: State) -> None:
         """Store the state for later commands."""

@@ -79,8 +79,7 @@ class Stack:
             embedded = self._embedded_services(wanted - set(external), on_progress)
             if cold and any(service.name == "postgres" for service in embedded):
                 # Without its database no step can be at work, so what lies there was left by one that was killed.
-                for left in self._home.scratch.glob("*"):
-                    shutil.rmtree(left, ignore_errors=True)
+                self._home.clear_scratch()
             machine.require_room(self._absent(embedded), self._home.root, dask_cluster.WORKERS_VARIABLE)
             settings = self._write_services(embedded, external)
             for name in external:

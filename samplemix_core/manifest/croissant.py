@@ -84,7 +84,7 @@ def described_version(data: bytes) -> str | None:
     """The identity (ManifestDraft.version_identity) of the version that a croissant.json describes; None if it names none."""
     try:
         identifier = json.loads(data)["identifier"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return identifier if isinstance(identifier, str) else None
 
@@ -94,7 +94,7 @@ def described_content(data: bytes) -> str | None:
     try:
         objects = [item for item in json.loads(data)["distribution"] if item["@type"] == "cr:FileObject"]
         parts = [PartFile(path=item["@id"], rows=1, tokens=0, sha256=item["sha256"]) for item in objects]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return content_digest(parts)
 

@@ -320,7 +320,7 @@ def parse_json(data: bytes, place: str) -> dict[str, Any]:
     """A JSON object found at `place`; raise ManifestError if it is not one."""
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{place} is not JSON: {error}.", "Restore the object; published ones never change.") from None
     if not isinstance(value, dict):
         raise ManifestError(f"{place} is not a JSON object.", "Restore the object; published ones never change.")

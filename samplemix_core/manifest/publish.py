@@ -11,12 +11,15 @@ The protocol, for a mixture with published versions up to 12:
 4. SHA256SUMS is created only if it does not exist: the SHA-256 of the other files, as they lie there now.
 5. latest.json is moved by compare-and-swap to the greatest published version; never backwards.
 
+An earlier version whose manifest is damaged is passed over: `samplemix check` names it.
+
 A mixture that is published already, of the same files of the same corpus, is not published again: its version is returned, and
 latest stays where it is. One that was claimed but not committed is taken up where it was left.
 """
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -37,6 +40,8 @@ from samplemix_core.manifest.catalogue import (
 from samplemix_core.manifest.croissant import croissant_bytes, described_version
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
 from samplemix_core.manifest.verify import manifest_problems
+
+log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 100
 """Each lost attempt means that another publisher won one; so many in a row mean that something else is wrong."""
@@ -96,7 +101,7 @@ class _Publisher:
         self.committing = committing
         self.store = mixtures.store
         self.identity = draft.version_identity(content_digest(parts))
-        self.known: dict[int, Version] = {}
+        self.known: dict[int, Version | None] = {}
         self.spoiled: set[int] = set()
 
     def attempt(self) -> Published | None:
@@ -105,7 +110,7 @@ class _Publisher:
         published = [version for version, committed in reversed(versions.items()) if committed]
         for version in published:
             found = self._version(version)
-            if found.manifest.version_identity(found.manifest.content_digest) == self.identity:
+            if found is not None and found.manifest.version_identity(found.manifest.content_digest) == self.identity:
                 # Of a publisher that died between the commit and this, or of an earlier release.
                 self._put_sums(found)
                 self._move_latest(published[0])
@@ -119,9 +124,14 @@ class _Publisher:
             self._move_latest(max([version, *published]))
         return result
 
-    def _version(self, version: int) -> Version:
+    def _version(self, version: int) -> Version | None:
+        """A version that is published; None if what is there of it can't be read, which keeps no other from being published."""
         if version not in self.known:
-            self.known[version] = self.mixtures.open(self.draft.name, version)
+            try:
+                self.known[version] = self.mixtures.open(self.draft.name, version)
+            except ManifestError as error:
+                self.known[version] = None
+                log.warning("an earlier version can't be read: %s", error)
         return self.known[version]
 
     def _begun(self, versions: dict[int, bool]) -> int | None:
@@ -216,5 +226,5 @@ def _named_version(data: bytes) -> int:
     """The version that a latest.json names; 0 if it is damaged, since it holds nothing that a listing does not."""
     try:
         return int(json.loads(data)["version"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0

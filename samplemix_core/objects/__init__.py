@@ -7,10 +7,15 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import Settings
 
+_PLACES = "Use s3://bucket/prefix, file:///directory or a path."
+
 
 def open_store(uri: str, settings: Settings) -> ObjectStore:
     """The store at s3://bucket[/prefix], file:///directory, or a plain directory path; raise ConfigError for anything else."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise ConfigError(f"{uri!r} is no URI: {error}.", _PLACES) from error
     if parts.scheme == "s3":
         from samplemix_core.objects.s3 import S3Store
 
@@ -22,7 +27,5 @@ def open_store(uri: str, settings: Settings) -> ObjectStore:
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return FileStore(Path(unquote(parts.path)))
     if "://" in uri or not uri:
-        raise ConfigError(
-            f"{uri!r} is not a location this platform can read.", "Use s3://bucket/prefix, file:///directory or a path."
-        )
+        raise ConfigError(f"{uri!r} is not a location this platform can read.", _PLACES)
     return FileStore(Path(uri))

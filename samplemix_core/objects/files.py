@@ -1,5 +1,6 @@
 """A directory as an object store: atomic writes, conditions that hold between processes, nothing outside the root."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -41,40 +42,51 @@ class FileStore(ObjectStore):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore.list. No file is read until its etag is asked for; a link to a directory is not followed."""
         directory = prefix.rpartition("/")[0]
-        if directory:
-            start = self._path(directory)
-            if start.is_dir():
-                yield from self._walk(start, directory + "/", prefix)
-        elif self.root.is_dir():
-            yield from self._walk(self.root, "", prefix)
-
-    def _walk(self, directory: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
-        with self._errors(base), os.scandir(directory) as scan:
-            entries = sorted((entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""), entry.path) for entry in scan)
-        for name, path in entries:
-            key = base + name
-            if key == RESERVED + "/" or not (key.startswith(prefix) or prefix.startswith(key)):
+        start = self._path(directory) if directory else self.root
+        with self._errors(directory):
+            is_there = start.is_dir()
+            is_file = not directory and not is_there and start.exists()
+        if is_file:
+            raise ObjectAccessError(
+                f"{self.uri}: this is a file, and a directory is wanted.",
+                "Give the directory that holds <snapshot>/<domain>/<file>.",
+            )
+        if not is_there:
+            return
+        # Not by recursion: directories may lie deeper in one another than Python's calls.
+        ahead = [self._entries(start, directory and directory + "/")]
+        while ahead:
+            key = next(ahead[-1], None)
+            if key is None:
+                ahead.pop()
+            elif key == RESERVED + "/" or not (key.startswith(prefix) or prefix.startswith(key)):
                 continue
-            if name.endswith("/"):
-                yield from self._walk(Path(path), key, prefix)
-            elif key.startswith(prefix):
-                yield self._listed(key)
+            elif not key.endswith("/"):
+                if key.startswith(prefix):
+                    yield self._listed(key)
+            else:
+                try:
+                    ahead.append(self._entries(self.root / key, key))
+                except ObjectStoreError as error:
+                    yield _troubled(key, error)
+
+    def _entries(self, directory: Path, base: str) -> Iterator[str]:
+        """What lies in a directory, as keys, in their order; those of directories end in a slash."""
+        with self._errors(base), os.scandir(directory) as scan:
+            return iter(sorted(base + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "") for entry in scan))
 
     def _listed(self, key: str) -> ObjectInfo:
         """A file of a listing; of what is none, the trouble with it."""
         try:
             return self._info(key, self._path(key))
         except ObjectStoreError as error:
-            problem = error
-
-        def content() -> str:
-            raise problem
-
-        return ObjectInfo(key, 0, content, trouble=problem.what)
+            return _troubled(key, error)
 
     def directories(self) -> Iterator[str]:
         """See ObjectStore.directories. One whose name is not UTF-8 can be no object's."""
-        if self.root.is_dir():
+        with self._errors(""):
+            is_there = self.root.is_dir()
+        if is_there:
             with self._errors(""), os.scandir(self.root) as scan:
                 found = [entry.name for entry in scan if entry.is_dir(follow_symlinks=False) and entry.name != RESERVED]
             yield from sorted(name for name in found if name.isascii() or os.fsencode(name).decode(errors="ignore") == name)
@@ -82,7 +94,9 @@ class FileStore(ObjectStore):
     def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore.head."""
         path = self._path(key)
-        return self._info(key, path) if path.is_file() else None
+        with self._errors(key):
+            is_there = path.is_file()
+        return self._info(key, path) if is_there else None
 
     def open(self, key: str) -> BinaryIO:
         """See ObjectStore.open. Writers replace files, so an open file stays the version that was opened."""
@@ -119,9 +133,10 @@ class FileStore(ObjectStore):
     def delete(self, key: str) -> None:
         """See ObjectStore.delete."""
         path = self._path(key)
-        if path.exists():
-            with self._errors(key), self._lock():
-                path.unlink(missing_ok=True)
+        with self._errors(key):
+            if path.exists():
+                with self._lock():
+                    path.unlink(missing_ok=True)
 
     def _write(self, key: str, fill: Callable[[BinaryIO], object], check: Callable[[Path], None]) -> Path:
         target = self._path(key)
@@ -158,7 +173,9 @@ class FileStore(ObjectStore):
                 f"{key!r} is not a key of {self.uri}.", "A key is a relative path without empty, '.' or '..' parts."
             )
         path = self.root.joinpath(*segments)
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        with self._errors(key):
+            is_inside = path.resolve().is_relative_to(self.root.resolve())
+        if not is_inside:
             raise ObjectStoreError(
                 f"{self.uri}/{key} is a link to a place outside {self.uri}.", "Open the store at a directory that holds both."
             )
@@ -190,10 +207,21 @@ class FileStore(ObjectStore):
     def _errors(self, key: str) -> Iterator[None]:
         try:
             yield
+        except RuntimeError as error:
+            # So pathlib tells, before Python 3.13, of links that lead to each other.
+            raise ObjectAccessError(f"{self.uri}/{key} is a link to itself.", "Remove it.") from error
         except OSError as error:
-            remedy = (
-                "Check the key." if isinstance(error, FileNotFoundError) else "Check the directory's permissions and free space."
-            )
-            lacking = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
+            misnamed = isinstance(error, FileNotFoundError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+            lacking = misnamed or isinstance(error, PermissionError | IsADirectoryError | NotADirectoryError)
             kind = ObjectAccessError if lacking else ObjectStoreError
+            remedy = "Check the name." if misnamed else "Check the directory's permissions and free space."
             raise kind(f"{self.uri}/{key}: {error}.", remedy) from error
+
+
+def _troubled(key: str, problem: ObjectStoreError) -> ObjectInfo:
+    """What a listing has of a file, or of a directory, that can't be read."""
+
+    def content() -> str:
+        raise problem
+
+    return ObjectInfo(key, 0, content, trouble=problem.what)

@@ -100,7 +100,7 @@ def notified_uris(body: str) -> list[str]:
         # Only in these records is a key written as in a form.
         found = [record["s3"] for record in event["Records"]]
         return [f"s3://{item['bucket']['name']}/{unquote_plus(item['object']['key'])}" for item in found]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notification of S3: {body[:200]!r}") from error
 
 

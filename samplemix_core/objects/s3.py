@@ -11,7 +11,7 @@ import boto3
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, NoCredentialsError, ParamValidationError
 from urllib3.exceptions import HTTPError
 
 from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
@@ -169,6 +169,8 @@ class S3Store(ObjectStore):
             raise ObjectStoreError(f"{uri}: {error}.", "Check the bucket and the rights of the access key.") from error
         except OSError as error:
             raise ObjectStoreError(f"{uri}: {error}.", "Check the local file.") from error
+        except ParamValidationError as error:
+            raise ObjectAccessError(f"{uri}: {error}.", "Correct the URI.") from error
         except (BotoCoreError, HTTPError) as error:
             endpoint = self._endpoint or "Amazon S3"
             raise ObjectStoreError(

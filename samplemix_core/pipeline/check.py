@@ -2,8 +2,9 @@
 
 import hashlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from samplemix_core.config import FrozenModel
@@ -12,9 +13,9 @@ from samplemix_core.database.check import Artifact
 from samplemix_core.database.connection import repeatable_read, transaction
 from samplemix_core.database.embeddings import files_of_snapshot
 from samplemix_core.database.mixtures import recorded_figures
-from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.catalogue import LATEST, SUMS
-from samplemix_core.manifest.verify import Problem
+from samplemix_core.errors import ManifestError, ObjectStoreError
+from samplemix_core.manifest.catalogue import LATEST, SUMS, Version
+from samplemix_core.manifest.verify import Problem, VerifyReport
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.pipeline.mixtures import own_mixtures, verify_version
@@ -67,7 +68,10 @@ def check(
             repeatable_read(cursor)
             problems = [str(problem) for problem in database.mixture_problems(cursor, name, version)]
             recorded = recorded_figures(cursor, name, version)
-        problems += map(str, _published_problems(settings, name, version, recorded, parts=parts))
+        try:
+            problems += map(str, _published_problems(settings, name, version, recorded, parts=parts))
+        except ObjectStoreError as error:
+            problems.append(f"can't be read: {error.what}")
         yield Checked(what="mixture", name=f"{name} version {version}", problems=tuple(problems))
     yield from _unrecorded(settings, corpus_uri)
     report(Progress("check", total, total, unit="checks", message="done"))
@@ -84,8 +88,11 @@ def _file_problems(store: ObjectStore, files: Sequence[Artifact], *, deep: bool)
             return f"{file.key} is gone"
         if not deep:
             return None
-        with store.open(file.key) as stream:
-            found = _sha256(stream)
+        try:
+            with store.open(file.key) as stream:
+                found = _sha256(stream)
+        except ObjectStoreError as error:
+            return f"{file.key} can't be read: {error.what}"
         return None if found == file.sha256 else f"{file.key} is damaged: it has SHA-256 {found}, {file.sha256} was stored"
 
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
@@ -110,7 +117,7 @@ def _unrecorded(settings: Settings, corpus_uri: str | None) -> Iterator[Checked]
     for name, version in sorted(lying - recorded):
         try:
             published = mixtures.open(name, version)
-        except ManifestError as error:
+        except (ManifestError, ObjectStoreError) as error:
             problem = str(error)
         else:
             if corpus_uri not in (None, published.manifest.corpus_root):
@@ -129,17 +136,36 @@ def _published_problems(settings: Settings, name: str, version: int, recorded: d
     except ManifestError as error:
         yield Problem(f"{name} version {version}", f"is recorded, but can't be opened: {error.what}")
         return
-    sha256 = recorded.pop("manifest_sha256")
-    if sha256 not in (None, published.sha256):
-        yield Problem(published.uri, f"has SHA-256 {published.sha256}, Postgres has {sha256}")
-    if sha256 is not None and published.mixtures.store.head(published.key(SUMS)) is None:
-        yield Problem(published.key(SUMS), "is missing")
+    yield from _recorded_problems(published, recorded)
     latest = published.mixtures.prefix(name) + LATEST
     if published.mixtures.store.head(latest) is None:
         yield Problem(latest, "is missing; publishing the mixture again writes it")
-    for column, value in recorded.items():
-        claimed = getattr(published.manifest, column)
-        if claimed != value:
-            yield Problem(published.uri, f"{column} is {claimed}, Postgres has {value}")
     if parts:
         yield from verify_version(settings, published).problems
+
+
+def verify_own(settings: Settings, version: Version, *, check_corpus: bool = False) -> VerifyReport:
+    """Check a published version as verify_version does; one of this deployment is also compared with what Postgres has of it."""
+    report = verify_version(settings, version, check_corpus=check_corpus)
+    own, manifest = own_mixtures(settings), version.manifest
+    is_own = version.uri == Version(own, manifest, version.sha256).uri
+    if settings.database_url is None or not is_own:
+        return report
+    with transaction(settings.database_url) as cursor:
+        if (manifest.name, manifest.version) not in database.versions_of(cursor):
+            return report
+        recorded = recorded_figures(cursor, manifest.name, manifest.version)
+    return replace(report, problems=(*report.problems, *_recorded_problems(version, recorded)))
+
+
+def _recorded_problems(version: Version, recorded: Mapping[str, Any]) -> Iterator[Problem]:
+    """What disagrees between a version's manifest and what Postgres has of it."""
+    for column, value in recorded.items():
+        if column == "manifest_sha256":
+            # An earlier release kept no digest, neither there nor beside the manifest.
+            if value not in (None, version.sha256):
+                yield Problem(version.uri, f"has SHA-256 {version.sha256}, Postgres has {value}")
+            if value is not None and version.mixtures.store.head(version.key(SUMS)) is None:
+                yield Problem(version.key(SUMS), "is missing")
+        elif (claimed := getattr(version.manifest, column)) != value:
+            yield Problem(version.uri, f"{column} is {claimed}, Postgres has {value}")

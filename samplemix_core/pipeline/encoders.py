@@ -17,7 +17,7 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.register import list_corpus
-from samplemix_core.settings import Settings, make_home
+from samplemix_core.settings import Settings, is_directory, make_home
 from samplemix_core.worker.compare import Comparison, compare, compare_texts, embed, sample_texts
 from samplemix_core.worker.jobs import CompareTask
 
@@ -80,7 +80,7 @@ def distill_encoder(
     name = config.embedding.encoder
     made_from = {
         # A path is to be found from wherever one stands.
-        "encoder": str(Path(name).absolute()) if Path(name).is_dir() else name,
+        "encoder": str(Path(name).absolute()) if is_directory(name) else name,
         "weights_sha256": encoder.spec["weights_sha256"],
         "dimensions": vectors.shape[1],
         "documents": len(fitted),

@@ -83,11 +83,18 @@ def _batches(stream: Any, key: str, columns: Sequence[str]) -> Iterator[pa.Recor
         file = pq.ParquetFile(stream)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{key} is no Parquet file that can be read: {error}") from error
-    if missing := [name for name in columns if name not in file.schema_arrow.names]:
+    if missing := [name for name in columns if file.schema_arrow.names.count(name) != 1]:
         raise ConfigError(
-            f"{key} has no column {missing[0]!r}.", f"Name one of its columns: {', '.join(file.schema_arrow.names[:20])}."
+            f"{key} has not one column {missing[0]!r}.", f"Name one of its columns: {', '.join(file.schema_arrow.names[:20])}."
         )
-    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
+    batches = file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(f"{key} can't be read as Parquet: {error}.", "Write or copy the file again.") from error
+        if batch is None:
+            return
         which, score = (batch.column(name) for name in columns)
         try:
             yield pa.record_batch([which, score.cast(pa.float64())], names=["which", "score"])
@@ -97,7 +104,10 @@ def _batches(stream: Any, key: str, columns: Sequence[str]) -> Iterator[pa.Recor
 
 
 def _digests(values: pa.Array, by: Key, key: str) -> list[bytes]:
-    found = values.to_pylist()
+    try:
+        found = values.to_pylist()
+    except (ValueError, OverflowError) as error:
+        raise CorpusError(f"{key} has ids that can't be read: {error}.", "Write them as text.") from error
     if by == "doc_id":
         return [content_hash(str(value)) for value in found]
     try:

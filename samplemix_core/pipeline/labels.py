@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samplemix_core import schemas
-from samplemix_core.corpus.json_lines import read_json, split_lines
+from samplemix_core.corpus.json_lines import BYTE_ORDER_MARK, read_json, split_lines
 from samplemix_core.corpus.records import RejectedRecordError
 from samplemix_core.corpus.streams import open_decompressed
 from samplemix_core.database.annotations import both_judged
@@ -137,15 +137,15 @@ def _records(stream: BinaryIO, name: str) -> Iterator[Any]:
         try:
             for batch in pq.ParquetFile(stream).iter_batches(RECORDS_AT_ONCE):
                 yield from batch.to_pylist()
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise CorpusError(f"{name} can't be read as Parquet: {error}.", "Write or copy the file again.") from error
         return
     for line in split_lines(open_decompressed(stream, name), MAX_RECORD_BYTES):
         if line.value is None:
             yield RejectedLabelError(Reject.UNREADABLE, f"the line has {line.n_bytes:,} bytes, more than {MAX_RECORD_BYTES:,}")
-        elif line.value.strip():
+        elif record := line.value.removeprefix(BYTE_ORDER_MARK).strip():
             try:
-                yield read_json(line.value)[0]
+                yield read_json(record)[0]
             except RejectedRecordError as error:
                 yield RejectedLabelError(Reject.UNREADABLE, error.detail)
 

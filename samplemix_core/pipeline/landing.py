@@ -6,13 +6,13 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
 from samplemix_core.config import CorpusConfig
-from samplemix_core.corpus.crawls import unfinished
-from samplemix_core.corpus.shards import is_shard
+from samplemix_core.corpus.crawls import partition_key, unfinished
+from samplemix_core.corpus.shards import is_hidden, is_shard
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import BY_HAND, Crawl, NamedCorpus, Sight
 from samplemix_core.database.query import READ_LIMIT_SECONDS, READER, end_long_reads
-from samplemix_core.errors import ConfigError, CorpusError, SampleMixError
+from samplemix_core.errors import ConfigError, CorpusError, ObjectAccessError, SampleMixError
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.settings import Settings
@@ -32,31 +32,41 @@ def scan(
     """Look at a corpus's place, or at some of its snapshots, and enter what is new; returns the crawls whose state changed.
 
     One request a snapshot that has landed; with `thorough`, the files of those are listed too, and compared with their markers.
-    Raises CorpusError where nothing is left of a corpus that had crawls: a disk that is not mounted is not a removal.
+    Raises CorpusError where nothing is left of a corpus that had crawls: a disk that is not mounted is not a removal. Raises
+    ObjectAccessError where a snapshot can't be read, or CorpusError where it can be no partition, once the others are entered.
     """
     database = settings.require("database_url")
     with transaction(database) as cursor:
         known = {crawl.snapshot: crawl for crawl in corpora.crawls(cursor, corpus.name)}
     store = open_store(corpus.config.run.corpus_uri, settings)
-    present = [name for name in store.directories() if not name.startswith(("_", "."))]
+    present = [name for name in store.directories() if not is_hidden(name)]
     if not present and any(crawl.state != "removed" for crawl in known.values()):
         raise CorpusError(
             f"Nothing is at {corpus.config.run.corpus_uri}, where corpus {corpus.name!r} had {len(known)} crawls.",
             "Check the bucket, or that the disk is mounted.",
         )
-    sights = [
-        sight
-        for name in present
-        if (snapshots is None or name in snapshots)
-        and (sight := _look(store, name, corpus.config.landing.marker, known.get(name), thorough=thorough)) is not None
-    ]
+    sights: list[Sight] = []
+    troubles: list[SampleMixError] = []
+    for name in present:
+        if snapshots is None or name in snapshots:
+            try:
+                partition_key(corpus.name, name)
+                sight = _look(store, name, corpus.config.landing.marker, known.get(name), thorough=thorough)
+            except (CorpusError, ObjectAccessError) as error:
+                troubles.append(error)
+                continue
+            if sight is not None:
+                sights.append(sight)
     gone = [name for name, crawl in known.items() if name not in present and crawl.state != "removed"]
-    if not sights and not gone:
-        return []
-    with transaction(database) as cursor:
-        changed = corpora.note_sights(cursor, corpus.name, sights, datetime.now(UTC), new_are=new_are)
-        corpora.note_removed(cursor, corpus.name, gone)
-        return changed + [crawl for crawl in corpora.crawls(cursor, corpus.name) if crawl.snapshot in gone]
+    changed: list[Crawl] = []
+    if sights or gone:
+        with transaction(database) as cursor:
+            changed = corpora.note_sights(cursor, corpus.name, sights, datetime.now(UTC), new_are=new_are)
+            corpora.note_removed(cursor, corpus.name, gone)
+            changed += [crawl for crawl in corpora.crawls(cursor, corpus.name) if crawl.snapshot in gone]
+    if troubles:
+        raise troubles[0]
+    return changed
 
 
 class Watch:
@@ -91,14 +101,11 @@ class Watch:
             whose = f"corpus {corpus.name}"
             try:
                 changed = scan(settings, corpus, snapshots=snapshots)
-            except SampleMixError as error:
+            except Exception as error:  # noqa: BLE001 whatever is wrong with one corpus is no other's
+                # What a queue has named is gone with its messages.
                 self._looked.pop(corpus.name, None)
-                self._tell(whose, str(error))
+                self._tell(whose, _said(error))
                 continue
-            except Exception:
-                # What the queues have named is gone with their messages.
-                self._looked.clear()
-                raise
             if snapshots is None:
                 self._looked[corpus.name] = now
             self._tell(whose, None)
@@ -129,9 +136,9 @@ class Watch:
                 continue
             try:
                 notices = BucketQueue(url, settings).take()
-            except SampleMixError as error:
+            except Exception as error:  # noqa: BLE001 whatever is wrong with one queue is no other's
                 self._asked.pop(url, None)
-                self._tell(url, f"{error} Its corpora are looked at without it.")
+                self._tell(url, f"{_said(error)} Its corpora are looked at without it.")
                 continue
             self._asked[url] = now
             self._tell(url, None)
@@ -151,6 +158,11 @@ class Watch:
         elif self._said.get(about) != trouble:
             self._said[about] = trouble
             self._warn(f"{about}: {trouble}" if about not in trouble else trouble)
+
+
+def _said(error: Exception) -> str:
+    """An error for people; of one that nobody foresaw, its kind too."""
+    return str(error) if isinstance(error, SampleMixError) else f"{error!r}."
 
 
 def check_queue(settings: Settings, config: CorpusConfig) -> None:

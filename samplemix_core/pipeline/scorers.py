@@ -15,7 +15,7 @@ from samplemix_core.database.quality import QualityModel, cell_quantiles, find_q
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
+from samplemix_core.settings import Settings, is_directory
 from samplemix_core.worker.artifacts import MODELS, store_files
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def add_transformer(
     from samplemix_core.embedding.model import hub_directory
     from samplemix_core.quality.transformer import load_classifier, most_tokens, read_classifier, try_classifier
 
-    directory = Path(model) if Path(model).is_dir() else hub_directory(model, revision)
+    directory = Path(model) if is_directory(model) else hub_directory(model, revision)
     config = read_classifier(directory)
     chosen, number = _meaning(model, config, output, label)
     if chosen == "regression" and (low is None or high is None):

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.diversity.model import ClusterModel
-from samplemix_core.errors import ModelError, ObjectAccessError
+from samplemix_core.errors import ModelError, ObjectAccessError, ObjectStoreError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import make_home
@@ -33,6 +33,8 @@ def download(store: ObjectStore, key: str, sha256: str, path: Path, *, what: str
                 file.write(chunk)
     except ObjectAccessError as error:
         raise ModelError(f"{what} is gone: {error.what}", remedy) from error
+    except ObjectStoreError as error:
+        raise ObjectStoreError(f"{what} can't be read: {error.what}", f"Run again. If it stays so: {remedy}") from error
     if digest.hexdigest() != sha256:
         raise ModelError(f"{what} is damaged: {store.uri}/{key} has SHA-256 {digest.hexdigest()}, {sha256} was stored.", remedy)
     return path
@@ -46,7 +48,7 @@ def download_embeddings(store: ObjectStore, file: EmbeddingFile, path: Path) -> 
         file.sha256,
         path,
         what="An embedding file",
-        remedy="'samplemix check' names its shard, and the command that has the next run make it again.",
+        remedy="'samplemix check --deep' names its shard, and the command that has the next run make it again.",
     )
 
 
@@ -56,6 +58,8 @@ def load_cluster_model(store: ObjectStore, key: str, sha256: str) -> ClusterMode
         data, _ = store.get(key)
     except ObjectAccessError as error:
         raise ModelError(f"A cluster model is gone: {error.what}", _REFIT) from error
+    except ObjectStoreError as error:
+        raise ObjectStoreError(f"A cluster model can't be read: {error.what}", f"Run again. If it stays so: {_REFIT}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ModelError(f"A cluster model is damaged: {store.uri}/{key} has SHA-256 {found}, {sha256} was stored.", _REFIT)

@@ -15,7 +15,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import KnownVector, known_vectors
 from samplemix_core.database.scope import Shard
 from samplemix_core.embedding.files import raw_vectors
-from samplemix_core.errors import ObjectAccessError
+from samplemix_core.errors import ObjectStoreError
 from samplemix_core.logs import event
 from samplemix_core.objects.interface import ObjectStore
 
@@ -67,7 +67,7 @@ class EarlierVectors:
         if (key, sha256) not in _held:
             try:
                 data, _ = self.store.get(key)
-            except ObjectAccessError:
+            except ObjectStoreError:
                 data = b""
             whole = hashlib.sha256(data).hexdigest() == sha256
             if not whole:

@@ -638,3 +638,26 @@ def test_a_check_adds_everything_up_and_finds_a_part_that_was_changed(
         )
     finally:
         store.put(key, part)
+    assert "There is no corpus 'no-such'" in command("check", "no-such", check=False).stderr
+
+
+def test_a_manifest_that_was_changed_or_lost_is_told_by_each_command(
+    first_run: dict[str, Any], command: Command, platform: Settings, first: str
+) -> None:
+    directory = first_run["manifest_uri"].removeprefix(f"{platform.state_root}/").rpartition("/")[0]
+    store = open_store(platform.state_root, platform)
+    kept = {name: store.get(f"{directory}/{name}")[0] for name in ("manifest.json", "SHA256SUMS")}
+    try:
+        # Nothing beside the manifest tells it any more; Postgres does.
+        store.put(f"{directory}/manifest.json", kept["manifest.json"].replace(b'"kappa": ', b'"kappa": 1'))
+        store.delete(f"{directory}/SHA256SUMS")
+        found = command("mixture", "verify", first_run["manifest_uri"], check=False)
+        assert (found.returncode, "Postgres has" in found.stdout, "SHA256SUMS: is missing" in found.stdout) == (1, True, True)
+        store.put(f"{directory}/manifest.json", bytes(512))
+        listed = command("mixture", "list", "--json", check=False)
+        assert (listed.returncode, "is not JSON" in listed.stderr) == (1, True)
+        assert (first, 1) not in [(item["name"], item["version"]) for item in json.loads(listed.stdout)] != []
+    finally:
+        for name, data in kept.items():
+            store.put(f"{directory}/{name}", data)
+    assert command("mixture", "verify", first_run["manifest_uri"]).returncode == 0

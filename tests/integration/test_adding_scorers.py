@@ -135,17 +135,18 @@ HASHES = [content_hash(str(i)).hex() for i in range(4)]
     ("columns", "options", "said"),
     [
         ({"doc_id": ["a"], "score": ["good"]}, {}, "holds no numbers"),
-        ({"doc_id": ["a"], "rating": [1]}, {}, r"has no column 'score'(?s:.*)doc_id, rating"),
+        ({"doc_id": ["a"], "rating": [1]}, {}, r"has not one column 'score'(?s:.*)doc_id, rating"),
         ({"doc_id": ["a", None], "score": [None, 1.0]}, {}, "has no usable score"),
         ({"content_hash": ["abc"], "score": [1.0]}, {"by": "content_hash"}, "not 32 hex digits or 16 bytes"),
         ({"content_hash": ["x" * 32], "score": [1.0]}, {"by": "content_hash"}, "not 32 hex digits or 16 bytes"),
         ({"doc_id": ["a", "b"], "score": [1.0, 7.0]}, {"low": 0, "high": 5}, "Scores are from 1 to 7: not within 0 to 5"),
         ({"doc_id": ["a", "b"], "score": [1.0, 7.0]}, {"missing": 9}, "and 9 where there is none: not within 1 to 7"),
         ({"doc_id": ["a"], "score": [1.0]}, {}, "1 to 1 are no range"),
+        ({"doc_id": pa.array([2**62], pa.timestamp("us")), "score": [1.0]}, {}, "ids that can't be read"),
     ],
 )
 def test_scores_that_can_not_be_used_are_refused(
-    database: Settings, tmp_path: Path, columns: dict[str, list[object]], options: dict[str, Any], said: str
+    database: Settings, tmp_path: Path, columns: dict[str, Any], options: dict[str, Any], said: str
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
     with pytest.raises(SampleMixError, match=said):

@@ -108,8 +108,22 @@ def test_of_a_text_that_several_judged_the_mean_counts(database: Settings, tmp_p
         assert read_labels(cursor, [9]).num_rows == 0
 
 
-def test_a_file_that_is_no_parquet_is_refused_as_a_whole(database: Settings, tmp_path: Path) -> None:
-    (tmp_path / "l.parquet").write_bytes(b"PAR1 and nothing more")
+@pytest.mark.parametrize("how", ["torn", "a page", "not UTF-8", "no moment"])
+def test_a_parquet_file_that_can_not_be_read_is_refused_as_a_whole(database: Settings, tmp_path: Path, how: str) -> None:
+    """At its end, in its middle, or in a value."""
+    text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(bytes(4) + b"\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])
+    tables = {
+        "a page": pa.table({"text": [f"{i}" * 50 for i in range(5000)]}),
+        "not UTF-8": pa.table({"text": text}),
+        "no moment": pa.table({"at": pa.array([2**62], pa.timestamp("us"))}),
+    }
+    data = b"PAR1 and nothing more"
+    if how in tables:
+        pq.write_table(tables[how], tmp_path / "l.parquet", use_dictionary=False)
+        data = (tmp_path / "l.parquet").read_bytes()
+    if how == "a page":
+        data = data[:100] + bytes(400) + data[500:]
+    (tmp_path / "l.parquet").write_bytes(data)
     with pytest.raises(CorpusError, match="as Parquet"):
         import_labels(str(tmp_path / "l.parquet"), "team", RUBRIC, LabelFields(), database)
     with transaction(database.require("database_url")) as cursor:

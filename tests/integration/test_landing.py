@@ -233,6 +233,22 @@ def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(
         assert sorted(line.split(":")[0] for line in said) == ["corpus away", "corpus broken"], "said once"
 
 
+def test_a_snapshot_that_can_not_be_read_keeps_no_other_from_landing(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+    place.write("crawl-a/web/one.jsonl", age=60)
+    (place.root / "crawl-a" / "_SUCCESS").symlink_to("_SUCCESS")
+    place.write("crawl-b/web/one.jsonl", age=60)
+    place.write("crawl-b/_SUCCESS", age=50, text="")
+    place.write("lost+found/one.jsonl", age=50)
+    place.write(f"{'x' * 250}/web/one.jsonl", age=50)
+    said: list[str] = []
+    watch = landing.Watch(said.append)
+    for now in (0.0, 5.0):
+        assert [crawl.snapshot for crawl in watch.look(database, now)] == ["crawl-b"]
+        (line,) = said
+        assert "crawl-a/_SUCCESS is a link to itself" in line
+    assert states(database) == {"crawl-b": "landed"}
+
+
 def test_a_corpus_is_looked_at_as_often_as_it_wants(database: Settings, place: Place, corpus: NamedCorpus) -> None:
     with transaction(database.require("database_url")) as cursor:
         corpora.set_corpus(cursor, corpus.config.model_copy(update={"landing": LandingConfig(poll_seconds=60)}))

@@ -128,22 +128,26 @@ def test_a_lost_message_and_a_strange_one_lose_no_crawl(cloud: Cloud, monkeypatc
     assert requests_of(cloud, watch, 617.0, monkeypatch)[1] == []
 
 
-def test_an_error_of_another_kind_loses_no_crawl_either(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_nobody_foresaw_loses_no_crawl_and_stops_one_corpus(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("books", "web"):
         cloud.add(name)
-    watch = landing.Watch(print)
+    said: list[str] = []
+    watch = landing.Watch(said.append)
     requests_of(cloud, watch, 0.0, monkeypatch)
     cloud.put("books/one/en/1.jsonl", "books/one/_SUCCESS", "web/one/en/1.jsonl", "web/one/_SUCCESS")
 
-    def broken(*_: Any, **__: Any) -> Any:
-        raise RuntimeError("a hiccup")
+    def broken(settings: Settings, corpus: NamedCorpus, **options: Any) -> Any:
+        if corpus.name == "books":
+            raise RuntimeError("a hiccup")
+        return scan(settings, corpus, **options)
 
+    scan = landing.scan
     with monkeypatch.context() as patch:
         patch.setattr(landing, "scan", broken)
-        with pytest.raises(RuntimeError):
-            watch.look(cloud.settings, 6.0)
+        assert [crawl.corpus for crawl in watch.look(cloud.settings, 6.0)] == ["web"]
+    assert said == ["corpus books: RuntimeError('a hiccup')."]
     assert cloud.waiting() == 0
-    assert requests_of(cloud, watch, 12.0, monkeypatch)[0] == ["books/one", "web/one"]
+    assert requests_of(cloud, watch, 12.0, monkeypatch)[0] == ["web/one", "books/one"]
 
 
 def test_without_its_queue_a_corpus_is_looked_at_itself(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +186,10 @@ def test_notifications_come_in_three_forms(message: dict[str, Any], uris: list[s
     assert notified_uris(json.dumps(message)) == uris
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", '{"Records": [{}]}', '{"Type": "Notification"}', '{"detail": 3}', "null"])
+DEEP = pytest.param("[" * 9999, id="deep")
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"Records": [{}]}', '{"Type": "Notification"}', '{"detail": 3}', "null", DEEP])
 def test_what_is_no_notification_is_told_apart(body: str) -> None:
     with pytest.raises(ValueError, match="not a notification of S3"):
         notified_uris(body)

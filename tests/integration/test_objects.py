@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samplemix_core.errors import ObjectStoreError, PreconditionFailedError
+from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.objects import open_store, s3
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectStore
@@ -265,6 +265,12 @@ def test_a_wrong_secret_is_an_error_that_does_not_tell_it(services: Settings) ->
     with pytest.raises(ObjectStoreError, match="access denied") as caught:
         store.put("a", b"1")
     assert "not-the-secret" not in str(caught.value)
+
+
+def test_a_bucket_that_can_not_be_is_named(services: Settings) -> None:
+    with pytest.raises(ObjectAccessError, match="Invalid bucket name") as caught:
+        list(open_store("s3://a b/x", services).list())
+    assert "Correct the URI" in str(caught.value)
 
 
 def test_a_missing_bucket_is_named(services: Settings) -> None:

@@ -4,18 +4,25 @@ import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import pytest
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import ledger, registration
+from samplemix_core.database.check import Artifact
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scores import commit_block
 from samplemix_core.embedding.files import EmbeddingWriter, raw_vectors, to_table
+from samplemix_core.errors import ObjectStoreError
 from samplemix_core.identity import content_hash
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.pipeline import check
 from samplemix_core.worker import reuse
+from samplemix_core.worker.artifacts import download_embeddings, load_cluster_model
 from samplemix_core.worker.reuse import EarlierVectors
 from tests.integration.conftest import LedgeredCorpus, scores_of
 from tests.integration.test_database_ledger import part_of
@@ -71,10 +78,20 @@ def test_vectors_are_found_by_the_hash_of_their_text(ledgered: LedgeredCorpus, t
     assert earlier.find([content_hash("new")])[0].size == 0
 
 
+class BadBlocks(FileStore):
+    """A store that can't deliver what is called lost."""
+
+    def open(self, key: str) -> BinaryIO:
+        if key.endswith("lost"):
+            raise ObjectStoreError(f"{key}: 500")
+        return super().open(key)
+
+
 def test_a_file_that_is_gone_or_damaged_gives_nothing(ledgered: LedgeredCorpus, tmp_path: Path) -> None:
-    store, shard = FileStore(tmp_path), ledgered.shards[0]
-    keys = {"gone": "embeddings/gone", "damaged": "embeddings/damaged"}
-    store.put(keys["damaged"], b"not what it was")
+    store, shard = BadBlocks(tmp_path), ledgered.shards[0]
+    keys = {"gone": "embeddings/gone", "damaged": "embeddings/damaged", "lost": "embeddings/lost"}
+    for name in ("damaged", "lost"):
+        store.put(keys[name], b"not what it was")
     with transaction(ledgered.url) as cursor:
         for (name, key), other in zip(keys.items(), ledgered.shards, strict=False):
             ledger.save_plan(cursor, other, [Block()])
@@ -83,3 +100,13 @@ def test_a_file_that_is_gone_or_damaged_gives_nothing(ledgered: LedgeredCorpus, 
     earlier = EarlierVectors(ledgered.url, store, shard, ledgered.version.encoder_id, 1)
     found, vectors = earlier.find([content_hash(name) for name in keys])
     assert (found.size, vectors.size) == (0, 0)
+    files = [Artifact(name, key, hashlib.sha256(name.encode()).hexdigest()) for name, key in keys.items()]
+    told = dict(check._file_problems(store, files, deep=True))
+    assert told["gone"] == "embeddings/gone is gone"
+    assert told["damaged"].startswith("embeddings/damaged is damaged")
+    assert told["lost"] == "embeddings/lost can't be read: embeddings/lost: 500"
+    file = EmbeddingFile(keys["lost"], "0" * 64, 1)
+    with pytest.raises(ObjectStoreError, match=r"An embedding file can't be read: .*500.*'samplemix check --deep'"):
+        download_embeddings(store, file, tmp_path / "copy")
+    with pytest.raises(ObjectStoreError, match=r"A cluster model can't be read: .*refit"):
+        load_cluster_model(store, keys["lost"], "0" * 64)

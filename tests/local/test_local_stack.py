@@ -255,10 +255,13 @@ def test_an_external_service_is_not_started_and_its_password_not_shown(tmp_path:
     stack.destroy()
 
 
-def test_a_directory_of_other_things_is_neither_deleted_nor_made_a_home(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "theirs", ['{"theirs": 1}', '{"stack": "prod", "ports": {}}', '{"stack": "0123456789abcdef", "resources": []}', "[]"]
+)
+def test_a_directory_of_other_things_is_neither_deleted_nor_made_a_home(tmp_path: Path, theirs: str) -> None:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch" / "thesis.txt").write_text("years of work")
-    (tmp_path / "state.json").write_text('{"theirs": 1}')
+    (tmp_path / "state.json").write_text(theirs)
     stack = Stack(tmp_path, ports="free")
     for action in (stack.destroy, stack.down, lambda: stack.up(BOTH)):
         with pytest.raises(ServiceError, match=r"not a home that SampleMix made: it holds 2 other things.*SAMPLEMIX_HOME"):
@@ -289,6 +292,18 @@ def test_deleting_leaves_what_others_put_into_a_home_and_what_links_lead_to(tmp_
     # It is no home any more: deleting again finds nothing that SampleMix made.
     with pytest.raises(ServiceError, match="not a home"):
         Stack(home).destroy()
+
+
+def test_of_a_linked_scratch_only_what_steps_left_is_removed(tmp_path: Path) -> None:
+    disk, home = tmp_path / "disk", Home(tmp_path / "home")
+    (disk / "precious").mkdir(parents=True)
+    home.create()
+    home.scratch.symlink_to(disk)
+    with Settings.load({"SAMPLEMIX_HOME": str(home.root)}).scratch() as directory:
+        home.clear_scratch()
+        assert not directory.exists()
+        directory.mkdir()
+    assert [path.name for path in disk.iterdir()] == ["precious"]
 
 
 def test_there_is_no_such_service_or_process(tmp_path: Path) -> None:

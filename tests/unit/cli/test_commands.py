@@ -28,6 +28,13 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "corpus"
 
 
+@pytest.mark.parametrize("text", ["[1]", "7", "{", "[" * 9999, ""])
+def test_a_file_of_no_settings_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"run\.json (holds no JSON object|is not a readable JSON file)(?s:.*)--config"):
+        stored_values(tmp_path / "run.json")
+
+
 def test_options_override_the_file_and_set_overrides_both(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"corpus_uri": "s3://a/b", "alpha": 0.5, "tau": 0.3}))
@@ -80,11 +87,16 @@ def test_a_directory_needs_no_database_whatever_it_is_called(corpus: Path, monke
         (["up", "kafka"], "There is no service 'kafka'", "Services are postgres, s3, dask, airflow"),
         (["logs", "nobody"], "There is no process 'nobody'", "Processes are"),
         (["run", "not/there"], "There is no file at the corpus URI", "Check it"),
+        (["run", "x" * 300], "File name too long", "Check the name"),
+        (["run", "http://[::1"], "is no URI", "s3://bucket/prefix"),
+        (["run", "corpus/crawl-a/web/one.jsonl"], "this is a file, and a directory is wanted", "Give the directory"),
+        (["run", "corpus", "--set", "reader.text_field="], "reader.text_field", "at least 1 character"),
     ],
 )
 def test_an_error_is_one_line_with_its_remedy(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], what: str, remedy: str
 ) -> None:
+    monkeypatch.chdir(corpus.parent)
     monkeypatch.setattr("sys.argv", ["samplemix", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()

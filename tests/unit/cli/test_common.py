@@ -36,6 +36,7 @@ def test_what_a_terminal_would_obey_is_an_escape_and_what_people_read_is_as_it_i
     assert tuple(map(visible, HOSTILE)) == SEEN
     for text in ("Ünïcode 東京 العربية\u00a0\u3000", "\U0001f468\u200d\U0001f469", "C:\\dir", ""):
         assert visible(text) == text
+    assert visible("web\u3164\u115f\u1160\uffa0\u2800") == "web\\u3164\\u115f\\u1160\\uffa0\\u2800"
     assert visible("two\nlines") == "two\\nlines"
     assert visible("two\nlines", "\n") == "two\nlines"
 

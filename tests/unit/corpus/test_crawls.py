@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from samplemix_core.corpus.crawls import crawl_date, distinct_date, parse_partition_key, partition_key, unfinished
+from samplemix_core.errors import CorpusError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=1)
@@ -47,3 +48,6 @@ def test_a_partition_is_named_by_corpus_and_snapshot() -> None:
     for key in ("web", "/crawl", "web/", "web/a/b", ""):
         with pytest.raises(ValueError, match="write it as corpus/snapshot"):
             parse_partition_key(key)
+    assert len(partition_key("web", "x" * 246)) == 250
+    with pytest.raises(CorpusError, match="251 characters, more than the 250"):
+        partition_key("web", "x" * 247)

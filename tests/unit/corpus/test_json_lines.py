@@ -23,7 +23,8 @@ def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str
         (b'{"text": "a"} trailing', Reason.INVALID_JSON),
         (b'{"text": "a", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Reason.INVALID_JSON),
         (b'{"text": "caf\xe9"}', Reason.INVALID_UTF8),
-        (b'{"text": "a", "caf\xe9": 1}', Reason.INVALID_UTF8),
+        (b'{"text": "a", "id": "caf\xe9"}', Reason.INVALID_UTF8),
+        (b'{"text": "a", "by": "caf\xe9"', Reason.INVALID_UTF8),
         (b"\xff\xfe{\x00", Reason.INVALID_UTF8),
         (b'{"text": "a\\ud800b"}', Reason.UNPAIRED_SURROGATE),
         (b'{"text": "a\\udc00 and so on"}', Reason.UNPAIRED_SURROGATE),
@@ -53,10 +54,12 @@ def test_a_bad_line_is_rejected_with_its_reason(line: bytes, reason: Reason) -> 
         '"n": 123456789012345678901234567890',
         f'"n": {"9" * 5000}',
         '"s": "\ta"',
+        '"caf\udce9": "\udcff"',
     ],
 )
 def test_what_stands_in_a_field_that_nobody_reads_costs_nothing(field: str) -> None:
-    assert record_parser("web", ReaderConfig())(f'{{"text": "a", {field}, "id": 7}}'.encode()) == ("7", "web", "a")
+    line = f'{{"text": "a", {field}, "id": 7}}'.encode(errors="surrogateescape")
+    assert record_parser("web", ReaderConfig())(line) == ("7", "web", "a")
 
 
 def test_an_id_that_is_no_number_is_none() -> None:

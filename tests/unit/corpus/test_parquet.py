@@ -65,6 +65,7 @@ def test_every_string_type_is_read(kind: pa.DataType) -> None:
         (pa.array([1, None], pa.timestamp("ns", tz="UTC")), ["1970-01-01 00:00:00.000000001Z", None]),
         (pa.array([0, None], pa.timestamp("ms", tz="Mars/Olympus")), ["1970-01-01 00:00:00.000Z", None]),
         (pa.array([date(2024, 1, 2), None]), ["2024-01-02", None]),
+        (pa.array([7, None], pa.duration("us")), ["7", None]),
         (pa.array([2**64 - 1, None], pa.uint64()), [str(2**64 - 1), None]),
         (pa.array([1.0, float("nan")]), ["1.0", None]),
         (pa.array([7, None]).dictionary_encode(), ["7", None]),

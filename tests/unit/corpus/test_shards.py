@@ -38,6 +38,7 @@ OTHERS = {
     "c/w/_SUCCESS": Unread.HIDDEN,
     "c/_temporary/a.jsonl": Unread.HIDDEN,
     "c/w/.a.jsonl": Unread.HIDDEN,
+    "lost+found/a.jsonl": Unread.HIDDEN,
     "c/w/dataset_info.json": Unread.NOTE,
     "c/w/" + "a" * 1020 + ".jsonl": Unread.PATH,
     "c/w/caf\udce9.jsonl": Unread.PATH,
@@ -88,6 +89,21 @@ def test_selects_the_wanted_snapshots_sorted() -> None:
     assert shards_of(select(PATHS)) == ["a/web/1.jsonl", "b/web/1.jsonl", "b/web/2.jsonl"]
 
 
+def test_a_directory_that_cannot_be_read_stops_a_run_of_its_snapshot_unless_it_holds_no_data() -> None:
+    """A listing has it by its name with a slash, and the trouble with it."""
+
+    def listed(path: str) -> dict[str, ObjectInfo]:
+        troubled = ObjectInfo(path, 0, "x", trouble="Permission denied.")
+        return {info.key: info for info in (ObjectInfo("a/web/1.jsonl", 1, "x"), troubled)}
+
+    with pytest.raises(CorpusError, match="directory 'b/web/' can't be read: Permission denied"):
+        select_snapshots(listed("b/web/"), (), ReaderConfig())
+    assert shards_of(select_snapshots(listed("b/web/"), ["a"], ReaderConfig())) == ["a/web/1.jsonl"]
+    for path in ("lost+found/", "a/_temporary/"):
+        selection = select_snapshots(listed(path), (), ReaderConfig())
+        assert (shards_of(selection), unread_of(selection)) == (["a/web/1.jsonl"], {path: "hidden"})
+
+
 def test_a_missing_snapshot_is_named_beside_those_that_exist() -> None:
     with pytest.raises(CorpusError, match="no snapshot 'c', 'd'; it has 'a', 'b'"):
         select(PATHS, ["d", "a", "c"])
@@ -105,8 +121,8 @@ def test_every_file_is_a_shard_or_named_with_its_reason() -> None:
         "c/notes.txt": "suffix",
     }
     assert len(found.unread) + found.shards == len([*PATHS, *stray, *OTHERS])
-    assert unread_counts(found.unread)["hidden"] == 4
-    assert describe_unread(found.unread).startswith("15 files are not read: LICENSE (no_snapshot), ")
+    assert unread_counts(found.unread)["hidden"] == 5
+    assert describe_unread(found.unread).startswith("16 files are not read: LICENSE (no_snapshot), ")
     # What other snapshots have is theirs; where a field names the domain, a shard may lie right below its snapshot.
     assert unread_of(select([*PATHS, *stray], ["a"], domain_field="d")) == {"README.json": "no_snapshot", "LICENSE": "no_snapshot"}
 

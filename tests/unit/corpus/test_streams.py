@@ -74,7 +74,7 @@ def test_trailing_garbage_is_refused(suffix: str, compress: Callable[[bytes], by
 @CODECS
 def test_zeros_after_the_end_are_padding_where_the_format_has_it(suffix: str, compress: Callable[[bytes], bytes]) -> None:
     archive = compress(DATA) + bytes(2**21)
-    if suffix in (".gz", ".gzip", ".xz"):
+    if suffix in (".gz", ".gzip", ".xz", ".bz2"):
         assert drain(archive + compress(DATA), "s" + suffix) == DATA * 2
         assert drain(archive, "s" + suffix) == DATA
         with pytest.raises(ShardRefusedError):
@@ -166,6 +166,10 @@ def test_the_stream_stays_open(suffix: str, compress: Callable[[bytes], bytes]) 
         (lz4(DATA), "has to end in .lz4"),
         (lzma.compress(DATA), "has to end in .xz"),
         (b"PAR1", "Parquet"),
+        (b"PARE", "encrypted Parquet"),
+        (b"ORC\n", "an ORC file"),
+        ("\ufeff{}".encode("utf-16-le"), "UTF-16"),
+        (b'{"text": "a"}\r{"text": "b"}\r', "carriage returns alone"),
     ],
 )
 def test_what_people_mistake_for_their_data_is_told_by_its_beginning(head: bytes, kind: str) -> None:

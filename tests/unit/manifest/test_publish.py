@@ -167,13 +167,23 @@ def test_a_version_spoiled_by_a_stranger_is_left_alone(store: FileStore, make_mi
     sound(store, [2], 2)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"version": 0, "manifest": ""}'])
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"version": 0, "manifest": ""}', b'{"version": 1e999}', b"[" * 9999])
 def test_a_damaged_latest_is_written_anew(store: FileStore, make_mixture: Make, data: bytes) -> None:
     mixture = make_mixture()
     mixture.publish(store)
     store.put("mixtures/demo/latest.json", data)
     assert not mixture.publish(store).created
     sound(store, [1], 1)
+
+
+def test_an_earlier_manifest_that_is_damaged_keeps_nothing_from_being_published(store: FileStore, make_mixture: Make) -> None:
+    make_mixture(seed=1).publish(store)
+    key = "mixtures/demo/v000001/manifest.json"
+    store.put(key, b"\0" * 512)
+    again = make_mixture(seed=2).publish(store)
+    assert (again.created, again.version.manifest.version, again.version.manifest.parent_version) == (True, 2, 1)
+    assert not make_mixture(seed=2).publish(store).created
+    assert store.get(key)[0] == b"\0" * 512
 
 
 @pytest.mark.parametrize("publishers", [2, 8])

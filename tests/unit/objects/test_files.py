@@ -2,11 +2,12 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from samplemix_core.errors import ObjectStoreError
+from samplemix_core.errors import ObjectAccessError, ObjectStoreError
 from samplemix_core.objects.files import RESERVED, FileStore
 
 
@@ -45,12 +46,56 @@ def test_links_within_the_root_are_followed_to_files_only(tmp_path: Path) -> Non
     store = FileStore(tmp_path)
     assert store.get("a")[0] == b"one"
     (tmp_path / "loop").symlink_to(".")
+    (tmp_path / "self").symlink_to("self")
     (tmp_path / "gone").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe")
     troubles = {info.key: info.trouble for info in store.list()}
     assert (troubles.pop("a"), troubles.pop("blobs/1")) == (None, None)
-    assert troubles.keys() == {"gone", "loop", "pipe"}
+    assert troubles.keys() == {"gone", "loop", "pipe", "self"}
+    assert "is a link to itself" in str(troubles.pop("self"))
+    for act in (store.head, store.get, lambda key: [*store.list(f"{key}/")]):
+        with pytest.raises(ObjectAccessError, match="is a link to itself"):
+            act("self")
     assert all("is not a regular file" in str(trouble) for trouble in troubles.values())
+
+
+def test_a_name_that_no_file_can_have_is_named(tmp_path: Path) -> None:
+    for root, prefix in ((tmp_path / ("x" * 300), ""), (tmp_path, "x" * 300 + "/")):
+        with pytest.raises(ObjectAccessError, match="File name too long"):
+            list(FileStore(root).list(prefix))
+    with pytest.raises(ObjectAccessError, match="File name too long"):
+        FileStore(tmp_path).head("x" * 300)
+
+
+def test_directories_may_lie_as_deep_as_paths_are_long(tmp_path: Path) -> None:
+    made = [tmp_path]
+    for _ in range(1200):
+        made.append(made[-1] / "d")
+        made[-1].mkdir()
+    (made[-1] / "x").touch()
+    (info,) = FileStore(tmp_path).list()
+    assert info.key == "d/" * 1200 + "x"
+    # What pytest removes by itself may not be so deep.
+    (made[-1] / "x").unlink()
+    for directory in reversed(made[1:]):
+        directory.rmdir()
+
+
+def test_a_directory_that_may_not_be_read_is_listed_with_the_trouble() -> None:
+    with TemporaryDirectory() as place:
+        root = Path(place)
+        root.chmod(0o755)
+        (root / "a").mkdir(mode=0o000)
+        (root / "b").touch()
+        was = os.geteuid()
+        try:
+            if was == 0:
+                os.seteuid(65534)  # Root may read everything.
+            trouble, file = FileStore(root).list()
+        finally:
+            os.seteuid(was)
+        assert (trouble.key, file.key) == ("a/", "b")
+        assert "Permission denied" in str(trouble.trouble)
 
 
 def test_a_name_that_is_not_utf_8_is_listed_and_is_no_directory(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_buckets_with_and_without_prefix(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "s3://", "s3:///prefix", "s3://bucket?versionId=1", "gs://bucket", "https://host/x", "file://host/x"]
+    "uri", ["", "s3://", "s3:///prefix", "s3://bucket?versionId=1", "gs://bucket", "https://host/x", "http://[::1", "file://host/x"]
 )
 def test_what_is_no_store_is_named(uri: str) -> None:
     with pytest.raises(ConfigError, match=r"s3://bucket"):
