@@ -91,7 +91,10 @@ def _hub_file(name: str) -> Path:
 def _load(source: str, file: Path, name: str, _modified: int) -> TokenCounter:
     """Read a tokenizer; again where its file is another by now."""
     try:
-        return TokenCounter(_qwen(file) if source.startswith(_QWEN) else _from_json(file), name)
+        tokenizer = _qwen(file) if source.startswith(_QWEN) else _from_json(file)
+        # One whose token for unknown words is not in its vocabulary fails at the first of them.
+        tokenizer.encode("\ue000 \U0010fffd")
+        return TokenCounter(tokenizer, name)
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ModelError(f"The tokenizer {source!r} can't be read: {error}", _REMEDY) from error
 

