@@ -1,6 +1,7 @@
 """Commands on published mixtures: list, show, changes, verify. All but changes need an object store and nothing else."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,12 +125,15 @@ def mixture_verify(
 
     settings = Settings.load()
     found = open_version(settings, name, version)
-    if settings.database_url is None:
-        report = verify_version(settings, found, check_corpus=corpus)
-    else:
+    if settings.database_url is not None and find_spec("psycopg2") is not None:
         from samplemix_core.pipeline.check import verify_own
 
         report = verify_own(settings, found, check_corpus=corpus)
+    else:
+        # SampleMix alone only reads mixtures.
+        report = verify_version(settings, found, check_corpus=corpus)
+        if settings.database_url is not None:
+            say("not compared with Postgres: the package psycopg2 is not installed")
     if as_json:
         print_json(report.as_dict())
     else:
