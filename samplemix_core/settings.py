@@ -90,12 +90,12 @@ def home_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 def is_path(name: str) -> bool:
     """Whether what a user wrote names a file or directory. Whatever else it may be, this raises no error, where pathlib does."""
-    return os.path.exists(name)  # noqa: PTH110
+    return os.path.exists(name)  # noqa: PTH110 pathlib raises for a name that is too long
 
 
 def is_directory(name: str) -> bool:
     """Whether what a user wrote names a directory, as is_path."""
-    return os.path.isdir(name)  # noqa: PTH112
+    return os.path.isdir(name)  # noqa: PTH112 as above
 
 
 def is_fresh(directory: Path) -> bool:

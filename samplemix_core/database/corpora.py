@@ -101,7 +101,9 @@ def corpus_names(cursor: Cursor) -> list[str]:
 
 
 def uri_of(cursor: Cursor, corpus: str) -> str:
-    """The URI of a corpus of which something is stored, by its name or URI; raise QueryError if there is none."""
+    """The URI of a corpus that has a name, or of which something is stored, by name or URI; raise QueryError if there is none."""
+    if (named := find_corpus(cursor, corpus)) is not None:
+        return named.config.run.corpus_uri
     cursor.execute("SELECT uri FROM corpus WHERE corpus_id = corpus_of(%s)", (corpus,))
     found: str = scalar(cursor)
     return found

@@ -58,7 +58,8 @@ def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_i
     if labels.max() < 0:
         raise DiversityHealthError(
             f"HDBSCAN found no cluster in a sample of {labels.size} documents: all of it is noise.",
-            f"Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples}).",
+            f"Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples}), or mix"
+            " by policy natural, which needs no clusters.",
         )
     return _model(vectors, labels, config, seed, encoder_id)
 

@@ -1,6 +1,7 @@
 """Crawls that land: what is new in the places of corpora with a name, entered into Postgres, where runs take it from."""
 
 import math
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
@@ -101,7 +102,7 @@ class Watch:
             whose = f"corpus {corpus.name}"
             try:
                 changed = scan(settings, corpus, snapshots=snapshots)
-            except Exception as error:  # noqa: BLE001 whatever is wrong with one corpus is no other's
+            except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other corpus's
                 # What a queue has named is gone with its messages.
                 self._looked.pop(corpus.name, None)
                 self._tell(whose, _said(error))
@@ -136,7 +137,7 @@ class Watch:
                 continue
             try:
                 notices = BucketQueue(url, settings).take()
-            except Exception as error:  # noqa: BLE001 whatever is wrong with one queue is no other's
+            except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other queue's
                 self._asked.pop(url, None)
                 self._tell(url, f"{_said(error)} Its corpora are looked at without it.")
                 continue
@@ -161,8 +162,10 @@ class Watch:
 
 
 def _said(error: Exception) -> str:
-    """An error for people; of one that nobody foresaw, its kind too."""
-    return str(error) if isinstance(error, SampleMixError) else f"{error!r}."
+    """An error for people; of one that nobody foresaw, all that is known of it."""
+    if isinstance(error, SampleMixError):
+        return str(error)
+    return f"{error!r}. Nobody foresaw this: please report it.\n{''.join(traceback.format_exception(error))}"
 
 
 def check_queue(settings: Settings, config: CorpusConfig) -> None:

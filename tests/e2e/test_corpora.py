@@ -34,6 +34,7 @@ def test_a_corpus_is_configured_once_and_run_by_its_name(
     assert run["embedding"]["max_seq_tokens"] == 64
     planned = json.loads(command("run", name, "--dry-run", "--json", "-s", "s1").stdout)["snapshots"]
     assert [(row["snapshot"], row["shards"]) for row in planned] == [("s1", len(shards))]
+    assert json.loads(command("progress", name, "--json").stdout) == []
     changed = listed(command, "set", name, "--budget", "5%", "--marker", "_DONE")
     assert changed == [
         {"setting": "landing.marker", "before": "_SUCCESS", "now": "_DONE"},
