@@ -7,7 +7,7 @@ Connections (databases, endpoints, secrets) are not part of a run: see settings.
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -32,8 +32,46 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ReaderConfig(FrozenModel):
+class IdentifiedModel(FrozenModel):
+    """A configuration that identities are made from, so that one added field must not change them all.
+
+    Each class names the fields of its first release, which are part of an identity whatever their value. Any other field is part
+    of it only where its value is not the default.
+    """
+
+    FIRST_FIELDS: ClassVar[frozenset[str]] = frozenset()
+    """Fields that an identity always holds. Never add to these, or every stored identity changes."""
+
+    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset()
+    """Fields that no identity holds, because they don't change what the configuration's results are."""
+
+    def canonical(self) -> dict[str, Any]:
+        """All settings as JSON values; a field that isn't one of FIRST_FIELDS is left out at its default."""
+        values = self.model_dump(mode="json")
+        stated = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in self.FIRST_FIELDS or value != field.get_default(call_default_factory=True, validated_data={}):
+                stated[name] = _canonical(value, values[name])
+        return stated
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that results depend on, as JSON values: canonical() without NOT_IDENTITY."""
+        return {name: value for name, value in self.canonical().items() if name not in self.NOT_IDENTITY}
+
+
+def _canonical(value: Any, dumped: Any) -> Any:
+    if isinstance(value, IdentifiedModel):
+        return value.canonical()
+    if isinstance(value, tuple):
+        return [_canonical(*pair) for pair in zip(value, dumped, strict=True)]
+    return dumped
+
+
+class ReaderConfig(IdentifiedModel):
     """How documents are read from shards. Part of a corpus's identity: it fixes which record is which sample."""
+
+    FIRST_FIELDS = frozenset({"text_field", "id_field", "domain_field", "domain_path_index", "max_record_bytes"})
 
     text_field: str = Field("text", min_length=1, description="Field that holds the text; dots reach into nested objects")
     id_field: str | None = Field("id", description="Field that holds the document's own id, if it has one")
@@ -46,8 +84,10 @@ class ReaderConfig(FrozenModel):
     max_record_bytes: int = Field(64 * 2**20, ge=1, lt=2**31, description="Longest record in bytes; longer ones go to quarantine")
 
 
-class EmbeddingConfig(FrozenModel):
-    """Which encoder turns text into vectors, and how."""
+class EmbeddingConfig(IdentifiedModel):
+    """Which encoder turns text into vectors, and how. What it comes to is in the encoder's spec: see embedding/encoder.py."""
+
+    FIRST_FIELDS = frozenset({"encoder", "prompt", "revision", "max_seq_tokens", "windows", "batch_tokens", "precision", "device"})
 
     encoder: str = Field(
         "all-MiniLM-L6-v2",
@@ -85,8 +125,14 @@ class EmbeddingConfig(FrozenModel):
         return {"GPU": 1} if self.device == "cuda" else {}
 
 
-class DiversityConfig(FrozenModel):
+class DiversityConfig(IdentifiedModel):
     """How clusters are fitted on a sample, and what a healthy result is."""
+
+    NOT_IDENTITY = frozenset({"refit", "compare_with", "gate_min_clusters", "gate_max_largest_share", "gate_max_noise_share"})
+    FIRST_FIELDS = NOT_IDENTITY | {
+        *("seed", "sample_size", "pca_components", "umap_components", "umap_neighbors", "min_cluster_share", "min_cluster_size"),
+        *("min_samples", "selection", "noise_quantile"),
+    }
 
     refit: bool = Field(
         False, description="Fit clusters again; else a new crawl is assigned to those that its corpus has, and nothing moves"
@@ -114,22 +160,34 @@ class DiversityConfig(FrozenModel):
     gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="More noise than this in the fit stops the run")
 
 
-class BlockConfig(FrozenModel):
+class BlockConfig(IdentifiedModel):
     """How shards are cut into the blocks that are scored one by one: changes progress and what is lost with a worker, not a bit."""
+
+    FIRST_FIELDS = frozenset({"documents", "bytes"})
+    NOT_IDENTITY = FIRST_FIELDS
 
     documents: int = Field(2000, ge=1, description="Rows in a block, at most")
     bytes: int = Field(64 * 2**20, ge=1, description="Bytes of a block's rows, decompressed, at most, or one longer row")
 
 
-class Limit(FrozenModel):
+class Limit(IdentifiedModel):
     """From where on a measure is worth a warning, and from where on a run stops; null for never."""
+
+    FIRST_FIELDS = frozenset({"warn", "stop"})
 
     warn: float | None = None
     stop: float | None = None
 
 
-class AuditConfig(FrozenModel):
+class AuditConfig(IdentifiedModel):
     """How closely quality models are looked at before a mixture is made by them, and what is too much."""
+
+    FIRST_FIELDS = frozenset(
+        {
+            *("documents", "seed", "least_documents", "extremes", "spread", "constant_share", "source_r2"),
+            *("length_correlation", "agreement"),
+        }
+    )
 
     documents: int = Field(50_000, ge=1, le=1_000_000, description="About how many documents are looked at, at most")
     seed: int = Field(42, ge=0, lt=2**31, description="Seed of the choice")
@@ -144,8 +202,15 @@ class AuditConfig(FrozenModel):
     agreement: Limit = Field(Limit(), description="Least correlation of ranks with any other scorer of the run")
 
 
-class RunConfig(FrozenModel):
+class RunConfig(IdentifiedModel):
     """Everything that decides what a corpus run produces, and nothing else."""
+
+    FIRST_FIELDS = frozenset(
+        {
+            *("corpus_uri", "snapshots", "mixture_name", "policy", "alpha", "tau", "budget", "tokenizer", "scorers", "max_copies"),
+            *("seed", "max_loss", "retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
+        }
+    )
 
     corpus_uri: str = Field(
         description="Where the corpus lies: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
@@ -193,7 +258,6 @@ class RunConfig(FrozenModel):
         1.0,
         gt=0,
         le=1,
-        exclude_if=lambda share: share == 1,
         description="Most of the budget that the copies of one document may come to, as a share: 0.01 is 1 %; 1 sets no limit",
         title="Max share",
     )
@@ -253,7 +317,7 @@ class RunConfig(FrozenModel):
     @property
     def fingerprint(self) -> str:
         """Identity of this configuration: equal configurations have equal fingerprints."""
-        return fingerprint(self.model_dump(mode="json"))
+        return fingerprint(self.canonical())
 
 
 class LandingConfig(FrozenModel):
@@ -291,6 +355,30 @@ def load_config(kind: type[Config], values: dict[str, Any], what: str = "configu
         except ValidationError as error:
             problems = list(_problems(kind, error))
     raise ConfigError(f"The {what} is not valid: {'; '.join(problems)}.", "Correct this and try again.")
+
+
+def split_unknown(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON values without the fields that `kind`, and the models in it, don't have; and those fields, by dotted name.
+
+    Items of a list have one name together: of a field that several have, the first one's value is given.
+    """
+    unknown: dict[str, Any] = {}
+
+    def known(model: type[BaseModel], value: Any, place: tuple[str, ...]) -> Any:
+        if isinstance(value, list | tuple):
+            return [known(model, inner, place) for inner in value]
+        if not isinstance(value, Mapping):
+            return value
+        kept = {}
+        for name, inner in value.items():
+            if (field := model.model_fields.get(name)) is None:
+                unknown.setdefault(".".join((*place, str(name))), inner)
+            else:
+                below = _model_in(field.annotation)
+                kept[name] = inner if below is None else known(below, inner, (*place, name))
+        return kept
+
+    return known(kind, values, ()), unknown
 
 
 Place = tuple[str | int, ...]

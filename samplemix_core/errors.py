@@ -73,6 +73,10 @@ class ManifestError(SampleMixError):
     """A manifest is missing, malformed, or disagrees with its parts or with the corpus."""
 
 
+class NewerFormatError(ManifestError):
+    """A manifest's format is newer than this SampleMix. Other versions may be fine; this one can't be read here."""
+
+
 class ObjectStoreError(SampleMixError):
     """An object can't be read or written."""
 

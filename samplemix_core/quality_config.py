@@ -7,11 +7,23 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from samplemix_core.config import NAME, EmbeddingConfig, FrozenModel
+from samplemix_core.config import NAME, EmbeddingConfig, IdentifiedModel
 
 
-class AnnotationConfig(FrozenModel):
-    """Which documents a language model is asked to judge, and how it is asked. Where it is and its key are not part of it."""
+class AnnotationConfig(IdentifiedModel):
+    """Which documents a language model is asked to judge, and how it is asked. Where it is and its key are not part of it.
+
+    Its identity is that of the annotator: what decides an answer, but for the prompt, which is made from the rubric.
+    """
+
+    FIRST_FIELDS = frozenset({"model", "most_characters", "response_format", "temperature"})
+    NOT_IDENTITY = frozenset(
+        {
+            *("corpus", "snapshots", "annotator", "rubric", "documents", "strategy", "seed", "most_output_tokens", "concurrency"),
+            *("requests_per_minute", "timeout_seconds", "attempts", "first_wait_seconds", "retry_refused"),
+            *("input_price", "output_price", "most_cost"),
+        }
+    )
 
     corpus: str = Field(min_length=1, description="The corpus, scored before: its name, or its URI")
     snapshots: tuple[str, ...] = Field((), description="Only of these snapshots")
@@ -48,7 +60,7 @@ class AnnotationConfig(FrozenModel):
         return self
 
 
-class FineTuningConfig(FrozenModel):
+class FineTuningConfig(IdentifiedModel):
     """How an encoder is trained together with its heads: on a GPU in minutes, on a CPU for small models and few labels."""
 
     epochs: int = Field(4, ge=1, le=100, description="Times that each document is seen, at most")
@@ -60,7 +72,7 @@ class FineTuningConfig(FrozenModel):
     patience: int = Field(3, ge=1, description="End after so many of these in a row that were not the best")
 
 
-class TrainingConfig(FrozenModel):
+class TrainingConfig(IdentifiedModel):
     """How a quality model is trained on what annotators said."""
 
     name: str = Field(pattern=NAME.pattern, description="What the quality model is called; training again makes its next version")

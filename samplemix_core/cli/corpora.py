@@ -167,14 +167,14 @@ def corpus_set(
     options = {"mixture_name": mixture_name} | run_options(policy, scorers, alpha, tau, budget, tokenizer, max_copies, seed)
     settings = Settings.load()
     with transaction(settings.require("database_url")) as cursor:
-        before = corpora.get_corpus(cursor, name).config
-        config = corpus_config(name, before.model_dump(mode="json"), options, marker, assignments or [])
-        if config.run.corpus_uri != before.run.corpus_uri:
+        before, gone = corpora.known_settings(cursor, name)
+        config = corpus_config(name, before, options, marker, assignments or [])
+        if config.run.corpus_uri != before["run"]["corpus_uri"]:
             raise ConfigError("A corpus stays where it is: its crawls are of that place.", "Add the other place as another corpus.")
-        if config.landing.queue_url != before.landing.queue_url:
+        if config.landing.queue_url != before.get("landing", {}).get("queue_url"):
             check_queue(settings, config)
         corpora.set_corpus(cursor, config)
-    old, new = (dict(_flat(item.model_dump(mode="json"))) for item in (before, config))
+    old, new = dict(_flat(before)) | gone, dict(_flat(config.model_dump(mode="json")))
     changed = [
         {"setting": key.removeprefix("run."), "before": old.get(key), "now": new.get(key)}
         for key in sorted(old.keys() | new.keys())

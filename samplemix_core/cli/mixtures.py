@@ -77,13 +77,18 @@ def mixture_show(
         from samplemix_core.report.record import load_record
 
         draw_mixture(plot, load_record(settings, manifest))
+    columns = found.unknown_columns()
     if as_json:
-        print_json({"manifest": found.uri, **manifest.model_dump(mode="json")})
+        unknown = {"unknown": {"fields": dict(found.unknown), "columns": columns}} if found.unknown or columns else {}
+        print_json({"manifest": found.uri, **manifest.model_dump(mode="json"), **unknown})
         return
     from samplemix_core.report.text import output, print_mixture
 
     print_mixture(output(), manifest)
     print_rows([{"lineage": key, "value": value} for key, value in manifest.lineage.model_dump(mode="json").items()])
+    for kind, names in (("fields", sorted(found.unknown)), ("columns", columns)):
+        if names:
+            tell(f"a later SampleMix wrote {kind} that this one doesn't know, and leaves out: {', '.join(names)}")
     tell(f"manifest: {found.uri}")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2.extras import execute_values
 
-from samplemix_core.config import ReaderConfig
+from samplemix_core.config import ReaderConfig, load_config
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, rows_as
 from samplemix_core.database.copy import without_nul
@@ -41,7 +41,7 @@ def scored_shards(cursor: Cursor, corpus: str, snapshots: Sequence[str]) -> list
         """,
         {"corpus": corpus, "snapshots": list(snapshots)},
     )
-    found = rows_as(cursor, lambda reader, samples, **row: (ReaderConfig.model_validate(reader), samples, row))
+    found = rows_as(cursor, lambda reader, samples, **row: (load_config(ReaderConfig, reader, "stored reader"), samples, row))
     return [ScoredShard(reader=reader, samples=samples, **row) for reader, samples, row in found if samples]
 
 

@@ -1,6 +1,6 @@
 """Cluster models: what was fitted, which cluster each sample is in, and the sums from which clusters are measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,6 +68,11 @@ _RECORD = (
 )
 
 
+def cluster_model_key(corpus_key: str, encoder_key: str, spec: Mapping[str, Any], artifact_sha256: str) -> str:
+    """Identity of fitted clusters: what they were fitted on, how (see pipeline.fit.fit_spec), and what came of it."""
+    return fingerprint({"corpus": corpus_key, "encoder": encoder_key, "spec": spec, "artifact_sha256": artifact_sha256})
+
+
 def save_cluster_model(
     cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: dict[str, Any], fitted: FittedModel
 ) -> ClusterModelRecord:
@@ -76,14 +81,7 @@ def save_cluster_model(
         "SELECT corpus_key, encoder_key FROM corpus, encoder WHERE corpus_id = %s AND encoder_id = %s", (corpus_id, encoder_id)
     )
     made_from = one(cursor, Named)
-    key = fingerprint(
-        {
-            "corpus": made_from["corpus_key"],
-            "encoder": made_from["encoder_key"],
-            "spec": spec,
-            "artifact_sha256": fitted.artifact_sha256,
-        }
-    )
+    key = cluster_model_key(made_from["corpus_key"], made_from["encoder_key"], spec, fitted.artifact_sha256)
     cursor.execute(
         """
         INSERT INTO cluster_model (cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,

@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from psycopg2.extras import Json
-from pydantic import ValidationError
 
-from samplemix_core.config import CorpusConfig
+from samplemix_core.config import CorpusConfig, load_config, split_unknown
 from samplemix_core.corpus.crawls import crawl_date, distinct_date
 from samplemix_core.database.connection import Cursor, Named, rows_as, scalar
 from samplemix_core.errors import ConfigError, CorpusError
@@ -133,19 +132,37 @@ def get_corpus(cursor: Cursor, name: str) -> NamedCorpus:
     """The corpus of a name; raise ConfigError, naming those that there are, if there is none."""
     found = find_corpus(cursor, name)
     if found is None:
-        known = ", ".join(corpus_names(cursor)) or "none"
-        raise ConfigError(f"There is no corpus {name!r}; there are: {known}.", f"Add it: samplemix corpus add {name} URI.")
+        raise _no_corpus(cursor, name)
     return found
 
 
+def _no_corpus(cursor: Cursor, name: str) -> ConfigError:
+    known = ", ".join(corpus_names(cursor)) or "none"
+    return ConfigError(f"There is no corpus {name!r}; there are: {known}.", f"Add it: samplemix corpus add {name} URI.")
+
+
+def known_settings(cursor: Cursor, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stored configuration of a corpus as JSON values, and its fields that this version doesn't have, by dotted name.
+
+    Raises ConfigError if there is no such corpus.
+    """
+    cursor.execute("SELECT config FROM corpus_config WHERE name = %s", (name,))
+    for (config,) in cursor.fetchall():
+        return split_unknown(CorpusConfig, config)
+    raise _no_corpus(cursor, name)
+
+
 def _named_corpus(*, name: str, config: dict[str, Any], is_paused: bool) -> NamedCorpus:
-    try:
-        return NamedCorpus(CorpusConfig.model_validate(config), is_paused)
-    except ValidationError as error:
+    known, unknown = split_unknown(CorpusConfig, config)
+    if unknown:
         raise ConfigError(
-            f"The configuration of corpus {name!r} is not one of this version: {error}.",
-            f"Remove it and add it again: samplemix corpus remove {name}.",
-        ) from None
+            f"The configuration of corpus {name!r} sets {', '.join(sorted(unknown))}, which SampleMix doesn't have.",
+            f"Another version stored this. 'samplemix corpus set {name}' drops it and shows what it was.",
+        )
+    try:
+        return NamedCorpus(load_config(CorpusConfig, known, f"configuration of corpus {name!r}"), is_paused)
+    except ConfigError as error:
+        raise ConfigError(error.what, f"Correct it: samplemix corpus set {name} --set FIELD=VALUE.") from None
 
 
 def corpus_overview(cursor: Cursor) -> list[dict[str, Any]]:

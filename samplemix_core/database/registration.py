@@ -1,6 +1,6 @@
 """What is registered: corpora, their snapshots and shards, domains, and the models."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -50,9 +50,14 @@ class ReplacedShard:
     size_bytes: int
 
 
+def corpus_key(uri: str, reader: Mapping[str, Any], tokenizer_id: str) -> str:
+    """Identity of a corpus: its location, its reader's identity(), its tokenizer, and the rules that records are read by."""
+    return fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id, "rules": RULES})
+
+
 def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokenizer: str, tokenizer_id: str) -> Corpus:
     """Enter a corpus; one with the same location, reader and tokenizer, whatever that is called, is the same corpus."""
-    key = fingerprint({"uri": uri, "reader": reader, "tokenizer_id": tokenizer_id, "rules": RULES})
+    key = corpus_key(uri, reader, tokenizer_id)
     cursor.execute(
         "INSERT INTO corpus (corpus_key, uri, reader, tokenizer, tokenizer_id, rules) VALUES (%s, %s, %s, %s, %s, %s)"
         " ON CONFLICT (corpus_key) DO UPDATE SET registered_at = now()",

@@ -88,7 +88,7 @@ def _model(vectors: Vectors, labels: Labels, config: DiversityConfig, seed: int,
         compactness=compactness,
         assigned=sums.counts,
         bounds=Bounds.of(sums.compactness(compactness) * separation(centroids)),
-        config=config.model_dump(mode="json"),
+        config=config.canonical(),
         seed=seed,
         encoder_id=encoder_id,
     )

@@ -3,13 +3,14 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.format import Manifest, parse_json, parse_manifest
+from samplemix_core.errors import ManifestError, ObjectStoreError
+from samplemix_core.manifest.format import MIXTURE_PART, Manifest, parse_json, parse_manifest, unknown_columns
 from samplemix_core.objects.interface import ObjectStore
 
 MANIFEST = "manifest.json"
@@ -76,21 +77,25 @@ class Mixtures:
         if self.store.head(key) is None:
             raise ManifestError(f"{place} does not exist.", "List the published versions; one without a manifest is not published.")
         data, _ = self.store.get(key)
-        manifest = parse_manifest(data, place)
+        manifest, unknown = parse_manifest(data, place)
         if (manifest.name, manifest.version) != (name, version):
             raise ManifestError(
                 f"{place} says it is {manifest.name!r} version {manifest.version}.", "Copy a version with its directories' names."
             )
-        return Version(self, manifest, hashlib.sha256(data).hexdigest())
+        return Version(self, manifest, hashlib.sha256(data).hexdigest(), unknown)
 
 
 @dataclass(frozen=True)
 class Version:
-    """A published version: what its manifest says, the SHA-256 of that file, and where it lies."""
+    """A published version: what its manifest says, the SHA-256 of that file, and where it lies.
+
+    `unknown`: fields of its manifest that this SampleMix doesn't know, by dotted name.
+    """
 
     mixtures: Mixtures
     manifest: Manifest
     sha256: str
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def key(self, file: str) -> str:
         """Key of one of its files."""
@@ -100,6 +105,14 @@ class Version:
     def uri(self) -> str:
         """URI of its manifest.json."""
         return f"{self.mixtures.store.uri}/{self.key(MANIFEST)}"
+
+    def unknown_columns(self) -> list[str]:
+        """Columns of its parts that this SampleMix doesn't know, by the first part; none if that can't be read (see verify)."""
+        try:
+            with self.mixtures.store.open(self.key(self.manifest.parts[0].path)) as stream:
+                return unknown_columns(pq.read_schema(stream))
+        except (ObjectStoreError, OSError, pa.ArrowException):
+            return []
 
     def rows(self) -> Iterator[pa.Table]:
         """Its samples (MIXTURE_PART), one table a part, in order. ManifestError for a part that is not the published one."""
@@ -143,5 +156,9 @@ def open_key(store: ObjectStore, key: str) -> Version:
 
 
 def part_table(data: bytes) -> pa.Table:
-    """A part's rows from its bytes."""
-    return pq.read_table(pa.BufferReader(data))
+    """A part's rows (MIXTURE_PART) from its bytes; columns of later releases are left out. ManifestError if one is missing."""
+    file = pq.ParquetFile(pa.BufferReader(data))
+    missing = [name for name in MIXTURE_PART.names if name not in file.schema_arrow.names]
+    if missing:
+        raise ManifestError(f"A part has no column {', '.join(missing)}.", "Restore it, or use another version.")
+    return file.read(MIXTURE_PART.names)

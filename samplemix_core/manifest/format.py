@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
-from samplemix_core.config import FrozenModel
-from samplemix_core.errors import ManifestError
+import samplemix_core
+from samplemix_core.config import FrozenModel, split_unknown
+from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.identity import canonical_json
 
 FORMAT_VERSION: Literal[1] = 1
@@ -299,21 +300,37 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return data
 
 
-def parse_manifest(data: bytes, place: str) -> Manifest:
-    """Read a manifest.json found at `place`; raise ManifestError if it is no manifest of a format this version knows."""
+def parse_manifest(data: bytes, place: str) -> tuple[Manifest, dict[str, Any]]:
+    """Read a manifest.json found at `place`; and its fields that this version doesn't know, by dotted name.
+
+    Raises NewerFormatError if its format is newer than this version's, ManifestError if it is no manifest.
+    """
     fields = parse_json(data, place)
-    if fields.get("format_version") != FORMAT_VERSION:
-        raise ManifestError(
-            f"{place} has format version {fields.get('format_version')!r}; this SampleMix reads version {FORMAT_VERSION}.",
-            "Open it with the SampleMix that wrote it, or a newer one.",
+    version = fields.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{place} has format version {version}; SampleMix {samplemix_core.__version__} reads up to {FORMAT_VERSION}.",
+            f"Upgrade SampleMix{_writer_of(fields)}, here and wherever the mixture is read or published.",
         )
+    known, unknown = split_unknown(Manifest, fields)
     try:
-        return Manifest.model_validate(fields)
+        return Manifest.model_validate(known), unknown
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ManifestError(
             f"{place} is not a valid manifest: {problems}.", "Restore the object; published ones never change."
         ) from None
+
+
+def _writer_of(fields: Mapping[str, Any]) -> str:
+    lineage = fields.get("lineage")
+    writer = lineage.get("code_version") if isinstance(lineage, Mapping) else None
+    return f" to {writer:.40} or later" if isinstance(writer, str) else ""
+
+
+def unknown_columns(schema: pa.Schema) -> list[str]:
+    """Columns of a part that this version doesn't know."""
+    return [name for name in schema.names if name not in MIXTURE_PART.names]
 
 
 def parse_json(data: bytes, place: str) -> dict[str, Any]:
@@ -328,6 +345,8 @@ def parse_json(data: bytes, place: str) -> dict[str, Any]:
 
 
 def schema_json() -> str:
-    """The JSON schema of manifest.json, as committed in docs/manifest.schema.json."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema(mode="serialization")}
-    return json.dumps(schema, indent=2) + "\n"
+    """The JSON schema of manifest.json, as in docs/manifest.schema.json. Like a reader, it allows fields it doesn't know."""
+    fields = Manifest.model_json_schema(mode="serialization")
+    for model in (fields, *fields["$defs"].values()):
+        del model["additionalProperties"]
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **fields}, indent=2) + "\n"

@@ -11,7 +11,7 @@ The protocol, for a mixture with published versions up to 12:
 4. SHA256SUMS is created only if it does not exist: the SHA-256 of the other files, as they lie there now.
 5. latest.json is moved by compare-and-swap to the greatest published version; never backwards.
 
-An earlier version whose manifest is damaged is passed over: `samplemix check` names it.
+An earlier version whose manifest is damaged is passed over: `samplemix check` names it. One of a newer format stops publishing.
 
 A mixture that is published already, of the same files of the same corpus, is not published again: its version is returned, and
 latest stays where it is. One that was claimed but not committed is taken up where it was left.
@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from samplemix_core.errors import AccountingError, ManifestError, PreconditionFailedError
+from samplemix_core.errors import AccountingError, ManifestError, NewerFormatError, PreconditionFailedError
 from samplemix_core.manifest.catalogue import (
     CROISSANT,
     LATEST,
@@ -129,6 +129,9 @@ class _Publisher:
         if version not in self.known:
             try:
                 self.known[version] = self.mixtures.open(self.draft.name, version)
+            except NewerFormatError:
+                # What it holds can't be known, so neither can be told whether this mixture is that version.
+                raise
             except ManifestError as error:
                 self.known[version] = None
                 log.warning("an earlier version can't be read: %s", error)

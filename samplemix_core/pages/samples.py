@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from samplemix_core.config import FrozenModel, ReaderConfig
+from samplemix_core.config import FrozenModel, ReaderConfig, load_config
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import transaction
@@ -224,4 +224,4 @@ def _reading(
     if place is None:
         raise CorpusError(f"The corpus has no shard {shard[:200]!r} with a row {row}.", "Copy its path from a sample.")
     with open_store(place.uri, settings).open(place.path) as stream:
-        yield place, ShardReader(stream, place.path, ReaderConfig.model_validate(place.reader))
+        yield place, ShardReader(stream, place.path, load_config(ReaderConfig, place.reader, "stored reader"))

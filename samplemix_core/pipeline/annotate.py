@@ -141,9 +141,8 @@ def _plan(config: AnnotationConfig, settings: Settings) -> _Plan:
     rubric = load_config(Rubric, config.rubric) if config.rubric else DEFAULT_RUBRIC
     spec = {
         "kind": "llm",
-        "model": config.model,
         "prompt": fingerprint(instructions(rubric)),
-        **config.model_dump(mode="json", include={"most_characters", "response_format", "temperature"}),
+        **config.identity(),
     }
     name = config.annotator or f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)}-{fingerprint(spec)[:6]}"
     with transaction(settings.require("database_url")) as cursor:

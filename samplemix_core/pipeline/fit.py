@@ -195,8 +195,6 @@ def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[Sha
 
 
 def fit_spec(scored: Sequence[ShardState], config: DiversityConfig, method: str = METHOD) -> dict[str, Any]:
-    """All that decides a fit: the method, its settings without the gates, and the vectors that it draws from."""
+    """All that decides a fit: the method, its settings, and the vectors that it draws from."""
     vectors = [[state.shard.snapshot, state.shard.path, state.embedding_digest] for state in scored]
-    settings = {name: value for name, value in config.model_dump(mode="json").items() if not name.startswith("gate_")}
-    del settings["refit"], settings["compare_with"]
-    return {"method": method, "diversity": settings, "vectors": fingerprint(vectors)}
+    return {"method": method, "diversity": config.identity(), "vectors": fingerprint(vectors)}

@@ -75,7 +75,7 @@ def register(run: RunContext) -> Registered:
         corpus = registration.register_corpus(
             cursor,
             uri=run.config.corpus_uri,
-            reader=run.config.reader.model_dump(mode="json"),
+            reader=run.config.reader.identity(),
             tokenizer=models["tokenizer"],
             tokenizer_id=models["tokenizer_id"],
         )

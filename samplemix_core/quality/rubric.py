@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from samplemix_core.config import NAME, FrozenModel, load_config
+from samplemix_core.config import NAME, IdentifiedModel, load_config
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
 from samplemix_core.schemas import DIMENSIONS
@@ -22,16 +22,20 @@ OVERALL = "overall"
 RATIONALE = "rationale"
 
 
-class Dimension(FrozenModel):
+class Dimension(IdentifiedModel):
     """One dimension of a rubric: a document's score is a whole number from 0 to `maximum`."""
+
+    FIRST_FIELDS = frozenset({"name", "maximum", "meaning"})
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="What the dimension is called, in answers and columns")
     maximum: int = Field(ge=1, le=100, description="The best score; 0 is the worst")
     meaning: str = Field(min_length=1, max_length=1000, description="What is judged, for annotators and people")
 
 
-class Rubric(FrozenModel):
+class Rubric(IdentifiedModel):
     """The dimensions that quality is judged in; overall quality is the sum of their scores."""
+
+    FIRST_FIELDS = frozenset({"name", "dimensions"})
 
     name: str = Field(pattern=NAME.pattern, description="What the rubric is called")
     dimensions: tuple[Dimension, ...] = Field(min_length=1, max_length=32)
@@ -70,7 +74,7 @@ class Rubric(FrozenModel):
     @property
     def rubric_key(self) -> str:
         """Identity: a rubric that differs in a name, a range or a meaning is another."""
-        return fingerprint(self.model_dump(mode="json"))
+        return fingerprint(self.identity())
 
     def answer_schema(self) -> dict[str, Any]:
         """JSON schema of an annotator's answer: a whole number in range for each dimension, and a rationale in one sentence."""

@@ -76,7 +76,7 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
     spec = {
         "kind": "ordinal",
         "version": 1,
-        "rubric": rubric.model_dump(mode="json"),
+        "rubric": rubric.identity(),
         "encoder": made.encoder,
         "features": feature_model() if made.heads.knots else None,
         "heads_sha256": sha256,

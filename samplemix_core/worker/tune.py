@@ -90,7 +90,7 @@ def tune(
     examples = Examples(ids, data.levels)
     store = open_store(settings.state_root, settings)
     identity = [
-        task.model_dump(mode="json"),
+        task.identity(),
         encoder.family,
         [read.tolist() for read in ids],
         [v.tolist() for v in data.levels.values()],

@@ -9,7 +9,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from samplemix_core.config import CorpusConfig, LandingConfig, RunConfig
+from samplemix_core.config import CorpusConfig, LandingConfig, RunConfig, load_config
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import Crawl, NamedCorpus
@@ -286,7 +286,7 @@ def test_a_corpus_that_can_not_be_used_keeps_no_other_from_landing(database: Set
     watch = landing.Watch(said.append)
     for now in (0.0, 1.0):
         assert [crawl.corpus for crawl in watch.look(database, now)] == ["other-corpus"]
-    assert [line for line in said if "'web-corpus' is not one of this version" in line] == said[:1]
+    assert [line for line in said if "'web-corpus' sets run.gone, which SampleMix" in line] == said[:1]
     for _ in range(2):
         given = next_landed(database, "run-1")
         assert given is not None
@@ -303,8 +303,13 @@ def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(dat
         corpora.get_corpus(cursor, "wbe")
     with transaction(url) as cursor:
         cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,gone}', '1')")
-    with pytest.raises(ConfigError, match="not one of this version"), transaction(url) as cursor:
+    with pytest.raises(ConfigError, match=r"sets run\.gone, which SampleMix"), transaction(url) as cursor:
         corpora.get_corpus(cursor, "web")
+    with transaction(url) as cursor:
+        known, gone = corpora.known_settings(cursor, "web")
+        assert gone == {"run.gone": 1}
+        corpora.set_corpus(cursor, load_config(CorpusConfig, known))
+        assert corpora.get_corpus(cursor, "web") == corpus
     with transaction(url) as cursor:
         corpora.remove_corpus(cursor, "web")
         assert corpora.corpus_names(cursor) == []
