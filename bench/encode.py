@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from sentence_transformers import SentenceTransformer
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import detect_hardware, locate_model
 

@@ -23,7 +23,7 @@ from sentence_transformers import SentenceTransformer
 from bench.encode import encode_with
 from bench.scale import PRODUCTS, operations, score_file, services, texts_of, timed
 from bench.scoring import ONE_THREAD
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.embedding.model import candidate_precisions, detect_hardware, locate_model
 from samplemix_core.local.owner import Owner

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from bench.solver import MEGABYTE, peak_megabytes
 from samplemix_core import schemas
-from samplemix_core.budget import Budget
-from samplemix_core.config import DiversityConfig, RunConfig
+from samplemix_core.config.budget import Budget
+from samplemix_core.config.run import DiversityConfig, RunConfig
 from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.migrate import migrate

@@ -23,10 +23,12 @@ from sklearn.metrics import roc_auc_score
 
 from bench.scale import services, texts_of, timed, to_lines
 from bench.scoring import ONE_THREAD
-from samplemix_core.config import EmbeddingConfig, RunConfig, load_config
+from samplemix_core.config.quality import AnnotationConfig
+from samplemix_core.config.run import EmbeddingConfig, RunConfig
 from samplemix_core.corpus.records import MAX_BATCH_RECORDS
 from samplemix_core.corpus.streams import zstd
 from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.frozen import load_config
 from samplemix_core.local.owner import Owner
 from samplemix_core.pipeline.annotate import annotate
 from samplemix_core.pipeline.register import register
@@ -38,7 +40,6 @@ from samplemix_core.quality.kinds import PROSE, content_types, languages
 from samplemix_core.quality.ordinal import HeadSettings, Inputs, expected_score, fit_heads
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.quality.training import ORDINAL, choose_settings, train_heads
-from samplemix_core.quality_config import AnnotationConfig
 
 ROUNDS = 5
 DOCUMENTS, ENCODED, FILTERED = 20_000, 96, 200

@@ -25,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 
 from bench.encode import collect, encode_with
 from bench.scoring import ONE_THREAD
-from samplemix_core.config import EmbeddingConfig, ReaderConfig, RunConfig, load_config
+from samplemix_core.config.run import EmbeddingConfig, ReaderConfig, RunConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import is_shard
 from samplemix_core.database import ledger
@@ -34,6 +34,7 @@ from samplemix_core.database.migrate import migrate
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import PRECISION_COSINE, candidate_precisions, detect_hardware, locate_model
 from samplemix_core.embedding.tokens import Tokenized
+from samplemix_core.frozen import load_config
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store

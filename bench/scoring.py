@@ -46,10 +46,11 @@ def collect_shards(directory: Path) -> dict[str, bytes]:
 def measure(home: Path) -> None:
     """In a process of one thread: print the seconds of each round, direct and through Dask, as JSON."""
     from samplemix_core.compute.fanout import connect
-    from samplemix_core.config import RunConfig, load_config
+    from samplemix_core.config.run import RunConfig
     from samplemix_core.database import ledger
     from samplemix_core.database.connection import transaction
     from samplemix_core.database.migrate import migrate
+    from samplemix_core.frozen import load_config
     from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
     from samplemix_core.objects import open_store

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
-from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema, quality_form
+from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema, quality_form
 from samplemix_core.pipeline.steps import BY_FUNCTION, ESTIMATE, GROUPS, Step
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class SampleMixStepOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
         from pydantic_core import to_jsonable_python
 
-        from samplemix_core.config import load_config
+        from samplemix_core.frozen import load_config
         from samplemix_core.pipeline.handoff import Configured
         from samplemix_core.pipeline.progress import LogProgress
         from samplemix_core.pipeline.run import RunContext
@@ -285,8 +285,8 @@ class SampleMixQualityOperator(BaseOperator):
         """Returns what became of the documents, or how good the model is."""
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from samplemix_core.config import load_config
-        from samplemix_core.form import QualityForm
+        from samplemix_core.config.form import QualityForm
+        from samplemix_core.frozen import load_config
         from samplemix_core.pipeline import quality
         from samplemix_core.pipeline.progress import LogProgress
         from samplemix_core.settings import Settings

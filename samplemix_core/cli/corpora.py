@@ -24,8 +24,9 @@ from samplemix_core.cli.run import (
     run_options,
     stored_values,
 )
-from samplemix_core.config import CorpusConfig, load_config
+from samplemix_core.config.run import CorpusConfig
 from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 

@@ -7,7 +7,7 @@ import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, say, terminal_progress
 from samplemix_core.cli.run import run_config
-from samplemix_core.config import EmbeddingConfig, RunConfig
+from samplemix_core.config.run import EmbeddingConfig, RunConfig
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 

@@ -8,9 +8,9 @@ import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
 from samplemix_core.cli.run import assigned
-from samplemix_core.config import load_config
+from samplemix_core.config.quality import AnnotationConfig
 from samplemix_core.errors import ConfigError
-from samplemix_core.quality_config import AnnotationConfig
+from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
-from samplemix_core.config import RunConfig, load_config
+from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings, is_directory, is_path
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, Limit, location, print_json, print_rows, terminal_progress
-from samplemix_core.config import NAME
 from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.frozen import NAME
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings, is_directory
 

@@ -8,10 +8,11 @@ import typer
 
 from samplemix_core.cli.common import AsJson, print_json, print_rows, terminal_progress
 from samplemix_core.cli.run import assigned
-from samplemix_core.config import AuditConfig, EmbeddingConfig, load_config
+from samplemix_core.config.quality import TrainingConfig
+from samplemix_core.config.run import AuditConfig, EmbeddingConfig
 from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
 from samplemix_core.pipeline.progress import Progress
-from samplemix_core.quality_config import TrainingConfig
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings, is_directory
 

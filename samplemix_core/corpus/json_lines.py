@@ -8,7 +8,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from samplemix_core.config import ReaderConfig
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError

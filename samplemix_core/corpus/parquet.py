@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from samplemix_core.config import ReaderConfig
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus.records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,

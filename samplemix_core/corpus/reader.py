@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
 
-from samplemix_core.config import ReaderConfig
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus.json_lines import JsonLines
 from samplemix_core.corpus.parquet import Parquet
 from samplemix_core.corpus.records import BLANK, Block, Record, ShardBatch, gather

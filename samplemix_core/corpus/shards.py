@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from samplemix_core.config import ReaderConfig
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.errors import CorpusError
 from samplemix_core.objects.interface import ObjectInfo
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from psycopg2.extras import Json, execute_values
 
-from samplemix_core.config import AuditConfig
+from samplemix_core.config.run import AuditConfig
 from samplemix_core.database.connection import Cursor, scalar
 from samplemix_core.database.quality import QualityModel
 from samplemix_core.errors import ConfigError

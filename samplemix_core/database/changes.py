@@ -5,9 +5,9 @@ from typing import Any
 
 from psycopg2.extras import Json
 
-from samplemix_core.config import FrozenModel
 from samplemix_core.database.connection import Cursor, Named, rows_as
 from samplemix_core.errors import ManifestError
+from samplemix_core.frozen import FrozenModel
 
 _SHOWN = 20
 

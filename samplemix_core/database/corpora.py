@@ -7,10 +7,11 @@ from typing import Any
 
 from psycopg2.extras import Json
 
-from samplemix_core.config import CorpusConfig, load_config, split_unknown
+from samplemix_core.config.run import CorpusConfig
 from samplemix_core.corpus.crawls import crawl_date, distinct_date
 from samplemix_core.database.connection import Cursor, Named, rows_as, scalar
 from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.frozen import load_config, split_unknown
 
 BY_HAND = "by hand"
 """In place of a marker's etag, for a crawl that a person said is whole."""

@@ -11,10 +11,10 @@ from psycopg2 import sql
 from psycopg2.extras import Json
 
 from samplemix_core import schemas
-from samplemix_core.config import load_config
 from samplemix_core.database.connection import Cursor, rows_as, scalar
 from samplemix_core.database.copy import copy_in
 from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
 from samplemix_core.quality.rubric import Rubric
 
 

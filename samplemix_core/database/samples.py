@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, Self
 from psycopg2 import sql
 from pydantic import Field, StringConstraints, model_validator
 
-from samplemix_core.config import FrozenModel
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, Named, one, rows_as, transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.errors import QueryError
+from samplemix_core.frozen import FrozenModel
 
 Order = Literal["copies", "weight", "quality", "distance", "place"]
 

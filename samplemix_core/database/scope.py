@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from samplemix_core.config import FrozenModel
+from samplemix_core.frozen import FrozenModel
 
 
 @dataclass(frozen=True)

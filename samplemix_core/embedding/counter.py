@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from samplemix_core.config import ENCODERS_TOKENIZER
+from samplemix_core.config.run import ENCODERS_TOKENIZER
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, TRANSLATIONS
 from samplemix_core.embedding.model import (
     TIMED_TOKENS,

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, E5_WEIGHTS_SHA256, e5_directory
 from samplemix_core.embedding.network import CPU_BATCH_TOKENS, Network
 from samplemix_core.embedding.tokens import Tokenized

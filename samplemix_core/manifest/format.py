@@ -10,8 +10,8 @@ import pyarrow as pa
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
 import samplemix_core
-from samplemix_core.config import FrozenModel, split_unknown
 from samplemix_core.errors import ManifestError, NewerFormatError
+from samplemix_core.frozen import FrozenModel, split_unknown
 from samplemix_core.identity import canonical_json
 
 FORMAT_VERSION: Literal[1] = 1

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from samplemix_core.config import RunConfig
+from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
+from samplemix_core.config.run import RunConfig
 from samplemix_core.database.samples import SampleFilter
 from samplemix_core.errors import SampleMixError
-from samplemix_core.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
 from samplemix_core.mixing.policies import POLICIES
 from samplemix_core.pages import api, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version, Words

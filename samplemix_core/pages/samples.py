@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from samplemix_core.config import FrozenModel, ReaderConfig, load_config
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.samples import PAGE_ROWS, SampleFilter, SamplePage, SamplePlace, find_samples, sample_place
 from samplemix_core.errors import CorpusError, QueryError, SampleMixError
+from samplemix_core.frozen import FrozenModel, load_config
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import SolverRecord
 from samplemix_core.mixing.policies import Columns, policy_weights

@@ -5,12 +5,13 @@ from typing import Any
 
 from pydantic import Field
 
-from samplemix_core.config import FrozenModel, RunConfig
+from samplemix_core.config.run import RunConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import mixture_profile
 from samplemix_core.database.query import ready_queries, run_query
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import CorpusError, ManifestError, QueryError
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.estimate import EstimatedMixture, Estimator
 from samplemix_core.mixing.policies import policy_parameters

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from typing import Any
 
-from samplemix_core.config import load_config
+from samplemix_core.config.quality import AnnotationConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database.annotations import (
@@ -38,6 +38,7 @@ from samplemix_core.errors import (
     ServiceError,
     ShardRefusedError,
 )
+from samplemix_core.frozen import load_config
 from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.logs import event
 from samplemix_core.objects import open_store
@@ -46,7 +47,6 @@ from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import MALFORMED, Reject
 from samplemix_core.quality.prompt import instructions
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
-from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
+from samplemix_core.config.quality import AnnotationConfig
 from samplemix_core.database.annotations import Document, Judged, Refused
 from samplemix_core.errors import ConfigError
 from samplemix_core.quality.labels import Reject, RejectedLabelError, encodable
 from samplemix_core.quality.prompt import ask_about, ask_again, read_answer
 from samplemix_core.quality.rubric import Rubric
-from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import Settings
 
 MOST_WAIT_SECONDS = 300.0

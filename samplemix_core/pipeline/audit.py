@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from samplemix_core.config import AuditConfig, FrozenModel
+from samplemix_core.config.run import AuditConfig
 from samplemix_core.database.audits import Place, audited_scope, read_sampled, save_audit
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.quality import QualityModel, find_quality_model, list_quality_models, quality_models
 from samplemix_core.errors import ConfigError, QualityAuditError
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext

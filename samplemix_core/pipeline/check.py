@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from samplemix_core.config import FrozenModel
 from samplemix_core.database import check as database
 from samplemix_core.database.check import Artifact
 from samplemix_core.database.connection import repeatable_read, transaction
 from samplemix_core.database.embeddings import files_of_snapshot
 from samplemix_core.database.mixtures import recorded_figures
 from samplemix_core.errors import ManifestError, ObjectStoreError
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.manifest.catalogue import LATEST, SUMS, Version
 from samplemix_core.manifest.verify import Problem, VerifyReport
 from samplemix_core.objects import open_store

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from samplemix_core.config import NAME, RunConfig, load_config
+from samplemix_core.config.form import DRY_RUN
+from samplemix_core.config.run import RunConfig
 from samplemix_core.corpus.crawls import parse_partition_key, partition_key
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.errors import ConfigError, CorpusError
-from samplemix_core.form import DRY_RUN
+from samplemix_core.frozen import NAME, load_config
 from samplemix_core.pipeline.handoff import Configured
 from samplemix_core.settings import CORPUS_PLACES, Settings
 

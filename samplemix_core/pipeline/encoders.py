@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.config import RunConfig
+from samplemix_core.config.run import RunConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.static import distill, distill_on, save_static
 from samplemix_core.errors import ConfigError, CorpusError, DiversityHealthError

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.compute.fanout import Work, connect, fan_out
-from samplemix_core.config import DiversityConfig, ReaderConfig
+from samplemix_core.config.run import DiversityConfig, ReaderConfig
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
-from samplemix_core.config import FrozenModel, RunConfig
+from samplemix_core.config.run import RunConfig
 from samplemix_core.database.changes import Changes
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.errors import ManifestError
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest
 from samplemix_core.mixing.rollup import MixtureRollup

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
-from samplemix_core.config import CorpusConfig
+from samplemix_core.config.run import CorpusConfig
 from samplemix_core.corpus.crawls import partition_key, unfinished
 from samplemix_core.corpus.shards import is_hidden, is_shard
 from samplemix_core.database import corpora

@@ -10,12 +10,12 @@ from typing import Any
 
 from psycopg2 import errors as pg
 
-from samplemix_core.config import FrozenModel
 from samplemix_core.database import upkeep
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import end_long_reads
 from samplemix_core.database.registration import forget_scores
 from samplemix_core.errors import ServiceError
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.handoff import collect_drafts

@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from samplemix_core.compute.fanout import Work, connect, fan_out
+from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.pipeline.annotate import annotate
 from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.quality_config import AnnotationConfig, TrainingConfig
 from samplemix_core.settings import Settings
 
 

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from samplemix_core.compute.fanout import Work, connect, fan_out
-from samplemix_core.config import COMPOSITE, RunConfig
+from samplemix_core.config.run import COMPOSITE, RunConfig
 from samplemix_core.corpus.shards import Selection, UnreadFile, describe_unread, select_snapshots, unread_counts
 from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import Cursor, transaction

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from samplemix_core.config import FrozenModel, RunConfig
+from samplemix_core.config.run import RunConfig
 from samplemix_core.database.connection import exclusive, transaction
 from samplemix_core.database.ledger import run_cost
 from samplemix_core.database.registration import unread_files
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.steps import GROUPS, STEPS

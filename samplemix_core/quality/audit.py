@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from samplemix_core.config import AuditConfig, Limit
+from samplemix_core.config.run import AuditConfig, Limit
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]

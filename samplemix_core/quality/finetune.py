@@ -19,8 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
+from samplemix_core.config.quality import FineTuningConfig
 from samplemix_core.quality.ordinal import Levels, OrdinalHeads
-from samplemix_core.quality_config import FineTuningConfig
 
 Ids = npt.NDArray[np.int32]
 

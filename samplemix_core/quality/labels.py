@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from samplemix_core.config import FrozenModel
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.identity import content_hash
 from samplemix_core.quality.rubric import RATIONALE, Rubric
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from samplemix_core.config import NAME, IdentifiedModel, load_config
 from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import NAME, IdentifiedModel, load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.schemas import DIMENSIONS
 

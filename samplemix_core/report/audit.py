@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from samplemix_core.config import AuditConfig
+from samplemix_core.config.run import AuditConfig
 from samplemix_core.logs import visible
 from samplemix_core.quality.audit import GROUPINGS, ModelAudit
 from samplemix_core.report.picture import INK, LINE, QUIET, picture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.config import DiversityConfig, EmbeddingConfig, ReaderConfig
+from samplemix_core.config.run import DiversityConfig, EmbeddingConfig, ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.diversity.agreement import Agreement, agreement
 from samplemix_core.embedding.encoder import Encoder, load_encoder

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import Encoder, load_encoder, load_known_encoder
 from samplemix_core.embedding.tokens import TokenCounter

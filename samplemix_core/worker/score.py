@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core import schemas
-from samplemix_core.config import ReaderConfig
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Reason, ShardBatch, describe
 from samplemix_core.corpus.streams import HEAD_BYTES, looks_like

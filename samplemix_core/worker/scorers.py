@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.quality import QualityModel, quality_models
 from samplemix_core.embedding.encoder import Encoder, load_encoder

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from samplemix_core.config.quality import TrainingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_vectors
 from samplemix_core.database.quality import save_quality_model
@@ -20,7 +21,6 @@ from samplemix_core.quality.baselines import LabelledInputs
 from samplemix_core.quality.composite import FEATURES, feature_model, measure
 from samplemix_core.quality.ordinal import Inputs
 from samplemix_core.quality.training import TrainingReport, train_heads
-from samplemix_core.quality_config import TrainingConfig
 from samplemix_core.settings import Settings
 from samplemix_core.worker.artifacts import MODELS
 from samplemix_core.worker.reuse import EarlierVectors

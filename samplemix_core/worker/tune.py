@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from samplemix_core.config.quality import TrainingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, read_labels
 from samplemix_core.embedding.encoder import Encoder, load_encoder
@@ -22,7 +23,6 @@ from samplemix_core.quality.baselines import LabelledInputs, assign_folds
 from samplemix_core.quality.finetune import Examples, finetune
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, fit_heads
 from samplemix_core.quality.training import TrainingReport, choose_settings, judge_tuned
-from samplemix_core.quality_config import TrainingConfig
 from samplemix_core.settings import Settings
 from samplemix_core.worker.artifacts import store_files
 

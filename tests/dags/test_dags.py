@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from samplemix_core.config import RunConfig
+from samplemix_core.config.form import QualityForm
+from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
+from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
-from samplemix_core.form import QualityForm
 from samplemix_core.pipeline.steps import BUILD_MIXTURE, FIT_DIVERSITY, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
-from samplemix_core.quality_config import AnnotationConfig, TrainingConfig
 
 DAGS = Path(__file__).parents[2] / "dags"
 INSPECT = """

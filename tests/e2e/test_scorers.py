@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.embedding.model import locate_model
 from samplemix_core.quality.kinds import language_file

@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core.compute import fanout
-from samplemix_core.config import DiversityConfig, RunConfig, load_config
+from samplemix_core.config.run import DiversityConfig, RunConfig
 from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.scope import ScoreVersion, Shard, ShardState
 from samplemix_core.embedding.files import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
+from samplemix_core.frozen import load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline import handoff

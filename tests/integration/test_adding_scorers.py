@@ -18,7 +18,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.quality import find_quality_model
 from samplemix_core.embedding.model import locate_model

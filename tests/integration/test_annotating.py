@@ -16,6 +16,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
+from samplemix_core.config.quality import AnnotationConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import ledger, registration
 from samplemix_core.database.connection import transaction
@@ -28,7 +29,6 @@ from samplemix_core.pipeline.annotate import Annotated, annotate
 from samplemix_core.pipeline.labels import agreement
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
-from samplemix_core.quality_config import AnnotationConfig
 from samplemix_core.settings import ENVIRONMENT, Settings
 from tests.integration.conftest import scores_of
 from tests.llm_server import ALWAYS, ODD, ONCE, Served, completion, scores_for, serving

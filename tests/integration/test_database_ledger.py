@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from samplemix_core.config import RunConfig
+from samplemix_core.config.run import RunConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, connection, ledger, registration, scores
 from samplemix_core.database.connection import transaction

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from samplemix_core.config import CorpusConfig, RunConfig
+from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.database import corpora, registration
 from samplemix_core.database.changes import version_changes
 from samplemix_core.database.connection import transaction

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from samplemix_core.config import AuditConfig
+from samplemix_core.config.run import AuditConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import audits, check, clusters, ledger, quality, registration, rollups, scores, upkeep
 from samplemix_core.database.connection import transaction

@@ -9,11 +9,12 @@ from unittest.mock import ANY
 
 import pytest
 
-from samplemix_core.config import CorpusConfig, LandingConfig, RunConfig, load_config
+from samplemix_core.config.run import CorpusConfig, LandingConfig, RunConfig
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import Crawl, NamedCorpus
 from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.frozen import load_config
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.pipeline import landing
 from samplemix_core.pipeline.configure import from_form, next_landed

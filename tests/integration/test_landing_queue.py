@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from samplemix_core.config import CorpusConfig, LandingConfig, RunConfig
+from samplemix_core.config.run import CorpusConfig, LandingConfig, RunConfig
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import NamedCorpus

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from samplemix_core.config import ReaderConfig, RunConfig
+from samplemix_core.config.run import ReaderConfig, RunConfig
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.errors import CorpusError, LossError

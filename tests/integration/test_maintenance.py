@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from samplemix_core.config import CorpusConfig, RunConfig
+from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, corpora, registration, scores
 from samplemix_core.database.changes import version_changes

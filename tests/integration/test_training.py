@@ -7,13 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from samplemix_core.config import EmbeddingConfig, load_config
+from samplemix_core.config.quality import FineTuningConfig, TrainingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import read_labels
 from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
 from samplemix_core.database.registration import ensure_encoder, known_encoders
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ConfigError, ModelError
+from samplemix_core.frozen import load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.labels import import_labels
@@ -23,7 +25,6 @@ from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
 from samplemix_core.quality.rubric import Dimension, Rubric
 from samplemix_core.quality.scorers import Documents
 from samplemix_core.quality.training import ORDINAL, TUNED
-from samplemix_core.quality_config import FineTuningConfig, TrainingConfig
 from samplemix_core.report.training import draw_training, method_rows
 from samplemix_core.settings import ENVIRONMENT, Settings
 from samplemix_core.worker.artifacts import fetch_files, store_files

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.model import locate_model
 from samplemix_core.embedding.tokens import TokenCounter, Words

@@ -4,10 +4,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from samplemix_core.budget import Budget
-from samplemix_core.config import RunConfig, load_config
+from samplemix_core.config.budget import Budget
+from samplemix_core.config.form import form_schema
+from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import BudgetError, ConfigError
-from samplemix_core.form import form_schema
+from samplemix_core.frozen import load_config
 
 
 @pytest.mark.parametrize(

@@ -12,24 +12,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from samplemix_core.config import (
-    AuditConfig,
-    DiversityConfig,
-    EmbeddingConfig,
-    IdentifiedModel,
-    Limit,
-    ReaderConfig,
-    RunConfig,
-    load_config,
-)
+from samplemix_core.config.quality import AnnotationConfig, FineTuningConfig, TrainingConfig
+from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingConfig, Limit, ReaderConfig, RunConfig
 from samplemix_core.database.clusters import cluster_model_key
 from samplemix_core.database.registration import corpus_key
 from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.frozen import IdentifiedModel, load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.fit import fit_spec
 from samplemix_core.quality.composite import composite_model
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
-from samplemix_core.quality_config import AnnotationConfig, FineTuningConfig, TrainingConfig
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "identities.json").read_text())
 

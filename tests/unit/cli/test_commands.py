@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from samplemix_core.budget import Budget
 from samplemix_core.cli import main as cli
 from samplemix_core.cli.run import run_config, stored_values
+from samplemix_core.config.budget import Budget
 from samplemix_core.errors import ConfigError, MissingPackageError, ServiceError
 from samplemix_core.local.stack import Stack
 from samplemix_core.pipeline import register

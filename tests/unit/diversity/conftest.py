@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from samplemix_core.config import DiversityConfig
+from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.fit import fit_clusters
 from samplemix_core.diversity.model import ClusterModel
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samplemix_core.config import DiversityConfig
+from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.agreement import agreement
 from tests.unit.diversity.conftest import Blobs
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hdbscan import HDBSCAN
 
-from samplemix_core.config import DiversityConfig
+from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.clusters import assign
 from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, reduce
 from samplemix_core.diversity.model import ClusterModel

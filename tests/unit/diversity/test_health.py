@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from samplemix_core.config import DiversityConfig
+from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.diversity.model import ClusterModel, HealthReport, check_health
 from samplemix_core.errors import DiversityHealthError

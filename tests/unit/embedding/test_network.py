@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.network import MOST_GPU_TOKENS, Ids, Network, fitting_tokens
 from samplemix_core.errors import ModelError

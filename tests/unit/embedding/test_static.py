@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, StaticEmbedding
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.static import MADE_FROM, StaticNetwork, distill, distill_on, save_static
 from samplemix_core.errors import ConfigError, ModelError

@@ -7,7 +7,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.model import locate_model

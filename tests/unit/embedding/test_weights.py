@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.model import (
     SHIPPED_MODEL,
     SHIPPED_WEIGHTS_SHA256,

@@ -8,8 +8,8 @@ from typing import get_type_hints
 
 import pytest
 
-from samplemix_core.config import FrozenModel
 from samplemix_core.database.scope import Group
+from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.steps import BUILD_MIXTURE, BY_FUNCTION, FIT_DIVERSITY, GROUPS, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
 
 

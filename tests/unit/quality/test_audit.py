@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from samplemix_core.config import AuditConfig, Limit
+from samplemix_core.config.run import AuditConfig, Limit
 from samplemix_core.quality.audit import ModelAudit, Sampled, audit_models
 
 N = 1200

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from samplemix_core.config.quality import FineTuningConfig
 from samplemix_core.quality.finetune import Examples, FineTuned, batches, finetune
 from samplemix_core.quality.ordinal import HeadSettings, Inputs, OrdinalHeads, fit_heads, predicted_level
-from samplemix_core.quality_config import FineTuningConfig
 
 WORDS, DIM = 40, 16
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU"))]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.config import EmbeddingConfig
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.corpus.records import ShardBatch
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.files import from_table, read_embeddings, to_table

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import Field
 
-from samplemix_core.config import NAME, EmbeddingConfig, FrozenModel, RunConfig, load_config
-from samplemix_core.quality_config import AnnotationConfig, TrainingConfig
+from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
+from samplemix_core.config.run import EmbeddingConfig, RunConfig
+from samplemix_core.frozen import NAME, FrozenModel, load_config
 
 SECTIONS = {
     "": ("corpus_uri", "snapshots", "mixture_name"),

@@ -1,13 +1,14 @@
 """How quality models are made: what annotators are asked, and how heads and encoders are trained on what they said.
 
-Light on purpose, as config.py is.
+Light on purpose: DAG files import it.
 """
 
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from samplemix_core.config import NAME, EmbeddingConfig, IdentifiedModel
+from samplemix_core.config.run import EmbeddingConfig
+from samplemix_core.frozen import NAME, IdentifiedModel
 
 
 class AnnotationConfig(IdentifiedModel):

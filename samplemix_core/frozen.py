@@ -1,0 +1,180 @@
+"""Frozen, validated models: how they are read, with errors that name the field, and what of them makes an identity.
+
+Light, for DAG files that import it when parsed: pydantic, and nothing heavy.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from samplemix_core.errors import ConfigError
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
+"""What corpora, mixtures and quality models may be called."""
+
+
+class FrozenModel(BaseModel):
+    """A value object: can't be changed after validation, refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class IdentifiedModel(FrozenModel):
+    """A configuration that identities are made from, so that one added field must not change them all.
+
+    Each class names the fields of its first release, which are part of an identity whatever their value. Any other field is part
+    of it only where its value is not the default.
+    """
+
+    FIRST_FIELDS: ClassVar[frozenset[str]] = frozenset()
+    """Fields that an identity always holds. Never add to these, or every stored identity changes."""
+
+    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset()
+    """Fields that no identity holds, because they don't change what the configuration's results are."""
+
+    def canonical(self) -> dict[str, Any]:
+        """All settings as JSON values; a field that isn't one of FIRST_FIELDS is left out at its default."""
+        values = self.model_dump(mode="json")
+        stated = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in self.FIRST_FIELDS or value != field.get_default(call_default_factory=True, validated_data={}):
+                stated[name] = _canonical(value, values[name])
+        return stated
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that results depend on, as JSON values: canonical() without NOT_IDENTITY."""
+        return {name: value for name, value in self.canonical().items() if name not in self.NOT_IDENTITY}
+
+
+def _canonical(value: Any, dumped: Any) -> Any:
+    if isinstance(value, IdentifiedModel):
+        return value.canonical()
+    if isinstance(value, tuple):
+        return [_canonical(*pair) for pair in zip(value, dumped, strict=True)]
+    return dumped
+
+
+Config = TypeVar("Config", bound=FrozenModel)
+
+
+def load_config(kind: type[Config], values: dict[str, Any], what: str = "configuration") -> Config:
+    """Validate values as a RunConfig or another; raise ConfigError naming each bad field, its value and what is allowed.
+
+    `what` is what people call it.
+    """
+    problems = list(_unfit(kind, values, ()))
+    if not problems:
+        try:
+            return kind.model_validate(values)
+        except ValidationError as error:
+            problems = list(_problems(kind, error))
+    raise ConfigError(f"The {what} is not valid: {'; '.join(problems)}.", "Correct this and try again.")
+
+
+def split_unknown(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON values without the fields that `kind`, and the models in it, don't have; and those fields, by dotted name.
+
+    Items of a list have one name together: of a field that several have, the first one's value is given.
+    """
+    unknown: dict[str, Any] = {}
+
+    def known(model: type[BaseModel], value: Any, place: tuple[str, ...]) -> Any:
+        if isinstance(value, list | tuple):
+            return [known(model, inner, place) for inner in value]
+        if not isinstance(value, Mapping):
+            return value
+        kept = {}
+        for name, inner in value.items():
+            if (field := model.model_fields.get(name)) is None:
+                unknown.setdefault(".".join((*place, str(name))), inner)
+            else:
+                below = _model_in(field.annotation)
+                kept[name] = inner if below is None else known(below, inner, (*place, name))
+        return kept
+
+    return known(kind, values, ()), unknown
+
+
+Place = tuple[str | int, ...]
+
+
+def _named(place: Place) -> str:
+    return _shown(".".join(map(str, place)) or "run")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+_MOST_SHOWN = 100
+"""Characters of a value that an error shows."""
+
+
+def _unfit(kind: Any, value: Any, place: Place) -> Iterator[str]:
+    """What no configuration may hold: text that can't be stored or encoded, and true or false for a number."""
+    if isinstance(value, bool):
+        if not _takes(kind, bool):
+            yield f"{_named(place)} = {value}: true and false are no numbers"
+    elif isinstance(value, str):
+        if "\0" in value or value != value.encode(errors="replace").decode():
+            yield f"{_named(place)} = {_shown(ascii(value))}: a NUL character, or bytes that are not UTF-8, can't be stored"
+    elif isinstance(value, Mapping):
+        fields = _fields(kind)
+        for name, inner in value.items():
+            yield from _unfit(fields[name].annotation if name in fields else Any, inner, (*place, name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _unfit(_model_in(kind) or Any, inner, (*place, number))
+
+
+def _takes(annotation: Any, kind: type) -> bool:
+    return annotation in (kind, Any) or any(_takes(inner, kind) for inner in get_args(annotation))
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or is a collection of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
+
+
+def _fields(annotation: Any) -> dict[str, FieldInfo]:
+    model = _model_in(annotation)
+    return {} if model is None else model.model_fields
+
+
+def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
+    """What is wrong, one by one; a field under a wrong name is one mistake and not two, nor is what follows from it."""
+    found = error.errors(include_url=False, include_context=False)
+    missing = {item["loc"] for item in found if item["type"] == "missing"}
+    meant: dict[Place, Place] = {}
+    for item in found:
+        if item["type"] == "extra_forbidden":
+            *parents, name = item["loc"]
+            of: Any = kind
+            for parent in parents:
+                of = of if isinstance(parent, int) else getattr(_fields(of).get(parent), "annotation", Any)
+            for near in difflib.get_close_matches(str(name), _fields(of), n=1):
+                meant[item["loc"]] = (*parents, near)
+    # One field that is missing, and one that there is not, under names that are not alike, are one mistake too.
+    for place in missing - set(meant.values()):
+        beside = [item["loc"] for item in found if item["type"] == "extra_forbidden" and item["loc"][:-1] == place[:-1]]
+        if len(beside) == 1 and beside[0] not in meant and [loc for loc in missing if loc[:-1] == place[:-1]] == [place]:
+            yield f"{_named(place)} is missing, and there is no field {_named(beside[0])}"
+            found = [item for item in found if item["loc"] not in (place, beside[0])]
+    for item in found:
+        place = item["loc"]
+        if place in meant:
+            yield f"there is no field {_named(place)}; is {_named(meant[place])} meant?"
+        elif item["type"] == "extra_forbidden":
+            yield f"there is no field {_named(place)}"
+        elif item["type"] == "missing":
+            if place not in meant.values():
+                yield f"{_named(place)} is missing"
+        elif item["type"] != "too_short" or not any(other["loc"][: len(place)] == place != other["loc"] for other in found):
+            yield f"{_named(place)} = {_shown(repr(item['input']))}: {item['msg']}"
