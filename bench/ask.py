@@ -42,13 +42,13 @@ from samplemix_core.manifest.format import (
     domain_shares,
     publishable,
 )
-from samplemix_core.mixing.policies import policy_weights
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import Source
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pages import api
 from samplemix_core.pages.app import make_app
+from samplemix_core.policies.registry import recorded
 from samplemix_core.settings import Settings
 
 SAMPLES = 10_000_000
@@ -213,7 +213,7 @@ def mix(settings: Settings, corpus: Corpus, version: int, parameters: dict[str, 
         shards = {state.shard.path: state.shard for state in states}
         diversity = clusters.cluster_table(cursor, corpus.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
         total = sum(state.scored for state in states)
-        source = Source(total, registration.domain_names(cursor), diversity, partial(policy_weights, "samplemix", parameters), 42)
+        source = Source(total, registration.domain_names(cursor), diversity, recorded("samplemix", parameters), 42)
         for _, samples in columns.stream_samples(cursor, corpus.version, corpus.cluster_model_id, states):
             source.add(samples)
         source.finish()

@@ -19,7 +19,7 @@ with DAG(
     max_active_runs=4,
     params=form_params(
         *("corpus_uri", "snapshots", "mixture_name", "budget", "tokenizer", "max_copies"),
-        *("policy", "alpha", "tau", "seed", "reader", "embedding", "diversity"),
+        *("policy", "seed", "reader", "embedding", "diversity"),
     ),
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "mixture"],

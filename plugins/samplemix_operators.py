@@ -11,6 +11,7 @@ from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema, quality_form
 from samplemix_core.pipeline.steps import BY_FUNCTION, ESTIMATE, GROUPS, Step
+from samplemix_core.policies.registry import all_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -359,9 +360,10 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
 
 
 def form_params(*names: str) -> dict[str, Param]:
-    """Params for these fields of a run's configuration, or for all and for a dry run, from their JSON schemas."""
+    """Params for these fields of a run's configuration, or for all and for a dry run; of a policy with its parameters."""
     schemas = form_schema(_corpora())
-    chosen = {name: schemas[name] for name in schemas if name in names} if names else {**schemas, DRY_RUN: DRY_RUN_SCHEMA}
+    wanted = {*names, *(all_parameters() if "policy" in names else ())}
+    chosen = {name: schemas[name] for name in schemas if name in wanted} if names else {**schemas, DRY_RUN: DRY_RUN_SCHEMA}
     return {name: Param(schema.pop("default"), **schema) for name, schema in ((name, dict(item)) for name, item in chosen.items())}
 
 

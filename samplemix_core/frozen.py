@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from samplemix_core.errors import ConfigError
@@ -21,6 +21,21 @@ class FrozenModel(BaseModel):
     """A value object: can't be changed after validation, refuses fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values under the names of fields; a model that allows another way to give them overrides this."""
+        return dict(values)
+
+    @classmethod
+    def variants(cls) -> "Mapping[str, type[FrozenModel]]":
+        """The models that a field of this type may hold, by their `name`; none where it holds this model itself."""
+        return {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_field(cls, values: Any) -> Any:
+        return cls.as_fields(values) if isinstance(values, Mapping) else values
 
 
 class IdentifiedModel(FrozenModel):
@@ -83,18 +98,20 @@ def split_unknown(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[dic
     """
     unknown: dict[str, Any] = {}
 
-    def known(model: type[BaseModel], value: Any, place: tuple[str, ...]) -> Any:
+    def known(annotation: Any, value: Any, place: tuple[str, ...]) -> Any:
+        if _model_in(annotation) is None:
+            return value
         if isinstance(value, list | tuple):
-            return [known(model, inner, place) for inner in value]
+            return [known(annotation, inner, place) for inner in value]
         if not isinstance(value, Mapping):
             return value
         kept = {}
-        for name, inner in value.items():
-            if (field := model.model_fields.get(name)) is None:
+        values, fields = _as_fields(annotation, value)
+        for name, inner in values.items():
+            if (field := fields.get(name)) is None:
                 unknown.setdefault(".".join((*place, str(name))), inner)
             else:
-                below = _model_in(field.annotation)
-                kept[name] = inner if below is None else known(below, inner, (*place, name))
+                kept[name] = known(field.annotation, inner, (*place, name))
         return kept
 
     return known(kind, values, ()), unknown
@@ -124,8 +141,8 @@ def _unfit(kind: Any, value: Any, place: Place) -> Iterator[str]:
         if "\0" in value or value != value.encode(errors="replace").decode():
             yield f"{_named(place)} = {_shown(ascii(value))}: a NUL character, or bytes that are not UTF-8, can't be stored"
     elif isinstance(value, Mapping):
-        fields = _fields(kind)
-        for name, inner in value.items():
+        values, fields = _as_fields(kind, value)
+        for name, inner in values.items():
             yield from _unfit(fields[name].annotation if name in fields else Any, inner, (*place, name))
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
@@ -148,19 +165,50 @@ def _fields(annotation: Any) -> dict[str, FieldInfo]:
     return {} if model is None else model.model_fields
 
 
+def _variants(annotation: Any) -> Mapping[str, type[FrozenModel]]:
+    model = _model_in(annotation)
+    return model.variants() if model is not None and issubclass(model, FrozenModel) else {}
+
+
+def _as_fields(annotation: Any, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, FieldInfo]]:
+    """Values under the names of fields, and the fields of the model that they are for."""
+    model = _model_in(annotation)
+    if model is not None and issubclass(model, FrozenModel):
+        values = model.as_fields(values)
+    kind = values.get("name")
+    return values, _fields(_variants(annotation).get(kind, annotation) if isinstance(kind, str) else annotation)
+
+
+def _resolve(kind: Any, loc: Place) -> tuple[Place, Any, Any, str]:
+    """Where an error is, the annotations of what holds it and of itself, and " of X" where the holder is the variant X.
+
+    Pydantic puts the names of variants into places, where nobody writes them.
+    """
+    place: list[str | int] = []
+    holder = own = kind
+    variant = ""
+    for element in loc:
+        if isinstance(element, str) and element in (variants := _variants(own)):
+            own, variant = variants[element], f" of {element}"
+            continue
+        place.append(element)
+        holder = own
+        if isinstance(element, str):
+            own = getattr(_fields(own).get(element), "annotation", Any)
+    return tuple(place), holder, own, variant
+
+
 def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
     """What is wrong, one by one; a field under a wrong name is one mistake and not two, nor is what follows from it."""
-    found = error.errors(include_url=False, include_context=False)
-    missing = {item["loc"] for item in found if item["type"] == "missing"}
+    found: list[dict[str, Any]] = []
     meant: dict[Place, Place] = {}
-    for item in found:
-        if item["type"] == "extra_forbidden":
-            *parents, name = item["loc"]
-            of: Any = kind
-            for parent in parents:
-                of = of if isinstance(parent, int) else getattr(_fields(of).get(parent), "annotation", Any)
-            for near in difflib.get_close_matches(str(name), _fields(of), n=1):
-                meant[item["loc"]] = (*parents, near)
+    for each in error.errors(include_url=False, include_context=False):
+        place, holder, own, variant = _resolve(kind, each["loc"])
+        found.append({**each, "loc": place, "allowed": list(_variants(own)), "of": variant})
+        if each["type"] == "extra_forbidden":
+            for near in difflib.get_close_matches(str(place[-1]), _fields(holder), n=1):
+                meant[place] = (*place[:-1], near)
+    missing = {item["loc"] for item in found if item["type"] == "missing"}
     # One field that is missing, and one that there is not, under names that are not alike, are one mistake too.
     for place in missing - set(meant.values()):
         beside = [item["loc"] for item in found if item["type"] == "extra_forbidden" and item["loc"][:-1] == place[:-1]]
@@ -172,7 +220,10 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
         if place in meant:
             yield f"there is no field {_named(place)}; is {_named(meant[place])} meant?"
         elif item["type"] == "extra_forbidden":
-            yield f"there is no field {_named(place)}"
+            yield f"there is no field {_named(place)}{item['of']}"
+        elif item["type"] == "union_tag_invalid":
+            named = _shown(repr(item["input"].get("name")))
+            yield f"there is no {_named(place)} {named}; choose one of: {', '.join(item['allowed'])}"
         elif item["type"] == "missing":
             if place not in meant.values():
                 yield f"{_named(place)} is missing"

@@ -8,23 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say
-from samplemix_core.cli.run import (
-    Alpha,
-    Assignments,
-    BudgetText,
-    ConfigFile,
-    MaxCopies,
-    MixtureName,
-    Policy,
-    Scorers,
-    Seed,
-    Tau,
-    Tokenizer,
-    assigned,
-    run_options,
-    stored_values,
-)
-from samplemix_core.config.run import CorpusConfig
+from samplemix_core.cli.run import OPTIONS, Assignments, ConfigFile, assigned, stored_values, with_settings
+from samplemix_core.config.run import CorpusConfig, merged
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
@@ -43,7 +28,7 @@ def corpus_config(
 ) -> CorpusConfig:
     """A corpus's configuration: a base, the options that were given, then --set; `landing.x=...` is about its crawls."""
     landing = [text for text in assignments if text.startswith("landing.")]
-    run = {**base.get("run", {}), **{name: value for name, value in options.items() if value not in (None, [])}}
+    run = merged(base.get("run", {}), options)
     values = assigned({"name": name, "landing": dict(base.get("landing", {}))}, landing)
     values["run"] = assigned(run, [text for text in assignments if text not in landing])
     if marker is not None:
@@ -54,18 +39,11 @@ def corpus_config(
 
 
 @app.command()
+@with_settings(*OPTIONS)
 def add(
+    chosen: dict[str, Any],
     name: Name,
     corpus_uri: Annotated[str, typer.Argument(help="Where it lies: s3://bucket/prefix, or a directory")],
-    mixture_name: MixtureName = None,
-    policy: Policy = None,
-    scorers: Scorers = None,
-    alpha: Alpha = None,
-    tau: Tau = None,
-    budget: BudgetText = None,
-    tokenizer: Tokenizer = None,
-    max_copies: MaxCopies = None,
-    seed: Seed = None,
     marker: Marker = None,
     assignments: Assignments = None,
     config_file: ConfigFile = None,
@@ -88,8 +66,7 @@ def add(
     from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline.landing import check_queue, scan
 
-    options = {"corpus_uri": location(corpus_uri), "mixture_name": mixture_name or name}
-    options |= run_options(policy, scorers, alpha, tau, budget, tokenizer, max_copies, seed)
+    options = {"corpus_uri": location(corpus_uri), "mixture_name": name, **chosen}
     config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
     settings = Settings.load()
     check_queue(settings, config)
@@ -138,17 +115,10 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command("set")
+@with_settings(*OPTIONS)
 def corpus_set(
+    chosen: dict[str, Any],
     name: Name,
-    mixture_name: MixtureName = None,
-    policy: Policy = None,
-    scorers: Scorers = None,
-    alpha: Alpha = None,
-    tau: Tau = None,
-    budget: BudgetText = None,
-    tokenizer: Tokenizer = None,
-    max_copies: MaxCopies = None,
-    seed: Seed = None,
     marker: Marker = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -165,11 +135,10 @@ def corpus_set(
     from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline.landing import check_queue
 
-    options = {"mixture_name": mixture_name} | run_options(policy, scorers, alpha, tau, budget, tokenizer, max_copies, seed)
     settings = Settings.load()
     with transaction(settings.require("database_url")) as cursor:
         before, gone = corpora.known_settings(cursor, name)
-        config = corpus_config(name, before, options, marker, assignments or [])
+        config = corpus_config(name, before, chosen, marker, assignments or [])
         if config.run.corpus_uri != before["run"]["corpus_uri"]:
             raise ConfigError("A corpus stays where it is: its crawls are of that place.", "Add the other place as another corpus.")
         if config.landing.queue_url != before.get("landing", {}).get("queue_url"):

@@ -1,17 +1,21 @@
 """The command `run`: a corpus becomes a published mixture, without Airflow."""
 
 import copy
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
-from samplemix_core.config.run import RunConfig
+from samplemix_core.config.form import form_schema
+from samplemix_core.config.run import RunConfig, merged
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
+from samplemix_core.policies.registry import all_parameters
 from samplemix_core.report.text import tell
 from samplemix_core.settings import Settings, is_directory, is_path
 
@@ -58,79 +62,90 @@ def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Seque
     A corpus that has a name (samplemix corpus) may be given by it: then its own configuration is below all of these. A directory of
     that name where one stands comes first.
     """
-    from samplemix_core.pipeline.configure import merged, named_values
+    from samplemix_core.pipeline.configure import named_values
 
-    values = base | {name: value for name, value in options.items() if value not in (None, [])}
+    values = merged(base, given(options))
     if isinstance(values.get("corpus_uri"), str):
         named = {} if is_directory(values["corpus_uri"]) else named_values(Settings.load(), values["corpus_uri"])
         values = merged(named, {**values, "corpus_uri": named.get("corpus_uri") or location(values["corpus_uri"])})
     return load_config(RunConfig, assigned(values, assignments))
 
 
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value not in (None, [])}
+
+
 def _help(name: str) -> str:
-    field = RunConfig.model_fields[name]
-    return (
-        f"{field.description} (default: {field.default})"
-        if not field.is_required() and field.default != ()
-        else str(field.description)
+    return str(form_schema()[name]["description"]).replace(". Empty: as the corpus has it, else ", ". Default: ")
+
+
+def _flags(name: str) -> tuple[str, ...]:
+    return {"mixture_name": ("--name",), "scorers": ("--scorer",), "snapshots": ("--snapshot", "-s")}.get(
+        name, (f"--{name.replace('_', '-')}",)
     )
 
 
-def _option(name: str, *flags: str) -> Any:
-    return typer.Option(*flags, help=_help(name), show_default=False)
+_TYPES: dict[str, Any] = {"string": str, "number": float, "integer": int, "array": list[str]}
+"""What an option is read as, by its type in JSON; others are reached by --set."""
+
+OPTIONS = ("mixture_name", "policy", "scorers", "budget", "tokenizer", "max_copies", "max_share", "seed")
+"""Settings of a run that have an option of their own, as every parameter of a policy has."""
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
-MixtureName = Annotated[str | None, _option("mixture_name", "--name")]
-Policy = Annotated[str | None, _option("policy", "--policy")]
-Scorers = Annotated[list[str] | None, _option("scorers", "--scorer")]
-Alpha = Annotated[float | None, _option("alpha", "--alpha")]
-Tau = Annotated[float | None, _option("tau", "--tau")]
-BudgetText = Annotated[str | None, _option("budget", "--budget")]
-Tokenizer = Annotated[str | None, _option("tokenizer", "--tokenizer")]
-MaxCopies = Annotated[int | None, _option("max_copies", "--max-copies")]
-Seed = Annotated[int | None, _option("seed", "--seed")]
+def with_settings(*names: str) -> Callable[[Command], Command]:
+    """Decorator: in place of its parameter `chosen`, give a command an option for each of these settings.
+
+    With `policy` come the parameters of all policies. The command is called with what was given, by name; paths of tokenizers are
+    absolute.
+    """
+    schema = form_schema()
+    kinds = {name: _TYPES.get(next(item for item in field["type"] if item != "null")) for name, field in schema.items()}
+    parameters_too = all_parameters() if "policy" in names else ()
+    wanted = [name for name in schema if kinds[name] and (name in names or name in parameters_too)]
+
+    def option(name: str) -> inspect.Parameter:
+        shown = typer.Option(*_flags(name), help=_help(name), show_default=False)
+        kind: Any = kinds[name]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown])
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in own.parameters.values():
+            if parameter.name == "chosen":
+                parameters += [option(name) for name in wanted]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        @wraps(command)
+        def called(**values: Any) -> None:
+            chosen = given({name: values.pop(name) for name in wanted})
+            if is_path(chosen.get("tokenizer", "")):
+                chosen["tokenizer"] = location(chosen["tokenizer"])
+            command(**values, chosen=chosen)
+
+        signature = own.replace(parameters=parameters)
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+        return called  # type: ignore[return-value]
+
+    return decorate
+
+
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as diversity.sample_size=5000")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file of settings; options override it")]
 
 
-def run_options(
-    policy: str | None,
-    scorers: list[str] | None,
-    alpha: float | None,
-    tau: float | None,
-    budget: str | None,
-    tokenizer: str | None,
-    max_copies: int | None,
-    seed: int | None,
-) -> dict[str, Any]:
-    """Options on how a corpus is mixed, by the names of their settings. A tokenizer's file is given by its absolute path."""
-    return {
-        "policy": policy,
-        "scorers": scorers,
-        "alpha": alpha,
-        "tau": tau,
-        "budget": budget,
-        "tokenizer": location(tokenizer) if tokenizer and is_path(tokenizer) else tokenizer,
-        "max_copies": max_copies,
-        "seed": seed,
-    }
-
-
 @app.command()
+@with_settings("snapshots", *OPTIONS)
 def run(
+    chosen: dict[str, Any],
     corpus: Annotated[
         str | None, typer.Argument(help="Where the corpus lies: a directory, or s3://bucket/prefix; or the name it was added under")
     ] = None,
-    snapshots: Annotated[list[str] | None, _option("snapshots", "--snapshot", "-s")] = None,
-    mixture_name: MixtureName = None,
-    policy: Policy = None,
-    scorers: Scorers = None,
-    alpha: Alpha = None,
-    tau: Tau = None,
-    budget: BudgetText = None,
-    tokenizer: Tokenizer = None,
-    max_copies: MaxCopies = None,
-    seed: Seed = None,
     assignments: Assignments = None,
     config_file: ConfigFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, and do nothing")] = False,
@@ -157,9 +172,7 @@ def run(
     """
     options = {
         "corpus_uri": corpus,
-        "snapshots": snapshots,
-        "mixture_name": mixture_name,
-        **run_options(policy, scorers, alpha, tau, budget, tokenizer, max_copies, seed),
+        **chosen,
         "retry_refused": retry_refused or None,
         "max_loss": 1.0 if accept_loss else None,
     }

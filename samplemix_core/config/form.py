@@ -12,14 +12,19 @@ from pydantic import Field
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import EmbeddingConfig, RunConfig
 from samplemix_core.frozen import NAME, FrozenModel, load_config
+from samplemix_core.policies.policy import POLICIES
+from samplemix_core.policies.registry import all_parameters
 
 SECTIONS = {
     "": ("corpus_uri", "snapshots", "mixture_name"),
     "How much": ("budget", "tokenizer", "max_copies", "max_share", "max_loss"),
-    "How": ("policy", "scorers", "alpha", "tau", "seed"),
+    "How": ("policy", "scorers", "seed"),
     "Advanced": ("retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
 }
-"""Section of the form -> its fields, in the order in which they are shown. The first, without a name, is open from the start."""
+"""Section of the form -> its fields, in the order in which they are shown; the parameters of policies follow the policy.
+
+The first, without a name, is open from the start.
+"""
 
 _CORPUS = (
     "Name of a corpus ('samplemix corpus add' gives it one), or where it lies: s3://bucket/prefix, or a"
@@ -38,10 +43,10 @@ DRY_RUN_SCHEMA = {
 
 
 def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """One self-contained JSON schema a field of RunConfig, in the order of the form; `corpora` are names to suggest.
+    """One self-contained JSON schema a field of RunConfig, and a parameter of a policy, in the order of the form.
 
-    Each has its `default`, which is null but for the corpus, and its `section`, unless it is of the first. Its `description`, or
-    `description_md` in Markdown, says what leaving it empty means.
+    `corpora` are names to suggest. Each has its `default`, which is null but for the corpus, and its `section`, unless it is of the
+    first. Its `description`, or `description_md` in Markdown, says what leaving it empty means.
     """
     schema = RunConfig.model_json_schema()
     definitions = schema.get("$defs", {})
@@ -52,20 +57,40 @@ def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         for name in names:
             field = _inline(schema["properties"][name], definitions)
             if name == "corpus_uri":
-                field |= {"title": "Corpus", "description": _CORPUS, "minLength": 1, "default": ""}
-                field |= {"examples": list(corpora)} if corpora else {}
+                shown = {name: field | {"title": "Corpus", "description": _CORPUS, "minLength": 1, "default": ""}}
+                shown[name] |= {"examples": list(corpora)} if corpora else {}
+            elif name == "policy":
+                shown = _policy_fields(field["title"], defaults["policy"]["name"])
             else:
-                field |= {"type": [field["type"], "null"], "default": None}
-                if "enum" in field:
-                    field |= {"enum": [None, *field["enum"]], "values_display": {"null": "as the corpus has it"}}
-                if "properties" in field:
-                    field["description_md"] = _settings(field.pop("description"), field["properties"])
-                elif "boolean" not in field["type"] and name != "snapshots":
-                    default = defaults[name]
-                    shown = ", ".join(default) if isinstance(default, list) else default
-                    field["description"] += f". Empty: as the corpus has it, else {shown}"
-            fields[name] = {**field, "section": section} if section else field
+                shown = {name: _optional(field, None if "boolean" in field["type"] or name == "snapshots" else defaults[name])}
+            fields |= {key: {**one, "section": section} if section else one for key, one in shown.items()}
     return fields
+
+
+def _policy_fields(title: str, default: str) -> dict[str, dict[str, Any]]:
+    """A field for the policy's name, and one for each parameter that any policy takes."""
+    summaries = ". ".join(f"{name}: {kind.summary}" for name, kind in POLICIES.items())
+    fields = {"policy": _optional({"type": "string", "enum": list(POLICIES), "title": title, "description": summaries}, default)}
+    for name, policies in all_parameters().items():
+        of = ", ".join(kind.model_fields["name"].default for kind in policies)
+        schema = policies[0].model_json_schema()
+        field = {"title": name, **_inline(schema["properties"][name], schema.get("$defs", {}))}
+        fields[name] = _optional({**field, "description": f"{field.get('description', name)} (policy {of})"}, field.get("default"))
+    return fields
+
+
+def _optional(field: dict[str, Any], default: Any) -> dict[str, Any]:
+    """A field that may be left empty, and says what that means."""
+    types = [field["type"]] if "type" in field else [one["type"] for one in field["anyOf"]]
+    field = {**field, "type": list(dict.fromkeys([*types, "null"])), "default": None}
+    if "enum" in field:
+        field |= {"enum": [None, *field["enum"]], "values_display": {"null": "as the corpus has it"}}
+    if "properties" in field:
+        field["description_md"] = _settings(field.pop("description"), field["properties"])
+    elif default is not None:
+        shown = ", ".join(default) if isinstance(default, list) else default
+        field["description"] += f". Empty: as the corpus has it, else {shown}"
+    return field
 
 
 class QualityForm(FrozenModel):

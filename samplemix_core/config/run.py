@@ -4,13 +4,15 @@ Light on purpose: DAG files import this module every time they are parsed, so it
 Connections (databases, endpoints, secrets) are not part of a run: see settings.py.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from samplemix_core.config.budget import Budget, BudgetField
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
+from samplemix_core.policies.registry import WithPolicy, gathered
 
 ENCODERS_TOKENIZER = "encoder"
 """The name under which RunConfig.tokenizer means the encoder's own."""
@@ -153,12 +155,12 @@ class AuditConfig(IdentifiedModel):
     agreement: Limit = Field(Limit(), description="Least correlation of ranks with any other scorer of the run")
 
 
-class RunConfig(IdentifiedModel):
+class RunConfig(WithPolicy):
     """Everything that decides what a corpus run produces, and nothing else."""
 
     FIRST_FIELDS = frozenset(
         {
-            *("corpus_uri", "snapshots", "mixture_name", "policy", "alpha", "tau", "budget", "tokenizer", "scorers", "max_copies"),
+            *("corpus_uri", "snapshots", "mixture_name", "policy", "budget", "tokenizer", "scorers", "max_copies"),
             *("seed", "max_loss", "retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
         }
     )
@@ -170,13 +172,6 @@ class RunConfig(IdentifiedModel):
     snapshots: tuple[str, ...] = Field((), description="Snapshots (crawls) to mix; none means all there are", title="Snapshots")
     mixture_name: str = Field(
         "default", pattern=NAME.pattern, description="Name under which versions are published", title="Mixture name"
-    )
-    policy: Literal["samplemix", "natural"] = Field(
-        "samplemix", description="samplemix: by quality and diversity. natural: every sample alike, the baseline", title="Policy"
-    )
-    alpha: float = Field(0.8, ge=0, le=1, description="Weight of diversity against quality; 0.8 in the paper", title="Alpha")
-    tau: float = Field(
-        0.2, ge=0.002, le=100, description="Temperature: small sharpens, large flattens; 0.2 in the paper", title="Tau"
     )
     budget: BudgetField = Field(
         Budget(percent=20.0),
@@ -269,6 +264,23 @@ class RunConfig(IdentifiedModel):
     def fingerprint(self) -> str:
         """Identity of this configuration: equal configurations have equal fingerprints."""
         return fingerprint(self.canonical())
+
+
+def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings over a base, settings within settings each by itself; another policy replaces the base's as a whole."""
+    base, values = gathered(base, RunConfig.model_fields), gathered(values, RunConfig.model_fields)
+    old, new = base.get("policy"), values.get("policy")
+    if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):
+        del base["policy"]
+    return _over(base, values)
+
+
+def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for name, value in values.items():
+        below = result.get(name)
+        result[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return result
 
 
 class LandingConfig(FrozenModel):

@@ -172,7 +172,7 @@ def corpus_overview(cursor: Cursor) -> list[dict[str, Any]]:
         """
         SELECT name AS corpus, config->'run'->>'corpus_uri' AS uri, config->'run'->>'mixture_name' AS mixture,
                (SELECT max(version) FROM mixture WHERE mixture.name = config->'run'->>'mixture_name') AS version,
-               config->'run'->>'policy' AS policy, config->'run'->>'budget' AS budget,
+               config->'run'->'policy'->>'name' AS policy, config->'run'->>'budget' AS budget,
                config->'run'->'embedding'->>'encoder' AS encoder, is_paused AS paused,
                count(*) FILTER (WHERE state = 'taken') AS taken, count(*) FILTER (WHERE state = 'landed') AS landed,
                count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'removed') AS removed

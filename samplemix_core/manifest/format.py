@@ -166,7 +166,7 @@ class PolicyRecord(FrozenModel):
     """The policy that gave the weights."""
 
     name: str
-    parameters: dict[str, float]
+    parameters: dict[str, Any]
 
 
 class SolverRecord(FrozenModel):

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core.errors import BudgetError
-from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.mixing.source import SCALE
+from samplemix_core.policies.policy import Columns, Weigh
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -71,15 +71,15 @@ class Estimator:
             np.concatenate([mean - spread, mean + spread]).astype(np.float32), np.concatenate([diversity, diversity])
         )
 
-    def estimate(self, policy: str, parameters: dict[str, float], budget: int, max_copies: int) -> EstimatedMixture:
-        """What the policy would make of the budget; raise BudgetError if no copies meet it, ConfigError for bad parameters."""
+    def estimate(self, weigh: Weigh, budget: int, max_copies: int) -> EstimatedMixture:
+        """What a policy would make of the budget; raise BudgetError if no copies meet it."""
         total = int(self.source_tokens.sum())
         if not 0 < budget <= max_copies * total:
             raise BudgetError(
                 f"{budget:,} tokens can't be made of {total:,} with at most {max_copies} copies of each sample.",
                 f"Ask for at most {max_copies * total:,}.",
             )
-        weight = policy_weights(policy, parameters, self._columns)
+        weight = weigh(self._columns)
         copies = np.minimum(max_copies, self._kappa(weight, budget, max_copies) * weight)
         whole = np.floor(copies)
         part = copies - whole

@@ -4,7 +4,7 @@ A source takes 30 bytes a sample (32 with more than 65,536 clusters) and a bit f
 in memory grows with the samples.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core.errors import AccountingError, CorpusError
-from samplemix_core.mixing.policies import Columns
 from samplemix_core.mixing.solver import compiled
+from samplemix_core.policies.policy import Columns, Weigh
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 
 DomainCodes = npt.NDArray[np.int16]
@@ -22,9 +22,6 @@ Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt16Array = npt.NDArray[np.uint16]
-
-Weigh = Callable[[Columns], npt.NDArray[np.float64]]
-"""A policy with its parameters: weights (n,) of n samples."""
 
 MAX_DOMAINS = 2**15 - 1
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from samplemix_core.database.query import ready_queries
 from samplemix_core.database.samples import Name, SampleFilter, SamplePage
+from samplemix_core.frozen import load_config
 from samplemix_core.pages import samples, views
 from samplemix_core.settings import Settings
 
@@ -71,9 +72,9 @@ def get_diff(url: Reader, name: str, older: Version = None, newer: Version = Non
 
 
 @router.get("/mixtures/{name}/{version:int}/what-if")
-def get_what_if(url: Reader, name: str, version: int, wanted: Annotated[views.Settings, Query()]) -> views.WhatIf:
-    """A version under other settings, estimated from its roll-up."""
-    return views.what_if(url, name, version, wanted)
+def get_what_if(request: Request, url: Reader, name: str, version: int) -> views.WhatIf:
+    """A version under other settings, estimated from its roll-up: policy, its parameters, budget_percent and max_copies."""
+    return views.what_if(url, name, version, load_config(views.Settings, dict(request.query_params), "mixture"))
 
 
 @router.get("/mixtures/{name}/{version:int}/clusters")

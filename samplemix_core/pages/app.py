@@ -11,32 +11,17 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
-from samplemix_core.config.run import RunConfig
 from samplemix_core.database.samples import SampleFilter
 from samplemix_core.errors import SampleMixError
-from samplemix_core.mixing.policies import POLICIES
 from samplemix_core.pages import api, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version, Words
 from samplemix_core.pages.charts import COLOURS, cluster_map
 from samplemix_core.pages.html import PREFIX, Hardened, page, query
+from samplemix_core.policies.policy import POLICIES
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"
-SIMPLE = (
-    "corpus_uri",
-    "snapshots",
-    "mixture_name",
-    "budget",
-    "tokenizer",
-    "max_copies",
-    "max_loss",
-    "policy",
-    "alpha",
-    "tau",
-    "seed",
-)
-"""Fields of the form that are one value each."""
 
 router = APIRouter()
 
@@ -132,7 +117,8 @@ def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTML
     found = views.what_if(url, name, version, None)
     (row,) = views.ask(url, "mixture_version", mixture=name, version=version)
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
-    values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": list(POLICIES), "run": run}
+    policies = [views.sliders(kind, found.settings.policy) for kind in POLICIES.values()]
+    values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": policies, "run": run}
     return page(request, "what_if.html", **values)
 
 
@@ -209,10 +195,9 @@ def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
 @router.get("/run", response_class=HTMLResponse, include_in_schema=False)
 def show_run(request: Request) -> HTMLResponse:
     """A form for a run, filled in with what the query says. Airflow takes it, from the browser, if the user may start runs."""
-    schema = {name: field for name, field in form_schema().items() if name in SIMPLE} | {DRY_RUN: DRY_RUN_SCHEMA}
+    schema = {name: field for name, field in form_schema().items() if "properties" not in field} | {DRY_RUN: DRY_RUN_SCHEMA}
     kinds = {name: _kind(field) for name, field in schema.items()}
-    defaults = RunConfig.model_fields
-    values = {name: value for name, value in request.query_params.items() if name in defaults or name == DRY_RUN}
+    values = {name: value for name, value in request.query_params.items() if name in schema}
     return page(request, "run.html", fields=schema, kinds=kinds, values=values)
 
 

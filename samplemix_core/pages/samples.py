@@ -16,10 +16,11 @@ from samplemix_core.errors import CorpusError, QueryError, SampleMixError
 from samplemix_core.frozen import FrozenModel, load_config
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import SolverRecord
-from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.objects import open_store
 from samplemix_core.pages.views import ask
 from samplemix_core.pipeline.mixtures import open_version
+from samplemix_core.policies.policy import Columns
+from samplemix_core.policies.registry import recorded
 from samplemix_core.sample_key import sample_keys, uniforms
 from samplemix_core.settings import Settings
 
@@ -109,7 +110,7 @@ def why(settings: Settings, reader_url: str, name: str, version: int, shard: str
 def _chance(settings: Settings, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:
     manifest = open_version(settings, mixture["mixture"], mixture["version"]).manifest
     columns = Columns(np.array([document["quality"]], dtype=np.float32), np.array([document["diversity"]], dtype=np.float32))
-    weight = float(policy_weights(manifest.policy.name, manifest.policy.parameters, columns)[0])
+    weight = float(recorded(manifest.policy.name, manifest.policy.parameters)(columns)[0])
     rows = np.array([document["row"]], dtype=np.int64)
     u = float(uniforms(manifest.seed, sample_keys(document["snapshot"], document["shard"], rows))[0])
     solver = manifest.solver

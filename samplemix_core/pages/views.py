@@ -1,21 +1,21 @@
 """What pages and the API show: answers of ready queries, asked as the role that can only read, and estimates from roll-ups."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from samplemix_core.config.run import RunConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import mixture_profile
 from samplemix_core.database.query import ready_queries, run_query
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import CorpusError, ManifestError, QueryError
-from samplemix_core.frozen import FrozenModel
+from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.estimate import EstimatedMixture, Estimator
-from samplemix_core.mixing.policies import policy_parameters
 from samplemix_core.pages.charts import MixtureCharts, mixture_charts
+from samplemix_core.policies.policy import Policy, Scale, Slider
+from samplemix_core.policies.registry import WithPolicy
 from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
 
 Answer = list[dict[str, Any]]
@@ -115,12 +115,9 @@ def diff(reader_url: str, name: str, older: int | None, newer: int | None) -> di
     return {"name": name, "older": older, "newer": newer, "versions": versions, **answers}
 
 
-class Settings(FrozenModel):
+class Settings(WithPolicy):
     """Settings of a mixture that can be tried out."""
 
-    policy: str = "samplemix"
-    alpha: float = Field(0.8, ge=0, le=1)
-    tau: float = Field(0.2, ge=0.002, le=100)
     budget_percent: float = Field(20.0, gt=0, description="Of the source's tokens")
     max_copies: int = Field(4, ge=1, le=1000)
 
@@ -160,15 +157,29 @@ class WhatIf(FrozenModel):
 
 def published_settings(version: dict[str, Any], source_tokens: int) -> Settings:
     """The settings that a version was made with, as far as they can be tried out."""
-    config = version["config"]
-    defaults = RunConfig.model_construct(corpus_uri="")
-    return Settings(
-        policy=version["policy"],
-        alpha=config.get("alpha", defaults.alpha),
-        tau=config.get("tau", defaults.tau),
-        budget_percent=round(100 * version["budget_tokens"] / source_tokens, 4),
-        max_copies=config.get("max_copies", defaults.max_copies),
-    )
+    own = {name: value for name, value in version["config"].items() if name in ("policy", "max_copies")}
+    own["budget_percent"] = round(100 * version["budget_tokens"] / source_tokens, 4)
+    known, _ = split_unknown(Settings, own)
+    return load_config(Settings, known, f"configuration of {version['mixture']} version {version['version']}")
+
+
+class SlidingParameter(NamedTuple):
+    """A parameter of a policy that the page moves, and where it stands."""
+
+    name: str
+    title: str
+    slider: Slider
+    value: float
+
+
+def sliders(kind: type[Policy], own: Policy) -> tuple[str, list[SlidingParameter]]:
+    """A policy's name, and its parameters that can be moved: where the version's own policy has them, else at their defaults."""
+    found = []
+    for name, field in kind.model_fields.items():
+        for slider in (item for item in field.metadata if isinstance(item, Slider)):
+            value = getattr(own, name) if isinstance(own, kind) else field.default
+            found.append(SlidingParameter(name, field.title or name, slider, value))
+    return kind.model_fields["name"].default, found
 
 
 def what_if(reader_url: str, name: str, version: int | None, wanted: Settings | None) -> WhatIf:
@@ -211,10 +222,8 @@ def what_if(reader_url: str, name: str, version: int | None, wanted: Settings | 
 
 
 def _estimate(estimator: Estimator, version: dict[str, Any], wanted: Settings, source_tokens: int) -> EstimatedMixture:
-    known = {**wanted.model_dump(include={"alpha", "tau"}), "q_low": version["quality_low"], "q_high": version["quality_high"]}
-    parameters = policy_parameters(wanted.policy, known)
-    budget = round(wanted.budget_percent / 100 * source_tokens)
-    return estimator.estimate(wanted.policy, parameters, budget, wanted.max_copies)
+    weigh = wanted.policy.weigh(Scale(version["quality_low"], version["quality_high"]))
+    return estimator.estimate(weigh, round(wanted.budget_percent / 100 * source_tokens), wanted.max_copies)
 
 
 def _figures(tokens: float, samples: float, copies: float) -> Figures:

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from samplemix_core.config.form import DRY_RUN
-from samplemix_core.config.run import RunConfig
+from samplemix_core.config.run import RunConfig, merged
 from samplemix_core.corpus.crawls import parse_partition_key, partition_key
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import NAME, load_config
 from samplemix_core.pipeline.handoff import Configured
+from samplemix_core.policies.registry import all_parameters
 from samplemix_core.settings import CORPUS_PLACES, Settings
 
 
@@ -30,7 +31,8 @@ def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
     Raises ConfigError naming each bad value, for a name that no corpus has, and for a place where corpora may not lie: whoever may
     fill in a form may not therefore read every file of the machine.
     """
-    filled = {name: value for name, value in values.items() if name in RunConfig.model_fields and value not in (None, "", [])}
+    fields = RunConfig.model_fields.keys() | all_parameters().keys()
+    filled = {name: value for name, value in values.items() if name in fields and value not in (None, "", [])}
     place = str(filled.get("corpus_uri", "")).strip()
     named = named_values(settings, place)
     if NAME.fullmatch(place) and not named:
@@ -44,15 +46,6 @@ def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
             f"Give the corpus a name where the platform runs ('samplemix corpus add'), or add its place to {CORPUS_PLACES}.",
         )
     return Configured(corpus=place if named else None, config=config, dry_run=bool(values.get(DRY_RUN)))
-
-
-def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values over a base, settings within settings each by itself."""
-    result = dict(base)
-    for name, value in values.items():
-        below = result.get(name)
-        result[name] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    return result
 
 
 def of_crawl(settings: Settings, key: str | None) -> Configured:

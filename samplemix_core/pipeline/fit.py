@@ -21,7 +21,6 @@ from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
 from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealthError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint
-from samplemix_core.mixing.policies import policy_of
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.progress import Progress
@@ -54,13 +53,13 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
 
 def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
     """The model, and a note for people on where it comes from."""
-    if policy_of(run.config.policy).reads_diversity:
+    if run.config.policy.reads_diversity:
         return _find_or_fit_by(METHOD, run, registered)
     try:
         return _find_or_fit_by(METHOD, run, registered)
     except DiversityHealthError as error:
         record, note = _find_or_fit_by(ONE_CLUSTER, run, registered)
-        return record, f"{note}; all documents are one, which policy {run.config.policy} does not mind: {error.what}"
+        return record, f"{note}; all documents are one, which policy {run.config.policy.name} does not mind: {error.what}"
 
 
 def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:

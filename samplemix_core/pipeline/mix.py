@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 
 import numpy as np
 
@@ -28,7 +27,6 @@ from samplemix_core.manifest.format import (
     unmet,
 )
 from samplemix_core.manifest.parts import write_parts
-from samplemix_core.mixing.policies import policy_parameters, policy_weights
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import RowSet, Source
@@ -36,6 +34,8 @@ from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Draft, DraftRef, Registered, write_draft
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
+from samplemix_core.policies.policy import Scale, Weigh
+from samplemix_core.policies.registry import record
 
 UNKNOWN_SHARE = 0.01
 """Of a domain's tokens. With more of words that the tokenizer doesn't know, their number is no measure."""
@@ -50,8 +50,8 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     """
     config = run.config
     _tell(run, 0, "reading scores")
-    policy = _policy(run, registered)
-    source, counts, lineage = _read(run, registered, cluster_model, policy)
+    policy, scale = config.policy, Scale(registered.quality_low, registered.quality_high)
+    source, counts, lineage = _read(run, registered, cluster_model, policy.weigh(scale))
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     _tell(run, 1, f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}; solving")
@@ -62,7 +62,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         name=config.mixture_name,
         corpus_root=config.corpus_uri,
         seed=config.seed,
-        policy=policy,
+        policy=PolicyRecord(name=policy.name, parameters=record(policy, scale)),
         solver=SolverRecord(
             max_copies=config.max_copies,
             max_share=config.max_share,
@@ -115,19 +115,7 @@ def _tell(run: RunContext, stage: int, message: str) -> None:
     run.report(Progress("mix", stage, 4, unit="stages", message=message))
 
 
-def _policy(run: RunContext, registered: Registered) -> PolicyRecord:
-    known = {
-        "alpha": run.config.alpha,
-        "tau": run.config.tau,
-        "q_low": registered.quality_low,
-        "q_high": registered.quality_high,
-    }
-    return PolicyRecord(name=run.config.policy, parameters=policy_parameters(run.config.policy, known))
-
-
-def _read(
-    run: RunContext, registered: Registered, cluster_model: ClusterModelRef, policy: PolicyRecord
-) -> tuple[Source, Counts, Lineage]:
+def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, weigh: Weigh) -> tuple[Source, Counts, Lineage]:
     """The samples that may be mixed, what became of every document, and what it all was made from: as of one moment."""
     scope = registered.scope
     with transaction(run.settings.require("database_url")) as cursor:
@@ -137,7 +125,6 @@ def _read(
         duplicates = columns.find_duplicates(cursor, scope)
         counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates)
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
-        weigh = partial(policy_weights, policy.name, policy.parameters)
         source = Source(counts.eligible, registration.domain_names(cursor), diversity, weigh, run.config.seed)
         for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states):
             if run.cancelled.is_set():

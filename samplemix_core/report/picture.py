@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import matplotlib as mpl
 import numpy as np
@@ -132,10 +132,19 @@ class _CopiesScale:
         return cls(average, max(high, *(point.token_copies for point in domains), 1.25 * average))
 
 
+def _short(parameter: Any) -> str:
+    return f"{parameter:g}" if isinstance(parameter, float) else str(parameter)[:_MOST_SHOWN]
+
+
+_MOST_SHOWN = 30
+"""Characters of a policy's parameter that the heading shows."""
+
+
 def _draw_heading(figure: Figure, manifest: Manifest) -> None:
     figure.text(0.022, 0.945, f"{manifest.name}, version {manifest.version}", fontsize=19, fontweight="bold", va="center")
     met = manifest.realised_tokens / max(manifest.budget_tokens, 1)
-    parameters = ", ".join(f"{name} {value:g}" for name, value in sorted(manifest.policy.parameters.items()) if name[:2] != "q_")
+    own = {name: value for name, value in sorted(manifest.policy.parameters.items()) if not name.startswith("q_")}
+    parameters = ", ".join(f"{name} {_short(value)}" for name, value in own.items())
     facts = (
         f"policy {manifest.policy.name}" + (f" ({parameters})" if parameters else ""),
         f"budget {compact(manifest.budget_tokens)} tokens" + (f" of {manifest.tokenizer.name}" if manifest.tokenizer else ""),

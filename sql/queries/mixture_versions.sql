@@ -1,6 +1,6 @@
 -- The versions of a mixture: when, of how many crawls, how large, and what each changed against the one before it.
 -- Parameters: mixture
-SELECT mixture.version, mixture.created_at, policy, config->>'alpha' AS alpha, config->>'tau' AS tau, seed,
+SELECT mixture.version, mixture.created_at, policy, (config->'policy') - 'name' AS parameters, seed,
        (SELECT count(*) FROM mixture_snapshot WHERE mixture_snapshot.mixture_id = mixture.mixture_id) AS snapshots,
        eligible, samples, copies, realised_tokens, tokenizer, entered, departed, more_copies, fewer_copies, airflow_run_id
 FROM mixture

@@ -13,6 +13,7 @@ from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
 from samplemix_core.pipeline.steps import BUILD_MIXTURE, FIT_DIVERSITY, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
+from samplemix_core.policies.registry import all_parameters
 
 DAGS = Path(__file__).parents[2] / "dags"
 INSPECT = """
@@ -82,7 +83,7 @@ def test_every_dag_file_is_a_page(parsed: dict[str, Any]) -> None:
 
 def test_the_form_is_the_configuration_model_and_only_the_corpus_must_be_filled_in(parsed: dict[str, Any]) -> None:
     params = parsed["dags"]["samplemix_corpus_run"]["params"]
-    assert params.keys() == {*RunConfig.model_fields, "dry_run"}
+    assert params.keys() == {*RunConfig.model_fields, *all_parameters(), "dry_run"}
     assert params["alpha"] | {"default": None, "minimum": 0, "maximum": 1} == params["alpha"]
     assert params["policy"]["enum"] == [None, "samplemix", "natural"]
     assert params["snapshots"]["type"] == ["array", "null"]

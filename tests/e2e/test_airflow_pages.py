@@ -258,10 +258,10 @@ def test_what_if_by_keyboard_and_a_run_with_its_settings(
     rows = page.locator("#domains tr")
     expect(rows.first).to_be_visible()
     before = page.locator("#domains").inner_text()
-    page.locator("#alpha").focus()
+    page.locator("#samplemix-alpha").focus()
     for _ in range(60):
         page.keyboard.press("ArrowLeft")
-    expect(page.locator('output[for="alpha"]')).to_have_text("0.2")
+    expect(page.locator('output[for="samplemix-alpha"]')).to_have_text("0.2")
     wait_for(lambda: page.locator("#domains").inner_text() != before, 10, "other shares")
     shares = [float(text.rstrip("%")) for text in page.locator("#domains tr td:nth-child(5)").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=1)

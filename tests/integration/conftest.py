@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,11 @@ from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import Manifest, domain_shares
-from samplemix_core.mixing.policies import policy_weights
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.source import Source
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.policies.natural import Natural
+from samplemix_core.policies.policy import Scale
 from samplemix_core.settings import Settings
 from tests.manifests import manifest_of
 
@@ -219,7 +219,7 @@ def mix(assigned: LedgeredCorpus, version: int, step: int = 7) -> Manifest:
         duplicates = columns.find_duplicates(cursor, assigned.scope)
         total = sum(state.scored for state in states) - sum(rows.size for rows in duplicates.values())
         diversity = clusters.cluster_table(cursor, 1)["diversity"].to_numpy().astype(np.float32)
-        weigh = partial(policy_weights, "natural", {})
+        weigh = Natural().weigh(Scale(0.0, 10.0))
         source = Source(total, registration.domain_names(cursor), diversity, weigh, 1)
         for shard, samples in columns.stream_samples(cursor, assigned.version, 1, states):
             repeated = duplicates.get(shard.shard_id)

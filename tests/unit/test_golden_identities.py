@@ -20,6 +20,8 @@ from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.frozen import IdentifiedModel, load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.fit import fit_spec
+from samplemix_core.policies.natural import Natural
+from samplemix_core.policies.samplemix import SampleMix
 from samplemix_core.quality.composite import composite_model
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
 
@@ -94,6 +96,8 @@ CONFIGURATIONS: dict[type[IdentifiedModel], dict[str, Any]] = {
     FineTuningConfig: {},
     TrainingConfig: {"name": "q", "annotators": ("a",)},
     Rubric: DEFAULT_RUBRIC.model_dump(),
+    SampleMix: {},
+    Natural: {},
 }
 
 
@@ -128,9 +132,10 @@ def test_a_field_that_is_added_within_a_runs_settings_changes_no_identity() -> N
 
 
 def test_every_configuration_of_identities_is_tried_here() -> None:
-    blocks_and_parts = {"BlockConfig", "Dimension"}  # No result depends on the first; the second is tried with Rubric.
-    known = {kind.__name__ for kind in CONFIGURATIONS} | blocks_and_parts
-    assert {kind.__name__ for kind in every(IdentifiedModel)} == known
+    # No result depends on blocks, dimensions are tried with their rubric, and the others are bases or a page's.
+    others = {"BlockConfig", "Dimension", "Policy", "WithPolicy", "Settings"}
+    known = {kind.__name__ for kind in CONFIGURATIONS} | others
+    assert {kind.__name__ for kind in every(IdentifiedModel)} - known == set()
 
 
 @pytest.mark.parametrize("kind", [*CONFIGURATIONS], ids=lambda kind: kind.__name__)

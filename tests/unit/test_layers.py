@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).parents[2] / "samplemix_core"
-BASE = {"__init__", "frozen", "config", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
+BASE = {"__init__", "frozen", "policies", "config", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
 PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest"}
 KEEPERS = {"objects", "database", "compute"}
 MAY_IMPORT = {

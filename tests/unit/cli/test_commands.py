@@ -14,6 +14,7 @@ from samplemix_core.config.budget import Budget
 from samplemix_core.errors import ConfigError, MissingPackageError, ServiceError
 from samplemix_core.local.stack import Stack
 from samplemix_core.pipeline import register
+from samplemix_core.policies.samplemix import SampleMix
 
 RUN = CliRunner()
 
@@ -41,7 +42,8 @@ def test_options_override_the_file_and_set_overrides_both(tmp_path: Path) -> Non
     config = run_config(
         stored_values(file), {"alpha": 0.6, "budget": "5M", "seed": None, "snapshots": []}, ["diversity.sample_size=50", "tau=0.4"]
     )
-    assert (config.alpha, config.tau, config.budget, config.diversity.sample_size) == (0.6, 0.4, Budget(tokens=5_000_000), 50)
+    assert config.policy == SampleMix(alpha=0.6, tau=0.4)
+    assert (config.budget, config.diversity.sample_size) == (Budget(tokens=5_000_000), 50)
     assert run_config({}, {"corpus_uri": "s3://a/b"}, ["mixture_name=web"]).mixture_name == "web"
 
 

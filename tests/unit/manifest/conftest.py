@@ -25,13 +25,15 @@ from samplemix_core.manifest.format import (
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.publish import Published, publish
-from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.objects.files import FileStore
+from samplemix_core.policies.policy import Columns, Scale
+from samplemix_core.policies.registry import record
+from samplemix_core.policies.samplemix import SampleMix
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-PAPER = {"alpha": 0.8, "tau": 0.2, "q_low": 0.0, "q_high": 10.0}
+SCALE = Scale(0.0, 10.0)
 DOMAINS = ["web", "books", "código"]
 SHARDS = [(f"crawl-a/web/part-{i:05d}.jsonl.zst", f"etag{i}", 100 + i) for i in range(3)]
 
@@ -59,7 +61,7 @@ def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_pa
     keys = np.concatenate([sample_keys("crawl-a", path, np.arange(samples_a_shard)) for path, _, _ in SHARDS])
     quality, diversity = (rng.random(n) * 10).astype(np.float32), rng.random(n).astype(np.float32)
     tokens, codes = rng.integers(0, 900, n).astype(np.int32), rng.integers(0, len(DOMAINS), n).astype(np.int16)
-    weights = policy_weights("samplemix", PAPER, Columns(quality, diversity))
+    weights = SampleMix().weigh(SCALE)(Columns(quality, diversity))
     budget = int(tokens.sum()) // 2
     solution = solve_copies(weights, tokens, uniforms(seed, keys), budget, 4)
     rows = pa.table(
@@ -95,7 +97,7 @@ def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_pa
         name=name,
         corpus_root="s3://corpora/demo",
         seed=seed,
-        policy=PolicyRecord(name="samplemix", parameters=PAPER),
+        policy=PolicyRecord(name="samplemix", parameters=record(SampleMix(), SCALE)),
         solver=SolverRecord(max_copies=4, kappa=solution.kappa, next_tokens=solution.next_tokens),
         budget_tokens=budget,
         realised_tokens=solution.realised_tokens,

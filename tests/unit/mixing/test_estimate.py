@@ -1,18 +1,19 @@
 """A mixture estimated from its roll-up, beside the one that is solved from its samples."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
-from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.errors import BudgetError
 from samplemix_core.mixing.estimate import Estimator
-from samplemix_core.mixing.policies import policy_weights
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import Solution, solve_copies
 from samplemix_core.mixing.source import ShardSamples, Source
+from samplemix_core.policies.natural import Natural
+from samplemix_core.policies.policy import Policy, Scale
+from samplemix_core.policies.samplemix import SampleMix
 
 SAMPLES = 40_000
+SCALE = Scale(0.0, 10.0)
 DOMAINS = {1: "web", 2: "books", 3: "law", 4: "a little"}
 
 
@@ -39,8 +40,8 @@ SOURCE = samples()
 DIVERSITY = np.random.default_rng(4).random(50).astype(np.float32)
 
 
-def solved(policy: str, parameters: dict[str, float], share: float, max_copies: int) -> tuple[Source, Solution]:
-    source = Source(SAMPLES, DOMAINS, DIVERSITY, partial(policy_weights, policy, parameters), 42)
+def solved(policy: Policy, share: float, max_copies: int) -> tuple[Source, Solution]:
+    source = Source(SAMPLES, DOMAINS, DIVERSITY, policy.weigh(SCALE), 42)
     source.add(SOURCE)
     source.finish()
     budget = int(share * source.total_tokens)
@@ -49,7 +50,7 @@ def solved(policy: str, parameters: dict[str, float], share: float, max_copies: 
 
 @pytest.fixture(scope="module")
 def estimator() -> Estimator:
-    source, solution = solved("natural", {}, 0.2, 4)
+    source, solution = solved(Natural(), 0.2, 4)
     return Estimator(MixtureRollup.of(source, solution.copies, 0.0, 10.0).cells)
 
 
@@ -60,11 +61,11 @@ def estimator() -> Estimator:
 def test_shares_and_distinct_samples_are_those_of_the_solved_mixture(
     estimator: Estimator, alpha: float, tau: float, share: float, max_copies: int
 ) -> None:
-    parameters = {"alpha": alpha, "tau": tau, "q_low": 0.0, "q_high": 10.0}
-    source, solution = solved("samplemix", parameters, share, max_copies)
+    policy = SampleMix(alpha=alpha, tau=tau)
+    source, solution = solved(policy, share, max_copies)
     copies = solution.copies
     sums = source.domain_sums(copies)
-    found = estimator.estimate("samplemix", parameters, int(share * source.total_tokens), max_copies)
+    found = estimator.estimate(policy.weigh(SCALE), int(share * source.total_tokens), max_copies)
     assert found.domains == tuple(source.domains)
     assert found.source_tokens.tolist() == sums.source_tokens.tolist()
     # The mixture is one draw: a share's own standard deviation comes from the part of each sample's copies that is drawn.
@@ -81,15 +82,13 @@ def test_shares_and_distinct_samples_are_those_of_the_solved_mixture(
 
 
 def test_natural_gives_each_domain_its_own_share(estimator: Estimator) -> None:
-    found = estimator.estimate("natural", {}, 1_000_000, 4)
+    found = estimator.estimate(Natural().weigh(SCALE), 1_000_000, 4)
     np.testing.assert_allclose(found.shares, found.source_tokens / found.source_tokens.sum())
 
 
-def test_a_budget_that_no_copies_meet_and_bad_settings_are_told(estimator: Estimator) -> None:
+def test_a_budget_that_no_copies_meet_is_told(estimator: Estimator) -> None:
     total = int(estimator.source_tokens.sum())
-    assert estimator.estimate("natural", {}, 2 * total, 2).by_copies.tolist() == pytest.approx([0, 0, SAMPLES])
+    assert estimator.estimate(Natural().weigh(SCALE), 2 * total, 2).by_copies.tolist() == pytest.approx([0, 0, SAMPLES])
     for budget in (0, 2 * total + 1):
         with pytest.raises(BudgetError, match=f"at most {2 * total:,}"):
-            estimator.estimate("natural", {}, budget, 2)
-    with pytest.raises(ConfigError, match="tau"):
-        estimator.estimate("samplemix", {"alpha": 1, "tau": 0, "q_low": 0, "q_high": 10}, 1, 2)
+            estimator.estimate(Natural().weigh(SCALE), budget, 2)

@@ -1,7 +1,6 @@
 """The samples that are mixed: what a source makes of shards, its rows, and the sums of its domains."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,16 @@ import pytest
 
 from samplemix_core.errors import AccountingError, CorpusError
 from samplemix_core.manifest.format import MIXTURE_PART
-from samplemix_core.mixing.policies import Columns, policy_weights
 from samplemix_core.mixing.source import MAX_DOMAINS, RowSet, ShardSamples, Source
+from samplemix_core.policies.natural import Natural
+from samplemix_core.policies.policy import Columns, Scale
+from samplemix_core.policies.samplemix import SampleMix
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 
 NAMES = {3: "web", 7: "books", 9: "unmet"}
 DIVERSITY = np.array([0.0, 0.5, 1.0], dtype=np.float32)
-NATURAL = partial(policy_weights, "natural", {})
-PAPER = partial(policy_weights, "samplemix", {"alpha": 0.8, "tau": 0.2, "q_low": 0.0, "q_high": 10.0})
+NATURAL = Natural().weigh(Scale(0.0, 10.0))
+PAPER = SampleMix().weigh(Scale(0.0, 10.0))
 
 
 def shard(path: str, rows: Iterable[int], domain: int = 3, tokens: int = 10) -> ShardSamples:

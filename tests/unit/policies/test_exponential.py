@@ -3,7 +3,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 import pytest
 
-from samplemix_core.mixing.policies import MAX_ARGUMENT, exact_exp
+from samplemix_core.policies.exponential import MAX_ARGUMENT, exact_exp
 
 
 def arguments() -> np.ndarray:

@@ -1,0 +1,109 @@
+"""All policies, as a field of a configuration, by name, as a manifest records them, and as a table."""
+
+from collections.abc import Collection, Mapping
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from pkgutil import iter_modules
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+import samplemix_core.policies
+from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import IdentifiedModel
+from samplemix_core.policies.policy import POLICIES, Policy, Scale, Weigh
+from samplemix_core.policies.samplemix import SampleMix
+
+for _module in iter_modules(samplemix_core.policies.__path__, f"{samplemix_core.policies.__name__}."):
+    if _module.name != __name__ and not _module.name.endswith(".exponential"):
+        import_module(_module.name)
+
+_SCALE = ("q_low", "q_high")
+"""How a manifest names the ends of a quality model's scale, beside the policy's parameters."""
+
+
+class _AnyRegistered:
+    """A field's validator: whichever policy its `name` says."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        any_policy: Any = reduce(or_, POLICIES.values())
+        return handler.generate_schema(Annotated[any_policy, Discriminator("name")])
+
+
+class WithPolicy(IdentifiedModel):
+    """A configuration with a policy. It may be given by name alone, and its parameters beside it: {"policy": "x", "alpha": 0.5}."""
+
+    policy: Annotated[Policy, _AnyRegistered()] = Field(SampleMix(), title="Policy", description="How samples are weighed")
+
+    @classmethod
+    def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """See FrozenModel.as_fields."""
+        fields = gathered(values, cls.model_fields)
+        if isinstance(fields.get("policy"), dict):
+            fields["policy"] = {"name": SampleMix.model_fields["name"].default, **fields["policy"]}
+        return fields
+
+
+def all_parameters() -> dict[str, list[type[Policy]]]:
+    """Every parameter's name, with the policies that take it."""
+    found: dict[str, list[type[Policy]]] = {}
+    for policy in POLICIES.values():
+        for name in policy.parameter_names():
+            found.setdefault(name, []).append(policy)
+    return found
+
+
+def gathered(values: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, Any]:
+    """Settings with a policy's name, and parameters of policies that stand beside it, brought into one `policy`.
+
+    A name that is one of `fields` is theirs, and no policy's.
+    """
+    known = all_parameters()
+    given = {name: value for name, value in values.items() if name in known and name not in fields}
+    rest = {name: value for name, value in values.items() if name not in given}
+    policy = rest.get("policy")
+    if isinstance(policy, str):
+        policy = {"name": policy}
+    if given and (policy is None or isinstance(policy, Mapping)):
+        policy = {**(policy or {}), **given}
+    return rest if policy is None else {**rest, "policy": dict(policy) if isinstance(policy, Mapping) else policy}
+
+
+def policy_kind(name: str) -> type[Policy]:
+    """The policy of that name; raise ConfigError if there is none."""
+    if name not in POLICIES:
+        raise ConfigError(f"There is no policy {name!r}.", f"Choose one of: {', '.join(POLICIES)}.")
+    return POLICIES[name]
+
+
+def record(policy: Policy, scale: Scale) -> dict[str, Any]:
+    """Everything that the policy's weights depend on beside the columns, as a manifest records it."""
+    return {**policy.parameters(), **(dict(zip(_SCALE, scale, strict=True)) if policy.reads_quality else {})}
+
+
+def recorded(name: str, parameters: Mapping[str, Any]) -> Weigh:
+    """The weights of a policy as a manifest records it. Raises ConfigError if they can't be had here."""
+    own = {key: value for key, value in parameters.items() if key not in _SCALE}
+    kind = policy_kind(name)
+    if unknown := own.keys() - kind.model_fields.keys():
+        raise ConfigError(
+            f"Policy {name!r} has no parameter {', '.join(sorted(unknown))} here.", "Look with the SampleMix that made the mixture."
+        )
+    low, high = (float(parameters.get(end, default)) for end, default in zip(_SCALE, (0.0, 1.0), strict=True))
+    return kind.model_validate(own).weigh(Scale(low, high))
+
+
+def policies_table() -> str:
+    """The policies with their parameters in Markdown, as in docs/policies.md."""
+    lines = ["| policy | parameter | default | limits | meaning |", "|---|---|---|---|---|"]
+    for name, kind in POLICIES.items():
+        schema = kind.model_json_schema()["properties"]
+        formula = (kind.__doc__ or "").partition("\n")[0]
+        lines.append(f"| `{name}` | | | | {kind.summary}. {formula} |")
+        for parameter in kind.parameter_names():
+            field = schema[parameter]
+            limits = " to ".join(f"{field[end]:g}" for end in ("minimum", "maximum") if end in field)
+            lines.append(f"| | `{parameter}` | {field.get('default', 'none')} | {limits} | {field.get('description', '')} |")
+    return "\n".join(lines) + "\n"

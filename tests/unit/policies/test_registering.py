@@ -1,0 +1,124 @@
+"""A policy that is registered shows up wherever policies do, with nothing else to change: here one that tests know alone."""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+from samplemix_core.cli.run import OPTIONS, run_config, with_settings
+from samplemix_core.config.form import form_schema
+from samplemix_core.config.run import RunConfig, merged
+from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
+from samplemix_core.manifest.format import PolicyRecord
+from samplemix_core.pages import views
+from samplemix_core.policies.policy import POLICIES, Columns, Policy, Scale, Slider, registered
+from samplemix_core.policies.registry import policies_table, record, recorded
+
+
+class Favour(Policy):
+    """w = q ** favour: the better the more."""
+
+    summary = "by quality alone"
+    reads_diversity = False
+    FIRST_FIELDS = frozenset({"name", "favour"})
+
+    name: Literal["favour"] = "favour"
+    favour: Annotated[float, Slider(0, 4, 0.1, "how much")] = Field(2.0, ge=0, le=4, description="Power of quality")
+    groups: dict[str, float] = Field({}, description="Something that is no single value")
+
+    def weights(self, columns: Columns, scale: Scale) -> npt.NDArray[np.float64]:
+        """See Policy.weights."""
+        return columns.unit_quality(scale) ** self.favour + 1.0
+
+
+@pytest.fixture(autouse=True)
+def favour() -> Iterator[None]:
+    registered(Favour)
+    kinds = (RunConfig, views.Settings)
+    for kind in kinds:
+        kind.model_rebuild(force=True)
+    yield
+    del POLICIES["favour"]
+    for kind in kinds:
+        kind.model_rebuild(force=True)
+
+
+def test_a_run_can_be_made_by_it() -> None:
+    for values in ({"policy": "favour", "favour": 3}, {"policy": {"name": "favour", "favour": 3}}):
+        assert load_config(RunConfig, {"corpus_uri": "s3://a/b", **values}).policy == Favour(favour=3)
+    config = run_config({"policy": "favour"}, {"corpus_uri": "s3://a/b"}, ['policy.groups={"a": 1}', "favour=1"])
+    assert config.policy == Favour(favour=1, groups={"a": 1})
+    assert load_config(RunConfig, json.loads(config.model_dump_json())) == config
+    assert config.canonical()["policy"] == {"name": "favour", "favour": 1.0, "groups": {"a": 1.0}}
+    for wrong, message in (({"favour": 9}, "policy.favour = 9"), ({"alpha": 0.5}, "no field policy.alpha of favour")):
+        with pytest.raises(ConfigError, match=message):
+            load_config(RunConfig, {"corpus_uri": "s3://a/b", "policy": "favour", **wrong})
+
+
+def test_settings_over_others_keep_a_policys_and_change_it_as_a_whole() -> None:
+    stored = {"policy": {"name": "favour", "favour": 3.0}, "seed": 1}
+    assert merged(stored, {"favour": 1.0, "budget": "5%"}) == {
+        **stored,
+        "budget": "5%",
+        "policy": {"name": "favour", "favour": 1.0},
+    }
+    assert merged(stored, {"policy": "favour"})["policy"] == {"name": "favour", "favour": 3.0}
+    assert merged(stored, {"policy": "samplemix", "tau": 0.3})["policy"] == {"name": "samplemix", "tau": 0.3}
+
+
+def test_forms_have_its_parameters() -> None:
+    fields = form_schema()
+    assert fields["policy"]["enum"] == [None, "samplemix", "natural", "favour"]
+    assert "favour: by quality alone" in fields["policy"]["description"]
+    assert fields["favour"] | {"minimum": 0, "maximum": 4, "type": ["number", "null"]} == fields["favour"]
+    assert fields["favour"]["description"] == "Power of quality (policy favour). Empty: as the corpus has it, else 2.0"
+    assert fields["groups"]["type"] == ["object", "null"]
+
+
+def test_commands_have_options_for_it() -> None:
+    app, seen = typer.Typer(), list[dict[str, Any]]()
+
+    @app.command()
+    @with_settings(*OPTIONS)
+    def mix(chosen: dict[str, Any], corpus: str = "web") -> None:
+        seen.append({"corpus": corpus, **chosen})
+
+    done = CliRunner().invoke(app, ["--policy", "favour", "--favour", "3", "--scorer", "a", "--scorer", "b"])
+    assert done.exit_code == 0, done.output
+    assert seen == [{"corpus": "web", "policy": "favour", "favour": 3.0, "scorers": ["a", "b"]}]
+    assert "--groups" not in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_pages_move_it_and_manifests_record_it() -> None:
+    assert views.sliders(Favour, Favour(favour=3)) == ("favour", [("favour", "favour", Slider(0, 4, 0.1, "how much"), 3.0)])
+    wanted = load_config(views.Settings, {"policy": "favour", "favour": "0.5", "budget_percent": "30"})
+    assert (wanted.policy, wanted.budget_percent) == (Favour(favour=0.5), 30)
+    version = {"mixture": "m", "version": 1, "budget_tokens": 5, "config": {"policy": {"name": "favour", "favour": 3, "gone": 1}}}
+    assert views.published_settings(version, 10).policy == Favour(favour=3)
+    kept = PolicyRecord(name="favour", parameters=record(Favour(groups={"a": 1}), Scale(0, 10)))
+    assert kept.parameters == {"favour": 2.0, "groups": {"a": 1.0}, "q_low": 0, "q_high": 10}
+    assert record(Favour(), Scale(0, 10)).keys() == {"favour", "q_low", "q_high"}, "what is added later is not, at its default"
+    weights = recorded(kept.name, kept.parameters)(Columns(np.array([10], np.float32), np.array([0], np.float32)))
+    assert weights.tolist() == [2.0]
+
+
+def test_it_is_documented() -> None:
+    assert "| | `favour` | 2.0 | 0 to 4 | Power of quality |" in policies_table()
+
+
+def test_a_name_is_registered_once_with_what_it_begins_with() -> None:
+    with pytest.raises(ValueError, match="policy 'favour' already"):
+        registered(Favour)
+
+    class Forgetful(Favour):
+        FIRST_FIELDS = frozenset({"favour"})
+
+    with pytest.raises(ValueError, match="FIRST_FIELDS"):
+        registered(Forgetful)
