@@ -1,9 +1,9 @@
 """A version of a mixture from what is scored: another policy, another budget, other crawls. Nothing is scored."""
 
 from airflow.sdk import DAG
-from samplemix_operators import CLUSTERS, DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks
+from samplemix_operators import ASSETS, DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks
 
-from samplemix_core.pipeline.steps import BUILD_MIXTURE
+from samplemix_core.steps import BUILD_MIXTURE, News
 
 with DAG(
     dag_id="samplemix_build_mixture",
@@ -24,4 +24,4 @@ with DAG(
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "mixture"],
 ):
-    step_tasks(BUILD_MIXTURE, SampleMixConfigureOperator(task_id="configure", source="form", inlets=[CLUSTERS]))
+    step_tasks(BUILD_MIXTURE, SampleMixConfigureOperator(task_id="configure", source="form", inlets=[ASSETS[News.CLUSTERS]]))

@@ -3,7 +3,7 @@
 from airflow.sdk import DAG
 from samplemix_operators import DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks
 
-from samplemix_core.pipeline.steps import ESTIMATE, STEPS
+from samplemix_core.steps import ESTIMATE, STEPS
 
 ALL_STEPS = (STEPS[0], ESTIMATE, *STEPS[1:])
 WHAT = "Turns the raw documents of a corpus into a published, versioned mixture."

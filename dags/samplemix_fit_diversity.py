@@ -1,9 +1,9 @@
 """Clusters for a corpus: fitted if it has none for its encoder and settings, or again; then measured over all its crawls."""
 
 from airflow.sdk import DAG
-from samplemix_operators import DEFAULT_ARGS, SCORES, SampleMixConfigureOperator, documentation, form_params, step_tasks
+from samplemix_operators import ASSETS, DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks
 
-from samplemix_core.pipeline.steps import FIT_DIVERSITY
+from samplemix_core.steps import FIT_DIVERSITY, News
 
 with DAG(
     dag_id="samplemix_fit_diversity",
@@ -22,4 +22,4 @@ with DAG(
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "diversity"],
 ):
-    step_tasks(FIT_DIVERSITY, SampleMixConfigureOperator(task_id="configure", source="form", inlets=[SCORES]))
+    step_tasks(FIT_DIVERSITY, SampleMixConfigureOperator(task_id="configure", source="form", inlets=[ASSETS[News.SCORES]]))

@@ -4,7 +4,7 @@ from airflow.sdk import DAG, Asset, AssetWatcher
 from samplemix_crawls import CrawlWatch
 from samplemix_operators import DEFAULT_ARGS, LAND_CRAWL_DAG, SampleMixConfigureOperator, documentation, step_tasks
 
-from samplemix_core.pipeline.steps import LAND_CRAWL
+from samplemix_core.steps import LAND_CRAWL
 
 LANDINGS = Asset(
     name="samplemix_landings",

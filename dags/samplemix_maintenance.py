@@ -3,6 +3,8 @@
 from airflow.sdk import DAG, Param
 from samplemix_operators import DEFAULT_ARGS, SampleMixMaintenanceOperator
 
+from samplemix_core.steps import Pool
+
 DOCS = """
 ### SampleMix maintenance
 Runs each night, and by its form. Only what the form says is deleted; a dry run says what would be.
@@ -48,7 +50,7 @@ with DAG(
 ):
     previous = None
     for name in ("drafts", "versions", "models", "crawls", "corpora", "orphans", "statistics"):
-        task = SampleMixMaintenanceOperator(task_id=name, pool="samplemix_database")
+        task = SampleMixMaintenanceOperator(task_id=name, pool=Pool.DATABASE.pool)
         if previous is not None:
             previous >> task
         previous = task

@@ -4,7 +4,7 @@ from airflow.sdk import DAG
 from samplemix_crawls import CrawlTimetable
 from samplemix_operators import DEFAULT_ARGS, SampleMixConfigureOperator, documentation, step_tasks
 
-from samplemix_core.pipeline.steps import SCORE_CRAWL
+from samplemix_core.steps import SCORE_CRAWL
 
 with DAG(
     dag_id="samplemix_score_crawl",

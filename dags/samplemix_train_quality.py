@@ -3,6 +3,8 @@
 from airflow.sdk import DAG
 from samplemix_operators import DEFAULT_ARGS, LANGUAGE_MODEL, SampleMixQualityOperator, quality_params
 
+from samplemix_core.steps import Pool
+
 DOCS = f"""
 ### SampleMix train quality
 Labels by a rubric, of people or of a language model, make a quality model: ordinal heads on documents' vectors, or an encoder of
@@ -30,5 +32,5 @@ with DAG(
     tags=["samplemix", "quality"],
 ):
     annotate = SampleMixQualityOperator(task_id="annotate")
-    train = SampleMixQualityOperator(task_id="train", asked=annotate.output, trigger_rule="none_failed", pool="samplemix_workers")
+    train = SampleMixQualityOperator(task_id="train", asked=annotate.output, trigger_rule="none_failed", pool=Pool.WORKERS.pool)
     annotate >> train

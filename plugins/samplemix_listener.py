@@ -6,12 +6,7 @@ from typing import Any
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
-POOLS = {
-    "samplemix_gpu": (16, "Tasks that embed, on GPUs where Dask's workers have them: score, estimate"),
-    "samplemix_workers": (16, "Tasks that keep Dask's workers busy without a GPU: fit, assign"),
-    "samplemix_database": (4, "Tasks that read or write much of Postgres: mix, publish, report, maintenance"),
-}
-"""Pool -> its slots, when it is made, and what it is for."""
+from samplemix_core.steps import Pool
 
 
 @hookimpl
@@ -22,15 +17,17 @@ def on_starting(component: Any) -> None:
     """
     if not hasattr(component, "job_type"):
         return
-    from airflow.models.pool import Pool
+    from airflow.models.pool import Pool as StoredPool
     from airflow.utils.session import create_session
     from sqlalchemy.exc import IntegrityError
 
-    for name, (slots, description) in POOLS.items():
+    for pool in Pool:
         try:
             with create_session() as session:
-                if Pool.get_pool(name, session=session) is None:
-                    Pool.create_or_update_pool(name, slots, description, include_deferred=False, session=session)
+                if StoredPool.get_pool(pool.pool, session=session) is None:
+                    StoredPool.create_or_update_pool(
+                        pool.pool, pool.slots, pool.description, include_deferred=False, session=session
+                    )
         except IntegrityError:
             continue  # Another process made it at the same moment.
 

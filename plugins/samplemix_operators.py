@@ -10,29 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema, quality_form
-from samplemix_core.pipeline.steps import BY_FUNCTION, ESTIMATE, GROUPS, Step
 from samplemix_core.policies.registry import all_parameters
+from samplemix_core.steps import BY_FUNCTION, GROUPS, DryRun, News, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from airflow.sdk import Context
 
-SCORES = Asset(name="samplemix_scores", uri="samplemix://scores")
-CLUSTERS = Asset(name="samplemix_clusters", uri="samplemix://clusters")
-MIXTURES = Asset(name="samplemix_mixtures", uri="samplemix://mixtures")
-_MADE_BY = {"score:check_loss": SCORES, "assign:measure_clusters": CLUSTERS, "changes:report_changes": MIXTURES}
-"""The step after which something new is there for others."""
+ASSETS = {news: Asset(name=news, uri=f"samplemix://{news.removeprefix('samplemix_')}") for news in News}
+"""What steps announce, as assets."""
 
 log = logging.getLogger(__name__)
-
-_GPU, _WORKERS, _DATABASE = "samplemix_gpu", "samplemix_workers", "samplemix_database"
-_POOLS = {
-    **dict.fromkeys(("score:score", ESTIMATE.function), _GPU),
-    **dict.fromkeys(("fit:fit_diversity", "assign:assign_clusters"), _WORKERS),
-    **dict.fromkeys(("mix:mix", "publish:publish", "gather:publish_gathered", "changes:report_changes"), _DATABASE),
-}
-"""The pools of steps that are many, or heavy; samplemix_listener makes them."""
 
 WEBHOOK = "SAMPLEMIX_WEBHOOK_URL"
 
@@ -171,7 +160,7 @@ class SampleMixStepOperator(BaseOperator):
     :param inputs: the results of earlier tasks that the step takes, by name (templated)
     :param group: which part of the shards this task takes, for steps that are mapped over groups of shards
 
-    In a dry run all but `register` and `estimate` are skipped, in any other `estimate` is.
+    A dry run skips the steps that are not for it, and any other run those that are for a dry run alone.
     """
 
     template_fields = ("configured", "inputs", "group")
@@ -200,12 +189,13 @@ class SampleMixStepOperator(BaseOperator):
         from samplemix_core.settings import Settings
 
         self._cancelled = threading.Event()
-        results = dict(self.inputs)
+        step, results = BY_FUNCTION[self.step], dict(self.inputs)
         if self.group is not None:
             results["group"] = self.group
         with final_errors():
             configured = load_config(Configured, dict(self.configured))
-            if self.step != "register:register" and configured.dry_run != (self.step == ESTIMATE.function):
+            skipped = DryRun.SKIPPED if configured.dry_run else DryRun.ITS_END
+            if step.dry_run is skipped:
                 raise AirflowSkipException("This is a dry run." if configured.dry_run else "This is no dry run.")
             run = RunContext(
                 config=configured.config,
@@ -216,11 +206,11 @@ class SampleMixStepOperator(BaseOperator):
                 corpus=configured.corpus,
                 crawl=configured.crawl,
             )
-            result = to_jsonable_python(BY_FUNCTION[self.step].call(run, results))
-        if self.step in _MADE_BY:
-            event = context["outlet_events"][_MADE_BY[self.step]]
+            result = to_jsonable_python(step.call(run, results))
+        if step.announces is not None:
+            event = context["outlet_events"][ASSETS[step.announces]]
             event.extra = {"corpus": configured.corpus or configured.config.corpus_uri, **result}
-            if self.step == "score:check_loss" and configured.corpus is not None:
+            if step.announces is News.SCORES and configured.corpus is not None:
                 event.add_partitions(_partitions(configured.corpus, results["registered"]["snapshots"], self.log.warning))
         return result
 
@@ -332,7 +322,7 @@ def quality_params() -> dict[str, Param]:
 def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
     """Make a task of each step, one after the other, in the DAG that is being defined, after the one that says what it is about.
 
-    The estimate, if it is among them, is the end of a way of its own.
+    The step that ends a dry run, if it is among them, is on a branch of its own.
     """
     tasks: list[Any] = [configured]
     results: dict[str, Any] = {}
@@ -344,17 +334,17 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
             "inputs": {name: results[name] for name in step.takes},
             "doc_md": f"{step.what.capitalize()}. Cleared or retried: {step.again}.",
         }
-        if step.function in _POOLS:
-            options["pool"] = _POOLS[step.function]
-        if step.function in _MADE_BY:
-            options["outlets"] = [_MADE_BY[step.function]]
+        if step.pool is not None:
+            options["pool"] = step.pool.pool
+        if step.announces is not None:
+            options["outlets"] = [ASSETS[step.announces]]
         if step.mapped:
             shown = "group {{ task.group['index'] + 1 }} of {{ task.group['count'] }}"
             tasks.append(SampleMixStepOperator.partial(**options, map_index_template=shown).expand(group=results[GROUPS]))
         else:
             tasks.append(SampleMixStepOperator(**options))
         results[step.gives] = tasks[-1].output
-        if step is ESTIMATE:
+        if step.dry_run is DryRun.ITS_END:
             tasks.pop()  # Its input puts it behind register.
     chain(*tasks)
 

@@ -13,8 +13,8 @@ from samplemix_core.database.registration import unread_files
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
 from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.pipeline.steps import GROUPS, STEPS
 from samplemix_core.settings import Settings
+from samplemix_core.steps import GROUPS, STEPS
 
 UNREAD_NAMED = 1000
 """How many files that were not read a summary names; the table unread_file has all."""

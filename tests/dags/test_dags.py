@@ -12,8 +12,8 @@ from samplemix_core.config.form import QualityForm
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
-from samplemix_core.pipeline.steps import BUILD_MIXTURE, FIT_DIVERSITY, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
 from samplemix_core.policies.registry import all_parameters
+from samplemix_core.steps import BUILD_MIXTURE, FIT_DIVERSITY, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
 
 DAGS = Path(__file__).parents[2] / "dags"
 INSPECT = """

@@ -10,7 +10,7 @@ import pytest
 
 from samplemix_core.database.scope import Group
 from samplemix_core.frozen import FrozenModel
-from samplemix_core.pipeline.steps import BUILD_MIXTURE, BY_FUNCTION, FIT_DIVERSITY, GROUPS, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
+from samplemix_core.steps import BUILD_MIXTURE, BY_FUNCTION, FIT_DIVERSITY, GROUPS, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
 
 
 def hints(step: Step) -> dict[str, object]:
@@ -49,7 +49,7 @@ def test_a_result_is_small_and_plain(step: Step) -> None:
 
 
 def test_the_table_is_light() -> None:
-    code = "import sys, samplemix_core.pipeline.steps; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    code = "import sys, samplemix_core.steps; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "pyarrow", "sqlalchemy", "psycopg2", "dask", "distributed", "boto3", "torch"} & set(imported)
 

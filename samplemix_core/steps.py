@@ -1,4 +1,4 @@
-"""The steps of a run: one ordered, typed table that the command line, Airflow's operator and the DAG are made of.
+"""The steps of a run: one ordered, typed table that the command line and Airflow's DAGs are made of.
 
 Light: DAG files import it each time they are parsed. A step's function is named here and imported where it runs.
 """
@@ -6,6 +6,7 @@ Light: DAG files import it each time they are parsed. A step's function is named
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter
@@ -17,9 +18,37 @@ GROUPS = "groups"
 """The result that mapped steps are mapped over."""
 
 
+class Pool(Enum):
+    """A bound on how many tasks of a kind run at once in Airflow: its name, its slots when it is made, and what it is for."""
+
+    GPU = ("samplemix_gpu", 16, "Tasks that embed, on GPUs where Dask's workers have them: score, estimate")
+    WORKERS = ("samplemix_workers", 16, "Tasks that keep Dask's workers busy without a GPU: fit, assign, train")
+    DATABASE = ("samplemix_database", 4, "Tasks that read or write much of Postgres: mix, publish, report, maintenance")
+
+    def __init__(self, pool: str, slots: int, description: str) -> None:
+        self.pool, self.slots, self.description = pool, slots, description
+
+
+class News(StrEnum):
+    """What a step announces to whoever waits for it, as an asset of Airflow. SCORES are announced crawl by crawl."""
+
+    SCORES = "samplemix_scores"
+    CLUSTERS = "samplemix_clusters"
+    MIXTURES = "samplemix_mixtures"
+
+
+class DryRun(Enum):
+    """Whether a step is done in a dry run."""
+
+    SKIPPED = "skipped"
+    DONE = "done"
+    ITS_END = "its end"
+    """Done in dry runs alone, and the last that they do."""
+
+
 @dataclass(frozen=True)
 class Step:
-    """A step: its function, "module:function" of this room, and the results of earlier steps that it takes, by name.
+    """A step: its function, "module:function" of samplemix_core.pipeline, and the results of earlier steps that it takes, by name.
 
     The function takes the run and those results; where `mapped`, also a `group` of the shards, and is called once for each of the
     groups. `gives` is the name of its result. `what` it does and what happens `again` are for people.
@@ -32,6 +61,9 @@ class Step:
     what: str
     again: str
     mapped: bool = False
+    pool: Pool | None = None
+    announces: News | None = None
+    dry_run: DryRun = DryRun.SKIPPED
 
     def call(self, run: "RunContext", results: Mapping[str, Any]) -> Any:
         """Do the step. Results of earlier steps, and the group, are given as what the functions return or as its JSON values."""
@@ -49,6 +81,7 @@ STEPS = (
         gives="registered",
         what="lists the shards of the snapshots, writes them into the ledger",
         again="lists again; a replaced file is another shard",
+        dry_run=DryRun.DONE,
     ),
     Step(
         name="shard_groups",
@@ -56,16 +89,17 @@ STEPS = (
         takes=("registered",),
         gives=GROUPS,
         what="splits the shards into groups, one mapped task each",
-        again="splits again, alike",
+        again="splits again, the same way",
     ),
     Step(
         name="score",
         function="score:score",
         takes=("registered",),
         gives="scored",
-        what="a Dask task a shard: tokens, quality, embedding",
-        again="shards that are done are skipped",
+        what="scores blocks of shards, one Dask task each: tokens, quality, embedding",
+        again="blocks that are done are skipped",
         mapped=True,
+        pool=Pool.GPU,
     ),
     Step(
         name="audit",
@@ -82,6 +116,7 @@ STEPS = (
         gives="loss",
         what="stops the run if more than max_loss of the documents was set aside",
         again="counts again",
+        announces=News.SCORES,
     ),
     Step(
         name="fit_diversity",
@@ -90,15 +125,17 @@ STEPS = (
         gives="cluster_model",
         what="fits clusters on a stratified sample",
         again="an identical fit is reused",
+        pool=Pool.WORKERS,
     ),
     Step(
         name="assign",
         function="assign:assign_clusters",
         takes=("registered", "cluster_model"),
         gives="assigned",
-        what="a Dask task a shard: nearest cluster of each document",
+        what="finds the nearest cluster of each document, one Dask task a shard",
         again="shards that are done are skipped",
         mapped=True,
+        pool=Pool.WORKERS,
     ),
     Step(
         name="measure_clusters",
@@ -107,6 +144,7 @@ STEPS = (
         gives="measured",
         what="compactness, separation and diversity of each cluster",
         again="computed again, same result",
+        announces=News.CLUSTERS,
     ),
     Step(
         name="mix",
@@ -115,6 +153,7 @@ STEPS = (
         gives="draft",
         what="weights and copies under the token budget, written as a draft",
         again="computed again, same result",
+        pool=Pool.DATABASE,
     ),
     Step(
         name="publish",
@@ -123,6 +162,7 @@ STEPS = (
         gives="published",
         what="makes the draft the next version of the mixture",
         again="the same content is the same version",
+        pool=Pool.DATABASE,
     ),
     Step(
         name="verify",
@@ -139,6 +179,8 @@ STEPS = (
         gives="changes",
         what="says what the version changed against its parent: samples, domains, what was kept of a new crawl",
         again="says it again",
+        pool=Pool.DATABASE,
+        announces=News.MIXTURES,
     ),
 )
 
@@ -149,6 +191,8 @@ ESTIMATE = Step(
     gives="estimated",
     what="in a dry run, which ends with it: counts, and from a sample the tokens, the time and the space that scoring takes",
     again="estimates again",
+    pool=Pool.GPU,
+    dry_run=DryRun.ITS_END,
 )
 GATHER = Step(
     name="gather",
@@ -165,10 +209,12 @@ PUBLISH_GATHERED = Step(
     gives="published",
     what="makes the draft the next version of the mixture, mixed again if other crawls are ready by then",
     again="the same content is the same version",
+    pool=Pool.DATABASE,
 )
 
 
 BY_FUNCTION = {step.function: step for step in (*STEPS, ESTIMATE, GATHER, PUBLISH_GATHERED)}
+"""Every step. Two have one name: a DAG has either of them."""
 
 
 def _named(*names: str) -> tuple[Step, ...]:
