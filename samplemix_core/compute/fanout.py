@@ -105,6 +105,16 @@ class Outcome:
 PATIENCE = Patience()
 
 
+def call_one(
+    client: Client, call: str, work: Work, cancelled: threading.Event, *, partly: Callable[[int], None] | None = None
+) -> Any:
+    """Make one call on a worker and return its result; raise its error, or as fan_out does."""
+    (outcome,) = fan_out(client, call, [work], cancelled, partly=partly)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.result
+
+
 def fan_out(
     client: Client,
     call: str,

@@ -1,6 +1,6 @@
 """Steps 4 and 5: assign every document to a cluster, measure the clusters over the corpus, and find words for them."""
 
-from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
+from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out
 from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
@@ -123,14 +123,12 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
     run.report(Progress("measure_clusters", 0, 1, message="finding words that tell the clusters apart", unit="models"))
     try:
         with connect(run.settings) as client:
-            work = [Work("what the clusters are about", (task,))]
-            (outcome,) = fan_out(client, "samplemix_core.worker.clusters:describe_clusters", work, run.cancelled)
-        if outcome.error is not None:
-            raise outcome.error
+            work = Work("what the clusters are about", (task,))
+            described = call_one(client, "samplemix_core.worker.clusters:describe_clusters", work, run.cancelled)
     except CancelledRunError:
         raise
     except SampleMixError as error:
         return f"; not described: {error}"
     with transaction(database) as cursor:
-        descriptions.save_description(cursor, record.cluster_model_id, outcome.result)
+        descriptions.save_description(cursor, record.cluster_model_id, described)
     return ""

@@ -1,6 +1,6 @@
 """What a run would be, before it is one: counts, and an estimate of tokens, time and space from a sample."""
 
-from samplemix_core.compute.fanout import Work, connect, fan_out
+from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.errors import CorpusError
@@ -46,10 +46,7 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
                 shards=tuple((shard.path, shard.size_bytes) for shard in chosen),
             )
             work = Work("the sample", (task,), cost=URGENT, resources=run.config.embedding.worker_resources)
-            (outcome,) = fan_out(client, "samplemix_core.worker.estimate:sample_shards", [work], run.cancelled)
-            if outcome.error is not None:
-                raise outcome.error
-            left = outcome.result
+            left = call_one(client, "samplemix_core.worker.estimate:sample_shards", work, run.cancelled)
             if not left.scored:
                 raise CorpusError(
                     "Not one document could be read of the shards that were sampled.",

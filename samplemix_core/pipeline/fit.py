@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.compute.fanout import Work, connect, fan_out
+from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.config.run import DiversityConfig, ReaderConfig
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import clusters
@@ -112,10 +112,8 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
         one_cluster=one_cluster,
     )
     with connect(run.settings) as client:
-        (outcome,) = fan_out(client, "samplemix_core.worker.clusters:fit_model", [Work("the fit", (task,))], run.cancelled)
-    if outcome.error is not None:
-        raise outcome.error
-    fitted: clusters.FittedModel = outcome.result
+        work = Work("the fit", (task,))
+        fitted: clusters.FittedModel = call_one(client, "samplemix_core.worker.clusters:fit_model", work, run.cancelled)
     return fitted
 
 
@@ -161,10 +159,7 @@ def _compare(run: RunContext, registered: Registered, reference: str | None) -> 
     )
     with connect(run.settings) as client:
         work = Work("the comparison", (task,), resources=run.config.embedding.worker_resources)
-        (outcome,) = fan_out(client, "samplemix_core.worker.compare:compare", [work], run.cancelled)
-    if outcome.error is not None:
-        raise outcome.error
-    found: Comparison | None = outcome.result
+        found: Comparison | None = call_one(client, "samplemix_core.worker.compare:compare", work, run.cancelled)
     return found
 
 

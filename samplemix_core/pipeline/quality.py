@@ -4,7 +4,7 @@ import threading
 from dataclasses import asdict, replace
 from typing import Any
 
-from samplemix_core.compute.fanout import Work, connect, fan_out
+from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.pipeline.annotate import annotate
 from samplemix_core.pipeline.progress import Progress, Report
@@ -40,19 +40,16 @@ def train_on_worker(
 
     with connect(settings) as client:
         work = Work("the training", (config,), resources=config.embedding.worker_resources)
-        (outcome,) = fan_out(client, f"samplemix_core.worker.train:{function}", [work], cancelled, partly=hear)
-    if outcome.error is not None:
-        raise outcome.error
+        found = call_one(client, f"samplemix_core.worker.train:{function}", work, cancelled, partly=hear)
     if dry_run:
-        return dict(outcome.result)
-    trained = outcome.result
-    overall = trained.report.scores[-1]
-    kept = overall.methods[trained.report.method]
+        return dict(found)
+    overall = found.report.scores[-1]
+    kept = overall.methods[found.report.method]
     return {
-        "name": trained.name,
-        "key": trained.key,
-        "labels": trained.report.documents,
-        "embedded": trained.embedded,
+        "name": found.name,
+        "key": found.key,
+        "labels": found.report.documents,
+        "embedded": found.embedded,
         "score": overall.score,
         **{name: asdict(measured) for name, measured in kept.items()},
     }

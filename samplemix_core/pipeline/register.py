@@ -6,7 +6,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from samplemix_core.compute.fanout import Work, connect, fan_out
+from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.config.run import COMPOSITE, RunConfig
 from samplemix_core.corpus.shards import Selection, UnreadFile, describe_unread, select_snapshots, unread_counts
 from samplemix_core.database import corpora, registration
@@ -176,10 +176,7 @@ def _describe_models(run: RunContext) -> dict[str, Any]:
             cost=URGENT,
             resources=run.config.embedding.worker_resources,
         )
-        (outcome,) = fan_out(client, "samplemix_core.worker.models:describe_models", [work], run.cancelled)
-    if outcome.error is not None:
-        raise outcome.error
-    models: dict[str, Any] = outcome.result
+        models: dict[str, Any] = call_one(client, "samplemix_core.worker.models:describe_models", work, run.cancelled)
     return models
 
 
