@@ -30,6 +30,7 @@ from samplemix_core.database.query import ready_queries, run_query
 from samplemix_core.database.scope import Scope, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.database.upkeep import index_scores, refresh_statistics
+from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.local.owner import Owner
 from samplemix_core.manifest.format import (
@@ -49,7 +50,6 @@ from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pages import api
 from samplemix_core.pages.app import make_app
 from samplemix_core.policies.registry import recorded
-from samplemix_core.settings import Settings
 
 SAMPLES = 10_000_000
 SNAPSHOTS = 10
@@ -118,9 +118,9 @@ def assigned(rng: np.random.Generator, rows: int) -> pa.Table:
     return pa.table([np.arange(rows), cluster, distance, distance > 0.85], schema=schemas.ASSIGNMENTS)
 
 
-def load(settings: Settings, corpus: Corpus) -> float:
+def load(settings: Deployment, corpus: Corpus) -> float:
     """Load all shards by the product's own path; returns the seconds, making up not counted."""
-    url, seconds = settings.require("database_url"), 0.0
+    url, seconds = settings.database, 0.0
     for shard in corpus.shards:
         rng = np.random.default_rng(shard.shard_id)
         plan = [Block(i, i * BLOCK_ROWS, BLOCK_ROWS, i * 1000, 1000) for i in range(SHARD_ROWS // BLOCK_ROWS)]
@@ -146,12 +146,12 @@ def load(settings: Settings, corpus: Corpus) -> float:
     return seconds
 
 
-def copy_bare(settings: Settings, shards: int, rows: int) -> float:
+def copy_bare(settings: Deployment, shards: int, rows: int) -> float:
     """Seconds that COPY takes for the same rows of so many shards, so many in a transaction.
 
     From Arrow, as the product has them, into tables with the same keys and indexes.
     """
-    rng, url = np.random.default_rng(1), settings.require("database_url")
+    rng, url = np.random.default_rng(1), settings.database
     with transaction(url) as cursor:
         for table in ("sample", "quality_score", "diversity_score"):
             cursor.execute(f"CREATE TABLE bare_{table} (LIKE {table} INCLUDING ALL)")
@@ -190,12 +190,12 @@ def numbered(table: pa.Table, name: str, shard: int) -> tuple[str, bytes]:
     return ", ".join(table.column_names), b"".join(encode([table]))
 
 
-def measure(settings: Settings, corpus: Corpus) -> None:
+def measure(settings: Deployment, corpus: Corpus) -> None:
     """Make the clusters differ in diversity, and the planner know the tables."""
     rng = np.random.default_rng(2)
     diversity = rng.random(CLUSTERS)
     sizes = np.full(CLUSTERS, len(corpus.shards) * SHARD_ROWS // CLUSTERS)
-    with transaction(settings.require("database_url")) as cursor:
+    with settings.transaction() as cursor:
         table = pa.table([np.arange(CLUSTERS), sizes, diversity, np.ones(CLUSTERS), diversity], schema=schemas.CLUSTERS)
         clusters.finish_cluster_model(cursor, corpus.cluster_model_id, table, Bounds(0.0, 1.0))
         registration.set_current_models(
@@ -206,9 +206,9 @@ def measure(settings: Settings, corpus: Corpus) -> None:
         refresh_statistics(cursor)
 
 
-def mix(settings: Settings, corpus: Corpus, version: int, parameters: dict[str, float], share: float) -> None:
+def mix(settings: Deployment, corpus: Corpus, version: int, parameters: dict[str, float], share: float) -> None:
     """Solve a mixture and record it as the publishing step does, without writing its parts."""
-    with transaction(settings.require("database_url")) as cursor:
+    with settings.transaction() as cursor:
         states = ledger.shard_states(cursor, Scope(corpus.snapshot_ids, corpus.version, 2**31 - 1))
         shards = {state.shard.path: state.shard for state in states}
         diversity = clusters.cluster_table(cursor, corpus.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
@@ -288,7 +288,7 @@ def milliseconds(call: Callable[[], object], times: int = 3) -> float:
     return median(took)
 
 
-def ask(settings: Settings, corpus: Corpus) -> dict[str, float]:
+def ask(settings: Deployment, corpus: Corpus) -> dict[str, float]:
     """The ready queries, and those of them that read roll-ups against the same without."""
     reader = settings.require("reader_database_url")
     shard = corpus.shards[0].path
@@ -332,7 +332,7 @@ CHOSEN = (
 """Samples that are asked for: the first ones, and some that are rare and far."""
 
 
-def look(settings: Settings) -> dict[str, float]:
+def look(settings: Deployment) -> dict[str, float]:
     """The pages, and what if: its time after the first, and how far its shares are from the solved mixture's, in points."""
     app = make_app(lambda: None)
     app.dependency_overrides[api.reader] = lambda: settings.require("reader_database_url")
@@ -375,7 +375,7 @@ SHARE = 0.2
 def run(samples: int) -> dict[str, float]:
     """Load, ask, look; print tables."""
     with stores(Owner.of(os.getpid())) as settings:
-        with transaction(settings.require("database_url")) as cursor:
+        with settings.transaction() as cursor:
             corpus = register(cursor, samples)
         peer = min(50, len(corpus.shards))
         seconds = {

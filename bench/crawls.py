@@ -24,10 +24,10 @@ from samplemix_core.database.migrate import migrate
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
 from samplemix_core.demo.run import DAG_ID
+from samplemix_core.deployment import Deployment
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
 
 WHOLE, LANDING, BASE = 6000, 2000, 800
 """Documents of the whole run, of the crawl that lands, and of the crawl that is there before it."""
@@ -47,7 +47,7 @@ PATIENCE = 1800.0
 class Platform:
     """All services, the command `samplemix`, and Airflow's REST API."""
 
-    settings: Settings
+    settings: Deployment
     airflow: AirflowApi
 
     def upload(self, place: str, files: Mapping[str, bytes]) -> str:
@@ -208,7 +208,7 @@ def measure(directory: Path, snapshot: Path | None) -> dict[str, float]:
     stack = Stack(directory / "home", ports="free", owner=Owner.of(os.getpid()))
     try:
         settings = stack.up()
-        migrate(settings.require("database_url"))
+        migrate(settings.database)
         with AirflowApi(settings) as airflow:
             platform = Platform(settings, airflow)
             for dag_id in (DAG_ID, SCORE, LAND):

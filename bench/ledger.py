@@ -24,13 +24,13 @@ from samplemix_core import schemas
 from samplemix_core.config.budget import Budget
 from samplemix_core.config.run import DiversityConfig, RunConfig
 from samplemix_core.database import clusters, ledger, registration
-from samplemix_core.database.connection import scalar, transaction
+from samplemix_core.database.connection import scalar
 from samplemix_core.database.migrate import migrate
+from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
 from samplemix_core.pipeline.fit import fit_diversity, fit_spec
@@ -39,7 +39,6 @@ from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.register import shard_groups
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, score
-from samplemix_core.settings import Settings
 
 SHARDS = (1_000, 10_000, 100_000)
 SAMPLES = (1_000_000, 4_000_000)
@@ -91,27 +90,27 @@ class Corpus:
 
 
 @contextmanager
-def stores(owner: Owner) -> Iterator[Settings]:
+def stores(owner: Owner) -> Iterator[Deployment]:
     """A Postgres and an S3 that end with their owner."""
     with tempfile.TemporaryDirectory(prefix="samplemix-bench-", ignore_cleanup_errors=True) as directory:
         stack = Stack(Path(directory) / "home", ports="free", owner=owner)
         try:
             settings = stack.up({"postgres", "s3"})
-            migrate(settings.require("database_url"))
+            migrate(settings.database)
             yield settings
         finally:
             stack.destroy()
 
 
-def make_corpus(settings: Settings, name: str, shards: int, rows: int) -> Corpus:
+def make_corpus(settings: Deployment, name: str, shards: int, rows: int) -> Corpus:
     """Enter a corpus of so many shards with so many samples each, scored, assigned and measured."""
     uri = f"s3://bench/{name}"
     entries = [ObjectInfo(f"crawl/web/{i:06}.jsonl", 1000, f"etag-{i}") for i in range(shards)]
     config = RunConfig(corpus_uri=uri, mixture_name=name, budget=Budget(percent=100), diversity=LENIENT)
-    store = open_store(settings.state_root, settings)
+    store = settings.state
     fitted = made_up_model()
     store.put(f"clusters/{name}", fitted.to_bytes())
-    with transaction(settings.require("database_url")) as cursor:
+    with settings.transaction() as cursor:
         corpus = registration.register_corpus(
             cursor, uri=uri, reader=config.reader.model_dump(mode="json"), tokenizer="a tokenizer", tokenizer_id="none"
         )
@@ -179,14 +178,14 @@ def made_up_model() -> ClusterModel:
     )
 
 
-def drive(settings: Settings, corpus: Corpus) -> dict[str, float]:
+def drive(settings: Deployment, corpus: Corpus) -> dict[str, float]:
     """Seconds of each step's driver over a corpus whose shards are all done: no worker has anything to do."""
     run = RunContext(corpus.config, settings, lambda progress: None)
     registered, groups = corpus.registered, shard_groups(run, corpus.registered)
     seconds: dict[str, float] = {}
 
     def register_again() -> None:
-        with transaction(settings.require("database_url")) as cursor:
+        with settings.transaction() as cursor:
             registration.register_snapshot(cursor, registered.corpus_id, "crawl", corpus.entries)
 
     def timed(name: str, step: Callable[[], object]) -> None:
@@ -205,7 +204,7 @@ def drive(settings: Settings, corpus: Corpus) -> dict[str, float]:
     return seconds
 
 
-def mix_peaks(settings: Settings, corpus: Corpus) -> list[float]:
+def mix_peaks(settings: Deployment, corpus: Corpus) -> list[float]:
     """Peak memory in MB of this process up to each report of the mix step: reading, solving, writing, done."""
     peaks: list[float] = []
     run = RunContext(corpus.config, settings, lambda progress: peaks.append(peak_megabytes()))

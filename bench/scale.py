@@ -29,8 +29,8 @@ from samplemix_core.config.run import EmbeddingConfig, ReaderConfig, RunConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import is_shard
 from samplemix_core.database import ledger
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.migrate import migrate
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import PRECISION_COSINE, candidate_precisions, detect_hardware, locate_model
 from samplemix_core.embedding.tokens import Tokenized
@@ -43,7 +43,6 @@ from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import plan_tasks, score, score_tasks
-from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import ScoreTask
 from samplemix_core.worker.score import plan_shard, score_block
 
@@ -170,7 +169,7 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
 def distill_shipped(to: Path) -> None:
     """A static encoder from the shipped transformer, by its vocabulary alone."""
     config = load_config(RunConfig, {"corpus_uri": str(to)})
-    made = distill_encoder(config, Settings.load(), lambda progress: None, on_corpus=False, documents=0, dimensions=384, to=to)
+    made = distill_encoder(config, Deployment.load(), lambda progress: None, on_corpus=False, documents=0, dimensions=384, to=to)
     print(f"static encoder of {made.tokens:,} tokens distilled in {made.seconds:.0f} s")
 
 
@@ -180,13 +179,13 @@ def to_lines(texts: list[str]) -> list[bytes]:
 
 
 @contextmanager
-def services(home: Path, owner: Owner, names: Collection[str] = ("postgres", "s3")) -> Iterator[tuple[Stack, Settings]]:
+def services(home: Path, owner: Owner, names: Collection[str] = ("postgres", "s3")) -> Iterator[tuple[Stack, Deployment]]:
     """These services while it is open, below a home of their own, with the tables of an empty database."""
     os.environ["SAMPLEMIX_HOME"] = str(home)
     stack = Stack(home, ports="free", owner=owner)
     try:
         settings = stack.up(names)
-        migrate(settings.require("database_url"))
+        migrate(settings.database)
         yield stack, settings
     finally:
         stack.destroy()
@@ -203,7 +202,7 @@ def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Pat
             values = {"corpus_uri": uri, "snapshots": [snapshot], "blocks": {"documents": documents}, "embedding": embedding}
             run = RunContext(load_config(RunConfig, values), settings, lambda progress: None, threading.Event())
             registered = register(run)
-            with transaction(settings.require("database_url")) as cursor:
+            with settings.transaction() as cursor:
                 shards = [state.shard for state in ledger.shard_states(cursor, registered.scope)]
             plan_shard(plan_tasks(run, registered, shards)[0])
             return score_tasks(run, registered, shards)

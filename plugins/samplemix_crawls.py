@@ -42,10 +42,9 @@ class CrawlTimetable(Timetable):
         """A run for each crawl that has landed with a date in this range, both ends included."""
         from samplemix_core.corpus.crawls import partition_key
         from samplemix_core.database import corpora
-        from samplemix_core.database.connection import transaction
-        from samplemix_core.settings import Settings
+        from samplemix_core.deployment import Deployment
 
-        with transaction(Settings.load().require("database_url")) as cursor:
+        with Deployment.load().transaction() as cursor:
             found = corpora.crawls_between(cursor, earliest, latest)
         for crawl in found:
             date = instance(crawl.partition_date)
@@ -56,14 +55,13 @@ class CrawlTimetable(Timetable):
     def _decode_partition_date(self, partition_key: str) -> datetime:
         from samplemix_core.corpus.crawls import parse_partition_key
         from samplemix_core.database import corpora
-        from samplemix_core.database.connection import transaction
-        from samplemix_core.settings import Settings
+        from samplemix_core.deployment import Deployment
 
         try:
             corpus, snapshot = parse_partition_key(partition_key)
         except ValueError as error:
             raise InvalidPartitionKeyError(str(error)) from error
-        with transaction(Settings.load().require("database_url")) as cursor:
+        with Deployment.load().transaction() as cursor:
             crawl = corpora.find_crawl(cursor, corpus, snapshot)
         if crawl is None:
             raise InvalidPartitionKeyError(f"There is no crawl {partition_key!r}: see 'samplemix corpus show {corpus}'.")
@@ -120,12 +118,12 @@ class CrawlWatch(BaseEventTrigger):
 
     def _look(self, watch: "Watch") -> list[dict[str, Any]]:
         """The crawls that wait for a run. What can't be reached now is looked at again."""
-        from samplemix_core.settings import Settings
+        from samplemix_core.deployment import Deployment
 
         try:
             return [
                 {"corpus": crawl.corpus, "snapshot": crawl.snapshot, "landed_at": crawl.landed_at}
-                for crawl in watch.look(Settings.load(), time.monotonic())
+                for crawl in watch.look(Deployment.load(), time.monotonic())
             ]
         except Exception:
             self.log.exception("can't look for crawls; looking again")

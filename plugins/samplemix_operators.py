@@ -54,12 +54,11 @@ def tell_failure(context: "Context") -> None:
 def _note_failure(run_id: str, reason: str) -> None:
     """Have the crawl that the run took say why it is not in a version."""
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
+    from samplemix_core.deployment import Deployment
     from samplemix_core.errors import SampleMixError
-    from samplemix_core.settings import Settings
 
     try:
-        with transaction(Settings.load().require("database_url")) as cursor:
+        with Deployment.load().transaction() as cursor:
             corpora.note_failure(cursor, run_id, reason)
     except SampleMixError as error:
         log.error("the crawl was not marked: %s", error)
@@ -100,9 +99,9 @@ def release_lost_crawls(context: "Context") -> None:
 
     from samplemix_core.database import corpora
     from samplemix_core.database.connection import transaction
-    from samplemix_core.settings import Settings
+    from samplemix_core.deployment import Deployment
 
-    database = Settings.load().require("database_url")
+    database = Deployment.load().database
     with transaction(database) as cursor:
         runs = corpora.unfinished_runs(cursor)
     for run in runs:
@@ -130,18 +129,18 @@ class SampleMixConfigureOperator(BaseOperator):
         """Returns a Configured as JSON."""
         from airflow.sdk.exceptions import AirflowSkipException
 
+        from samplemix_core.deployment import Deployment
         from samplemix_core.pipeline import configure
-        from samplemix_core.settings import Settings
 
-        settings = Settings.load()
+        deployment = Deployment.load()
         with final_errors():
             if self.source == "form":
-                found = configure.from_form(settings, dict(context["params"]))
+                found = configure.from_form(deployment, dict(context["params"]))
             elif self.source == "crawl":
-                found = configure.of_crawl(settings, context["dag_run"].partition_key)
+                found = configure.of_crawl(deployment, context["dag_run"].partition_key)
             else:
                 release_lost_crawls(context)
-                landed = configure.next_landed(settings, context["run_id"])
+                landed = configure.next_landed(deployment, context["run_id"])
                 if landed is None:
                     raise AirflowSkipException("No crawl waits: another run has taken it.")
                 found = landed
@@ -182,11 +181,11 @@ class SampleMixStepOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
         from pydantic_core import to_jsonable_python
 
+        from samplemix_core.deployment import Deployment
         from samplemix_core.frozen import load_config
         from samplemix_core.pipeline.handoff import Configured
         from samplemix_core.pipeline.progress import LogProgress
         from samplemix_core.pipeline.run import RunContext
-        from samplemix_core.settings import Settings
 
         self._cancelled = threading.Event()
         step, results = BY_FUNCTION[self.step], dict(self.inputs)
@@ -199,7 +198,7 @@ class SampleMixStepOperator(BaseOperator):
                 raise AirflowSkipException("This is a dry run." if configured.dry_run else "This is no dry run.")
             run = RunContext(
                 config=configured.config,
-                settings=Settings.load(),
+                deployment=Deployment.load(),
                 report=LogProgress(self.log.info),
                 cancelled=self._cancelled,
                 run_id=context["run_id"],
@@ -241,13 +240,13 @@ class SampleMixMaintenanceOperator(BaseOperator):
 
     def execute(self, context: "Context") -> Any:
         """Returns what was found, and whether anything was done about it."""
+        from samplemix_core.deployment import Deployment
         from samplemix_core.pipeline.maintenance import TASKS, Upkeep
-        from samplemix_core.settings import Settings
 
         if self.task_id == "crawls" and not context["params"]["dry_run"]:
             release_lost_crawls(context)
         with final_errors():
-            kept = TASKS[self.task_id](Settings.load(), Upkeep.model_validate(dict(context["params"])))
+            kept = TASKS[self.task_id](Deployment.load(), Upkeep.model_validate(dict(context["params"])))
         self.log.info(
             "%s %s, %s bytes: %s", f"{kept.found:,}", kept.what, f"{kept.bytes:,}", "done" if kept.done else "left as they are"
         )
@@ -277,24 +276,24 @@ class SampleMixQualityOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowSkipException
 
         from samplemix_core.config.form import QualityForm
+        from samplemix_core.deployment import Deployment
         from samplemix_core.frozen import load_config
         from samplemix_core.pipeline import quality
         from samplemix_core.pipeline.progress import LogProgress
-        from samplemix_core.settings import Settings
 
         self._cancelled = threading.Event()
-        settings, report = Settings.load(), LogProgress(self.log.info)
+        deployment, report = Deployment.load(), LogProgress(self.log.info)
         with final_errors():
             wanted = load_config(QualityForm, dict(context["params"]))
             if self.task_id == "annotate":
                 asking = wanted.annotation_config()
                 if asking is None:
                     raise AirflowSkipException("No language model is to be asked.")
-                return quality.ask(asking, settings, _endpoint(), report, self._cancelled, dry_run=wanted.dry_run)
+                return quality.ask(asking, deployment, _endpoint(), report, self._cancelled, dry_run=wanted.dry_run)
             if wanted.dry_run and self.asked:
                 raise AirflowSkipException("In a dry run the labels are not there to be trained on.")
             training = wanted.training_config(*([self.asked["annotator"]] if self.asked else []))
-            return quality.train_on_worker(training, settings, report, self._cancelled, dry_run=wanted.dry_run)
+            return quality.train_on_worker(training, deployment, report, self._cancelled, dry_run=wanted.dry_run)
 
     def on_kill(self) -> None:
         """Tell the worker to stop; it notices at its next step."""
@@ -359,15 +358,14 @@ def form_params(*names: str) -> dict[str, Param]:
 
 def _corpora() -> list[str]:
     """The corpora that have a name, for the form to suggest. None where a task parses its DAG, or where Postgres can't be asked."""
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.corpora import corpus_names
+    from samplemix_core.deployment import Deployment
     from samplemix_core.errors import SampleMixError
-    from samplemix_core.settings import Settings
 
     if get_parsing_context().dag_id is not None:
         return []
     try:
-        with transaction(Settings.load().require("database_url")) as cursor:
+        with Deployment.load().transaction() as cursor:
             return corpus_names(cursor)
     except SampleMixError:
         return []

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from samplemix_core.errors import ConfigError
@@ -141,7 +141,7 @@ class Settings:
     corpus_places: tuple[str, ...] = ("s3://",)
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+    def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read the environment, then the embedded services' file; raise ConfigError if that file is unreadable."""
         home = home_directory(environ)
         path = home / SERVICES_FILE

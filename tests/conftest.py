@@ -29,13 +29,14 @@ from sqlalchemy.engine import URL, make_url
 
 from samplemix_core.database.connection import connect
 from samplemix_core.database.migrate import migrate
+from samplemix_core.deployment import Deployment
 from samplemix_core.local.dask_cluster import MEMORY_VARIABLE
 from samplemix_core.local.home import Home, load_credentials
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, take_over
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.settings import ADDRESSES, ENVIRONMENT, Settings
+from samplemix_core.settings import ADDRESSES, ENVIRONMENT
 
 REPOSITORY = Path(__file__).parents[1]
 SESSION_LOCK = Path(tempfile.gettempdir()) / f"samplemix-tests-{os.geteuid()}.lock"
@@ -121,16 +122,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Iterator[St
 
 
 @pytest.fixture(scope="session")
-def services(stack: Stack) -> Settings:
+def services(stack: Stack) -> Deployment:
     """Postgres and S3, up. Its database is not migrated: tests take `database`."""
     return stack.up({"postgres", "s3"})
 
 
 @pytest.fixture(scope="session")
-def platform(stack: Stack) -> Settings:
+def platform(stack: Stack) -> Deployment:
     """Postgres, S3 and Dask, up, with the database migrated: what a run needs. Workers know this database only."""
     settings = stack.up({"postgres", "s3", "dask"})
-    migrate(settings.require("database_url"))
+    migrate(settings.database)
     return settings
 
 
@@ -166,8 +167,8 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(services: Settings) -> Iterator[PostgresServer]:
-    url = make_url(services.require("database_url"))
+def postgres_server(services: Deployment) -> Iterator[PostgresServer]:
+    url = make_url(services.database)
     password = load_credentials(Home(services.home)).postgres_superuser
     superuser = url.set(username="postgres", password=password, database="postgres")
     server = PostgresServer(superuser, str(url.username), f"template_{uuid4().hex}")
@@ -179,27 +180,27 @@ def postgres_server(services: Settings) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def database(services: Settings, postgres_server: PostgresServer) -> Iterator[Settings]:
+def database(services: Deployment, postgres_server: PostgresServer) -> Iterator[Deployment]:
     """The services' settings, with a fresh and migrated database."""
     with database_of(services, postgres_server, postgres_server.template) as settings:
         yield settings
 
 
 @pytest.fixture
-def empty_database(services: Settings, postgres_server: PostgresServer) -> Iterator[Settings]:
+def empty_database(services: Deployment, postgres_server: PostgresServer) -> Iterator[Deployment]:
     """The services' settings, with a fresh database that is not migrated."""
     with database_of(services, postgres_server, "template1") as settings:
         yield settings
 
 
 @pytest.fixture
-def object_store(services: Settings) -> ObjectStore:
+def object_store(services: Deployment) -> ObjectStore:
     """A fresh prefix in S3."""
     return open_store(f"{services.state_root}/test-{uuid4().hex}", services)
 
 
 @contextmanager
-def database_of(services: Settings, server: PostgresServer, template: str) -> Iterator[Settings]:
+def database_of(services: Deployment, server: PostgresServer, template: str) -> Iterator[Deployment]:
     """The services' settings with a database made from a template, which may go on with further options; dropped on leaving."""
     name = f"test_{uuid4().hex}"
 

@@ -10,10 +10,10 @@ import typer
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say
 from samplemix_core.cli.run import OPTIONS, Assignments, ConfigFile, assigned, stored_values, with_settings
 from samplemix_core.config.run import CorpusConfig, merged
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Corpora by name: where they lie, how their crawls are scored and mixed.", no_args_is_help=True)
 
@@ -63,20 +63,19 @@ def add(
     `samplemix corpus add web s3://crawls/web --set landing.queue_url=https://sqs.eu-west-1.amazonaws.com/123456789012/crawls`
     """
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline.landing import check_queue, scan
 
     options = {"corpus_uri": location(corpus_uri), "mixture_name": name, **chosen}
     config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
-    settings = Settings.load()
-    check_queue(settings, config)
-    with transaction(settings.require("database_url")) as cursor:
+    deployment = Deployment.load()
+    check_queue(deployment, config)
+    with deployment.transaction() as cursor:
         corpora.add_corpus(cursor, config)
     try:
-        found = scan(settings, corpora.NamedCorpus(config), new_are="taken")
+        found = scan(deployment, corpora.NamedCorpus(config), new_are="taken")
     except Exception:
         # What can't be looked at is not added.
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             corpora.remove_corpus(cursor, name)
         raise
     _print_crawls(found, as_json=as_json)
@@ -88,10 +87,9 @@ def add(
 @app.command("list")
 def corpus_list(as_json: AsJson = False) -> None:
     """List corpora: where they lie, how they are mixed, how many crawls they have, the last version."""
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.corpora import corpus_overview
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         print_rows(corpus_overview(cursor), as_json=as_json)
 
 
@@ -99,9 +97,8 @@ def corpus_list(as_json: AsJson = False) -> None:
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show a corpus: its configuration where it is not the default, and its crawls."""
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         corpus = corpora.get_corpus(cursor, name)
         crawls = corpora.crawls(cursor, name)
     if as_json:
@@ -132,17 +129,16 @@ def corpus_set(
     `samplemix corpus set web --set embedding.encoder=multilingual-e5-small --set landing.marker=_DONE`
     """
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline.landing import check_queue
 
-    settings = Settings.load()
-    with transaction(settings.require("database_url")) as cursor:
+    deployment = Deployment.load()
+    with deployment.transaction() as cursor:
         before, gone = corpora.known_settings(cursor, name)
         config = corpus_config(name, before, chosen, marker, assignments or [])
         if config.run.corpus_uri != before["run"]["corpus_uri"]:
             raise ConfigError("A corpus stays where it is: its crawls are of that place.", "Add the other place as another corpus.")
         if config.landing.queue_url != before.get("landing", {}).get("queue_url"):
-            check_queue(settings, config)
+            check_queue(deployment, config)
         corpora.set_corpus(cursor, config)
     old, new = dict(_flat(before)) | gone, dict(_flat(config.model_dump(mode="json")))
     changed = [
@@ -171,13 +167,12 @@ def resume(name: Name) -> None:
 def scan(name: Name, as_json: AsJson = False) -> None:
     """Look thoroughly at a corpus's place now, and show the crawls whose state changed: landed, waiting (and why), removed."""
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline import landing
 
-    settings = Settings.load()
-    with transaction(settings.require("database_url")) as cursor:
+    deployment = Deployment.load()
+    with deployment.transaction() as cursor:
         corpus = corpora.get_corpus(cursor, name)
-    _print_crawls(landing.scan(settings, corpus, thorough=True), as_json=as_json)
+    _print_crawls(landing.scan(deployment, corpus, thorough=True), as_json=as_json)
 
 
 @app.command()
@@ -189,22 +184,20 @@ def accept(
     Example: `samplemix corpus accept web crawl-a`
     """
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline import landing
 
-    settings = Settings.load()
-    with transaction(settings.require("database_url")) as cursor:
+    deployment = Deployment.load()
+    with deployment.transaction() as cursor:
         corpus = corpora.get_corpus(cursor, name)
-    _print_crawls([landing.accept(settings, corpus, snapshot) for snapshot in snapshots], as_json=as_json)
+    _print_crawls([landing.accept(deployment, corpus, snapshot) for snapshot in snapshots], as_json=as_json)
 
 
 @app.command()
 def remove(name: Name) -> None:
     """Forget a corpus's name, configuration and crawls. Files, scores and mixtures stay."""
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         corpora.get_corpus(cursor, name)
         corpora.remove_corpus(cursor, name)
     tell(f"{name} is forgotten; its files, scores and mixtures are where they were")
@@ -212,9 +205,8 @@ def remove(name: Name) -> None:
 
 def _pause(name: str, *, paused: bool) -> None:
     from samplemix_core.database import corpora
-    from samplemix_core.database.connection import transaction
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         corpora.get_corpus(cursor, name)
         corpora.pause_corpus(cursor, name, paused=paused)
 

@@ -8,8 +8,8 @@ import typer
 from samplemix_core.cli.common import AsJson, location, print_json, say, terminal_progress
 from samplemix_core.cli.run import run_config
 from samplemix_core.config.run import EmbeddingConfig, RunConfig
+from samplemix_core.deployment import Deployment
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Encoders: distil a fast static one from a transformer, compare two on a corpus.", no_args_is_help=True)
 
@@ -58,7 +58,7 @@ def distill(
     with terminal_progress(quiet=as_json) as report:
         made = distill_encoder(
             config,
-            Settings.load(),
+            Deployment.load(),
             report,
             on_corpus=corpus_uri is not None,
             documents=documents,
@@ -104,7 +104,7 @@ def compare(
 
     config = _config(corpus_uri, encoder, snapshots, assignments)
     with terminal_progress(quiet=as_json) as report:
-        found = compare_encoders(config, Settings.load(), reference, documents, report)
+        found = compare_encoders(config, Deployment.load(), reference, documents, report)
     if as_json:
         print_json(asdict(found))
         return

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, print_json, print_rows, say
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ManifestError
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Published mixtures: list, show, what changed, verify.", no_args_is_help=True)
 
@@ -21,9 +21,8 @@ Version = Annotated[int | None, typer.Option("--version", "-v", help="Which vers
 @app.command("list")
 def mixture_list(as_json: AsJson = False) -> None:
     """List every published version of every mixture. Exits 1 if a manifest can't be read, which is named beside the others."""
-    from samplemix_core.pipeline.mixtures import own_mixtures
 
-    mixtures, troubles = own_mixtures(Settings.load()), []
+    mixtures, troubles = Deployment.load().mixtures, []
 
     def rows() -> Iterator[dict[str, Any]]:
         for item in mixtures.list():
@@ -69,14 +68,14 @@ def mixture_show(
     """
     from samplemix_core.pipeline.mixtures import open_version
 
-    settings = Settings.load()
-    found = open_version(settings, name, version)
+    deployment = Deployment.load()
+    found = open_version(deployment, name, version)
     manifest = found.manifest
     if plot is not None:
         from samplemix_core.report.picture import draw_mixture
         from samplemix_core.report.record import load_record
 
-        draw_mixture(plot, load_record(settings, manifest))
+        draw_mixture(plot, load_record(deployment, manifest))
     columns = found.unknown_columns()
     if as_json:
         unknown = {"unknown": {"fields": dict(found.unknown), "columns": columns}} if found.unknown or columns else {}
@@ -101,12 +100,11 @@ def mixture_changes(
     Example: `samplemix mixture changes web --version 12`
     """
     from samplemix_core.database.changes import version_changes
-    from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline.mixtures import open_version
 
-    settings = Settings.load()
-    found = open_version(settings, name, version).manifest
-    with transaction(settings.require("database_url")) as cursor:
+    deployment = Deployment.load()
+    found = open_version(deployment, name, version).manifest
+    with deployment.transaction() as cursor:
         changes = version_changes(cursor, found.name, found.version)
     if as_json:
         print_json(changes.model_dump(mode="json"))
@@ -128,16 +126,16 @@ def mixture_verify(
     """
     from samplemix_core.pipeline.mixtures import open_version, verify_version
 
-    settings = Settings.load()
-    found = open_version(settings, name, version)
-    if settings.database_url is not None and find_spec("psycopg2") is not None:
+    deployment = Deployment.load()
+    found = open_version(deployment, name, version)
+    if deployment.database_url is not None and find_spec("psycopg2") is not None:
         from samplemix_core.pipeline.check import verify_own
 
-        report = verify_own(settings, found, check_corpus=corpus)
+        report = verify_own(deployment, found, check_corpus=corpus)
     else:
         # SampleMix alone only reads mixtures.
-        report = verify_version(settings, found, check_corpus=corpus)
-        if settings.database_url is not None:
+        report = verify_version(deployment, found, check_corpus=corpus)
+        if deployment.database_url is not None:
             say("not compared with Postgres: the package psycopg2 is not installed")
     if as_json:
         print_json(report.as_dict())

@@ -9,10 +9,10 @@ import typer
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
 from samplemix_core.cli.run import assigned
 from samplemix_core.config.quality import AnnotationConfig
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings
 
 app = typer.Typer(help="Quality: its rubric, labels by annotators, models trained on them.", no_args_is_help=True)
 
@@ -44,10 +44,9 @@ def rubric(file: RubricFile = None, as_json: AsJson = False) -> None:
 @app.command()
 def annotators(as_json: AsJson = False) -> None:
     """List annotators: who judged, by which rubric, how many texts."""
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.labels import list_annotators
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         found = list_annotators(cursor)
     print_rows(
         (
@@ -111,7 +110,7 @@ def import_(
         scores=dict(_score_field(item, judged_by.names) for item in scores or ()),
     )
     with terminal_progress(quiet=as_json) as report:
-        found = import_labels(location(file), annotator, judged_by, names, Settings.load(), report, dry_run=dry_run)
+        found = import_labels(location(file), annotator, judged_by, names, Deployment.load(), report, dry_run=dry_run)
     if as_json:
         print_json(found.as_json())
         return
@@ -183,7 +182,7 @@ def annotate(
         options["rubric"] = read_rubric(file_of_rubric).model_dump(mode="json")
     config = load_config(AnnotationConfig, assigned(options, assignments or []))
     with terminal_progress(quiet=as_json) as report:
-        found = ask(config, Settings.load(), report, dry_run=dry_run)
+        found = ask(config, Deployment.load(), report, dry_run=dry_run)
     if as_json:
         print_json(found.as_json())
         return
@@ -214,4 +213,4 @@ def agreement(
     """
     from samplemix_core.pipeline.labels import agreement as compared
 
-    print_rows(compared(one, other, Settings.load()), as_json=as_json)
+    print_rows(compared(one, other, Deployment.load()), as_json=as_json)

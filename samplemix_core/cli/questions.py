@@ -12,9 +12,10 @@ from typing import IO, Annotated, Any, Literal
 import typer
 
 from samplemix_core.cli.common import AsJson, pages, plain, print_rows
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import QueryError
 from samplemix_core.logs import visible
-from samplemix_core.settings import Settings, home_directory, make_home
+from samplemix_core.settings import home_directory, make_home
 
 app = typer.Typer()
 
@@ -53,7 +54,7 @@ def sql(
     if listed:
         _write(({"query": q.name, "parameters": q.usage, "answers": q.answers} for q in ready_queries().values()), form, output)
         return
-    database = Settings.load().require("reader_database_url")
+    database = Deployment.load().require("reader_database_url")
     if query is None and not words and sys.stdin.isatty():
         raise typer.Exit(_prompt(database))
     statement, values = _ready(query, words or []) if query is not None else (_statement(words or ["-"]), None)
@@ -102,10 +103,10 @@ def _prompt(database_url: str) -> int:
         "PGAPPNAME": f"samplemix sql (pgcli {pgcli.__version__})",
     }
     environment = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
-    settings = make_home(home_directory()) / "pgcli"
-    if not settings.exists():
-        settings.write_text(_PROMPT_SETTINGS)
-    command = [sys.executable, "-m", "pgcli.main", "--pgclirc", str(settings)]
+    deployment = make_home(home_directory()) / "pgcli"
+    if not deployment.exists():
+        deployment.write_text(_PROMPT_SETTINGS)
+    command = [sys.executable, "-m", "pgcli.main", "--pgclirc", str(deployment)]
     return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 a command of ours
 
 

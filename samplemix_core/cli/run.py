@@ -13,11 +13,12 @@ import typer
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
 from samplemix_core.config.form import form_schema
 from samplemix_core.config.run import RunConfig, merged
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.policies.registry import all_parameters
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings, is_directory, is_path
+from samplemix_core.settings import is_directory, is_path
 
 app = typer.Typer()
 
@@ -66,7 +67,7 @@ def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Seque
 
     values = merged(base, given(options))
     if isinstance(values.get("corpus_uri"), str):
-        named = {} if is_directory(values["corpus_uri"]) else named_values(Settings.load(), values["corpus_uri"])
+        named = {} if is_directory(values["corpus_uri"]) else named_values(Deployment.load(), values["corpus_uri"])
         values = merged(named, {**values, "corpus_uri": named.get("corpus_uri") or location(values["corpus_uri"])})
     return load_config(RunConfig, assigned(values, assignments))
 
@@ -190,7 +191,7 @@ def run(
 def _plan(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     from samplemix_core.pipeline.register import plan_corpus
 
-    planned, unread = plan_corpus(config, Settings.load(), corpus)
+    planned, unread = plan_corpus(config, Deployment.load(), corpus)
     if as_json:
         files = [{"path": file.path, "bytes": file.size_bytes, "reason": file.reason} for file in unread]
         print_json({"snapshots": planned, "unread": files})
@@ -206,7 +207,7 @@ def _estimate(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     from samplemix_core.pipeline.run import RunContext
 
     with terminal_progress() as report:
-        context = RunContext(config, Settings.load(), report, corpus=corpus)
+        context = RunContext(config, Deployment.load(), report, corpus=corpus)
         found = estimate(context, register(context))
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -220,13 +221,13 @@ def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     from samplemix_core.pipeline.run import RunContext, run_corpus
     from samplemix_core.report.text import output, print_mixture
 
-    settings = Settings.load()
+    deployment = Deployment.load()
     with terminal_progress(quiet=as_json) as report:
-        summary = run_corpus(RunContext(config, settings, report, corpus=corpus))
+        summary = run_corpus(RunContext(config, deployment, report, corpus=corpus))
     if as_json:
         print_json(summary.model_dump(mode="json"))
         return
-    version = open_version(settings, summary.manifest_uri)
+    version = open_version(deployment, summary.manifest_uri)
     print_mixture(output(), version.manifest, summary.warnings)
     if summary.unread:
         named = ", ".join(f"{file['path']} ({file['reason']})" for file in summary.unread[:10])

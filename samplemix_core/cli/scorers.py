@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, terminal_progress
-from samplemix_core.settings import Settings, is_directory
+from samplemix_core.deployment import Deployment
+from samplemix_core.settings import is_directory
 
 app = typer.Typer(
     help="Enter a scorer of your own: a network that classifies, a fastText model, scores made elsewhere, or several as one.",
@@ -54,7 +55,7 @@ def transformer(
     added = add_transformer(
         name,
         place,
-        Settings.load(),
+        Deployment.load(),
         revision=revision,
         output=output,
         label=label,
@@ -78,7 +79,7 @@ def fasttext(
     """
     from samplemix_core.pipeline.scorers import add_fasttext
 
-    _show(add_fasttext(name, file if "://" in file else location(file), label, Settings.load()), as_json)
+    _show(add_fasttext(name, file if "://" in file else location(file), label, Deployment.load()), as_json)
 
 
 @app.command()
@@ -111,7 +112,7 @@ def external(
         added = add_external(
             name,
             location(place),
-            Settings.load(),
+            Deployment.load(),
             report,
             by=by,
             score=score,
@@ -138,7 +139,7 @@ def ensemble(
     from samplemix_core.pipeline.scorers import add_ensemble
 
     place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
-    _show(add_ensemble(name, members, place, Settings.load(), combine=combine), as_json)
+    _show(add_ensemble(name, members, place, Deployment.load(), combine=combine), as_json)
 
 
 @app.command()
@@ -162,7 +163,7 @@ def calibrated(
     from samplemix_core.pipeline.scorers import calibrate
 
     place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
-    _show(calibrate(name, of, place, Settings.load(), least=least, most=most), as_json)
+    _show(calibrate(name, of, place, Deployment.load(), least=least, most=most), as_json)
 
 
 def _show(added: object, as_json: bool) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, Limit, location, print_json, print_rows, terminal_progress
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import NAME
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings, is_directory
+from samplemix_core.settings import is_directory
 
 app = typer.Typer()
 shard_app = typer.Typer(help="Shards of the ledger: what became of them, and trying them again.", no_args_is_help=True)
@@ -42,10 +43,9 @@ def shard_list(
 
     Example: `samplemix shard list s3://bucket/corpus --state refused --state poison`
     """
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.ledger import list_shards
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         print_rows(islice(list_shards(cursor, _stored(cursor, corpus), snapshot, states or ()), limit), as_json=as_json)
 
 
@@ -63,13 +63,12 @@ def shard_retry(
     Examples: `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz`,
     `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz --force`
     """
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.ledger import retry_shards
     from samplemix_core.database.registration import forget_shards
 
     if force and not shards:
         raise ConfigError("--force deletes scores, so it needs the paths of shards.", "Name them: 'samplemix shard list' does.")
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         corpus_uri = _stored(cursor, corpus)
         retried = forget_shards(cursor, corpus_uri, shards or ()) if force else retry_shards(cursor, corpus_uri, shards or ())
         missing = sorted(set(shards or ()) - set(retried))
@@ -88,10 +87,9 @@ def progress(corpus: StoredCorpus = None, as_json: AsJson = False) -> None:
 
     Example: `samplemix progress s3://bucket/corpus`
     """
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.ledger import scoring_progress
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         print_rows(scoring_progress(cursor, _stored(cursor, corpus)), as_json=as_json)
 
 
@@ -102,10 +100,9 @@ def quarantine(
     as_json: AsJson = False,
 ) -> None:
     """List the records and shards that were set aside: file, row, byte offset, reason."""
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.ledger import list_quarantine
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         print_rows(islice(list_quarantine(cursor, _stored(cursor, corpus)), limit), as_json=as_json)
 
 
@@ -122,17 +119,16 @@ def check(
 
     Examples: `samplemix check s3://bucket/corpus --no-parts`, `samplemix check --deep`
     """
-    from samplemix_core.database.connection import transaction
     from samplemix_core.pipeline.check import Checked
     from samplemix_core.pipeline.check import check as check_all
 
-    settings = Settings.load()
-    with transaction(settings.require("database_url")) as cursor:
+    deployment = Deployment.load()
+    with deployment.transaction() as cursor:
         corpus_uri = _stored(cursor, corpus)
     checked: list[Checked] = []
     try:
         with terminal_progress(quiet=as_json) as report:
-            checked.extend(check_all(settings, report, corpus_uri, parts=parts, deep=deep))
+            checked.extend(check_all(deployment, report, corpus_uri, parts=parts, deep=deep))
     finally:
         # What was found is told, even if the rest can't be looked at.
         if as_json:

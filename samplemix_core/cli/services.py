@@ -9,9 +9,10 @@ import typer
 from rich.text import Text
 
 from samplemix_core.cli.common import AsJson, Services, console, print_rows, say
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings, home_directory
+from samplemix_core.settings import home_directory
 
 app = typer.Typer()
 
@@ -104,7 +105,7 @@ def migrate() -> None:
     """Bring the database to this version's tables. 'samplemix up' does it for the embedded one; run it for your own."""
     from samplemix_core.database.migrate import migrate as migrate_database
 
-    migrate_database(Settings.load().require("database_url"))
+    migrate_database(Deployment.load().database)
 
 
 @app.command()
@@ -145,5 +146,5 @@ def maintain(
     from samplemix_core.pipeline.maintenance import TASKS, Upkeep
 
     wanted = Upkeep(keep_versions=keep_versions, unused_days=unused_days, delete_orphans=delete_orphans, dry_run=dry_run)
-    settings = Settings.load()
-    print_rows((task(settings, wanted).model_dump() for task in TASKS.values()), as_json=as_json)
+    deployment = Deployment.load()
+    print_rows((task(deployment, wanted).model_dump() for task in TASKS.values()), as_json=as_json)

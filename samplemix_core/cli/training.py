@@ -10,11 +10,12 @@ from samplemix_core.cli.common import AsJson, print_json, print_rows, terminal_p
 from samplemix_core.cli.run import assigned
 from samplemix_core.config.quality import TrainingConfig
 from samplemix_core.config.run import AuditConfig, EmbeddingConfig
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.report.text import tell
-from samplemix_core.settings import Settings, is_directory
+from samplemix_core.settings import is_directory
 
 app = typer.Typer()
 
@@ -80,10 +81,9 @@ def train(
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List quality models: the composite score, and those that were trained."""
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.quality import list_quality_models, quality_rows
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         print_rows(quality_rows(list_quality_models(cursor)), as_json=as_json)
 
 
@@ -99,12 +99,11 @@ def report_(
     """
     from pydantic import TypeAdapter
 
-    from samplemix_core.database.connection import transaction
     from samplemix_core.database.quality import find_quality_model
     from samplemix_core.quality.training import TrainingReport
     from samplemix_core.report.training import draw_training, method_rows
 
-    with transaction(Settings.load().require("database_url")) as cursor:
+    with Deployment.load().transaction() as cursor:
         model = find_quality_model(cursor, name)
     if model.report is None:
         raise ConfigError(f"{model.name} was not trained on labels.", "See 'samplemix quality models'.")
@@ -152,7 +151,7 @@ def audit(
 
     config = load_config(AuditConfig, assigned({}, assignments or []))
     place = location(corpus) if is_directory(corpus) else corpus
-    found = audit_corpus(Settings.load(), place, config, model_names or (), snapshots or ())
+    found = audit_corpus(Deployment.load(), place, config, model_names or (), snapshots or ())
     if picture:
         draw_audit(picture, corpus, found.models, config)
     if as_json:

@@ -17,16 +17,15 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi, TaskState
 from samplemix_core.demo.corpus import collect
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.stack import start_services
 from samplemix_core.logs import visible
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.pipeline.progress import Progress, Report, draw_bars, read_line
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
 from samplemix_core.report.text import output, print_mixture, tell
-from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"
 SNAPSHOT = "demo-1"
@@ -76,18 +75,18 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
             Text(f"{time.monotonic() - started:6.1f} s", style="dim").append(f"  {visible(line)}", "not dim"), soft_wrap=True
         )
 
-    settings = start_services(home, None, say)
-    corpus = upload_demo_corpus(settings, home / "demo-corpus", documents)
+    deployment = start_services(home, None, say)
+    corpus = upload_demo_corpus(deployment, home / "demo-corpus", documents)
     listing = ", ".join(f"{name} {count:,}" for name, count in corpus.domains.items())
     say(f"corpus of {corpus.documents:,} documents from this machine at {corpus.uri}: {listing}")
-    with AirflowApi(settings) as airflow:
+    with AirflowApi(deployment) as airflow:
         manifest_uri = _run_dag(airflow, corpus, say, console)
-    version = open_version(settings, manifest_uri)
+    version = open_version(deployment, manifest_uri)
     picture = home / "demo-mixture.png"
-    draw_mixture(picture, load_record(settings, version.manifest))
+    draw_mixture(picture, load_record(deployment, version.manifest))
     print_mixture(output(), version.manifest)
     tell(f"picture: {picture}")
-    tell(f"Airflow: {settings.airflow_url}  user {settings.airflow_user}, password in {home / 'airflow' / 'passwords.json'}")
+    tell(f"Airflow: {deployment.airflow_url}  user {deployment.airflow_user}, password in {home / 'airflow' / 'passwords.json'}")
     command = os.path.relpath(Path(sys.executable).with_name("samplemix"))
     tell("Three queries to try:")
     for query in QUERIES:
@@ -96,7 +95,7 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
     tell(f"manifest: {version.uri}")
 
 
-def upload_demo_corpus(settings: Settings, directory: Path, documents: int) -> DemoCorpus:
+def upload_demo_corpus(deployment: Deployment, directory: Path, documents: int) -> DemoCorpus:
     """Collect documents from this machine and put them on S3, below a prefix named after their content.
 
     A corpus never changes: when the machine's files do, they make another corpus.
@@ -106,8 +105,8 @@ def upload_demo_corpus(settings: Settings, directory: Path, documents: int) -> D
     digest = hashlib.sha256()
     for name, data in shards.items():
         digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
-    uri = f"{settings.state_root}/corpora/demo-{digest.hexdigest()[:12]}"
-    store = open_store(uri, settings)
+    uri = f"{deployment.state_root}/corpora/demo-{digest.hexdigest()[:12]}"
+    store = deployment.store(uri)
     present = {item.key for item in store.list()}
     for name, data in shards.items():
         if name not in present:

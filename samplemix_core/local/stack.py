@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from samplemix_core.database.migrate import migrate
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local import airflow, dask_cluster, databases, machine, postgres, s3
 from samplemix_core.local.home import KEPT, Credentials, Home, State, load_credentials, read_json, write_json
@@ -26,7 +27,7 @@ from samplemix_core.local.supervisor import (
     service_rows,
     stack_processes,
 )
-from samplemix_core.settings import ENVIRONMENT, HOME_MARK, Settings
+from samplemix_core.settings import ENVIRONMENT, HOME_MARK
 
 _CONNECTIONS = {
     "postgres": ("database_url", "reader_database_url", "pages_database_url"),
@@ -60,11 +61,11 @@ class Stack:
         self._environ = environ
         self._supervisor = Supervisor(self._home)
 
-    def up(self, services: Collection[str] = SERVICES, *, on_progress: Callable[[str], None] = lambda _: None) -> Settings:
+    def up(self, services: Collection[str] = SERVICES, *, on_progress: Callable[[str], None] = lambda _: None) -> Deployment:
         """Start what of these services does not run and is not external, in order, each when the one before it is ready.
 
         Returns how to connect to the services of this home, which it also writes to the home's services file (mode 0600) for
-        Settings.load. Raises ServiceError if the machine has not the memory or the disk for them, or if a service does not
+        Deployment.load. Raises ServiceError if the machine has not the memory or the disk for them, or if a service does not
         become ready; those before it stay up.
         """
         wanted = _known(services)
@@ -220,7 +221,7 @@ class Stack:
             state = replace(state, ports=state.ports | ports)
         return state
 
-    def _write_services(self, embedded: list[EmbeddedService], external: list[str]) -> Settings:
+    def _write_services(self, embedded: list[EmbeddedService], external: list[str]) -> Deployment:
         """Write how to connect, before anything starts that reads it."""
         settings: dict[str, str] = {}
         addresses: dict[str, str] = {}
@@ -236,7 +237,7 @@ class Stack:
             addresses[name] = _without_password(settings[_CONNECTIONS[name][0]])
         write_json(self._home.services_file, settings)
         self._home.write_state(replace(self._home.read_state(), addresses=addresses, external=external))
-        return Settings.load({**self._environ, "SAMPLEMIX_HOME": str(self._home.root)})
+        return Deployment.load({**self._environ, "SAMPLEMIX_HOME": str(self._home.root)})
 
     def _start(self, service: EmbeddedService, on_progress: Callable[[str], None]) -> None:
         for step in service.steps:
@@ -263,7 +264,7 @@ class Stack:
         return self._supervisor.process(process).state == "fatal"
 
 
-def start_services(home: Path, services: Collection[str] | None, on_progress: Callable[[str], None]) -> Settings:
+def start_services(home: Path, services: Collection[str] | None, on_progress: Callable[[str], None]) -> Deployment:
     """Start the embedded services that are asked for (all, by default) and bring the database to this version's tables.
 
     Airflow starts last, when its tasks would find the tables they need.

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from samplemix_core.database.query import ready_queries
 from samplemix_core.database.samples import Name, SampleFilter, SamplePage
+from samplemix_core.deployment import Deployment
 from samplemix_core.frozen import load_config
 from samplemix_core.pages import samples, views
-from samplemix_core.settings import Settings
 
 router = APIRouter(prefix="/api")
 
@@ -22,8 +22,8 @@ Words = Annotated[str, Query(max_length=1000, description="All of them, written 
 
 def reader() -> str:
     """URL of the database, as the pages' own role that can only read; as the analysts', where there is no other."""
-    settings = Settings.load()
-    return settings.pages_database_url or settings.require("reader_database_url")
+    deployment = Deployment.load()
+    return deployment.pages_database_url or deployment.require("reader_database_url")
 
 
 Reader = Annotated[str, Depends(reader)]
@@ -92,16 +92,16 @@ def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleF
 @router.get("/mixtures/{name}/{version:int}/sample")
 def explain_sample(url: Reader, name: str, version: int, shard: Shard, row: Row) -> samples.Why:
     """Why a document has the copies that it has: quality, cluster, weight, kappa, its own number u, exact duplicates."""
-    return samples.why(Settings.load(), url, name, version, shard, row)
+    return samples.why(Deployment.load(), url, name, version, shard, row)
 
 
 @router.get("/corpora/{corpus_id}/text")
 def get_text(url: Reader, corpus_id: int, shard: Shard, row: Row) -> samples.Text:
     """The text of a document, from its shard."""
-    return samples.text_of(Settings.load(), url, corpus_id, shard, row)
+    return samples.text_of(Deployment.load(), url, corpus_id, shard, row)
 
 
 @router.get("/mixtures/{name}/{version:int}/search")
 def search_shard(url: Reader, name: str, version: int, shard: Shard, words: Words, row: Row = 0) -> samples.Matches:
     """Documents of a shard whose text has all the words, from a row on."""
-    return samples.search(Settings.load(), url, name, version, shard, words, row)
+    return samples.search(Deployment.load(), url, name, version, shard, words, row)

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
 from samplemix_core.database.samples import SampleFilter
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import SampleMixError
 from samplemix_core.pages import api, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version, Words
@@ -19,7 +20,6 @@ from samplemix_core.pages.charts import COLOURS, cluster_map
 from samplemix_core.pages.html import PREFIX, Hardened, page, query
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
-from samplemix_core.settings import Settings
 
 DAG_ID = "samplemix_corpus_run"
 
@@ -151,7 +151,7 @@ def show_search(
     request: Request, url: Reader, name: str, version: int, shard: Shard = "", words: Words = "", row: Row = 0
 ) -> HTMLResponse:
     """Documents of a shard with certain words."""
-    found = samples.search(Settings.load(), url, name, version, shard, words, row) if words.strip() and shard else None
+    found = samples.search(Deployment.load(), url, name, version, shard, words, row) if words.strip() and shard else None
     values = {"mixture": name, "version": version, "shard": shard, "words": words, "row": row, "found": found}
     return page(request, "search.html", **values, link=_sample_link(request, name, version))
 
@@ -159,7 +159,7 @@ def show_search(
 @router.get("/mixtures/{name}/{version:int}/sample", response_class=HTMLResponse, include_in_schema=False)
 def show_sample(request: Request, url: Reader, name: str, version: int, shard: Shard, row: Row) -> HTMLResponse:
     """A document, and why it has its copies."""
-    why = samples.why(Settings.load(), url, name, version, shard, row)
+    why = samples.why(Deployment.load(), url, name, version, shard, row)
     values = {"mixture": name, "version": version, "corpus_id": why.corpus_id, "shard": shard, "row": row, "why": why}
     return page(request, "sample.html", **values, rubric=DEFAULT_RUBRIC.dimensions, link=_sample_link(request, name, version))
 

@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 
 from samplemix_core.database.query import ready_queries
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, version_directory
 from samplemix_core.pages.charts import BOKEH_JS
@@ -19,7 +20,6 @@ from samplemix_core.pages.html import guarded, nonced, page
 from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
-from samplemix_core.settings import Settings
 
 router = APIRouter()
 
@@ -27,17 +27,17 @@ router = APIRouter()
 @router.get("/mixtures/{name}/{version:int}/picture.png", include_in_schema=False)
 def show_picture(name: str, version: int) -> Response:
     """The picture of a version."""
-    settings = Settings.load()
-    with settings.scratch() as directory:
+    deployment = Deployment.load()
+    with deployment.scratch() as directory:
         path = directory / "picture.png"
-        draw_mixture(path, load_record(settings, open_version(settings, name, version).manifest))
+        draw_mixture(path, load_record(deployment, open_version(deployment, name, version).manifest))
         return Response(path.read_bytes(), media_type="image/png")
 
 
 @router.get("/mixtures/{name}/{version:int}/files", response_class=HTMLResponse, include_in_schema=False)
 def show_files(request: Request, name: str, version: int) -> HTMLResponse:
     """The published files of a version."""
-    found = open_version(Settings.load(), name, version)
+    found = open_version(Deployment.load(), name, version)
     link = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/files/"
     parts = [part.model_dump() for part in found.manifest.parts]
     values = {"mixture": name, "version": version, "uri": found.uri, "digest": found.manifest.content_digest, "parts": parts}
@@ -48,7 +48,7 @@ def show_files(request: Request, name: str, version: int) -> HTMLResponse:
 @router.get("/mixtures/{name}/{version:int}/files/{file}", include_in_schema=False)
 def download(name: str, version: int, file: str) -> StreamingResponse:
     """A published file of a version."""
-    found = open_version(Settings.load(), name, version)
+    found = open_version(Deployment.load(), name, version)
     if file not in (MANIFEST, CROISSANT, SUMS, *(part.path for part in found.manifest.parts)):
         raise ManifestError(f"Version {version} of {name!r} has no file {file[:100]!r}.", "See its files.")
     stream = found.mixtures.store.open(found.key(file))

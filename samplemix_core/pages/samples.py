@@ -12,17 +12,16 @@ from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.samples import PAGE_ROWS, SampleFilter, SamplePage, SamplePlace, find_samples, sample_place
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CorpusError, QueryError, SampleMixError
 from samplemix_core.frozen import FrozenModel, load_config
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import SolverRecord
-from samplemix_core.objects import open_store
 from samplemix_core.pages.views import ask
 from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.policies.policy import Columns
 from samplemix_core.policies.registry import recorded
 from samplemix_core.sample_key import sample_keys, uniforms
-from samplemix_core.settings import Settings
 
 MAX_SHOWN = 200_000
 """Characters of a text that a page shows."""
@@ -70,7 +69,7 @@ class Why(FrozenModel):
     corpus_id: int
 
 
-def why(settings: Settings, reader_url: str, name: str, version: int, shard: str, row: int) -> Why:
+def why(deployment: Deployment, reader_url: str, name: str, version: int, shard: str, row: int) -> Why:
     """Why a document has the copies that it has in a version; raise QueryError if it is none of the version's documents."""
     (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     found = ask(reader_url, "sample_why", mixture=name, version=mixture["version"], shard=shard, row=row)
@@ -93,7 +92,7 @@ def why(settings: Settings, reader_url: str, name: str, version: int, shard: str
     chance, trouble = None, ""
     if became != "duplicate" and document["diversity"] is not None:
         try:
-            chance = _chance(settings, mixture, document)
+            chance = _chance(deployment, mixture, document)
         except SampleMixError as error:
             trouble = str(error)
     return Why(
@@ -107,8 +106,8 @@ def why(settings: Settings, reader_url: str, name: str, version: int, shard: str
     )
 
 
-def _chance(settings: Settings, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:
-    manifest = open_version(settings, mixture["mixture"], mixture["version"]).manifest
+def _chance(deployment: Deployment, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:
+    manifest = open_version(deployment, mixture["mixture"], mixture["version"]).manifest
     columns = Columns(np.array([document["quality"]], dtype=np.float32), np.array([document["diversity"]], dtype=np.float32))
     weight = float(recorded(manifest.policy.name, manifest.policy.parameters)(columns)[0])
     rows = np.array([document["row"]], dtype=np.int64)
@@ -138,9 +137,9 @@ class Text(FrozenModel):
     changed: bool
 
 
-def text_of(settings: Settings, reader_url: str, corpus_id: int, shard: str, row: int) -> Text:
+def text_of(deployment: Deployment, reader_url: str, corpus_id: int, shard: str, row: int) -> Text:
     """The text of a document; raise CorpusError if the shard has no document in that row."""
-    with _reading(settings, reader_url, corpus_id, shard, row) as (place, reader):
+    with _reading(deployment, reader_url, corpus_id, shard, row) as (place, reader):
         for batch in reader.read(place.block):
             for item in batch.documents.to_pylist():
                 if item["row"] == row:
@@ -170,7 +169,7 @@ class Matches(FrozenModel):
     more: int | None
 
 
-def search(settings: Settings, reader_url: str, name: str, version: int, shard: str, words: str, row: int = 0) -> Matches:
+def search(deployment: Deployment, reader_url: str, name: str, version: int, shard: str, words: str, row: int = 0) -> Matches:
     """Documents of a shard, from a row on, whose text has all the words, however they are written large or small.
 
     With what the version has of each. Stops after PAGE_ROWS of them, or SEARCH_SECONDS.
@@ -182,7 +181,7 @@ def search(settings: Settings, reader_url: str, name: str, version: int, shard: 
     (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     deadline, looked, last, more = time.monotonic() + SEARCH_SECONDS, 0, row, None
     excerpts: dict[int, str] = {}
-    with _reading(settings, reader_url, mixture["corpus_id"], shard, row) as (place, reader):
+    with _reading(deployment, reader_url, mixture["corpus_id"], shard, row) as (place, reader):
         rest = Block(place.block.block, place.block.first_row, None, place.block.byte_offset, None)
         for batch in reader.read(rest):
             columns = (batch.documents["row"].to_pylist(), batch.documents["text"].to_pylist())
@@ -218,12 +217,12 @@ def _excerpt(text: str, at: int) -> str:
 
 @contextmanager
 def _reading(
-    settings: Settings, reader_url: str, corpus_id: int, shard: str, row: int
+    deployment: Deployment, reader_url: str, corpus_id: int, shard: str, row: int
 ) -> Iterator[tuple[SamplePlace, ShardReader]]:
     """The block that has a row, and its shard's reader."""
     with transaction(reader_url) as cursor:
         place = sample_place(cursor, corpus_id, shard, row)
     if place is None:
         raise CorpusError(f"The corpus has no shard {shard[:200]!r} with a row {row}.", "Copy its path from a sample.")
-    with open_store(place.uri, settings).open(place.path) as stream:
+    with deployment.store(place.uri).open(place.path) as stream:
         yield place, ShardReader(stream, place.path, load_config(ReaderConfig, place.reader, "stored reader"))

@@ -27,6 +27,7 @@ from samplemix_core.database.annotations import (
 )
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import ensure_annotator, list_annotators
+from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.sampling import ShardCount, nested_positions
 from samplemix_core.errors import (
     CancelledRunError,
@@ -41,13 +42,11 @@ from samplemix_core.errors import (
 from samplemix_core.frozen import load_config
 from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.logs import event
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.annotator import CHARACTERS_OF_A_TOKEN, LanguageModel
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import MALFORMED, Reject
 from samplemix_core.quality.prompt import instructions
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
-from samplemix_core.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +101,7 @@ class _Plan:
 
 def annotate(
     config: AnnotationConfig,
-    settings: Settings,
+    deployment: Deployment,
     report: Report = lambda _: None,
     *,
     dry_run: bool = False,
@@ -114,7 +113,7 @@ def annotate(
     endpoint can't be used as configured, ServiceError where it does not answer any more, ModelError where its answers can't be
     used, CostError at the limit of cost, CancelledRunError where `cancelled` is set; what was answered is kept.
     """
-    plan = _plan(config, settings)
+    plan = _plan(config, deployment)
     left = [sample for _, samples in plan.chosen for sample in samples]
     found = plan.found
     if dry_run:
@@ -123,10 +122,10 @@ def annotate(
         found.input_tokens = sum(of_prompt + min(sample.n_tokens, most) for sample in left)
         found.output_tokens = OUTPUT_TOKENS * len(left)
     elif left:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             annotator_id = ensure_annotator(cursor, plan.annotator, plan.rubric, plan.spec)
-        with closing(_documents(plan, settings)) as documents:
-            asyncio.run(_ask_all(config, plan, annotator_id, documents, settings, report, cancelled or threading.Event()))
+        with closing(_documents(plan, deployment)) as documents:
+            asyncio.run(_ask_all(config, plan, annotator_id, documents, deployment, report, cancelled or threading.Event()))
     found.cost = _cost(config, found)
     return found
 
@@ -137,7 +136,7 @@ def _cost(config: AnnotationConfig, found: Annotated) -> float | None:
     return (found.input_tokens * config.input_price + found.output_tokens * config.output_price) / 1e6
 
 
-def _plan(config: AnnotationConfig, settings: Settings) -> _Plan:
+def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
     rubric = load_config(Rubric, config.rubric) if config.rubric else DEFAULT_RUBRIC
     spec = {
         "kind": "llm",
@@ -145,7 +144,7 @@ def _plan(config: AnnotationConfig, settings: Settings) -> _Plan:
         **config.identity(),
     }
     name = config.annotator or f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)}-{fingerprint(spec)[:6]}"
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         shards = scored_shards(cursor, config.corpus, config.snapshots)
         if not shards:
             raise CorpusError(
@@ -175,12 +174,12 @@ def _count(shard: ScoredShard, config: AnnotationConfig) -> ShardCount:
     return ShardCount(shard.snapshot, shard.path, parse_shard_path(shard.path, shard.reader)[1] or "", shard.samples)
 
 
-def _documents(plan: _Plan, settings: Settings) -> Generator[Document | None]:
+def _documents(plan: _Plan, deployment: Deployment) -> Generator[Document | None]:
     """The documents to ask about, shard by shard; None in the place of one that is not there as it was scored."""
     for shard, samples in plan.chosen:
         left = {sample.row: sample for sample in samples}
         try:
-            with open_store(shard.uri, settings).open(shard.path) as stream:
+            with deployment.store(shard.uri).open(shard.path) as stream:
                 reader = ShardReader(stream, shard.path, shard.reader)
                 for block, _ in groupby(samples, key=lambda sample: sample.block):
                     for batch in reader.read(block):
@@ -197,8 +196,8 @@ def _documents(plan: _Plan, settings: Settings) -> Generator[Document | None]:
 class _Writer:
     """Keeps answers: those that come while others are being written are written together. Who brings one waits until it is kept."""
 
-    def __init__(self, annotator_id: int, settings: Settings) -> None:
-        self._annotator_id, self._database = annotator_id, settings.require("database_url")
+    def __init__(self, annotator_id: int, deployment: Deployment) -> None:
+        self._annotator_id, self._database = annotator_id, deployment.database
         self._arrived: list[tuple[Judged | Refused, asyncio.Future[None]]] = []
         self._writing = asyncio.Lock()
 
@@ -230,7 +229,7 @@ async def _ask_all(
     plan: _Plan,
     annotator_id: int,
     documents: Iterator[Document | None],
-    settings: Settings,
+    deployment: Deployment,
     report: Report,
     cancelled: threading.Event,
 ) -> None:
@@ -238,7 +237,7 @@ async def _ask_all(
     found = plan.found
     total, begun = found.documents, found.known + found.set_aside_before
     reading, read = asyncio.Lock(), deque[Document | None]()
-    model, writer = LanguageModel(config, plan.rubric, settings), _Writer(annotator_id, settings)
+    model, writer = LanguageModel(config, plan.rubric, deployment), _Writer(annotator_id, deployment)
     streak = 0
 
     def tell() -> None:
@@ -271,7 +270,7 @@ async def _ask_all(
                 await writer.keep(answer)
                 streak = _enter(found, answer, streak)
                 if streak >= max(LEAST_STREAK, 2 * config.concurrency) and isinstance(answer, Refused):
-                    raise _given_up(streak, answer, config, settings)
+                    raise _given_up(streak, answer, config, deployment)
             else:
                 found.unread += 1
             tell()
@@ -295,7 +294,7 @@ async def _ask_all(
         )
 
 
-def _given_up(streak: int, last: Refused, config: AnnotationConfig, settings: Settings) -> ModelError | ServiceError:
+def _given_up(streak: int, last: Refused, config: AnnotationConfig, deployment: Deployment) -> ModelError | ServiceError:
     kept = "What was answered is kept."
     if last.reason in MALFORMED:
         return ModelError(
@@ -303,7 +302,7 @@ def _given_up(streak: int, last: Refused, config: AnnotationConfig, settings: Se
             f"{kept} Try response_format 'json_object' or 'text', more most_output_tokens, or another model, then run again.",
         )
     return ServiceError(
-        f"{streak} documents in a row got no answer from {settings.llm_base_url}, the last one: {last.detail}.",
+        f"{streak} documents in a row got no answer from {deployment.llm_base_url}, the last one: {last.detail}.",
         f"{kept} Check the endpoint, or ask less at once, then run again.",
     )
 

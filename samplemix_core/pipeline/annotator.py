@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from samplemix_core.config.quality import AnnotationConfig
 from samplemix_core.database.annotations import Document, Judged, Refused
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.quality.labels import Reject, RejectedLabelError, encodable
 from samplemix_core.quality.prompt import ask_about, ask_again, read_answer
 from samplemix_core.quality.rubric import Rubric
-from samplemix_core.settings import Settings
 
 MOST_WAIT_SECONDS = 300.0
 MOST_ANSWER_BYTES = 2**20
@@ -99,12 +99,12 @@ class _Completion(BaseModel):
 class LanguageModel:
     """Asks a model about documents. It counts questions that went out and those that met 429, and all tokens read and written."""
 
-    def __init__(self, config: AnnotationConfig, rubric: Rubric, settings: Settings) -> None:
+    def __init__(self, config: AnnotationConfig, rubric: Rubric, deployment: Deployment) -> None:
         self._config, self._rubric = config, rubric
         # A line for each question would bury all others.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
-        self._url = f"{settings.require('llm_base_url').rstrip('/')}/chat/completions"
-        key = (settings.llm_api_key or "none").strip()
+        self._url = f"{deployment.require('llm_base_url').rstrip('/')}/chat/completions"
+        key = (deployment.llm_api_key or "none").strip()
         if not (key.isascii() and key.isprintable()):
             # The client would repeat it in an error.
             raise ConfigError("OPENAI_API_KEY holds characters that no key can have.", "Set it again, in one line.")

@@ -23,7 +23,7 @@ def assign_clusters(run: RunContext, registered: Registered, cluster_model: Clus
 
 
 def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, group: Group) -> AssignCounts:
-    database = run.settings.require("database_url")
+    database = run.deployment.database
     with transaction(database) as cursor:
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
         clusters.prepare_assignment(cursor, model.cluster_model_id, registered.snapshot_ids)
@@ -53,7 +53,7 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
     done, documents, failed = shards - len(todo), 0, list[Outcome]()
     run.report(Progress("assign", done, shards))
     if work:
-        with connect(run.settings) as client:
+        with connect(run.deployment) as client:
             for outcome in fan_out(client, "samplemix_core.worker.clusters:assign_shard", work, run.cancelled):
                 done += 1
                 if outcome.error is None:
@@ -81,7 +81,7 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
     A model is measured once; from then on its figures stay, so that a later crawl changes no earlier document's diversity. What is
     scored and assigned by now is indexed, and the clusters are described for the pages.
     """
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)
         if record.state != "measured":
             totals = clusters.cluster_totals(cursor, record, shard_states(cursor, registered.scope))
@@ -89,7 +89,7 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
             clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(totals, fitted), fitted.bounds)
         sizes = clusters.cluster_table(cursor, cluster_model.cluster_model_id)["size"].to_numpy()
     for snapshot_id in registered.snapshot_ids:
-        with transaction(run.settings.require("database_url")) as cursor:
+        with run.deployment.transaction() as cursor:
             index_scores(cursor, snapshot_id, cluster_model.cluster_model_id)
     said = _describe(run, registered, record)
     measured = MeasuredClusters(clusters=len(sizes), documents=int(sizes.sum()), largest=int(sizes.max()))
@@ -106,7 +106,7 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
 
     A run without it is the same, so an error of ours is said and does not stop it: the next run tries again.
     """
-    database = run.settings.require("database_url")
+    database = run.deployment.database
     with transaction(database) as cursor:
         if descriptions.is_described(cursor, record.cluster_model_id):
             return ""
@@ -122,7 +122,7 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
     )
     run.report(Progress("measure_clusters", 0, 1, message="finding words that tell the clusters apart", unit="models"))
     try:
-        with connect(run.settings) as client:
+        with connect(run.deployment) as client:
             work = Work("what the clusters are about", (task,))
             described = call_one(client, "samplemix_core.worker.clusters:describe_clusters", work, run.cancelled)
     except CancelledRunError:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 from samplemix_core.config.run import AuditConfig
 from samplemix_core.database.audits import Place, audited_scope, read_sampled, save_audit
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.quality import QualityModel, find_quality_model, list_quality_models, quality_models
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, QualityAuditError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.quality.audit import ModelAudit, audit_models
-from samplemix_core.settings import Settings
 
 
 class AuditVerdict(FrozenModel):
@@ -39,11 +38,11 @@ def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
 
     What is found of those beside it, and what only deserves a warning, is told and kept.
     """
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         found = quality_models(cursor, ids=[version.quality_model_id for version in registered.versions])
     models = [found[version.quality_model_id] for version in registered.versions]
     audits, _ = _look(
-        run.settings, registered.corpus_id, registered.snapshots, registered.snapshot_ids, models, run.config.audit, run.name
+        run.deployment, registered.corpus_id, registered.snapshots, registered.snapshot_ids, models, run.config.audit, run.name
     )
     lines = [f"{finding.level}: {audit.model}: {finding.said}" for audit in audits for finding in audit.findings]
     documents = audits[0].documents
@@ -60,13 +59,13 @@ def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
 
 
 def audit_corpus(
-    settings: Settings, corpus: str, config: AuditConfig, names: Sequence[str] = (), snapshots: Sequence[str] = ()
+    deployment: Deployment, corpus: str, config: AuditConfig, names: Sequence[str] = (), snapshots: Sequence[str] = ()
 ) -> AuditedCorpus:
     """Look at quality models on a corpus, by its name or URI: those of these names, or all that scored it. What is found is kept.
 
     Raises QueryError for an unknown corpus, ConfigError for models or snapshots that are not there, or that scored none of it.
     """
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         scope = audited_scope(cursor, corpus, snapshots)
         if names:
             models = [find_quality_model(cursor, name) for name in names]
@@ -76,12 +75,12 @@ def audit_corpus(
     if missing or not models:
         what = ", ".join(missing) if missing else "No quality model"
         raise ConfigError(f"{what} has not scored anything of {corpus}.", "Run it with that scorer first: samplemix run --scorer.")
-    audits, places = _look(settings, scope.corpus_id, scope.snapshots, scope.snapshot_ids, models, config, None)
+    audits, places = _look(deployment, scope.corpus_id, scope.snapshots, scope.snapshot_ids, models, config, None)
     return AuditedCorpus(corpus, scope.snapshots, tuple(audits), tuple(places))
 
 
 def _look(
-    settings: Settings,
+    deployment: Deployment,
     corpus_id: int,
     snapshots: Sequence[str],
     snapshot_ids: Sequence[int],
@@ -91,10 +90,10 @@ def _look(
 ) -> tuple[list[ModelAudit], list[Place]]:
     names = [model.name for model in models]
     names = [model.name if names.count(model.name) == 1 else f"{model.name}@{model.key[:8]}" for model in models]
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         sampled, places = read_sampled(cursor, snapshot_ids, models, names, config)
     audits = audit_models(sampled, config)
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         for model, found in zip(models, audits, strict=True):
             save_audit(cursor, corpus_id, snapshots, model, found, places, run)
     return audits, places

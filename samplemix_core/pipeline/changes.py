@@ -1,7 +1,6 @@
 """The last step: what the published version changed against its parent, for people and for whoever waits for new versions."""
 
 from samplemix_core.database.changes import version_changes
-from samplemix_core.database.connection import transaction
 from samplemix_core.errors import ManifestError
 from samplemix_core.pipeline.handoff import PublishedRef, ReportedChanges, VerifiedCounts
 from samplemix_core.pipeline.progress import Progress
@@ -11,7 +10,7 @@ from samplemix_core.pipeline.run import RunContext
 def report_changes(run: RunContext, published: PublishedRef, verified: VerifiedCounts) -> ReportedChanges:
     """Count, record and tell what a version changed. One whose parent this database does not know is told of without that."""
     try:
-        with transaction(run.settings.require("database_url")) as cursor:
+        with run.deployment.transaction() as cursor:
             changes = version_changes(cursor, published.name, published.version)
         said = "\n  ".join(changes.lines())
     except ManifestError as error:

@@ -12,16 +12,14 @@ from samplemix_core.database.check import Artifact
 from samplemix_core.database.connection import repeatable_read, transaction
 from samplemix_core.database.embeddings import files_of_snapshot
 from samplemix_core.database.mixtures import recorded_figures
+from samplemix_core.deployment import MODEL_FILES, Deployment
 from samplemix_core.errors import ManifestError, ObjectStoreError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.manifest.catalogue import LATEST, SUMS, Version
 from samplemix_core.manifest.verify import Problem, VerifyReport
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.pipeline.mixtures import own_mixtures, verify_version
+from samplemix_core.pipeline.mixtures import verify_version
 from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.settings import Settings
-from samplemix_core.worker.artifacts import MODELS
 
 _READS_AT_ONCE = 8
 
@@ -35,17 +33,17 @@ class Checked(FrozenModel):
 
 
 def check(
-    settings: Settings, report: Report, corpus_uri: str | None = None, *, parts: bool = True, deep: bool = False
+    deployment: Deployment, report: Report, corpus_uri: str | None = None, *, parts: bool = True, deep: bool = False
 ) -> Iterator[Checked]:
     """Check all corpora and mixtures, or those of one corpus, one after the other; each is read as of one moment.
 
     With `parts`, each version's parts are read and hashed too, which takes as long as reading the mixture. Files of vectors and of
     models have to be there; `deep` reads and hashes them too.
     """
-    url, store = settings.require("database_url"), open_store(settings.state_root, settings)
+    url, store = deployment.database, deployment.state
     with transaction(url) as cursor:
         snapshots, versions = database.snapshots_of(cursor, corpus_uri), database.versions_of(cursor, corpus_uri)
-        artifacts = database.artifacts_of(cursor, f"{MODELS}/files", corpus_uri)
+        artifacts = database.artifacts_of(cursor, MODEL_FILES, corpus_uri)
     total = len(snapshots) + len(versions) + 1
     for done, snapshot in enumerate(snapshots):
         report(Progress("check", done, total, unit="checks", message=snapshot.label))
@@ -69,11 +67,11 @@ def check(
             problems = [str(problem) for problem in database.mixture_problems(cursor, name, version)]
             recorded = recorded_figures(cursor, name, version)
         try:
-            problems += map(str, _published_problems(settings, name, version, recorded, parts=parts))
+            problems += map(str, _published_problems(deployment, name, version, recorded, parts=parts))
         except ObjectStoreError as error:
             problems.append(f"can't be read: {error.what}")
         yield Checked(what="mixture", name=f"{name} version {version}", problems=tuple(problems))
-    yield from _unrecorded(settings, corpus_uri)
+    yield from _unrecorded(deployment, corpus_uri)
     report(Progress("check", total, total, unit="checks", message="done"))
 
 
@@ -108,9 +106,9 @@ def _sha256(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _unrecorded(settings: Settings, corpus_uri: str | None) -> Iterator[Checked]:
+def _unrecorded(deployment: Deployment, corpus_uri: str | None) -> Iterator[Checked]:
     """Versions that lie on the object store, which is what training jobs read, and that Postgres does not know."""
-    mixtures, url = own_mixtures(settings), settings.require("database_url")
+    mixtures, url = deployment.mixtures, deployment.database
     lying = set(mixtures.list())
     with transaction(url) as cursor:
         recorded = set(database.versions_of(cursor))
@@ -129,10 +127,12 @@ def _unrecorded(settings: Settings, corpus_uri: str | None) -> Iterator[Checked]
         yield Checked(what="mixture", name=f"{name} version {version}", problems=(problem,))
 
 
-def _published_problems(settings: Settings, name: str, version: int, recorded: dict[str, Any], *, parts: bool) -> Iterator[Problem]:
+def _published_problems(
+    deployment: Deployment, name: str, version: int, recorded: dict[str, Any], *, parts: bool
+) -> Iterator[Problem]:
     """What disagrees between a recorded version, its manifest and, if they are read, its parts."""
     try:
-        published = own_mixtures(settings).open(name, version)
+        published = deployment.mixtures.open(name, version)
     except ManifestError as error:
         yield Problem(f"{name} version {version}", f"is recorded, but can't be opened: {error.what}")
         return
@@ -141,17 +141,17 @@ def _published_problems(settings: Settings, name: str, version: int, recorded: d
     if published.mixtures.store.head(latest) is None:
         yield Problem(latest, "is missing; publishing the mixture again writes it")
     if parts:
-        yield from verify_version(settings, published).problems
+        yield from verify_version(deployment, published).problems
 
 
-def verify_own(settings: Settings, version: Version, *, check_corpus: bool = False) -> VerifyReport:
+def verify_own(deployment: Deployment, version: Version, *, check_corpus: bool = False) -> VerifyReport:
     """Check a published version as verify_version does; one of this deployment is also compared with what Postgres has of it."""
-    report = verify_version(settings, version, check_corpus=check_corpus)
-    own, manifest = own_mixtures(settings), version.manifest
+    report = verify_version(deployment, version, check_corpus=check_corpus)
+    own, manifest = deployment.mixtures, version.manifest
     is_own = version.uri == Version(own, manifest, version.sha256).uri
-    if settings.database_url is None or not is_own:
+    if deployment.database_url is None or not is_own:
         return report
-    with transaction(settings.database_url) as cursor:
+    with transaction(deployment.database_url) as cursor:
         if (manifest.name, manifest.version) not in database.versions_of(cursor):
             return report
         recorded = recorded_figures(cursor, manifest.name, manifest.version)

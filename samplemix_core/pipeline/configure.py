@@ -9,23 +9,24 @@ from samplemix_core.config.run import RunConfig, merged
 from samplemix_core.corpus.crawls import parse_partition_key, partition_key
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import NAME, load_config
 from samplemix_core.pipeline.handoff import Configured
 from samplemix_core.policies.registry import all_parameters
-from samplemix_core.settings import CORPUS_PLACES, Settings
+from samplemix_core.settings import CORPUS_PLACES
 
 
-def named_values(settings: Settings, corpus: str) -> dict[str, Any]:
+def named_values(deployment: Deployment, corpus: str) -> dict[str, Any]:
     """The settings of the corpus of this name, as JSON values; none where no corpus is called so, or nobody can know."""
-    if not NAME.fullmatch(corpus) or settings.database_url is None:
+    if not NAME.fullmatch(corpus) or deployment.database_url is None:
         return {}
-    with transaction(settings.database_url) as cursor:
+    with transaction(deployment.database_url) as cursor:
         found = corpora.find_corpus(cursor, corpus)
     return found.config.run.model_dump(mode="json") if found is not None else {}
 
 
-def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
+def from_form(deployment: Deployment, values: Mapping[str, Any]) -> Configured:
     """A run as a form gives it: `corpus_uri` names a corpus or says where it lies, and what is left empty is as the corpus has it.
 
     Raises ConfigError naming each bad value, for a name that no corpus has, and for a place where corpora may not lie: whoever may
@@ -34,21 +35,21 @@ def from_form(settings: Settings, values: Mapping[str, Any]) -> Configured:
     fields = RunConfig.model_fields.keys() | all_parameters().keys()
     filled = {name: value for name, value in values.items() if name in fields and value not in (None, "", [])}
     place = str(filled.get("corpus_uri", "")).strip()
-    named = named_values(settings, place)
+    named = named_values(deployment, place)
     if NAME.fullmatch(place) and not named:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             corpora.get_corpus(cursor, place)  # Says which there are.
     own = {name: value for name, value in filled.items() if not (named and name == "corpus_uri")}
     config = load_config(RunConfig, merged(named, own))
-    if not named and not settings.may_hold_corpora(config.corpus_uri):
+    if not named and not deployment.may_hold_corpora(config.corpus_uri):
         raise ConfigError(
-            f"A form may not name {config.corpus_uri}: corpora may lie in {', '.join(settings.corpus_places) or 'no place'}.",
+            f"A form may not name {config.corpus_uri}: corpora may lie in {', '.join(deployment.corpus_places) or 'no place'}.",
             f"Give the corpus a name where the platform runs ('samplemix corpus add'), or add its place to {CORPUS_PLACES}.",
         )
     return Configured(corpus=place if named else None, config=config, dry_run=bool(values.get(DRY_RUN)))
 
 
-def of_crawl(settings: Settings, key: str | None) -> Configured:
+def of_crawl(deployment: Deployment, key: str | None) -> Configured:
     """The scoring of a crawl, given as a partition 'corpus/snapshot', by its corpus's configuration.
 
     Raises ConfigError if it is no crawl that is known, CorpusError if it is one that has not landed.
@@ -60,7 +61,7 @@ def of_crawl(settings: Settings, key: str | None) -> Configured:
             f"This run is for no crawl: its partition key is {key!r}.",
             "Press Backfill and choose dates, or trigger it with a partition key such as web/crawl-a.",
         ) from None
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         named, crawl = corpora.get_corpus(cursor, corpus), corpora.find_crawl(cursor, corpus, snapshot)
     if crawl is None or crawl.state not in ("landed", "taken"):
         what = "is not known" if crawl is None else f"is {crawl.state}: it {crawl.reason}"
@@ -71,12 +72,12 @@ def of_crawl(settings: Settings, key: str | None) -> Configured:
     return Configured(corpus=corpus, crawl=snapshot, config=named.config.run)
 
 
-def next_landed(settings: Settings, run_id: str) -> Configured | None:
+def next_landed(deployment: Deployment, run_id: str) -> Configured | None:
     """The crawl that this run is given of those that have landed, the same one if it asks again; None if none waits.
 
     A corpus whose configuration can't be used keeps no other waiting.
     """
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         usable, _ = corpora.usable_corpora(cursor)
         crawl = corpora.take_crawl(cursor, run_id, datetime.now(UTC), usable)
         if crawl is None:

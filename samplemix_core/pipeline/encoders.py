@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.config.run import RunConfig
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.static import distill, distill_on, save_static
 from samplemix_core.errors import ConfigError, CorpusError, DiversityHealthError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.register import list_corpus
-from samplemix_core.settings import Settings, is_directory, make_home
+from samplemix_core.settings import is_directory, make_home
 from samplemix_core.worker.compare import Comparison, compare, compare_texts, embed, sample_texts
 from samplemix_core.worker.jobs import CompareTask
 
@@ -42,13 +42,13 @@ class Distilled:
         return asdict(self) | {"directory": str(self.directory)}
 
 
-def corpus_paths(config: RunConfig, settings: Settings) -> tuple[str, ...]:
+def corpus_paths(config: RunConfig, deployment: Deployment) -> tuple[str, ...]:
     """The shards of a run's snapshots; raise CorpusError if there are none."""
-    return tuple(info.key for shards in list_corpus(config, settings).snapshots.values() for info in shards)
+    return tuple(info.key for shards in list_corpus(config, deployment).snapshots.values() for info in shards)
 
 
 def distill_encoder(
-    config: RunConfig, settings: Settings, report: Report, *, on_corpus: bool, documents: int, dimensions: int, to: Path | None
+    config: RunConfig, deployment: Deployment, report: Report, *, on_corpus: bool, documents: int, dimensions: int, to: Path | None
 ) -> Distilled:
     """Distil the configured transformer: on documents of the corpus, or by its vocabulary alone.
 
@@ -66,8 +66,8 @@ def distill_encoder(
     texts: list[str] = []
     if on_corpus:
         report(Progress("read", 0, 0, message=f"documents of {config.corpus_uri}"))
-        paths = corpus_paths(config, settings)
-        texts = sample_texts(open_store(config.corpus_uri, settings), paths, config.reader, documents)
+        paths = corpus_paths(config, deployment)
+        texts = sample_texts(deployment.store(config.corpus_uri), paths, config.reader, documents)
     fitted = [text for i, text in enumerate(texts) if i % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
     dimensions = min(dimensions, encoder.dim)
     if on_corpus and len(fitted) < dimensions:
@@ -85,7 +85,7 @@ def distill_encoder(
         "dimensions": vectors.shape[1],
         "documents": len(fitted),
     }
-    directory = to or _own_directory(settings, encoder, vectors.tobytes(), made_from)
+    directory = to or _own_directory(deployment, encoder, vectors.tobytes(), made_from)
     if not directory.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
         save_static(directory, vectors, plain, made_from)
@@ -94,9 +94,9 @@ def distill_encoder(
     return Distilled(directory, vectors.shape[1], len(vectors), len(fitted), seconds, comparison, why_not)
 
 
-def _own_directory(settings: Settings, encoder: Encoder, content: bytes, made_from: dict[str, Any]) -> Path:
+def _own_directory(deployment: Deployment, encoder: Encoder, content: bytes, made_from: dict[str, Any]) -> Path:
     name = fingerprint({"vectors": hashlib.sha256(content).hexdigest(), "tokenizer": encoder.tokenizer_id, **made_from})
-    return make_home(settings.home) / "encoders" / f"{Path(encoder.spec['name']).name}-static-{name[:12]}"
+    return make_home(deployment.home) / "encoders" / f"{Path(encoder.spec['name']).name}-static-{name[:12]}"
 
 
 def _vectors(encoder: Encoder, texts: list[str], dimensions: int, report: Report) -> npt.NDArray[np.float32]:
@@ -135,7 +135,7 @@ def _compare_with_own(
         return None, error.what
 
 
-def compare_encoders(config: RunConfig, settings: Settings, reference: str, documents: int, report: Report) -> Comparison:
+def compare_encoders(config: RunConfig, deployment: Deployment, reference: str, documents: int, report: Report) -> Comparison:
     """Compare the configured encoder with another on documents of the corpus."""
 
     def on_progress(done: int) -> None:
@@ -144,7 +144,7 @@ def compare_encoders(config: RunConfig, settings: Settings, reference: str, docu
     found = compare(
         CompareTask(
             corpus_uri=config.corpus_uri,
-            paths=corpus_paths(config, settings),
+            paths=corpus_paths(config, deployment),
             reader=config.reader,
             embedding=config.embedding,
             reference=reference,

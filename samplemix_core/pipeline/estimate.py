@@ -1,7 +1,6 @@
 """What a run would be, before it is one: counts, and an estimate of tokens, time and space from a sample."""
 
 from samplemix_core.compute.fanout import Work, call_one, connect
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.errors import CorpusError
 from samplemix_core.pipeline.handoff import Estimate, Registered
@@ -23,7 +22,7 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
 
     Nothing is stored. Raises CorpusError if not one document can be read.
     """
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         of_versions = [shard_states(cursor, scope) for scope in registered.scopes]
     # Of several quality models, the one that has the most to score tells what there is to do.
     states = max(of_versions, key=lambda found: sum(not state.is_scored for state in found))
@@ -32,7 +31,7 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
     count = min(SHARDS, len(todo))
     chosen = [todo[(2 * i + 1) * len(todo) // (2 * count)] for i in range(count)]
     left, bytes_left = Sampled(1, 0, 0, 0, 0, 0, 0.0, 0), sum(shard.size_bytes for shard in todo)
-    with connect(run.settings) as client:
+    with connect(run.deployment) as client:
         workers = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         if chosen:
             run.report(Progress("estimate", 0, 1, unit="samples", message=f"reading a little of {count} shards"))

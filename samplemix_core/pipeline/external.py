@@ -8,14 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.identity import content_hash
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.scorers import AddedScorer, enter_scorer
 from samplemix_core.quality.scorers import EXTERNAL, Key, halves
-from samplemix_core.settings import Settings
-from samplemix_core.worker.artifacts import MODELS, store_files
+from samplemix_core.worker.artifacts import store_files
 
 _ROWS_AT_ONCE = 100_000
 
@@ -23,7 +22,7 @@ _ROWS_AT_ONCE = 100_000
 def add_external(
     name: str,
     place: str,
-    settings: Settings,
+    deployment: Deployment,
     report: Report = lambda _: None,
     *,
     by: Key,
@@ -41,7 +40,7 @@ def add_external(
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rows = set_aside = 0
     directory, _, last = place.rstrip("/").rpartition("/")
-    store = open_store(directory or "/", settings)
+    store = deployment.store(directory or "/")
     keys = [last] if store.head(last) is not None else sorted(i.key for i in store.list(f"{last}/") if i.key.endswith(".parquet"))
     if not keys:
         raise ConfigError(f"There is no Parquet file at {place}.", "Give a .parquet file, or a directory of them.")
@@ -69,13 +68,13 @@ def add_external(
             f"Scores are from {scores.min():g} to {scores.max():g}{others}: not within {ends[0]:g} to {ends[1]:g}.",
             "Give --low and --high that hold all of them.",
         )
-    with settings.scratch() as scratch:
+    with deployment.scratch() as scratch:
         with pa.OSFile(str(scratch / "scores.arrow"), "wb") as file, pa.ipc.new_file(file, EXTERNAL) as writer:
             writer.write_table(table.combine_chunks(), max_chunksize=max(1, table.num_rows))
-        (digest,) = store_files(scratch, open_store(settings.state_root, settings)).values()
+        (digest,) = store_files(scratch, deployment.state).values()
     spec = {"kind": "external", "scores_sha256": digest, "by": by, "missing": missing}
     counts = {"records": rows, "documents": table.num_rows, "repeated": scores.size - table.num_rows, "set_aside": set_aside}
-    return enter_scorer(name, spec, *ends, settings, (f"{MODELS}/files/{digest}", digest), **counts)
+    return enter_scorer(name, spec, *ends, deployment, (model_file(digest), digest), **counts)
 
 
 def _batches(stream: Any, key: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -21,7 +21,6 @@ from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
 from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealthError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
@@ -63,7 +62,7 @@ def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.Clus
 
 
 def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
-    database, diversity = run.settings.require("database_url"), run.config.diversity
+    database, diversity = run.deployment.database, run.config.diversity
     with transaction(database) as cursor:
         scored = [state for state in shard_states(cursor, registered.scope) if state.is_scored]
         spec = fit_spec(scored, diversity, method)
@@ -87,7 +86,7 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
     fitted = _fit(run, registered, scored, one_cluster=method == ONE_CLUSTER)
     with transaction(database) as cursor:
         hold_file(cursor, fitted.artifact_key)
-        if open_store(run.settings.state_root, run.settings).head(fitted.artifact_key) is None:
+        if run.deployment.state.head(fitted.artifact_key) is None:
             raise ServiceError(f"{fitted.artifact_key} is gone as soon as it was written.", "Run again.")
         record = clusters.save_cluster_model(
             cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, fitted=fitted
@@ -100,7 +99,7 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
     run.report(Progress("fit_diversity", 0, 1, message="fitting on a sample", unit="models"))
     diversity = run.config.diversity
     positions = stratified_positions(shard_counts(scored, run.config.reader), diversity.sample_size, diversity.seed)
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         files = embedding_files(cursor, registered.version, scored)
     by_path = {state.shard.path: files[state.shard.shard_id] for state in scored}
     task = FitTask(
@@ -111,7 +110,7 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
         diversity=diversity.model_copy(update={"refit": False}),
         one_cluster=one_cluster,
     )
-    with connect(run.settings) as client:
+    with connect(run.deployment) as client:
         work = Work("the fit", (task,))
         fitted: clusters.FittedModel = call_one(client, "samplemix_core.worker.clusters:fit_model", work, run.cancelled)
     return fitted
@@ -138,14 +137,14 @@ def _comparison(run: RunContext, registered: Registered, record: clusters.Cluste
         if found is None:
             return ""
         known = {"summary": str(found), **asdict(found)}
-        with transaction(run.settings.require("database_url")) as cursor:
+        with run.deployment.transaction() as cursor:
             clusters.save_comparison(cursor, record.cluster_model_id, known)
     return f"; {known['summary']}" if known else ""
 
 
 def _compare(run: RunContext, registered: Registered, reference: str | None) -> "Comparison | None":
     """A comparison on documents of the run's shards; None if there is nothing to compare with."""
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         scored = [state.shard for state in shard_states(cursor, registered.scope) if state.is_scored]
     embedding = run.config.embedding.model_copy(update={"device": registered.device, "precision": registered.precision})
     task = CompareTask(
@@ -157,7 +156,7 @@ def _compare(run: RunContext, registered: Registered, reference: str | None) -> 
         diversity=run.config.diversity,
         documents=COMPARED_DOCUMENTS,
     )
-    with connect(run.settings) as client:
+    with connect(run.deployment) as client:
         work = Work("the comparison", (task,), resources=run.config.embedding.worker_resources)
         found: Comparison | None = call_one(client, "samplemix_core.worker.compare:compare", work, run.cancelled)
     return found
@@ -177,7 +176,7 @@ def positions_in_files(
 
 def load_model(run: RunContext, record: clusters.ClusterModelRecord) -> ClusterModel:
     """A fitted model, from its artifact, which is compared with its SHA-256."""
-    return load_cluster_model(open_store(run.settings.state_root, run.settings), record.artifact_key, record.artifact_sha256)
+    return load_cluster_model(run.deployment.state, record.artifact_key, record.artifact_sha256)
 
 
 def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[ShardCount]:

@@ -7,7 +7,6 @@ from samplemix_core.pipeline.assign import assign_clusters
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered, read_draft
 from samplemix_core.pipeline.landing import scan
 from samplemix_core.pipeline.mix import mix
-from samplemix_core.pipeline.mixtures import own_mixtures
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.publish import publish
 from samplemix_core.pipeline.run import RunContext
@@ -27,12 +26,12 @@ def gather(run: RunContext, registered: Registered) -> Registered:
 
 
 def _gather(run: RunContext, registered: Registered) -> tuple[Registered, list[str]]:
-    database = run.settings.require("database_url")
+    database = run.deployment.database
     unfit: dict[str, str] = {}
     if run.corpus is not None:
         with transaction(database) as cursor:
             corpus = corpora.get_corpus(cursor, run.corpus)
-        scan(run.settings, corpus, thorough=True)
+        scan(run.deployment, corpus, thorough=True)
         with transaction(database) as cursor:
             unfit = {
                 crawl.snapshot: f"{crawl.snapshot} is {crawl.state}: it {crawl.reason}"
@@ -72,7 +71,7 @@ def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterMod
     So of crawls that land together, each version holds those of the version before it, whoever is first.
     """
     with run.alone("publish", run.config.mixture_name):
-        mixed = read_draft(own_mixtures(run.settings).store, draft.draft).registered
+        mixed = read_draft(run.deployment.mixtures.store, draft.draft).registered
         now, _ = _gather(run, mixed)
         if now.snapshots != mixed.snapshots:
             run.report(Progress("publish", 0, 1, unit="versions", message=f"mixing again, of {', '.join(now.snapshots)}"))

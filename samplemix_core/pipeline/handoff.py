@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database.changes import Changes
 from samplemix_core.database.scope import Scope, ScoreVersion
+from samplemix_core.deployment import Prefix
 from samplemix_core.errors import ManifestError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.identity import fingerprint
@@ -207,7 +208,6 @@ class ReportedChanges(FrozenModel):
     changes: Changes | None
 
 
-ROOT = "drafts"
 DRAFT = "draft.json"
 KEPT_DAYS = 7
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -234,7 +234,7 @@ def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directo
     are removed here.
     """
     collect_drafts(store, today)
-    prefix = f"{ROOT}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
+    prefix = f"{Prefix.DRAFTS}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
     for part in draft.parts:
         store.upload(f"{prefix}/{part.path}", directory / part.path)
     for name, table in vars(rollup).items():
@@ -271,7 +271,7 @@ def read_rollup(store: ObjectStore, prefix: str) -> MixtureRollup:
 def collect_drafts(store: ObjectStore, today: date, *, dry_run: bool = False) -> list[ObjectInfo]:
     """Remove the drafts of days that are over for long; returns their files. A dry run leaves them."""
     oldest = (today - timedelta(days=KEPT_DAYS)).isoformat()
-    days = [(info, info.key.split("/")[1]) for info in store.list(f"{ROOT}/")]
+    days = [(info, info.key.split("/")[1]) for info in store.list(f"{Prefix.DRAFTS}/")]
     old = [info for info, day in days if not _DAY.fullmatch(day) or day < oldest]
     for info in old if not dry_run else ():
         store.delete(info.key)

@@ -15,15 +15,14 @@ from samplemix_core.corpus.json_lines import BYTE_ORDER_MARK, read_json, split_l
 from samplemix_core.corpus.records import RejectedRecordError
 from samplemix_core.corpus.streams import open_decompressed
 from samplemix_core.database.annotations import both_judged
-from samplemix_core.database.connection import Cursor, transaction
+from samplemix_core.database.connection import Cursor
 from samplemix_core.database.labels import add_annotations, ensure_annotator, list_annotators
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import Label, LabelFields, Reject, RejectedLabelError, read_label
 from samplemix_core.quality.measures import measure_levels
 from samplemix_core.quality.rubric import Rubric
-from samplemix_core.settings import Settings
 
 MAX_RECORD_BYTES = 64 * 2**20
 RECORDS_AT_ONCE = 2_000
@@ -62,7 +61,7 @@ def import_labels(
     annotator: str,
     rubric: Rubric,
     names: LabelFields,
-    settings: Settings,
+    deployment: Deployment,
     report: Report = lambda _: None,
     *,
     dry_run: bool = False,
@@ -75,10 +74,10 @@ def import_labels(
     directory, _, name = uri.rpartition("/")
     found = Imported(annotator)
     with ExitStack() as stack:
-        stream = stack.enter_context(open_store(directory or "/", settings).open(name))
+        stream = stack.enter_context(deployment.store(directory or "/").open(name))
         labels = _labels(_records(stream, name), rubric, names, PurePosixPath(name).name.partition(".")[0], found)
         if not dry_run:
-            cursor = stack.enter_context(transaction(settings.require("database_url")))
+            cursor = stack.enter_context(deployment.transaction())
             annotator_id = ensure_annotator(cursor, annotator, rubric, {"kind": "import"})
         while part := list(islice(labels, RECORDS_AT_ONCE)):
             if dry_run:
@@ -150,12 +149,12 @@ def _records(stream: BinaryIO, name: str) -> Iterator[Any]:
                 yield RejectedLabelError(Reject.UNREADABLE, error.detail)
 
 
-def agreement(one: str, other: str, settings: Settings) -> list[dict[str, Any]]:
+def agreement(one: str, other: str, deployment: Deployment) -> list[dict[str, Any]]:
     """How far two annotators agree on the texts that both judged, by dimension and overall: measures, and weighted kappa.
 
     Raises ConfigError if they judged by different rubrics, or no text twice.
     """
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         found = {each.name: each for each in list_annotators(cursor, [one, other])}
         first, second = found[one], found[other]
         if first.rubric != second.rubric:

@@ -13,17 +13,16 @@ from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import BY_HAND, Crawl, NamedCorpus, Sight
 from samplemix_core.database.query import READ_LIMIT_SECONDS, READER, end_long_reads
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError, ObjectAccessError, SampleMixError
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
-from samplemix_core.settings import Settings
 
 FULL_LOOK_SECONDS = 600.0
 """How often the place of a corpus with a queue is looked at whole: a notification may be lost."""
 
 
 def scan(
-    settings: Settings,
+    deployment: Deployment,
     corpus: NamedCorpus,
     *,
     snapshots: AbstractSet[str] | None = None,
@@ -36,10 +35,10 @@ def scan(
     Raises CorpusError where nothing is left of a corpus that had crawls: a disk that is not mounted is not a removal. Raises
     ObjectAccessError where a snapshot can't be read, or CorpusError where it can be no partition, once the others are entered.
     """
-    database = settings.require("database_url")
+    database = deployment.database
     with transaction(database) as cursor:
         known = {crawl.snapshot: crawl for crawl in corpora.crawls(cursor, corpus.name)}
-    store = open_store(corpus.config.run.corpus_uri, settings)
+    store = deployment.store(corpus.config.run.corpus_uri)
     present = [name for name in store.directories() if not is_hidden(name)]
     if not present and any(crawl.state != "removed" for crawl in known.values()):
         raise CorpusError(
@@ -83,14 +82,14 @@ class Watch:
         self._asked: dict[str, float] = {}
         self._looked: dict[str, float] = {}
 
-    def look(self, settings: Settings, now: float) -> list[Crawl]:
+    def look(self, deployment: Deployment, now: float) -> list[Crawl]:
         """Enter what is new at the places whose time has come; returns the crawls that wait for a run, the longest waiting first.
 
         `now` is in seconds, by a clock that only goes forward. What is wrong with one corpus, its place, its queue or its
         configuration, is said when it begins, and does not keep the others from being looked at.
         """
-        watched = self._watched(settings)
-        named = self._named_by_queues(settings, watched, now)
+        watched = self._watched(deployment)
+        named = self._named_by_queues(deployment, watched, now)
         self._looked = {corpus.name: self._looked[corpus.name] for corpus in watched if corpus.name in self._looked}
         for corpus in watched:
             every = FULL_LOOK_SECONDS if corpus.name in named else corpus.config.landing.poll_seconds
@@ -101,7 +100,7 @@ class Watch:
                 continue
             whose = f"corpus {corpus.name}"
             try:
-                changed = scan(settings, corpus, snapshots=snapshots)
+                changed = scan(deployment, corpus, snapshots=snapshots)
             except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other corpus's
                 # What a queue has named is gone with its messages.
                 self._looked.pop(corpus.name, None)
@@ -113,19 +112,19 @@ class Watch:
             for crawl in changed:
                 if crawl.state != "landed":
                     self._warn(f"crawl {crawl.corpus}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             if ended := end_long_reads(cursor):
                 self._warn(f"ended {ended} sessions of {READER} that read for longer than {READ_LIMIT_SECONDS:g} s")
             return corpora.landed_crawls(cursor, (corpus.name for corpus in watched))
 
-    def _watched(self, settings: Settings) -> list[NamedCorpus]:
-        with transaction(settings.require("database_url")) as cursor:
+    def _watched(self, deployment: Deployment) -> list[NamedCorpus]:
+        with deployment.transaction() as cursor:
             usable, errors = corpora.usable_corpora(cursor)
         for name, error in errors.items():
             self._tell(f"corpus {name}", str(error))
         return [corpus for corpus in usable.values() if not corpus.is_paused]
 
-    def _named_by_queues(self, settings: Settings, watched: Sequence[NamedCorpus], now: float) -> dict[str, set[str]]:
+    def _named_by_queues(self, deployment: Deployment, watched: Sequence[NamedCorpus], now: float) -> dict[str, set[str]]:
         """Of each corpus whose queue answers, the snapshots that it has named since it was last asked."""
         from samplemix_core.objects.notifications import BucketQueue
 
@@ -136,7 +135,7 @@ class Watch:
                 named |= {corpus.name: set() for corpus in theirs}
                 continue
             try:
-                notices = BucketQueue(url, settings).take()
+                notices = BucketQueue(url, deployment).take()
             except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other queue's
                 self._asked.pop(url, None)
                 self._tell(url, f"{_said(error)} Its corpora are looked at without it.")
@@ -168,7 +167,7 @@ def _said(error: Exception) -> str:
     return f"{error!r}. Nobody foresaw this: please report it.\n{''.join(traceback.format_exception(error))}"
 
 
-def check_queue(settings: Settings, config: CorpusConfig) -> None:
+def check_queue(deployment: Deployment, config: CorpusConfig) -> None:
     """Raise ConfigError, ObjectAccessError or ObjectStoreError if the queue that a corpus is to have is none that it can have."""
     from samplemix_core.objects.notifications import BucketQueue
 
@@ -176,20 +175,20 @@ def check_queue(settings: Settings, config: CorpusConfig) -> None:
         return
     if not config.run.corpus_uri.startswith("s3://"):
         raise ConfigError("A queue is for a corpus in a bucket, not for one in a directory.", "Leave landing.queue_url out.")
-    BucketQueue(config.landing.queue_url, settings).check()
+    BucketQueue(config.landing.queue_url, deployment).check()
 
 
-def accept(settings: Settings, corpus: NamedCorpus, snapshot: str) -> Crawl:
+def accept(deployment: Deployment, corpus: NamedCorpus, snapshot: str) -> Crawl:
     """Take a snapshot for whole as it is now, because a person says so; raise CorpusError if it has no file.
 
     The marker that it has, if it has one, then vouches for all that is there now.
     """
-    store = open_store(corpus.config.run.corpus_uri, settings)
+    store = deployment.store(corpus.config.run.corpus_uri)
     files, marker = _shards(store, snapshot), _stamp(store.head(f"{snapshot}/{corpus.config.landing.marker}"))
     now = datetime.now(UTC)
     # By the store's clock, which may be ahead of ours.
     latest = max((info.modified for info in files if info.modified), default=now)
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         sight = Sight(snapshot, marker or BY_HAND, max(now, latest), len(files), sum(info.size for info in files), None)
         return corpora.accept_crawl(cursor, corpus.name, sight, now)
 

@@ -14,14 +14,13 @@ from samplemix_core.database import upkeep
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import end_long_reads
 from samplemix_core.database.registration import forget_scores
+from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.errors import ServiceError
 from samplemix_core.frozen import FrozenModel
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.handoff import collect_drafts
-from samplemix_core.settings import Settings
 
-ORPHAN_PREFIXES = ("clusters/", "embeddings/", "quality-training/")
+ORPHAN_PREFIXES = (Prefix.CLUSTERS, Prefix.EMBEDDINGS, Prefix.TRAINING)
 """Where files lie that scores refer to, or nobody: of a training that nobody took up again, the last checkpoint."""
 
 ORPHAN_AGE = timedelta(days=1)
@@ -66,23 +65,23 @@ class Kept(FrozenModel):
         return f"{self.task}: {self.found:,} {self.what}{size}{'' if self.done else ', left as they are'}"
 
 
-def drafts(settings: Settings, wanted: Upkeep) -> Kept:
+def drafts(deployment: Deployment, wanted: Upkeep) -> Kept:
     """Drafts of mixtures that nobody published, older than a week."""
-    store = open_store(settings.state_root, settings)
+    store = deployment.state
     old = collect_drafts(store, datetime.now(UTC).date(), dry_run=wanted.dry_run)
     size = sum(info.size for info in old)
     return Kept(task="drafts", found=len(old), bytes=size, done=not wanted.dry_run, what="files of drafts older than a week")
 
 
-def orphans(settings: Settings, wanted: Upkeep) -> Kept:
+def orphans(deployment: Deployment, wanted: Upkeep) -> Kept:
     """Embeddings and cluster models, older than a day, that no score refers to: of attempts that died, of replaced files."""
-    store = open_store(settings.state_root, settings)
+    store = deployment.state
     limit = datetime.now(UTC) - ORPHAN_AGE
     delete = wanted.delete_orphans and not wanted.dry_run
     found = size = 0
-    database = settings.require("database_url")
+    database = deployment.database
     with transaction(database) as cursor:
-        lying = (info for prefix in ORPHAN_PREFIXES for info in store.list(prefix))
+        lying = (info for prefix in ORPHAN_PREFIXES for info in store.list(f"{prefix}/"))
         for info in _not_in(lying, upkeep.referred_files(cursor)):
             if _is_older(info, limit) and (not delete or _collect(database, store, info.key, limit)):
                 found, size = found + 1, size + info.size
@@ -115,14 +114,14 @@ def _not_in(infos: Iterator[ObjectInfo], keys: Iterator[str]) -> Iterator[Object
             yield info
 
 
-def versions(settings: Settings, wanted: Upkeep) -> Kept:
+def versions(deployment: Deployment, wanted: Upkeep) -> Kept:
     """Samples, in Postgres, of all but the last versions of each mixture. Manifests stay: a published version never changes."""
     found: list[tuple[int, str, int]] = []
     if wanted.keep_versions is not None:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             found = upkeep.old_versions(cursor, wanted.keep_versions)
         for version in found if not wanted.dry_run else ():
-            _drop(settings.require("database_url"), upkeep.drop_samples, *version)
+            _drop(deployment.database, upkeep.drop_samples, *version)
     done = wanted.keep_versions is not None and not wanted.dry_run
     return Kept(task="versions", found=len(found), bytes=0, done=done, what="old versions with samples in Postgres")
 
@@ -146,10 +145,10 @@ def _drop(database_url: str, drop: Callable[..., None], *what: Any) -> None:
         time.sleep(LOCK_SECONDS)
 
 
-def models(settings: Settings, wanted: Upkeep) -> Kept:
+def models(deployment: Deployment, wanted: Upkeep) -> Kept:
     """Scores and clusters by models with which no kept version was made. What needs them again is scored or assigned again."""
     found: list[tuple[Callable[..., None], Any]] = []
-    database = settings.require("database_url")
+    database = deployment.database
     if wanted.unused_days is not None:
         before = datetime.now(UTC) - timedelta(days=wanted.unused_days)
         with transaction(database) as cursor:
@@ -162,10 +161,10 @@ def models(settings: Settings, wanted: Upkeep) -> Kept:
     return Kept(task="models", found=len(found), bytes=0, done=wanted.drops_unused, what=what)
 
 
-def crawls(settings: Settings, wanted: Upkeep) -> Kept:
+def crawls(deployment: Deployment, wanted: Upkeep) -> Kept:
     """What is stored of crawls that were removed and that no kept version holds."""
     found: list[int] = []
-    database = settings.require("database_url")
+    database = deployment.database
     if wanted.unused_days is not None:
         before = datetime.now(UTC) - timedelta(days=wanted.unused_days)
         with transaction(database) as cursor:
@@ -177,9 +176,9 @@ def crawls(settings: Settings, wanted: Upkeep) -> Kept:
     )
 
 
-def dead_corpora(settings: Settings, wanted: Upkeep) -> Kept:
+def dead_corpora(deployment: Deployment, wanted: Upkeep) -> Kept:
     """Corpora of which nothing could be read, and whose place was then read in another way."""
-    database, before = settings.require("database_url"), datetime.now(UTC) - ORPHAN_AGE
+    database, before = deployment.database, datetime.now(UTC) - ORPHAN_AGE
     with transaction(database) as cursor:
         found = upkeep.dead_corpora(cursor, before)
     for corpus_id in found if not wanted.dry_run else ():
@@ -193,16 +192,16 @@ def dead_corpora(settings: Settings, wanted: Upkeep) -> Kept:
     )
 
 
-def statistics(settings: Settings, wanted: Upkeep) -> Kept:
+def statistics(deployment: Deployment, wanted: Upkeep) -> Kept:
     """What Postgres's planner goes by, of partitioned tables as a whole too."""
     tables = len(upkeep.STATISTICS)
     if not wanted.dry_run:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             tables = upkeep.refresh_statistics(cursor)
     return Kept(task="statistics", found=tables, bytes=0, done=not wanted.dry_run, what="tables whose statistics are counted")
 
 
-TASKS: dict[str, Callable[[Settings, Upkeep], Kept]] = {
+TASKS: dict[str, Callable[[Deployment, Upkeep], Kept]] = {
     "drafts": drafts,
     "versions": versions,
     "models": models,

@@ -9,7 +9,7 @@ import numpy as np
 import samplemix_core
 from samplemix_core.database import columns, ledger, registration
 from samplemix_core.database.clusters import cluster_table
-from samplemix_core.database.connection import repeatable_read, transaction
+from samplemix_core.database.connection import repeatable_read
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import ShardState
 from samplemix_core.errors import CancelledRunError, CorpusError
@@ -30,7 +30,6 @@ from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import RowSet, Source
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.handoff import ClusterModelRef, Draft, DraftRef, Registered, write_draft
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
@@ -79,11 +78,11 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         domains=domain_shares(source.domains, **source.domain_sums(solution.copies).as_lists()),
         lineage=lineage,
     )
-    with run.settings.scratch() as directory:
+    with run.deployment.scratch() as directory:
         parts = write_parts(source.rows(solution.copies), directory)
         draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model)
         rollup = MixtureRollup.of(source, solution.copies, registered.quality_low, registered.quality_high)
-        store = open_store(run.settings.state_root, run.settings)
+        store = run.deployment.state
         key = write_draft(store, draft, rollup, directory, datetime.now(UTC).date())
     warnings += unmet(manifest)
     said = "".join(f". Warning: {warning}" for warning in warnings)
@@ -99,7 +98,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
 
 def _unknown_words(run: RunContext, registered: Registered) -> list[str]:
     """A warning, if there is one, that names domains whose tokens are to some part words that their tokenizer doesn't know."""
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         found = unknown_words(cursor, registered.scope, UNKNOWN_SHARE)
     if not found:
         return []
@@ -118,7 +117,7 @@ def _tell(run: RunContext, stage: int, message: str) -> None:
 def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, weigh: Weigh) -> tuple[Source, Counts, Lineage]:
     """The samples that may be mixed, what became of every document, and what it all was made from: as of one moment."""
     scope = registered.scope
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
         require_unreplaced(registered, states)

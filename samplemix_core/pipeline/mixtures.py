@@ -3,37 +3,28 @@
 from collections.abc import Container, Iterator
 
 from samplemix_core.corpus.shards import is_shard
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.catalogue import Mixtures, Version, open_key
+from samplemix_core.manifest.catalogue import Version, open_key
 from samplemix_core.manifest.format import ShardEntry
 from samplemix_core.manifest.verify import VerifyReport, verify
-from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
-
-MIXTURES_ROOT = "mixtures"
-"""Where mixtures lie below the state root."""
 
 
-def own_mixtures(settings: Settings) -> Mixtures:
-    """The mixtures that this deployment publishes."""
-    return Mixtures(open_store(settings.state_root, settings), MIXTURES_ROOT)
-
-
-def open_version(settings: Settings, name: str, version: int | None = None) -> Version:
+def open_version(deployment: Deployment, name: str, version: int | None = None) -> Version:
     """A version (the latest, if none is given) of a mixture by name, or the one at the URI of a manifest.json or latest.json."""
     if "/" not in name:
-        return own_mixtures(settings).open(name, version)
+        return deployment.mixtures.open(name, version)
     if version is not None:
         raise ManifestError(f"{name} names one version already, so --version {version} can't be given.", "Leave --version out.")
     # A manifest's place is <root>/<mixture>/<version>/manifest.json: the store is opened three levels up.
     pieces = name.rstrip("/").rsplit("/", 3)
     if len(pieces) < 4:
         raise ManifestError(f"{name!r} is not the URI of a manifest.", "It ends in <mixture>/v000001/manifest.json.")
-    return open_key(open_store(pieces[0], settings), "/".join(pieces[1:]))
+    return open_key(deployment.store(pieces[0]), "/".join(pieces[1:]))
 
 
 def verify_version(
-    settings: Settings, version: Version, *, check_corpus: bool = False, among: Container[str] | None = None
+    deployment: Deployment, version: Version, *, check_corpus: bool = False, among: Container[str] | None = None
 ) -> VerifyReport:
     """Check a published version; with `check_corpus`, also that its corpus still is what it was.
 
@@ -41,7 +32,7 @@ def verify_version(
     """
 
     def shards(snapshot: str) -> Iterator[ShardEntry]:
-        corpus = open_store(version.manifest.corpus_root, settings)
+        corpus = deployment.store(version.manifest.corpus_root)
         for info in corpus.list(f"{snapshot}/"):
             if is_shard(info.key) and info.trouble is None and (among is None or info.key in among):
                 yield info.key, info.etag, info.size

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core.database import mixtures as recorded
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import registered_shards, run_cost, shard_states
 from samplemix_core.database.registration import hold_snapshots, set_current_models
 from samplemix_core.database.scope import Shard
@@ -27,7 +26,7 @@ from samplemix_core.pipeline.handoff import (
     read_rollup,
 )
 from samplemix_core.pipeline.mix import require_unreplaced
-from samplemix_core.pipeline.mixtures import open_version, own_mixtures, verify_version
+from samplemix_core.pipeline.mixtures import open_version, verify_version
 from samplemix_core.pipeline.progress import Progress, describe_cost
 from samplemix_core.pipeline.run import RunContext
 
@@ -39,7 +38,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     that is there, whatever became of its files. Content that is published already stays the version it is. Raises CorpusError,
     and publishes nothing, if a file was replaced after the draft was mixed.
     """
-    mixtures = own_mixtures(run.settings)
+    mixtures = run.deployment.mixtures
     read = read_draft(mixtures.store, draft.draft)
     published = publish_version(
         mixtures,
@@ -51,7 +50,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     )
     version, manifest = published.version, published.version.manifest
     _record(run, read, version, read_rollup(mixtures.store, draft.draft))
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         cost = describe_cost(run_cost(cursor, run.name))
     message = f"{version.uri}, {'new' if published.created else 'the same content as before'}; {cost}"
     run.report(Progress("publish", 1, 1, unit="versions", message=message))
@@ -68,7 +67,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
 @contextmanager
 def _files_held(run: RunContext, registered: Registered) -> Iterator[None]:
     """The moment of the commit: the files of the draft are those that are registered, and none is replaced before it is over."""
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         hold_snapshots(cursor, registered.snapshot_ids)
         require_unreplaced(registered, shard_states(cursor, registered.scope))
         yield
@@ -87,7 +86,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
         manifest_uri=version.uri,
         manifest_sha256=version.sha256,
     )
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         shards = {shard.path: shard for shard in registered_shards(cursor, registered.scope)}
         rows = _mixture_rows(version.rows(), shards)
         recorded.save_mixture(cursor, version.manifest, provenance, run.config.model_dump(mode="json"), rows, rollup)
@@ -125,10 +124,10 @@ def verify(run: RunContext, published: PublishedRef) -> VerifiedCounts:
 
     The corpus's files are compared with those of the run: what has landed since is for the next.
     """
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         paths = {state.shard.path for state in shard_states(cursor, published.registered.scope)}
     report = verify_version(
-        run.settings, open_version(run.settings, published.name, published.version), check_corpus=True, among=paths
+        run.deployment, open_version(run.deployment, published.name, published.version), check_corpus=True, among=paths
     )
     if report.problems:
         raise ManifestError(

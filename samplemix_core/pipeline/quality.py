@@ -6,14 +6,14 @@ from typing import Any
 
 from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
+from samplemix_core.deployment import Deployment
 from samplemix_core.pipeline.annotate import annotate
 from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.settings import Settings
 
 
 def ask(
     config: AnnotationConfig,
-    settings: Settings,
+    deployment: Deployment,
     endpoint: tuple[str | None, str | None],
     report: Report,
     cancelled: threading.Event,
@@ -21,13 +21,13 @@ def ask(
     dry_run: bool,
 ) -> dict[str, Any]:
     """Annotate, with this endpoint and key where the environment names none; what became of the documents, as plain values."""
-    if settings.llm_base_url is None:
-        settings = replace(settings, llm_base_url=endpoint[0], llm_api_key=endpoint[1])
-    return annotate(config, settings, report, dry_run=dry_run, cancelled=cancelled).as_json()
+    if deployment.llm_base_url is None:
+        deployment = replace(deployment, llm_base_url=endpoint[0], llm_api_key=endpoint[1])
+    return annotate(config, deployment, report, dry_run=dry_run, cancelled=cancelled).as_json()
 
 
 def train_on_worker(
-    config: TrainingConfig, settings: Settings, report: Report, cancelled: threading.Event, *, dry_run: bool
+    config: TrainingConfig, deployment: Deployment, report: Report, cancelled: threading.Event, *, dry_run: bool
 ) -> dict[str, Any]:
     """Train on a worker of the Dask cluster, one with a GPU if the configuration insists on it; how good the model is.
 
@@ -38,7 +38,7 @@ def train_on_worker(
     def hear(done: int) -> None:
         report(Progress("train", done, 0, message="texts read, or steps done", unit="parts"))
 
-    with connect(settings) as client:
+    with connect(deployment) as client:
         work = Work("the training", (config,), resources=config.embedding.worker_resources)
         found = call_one(client, f"samplemix_core.worker.train:{function}", work, cancelled, partly=hear)
     if dry_run:

@@ -10,17 +10,16 @@ from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.config.run import COMPOSITE, RunConfig
 from samplemix_core.corpus.shards import Selection, UnreadFile, describe_unread, select_snapshots, unread_counts
 from samplemix_core.database import corpora, registration
-from samplemix_core.database.connection import Cursor, transaction
+from samplemix_core.database.connection import Cursor
 from samplemix_core.database.quality import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Group
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.run import RunContext
-from samplemix_core.settings import Settings
 
 SHARDS_PER_GROUP = 32
 MAX_GROUPS = 200
@@ -29,14 +28,14 @@ URGENT = 2**50
 """More than any shard's cost: a question about models does not queue behind another run's shards."""
 
 
-def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> Selection:
+def list_corpus(config: RunConfig, deployment: Deployment, corpus: str | None = None) -> Selection:
     """List the shards of the run's snapshots and the files that are not read; raise CorpusError as select_snapshots does.
 
     Without snapshots these are all that there are; of a `corpus` with a name, those that have landed.
     """
     wanted = config.snapshots
     if corpus is not None and not wanted:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             crawls = corpora.crawls(cursor, corpus)
         wanted = tuple(sorted(crawl.snapshot for crawl in crawls if crawl.state in ("landed", "taken")))
         if not wanted:
@@ -44,7 +43,7 @@ def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None
                 f"No crawl of corpus {corpus!r} has landed.",
                 f"See 'samplemix corpus show {corpus}'; 'corpus accept' takes one as it is.",
             )
-    store = open_store(config.corpus_uri, settings)
+    store = deployment.store(config.corpus_uri)
     of_one = list(store.list(f"{wanted[0]}/")) if len(wanted) == 1 else []
     # Of one that is not there, the error names all that are.
     objects = {item.key: item for item in of_one or store.list()}
@@ -52,9 +51,11 @@ def list_corpus(config: RunConfig, settings: Settings, corpus: str | None = None
     return selection if not of_one else replace(selection, whole=False)
 
 
-def plan_corpus(config: RunConfig, settings: Settings, corpus: str | None = None) -> tuple[list[dict[str, Any]], list[UnreadFile]]:
+def plan_corpus(
+    config: RunConfig, deployment: Deployment, corpus: str | None = None
+) -> tuple[list[dict[str, Any]], list[UnreadFile]]:
     """What a run would read: for each snapshot its shards and their size; and files it would not read. Nothing is written."""
-    listing = list_corpus(config, settings, corpus)
+    listing = list_corpus(config, deployment, corpus)
     snapshots = [
         {"snapshot": name, "shards": len(shards), "bytes": sum(info.size for info in shards)}
         for name, shards in listing.snapshots.items()
@@ -69,9 +70,9 @@ def register(run: RunContext) -> Registered:
     CorpusError that names it.
     """
     one = {"snapshots": (run.crawl,)} if run.crawl is not None else {}
-    listing = list_corpus(run.config.model_copy(update=one), run.settings, run.corpus)
+    listing = list_corpus(run.config.model_copy(update=one), run.deployment, run.corpus)
     models = _describe_models(run)
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         corpus = registration.register_corpus(
             cursor,
             uri=run.config.corpus_uri,
@@ -86,7 +87,7 @@ def register(run: RunContext) -> Registered:
             for entry in registration.unread_entries(cursor, corpus.corpus_id, snapshot, shards)
         ]
     _read_etags(run, unread)
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         snapshots = [
             registration.register_snapshot(cursor, corpus.corpus_id, snapshot, shards)
             for snapshot, shards in listing.snapshots.items()
@@ -166,9 +167,9 @@ def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
 
 def _describe_models(run: RunContext) -> dict[str, Any]:
     """Ask a worker, where the models are going to be used, what they are; the corpus's encoder goes on as it is."""
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         known = registration.known_encoders(cursor, run.config.corpus_uri)
-    with connect(run.settings) as client:
+    with connect(run.deployment) as client:
         # Where the models are going to be used: on a worker with a GPU, if the configuration insists on one.
         work = Work(
             "the models",

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samplemix_core.config.run import RunConfig
-from samplemix_core.database.connection import exclusive, transaction
+from samplemix_core.database.connection import exclusive
 from samplemix_core.database.ledger import run_cost
 from samplemix_core.database.registration import unread_files
+from samplemix_core.deployment import Deployment
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
 from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.settings import Settings
 from samplemix_core.steps import GROUPS, STEPS
 
 UNREAD_NAMED = 1000
@@ -28,7 +28,7 @@ class RunContext:
     """
 
     config: RunConfig
-    settings: Settings
+    deployment: Deployment
     report: Report
     cancelled: threading.Event = field(default_factory=threading.Event)
     run_id: str | None = None
@@ -51,7 +51,7 @@ class RunContext:
         def tell() -> None:
             self.report(Progress(step, 0, 0, message="another process is at work on the same; waiting for it"))
 
-        with exclusive(self.settings.require("database_url"), name, self.cancelled, tell):
+        with exclusive(self.deployment.database, name, self.cancelled, tell):
             yield
 
 
@@ -81,7 +81,7 @@ def run_corpus(run: RunContext) -> RunSummary:
         if step.gives != GROUPS:
             results[step.gives] = step.call(run, results)
     published: PublishedRef = results["published"]
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         cost = run_cost(cursor, run.name)
         unread = unread_files(cursor, published.registered.corpus_id, UNREAD_NAMED)
     return RunSummary(

@@ -12,6 +12,7 @@ from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.rollups import count_domains
 from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard, ShardState
+from samplemix_core.deployment import Prefix
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
 from samplemix_core.identity import fingerprint
 from samplemix_core.mixing.source import MAX_DOMAINS, too_many_domains
@@ -33,7 +34,7 @@ def score(run: RunContext, registered: Registered, group: Group = WHOLE) -> Scor
 
 
 def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts:
-    database = run.settings.require("database_url")
+    database = run.deployment.database
     pending: dict[int, Shard] = {}
     with transaction(database) as cursor:
         for scope in registered.scopes:
@@ -47,7 +48,7 @@ def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts
     if not todo:
         return progress.counts()
     resources = run.config.embedding.worker_resources
-    with connect(run.settings) as client:
+    with connect(run.deployment) as client:
         plans = [Work(task.shard.path, (task,), cost=task.shard.size_bytes) for task in plan_tasks(run, registered, todo)]
         progress.plan(len(plans))
         for outcome in fan_out(client, "samplemix_core.worker.score:plan_shard", plans, run.cancelled):
@@ -95,7 +96,7 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
     It judges the share of the documents, of the files and of their bytes; and a domain or a snapshot that lost all its files is too
     much at any limit below 1. Raises CorpusError, with the reasons, if not one document is scored.
     """
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         states = ledger.shard_states(cursor, registered.scope)
         reasons = ledger.quarantine_reasons(cursor, registered.scope)
     counts = _loss(states)
@@ -159,7 +160,7 @@ def _gone(states: Sequence[ShardState], reader: ReaderConfig) -> list[str]:
 
 def plan_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]) -> list[PlanTask]:
     """One task for each of these shards that is not cut into blocks yet."""
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         planned = ledger.open_blocks(cursor, shards, registered.version)
     return [
         PlanTask(
@@ -178,7 +179,7 @@ def plan_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard])
 def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]) -> list[ScoreTask]:
     """One task for each block of these shards that is still to be scored, by whichever model, shard by shard, in order of rows."""
     versions: dict[tuple[int, Block], list[ScoreVersion]] = {}
-    with transaction(run.settings.require("database_url")) as cursor:
+    with run.deployment.transaction() as cursor:
         for version in registered.versions:
             for shard_id, blocks in ledger.open_blocks(cursor, shards, version).items():
                 for block in blocks:
@@ -199,7 +200,7 @@ def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]
             versions=tuple(versions[shard_id, block]),
             encoder_key=registered.encoder_key,
             tokenizer_id=registered.tokenizer_id,
-            embedding_prefix=f"embeddings/{registered.encoder_key}/{registered.corpus_key}/{storable_name(by_id[shard_id])}",
+            embedding_prefix=f"{Prefix.EMBEDDINGS}/{registered.encoder_key}/{registered.corpus_key}/{storable_name(by_id[shard_id])}",
         )
         for shard_id, block in sorted(versions, key=lambda item: (places[item[0]], item[1].block))
     ]

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.quality import QualityModel, cell_quantiles, find_quality_model, save_quality_model, score_quantiles
+from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings, is_directory
-from samplemix_core.worker.artifacts import MODELS, store_files
+from samplemix_core.settings import is_directory
+from samplemix_core.worker.artifacts import store_files
 
 if TYPE_CHECKING:
     from samplemix_core.quality.transformer import ClassifierConfig
@@ -44,7 +43,7 @@ def enter_scorer(
     spec: Mapping[str, Any],
     low: float,
     high: float,
-    settings: Settings,
+    deployment: Deployment,
     artifact: tuple[str, str] | None = None,
     **found: Any,
 ) -> AddedScorer:
@@ -54,13 +53,13 @@ def enter_scorer(
     # What is normalised to 0 and 1 belongs to what a model is: another range would be another quality.
     whole = {**spec, "version": 1, "range": [low, high]}
     key = fingerprint(whole)
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         model_id = save_quality_model(cursor, name, key, whole, low=low, high=high, artifact=artifact)
     return AddedScorer(name, key, model_id, low, high, found)
 
 
 @contextmanager
-def _local(place: str, settings: Settings) -> Iterator[Path]:
+def _local(place: str, deployment: Deployment) -> Iterator[Path]:
     """A file that lies anywhere, as one on this disk."""
     path = Path(place)
     if "://" not in place:
@@ -69,8 +68,8 @@ def _local(place: str, settings: Settings) -> Iterator[Path]:
         yield path
         return
     directory, _, name = place.rpartition("/")
-    with settings.scratch() as scratch:
-        with open_store(directory, settings).open(name) as source, (scratch / name).open("wb") as target:
+    with deployment.scratch() as scratch:
+        with deployment.store(directory).open(name) as source, (scratch / name).open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
         yield scratch / name
 
@@ -78,7 +77,7 @@ def _local(place: str, settings: Settings) -> Iterator[Path]:
 def add_transformer(
     name: str,
     model: str,
-    settings: Settings,
+    deployment: Deployment,
     *,
     revision: str | None = None,
     output: Output | None = None,
@@ -109,12 +108,12 @@ def add_transformer(
     loaded = load_classifier(directory, "cpu")
     try_classifier(model, *loaded)
     most = most_tokens(*loaded)
-    with settings.scratch() as scratch:
+    with deployment.scratch() as scratch:
         for path in directory.iterdir():
             # Of what a repository holds, what a model is loaded from: no code, no other weights.
             if path.suffix in (".json", ".txt", ".model", ".safetensors") and path.is_file():
                 shutil.copy(path.resolve(), scratch / path.name)
-        files = store_files(scratch, open_store(settings.state_root, settings))
+        files = store_files(scratch, deployment.state)
     spec = {
         "kind": "transformer",
         "files": files,
@@ -122,7 +121,7 @@ def add_transformer(
         "label": number,
         "max_tokens": min(max_tokens or most, most),
     }
-    return enter_scorer(name, spec, float(ends[0] or 0.0), float(ends[1] or 0.0), settings, classes=list(config.labels.values()))
+    return enter_scorer(name, spec, float(ends[0] or 0.0), float(ends[1] or 0.0), deployment, classes=list(config.labels.values()))
 
 
 def _meaning(model: str, config: "ClassifierConfig", output: Output | None, label: str | None) -> tuple[Output, int]:
@@ -141,12 +140,12 @@ def _meaning(model: str, config: "ClassifierConfig", output: Output | None, labe
     return chosen, numbers[label]
 
 
-def add_fasttext(name: str, file: str, label: str, settings: Settings) -> AddedScorer:
+def add_fasttext(name: str, file: str, label: str, deployment: Deployment) -> AddedScorer:
     """Enter a supervised fastText model (.bin or .ftz), of which one label's probability counts, 0 to 1."""
     import fasttext
 
     label = label if label.startswith("__label__") else f"__label__{label}"
-    with _local(file, settings) as path:
+    with _local(file, deployment) as path:
         try:
             # Below a threshold of 0 there are also the labels that nothing speaks for.
             labels, _ = fasttext.load_model(str(path)).predict("a word", k=-1, threshold=-1.0)
@@ -155,21 +154,21 @@ def add_fasttext(name: str, file: str, label: str, settings: Settings) -> AddedS
         if label not in labels:
             shown = ", ".join(sorted(each.removeprefix("__label__") for each in labels)[:20])
             raise ConfigError(f"{file} has no label {label.removeprefix('__label__')!r}.", f"Give --label one of: {shown}.")
-        with settings.scratch() as scratch:
+        with deployment.scratch() as scratch:
             shutil.copy(path, scratch / "model.bin")
-            (digest,) = store_files(scratch, open_store(settings.state_root, settings)).values()
+            (digest,) = store_files(scratch, deployment.state).values()
     spec = {"kind": "fasttext", "model_sha256": digest, "label": label}
-    return enter_scorer(name, spec, 0.0, 1.0, settings, (f"{MODELS}/files/{digest}", digest), labels=len(labels))
+    return enter_scorer(name, spec, 0.0, 1.0, deployment, (model_file(digest), digest), labels=len(labels))
 
 
 def add_ensemble(
-    name: str, members: Sequence[str], corpus: str, settings: Settings, *, combine: Literal["mean", "max"] = "mean"
+    name: str, members: Sequence[str], corpus: str, deployment: Deployment, *, combine: Literal["mean", "max"] = "mean"
 ) -> AddedScorer:
     """Enter a scorer that ranks documents by several others, by quantiles of what these gave a corpus, and combines ranks.
 
     Raises ConfigError unless there are two, each of which has scored the corpus.
     """
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         models: list[QualityModel] = [find_quality_model(cursor, member) for member in members]
         if len({model.key for model in models}) < max(2, len(models)):
             raise ConfigError("An ensemble is made of two different quality models at least.", "Name them with --of, each once.")
@@ -187,16 +186,16 @@ def add_ensemble(
                 raise ConfigError(f"{model.name} gave every document of {corpus} {quantiles[0]:g}: it ranks nothing.")
             spec_of.append({"key": model.key, "quantiles": quantiles})
     spec = {"kind": "ensemble", "combine": combine, "members": spec_of}
-    return enter_scorer(name, spec, 0.0, 1.0, settings, members=[model.name for model in models])
+    return enter_scorer(name, spec, 0.0, 1.0, deployment, members=[model.name for model in models])
 
 
-def calibrate(name: str, of: str, corpus: str, settings: Settings, *, least: int = 200, most: float = 0.25) -> AddedScorer:
+def calibrate(name: str, of: str, corpus: str, deployment: Deployment, *, least: int = 200, most: float = 0.25) -> AddedScorer:
     """Enter a scorer that compares documents within their content type and language alone, by what another gave a corpus.
 
     A cell of fewer than `least` documents is its content type's, and a content type of fewer keeps its scores. A score moves by at
     most such a part of its range. Raises ConfigError unless the other has scored `least` of one kind.
     """
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         base = find_quality_model(cursor, of)
         found = cell_quantiles(cursor, base.quality_model_id, corpus, QUANTILES)
     overall = next((cell.quantiles for cell in found if not cell.content_type), None)
@@ -208,4 +207,4 @@ def calibrate(name: str, of: str, corpus: str, settings: Settings, *, least: int
         )
     spec = {"kind": "calibrated", "of": base.key, "cells": cells, "overall": overall, "most": most * (base.high - base.low)}
     kinds = [f"{cell['content_type']} {cell['language'] or 'in any language'}: {cell['documents']:,}" for cell in cells]
-    return enter_scorer(name, spec, base.low, base.high, settings, of=base.name, cells=kinds)
+    return enter_scorer(name, spec, base.low, base.high, deployment, of=base.name, cells=kinds)

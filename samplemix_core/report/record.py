@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import ProfileCell, mixture_profile, quality_range
+from samplemix_core.deployment import Deployment
 from samplemix_core.manifest.format import DomainShare, Manifest
-from samplemix_core.settings import Settings
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -51,9 +50,9 @@ class MixtureRecord:
     histogram: SampleHistogram
 
 
-def load_record(settings: Settings, manifest: Manifest) -> MixtureRecord:
+def load_record(deployment: Deployment, manifest: Manifest) -> MixtureRecord:
     """The record of a version, with its profile from the database."""
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         cells = mixture_profile(
             cursor,
             manifest.name,

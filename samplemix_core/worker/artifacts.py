@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from samplemix_core.database.embeddings import EmbeddingFile
+from samplemix_core.deployment import Prefix, model_file
 from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import ModelError, ObjectAccessError, ObjectStoreError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.settings import make_home
-
-MODELS = "quality-models"
-"""Where artifacts lie, below the state root; and below a machine's home, what it has fetched of them."""
-
 
 _CHUNK_BYTES = 2**20
 
@@ -82,8 +79,8 @@ def store_files(directory: Path, store: ObjectStore) -> dict[str, str]:
     found = {}
     for path in sorted(item for item in directory.rglob("*") if item.is_file()):
         digest = _sha256(path)
-        if store.head(f"{MODELS}/files/{digest}") is None:
-            store.upload(f"{MODELS}/files/{digest}", path)
+        if store.head(model_file(digest)) is None:
+            store.upload(model_file(digest), path)
         found[path.relative_to(directory).as_posix()] = digest
     return found
 
@@ -93,7 +90,7 @@ def fetch_files(files: Mapping[str, str], store: ObjectStore, home: Path) -> Pat
 
     Raises ModelError if one is gone or another than it was, or its path leads out of the directory.
     """
-    kept = make_home(home) / MODELS / fingerprint(dict(files))
+    kept = make_home(home) / Prefix.QUALITY_MODELS / fingerprint(dict(files))
     if kept in _found_whole:
         return kept
     if kept.is_dir():
@@ -110,7 +107,7 @@ def fetch_files(files: Mapping[str, str], store: ObjectStore, home: Path) -> Pat
                 raise ModelError(f"A quality model names a file {name!r}, which is not within its directory.")
             path = directory / place
             path.parent.mkdir(parents=True, exist_ok=True)
-            key, what = f"{MODELS}/files/{digest}", f"The file {name} of a quality model"
+            key, what = model_file(digest), f"The file {name} of a quality model"
             download(store, key, digest, path, what=what, remedy="Add the model again.")
         directory.rename(kept)
     except OSError:

@@ -12,8 +12,8 @@ from samplemix_core import schemas
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.clusters import FittedModel
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.scope import Shard
+from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.diversity.clusters import ClusterSums, assign
 from samplemix_core.diversity.describe import MOST_CHARACTERS, map_centroids, telling_terms
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
@@ -21,8 +21,6 @@ from samplemix_core.diversity.model import check_health
 from samplemix_core.embedding.files import read_embeddings, read_positions
 from samplemix_core.errors import ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event
-from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
 from samplemix_core.worker.artifacts import download_embeddings, load_cluster_model
 from samplemix_core.worker.jobs import AssignTask, DescribeTask, FitTask
 
@@ -33,10 +31,10 @@ _READS_AT_ONCE = 8
 
 def fit_model(task: FitTask) -> FittedModel:
     """Fit clusters on sampled vectors and store the model; raise DiversityHealthError if a gate says they are degenerate."""
-    started, settings = time.monotonic(), Settings.load()
-    store = open_store(settings.state_root, settings)
+    started, deployment = time.monotonic(), Deployment.load()
+    store = deployment.state
 
-    with settings.scratch() as directory, ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+    with deployment.scratch() as directory, ThreadPoolExecutor(_READS_AT_ONCE) as pool:
 
         def read(i: int) -> npt.NDArray[np.float32]:
             file, positions = task.sample[i]
@@ -51,7 +49,7 @@ def fit_model(task: FitTask) -> FittedModel:
     else:
         model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
         check_health(model, task.diversity)
-    key = f"clusters/{model.digest}.safetensors"
+    key = f"{Prefix.CLUSTERS}/{model.digest}.safetensors"
     store.put(key, model.to_bytes())
     seconds = time.monotonic() - started
     event(log, "fitted", run=task.run, clusters=model.n_clusters, documents=len(vectors), seconds=seconds)
@@ -60,11 +58,11 @@ def fit_model(task: FitTask) -> FittedModel:
 
 def assign_shard(task: AssignTask) -> int:
     """Assign a shard's documents to their nearest clusters and store the result with its sums; returns how many there are."""
-    started, settings = time.monotonic(), Settings.load()
-    store = open_store(settings.state_root, settings)
+    started, deployment = time.monotonic(), Deployment.load()
+    store = deployment.state
     model = load_cluster_model(store, task.artifact_key, task.artifact_sha256)
     parts = [schemas.ASSIGNMENTS.empty_table()]
-    with settings.scratch() as directory:
+    with deployment.scratch() as directory:
         path = directory / "embeddings.parquet"
         for file in task.embeddings:
             download_embeddings(store, file, path)
@@ -74,7 +72,7 @@ def assign_shard(task: AssignTask) -> int:
     table = pa.concat_tables(parts)
     sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), model.n_clusters)
     assignment = clusters.Assignment(table, task.embedding_digest, sums, task.run, time.monotonic() - started)
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     place = {"run": task.run, "snapshot": task.shard.snapshot, "shard": task.shard.path}
     event(log, "assigned", **place, documents=table.num_rows, seconds=time.monotonic() - started)
@@ -91,13 +89,13 @@ def describe_clusters(task: DescribeTask) -> descriptions.Description:
 
     Reads at most DESCRIBED_DOCUMENTS, of each shard the first. A shard that can't be read now gives none.
     """
-    started, settings = time.monotonic(), Settings.load()
-    model = load_cluster_model(open_store(settings.state_root, settings), task.artifact_key, task.artifact_sha256)
+    started, deployment = time.monotonic(), Deployment.load()
+    model = load_cluster_model(deployment.state, task.artifact_key, task.artifact_sha256)
     wanted = -(-DESCRIBED_DOCUMENTS // max(1, len(task.shards)))
     texts: list[str] = []
     cluster, distance = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.float32)]
     for shard in task.shards:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             assigned = descriptions.assigned_rows(cursor, task.cluster_model_id, shard, wanted)
         near = _nearest(assigned["cluster"], assigned["distance"])
         try:
@@ -129,8 +127,8 @@ def _texts(task: DescribeTask, shard: Shard, rows: npt.NDArray[np.int64]) -> dic
     found: dict[int, str] = {}
     if not rows.size:
         return found
-    wanted, settings = set(rows.tolist()), Settings.load()
-    with open_store(task.corpus_uri, settings).open(shard.path) as stream:
+    wanted, deployment = set(rows.tolist()), Deployment.load()
+    with deployment.store(task.corpus_uri).open(shard.path) as stream:
         for batch in ShardReader(stream, shard.path, task.reader).read():
             columns = (batch.documents["row"].to_pylist(), batch.documents["text"].to_pylist())
             found |= {row: text[:MOST_CHARACTERS] for row, text in zip(*columns, strict=True) if row in wanted}

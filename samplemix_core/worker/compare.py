@@ -10,14 +10,13 @@ import numpy.typing as npt
 
 from samplemix_core.config.run import DiversityConfig, EmbeddingConfig, ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
+from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.agreement import Agreement, agreement
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import locate_model
 from samplemix_core.embedding.static import MADE_FROM
 from samplemix_core.errors import CorpusError, ShardRefusedError
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import CompareTask
 
 Vectors = npt.NDArray[np.float32]
@@ -116,8 +115,8 @@ def compare(task: CompareTask, on_progress: Callable[[int], None] = lambda _: No
     name = task.reference or _distilled_from(task.embedding)
     if name is None:
         return None
-    settings = Settings.load()
-    texts = sample_texts(open_store(task.corpus_uri, settings), task.paths, task.reader, task.documents)
+    deployment = Deployment.load()
+    texts = sample_texts(deployment.store(task.corpus_uri), task.paths, task.reader, task.documents)
     if not texts:
         raise CorpusError(f"{task.corpus_uri} has no document to compare encoders on.", "See 'samplemix quarantine'.")
     other = EmbeddingConfig(encoder=name, max_seq_tokens=task.embedding.max_seq_tokens, windows=task.embedding.windows)

@@ -8,11 +8,10 @@ import numpy as np
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import describe
 from samplemix_core.corpus.shards import PARQUET_SUFFIXES
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ShardRefusedError
-from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import EstimateTask, Sampled
 from samplemix_core.worker.score import read_batch
 from samplemix_core.worker.scorers import load_scorers
@@ -23,7 +22,7 @@ SCORED_OF_A_SHARD = 32
 
 def sample_shards(task: EstimateTask) -> Sampled:
     """Read and score a little of each of the task's shards, storing nothing. A shard that is refused tells nothing."""
-    store = open_store(task.corpus_uri, Settings.load())
+    store = Deployment.load().store(task.corpus_uri)
     encoder = load_encoder(task.embedding)
     counter = counter_for(task.tokenizer, encoder)
     scorers = load_scorers(task.quality_model_ids, encoder, task.embedding)

@@ -26,15 +26,14 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import block_counts, save_plan
 from samplemix_core.database.scope import ScoredCounts, Shard
 from samplemix_core.database.upkeep import hold_file
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.files import EmbeddingWriter
 from samplemix_core.embedding.tokens import TokenCounter, Tokenized
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.logs import event
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.quality.scorers import Documents, Scorer
-from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
 from samplemix_core.worker.models import load_models
 from samplemix_core.worker.reuse import LEAST_TO_FETCH, EarlierVectors
@@ -90,12 +89,12 @@ def _without_tokens(documents: pa.Table, tokenizer: str) -> pa.Table:
 
 def plan_shard(task: PlanTask) -> int:
     """Cut a shard into blocks and enter them into the ledger; returns how many there are. A plan that is there stays."""
-    started, settings = time.monotonic(), Settings.load()
-    corpus = open_store(task.corpus_uri, settings)
-    with _refusing(task, settings), corpus.open(task.shard.path) as stream:
+    started, deployment = time.monotonic(), Deployment.load()
+    corpus = deployment.store(task.corpus_uri)
+    with _refusing(task, deployment), corpus.open(task.shard.path) as stream:
         blocks = ShardReader(stream, task.shard.path, task.reader).plan(task.blocks.documents, task.blocks.bytes)
         _require_unchanged(corpus, task.shard)
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         save_plan(cursor, task.shard, blocks)
     _log(task, "planned", blocks=len(blocks), seconds=time.monotonic() - started)
     return len(blocks)
@@ -108,8 +107,8 @@ def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -
     its error raised. `tell` hears how many records are done, batch by batch.
     """
     started = time.monotonic()
-    settings = Settings.load()
-    database = settings.require("database_url")
+    deployment = Deployment.load()
+    database = deployment.database
     with transaction(database) as cursor:
         found = [block_counts(cursor, task.shard, version, task.block) for version in task.versions]
     open_versions = [version for version, done in zip(task.versions, found, strict=True) if done is None]
@@ -119,9 +118,9 @@ def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -
         return found[0]
     encoder, counter = load_models(task)
     scorers = load_scorers([version.quality_model_id for version in open_versions], encoder, task.embedding)
-    corpus = open_store(task.corpus_uri, settings)
-    with _refusing(task, settings), settings.scratch() as directory, _reader(task, corpus) as reader:
-        state, least = open_store(settings.state_root, settings), LEAST_TO_FETCH[encoder.device]
+    corpus = deployment.store(task.corpus_uri)
+    with _refusing(task, deployment), deployment.scratch() as directory, _reader(task, corpus) as reader:
+        state, least = deployment.state, LEAST_TO_FETCH[encoder.device]
         # A static encoder has made a vector before it could be found.
         earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.versions[0].encoder_id, least)
         files = score_to_files(reader.read(task.block), encoder, counter, scorers, directory, earlier, tell)
@@ -156,15 +155,15 @@ def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -
 
 
 @contextmanager
-def _refusing(task: PlanTask | ScoreTask, settings: Settings) -> Iterator[None]:
+def _refusing(task: PlanTask | ScoreTask, deployment: Deployment) -> Iterator[None]:
     """Enter a shard as refused where it is, and raise on."""
     try:
         yield
     except ShardRefusedError as error:
-        with open_store(task.corpus_uri, settings).open(task.shard.path) as stream:
+        with deployment.store(task.corpus_uri).open(task.shard.path) as stream:
             kind = looks_like(stream.read(HEAD_BYTES), task.shard.path)
         refused = ShardRefusedError(f"{error.what} It looks like {kind}.", error.remedy) if kind else error
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             for version in task.versions:
                 scores.refuse_shard(cursor, task.shard, version, str(refused))
         _log(task, "refused", error=refused.what)

@@ -11,13 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.quality import QualityModel, quality_models
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import detect_hardware, resolve_device
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
 from samplemix_core.quality.composite import composite_model, feature_model
 from samplemix_core.quality.ordinal import OrdinalHeads
 from samplemix_core.quality.rubric import Rubric
@@ -33,7 +32,6 @@ from samplemix_core.quality.scorers import (
     quality_table,
 )
 from samplemix_core.schemas import QUALITY
-from samplemix_core.settings import Settings
 from samplemix_core.worker.artifacts import fetch_files
 
 SAME_VERSION = "Bring all workers and Airflow to the same version of SampleMix."
@@ -42,13 +40,13 @@ SAME_VERSION = "Bring all workers and Airflow to the same version of SampleMix."
 class ScorerLoader:
     """Makes scorers from stored quality models, for a run's encoder; members of an ensemble that a run asks too are the same."""
 
-    def __init__(self, settings: Settings, encoder: Encoder, embedding: EmbeddingConfig) -> None:
-        self._settings, self._encoder, self._embedding = settings, encoder, embedding
+    def __init__(self, deployment: Deployment, encoder: Encoder, embedding: EmbeddingConfig) -> None:
+        self._deployment, self._encoder, self._embedding = deployment, encoder, embedding
         self._made: dict[str, Scorer] = {}
 
     def load(self, quality_model_ids: Sequence[int]) -> list[Scorer]:
         """The scorers of these quality models, in order; raise ModelError for one that this worker can't make as it was."""
-        with transaction(self._settings.require("database_url")) as cursor:
+        with self._deployment.transaction() as cursor:
             models = quality_models(cursor, ids=quality_model_ids)
         return [self._of(models[model_id]) for model_id in quality_model_ids]
 
@@ -65,7 +63,7 @@ class ScorerLoader:
         return self._made[model.key]
 
     def _files(self, files: dict[str, str]) -> Path:
-        return fetch_files(files, open_store(self._settings.state_root, self._settings), self._settings.home)
+        return fetch_files(files, self._deployment.state, self._deployment.home)
 
     def _composite(self, model: QualityModel) -> Scorer:
         if (found := fingerprint(composite_model())) != model.key:
@@ -133,7 +131,7 @@ class ScorerLoader:
         return External(model.name, model.key, table, spec["by"], spec["missing"])
 
     def _made_of(self, model: QualityModel) -> list[Scorer]:
-        with transaction(self._settings.require("database_url")) as cursor:
+        with self._deployment.transaction() as cursor:
             found = {member.key: member for member in quality_models(cursor, keys=model.made_of).values()}
         return [self._of(found[key]) for key in model.made_of]
 
@@ -166,11 +164,11 @@ _loading = threading.Lock()
 
 def load_scorers(quality_model_ids: Sequence[int], encoder: Encoder, embedding: EmbeddingConfig) -> list[Scorer]:
     """The scorers of these quality models, in order; the same objects while this process is asked for the same ones."""
-    settings = Settings.load()
-    key = (settings.require("database_url"), embedding, tuple(quality_model_ids))
+    deployment = Deployment.load()
+    key = (deployment.database, embedding, tuple(quality_model_ids))
     with _loading:
         if key not in _loaded:
-            _loaded[key] = ScorerLoader(settings, encoder, embedding).load(quality_model_ids)
+            _loaded[key] = ScorerLoader(deployment, encoder, embedding).load(quality_model_ids)
         _loaded.move_to_end(key)
         while len(_loaded) > _MOST_LOADED:
             _loaded.popitem(last=False)

@@ -13,16 +13,14 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_vectors
 from samplemix_core.database.quality import save_quality_model
 from samplemix_core.database.registration import ensure_encoder, known_encoders
+from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.embedding.encoder import Encoder, load_known_encoder
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
 from samplemix_core.quality.baselines import LabelledInputs
 from samplemix_core.quality.composite import FEATURES, feature_model, measure
 from samplemix_core.quality.ordinal import Inputs
 from samplemix_core.quality.training import TrainingReport, train_heads
-from samplemix_core.settings import Settings
-from samplemix_core.worker.artifacts import MODELS
 from samplemix_core.worker.reuse import EarlierVectors
 from samplemix_core.worker.tune import Hear, Made, label_pages, tune
 
@@ -51,17 +49,17 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
 
     Raises ConfigError if the annotators judged by several rubrics, too few texts, or texts of too few groups.
     """
-    settings = Settings.load()
-    annotators = find_annotators(task.annotators, settings)
+    deployment = Deployment.load()
+    annotators = find_annotators(task.annotators, deployment)
     rubric = annotators[0].rubric
     encoder = None
     if task.vectors:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             known = known_encoders(cursor)
         encoder = load_known_encoder(task.embedding, known)
-    data, digest, embedded = _labelled_inputs(task, annotators, encoder, settings, hear)
+    data, digest, embedded = _labelled_inputs(task, annotators, encoder, deployment, hear)
     if task.finetune is not None and encoder is not None:
-        made = tune(task, annotators, encoder, data, settings, hear)
+        made = tune(task, annotators, encoder, data, deployment, hear)
     else:
         heads, report = train_heads(
             data,
@@ -83,10 +81,10 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
         **({"encoder_files": made.files} if made.files else {}),
     }
     key = fingerprint(spec)
-    artifact_key = f"{MODELS}/files/{sha256}"
-    open_store(settings.state_root, settings).put(artifact_key, weights)
+    artifact_key = model_file(sha256)
+    deployment.state.put(artifact_key, weights)
     lineage = {"annotators": list(task.annotators), "labels_digest": digest, "training": task.model_dump(mode="json")}
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         model_id = save_quality_model(
             cursor,
             task.name,
@@ -100,9 +98,9 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
     return TrainedModel(task.name, key, model_id, artifact_key, embedded, made.report)
 
 
-def find_annotators(names: Sequence[str], settings: Settings) -> list[Annotator]:
+def find_annotators(names: Sequence[str], deployment: Deployment) -> list[Annotator]:
     """Annotators who judged by one rubric; raise ConfigError if there is none of a name, they differ, or judged too few texts."""
-    with transaction(settings.require("database_url")) as cursor:
+    with deployment.transaction() as cursor:
         annotators = list_annotators(cursor, names)
     keys = {annotator.rubric.rubric_key: annotator for annotator in annotators}
     if len(keys) > 1:
@@ -118,7 +116,7 @@ def find_annotators(names: Sequence[str], settings: Settings) -> list[Annotator]
 
 
 def _labelled_inputs(
-    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder | None, settings: Settings, hear: Hear
+    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder | None, deployment: Deployment, hear: Hear
 ) -> tuple[LabelledInputs, str, int]:
     """What the heads read, a digest of the labels, and how many texts were embedded. Texts are here some hundreds at a time."""
     total = sum(annotator.annotations for annotator in annotators)
@@ -126,8 +124,8 @@ def _labelled_inputs(
     features: list[np.ndarray] = []
     rest: list[pa.Table] = []
     embedded = done = 0
-    finder = None if encoder is None else _Vectors(encoder, settings)
-    for part in label_pages([annotator.annotator_id for annotator in annotators], settings):
+    finder = None if encoder is None else _Vectors(encoder, deployment)
+    for part in label_pages([annotator.annotator_id for annotator in annotators], deployment):
         found, new = (np.empty((part.num_rows, 0), dtype=np.float32), 0) if finder is None else finder.of(part)
         embedded += new
         vectors.append(found)
@@ -162,12 +160,12 @@ def _labelled_inputs(
 class _Vectors:
     """Vectors of labelled texts: those that were kept, those of corpora that hold the texts, and the rest made and kept."""
 
-    def __init__(self, encoder: Encoder, settings: Settings) -> None:
+    def __init__(self, encoder: Encoder, deployment: Deployment) -> None:
         self._encoder = encoder
-        self._database = settings.require("database_url")
+        self._database = deployment.database
         with transaction(self._database) as cursor:
             self._encoder_id = ensure_encoder(cursor, encoder.encoder_id, encoder.spec)
-        store = open_store(settings.state_root, settings)
+        store = deployment.state
         self._earlier = EarlierVectors(self._database, store, None, self._encoder_id, least_to_fetch=1)
 
     def of(self, labels: pa.Table) -> tuple[np.ndarray, int]:
@@ -195,7 +193,7 @@ class _Vectors:
 
 def describe_training(task: TrainingConfig) -> dict[str, Any]:
     """What a training would read, without doing it: labels, rubric, and what is judged of how many levels."""
-    annotators = find_annotators(task.annotators, Settings.load())
+    annotators = find_annotators(task.annotators, Deployment.load())
     rubric = annotators[0].rubric
     return {
         "labels": sum(annotator.annotations for annotator in annotators),

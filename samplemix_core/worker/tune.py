@@ -10,24 +10,21 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core.config.quality import TrainingConfig
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, read_labels
+from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.model import detect_hardware, load_sentence_transformer, locate_model, resolve_device
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.quality.baselines import LabelledInputs, assign_folds
 from samplemix_core.quality.finetune import Examples, finetune
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, fit_heads
 from samplemix_core.quality.training import TrainingReport, choose_settings, judge_tuned
-from samplemix_core.settings import Settings
 from samplemix_core.worker.artifacts import store_files
 
 TEXTS_AT_ONCE = 512
-CHECKPOINTS = "quality-training"
 LEAST_FOLDS = 3
 
 Hear = Callable[[int, int, str, str], None]
@@ -44,11 +41,11 @@ class Made:
     files: dict[str, str] = field(default_factory=dict)
 
 
-def label_pages(annotator_ids: Sequence[int], settings: Settings) -> Iterator[pa.Table]:
+def label_pages(annotator_ids: Sequence[int], deployment: Deployment) -> Iterator[pa.Table]:
     """All labels, some hundreds at a time: no transaction is open while their texts are embedded."""
     after = b""
     while True:
-        with transaction(settings.require("database_url")) as cursor:
+        with deployment.transaction() as cursor:
             part = read_labels(cursor, annotator_ids, after, TEXTS_AT_ONCE)
         if not part.num_rows:
             return
@@ -57,7 +54,12 @@ def label_pages(annotator_ids: Sequence[int], settings: Settings) -> Iterator[pa
 
 
 def tune(
-    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder, data: LabelledInputs, settings: Settings, hear: Hear
+    task: TrainingConfig,
+    annotators: Sequence[Annotator],
+    encoder: Encoder,
+    data: LabelledInputs,
+    deployment: Deployment,
+    hear: Hear,
 ) -> Made:
     """Train an encoder with heads of its own. One fold is for judging, one for choosing when to end; the rest is learnt from.
 
@@ -77,7 +79,7 @@ def tune(
             f"Set folds to {LEAST_FOLDS} at least.",
         )
     ids: list[np.ndarray] = []
-    for part in label_pages([annotator.annotator_id for annotator in annotators], settings):
+    for part in label_pages([annotator.annotator_id for annotator in annotators], deployment):
         read = encoder.tokenize(part["text"].to_pylist())
         ids += np.split(read.ids, read.offsets[1:-1])
         hear(len(ids), len(data.inputs), "texts", "tokenised")
@@ -88,15 +90,15 @@ def tune(
     ).take(learnt)
     start, _ = fit_heads(plain.inputs, plain.levels, plain.maxima, choose_settings(plain, task.seed))
     examples = Examples(ids, data.levels)
-    store = open_store(settings.state_root, settings)
+    store = deployment.state
     identity = [
         task.identity(),
         encoder.family,
         [read.tolist() for read in ids],
         [v.tolist() for v in data.levels.values()],
     ]
-    with settings.scratch() as directory:
-        checkpoints = _Checkpoints(store, f"{CHECKPOINTS}/{fingerprint(identity)}.safetensors", directory)
+    with deployment.scratch() as directory:
+        checkpoints = _Checkpoints(store, f"{Prefix.TRAINING}/{fingerprint(identity)}.safetensors", directory)
         model = load_sentence_transformer(locate_model(task.embedding))
         tuned = finetune(
             model,

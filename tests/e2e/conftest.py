@@ -21,12 +21,13 @@ from samplemix_core.cli import main as cli
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
 from samplemix_core.demo.run import DAG_ID
+from samplemix_core.deployment import Deployment
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
-from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.settings import ENVIRONMENT
 
 DOCUMENTS = 160
 
@@ -42,7 +43,7 @@ Upload = Callable[[dict[str, bytes]], str]
 
 
 @pytest.fixture(scope="session")
-def command(platform: Settings) -> Command:
+def command(platform: Deployment) -> Command:
     """The command in this process."""
 
     def call(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +65,7 @@ def command(platform: Settings) -> Command:
 
 
 @pytest.fixture(scope="session")
-def program(platform: Settings) -> Command:
+def program(platform: Deployment) -> Command:
     """The command as users start it, a process of its own: several may run at once."""
     environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT.values()}
     environment |= {"SAMPLEMIX_HOME": str(platform.home), "HF_HUB_OFFLINE": "1"}
@@ -126,7 +127,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def upload(platform: Settings) -> Upload:
+def upload(platform: Deployment) -> Upload:
 
     def put(content: dict[str, bytes]) -> str:
         uri = f"{platform.state_root}/corpora/test-{uuid4().hex[:12]}"
@@ -157,7 +158,7 @@ def first_run(run_program: Run, corpus_uri: str, first: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def s3(platform: Settings) -> pyarrow.fs.S3FileSystem:
+def s3(platform: Deployment) -> pyarrow.fs.S3FileSystem:
     """Plain pyarrow's view of the object store."""
     return pyarrow.fs.S3FileSystem(
         access_key=platform.s3_access_key,
@@ -196,7 +197,7 @@ def finished(airflow: AirflowApi, dag_id: str, run_id: str, seconds: float = 120
 
 
 @pytest.fixture(scope="session")
-def airflow(stack: Stack, platform: Settings) -> Iterator[AirflowApi]:
+def airflow(stack: Stack, platform: Deployment) -> Iterator[AirflowApi]:
     with AirflowApi(stack.up()) as api:
         wait_for(lambda: api.has_dag(DAG_ID), 90, f"DAG; import errors: {api.import_errors()}")
         api.unpause(DAG_ID)
@@ -213,11 +214,11 @@ CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
-def page(airflow: AirflowApi, platform: Settings) -> Iterator[Page]:
+def page(airflow: AirflowApi, platform: Deployment) -> Iterator[Page]:
     """A browser window, signed in by the form of the login page. Where there is no browser, what needs one is skipped."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")
-    settings = Settings.load({"SAMPLEMIX_HOME": str(platform.home)})
+    settings = Deployment.load({"SAMPLEMIX_HOME": str(platform.home)})
     with sync_playwright() as playwright:
         # As root, as in a container, Chromium does not start in its sandbox; it sees this machine's own pages only.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])

@@ -13,10 +13,10 @@ import pytest
 from samplemix_core.compute.fanout import connect
 from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.database import corpora
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import Sight
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.run import DAG_ID
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES
@@ -24,7 +24,6 @@ from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
 from samplemix_core.pipeline.maintenance import TASKS
-from samplemix_core.settings import Settings
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, settings_of, wait_for
 
 LAND = "samplemix_land_crawl"
@@ -40,7 +39,7 @@ def test_it_is_up_once_and_lets_in_who_has_the_password(airflow: AirflowApi, sta
         assert httpx.post(f"{settings.airflow_url}/auth/token", json=body, trust_env=False).status_code == answer
 
 
-def test_no_secret_is_in_a_command_line(airflow: AirflowApi, platform: Settings) -> None:
+def test_no_secret_is_in_a_command_line(airflow: AirflowApi, platform: Deployment) -> None:
     commands = [" ".join(process.cmdline()) for process in stack_processes(Home(platform.home).read_state().stack)]
     assert len(commands) >= sum(map(len, PROCESSES.values()))
     secrets = json.loads((platform.home / "secrets.json").read_text()).values()
@@ -55,7 +54,7 @@ def kill(stack: Stack, process: str) -> int:
     return pid
 
 
-def kill_worker(platform: Settings) -> None:
+def kill_worker(platform: Deployment) -> None:
     """End the Dask worker process (not its nanny) that is at work on a shard."""
     with connect(platform) as client:
         busy = wait_for(lambda: [name for name, keys in client.processing().items() if keys], 30, "busy worker")
@@ -78,7 +77,7 @@ def patiently(ask: Callable[[], Any]) -> Callable[[], Any]:
 def killed(
     airflow: AirflowApi,
     stack: Stack,
-    platform: Settings,
+    platform: Deployment,
     upload: Upload,
     shards: dict[str, bytes],
     small_corpus: dict[str, Any],
@@ -131,7 +130,7 @@ def test_progress_is_in_the_task_log(airflow: AirflowApi, killed: str) -> None:
 
 def test_failing_a_run_cancels_its_work_on_the_cluster(
     airflow: AirflowApi,
-    platform: Settings,
+    platform: Deployment,
     upload: Upload,
     shards: dict[str, bytes],
     small_corpus: dict[str, Any],
@@ -196,10 +195,10 @@ def test_a_dry_run_ends_with_an_estimate(
 
 
 def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls_land(
-    airflow: AirflowApi, first: str, platform: Settings
+    airflow: AirflowApi, first: str, platform: Deployment
 ) -> None:
     run_id = f"upkeep-{first}"
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         # A crawl of a corpus that is paused, taken by a run that Airflow does not know.
         config = CorpusConfig(name=run_id, run=RunConfig(corpus_uri="/nowhere"))
         corpora.add_corpus(cursor, config)
@@ -211,7 +210,7 @@ def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls
     wait_for(lambda: airflow.run_state("samplemix_maintenance", run_id) in FINAL_STATES, 60, "end of the run")
     kept = {task: airflow.xcom("samplemix_maintenance", run_id, task) for task in TASKS}
     assert {task for task, item in kept.items() if item["done"]} == {"drafts", "corpora", "statistics"}
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         (crawl,) = corpora.crawls(cursor, run_id)
     assert (crawl.state, crawl.reason) == ("landed", "its run deleted is gone")
 

@@ -16,10 +16,10 @@ import pytest
 from playwright.sync_api import Locator, Page, Request, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from samplemix_core.database.connection import scalar, transaction
+from samplemix_core.database.connection import scalar
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
+from samplemix_core.deployment import Deployment
 from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, finished, runs_of, settings_of, wait_for
 
 SCORE = "samplemix_score_crawl"
@@ -59,8 +59,8 @@ def corpus(
     command("corpus", "remove", name)
 
 
-def blocks_done(settings: Settings, corpus: str, crawl: str) -> int:
-    with transaction(settings.require("database_url")) as cursor:
+def blocks_done(settings: Deployment, corpus: str, crawl: str) -> int:
+    with settings.transaction() as cursor:
         cursor.execute(
             "SELECT count(*) FROM block_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id)"
             " JOIN corpus USING (corpus_id)"
@@ -74,7 +74,7 @@ def test_a_form_with_a_wrong_value_says_so_and_with_right_ones_runs(
     page: Page,
     airflow: AirflowApi,
     command: Command,
-    platform: Settings,
+    platform: Deployment,
     small_corpus: dict[str, Any],
     corpus_uri: str,
     first_run: dict[str, Any],
@@ -126,7 +126,7 @@ def choose_dates(page: Page, dialog: Locator, *dates: str) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_backfill_over_two_crawls_one_of_them_cancelled_and_resumed(
-    page: Page, airflow: AirflowApi, corpus: str, platform: Settings
+    page: Page, airflow: AirflowApi, corpus: str, platform: Deployment
 ) -> None:
     dialog = trigger_dialog(page, airflow, SCORE)
     dialog.get_by_text("Run this Dag for a range of dates").click()

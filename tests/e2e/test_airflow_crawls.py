@@ -9,11 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from samplemix_core.database.connection import transaction
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
+from samplemix_core.deployment import Deployment
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.settings import Settings
 from tests.e2e.conftest import Command, Upload, finished, runs_of, settings_of, wait_for
 
 SCORE, LAND, BUILD = "samplemix_score_crawl", "samplemix_land_crawl", "samplemix_build_mixture"
@@ -48,7 +47,7 @@ def corpus(
     airflow: AirflowApi,
     command: Command,
     upload: Upload,
-    platform: Settings,
+    platform: Deployment,
     shards: dict[str, bytes],
     small_corpus: dict[str, Any],
 ) -> Iterator[Corpus]:
@@ -139,7 +138,7 @@ def test_the_scores_of_a_crawl_are_an_asset_event_of_its_partition(
 
 
 def test_crawls_that_land_become_versions_by_themselves(
-    airflow: AirflowApi, corpus: Corpus, platform: Settings, backfilled: list[dict[str, Any]], command: Command
+    airflow: AirflowApi, corpus: Corpus, platform: Deployment, backfilled: list[dict[str, Any]], command: Command
 ) -> None:
     first = f"first-{corpus.name}"
     airflow.trigger(BUILD, first, {"corpus_uri": corpus.name})
@@ -156,7 +155,7 @@ def test_crawls_that_land_become_versions_by_themselves(
     wait_for(last, 180, "version with both crawls")
     wait_for(lambda: all(run["state"] in FINAL_STATES for run in landings(airflow, started)), 60, "end of the landings")
     assert {run["state"] for run in landings(airflow, started)} == {"success"}
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         cursor.execute("SELECT version, parent_version FROM mixture WHERE name = %s ORDER BY version", (corpus.name,))
         rows = cursor.fetchall()
         assert rows == [(version, version - 1 or None) for version in range(1, len(rows) + 1)]

@@ -20,9 +20,9 @@ from playwright.sync_api import Page, expect
 
 from samplemix_core.corpus.streams import zstd
 from samplemix_core.demo.airflow_api import AirflowApi
+from samplemix_core.deployment import Deployment
 from samplemix_core.local.airflow import command_environment
 from samplemix_core.local.home import Home
-from samplemix_core.settings import Settings
 from tests.e2e.conftest import Run, wait_for
 
 MINT = """
@@ -35,7 +35,7 @@ print("token", manager.generate_jwt(SimpleAuthManagerUser(username="someone", ro
 
 
 @pytest.fixture(scope="module")
-def viewer(airflow: AirflowApi, platform: Settings) -> Iterator[httpx.Client]:
+def viewer(airflow: AirflowApi, platform: Deployment) -> Iterator[httpx.Client]:
     """Somebody whose role in Airflow is to view."""
     environment = command_environment(Home(platform.home), os.environ)
     script = MINT.replace("ROLE", "'viewer'")

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from samplemix_core.deployment import Deployment
 from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
 from tests.e2e.conftest import Command, Run, Upload
 
 
@@ -22,7 +22,7 @@ def listed(command: Command, *arguments: str) -> Any:
 
 
 def test_a_corpus_is_configured_once_and_run_by_its_name(
-    command: Command, upload: Upload, platform: Settings, shards: dict[str, bytes], name: str
+    command: Command, upload: Upload, platform: Deployment, shards: dict[str, bytes], name: str
 ) -> None:
     uri = upload(shards | {"s1/_SUCCESS": b"", "s2/web/later.jsonl": b'{"text": "a"}\n'})
     done = command("corpus", "add", name, uri, "--budget", "10%", "--set", "embedding.max_seq_tokens=64", "--json")

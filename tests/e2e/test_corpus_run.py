@@ -32,13 +32,13 @@ from samplemix_core.corpus.streams import zstd
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.database.scope import ScoredCounts
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import QueryError
 from samplemix_core.identity import content_hash
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
-from samplemix_core.settings import Settings
 from samplemix_core.worker.jobs import ScoreTask
 from tests.e2e.conftest import Command, Run, Upload
 
@@ -94,7 +94,7 @@ def test_every_row_points_at_its_document(first_run: dict[str, Any], shards: dic
         assert row["sample_key"] == keys_to_bytes(sample_keys("s1", row["shard"], np.array([row["row"]])))[0].tobytes()
 
 
-def test_duckdb_counts_the_same(first_run: dict[str, Any], platform: Settings) -> None:
+def test_duckdb_counts_the_same(first_run: dict[str, Any], platform: Deployment) -> None:
     directory = first_run["manifest_uri"].rsplit("/", 1)[0]
     with duckdb.connect() as connection:
         connection.load_extension(duckdb_httpfs())
@@ -185,7 +185,7 @@ def test_natural_takes_every_domain_alike(run_command: Run, corpus_uri: str, s3:
 
 
 def test_a_crawl_that_repeats_an_earlier_one_takes_its_vectors_from_there(
-    run_command: Run, upload: Upload, shards: dict[str, bytes], platform: Settings
+    run_command: Run, upload: Upload, shards: dict[str, bytes], platform: Deployment
 ) -> None:
     again = {path.replace("s1/", "s2/", 1): data for path, data in shards.items()}
     new = {"s2/new/part.jsonl": b'{"text": "This line was in no earlier crawl, and is embedded."}\n'}
@@ -204,7 +204,7 @@ POISON = "s1/broken/poison.jsonl"
 
 
 @pytest.fixture(scope="module")
-def survived(run_command: Run, upload: Upload, shards: dict[str, bytes], platform: Settings) -> tuple[str, dict[str, Any]]:
+def survived(run_command: Run, upload: Upload, shards: dict[str, bytes], platform: Deployment) -> tuple[str, dict[str, Any]]:
     """The same files elsewhere and one that is poison, cut into other blocks and scored afresh on one worker."""
     text = {"text": "This shard kills each worker that begins with it, as far as the worker knows."}
     uri = upload(shards | {POISON: json.dumps(text).encode()})
@@ -215,7 +215,7 @@ def survived(run_command: Run, upload: Upload, shards: dict[str, bytes], platfor
     return uri, run
 
 
-def run_on_one_worker(run_command: Run, uri: str, platform: Settings) -> dict[str, Any]:
+def run_on_one_worker(run_command: Run, uri: str, platform: Deployment) -> dict[str, Any]:
     with (
         # Blame at the first death, and no profiler, as on our own. This kind of cluster gives up a worker that is not back after
         # 15 s, which a slow machine needs.
@@ -259,7 +259,7 @@ def test_poison_is_tried_again_when_asked(survived: tuple[str, dict[str, Any]], 
 
 
 def test_two_runs_at_once_score_each_shard_once(
-    first_run: dict[str, Any], run_program: Run, upload: Upload, shards: dict[str, bytes], platform: Settings, first: str
+    first_run: dict[str, Any], run_program: Run, upload: Upload, shards: dict[str, bytes], platform: Deployment, first: str
 ) -> None:
     """As when Airflow takes a task that is only slow for dead, and starts it again."""
     uri = upload(shards)
@@ -269,7 +269,7 @@ def test_two_runs_at_once_score_each_shard_once(
     # The same rows of another corpus are another version: a version says where its documents are.
     assert (runs[0]["created"], runs[0]["version"] > 1) == (True, True)
     assert sorted(run["scoring"]["skipped"] for run in runs) == [0, len(shards)]
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         cursor.execute(
             "SELECT path, attempts FROM shard_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id)"
             " JOIN corpus USING (corpus_id) WHERE uri = %s",
@@ -377,7 +377,7 @@ def test_a_corrected_file_under_the_same_name_is_scored_and_the_lineage_says_so(
     broken_run: tuple[str, dict[str, Any]],
     command: Command,
     run_command: Run,
-    platform: Settings,
+    platform: Deployment,
     s3: pyarrow.fs.S3FileSystem,
     first: str,
 ) -> None:
@@ -465,7 +465,7 @@ def test_a_ready_query_in_every_format(first_run: dict[str, Any], command: Comma
     assert ("domain_shift", "mixture [version]") in {(item["query"], item["parameters"]) for item in listed}
 
 
-def test_a_prompt_on_a_terminal(platform: Settings, first_run: dict[str, Any], tmp_path: Path) -> None:
+def test_a_prompt_on_a_terminal(platform: Deployment, first_run: dict[str, Any], tmp_path: Path) -> None:
     """As a person has it: a terminal that answers where its cursor is."""
     controller, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "SAMPLEMIX_HOME": str(platform.home), "HOME": str(tmp_path), "PAGER": "cat"}
@@ -498,7 +498,9 @@ def test_a_prompt_on_a_terminal(platform: Settings, first_run: dict[str, Any], t
         os.close(terminal)
 
 
-def test_readers_take_none_of_the_platforms_locks_and_can_not_fill_its_disk(platform: Settings, first_run: dict[str, Any]) -> None:
+def test_readers_take_none_of_the_platforms_locks_and_can_not_fill_its_disk(
+    platform: Deployment, first_run: dict[str, Any]
+) -> None:
     reader = platform.require("reader_database_url")
     for statement in (
         "SELECT pg_advisory_lock(1)",
@@ -552,7 +554,7 @@ def test_a_run_knows_its_cost_and_progress_is_known_by_domain(
     assert all(row["documents_per_core_second"] > 0 for row in own)
 
 
-def comparisons(platform: Settings, encoder: str) -> list[Any]:
+def comparisons(platform: Deployment, encoder: str) -> list[Any]:
     with transaction(platform.require("reader_database_url")) as cursor:
         cursor.execute(
             "SELECT comparison FROM cluster_model JOIN encoder USING (encoder_id) WHERE encoder.spec->>'name' = %s"
@@ -563,7 +565,7 @@ def comparisons(platform: Settings, encoder: str) -> list[Any]:
 
 
 def test_a_static_encoder_is_distilled_on_a_corpus_scores_it_and_is_compared(
-    first_run: dict[str, Any], command: Command, run_command: Run, corpus_uri: str, platform: Settings, tmp_path: Path
+    first_run: dict[str, Any], command: Command, run_command: Run, corpus_uri: str, platform: Deployment, tmp_path: Path
 ) -> None:
     name = f"static-{uuid4().hex[:8]}"
     sizes = ["--documents", "600", "--dimensions", "64", "--set", "embedding.max_seq_tokens=64"]
@@ -598,7 +600,7 @@ def test_a_comparison_that_fails_is_told_and_does_not_stop_a_run_and_another_can
     command: Command,
     corpus_uri: str,
     first: str,
-    platform: Settings,
+    platform: Deployment,
     small_config: Path,
 ) -> None:
     def run(compare_with: str) -> str:
@@ -619,14 +621,14 @@ def test_a_comparison_that_fails_is_told_and_does_not_stop_a_run_and_another_can
 
 
 def test_a_check_adds_everything_up_and_finds_a_part_that_was_changed(
-    first_run: dict[str, Any], command: Command, platform: Settings, corpus_uri: str, first: str
+    first_run: dict[str, Any], command: Command, platform: Deployment, corpus_uri: str, first: str
 ) -> None:
     """Last here: of all that was scored, replaced, poisoned and mixed above."""
     checked = json.loads(command("check", "--json").stdout)
     assert {item["what"] for item in checked} == {"snapshot", "models", "mixture"}
     assert [item for item in checked if item["problems"]] == []
     directory = first_run["manifest_uri"].removeprefix(f"{platform.state_root}/").rpartition("/")[0]
-    store, key = open_store(platform.state_root, platform), f"{directory}/part-00000.parquet"
+    store, key = platform.state, f"{directory}/part-00000.parquet"
     part = store.get(key)[0]
     store.put(key, part[:-20] + b"x" + part[-19:])
     try:
@@ -642,10 +644,10 @@ def test_a_check_adds_everything_up_and_finds_a_part_that_was_changed(
 
 
 def test_a_manifest_that_was_changed_or_lost_is_told_by_each_command(
-    first_run: dict[str, Any], command: Command, platform: Settings, first: str
+    first_run: dict[str, Any], command: Command, platform: Deployment, first: str
 ) -> None:
     directory = first_run["manifest_uri"].removeprefix(f"{platform.state_root}/").rpartition("/")[0]
-    store = open_store(platform.state_root, platform)
+    store = platform.state
     kept = {name: store.get(f"{directory}/{name}")[0] for name in ("manifest.json", "SHA256SUMS")}
     try:
         # Nothing beside the manifest tells it any more; Postgres does.

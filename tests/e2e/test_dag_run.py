@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from samplemix_core.settings import Settings
+from samplemix_core.deployment import Deployment
 
 
 def test_the_dag_publishes_what_the_command_line_does(
     first_run: dict[str, Any],
     corpus_uri: str,
-    platform: Settings,
+    platform: Deployment,
     airflow_json: Callable[..., dict[str, Any]],
     small_corpus: dict[str, Any],
     first: str,

@@ -12,10 +12,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.database.connection import transaction
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.model import locate_model
 from samplemix_core.quality.kinds import language_file
-from samplemix_core.settings import Settings
 from tests.e2e.conftest import Command, Run, Upload
 
 N = 60
@@ -83,8 +82,8 @@ def asked(command: Command, query: str, *parameters: str) -> list[dict[str, Any]
     return list(json.loads(done.stdout))
 
 
-def rows(platform: Settings, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    with transaction(platform.require("database_url")) as cursor:
+def rows(platform: Deployment, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    with platform.transaction() as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())
 
@@ -99,7 +98,7 @@ SCORES = """
 
 
 def test_each_document_is_scored_by_each_of_them_in_one_pass(
-    first: dict[str, Any], platform: Settings, uri: str, names: dict[str, str]
+    first: dict[str, Any], platform: Deployment, uri: str, names: dict[str, str]
 ) -> None:
     assert (first["scoring"]["documents"], first["scoring"]["quarantined"]) == (N, 0)
     found = {name: rows(platform, SCORES, uri, name) for name in ("composite", *list(names.values())[:4])}
@@ -117,7 +116,7 @@ def test_each_document_is_scored_by_each_of_them_in_one_pass(
 
 
 def test_a_mixture_by_another_of_them_is_one_setting_apart_and_scores_nothing_again(
-    first: dict[str, Any], run_command: Run, uri: str, names: dict[str, str], platform: Settings
+    first: dict[str, Any], run_command: Run, uri: str, names: dict[str, str], platform: Deployment
 ) -> None:
     for name in (names["ordinal"], names["external"]):
         found = run_command(uri, "--name", f"by-{name}", *by(name))
@@ -127,7 +126,7 @@ def test_a_mixture_by_another_of_them_is_one_setting_apart_and_scores_nothing_ag
     assert made_by(platform, first["name"]) == ("composite", list(names.values())[:4])
 
 
-def made_by(platform: Settings, mixture: str) -> tuple[str, list[str]]:
+def made_by(platform: Deployment, mixture: str) -> tuple[str, list[str]]:
     """By which quality model a mixture was made, and which others scored beside it."""
     of = "SELECT name FROM quality_model WHERE quality_model_id = {}"
     ((main, beside),) = rows(
@@ -140,7 +139,7 @@ def made_by(platform: Settings, mixture: str) -> tuple[str, list[str]]:
 
 
 def test_a_scorer_that_comes_later_reads_what_is_there(
-    first: dict[str, Any], run_command: Run, command: Command, uri: str, names: dict[str, str], platform: Settings
+    first: dict[str, Any], run_command: Run, command: Command, uri: str, names: dict[str, str], platform: Deployment
 ) -> None:
     members = ("--of", "composite", "--of", names["ordinal"], "--of", names["external"])
     added = json.loads(command("quality", "add", "ensemble", names["ensemble"], *members, "--corpus", uri, "--json").stdout)

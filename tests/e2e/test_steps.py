@@ -17,9 +17,9 @@ import pytest
 from samplemix_core.compute import fanout
 from samplemix_core.config.run import DiversityConfig, RunConfig
 from samplemix_core.database import clusters, ledger, registration
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.scope import ScoreVersion, Shard, ShardState
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.files import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.frozen import load_config
@@ -31,13 +31,11 @@ from samplemix_core.pipeline.check import check
 from samplemix_core.pipeline.fit import fit_diversity
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.mix import mix
-from samplemix_core.pipeline.mixtures import own_mixtures
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, plan_tasks, score, score_tasks
 from samplemix_core.quality.composite import composite_model
-from samplemix_core.settings import Settings
 from samplemix_core.worker.clusters import assign_shard, fit_model
 from samplemix_core.worker.jobs import AssignTask, FitTask
 from samplemix_core.worker.score import plan_shard, score_block
@@ -57,7 +55,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory, shards: dict[str, bytes]
 
 
 @pytest.fixture(scope="module")
-def context(platform: Settings, small_corpus: dict[str, Any], directory: Path, first: str) -> Iterator[Context]:
+def context(platform: Deployment, small_corpus: dict[str, Any], directory: Path, first: str) -> Iterator[Context]:
     """Make a run of that corpus, with these settings; workers and this process know the same services."""
 
     def make(**settings: Any) -> RunContext:
@@ -92,12 +90,12 @@ def model(context: Context, scored: Registered) -> ClusterModelRef:
     return found
 
 
-def shards_of(registered: Registered, platform: Settings) -> list[Shard]:
-    with transaction(platform.require("database_url")) as cursor:
+def shards_of(registered: Registered, platform: Deployment) -> list[Shard]:
+    with platform.transaction() as cursor:
         return [state.shard for state in ledger.shard_states(cursor, registered.scope)]
 
 
-def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, registered: Registered, platform: Settings) -> None:
+def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, registered: Registered, platform: Deployment) -> None:
     shards = shards_of(registered, platform)
     assert plan_shard(plan_tasks(context(), registered, shards)[0]) > 1
     tasks = score_tasks(context(), registered, shards)
@@ -106,14 +104,14 @@ def test_a_worker_whose_models_are_others_refuses_the_task(context: Context, reg
     ):
         score_block(replace(tasks[0], encoder_key="0" * 32))
     spec = composite_model() | {"version": 0}
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         earlier = registration.ensure_quality_model(cursor, fingerprint(spec), spec)
     with pytest.raises(ModelError, match="This worker's composite score has the key"):
         score_block(replace(tasks[0], versions=(ScoreVersion(registered.encoder_id, earlier),)))
 
 
 def test_a_shard_that_stays_as_it_was_is_not_read_as_a_whole_for_each_block(
-    context: Context, platform: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: Context, platform: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = tmp_path / "corpus" / "s1" / "web" / "part.jsonl"
     shard.parent.mkdir(parents=True)
@@ -149,16 +147,16 @@ def test_who_is_asked_about_the_models_has_what_they_run_on(context: Context, mo
 
 
 def test_an_embedding_file_is_named_after_its_content_and_checked(
-    context: Context, scored: Registered, model: ClusterModelRef, platform: Settings
+    context: Context, scored: Registered, model: ClusterModelRef, platform: Deployment
 ) -> None:
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         state = ledger.shard_states(cursor, scored.scope)[0]
         record = clusters.load_cluster_model(cursor, model.cluster_model_id)
         files = embedding_files(cursor, scored.version, [state])[state.shard.shard_id]
     assert len(files) > 1
     digest = VectorDigest()
     for file in files:
-        data = open_store(platform.state_root, platform).get(file.key)[0]
+        data = platform.state.get(file.key)[0]
         assert hashlib.sha256(data).hexdigest() == file.sha256
         assert file.key.endswith(f".{file.sha256[:32]}.parquet")
         digest.add(pq.read_table(io.BytesIO(data)))
@@ -218,14 +216,14 @@ def test_a_file_that_lands_during_a_run_is_left_for_the_next(
 
 
 def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
-    context: Context, scored: Registered, model: ClusterModelRef, directory: Path, platform: Settings
+    context: Context, scored: Registered, model: ClusterModelRef, directory: Path, platform: Deployment
 ) -> None:
     now = register(context())
     score(context(), now)
-    store = open_store(platform.state_root, platform)
+    store = platform.state
 
     def looked_at() -> tuple[ShardState, EmbeddingFile, str]:
-        with transaction(platform.require("database_url")) as cursor:
+        with platform.transaction() as cursor:
             state = ledger.shard_states(cursor, now.scope)[-1]
             file = embedding_files(cursor, now.version, [state])[state.shard.shard_id][0]
             return state, file, clusters.load_cluster_model(cursor, model.cluster_model_id).artifact_key
@@ -255,7 +253,7 @@ def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
         fit_diversity(context(diversity={"refit": True, "min_cluster_size": 6}), now)
     with pytest.raises(ModelError, match="A cluster model is damaged"):
         fit_diversity(context(), now)
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         assert registration.forget_shards(cursor, str(directory), [state.shard.path]) == [state.shard.path]
     assert score(context(), now).skipped == now.shards - 1
     assert looked_at()[:2] == (state, file)
@@ -267,9 +265,9 @@ def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
 
 
 def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
-    scored: Registered, platform: Settings, small_corpus: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    scored: Registered, platform: Deployment, small_corpus: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with transaction(platform.require("database_url")) as cursor:
+    with platform.transaction() as cursor:
         states = ledger.shard_states(cursor, scored.scope)
         files = embedding_files(cursor, scored.version, states)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
@@ -285,20 +283,20 @@ def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_publishes(
     model: ClusterModelRef,
     directory: Path,
     shards: dict[str, bytes],
-    platform: Settings,
+    platform: Deployment,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, data = next(iter(shards.items()))
     run, other = context(budget="30%"), context(budget="60%")
     draft, committed = mix(run, scored, model), mix(other, scored, model)
     assert draft.content_digest != committed.content_digest
-    before = set(own_mixtures(platform).list())
+    before = set(platform.mixtures.list())
     with monkeypatch.context() as patch:
         # As if it had been killed between the commit and its record.
         patch.setattr("samplemix_core.pipeline.publish.recorded.save_mixture", raising(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             publish(other, committed)
-    ((name, version),) = set(own_mixtures(platform).list()) - before
+    ((name, version),) = set(platform.mixtures.list()) - before
     (unknown,) = [item for item in check(platform, lambda _: None, str(directory), parts=False) if item.problems]
     assert unknown.name == f"{name} version {version}"
     assert "Postgres does not know it" in unknown.problems[0]
@@ -308,7 +306,7 @@ def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_publishes(
         for step in (lambda: mix(run, scored, model), lambda: publish(run, draft)):
             with pytest.raises(CorpusError, match="1 of the run's 4 shards were replaced while it was on"):
                 step()
-        assert set(own_mixtures(platform).list()) == before | {(name, version)}
+        assert set(platform.mixtures.list()) == before | {(name, version)}
         assert publish(other, committed).version == version
         assert [item for item in check(platform, lambda _: None, str(directory), parts=False) if item.problems] == []
     finally:
@@ -326,7 +324,7 @@ def raising(error: type[BaseException]) -> Callable[..., None]:
 
 
 def test_a_directory_is_known_by_its_absolute_path(
-    command: Command, directory: Path, monkeypatch: pytest.MonkeyPatch, platform: Settings
+    command: Command, directory: Path, monkeypatch: pytest.MonkeyPatch, platform: Deployment
 ) -> None:
     monkeypatch.chdir(directory.parent)
     (planned,) = json.loads(command("run", "./corpus", "--dry-run", "--json").stdout)["snapshots"]
@@ -336,11 +334,11 @@ def test_a_directory_is_known_by_its_absolute_path(
 
 
 def test_equal_drafts_share_a_place_and_old_ones_are_collected(
-    platform: Settings, tmp_path: Path, first_run: dict[str, Any]
+    platform: Deployment, tmp_path: Path, first_run: dict[str, Any]
 ) -> None:
     store = open_store(f"{platform.state_root}/test-drafts", platform)
-    draft = handoff.read_draft(open_store(platform.state_root, platform), _any_draft(platform))
-    rollup = handoff.read_rollup(open_store(platform.state_root, platform), _any_draft(platform))
+    draft = handoff.read_draft(platform.state, _any_draft(platform))
+    rollup = handoff.read_rollup(platform.state, _any_draft(platform))
     for part in draft.parts:
         (tmp_path / part.path).write_bytes(b"x")
     today = date(2030, 5, 20)
@@ -354,6 +352,6 @@ def test_equal_drafts_share_a_place_and_old_ones_are_collected(
     assert handoff.read_draft(store, later)
 
 
-def _any_draft(platform: Settings) -> str:
-    store = open_store(platform.state_root, platform)
+def _any_draft(platform: Deployment) -> str:
+    store = platform.state
     return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(handoff.DRAFT))

@@ -16,6 +16,7 @@ from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.mixtures import MixtureRows
 from samplemix_core.database.scope import Scope, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
+from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.clusters import Bounds, ClusterSums
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import Manifest, domain_shares
@@ -24,7 +25,6 @@ from samplemix_core.mixing.source import Source
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.policy import Scale
-from samplemix_core.settings import Settings
 from tests.manifests import manifest_of
 
 
@@ -42,8 +42,8 @@ class LedgeredCorpus:
 
 
 @pytest.fixture
-def ledgered(database: Settings) -> LedgeredCorpus:
-    url = database.require("database_url")
+def ledgered(database: Deployment) -> LedgeredCorpus:
+    url = database.database
     with transaction(url) as cursor:
         corpus = registration.register_corpus(
             cursor, uri="s3://bucket/corpus", reader={"text_field": "text"}, tokenizer="a tokenizer", tokenizer_id="tok"

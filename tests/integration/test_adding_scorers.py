@@ -19,18 +19,17 @@ from transformers import (
 )
 
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.database.connection import scalar, transaction
+from samplemix_core.database.connection import scalar
 from samplemix_core.database.quality import find_quality_model
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.model import locate_model
 from samplemix_core.errors import ConfigError, CorpusError, ModelError, QueryError, SampleMixError
 from samplemix_core.identity import content_hash
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.external import add_external
 from samplemix_core.pipeline.scorers import AddedScorer, add_ensemble, add_fasttext, add_transformer, calibrate
 from samplemix_core.quality.kinds import language_file
 from samplemix_core.quality.scorers import Documents
 from samplemix_core.quality.transformer import SequenceClassifier, load_classifier
-from samplemix_core.settings import Settings
 from samplemix_core.worker.artifacts import fetch_files
 from tests.integration.conftest import LedgeredCorpus
 
@@ -52,10 +51,10 @@ def network(tmp_path: Path) -> Callable[[PretrainedConfig], Path]:
     return save
 
 
-def scorer_of(added: AddedScorer, settings: Settings, home: Path) -> SequenceClassifier:
-    with transaction(settings.require("database_url")) as cursor:
+def scorer_of(added: AddedScorer, settings: Deployment, home: Path) -> SequenceClassifier:
+    with settings.transaction() as cursor:
         spec = find_quality_model(cursor, added.name).spec
-    loaded = load_classifier(fetch_files(spec["files"], open_store(settings.state_root, settings), home), "cpu")
+    loaded = load_classifier(fetch_files(spec["files"], settings.state, home), "cpu")
     return SequenceClassifier(
         added.name, added.key, *loaded, spec["output"], spec["label"], spec["max_tokens"], added.low, added.high, "cpu"
     )
@@ -79,7 +78,7 @@ LONG = "bread and soup " * 1000
     ],
 )
 def test_a_text_is_read_as_far_as_there_are_positions(
-    database: Settings, network: Callable[[PretrainedConfig], Path], tmp_path: Path, config: PretrainedConfig, most: int
+    database: Deployment, network: Callable[[PretrainedConfig], Path], tmp_path: Path, config: PretrainedConfig, most: int
 ) -> None:
     added = add_transformer("net", str(network(config)), database, label="LABEL_1")
     scorer = scorer_of(added, database, tmp_path)
@@ -91,7 +90,7 @@ def test_a_text_is_read_as_far_as_there_are_positions(
 
 
 def test_outputs_mean_what_they_are_said_to_mean(
-    database: Settings, network: Callable[[PretrainedConfig], Path], tmp_path: Path
+    database: Deployment, network: Callable[[PretrainedConfig], Path], tmp_path: Path
 ) -> None:
     labels = {0: "style", 1: "facts", 2: "depth"}
     place = str(network(BertConfig(**SIZES, id2label=labels, problem_type="multi_label_classification")))
@@ -113,11 +112,11 @@ def test_outputs_mean_what_they_are_said_to_mean(
             ConfigError, match=r"has (no output 'taste'|several outputs)\.(?s:.*)Give --label one of: style, facts, depth"
         ):
             add_transformer("class", place, database, output="probability", label=label)
-    with transaction(database.require("database_url")) as cursor, pytest.raises(ConfigError, match="no quality model"):
+    with database.transaction() as cursor, pytest.raises(ConfigError, match="no quality model"):
         find_quality_model(cursor, "class")
 
 
-def test_one_output_is_a_number(database: Settings, network: Callable[[PretrainedConfig], Path]) -> None:
+def test_one_output_is_a_number(database: Deployment, network: Callable[[PretrainedConfig], Path]) -> None:
     place = str(network(BertConfig(**SIZES, num_labels=1)))
     added = add_transformer("number", place, database, low=0, high=5)
     assert (added.low, added.high, added.name) == (0, 5, "number")
@@ -146,14 +145,14 @@ HASHES = [content_hash(str(i)).hex() for i in range(4)]
     ],
 )
 def test_scores_that_can_not_be_used_are_refused(
-    database: Settings, tmp_path: Path, columns: dict[str, Any], options: dict[str, Any], said: str
+    database: Deployment, tmp_path: Path, columns: dict[str, Any], options: dict[str, Any], said: str
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
     with pytest.raises(SampleMixError, match=said):
         add_external("scores", str(tmp_path / "scores.parquet"), database, **{"by": "doc_id", **options})
 
 
-def test_scores_are_counted(database: Settings, tmp_path: Path) -> None:
+def test_scores_are_counted(database: Deployment, tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     pq.write_table(pa.table({"hash": [*HASHES[:3], None], "s": [1, 2, 3, 4]}), tmp_path / "parts" / "a.parquet")
     pq.write_table(pa.table({"hash": [HASHES[3], HASHES[0]], "s": [float("nan"), 2.0]}), tmp_path / "parts" / "b.parquet")
@@ -177,7 +176,7 @@ def test_scores_are_counted(database: Settings, tmp_path: Path) -> None:
         add_external("parts", str(tmp_path / "torn.parquet"), database, by="doc_id")
 
 
-def test_a_fasttext_model_has_the_label(database: Settings, tmp_path: Path) -> None:
+def test_a_fasttext_model_has_the_label(database: Deployment, tmp_path: Path) -> None:
     added = add_fasttext("english", str(language_file()), "en", database)
     assert (added.low, added.high, added.found) == (0, 1, {"labels": 176})
     with pytest.raises(ConfigError, match=r"has no label 'good'(?s:.*)Give --label one of: "):
@@ -189,7 +188,7 @@ def test_a_fasttext_model_has_the_label(database: Settings, tmp_path: Path) -> N
         add_fasttext("english", str(tmp_path / "other.bin"), "en", database)
 
 
-def test_what_has_not_scored_a_corpus_is_not_combined(ledgered: LedgeredCorpus, database: Settings) -> None:
+def test_what_has_not_scored_a_corpus_is_not_combined(ledgered: LedgeredCorpus, database: Deployment) -> None:
     assert ledgered.shards
     add_fasttext("english", str(language_file()), "en", database)
     add_fasttext("german", str(language_file()), "de", database)
@@ -201,7 +200,7 @@ def test_what_has_not_scored_a_corpus_is_not_combined(ledgered: LedgeredCorpus, 
         calibrate("fair", "english", URI, database)
 
 
-def test_sql_finds_a_model_by_name_and_key_as_the_command_does(database: Settings) -> None:
+def test_sql_finds_a_model_by_name_and_key_as_the_command_does(database: Deployment) -> None:
     english = add_fasttext("english", str(language_file()), "en", database)
     german = add_fasttext("german", str(language_file()), "de", database)
     asked = (
@@ -214,13 +213,13 @@ def test_sql_finds_a_model_by_name_and_key_as_the_command_does(database: Setting
     )
     found: list[tuple[int | None, int | None]] = []
     for name in asked:
-        with transaction(database.require("database_url")) as cursor:
+        with database.transaction() as cursor:
             try:
                 by_python = find_quality_model(cursor, name).quality_model_id
             except ConfigError:
                 by_python = None
         try:
-            with transaction(database.require("database_url")) as cursor:
+            with database.transaction() as cursor:
                 cursor.execute("SELECT quality_model_of(%s)", (name,))
                 by_sql = scalar(cursor)
         except QueryError:

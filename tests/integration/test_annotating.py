@@ -19,28 +19,28 @@ from openai.types.chat import ChatCompletion
 from samplemix_core.config.quality import AnnotationConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import ledger, registration
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import list_annotators, read_labels
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.database.scores import commit_block
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, CostError, ModelError, ServiceError
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.annotate import Annotated, annotate
 from samplemix_core.pipeline.labels import agreement
 from samplemix_core.pipeline.progress import Progress
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
-from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.settings import ENVIRONMENT
 from tests.integration.conftest import scores_of
 from tests.llm_server import ALWAYS, ODD, ONCE, Served, completion, scores_for, serving
 
 DOCUMENTS = [f"Document {i} says {'something ' * (i % 7)}worth knowing." for i in range(240)]
 
 
-def settings_for(database: Settings, served: Served) -> Settings:
-    return Settings(**{**vars(database), "llm_base_url": served.url, "llm_api_key": "secret-key"})
+def settings_for(database: Deployment, served: Served) -> Deployment:
+    return Deployment(**{**vars(database), "llm_base_url": served.url, "llm_api_key": "secret-key"})
 
 
-def make_corpus(database: Settings, root: Path, texts: list[str]) -> str:
+def make_corpus(database: Deployment, root: Path, texts: list[str]) -> str:
     """A corpus in a directory, scored: three shards of two domains; every fifth line of them is no document."""
     root.mkdir()
     parts = {"crawl-a/web/a.jsonl": texts[0::3], "crawl-a/web/b.jsonl": texts[1::3], "crawl-b/books/c.jsonl": texts[2::3]}
@@ -52,7 +52,7 @@ def make_corpus(database: Settings, root: Path, texts: list[str]) -> str:
         ]
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text("\n".join(lines))
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         corpus = registration.register_corpus(
             cursor, uri=str(root), reader={"text_field": "text"}, tokenizer="a tokenizer", tokenizer_id="tok"
         )
@@ -73,7 +73,7 @@ def make_corpus(database: Settings, root: Path, texts: list[str]) -> str:
 
 
 @pytest.fixture
-def corpus(database: Settings, tmp_path: Path) -> str:
+def corpus(database: Deployment, tmp_path: Path) -> str:
     return make_corpus(database, tmp_path / "corpus", DOCUMENTS)
 
 
@@ -94,7 +94,7 @@ def adds_up(found: Annotated) -> None:
     ), found
 
 
-def test_each_document_is_asked_about_once_and_its_answer_kept(corpus: str, database: Settings, served: Served) -> None:
+def test_each_document_is_asked_about_once_and_its_answer_kept(corpus: str, database: Deployment, served: Served) -> None:
     settings = settings_for(database, served)
     dry = annotate(config_for(corpus, documents=100, input_price=1.0, output_price=2.0), settings, dry_run=True)
     assert (dry.documents, dry.judged, served.asked.total()) == (100, 0, 0)
@@ -110,7 +110,7 @@ def test_each_document_is_asked_about_once_and_its_answer_kept(corpus: str, data
     assert (more.known, more.judged) == (100, 140)
     assert annotate(config_for(corpus, documents=240), settings).judged == 0
     assert served.asked == Counter(DOCUMENTS)
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         (annotator,) = list_annotators(cursor)
         labels = read_labels(cursor, [annotator.annotator_id]).to_pylist()
     assert annotator.name == first.annotator
@@ -126,7 +126,7 @@ def test_each_document_is_asked_about_once_and_its_answer_kept(corpus: str, data
 
 @pytest.mark.parametrize("response_format", ["json_object", "text"])
 def test_an_endpoint_without_schemas_is_asked_in_words(
-    corpus: str, database: Settings, served: Served, response_format: str
+    corpus: str, database: Deployment, served: Served, response_format: str
 ) -> None:
     found = annotate(
         config_for(corpus, documents=20, response_format=response_format, temperature=None), settings_for(database, served)
@@ -137,7 +137,7 @@ def test_an_endpoint_without_schemas_is_asked_in_words(
 
 
 def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
-    database: Settings, tmp_path: Path, served: Served
+    database: Deployment, tmp_path: Path, served: Served
 ) -> None:
     plays = [f"Document PLAY:{name} number {i}" for name in (*ONCE, *ALWAYS, *ODD) for i in range(2)]
     corpus = make_corpus(database, tmp_path / "corpus", plays + DOCUMENTS[:60])
@@ -161,7 +161,7 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
         json.dumps(r["messages"][2:]) for r in served.requests if "PLAY:cut-off number 0" in str(r) and len(r["messages"]) > 2
     }
     assert "cut off after" in again
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute("SELECT reason, count(*)::int, min(attempts) FROM annotation_refusal GROUP BY reason")
         stored = {reason: (count, attempts) for reason, count, attempts in cursor.fetchall()}
     assert stored == {
@@ -171,7 +171,7 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
         "declined": (4, 1),
         "request_refused": (2, 1),
     }
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute("SELECT rationale FROM annotation WHERE rationale LIKE 'half%'")
         assert cursor.fetchall() == [("half ? a pair: ?",)] * 2
     # The endpoint's own troubles are tried again by the next run; a document's are not, unless that is asked for.
@@ -185,7 +185,7 @@ def test_whatever_the_endpoint_does_every_document_is_answered_or_set_aside(
     assert (everything.set_aside_before, sum(everything.set_aside.values())) == (0, 14)
 
 
-def test_where_one_is_turned_away_all_wait(database: Settings, tmp_path: Path, served: Served) -> None:
+def test_where_one_is_turned_away_all_wait(database: Deployment, tmp_path: Path, served: Served) -> None:
     corpus = make_corpus(database, tmp_path / "corpus", ["Document PLAY:429", *DOCUMENTS[:8]])
     started = time.monotonic()
     found = annotate(config_for(corpus, concurrency=1), settings_for(database, served))
@@ -193,7 +193,7 @@ def test_where_one_is_turned_away_all_wait(database: Settings, tmp_path: Path, s
     assert time.monotonic() - started >= 0.3
 
 
-def test_no_more_questions_a_minute_than_are_wanted(corpus: str, database: Settings, served: Served) -> None:
+def test_no_more_questions_a_minute_than_are_wanted(corpus: str, database: Deployment, served: Served) -> None:
     started = time.monotonic()
     found = annotate(config_for(corpus, documents=12, requests_per_minute=600), settings_for(database, served))
     assert found.judged == 12
@@ -201,14 +201,14 @@ def test_no_more_questions_a_minute_than_are_wanted(corpus: str, database: Setti
 
 
 def test_an_endpoint_that_is_down_ends_the_run_and_what_was_answered_is_kept(
-    corpus: str, database: Settings, served: Served
+    corpus: str, database: Deployment, served: Served
 ) -> None:
     settings = settings_for(database, served)
     annotate(config_for(corpus, documents=50), settings)
     with pytest.raises(ServiceError, match="in a row got no answer") as raised:
         annotate(
             config_for(corpus, documents=240, concurrency=2),
-            Settings(**{**vars(settings), "llm_base_url": "http://127.0.0.1:9/v1"}),
+            Deployment(**{**vars(settings), "llm_base_url": "http://127.0.0.1:9/v1"}),
         )
     assert "secret-key" not in str(raised.value)
     found = annotate(config_for(corpus, documents=240), settings)
@@ -216,14 +216,14 @@ def test_an_endpoint_that_is_down_ends_the_run_and_what_was_answered_is_kept(
     assert (found.known, found.judged) == (50, 190)
 
 
-def test_a_model_whose_answers_can_not_be_used_is_asked_no_more(database: Settings, tmp_path: Path, served: Served) -> None:
+def test_a_model_whose_answers_can_not_be_used_is_asked_no_more(database: Deployment, tmp_path: Path, served: Served) -> None:
     corpus = make_corpus(database, tmp_path / "corpus", [f"PLAY:always-prose {i}" for i in range(100)])
     with pytest.raises(ModelError, match="10 documents in a row got no answer of 'judge' that can be used"):
         annotate(config_for(corpus, concurrency=2), settings_for(database, served))
     assert served.asked.total() <= 3 * 12
 
 
-def test_asking_ends_at_the_limit_of_cost_and_goes_on_from_there(corpus: str, database: Settings, served: Served) -> None:
+def test_asking_ends_at_the_limit_of_cost_and_goes_on_from_there(corpus: str, database: Deployment, served: Served) -> None:
     settings, prices = settings_for(database, served), {"input_price": 1000.0, "output_price": 5000.0, "documents": 100}
     with pytest.raises(CostError, match=r"The limit of cost, 2, is reached: for 2\.\d\d 1[0-3] documents were judged, 0"):
         annotate(config_for(corpus, concurrency=4, most_cost=2.0, **prices), settings)
@@ -236,8 +236,8 @@ def test_asking_ends_at_the_limit_of_cost_and_goes_on_from_there(corpus: str, da
 
 
 @pytest.mark.parametrize("key", ["secret\nkey", "sécret"])
-def test_a_key_that_can_not_be_sent_is_not_repeated(corpus: str, database: Settings, served: Served, key: str) -> None:
-    settings = Settings(**{**vars(database), "llm_base_url": served.url, "llm_api_key": key})
+def test_a_key_that_can_not_be_sent_is_not_repeated(corpus: str, database: Deployment, served: Served, key: str) -> None:
+    settings = Deployment(**{**vars(database), "llm_base_url": served.url, "llm_api_key": key})
     with pytest.raises(ConfigError, match="OPENAI_API_KEY holds characters that no key can have") as raised:
         annotate(config_for(corpus, documents=1), settings)
     assert key not in str(raised.value)
@@ -245,7 +245,9 @@ def test_a_key_that_can_not_be_sent_is_not_repeated(corpus: str, database: Setti
 
 
 @pytest.mark.parametrize(("change", "said"), [({"model": "missing"}, "does not exist"), ({}, "Incorrect API key")])
-def test_a_wrong_setup_is_said_at_once(corpus: str, database: Settings, served: Served, change: dict[str, str], said: str) -> None:
+def test_a_wrong_setup_is_said_at_once(
+    corpus: str, database: Deployment, served: Served, change: dict[str, str], said: str
+) -> None:
     served.wanted_key = "another-key"
     if change:
         served.wanted_key = "secret-key"
@@ -255,11 +257,11 @@ def test_a_wrong_setup_is_said_at_once(corpus: str, database: Settings, served: 
     assert len(served.requests) <= 8
 
 
-def test_what_is_not_there_can_not_be_asked_about(corpus: str, database: Settings, served: Served) -> None:
+def test_what_is_not_there_can_not_be_asked_about(corpus: str, database: Deployment, served: Served) -> None:
     with pytest.raises(CorpusError, match="No shard"):
         annotate(config_for(corpus, snapshots=["crawl-z"]), settings_for(database, served))
     with pytest.raises(ConfigError, match="llm base url"):
-        annotate(config_for(corpus), Settings(**{**vars(database), "llm_base_url": None}))
+        annotate(config_for(corpus), Deployment(**{**vars(database), "llm_base_url": None}))
     # A shard that changed, and one that is gone, since they were scored.
     root = Path(corpus)
     (root / "crawl-a/web/b.jsonl").unlink()
@@ -270,7 +272,7 @@ def test_what_is_not_there_can_not_be_asked_about(corpus: str, database: Setting
     assert (found.unread, found.judged) == (81, 159)
 
 
-def test_one_that_is_cancelled_keeps_what_was_answered(corpus: str, database: Settings, served: Served) -> None:
+def test_one_that_is_cancelled_keeps_what_was_answered(corpus: str, database: Deployment, served: Served) -> None:
     settings, cancelled = settings_for(database, served), threading.Event()
 
     def cancel(progress: Progress) -> None:
@@ -284,14 +286,14 @@ def test_one_that_is_cancelled_keeps_what_was_answered(corpus: str, database: Se
     assert 30 <= found.known <= 30 + 8
 
 
-def test_two_annotators_agree_more_or_less(corpus: str, database: Settings, served: Served) -> None:
+def test_two_annotators_agree_more_or_less(corpus: str, database: Deployment, served: Served) -> None:
     settings = settings_for(database, served)
     for name in ("one", "other"):
         annotate(config_for(corpus, documents=100, annotator=name), settings)
     rows = agreement("one", "other", settings)
     assert [row["score"] for row in rows] == [*DEFAULT_RUBRIC.names, "overall"]
     assert all((row["texts"], row["kappa"], row["mae"]) == (100, 1, 0) for row in rows)
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute("UPDATE annotation SET scores[7] = 2 - scores[7] WHERE annotator_id = 2")
     by_score = {row["score"]: row for row in agreement("one", "other", settings)}
     assert by_score["clarity"]["kappa"] == 1
@@ -307,7 +309,7 @@ def test_two_annotators_agree_more_or_less(corpus: str, database: Settings, serv
         agreement("one", "own", settings)
 
 
-def test_killed_in_the_middle_it_asks_again_only_what_was_in_flight(corpus: str, database: Settings, tmp_path: Path) -> None:
+def test_killed_in_the_middle_it_asks_again_only_what_was_in_flight(corpus: str, database: Deployment, tmp_path: Path) -> None:
     log = tmp_path / "asked"
     log.touch()
     server = subprocess.Popen([sys.executable, "-m", "tests.llm_server", "0.05", str(log)], stdout=subprocess.PIPE, text=True)
@@ -338,7 +340,7 @@ def test_killed_in_the_middle_it_asks_again_only_what_was_in_flight(corpus: str,
     assert asked.total() - 240 <= 2 * 4, "at most what was in flight is asked about again"
 
 
-def test_what_is_asked_and_answered_is_as_openais_own_client_does_it(corpus: str, database: Settings, served: Served) -> None:
+def test_what_is_asked_and_answered_is_as_openais_own_client_does_it(corpus: str, database: Deployment, served: Served) -> None:
     annotate(config_for(corpus, documents=1), settings_for(database, served))
     (own,) = served.requests
     with openai.OpenAI(base_url=served.url, api_key="none", max_retries=0) as client:

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.copy import ROWS_PER_CHUNK, copy_in, copy_out
-from samplemix_core.settings import Settings
+from samplemix_core.deployment import Deployment
 
 COLUMNS = "a int2, b int4, c int8, d real, e float8, f boolean, g uuid, h text"
 
@@ -39,9 +38,9 @@ def as_inserted(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("nulls", [False, True])
-def test_copied_rows_are_those_that_insert_makes(database: Settings, nulls: bool) -> None:
+def test_copied_rows_are_those_that_insert_makes(database: Deployment, nulls: bool) -> None:
     data = table(50, nulls=nulls)
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute(f"CREATE TEMP TABLE copied ({COLUMNS}) ON COMMIT DROP")
         cursor.execute(f"CREATE TEMP TABLE inserted ({COLUMNS}) ON COMMIT DROP")
         assert copy_in(cursor, "copied", [data.slice(0, 20), data.slice(20)]) == 50
@@ -55,9 +54,9 @@ def test_copied_rows_are_those_that_insert_makes(database: Settings, nulls: bool
         assert copied == cursor.fetchall()
 
 
-def test_columns_out_are_those_that_select_gives(database: Settings) -> None:
+def test_columns_out_are_those_that_select_gives(database: Deployment) -> None:
     kinds = {"a": "int16", "b": "int32", "c": "int64", "d": "float32", "e": "float64", "f": "bool"}
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute(f"CREATE TEMP TABLE copied ({COLUMNS}) ON COMMIT DROP")
         copy_in(cursor, "copied", table(1_000, nulls=False))
         result = copy_out(cursor, "SELECT a, b, c, d, e, f FROM copied WHERE b > %(least)s ORDER BY c", {"least": 0}, kinds)
@@ -69,28 +68,28 @@ def test_columns_out_are_those_that_select_gives(database: Settings) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def test_null_in_a_result_is_an_error(database: Settings) -> None:
-    with transaction(database.require("database_url")) as cursor, pytest.raises(ValueError, match="NULL somewhere"):
+def test_null_in_a_result_is_an_error(database: Deployment) -> None:
+    with database.transaction() as cursor, pytest.raises(ValueError, match="NULL somewhere"):
         copy_out(cursor, "VALUES (1), (NULL), (2)", {}, {"x": "int32"})
 
 
-def test_more_rows_than_one_chunk(database: Settings) -> None:
+def test_more_rows_than_one_chunk(database: Deployment) -> None:
     rows = ROWS_PER_CHUNK + 10
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute("CREATE TEMP TABLE copied (x int8, t text) ON COMMIT DROP")
         copy_in(cursor, "copied", pa.table({"x": np.arange(rows), "t": pa.repeat("t", rows)}))
         result = copy_out(cursor, "SELECT x FROM copied ORDER BY x", {}, {"x": "int64"})
     np.testing.assert_array_equal(result["x"], np.arange(rows))
 
 
-def test_parameters_are_bound_not_pasted(database: Settings) -> None:
-    with transaction(database.require("database_url")) as cursor:
+def test_parameters_are_bound_not_pasted(database: Deployment) -> None:
+    with database.transaction() as cursor:
         result = copy_out(cursor, "SELECT length(%(t)s)", {"t": "'); DROP TABLE sample; --"}, {"n": "int32"})
         assert result["n"].tolist() == [25]
 
 
-def test_nothing_to_copy(database: Settings) -> None:
-    with transaction(database.require("database_url")) as cursor:
+def test_nothing_to_copy(database: Deployment) -> None:
+    with database.transaction() as cursor:
         cursor.execute("CREATE TEMP TABLE copied (x int8) ON COMMIT DROP")
         assert copy_in(cursor, "copied", []) == 0
         assert copy_in(cursor, "copied", pa.table({"x": pa.array([], pa.int64())})) == 0

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from samplemix_core.database.connection import exclusive, transaction
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError
-from samplemix_core.settings import Settings
 
 HOLDER = """
 import os, sys, threading
@@ -28,8 +28,8 @@ def hold(url: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_who_is_killed_lets_go(database: Settings) -> None:
-    url = database.require("database_url")
+def test_who_is_killed_lets_go(database: Deployment) -> None:
+    url = database.database
     with hold(url) as holder:
         waited = threading.Event()
         got = threading.Event()
@@ -49,8 +49,8 @@ def test_who_is_killed_lets_go(database: Settings) -> None:
         assert got.is_set()
 
 
-def test_who_waits_can_be_cancelled_and_who_failed_lets_go(database: Settings) -> None:
-    url = database.require("database_url")
+def test_who_waits_can_be_cancelled_and_who_failed_lets_go(database: Deployment) -> None:
+    url = database.database
     cancelled = threading.Event()
     with hold(url) as holder:
         with pytest.raises(CancelledRunError), exclusive(url, "work", cancelled, cancelled.set):

@@ -14,11 +14,11 @@ from samplemix_core.database import clusters, connection, ledger, registration, 
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.scope import Group, ScoredCounts, ScoreVersion, Shard
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline import register
-from samplemix_core.settings import Settings
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 
 CORPUS: dict[str, Any] = {
@@ -29,8 +29,8 @@ CORPUS: dict[str, Any] = {
 }
 
 
-def test_a_corpus_is_its_location_reader_and_tokenizer(database: Settings) -> None:
-    with transaction(database.require("database_url")) as cursor:
+def test_a_corpus_is_its_location_reader_and_tokenizer(database: Deployment) -> None:
+    with database.transaction() as cursor:
         first = registration.register_corpus(cursor, **CORPUS)
         assert registration.register_corpus(cursor, **CORPUS) == first
         changes: list[dict[str, Any]] = [{"uri": "s3://bucket/other"}, {"reader": {}}, {"tokenizer_id": "other"}]
@@ -39,8 +39,8 @@ def test_a_corpus_is_its_location_reader_and_tokenizer(database: Settings) -> No
             assert (other.corpus_id, other.corpus_key) != (first.corpus_id, first.corpus_key)
 
 
-def test_models_are_entered_once(database: Settings) -> None:
-    with transaction(database.require("database_url")) as cursor:
+def test_models_are_entered_once(database: Deployment) -> None:
+    with database.transaction() as cursor:
         assert registration.ensure_encoder(cursor, "e1", {"a": 1}) == registration.ensure_encoder(cursor, "e1", {"a": 1})
         assert registration.ensure_encoder(cursor, "e1", {"a": 1}) != registration.ensure_encoder(cursor, "e2", {"a": 2})
         assert registration.ensure_quality_model(cursor, "q1", {}) == registration.ensure_quality_model(cursor, "q1", {})
@@ -351,13 +351,13 @@ def test_groups_stay_what_they_are_and_later_shards_are_for_the_next_run(ledgere
         assert groups() == [[shard for shard in group if shard != ledgered.shards[0]] for group in before]
 
 
-def test_files_that_are_not_read_are_noted_as_they_were_seen_last(database: Settings, tmp_path: Path) -> None:
+def test_files_that_are_not_read_are_noted_as_they_were_seen_last(database: Deployment, tmp_path: Path) -> None:
     for path in ("s1/web/a.jsonl", "s1/web/b.txt", "s2/web/a.jsonl", "s2/_SUCCESS", "README.md"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("{}")
     (tmp_path / os.fsdecode(b"s2/web/caf\xe9.jsonl")).write_text("{}")
     config = RunConfig(corpus_uri=str(tmp_path))
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         corpus_id = registration.register_corpus(cursor, **CORPUS).corpus_id
 
         def noted(*snapshots: str) -> dict[str, str]:
@@ -377,7 +377,7 @@ def test_files_that_are_not_read_are_noted_as_they_were_seen_last(database: Sett
 
 
 def test_files_of_a_directory_are_read_once_and_again_only_if_they_were_touched(
-    database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
 
@@ -396,7 +396,7 @@ def test_files_of_a_directory_are_read_once_and_again_only_if_they_were_touched(
 
     for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
         write(name, "text", 1000)
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         corpus = registration.register_corpus(cursor, **CORPUS)
 
         def registered() -> tuple[str, ...]:

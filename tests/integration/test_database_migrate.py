@@ -11,9 +11,9 @@ from samplemix_core.database.ledger import open_blocks, shard_states
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.registration import ensure_encoder, register_corpus, register_snapshot
 from samplemix_core.database.scope import Scope, ScoreVersion
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ServiceError
 from samplemix_core.objects.interface import ObjectInfo
-from samplemix_core.settings import Settings
 from tests.conftest import PostgresServer, database_of
 
 RELATIONS = """
@@ -28,8 +28,8 @@ def relations(url: str) -> set[str]:
         return {name for (name,) in cursor.fetchall()}
 
 
-def test_up_again_down_and_up(empty_database: Settings) -> None:
-    url = empty_database.require("database_url")
+def test_up_again_down_and_up(empty_database: Deployment) -> None:
+    url = empty_database.database
     migrate(url)
     up = relations(url)
     assert {"sample", "shard_score", "sample_scores", "mixture_samples"} <= up
@@ -41,8 +41,8 @@ def test_up_again_down_and_up(empty_database: Settings) -> None:
     assert relations(url) == up
 
 
-def test_what_was_scored_before_there_were_blocks_is_one_block_counted_by_its_encoder(empty_database: Settings) -> None:
-    url = empty_database.require("database_url")
+def test_what_was_scored_before_there_were_blocks_is_one_block_counted_by_its_encoder(empty_database: Deployment) -> None:
+    url = empty_database.database
     migrate(url, "0004")
     columns = "documents, scored, quarantined, tokens, embedding_key, embedding_sha256, embedding_rows, embedding_dim, seconds"
     with transaction(url) as cursor:
@@ -77,16 +77,16 @@ def test_what_was_scored_before_there_were_blocks_is_one_block_counted_by_its_en
         assert cursor.fetchall() == before
 
 
-def test_two_migrations_at_once(empty_database: Settings) -> None:
-    url = empty_database.require("database_url")
+def test_two_migrations_at_once(empty_database: Deployment) -> None:
+    url = empty_database.database
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(migrate, url) for _ in range(2)]:
             future.result()
     assert "sample" in relations(url)
 
 
-def test_every_table_and_column_says_what_it_is(database: Settings) -> None:
-    with transaction(database.require("database_url")) as cursor:
+def test_every_table_and_column_says_what_it_is(database: Deployment) -> None:
+    with database.transaction() as cursor:
         cursor.execute(
             """
             SELECT relname, attname FROM pg_class
@@ -98,9 +98,9 @@ def test_every_table_and_column_says_what_it_is(database: Settings) -> None:
         assert cursor.fetchall() == []
 
 
-def test_an_administrator_s_migration_limits_the_readers_role(empty_database: Settings, postgres_server: PostgresServer) -> None:
+def test_an_administrator_s_migration_limits_the_readers_role(empty_database: Deployment, postgres_server: PostgresServer) -> None:
     """An owner who may not alter the role migrates all the same: see the other tests."""
-    database = make_url(empty_database.require("database_url")).database
+    database = make_url(empty_database.database).database
     url = postgres_server.superuser.set(database=database).render_as_string(hide_password=False)
     migrate(url)
     with transaction(url) as cursor:
@@ -110,28 +110,28 @@ def test_an_administrator_s_migration_limits_the_readers_role(empty_database: Se
     assert {"statement_timeout=60s", "default_transaction_read_only=on"} <= set(settings)
 
 
-def test_a_database_that_is_not_migrated_is_an_error_with_its_remedy(empty_database: Settings) -> None:
+def test_a_database_that_is_not_migrated_is_an_error_with_its_remedy(empty_database: Deployment) -> None:
     with (
         pytest.raises(ServiceError, match=r"is not migrated.*samplemix up"),
-        transaction(empty_database.require("database_url")) as cursor,
+        empty_database.transaction() as cursor,
     ):
         register_corpus(cursor, uri="s3://b/c", reader={}, tokenizer="a tokenizer", tokenizer_id="t")
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 def test_a_database_that_can_not_hold_every_text_is_refused(
-    services: Settings, postgres_server: PostgresServer, encoding: str
+    services: Deployment, postgres_server: PostgresServer, encoding: str
 ) -> None:
     template = f"template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
     with (
         database_of(services, postgres_server, template) as settings,
         pytest.raises(ConfigError, match=rf"encoding {encoding}.*ENCODING 'UTF8'"),
     ):
-        migrate(settings.require("database_url"))
+        migrate(settings.database)
 
 
-def test_a_wrong_password_is_an_error_that_does_not_tell_it(database: Settings) -> None:
-    url = database.require("database_url")
+def test_a_wrong_password_is_an_error_that_does_not_tell_it(database: Deployment) -> None:
+    url = database.database
     before, _, host = url.rpartition("@")
     user = before.split("//")[1].split(":")[0]
     with pytest.raises(ServiceError) as caught, transaction(f"postgresql://{user}:wrong-secret@{host}"):
@@ -139,8 +139,8 @@ def test_a_wrong_password_is_an_error_that_does_not_tell_it(database: Settings) 
     assert "wrong-secret" not in str(caught.value)
 
 
-def test_a_broken_connection_is_an_error_and_the_next_one_works(database: Settings) -> None:
-    url = database.require("database_url")
+def test_a_broken_connection_is_an_error_and_the_next_one_works(database: Deployment) -> None:
+    url = database.database
     with pytest.raises(ServiceError, match="does not answer"), transaction(url) as cursor:
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     with transaction(url) as cursor:
@@ -148,8 +148,8 @@ def test_a_broken_connection_is_an_error_and_the_next_one_works(database: Settin
         assert cursor.fetchone() == (1,)
 
 
-def test_an_exception_rolls_back(database: Settings) -> None:
-    url = database.require("database_url")
+def test_an_exception_rolls_back(database: Deployment) -> None:
+    url = database.database
 
     def broken_off() -> None:
         with transaction(url) as cursor:

@@ -7,13 +7,13 @@ import pytest
 from samplemix_core.database import query
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import QueryError, ServiceError
-from samplemix_core.settings import Settings
 from tests.integration.conftest import LedgeredCorpus
 
 
 @pytest.fixture
-def reader(database: Settings) -> str:
+def reader(database: Deployment) -> str:
     return database.require("reader_database_url")
 
 
@@ -87,13 +87,13 @@ def test_a_text_is_one_statement_whatever_quotes_it_has(reader: str) -> None:
     assert run_query(reader, "/* ; */ VALUES (1, 'a;b');") == [{"column1": 1, "column2": "a;b"}]
 
 
-def test_a_transaction_that_is_kept_busy_is_ended_by_its_age(database: Settings, reader: str) -> None:
+def test_a_transaction_that_is_kept_busy_is_ended_by_its_age(database: Deployment, reader: str) -> None:
     with closing(psycopg2.connect(reader.replace("+psycopg2", ""))) as session:
         busy = session.cursor()
         busy.execute("SET transaction_timeout = 0")
         session.commit()
         busy.execute("SELECT 1")
-        with transaction(database.require("database_url")) as cursor:
+        with database.transaction() as cursor:
             assert query.end_long_reads(cursor, 60) == 0
             time.sleep(0.3)
             busy.execute("SELECT 1")

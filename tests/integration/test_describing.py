@@ -10,10 +10,10 @@ import pytest
 from samplemix_core.config.run import ReaderConfig
 from samplemix_core.database import clusters, descriptions, ledger
 from samplemix_core.database.connection import transaction
+from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.clusters import Bounds
 from samplemix_core.diversity.model import ClusterModel, cluster_table
-from samplemix_core.objects import open_store
-from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.settings import ENVIRONMENT
 from samplemix_core.worker.clusters import describe_clusters
 from samplemix_core.worker.jobs import DescribeTask
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
@@ -32,7 +32,7 @@ class Described:
 
 
 @pytest.fixture
-def described(ledgered: LedgeredCorpus, services: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Described:
+def described(ledgered: LedgeredCorpus, services: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Described:
     environment = {
         name: getattr(services, field)
         for field, name in ENVIRONMENT.items()
@@ -52,7 +52,7 @@ def described(ledgered: LedgeredCorpus, services: Settings, tmp_path: Path, monk
         seed=1,
         encoder_id="encoder-1",
     )
-    open_store(services.state_root, services).put("clusters/x", model.to_bytes())
+    services.state.put("clusters/x", model.to_bytes())
     shards = ledgered.shards[:3]
     with transaction(ledgered.url) as cursor:
         record = save_model(cursor, ledgered, model.digest)

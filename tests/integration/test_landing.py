@@ -13,30 +13,30 @@ from samplemix_core.config.run import CorpusConfig, LandingConfig, RunConfig
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import Crawl, NamedCorpus
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import load_config
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.pipeline import landing
 from samplemix_core.pipeline.configure import from_form, next_landed
-from samplemix_core.settings import Settings
 
 NOW = datetime.now(UTC)
 
 
-def added(settings: Settings, uri: str, name: str = "web") -> NamedCorpus:
+def added(settings: Deployment, uri: str, name: str = "web") -> NamedCorpus:
     config = CorpusConfig(name=name, run=RunConfig(corpus_uri=uri, mixture_name=name))
-    with transaction(settings.require("database_url")) as cursor:
+    with settings.transaction() as cursor:
         corpora.add_corpus(cursor, config)
     return NamedCorpus(config)
 
 
-def states(settings: Settings, corpus: str = "web") -> dict[str, str]:
-    with transaction(settings.require("database_url")) as cursor:
+def states(settings: Deployment, corpus: str = "web") -> dict[str, str]:
+    with settings.transaction() as cursor:
         return {crawl.snapshot: crawl.state for crawl in corpora.crawls(cursor, corpus)}
 
 
-def taken(settings: Settings, run: str) -> Crawl | None:
-    with transaction(settings.require("database_url")) as cursor:
+def taken(settings: Deployment, run: str) -> Crawl | None:
+    with settings.transaction() as cursor:
         return corpora.take_crawl(cursor, run, datetime.now(UTC), corpora.corpus_names(cursor))
 
 
@@ -60,11 +60,11 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def corpus(database: Settings, place: Place) -> NamedCorpus:
+def corpus(database: Deployment, place: Place) -> NamedCorpus:
     return added(database, str(place.root))
 
 
-def test_a_crawl_lands_with_its_marker_and_is_taken_once(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_a_crawl_lands_with_its_marker_and_is_taken_once(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
     place.write("crawl-b/web/one.jsonl", age=60)
     assert [(c.state, c.reason) for c in landing.scan(database, corpus)] == [("waiting", "has no marker _SUCCESS")]
     assert landing.scan(database, corpus) == []
@@ -80,7 +80,7 @@ def test_a_crawl_lands_with_its_marker_and_is_taken_once(database: Settings, pla
     assert landing.scan(database, corpus, thorough=True) == []
 
 
-def test_a_marker_before_the_files_waits_for_another(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_a_marker_before_the_files_waits_for_another(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
     place.write("crawl-b/_SUCCESS", age=60, text="")
     (crawl,) = landing.scan(database, corpus)
     assert (crawl.state, crawl.reason) == ("waiting", "has the marker _SUCCESS and no file yet")
@@ -93,7 +93,9 @@ def test_a_marker_before_the_files_waits_for_another(database: Settings, place: 
     assert crawl.state == "landed"
 
 
-def test_files_changed_after_the_marker_wait_and_land_again_with_it(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_files_changed_after_the_marker_wait_and_land_again_with_it(
+    database: Deployment, place: Place, corpus: NamedCorpus
+) -> None:
     place.write("crawl-b/web/one.jsonl", age=60)
     place.write("crawl-b/_SUCCESS", age=50, text="")
     landing.scan(database, corpus)
@@ -111,7 +113,7 @@ def test_files_changed_after_the_marker_wait_and_land_again_with_it(database: Se
 
 
 def test_one_that_is_removed_is_noted_and_lands_again_when_it_is_back(
-    database: Settings, place: Place, corpus: NamedCorpus
+    database: Deployment, place: Place, corpus: NamedCorpus
 ) -> None:
     for snapshot in ("crawl-a", "crawl-b"):
         place.write(f"{snapshot}/web/one.jsonl", age=60)
@@ -131,7 +133,7 @@ def test_one_that_is_removed_is_noted_and_lands_again_when_it_is_back(
 
 
 def test_two_that_land_at_once_are_taken_by_two_runs_each_with_a_date_of_its_own(
-    database: Settings, place: Place, corpus: NamedCorpus
+    database: Deployment, place: Place, corpus: NamedCorpus
 ) -> None:
     for snapshot in ("2026-01-b", "2026-01-c"):
         place.write(f"{snapshot}/web/one.jsonl", age=60)
@@ -139,15 +141,15 @@ def test_two_that_land_at_once_are_taken_by_two_runs_each_with_a_date_of_its_own
     found = landing.scan(database, corpus)
     january = datetime(2026, 1, 1, tzinfo=UTC)
     assert [crawl.partition_date for crawl in found] == [january, january + timedelta(seconds=1)]
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         between = corpora.crawls_between(cursor, january, january + timedelta(days=1))
     assert [crawl.snapshot for crawl in between] == ["2026-01-b", "2026-01-c"]
     runs = [taken(database, f"run-{i}") for i in range(3)]
     assert [crawl and crawl.snapshot for crawl in runs] == ["2026-01-b", "2026-01-c", None]
 
 
-def test_a_paused_corpus_lets_crawls_wait(database: Settings, place: Place, corpus: NamedCorpus) -> None:
-    url = database.require("database_url")
+def test_a_paused_corpus_lets_crawls_wait(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
+    url = database.database
     place.write("crawl-b/web/one.jsonl", age=60)
     with transaction(url) as cursor:
         corpora.pause_corpus(cursor, "web", paused=True)
@@ -163,7 +165,7 @@ def test_a_paused_corpus_lets_crawls_wait(database: Settings, place: Place, corp
 
 
 def test_what_a_person_accepts_stays_accepted_until_files_change_again(
-    database: Settings, place: Place, corpus: NamedCorpus
+    database: Deployment, place: Place, corpus: NamedCorpus
 ) -> None:
     place.write("crawl-b/_SUCCESS", age=60, text="")
     place.write("crawl-b/web/one.jsonl", age=30)
@@ -180,15 +182,15 @@ def test_what_a_person_accepts_stays_accepted_until_files_change_again(
     assert taken(database, "run-1") is None, "what waits is not a run's any more"
 
 
-def test_why_a_run_failed_is_kept_until_it_is_tried_again(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_why_a_run_failed_is_kept_until_it_is_tried_again(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
     place.write("crawl-b/web/one.jsonl", age=60)
     place.write("crawl-b/_SUCCESS", age=50, text="")
     landing.scan(database, corpus)
     taken(database, "run-1")
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         corpora.note_failure(cursor, "run-1", "failed in score: a shard is poison")
     assert landing.scan(database, corpus, thorough=True) == []
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         (crawl,) = corpora.crawls(cursor, "web")
     assert crawl.reason == "failed in score: a shard is poison"
     again = taken(database, "run-1")
@@ -196,7 +198,7 @@ def test_why_a_run_failed_is_kept_until_it_is_tried_again(database: Settings, pl
     assert again.reason is None
 
 
-def test_a_crawl_whose_run_is_gone_lands_again(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_a_crawl_whose_run_is_gone_lands_again(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
     for name in ("crawl-b", "crawl-c"):
         place.write(f"{name}/web/one.jsonl", age=60)
         place.write(f"{name}/_SUCCESS", age=50, text="")
@@ -210,7 +212,7 @@ def test_a_crawl_whose_run_is_gone_lands_again(database: Settings, place: Place,
     held = taken(database, "run-3")
     assert held is not None
     assert held.snapshot == first.snapshot
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         assert corpora.unfinished_runs(cursor) == ["run-2", "run-3"]
         (released,) = corpora.release_crawls(cursor, "run-2", datetime.now(UTC))
     assert (released.snapshot, released.state, released.run) == (second.snapshot, "landed", None)
@@ -219,11 +221,11 @@ def test_a_crawl_whose_run_is_gone_lands_again(database: Settings, place: Place,
 
 
 def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(
-    database: Settings, place: Place, corpus: NamedCorpus
+    database: Deployment, place: Place, corpus: NamedCorpus
 ) -> None:
     added(database, "s3://no-such-bucket/corpus", "away")
     added(database, str(place.root), "broken")
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,gone}', '1') WHERE name = 'broken'")
     place.write("crawl-b/web/one.jsonl", age=60)
     place.write("crawl-b/_SUCCESS", age=50, text="")
@@ -234,7 +236,9 @@ def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(
         assert sorted(line.split(":")[0] for line in said) == ["corpus away", "corpus broken"], "said once"
 
 
-def test_a_snapshot_that_can_not_be_read_keeps_no_other_from_landing(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_a_snapshot_that_can_not_be_read_keeps_no_other_from_landing(
+    database: Deployment, place: Place, corpus: NamedCorpus
+) -> None:
     place.write("crawl-a/web/one.jsonl", age=60)
     (place.root / "crawl-a" / "_SUCCESS").symlink_to("_SUCCESS")
     place.write("crawl-b/web/one.jsonl", age=60)
@@ -250,8 +254,8 @@ def test_a_snapshot_that_can_not_be_read_keeps_no_other_from_landing(database: S
     assert states(database) == {"crawl-b": "landed"}
 
 
-def test_a_corpus_is_looked_at_as_often_as_it_wants(database: Settings, place: Place, corpus: NamedCorpus) -> None:
-    with transaction(database.require("database_url")) as cursor:
+def test_a_corpus_is_looked_at_as_often_as_it_wants(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
+    with database.transaction() as cursor:
         corpora.set_corpus(cursor, corpus.config.model_copy(update={"landing": LandingConfig(poll_seconds=60)}))
     watch = landing.Watch(print)
     assert watch.look(database, 1000.0) == []
@@ -261,7 +265,7 @@ def test_a_corpus_is_looked_at_as_often_as_it_wants(database: Settings, place: P
     assert [crawl.snapshot for crawl in watch.look(database, 1060.0)] == ["crawl-b"]
 
 
-def test_crawls_on_s3_land_too(database: Settings, object_store: ObjectStore) -> None:
+def test_crawls_on_s3_land_too(database: Deployment, object_store: ObjectStore) -> None:
     corpus = added(database, object_store.uri)
     object_store.put("crawl-b/web/one.jsonl", b'{"text": "a"}\n')
     object_store.put("README.md", b"not a crawl")
@@ -276,12 +280,12 @@ def test_crawls_on_s3_land_too(database: Settings, object_store: ObjectStore) ->
     assert (crawl.state, crawl.files) == ("waiting", 2)
 
 
-def test_a_corpus_that_can_not_be_used_keeps_no_other_from_landing(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_a_corpus_that_can_not_be_used_keeps_no_other_from_landing(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
     for name in ("web", "other"):
         Place(place.root / name).write("crawl-a/web/one.jsonl", age=60)
         Place(place.root / name).write("crawl-a/_SUCCESS", age=30, text="")
         landing.scan(database, added(database, str(place.root / name), f"{name}-corpus"))
-    with transaction(database.require("database_url")) as cursor:
+    with database.transaction() as cursor:
         cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,gone}', '1') WHERE name = 'web-corpus'")
     said: list[str] = []
     watch = landing.Watch(said.append)
@@ -296,8 +300,8 @@ def test_a_corpus_that_can_not_be_used_keeps_no_other_from_landing(database: Set
     assert states(database, "web-corpus") == {"crawl-a": "landed"}
 
 
-def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(database: Settings, corpus: NamedCorpus) -> None:
-    url = database.require("database_url")
+def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(database: Deployment, corpus: NamedCorpus) -> None:
+    url = database.database
     with pytest.raises(ConfigError, match="There is a corpus 'web' already"):
         added(database, "/elsewhere")
     with pytest.raises(ConfigError, match="no corpus 'wbe'; there are: web"), transaction(url) as cursor:
@@ -316,7 +320,9 @@ def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(dat
         assert corpora.corpus_names(cursor) == []
 
 
-def test_a_form_may_name_a_directory_only_by_the_name_of_its_corpus(database: Settings, place: Place, corpus: NamedCorpus) -> None:
+def test_a_form_may_name_a_directory_only_by_the_name_of_its_corpus(
+    database: Deployment, place: Place, corpus: NamedCorpus
+) -> None:
     uri = corpus.config.run.corpus_uri
     assert from_form(database, {"corpus_uri": corpus.name}).config.corpus_uri == uri
     assert from_form(database, {"corpus_uri": "s3://bucket/corpus"}).config.corpus_uri == "s3://bucket/corpus"

@@ -12,19 +12,18 @@ from moto.server import ThreadedMotoServer
 
 from samplemix_core.config.run import CorpusConfig, LandingConfig, RunConfig
 from samplemix_core.database import corpora
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import NamedCorpus
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ObjectAccessError, ObjectStoreError
 from samplemix_core.objects.notifications import BucketQueue, notified_uris
 from samplemix_core.pipeline import landing
-from samplemix_core.settings import Settings
 
 
 @dataclass
 class Cloud:
     """A bucket that tells a queue of what is written and removed, and settings with which both are reached."""
 
-    settings: Settings
+    settings: Deployment
     s3: Any
     sqs: Any
     queue: str
@@ -39,7 +38,7 @@ class Cloud:
             run=RunConfig(corpus_uri=f"s3://crawls/{name}", mixture_name=name),
             landing=LandingConfig(queue_url=queue or self.queue),
         )
-        with transaction(self.settings.require("database_url")) as cursor:
+        with self.settings.transaction() as cursor:
             corpora.add_corpus(cursor, config)
         return NamedCorpus(config)
 
@@ -58,7 +57,7 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture
-def cloud(database: Settings, moto: str) -> Iterator[Cloud]:
+def cloud(database: Deployment, moto: str) -> Iterator[Cloud]:
     access: dict[str, Any] = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
     s3, sqs = (boto3.session.Session().client(name, endpoint_url=moto, **access) for name in ("s3", "sqs"))
     queue = sqs.create_queue(QueueName=f"crawls-{uuid.uuid4()}")["QueueUrl"]
@@ -136,7 +135,7 @@ def test_an_error_that_nobody_foresaw_loses_no_crawl_and_stops_one_corpus(cloud:
     requests_of(cloud, watch, 0.0, monkeypatch)
     cloud.put("books/one/en/1.jsonl", "books/one/_SUCCESS", "web/one/en/1.jsonl", "web/one/_SUCCESS")
 
-    def broken(settings: Settings, corpus: NamedCorpus, **options: Any) -> Any:
+    def broken(settings: Deployment, corpus: NamedCorpus, **options: Any) -> Any:
         if corpus.name == "books":
             raise RuntimeError("a hiccup")
         return scan(settings, corpus, **options)

@@ -7,18 +7,18 @@ import pytest
 from samplemix_core.config.run import ReaderConfig, RunConfig
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CorpusError, LossError
 from samplemix_core.pipeline.handoff import LossCounts, Registered
 from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss
-from samplemix_core.settings import Settings
 from tests.integration.conftest import LedgeredCorpus, commit_scores, scores_of
 
 Check = Callable[..., LossCounts]
 
 
 @pytest.fixture
-def check(ledgered: LedgeredCorpus, database: Settings) -> Check:
+def check(ledgered: LedgeredCorpus, database: Deployment) -> Check:
     """Judge the corpus with these settings of a run."""
     registered = Registered(
         corpus_id=ledgered.corpus_id,

@@ -23,12 +23,11 @@ from samplemix_core.database.ledger import save_plan, shard_states
 from samplemix_core.database.query import end_long_reads, run_query
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.database.upkeep import hold_file
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
-from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline import maintenance
 from samplemix_core.pipeline.maintenance import Upkeep
-from samplemix_core.settings import Settings
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 from tests.integration.test_database_changes import publish, scored
 
@@ -36,7 +35,7 @@ __all__ = ["scored"]
 
 
 @pytest.fixture
-def settings(database: Settings) -> Iterator[Settings]:
+def settings(database: Deployment) -> Iterator[Deployment]:
     """The database, and a bucket of its own: the upkeep is about all that lies in one."""
     client = boto3.client(
         "s3",
@@ -52,9 +51,9 @@ def settings(database: Settings) -> Iterator[Settings]:
 
 
 def test_files_that_no_score_refers_to_are_counted_and_deleted_if_that_is_wanted(
-    settings: Settings, ledgered: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
+    settings: Deployment, ledgered: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_store(settings.state_root, settings)
+    store = settings.state
     result = scores_of(["a b", "c"])
     with transaction(ledgered.url) as cursor:
         commit_scores(cursor, ledgered.shards[0], ledgered.version, result)
@@ -74,10 +73,10 @@ def test_files_that_no_score_refers_to_are_counted_and_deleted_if_that_is_wanted
 
 
 def test_a_file_that_is_written_again_is_no_orphan_any_more(
-    settings: Settings, ledgered: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
+    settings: Deployment, ledgered: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a shard that came back: listed while it was old, and used again before it was its turn."""
-    store = open_store(settings.state_root, settings)
+    store = settings.state
     for key in ("embeddings/again.parquet", "embeddings/being-written.parquet", "embeddings/old.parquet"):
         store.put(key, b"12345")
     time.sleep(1.1)  # S3 tells times to the second.
@@ -97,7 +96,7 @@ def test_a_file_that_is_written_again_is_no_orphan_any_more(
 
 
 def test_dropping_waits_for_no_reader_long_and_ends_one_that_reads_too_long(
-    settings: Settings, scored: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
+    settings: Deployment, scored: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for version in (1, 2):
         publish(scored, version, {0: [1, 1, 0], 3: [1, 0, 0]}, 2, {"web": 10})
@@ -117,8 +116,8 @@ def test_dropping_waits_for_no_reader_long_and_ends_one_that_reads_too_long(
         assert maintenance.versions(settings, Upkeep(keep_versions=1)).found == 1
 
 
-def test_old_drafts_go_and_young_ones_stay(settings: Settings) -> None:
-    store = open_store(settings.state_root, settings)
+def test_old_drafts_go_and_young_ones_stay(settings: Deployment) -> None:
+    store = settings.state
     today = datetime.now(UTC).date()
     for day in (date(2020, 1, 1), today):
         store.put(f"drafts/{day}/key/draft.json", b"{}")
@@ -129,7 +128,7 @@ def test_old_drafts_go_and_young_ones_stay(settings: Settings) -> None:
 
 
 def test_old_versions_lose_their_samples_and_what_they_changed_is_known_all_the_same(
-    settings: Settings, scored: LedgeredCorpus
+    settings: Deployment, scored: LedgeredCorpus
 ) -> None:
     for version in (1, 2, 3):
         publish(scored, version, {0: [version, 1, 0], 3: [1, 0, 0]}, 2, {"web": 10 * version})
@@ -148,9 +147,9 @@ def test_old_versions_lose_their_samples_and_what_they_changed_is_known_all_the_
         assert version_changes(cursor, "demo", 1).entered == 3
 
 
-def rows(settings: Settings, *tables: str) -> list[int]:
+def rows(settings: Deployment, *tables: str) -> list[int]:
     """How many rows the tables hold."""
-    with transaction(settings.require("database_url")) as cursor:
+    with settings.transaction() as cursor:
         counts = []
         for table in tables:
             cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
@@ -162,7 +161,7 @@ SCORED = ("block_score", "shard_score", "quality_score", "sample", "shard_assign
 
 
 def test_scores_that_no_kept_version_was_made_with_go_when_they_have_been_at_rest(
-    settings: Settings, scored: LedgeredCorpus
+    settings: Deployment, scored: LedgeredCorpus
 ) -> None:
     publish(scored, 1, {0: [1, 1, 0], 3: [1, 0, 0]}, 2, {"web": 10})
     old = rows(settings, *SCORED)
@@ -192,7 +191,7 @@ def test_scores_that_no_kept_version_was_made_with_go_when_they_have_been_at_res
     assert rows(settings, "block_score") == [old[0] + 1]
 
 
-def test_a_removed_crawl_goes_when_no_kept_version_holds_it(settings: Settings, scored: LedgeredCorpus) -> None:
+def test_a_removed_crawl_goes_when_no_kept_version_holds_it(settings: Deployment, scored: LedgeredCorpus) -> None:
     publish(scored, 1, {0: [1, 1, 0], 3: [1, 0, 0]}, 2, {"web": 10})
     with transaction(scored.url) as cursor:
         config = CorpusConfig(name="web", run=RunConfig(corpus_uri="s3://bucket/corpus", mixture_name="demo"))
@@ -216,9 +215,9 @@ def test_a_removed_crawl_goes_when_no_kept_version_holds_it(settings: Settings, 
     assert maintenance.crawls(settings, wanted).found == 0
 
 
-def test_a_corpus_of_which_nothing_could_be_read_goes_when_its_place_is_read_otherwise(settings: Settings) -> None:
+def test_a_corpus_of_which_nothing_could_be_read_goes_when_its_place_is_read_otherwise(settings: Deployment) -> None:
     def register(text_field: str) -> registration.Corpus:
-        with transaction(settings.require("database_url")) as cursor:
+        with settings.transaction() as cursor:
             found = registration.register_corpus(
                 cursor, uri="/corpora/x", reader={"text_field": text_field}, tokenizer="t", tokenizer_id="t"
             )
@@ -235,13 +234,13 @@ def test_a_corpus_of_which_nothing_could_be_read_goes_when_its_place_is_read_oth
             return found
 
     def ids() -> list[int]:
-        return [row["corpus_id"] for row in run_query(settings.require("database_url"), "SELECT corpus_id FROM corpus ORDER BY 1")]
+        return [row["corpus_id"] for row in run_query(settings.database, "SELECT corpus_id FROM corpus ORDER BY 1")]
 
     wrong = register("body")
     assert maintenance.dead_corpora(settings, Upkeep()).found == 0, "there is no other"
     right = register("text")
     assert maintenance.dead_corpora(settings, Upkeep()).found == 0, "something happened to it within a day"
-    with transaction(settings.require("database_url")) as cursor:
+    with settings.transaction() as cursor:
         cursor.execute("UPDATE shard_score SET updated_at = now() - interval '2 days'")
     assert maintenance.dead_corpora(settings, Upkeep(dry_run=True)).found == 1
     assert {wrong.corpus_id, right.corpus_id} <= set(ids())
@@ -252,7 +251,7 @@ def test_a_corpus_of_which_nothing_could_be_read_goes_when_its_place_is_read_oth
     assert maintenance.dead_corpora(settings, Upkeep()).found == 0
 
 
-def test_statistics_are_of_whole_tables_too(settings: Settings, scored: LedgeredCorpus) -> None:
+def test_statistics_are_of_whole_tables_too(settings: Deployment, scored: LedgeredCorpus) -> None:
     assert maintenance.statistics(settings, Upkeep(dry_run=True)).done is False
     with transaction(scored.url) as cursor:
         cursor.execute("SELECT count(*) FROM pg_stats WHERE tablename = 'sample'")

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.objects import open_store, s3
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.settings import Settings
 
 
 @pytest.fixture(params=["s3", "files"])
@@ -58,7 +58,7 @@ def test_lists_of_more_than_one_page(object_store: ObjectStore) -> None:
     assert list(object_store.list()) == infos
 
 
-def test_a_root_does_not_see_its_siblings(services: Settings, object_store: ObjectStore) -> None:
+def test_a_root_does_not_see_its_siblings(services: Deployment, object_store: ObjectStore) -> None:
     object_store.put("a/x", b"1")
     object_store.put("ab", b"2")
     inner = open_store(object_store.uri + "/a", services)
@@ -211,7 +211,7 @@ def flaky(endpoint: str, cuts: list[int]) -> Iterator[str]:
         thread.join()
 
 
-def test_reading_survives_dropped_connections(services: Settings, object_store: ObjectStore) -> None:
+def test_reading_survives_dropped_connections(services: Deployment, object_store: ObjectStore) -> None:
     data = np.random.default_rng(3).bytes(6 * 2**20)
     object_store.put("a", data)
     with flaky(str(services.s3_endpoint), [2_000_000, 2_500_000]) as endpoint:
@@ -222,7 +222,7 @@ def test_reading_survives_dropped_connections(services: Settings, object_store: 
         assert open_store(object_store.uri, replace(services, s3_endpoint=endpoint)).get("a")[0] == data
 
 
-def test_a_resumed_read_never_mixes_versions(services: Settings, object_store: ObjectStore) -> None:
+def test_a_resumed_read_never_mixes_versions(services: Deployment, object_store: ObjectStore) -> None:
     object_store.put("a", b"o" * 6 * 2**20)
     with flaky(str(services.s3_endpoint), [3_000_000]) as endpoint:
         store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
@@ -233,7 +233,7 @@ def test_a_resumed_read_never_mixes_versions(services: Settings, object_store: O
                 stream.read()
 
 
-def test_reading_gives_up_where_nothing_comes(services: Settings, object_store: ObjectStore) -> None:
+def test_reading_gives_up_where_nothing_comes(services: Deployment, object_store: ObjectStore) -> None:
     object_store.put("a", b"x" * 2**20)
     with flaky(str(services.s3_endpoint), [5_000] + [0] * 100) as endpoint:
         store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
@@ -241,7 +241,7 @@ def test_reading_gives_up_where_nothing_comes(services: Settings, object_store: 
             stream.read()
 
 
-def test_a_creator_whose_answer_was_lost_still_knows_that_it_won(services: Settings, object_store: ObjectStore) -> None:
+def test_a_creator_whose_answer_was_lost_still_knows_that_it_won(services: Deployment, object_store: ObjectStore) -> None:
     with flaky(str(services.s3_endpoint), [0]) as endpoint:
         store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
         assert store.put("a", b"mine", if_none_match=True) == object_store.head("a")
@@ -252,7 +252,7 @@ def test_a_creator_whose_answer_was_lost_still_knows_that_it_won(services: Setti
     assert object_store.get("a")[0] == b"mine"
 
 
-def test_an_endpoint_that_does_not_answer_is_named(services: Settings) -> None:
+def test_an_endpoint_that_does_not_answer_is_named(services: Deployment) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     store = open_store("s3://bucket", replace(services, s3_endpoint=f"http://127.0.0.1:{port}"))
@@ -260,19 +260,19 @@ def test_an_endpoint_that_does_not_answer_is_named(services: Settings) -> None:
         store.head("a")
 
 
-def test_a_wrong_secret_is_an_error_that_does_not_tell_it(services: Settings) -> None:
+def test_a_wrong_secret_is_an_error_that_does_not_tell_it(services: Deployment) -> None:
     store = open_store(services.state_root, replace(services, s3_secret_key="not-the-secret"))
     with pytest.raises(ObjectStoreError, match="access denied") as caught:
         store.put("a", b"1")
     assert "not-the-secret" not in str(caught.value)
 
 
-def test_a_bucket_that_can_not_be_is_named(services: Settings) -> None:
+def test_a_bucket_that_can_not_be_is_named(services: Deployment) -> None:
     with pytest.raises(ObjectAccessError, match="Invalid bucket name") as caught:
         list(open_store("s3://a b/x", services).list())
     assert "Correct the URI" in str(caught.value)
 
 
-def test_a_missing_bucket_is_named(services: Settings) -> None:
+def test_a_missing_bucket_is_named(services: Deployment) -> None:
     with pytest.raises(ObjectStoreError, match="there is no bucket 'no-such-bucket'"):
         list(open_store("s3://no-such-bucket", services).list())

@@ -18,6 +18,7 @@ from samplemix_core.config.run import AuditConfig, Limit, ReaderConfig
 from samplemix_core.database import descriptions, samples
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, QueryError
 from samplemix_core.manifest.format import SolverRecord
 from samplemix_core.pages import api
@@ -26,7 +27,6 @@ from samplemix_core.pages import samples as pages_samples
 from samplemix_core.pages.charts import COLOURS
 from samplemix_core.pages.html import query
 from samplemix_core.pipeline.audit import audit_corpus
-from samplemix_core.settings import Settings
 from tests.integration.conftest import TEXTS, LedgeredCorpus, mix
 
 HOSTILE = "\"><script>alert(1)</script>\u202e'; DROP TABLE sample; --"
@@ -427,7 +427,7 @@ def test_clusters_have_words_and_a_place_and_what_the_mixture_did_to_them(client
 
 
 def test_what_quality_models_measure_is_shown_with_the_documents_to_look_at(
-    client: TestClient, assigned: LedgeredCorpus, database: Settings
+    client: TestClient, assigned: LedgeredCorpus, database: Deployment
 ) -> None:
     assert "nothing" in client.get("/corpora/1/quality").text
     config = AuditConfig(least_documents=2, extremes=2, length_correlation=Limit(warn=0.0), source_r2=Limit(stop=0.0))

@@ -9,15 +9,14 @@ import pytest
 
 from samplemix_core.config.quality import FineTuningConfig, TrainingConfig
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import read_labels
 from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
 from samplemix_core.database.registration import ensure_encoder, known_encoders
+from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.frozen import load_config
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects import open_store
 from samplemix_core.pipeline.labels import import_labels
 from samplemix_core.quality.composite import measure
 from samplemix_core.quality.labels import LabelFields
@@ -26,7 +25,7 @@ from samplemix_core.quality.rubric import Dimension, Rubric
 from samplemix_core.quality.scorers import Documents
 from samplemix_core.quality.training import ORDINAL, TUNED
 from samplemix_core.report.training import draw_training, method_rows
-from samplemix_core.settings import ENVIRONMENT, Settings
+from samplemix_core.settings import ENVIRONMENT
 from samplemix_core.worker.artifacts import fetch_files, store_files
 from samplemix_core.worker.scorers import load_scorers
 from samplemix_core.worker.train import describe_training, train, train_quality
@@ -46,7 +45,7 @@ TOPICS = (
 
 
 @pytest.fixture
-def labelled(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def labelled(database: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     for field, name in ENVIRONMENT.items():
         if getattr(database, field):
             monkeypatch.setenv(name, getattr(database, field))
@@ -69,7 +68,7 @@ def labelled(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 CONFIG = TrainingConfig(name="cooking", annotators=("team",), folds=3, baselines=False)
 
 
-def test_a_model_is_trained_stored_and_found(labelled: Settings, tmp_path: Path) -> None:
+def test_a_model_is_trained_stored_and_found(labelled: Deployment, tmp_path: Path) -> None:
     assert describe_training(CONFIG)["scores"] == {"cooking": "0 to 2", "length": "0 to 1", "overall": "0 to 3"}
     heard: list[tuple[int, int, str, str]] = []
     trained = train(CONFIG, lambda *step: heard.append(step))
@@ -78,7 +77,7 @@ def test_a_model_is_trained_stored_and_found(labelled: Settings, tmp_path: Path)
     assert (96, 96, "texts", "vectors found or made") in heard
     assert heard[-1][0] == heard[-1][1]
     assert trained.report.scores[-1].methods[ORDINAL]["kappa"].value > 0.8
-    with transaction(labelled.require("database_url")) as cursor:
+    with labelled.transaction() as cursor:
         model = find_quality_model(cursor, "cooking")
         assert find_quality_model(cursor, trained.key[:10]) == model
         labels = read_labels(cursor, [1])
@@ -87,7 +86,7 @@ def test_a_model_is_trained_stored_and_found(labelled: Settings, tmp_path: Path)
     assert model.spec["rubric"] == RUBRIC.model_dump(mode="json")
     assert "device" not in model.spec["encoder"]
     # What lies in the store gives the texts the scores that were learnt.
-    data, _ = open_store(labelled.state_root, labelled).get(str(model.artifact_key))
+    data, _ = labelled.state.get(str(model.artifact_key))
     heads = OrdinalHeads.from_bytes(data, tuple(RUBRIC.maxima))
     encoder = load_encoder(EmbeddingConfig())
     inputs = Inputs(encoder.encode(encoder.tokenize(labels["text"].to_pylist())), measure(labels["text"]))
@@ -100,7 +99,7 @@ def test_a_model_is_trained_stored_and_found(labelled: Settings, tmp_path: Path)
     assert [row["mae"] for row in rows] == sorted(row["mae"] for row in rows)
 
 
-def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Settings) -> None:
+def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Deployment) -> None:
     first = train(CONFIG, lambda *_: None)
     told: list[int] = []
     again = train_quality(CONFIG, told.append)
@@ -108,7 +107,7 @@ def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Settings)
     assert told
     other = train(CONFIG.model_copy(update={"features": False}), lambda *_: None)
     assert (other.embedded, other.key == first.key) == (0, False)
-    with transaction(labelled.require("database_url")) as cursor:
+    with labelled.transaction() as cursor:
         models = list_quality_models(cursor, "cooking")
         assert find_quality_model(cursor, "cooking").key == other.key, "the newest of a name"
     assert [row["key"] for row in quality_rows(models)] == [first.key[:12], other.key[:12]]
@@ -117,16 +116,16 @@ def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Settings)
         train(CONFIG.model_copy(update={"name": "baking"}), lambda *_: None)
 
 
-def test_training_takes_the_precision_that_the_platform_has_and_measures_none(labelled: Settings) -> None:
+def test_training_takes_the_precision_that_the_platform_has_and_measures_none(labelled: Deployment) -> None:
     exact = load_encoder(CONFIG.embedding.model_copy(update={"precision": "float32"}))
-    with transaction(labelled.require("database_url")) as cursor:
+    with labelled.transaction() as cursor:
         ensure_encoder(cursor, exact.encoder_id, exact.spec)
     train(CONFIG, lambda *_: None)
-    with transaction(labelled.require("database_url")) as cursor:
+    with labelled.transaction() as cursor:
         assert [spec["precision"] for spec in known_encoders(cursor)] == ["float32"]
 
 
-def test_what_can_not_be_trained_on_is_refused(labelled: Settings, tmp_path: Path) -> None:
+def test_what_can_not_be_trained_on_is_refused(labelled: Deployment, tmp_path: Path) -> None:
     (tmp_path / "few.jsonl").write_text(json.dumps({"text": "One.", "a": 1}))
     rubric = Rubric(name="other", dimensions=(Dimension(name="a", maximum=1, meaning="m"),))
     import_labels(str(tmp_path / "few.jsonl"), "few", rubric, LabelFields(), labelled)
@@ -139,14 +138,14 @@ def test_what_can_not_be_trained_on_is_refused(labelled: Settings, tmp_path: Pat
             train(CONFIG.model_copy(update={"annotators": annotators}), lambda *_: None)
     with pytest.raises(ConfigError, match="of 48 groups: to judge 49 folds"):
         train(CONFIG.model_copy(update={"folds": 49}), lambda *_: None)
-    with transaction(labelled.require("database_url")) as cursor, pytest.raises(ConfigError, match="no quality model 'cooking'"):
+    with labelled.transaction() as cursor, pytest.raises(ConfigError, match="no quality model 'cooking'"):
         find_quality_model(cursor, "cooking")
 
 
-def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Settings, tmp_path: Path) -> None:
+def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Deployment, tmp_path: Path) -> None:
     settings = FineTuningConfig(epochs=1, batch_tokens=512, evaluations_per_epoch=2, learning_rate=1e-4)
     config = CONFIG.model_copy(update={"name": "tuned", "finetune": settings})
-    store = open_store(labelled.state_root, labelled)
+    store = labelled.state
 
     def cut(_done: int, _total: int, _unit: str, what: str) -> None:
         if any(store.list("quality-training/")):
@@ -164,7 +163,7 @@ def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Settings
     assert {TUNED, ORDINAL, "majority"} <= set(trained.report.scores[-1].methods)
     assert len(trained.report.tuning) == 3
     draw_training(tmp_path / "picture.png", "tuned", trained.report)
-    with transaction(labelled.require("database_url")) as cursor:
+    with labelled.transaction() as cursor:
         model = find_quality_model(cursor, "tuned")
     assert model.spec["features"] is None
     # What lies in the store is all that it takes to score with an encoder of its own, whatever the run's is.
@@ -184,7 +183,7 @@ def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Settings
         load_scorers([train(CONFIG, lambda *_: None).quality_model_id], other, EmbeddingConfig(max_seq_tokens=16))
 
 
-def test_features_weighed_by_labels_need_no_encoder(labelled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_weighed_by_labels_need_no_encoder(labelled: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("samplemix_core.worker.train.load_known_encoder", lambda *_: pytest.fail("an encoder is loaded"))
         trained = train(CONFIG.model_copy(update={"name": "weighed", "vectors": False}), lambda *_: None)
@@ -196,8 +195,8 @@ def test_features_weighed_by_labels_need_no_encoder(labelled: Settings, monkeypa
         load_config(TrainingConfig, {"name": "x", "annotators": ["team"], "vectors": False, "features": False})
 
 
-def test_a_file_of_a_model_that_is_another_than_it_was_is_refused(labelled: Settings, tmp_path: Path) -> None:
-    store = open_store(labelled.state_root, labelled)
+def test_a_file_of_a_model_that_is_another_than_it_was_is_refused(labelled: Deployment, tmp_path: Path) -> None:
+    store = labelled.state
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a").write_bytes(b"weights")
     files = store_files(tmp_path / "files", store)
@@ -220,7 +219,7 @@ def test_a_file_of_a_model_that_is_another_than_it_was_is_refused(labelled: Sett
     ("change", "said"),
     [({"embedding": EmbeddingConfig(windows=2)}, "one stretch"), ({"folds": 2}, "nothing is left to learn from")],
 )
-def test_what_can_not_be_tuned_is_refused(labelled: Settings, change: dict[str, object], said: str) -> None:
+def test_what_can_not_be_tuned_is_refused(labelled: Deployment, change: dict[str, object], said: str) -> None:
     config = CONFIG.model_copy(update={"finetune": FineTuningConfig(), **change})
     with pytest.raises(ConfigError, match=said):
         train(config, lambda *_: None)

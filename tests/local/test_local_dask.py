@@ -12,6 +12,7 @@ import pytest
 from distributed.comm import connect as open_connection
 
 from samplemix_core.compute.fanout import connect
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local import dask_cluster, machine
 from samplemix_core.local.certificate import stack_certificate
@@ -20,7 +21,6 @@ from samplemix_core.local.owner import Owner
 from samplemix_core.local.ports import wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
-from samplemix_core.settings import Settings
 
 DASK = ("dask",)
 
@@ -44,7 +44,7 @@ def stack(home: Path, owner: Owner) -> Iterator[Stack]:
     assert stack_processes(Home(home).read_state().stack) == []
 
 
-def run_on_both_workers(settings: Settings) -> dict[str, dict[str, str | None]]:
+def run_on_both_workers(settings: Deployment) -> dict[str, dict[str, str | None]]:
     """Each worker's address -> the variables of its environment that matter, asked through a task that needs the resource."""
     variables = ("SAMPLEMIX_HOME", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
     with connect(settings) as client:

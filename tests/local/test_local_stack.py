@@ -19,13 +19,13 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home, State
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.ports import GRPC_OFFSET, free_port, wait_until
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
-from samplemix_core.settings import Settings
 
 BOTH = ("postgres", "s3")
 PRIVATE = ("secrets.json", "services.json", "supervisord.conf", "supervisord.json", "state.json", "certificate.pem")
@@ -45,7 +45,7 @@ def stack(home: Path, owner: Owner) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def settings(stack: Stack) -> Settings:
+def settings(stack: Stack) -> Deployment:
     return stack.up(BOTH)
 
 
@@ -59,7 +59,7 @@ def query(url: str | None, statement: str) -> Any:
         connection.close()
 
 
-def bucket_client(settings: Settings, **options: Any) -> Any:
+def bucket_client(settings: Deployment, **options: Any) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint,
@@ -85,7 +85,7 @@ def await_other_pid(stack: Stack, process: str, killed: int) -> None:
     wait_until(same, what=process, timeout=60, log=stack.log_path(process))
 
 
-def test_the_owner_owns_the_database_and_the_reader_may_connect(settings: Settings) -> None:
+def test_the_owner_owns_the_database_and_the_reader_may_connect(settings: Deployment) -> None:
     owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
     assert query(settings.database_url, owner) == ("samplemix",)
     assert query(settings.reader_database_url, "SELECT current_user, current_database()") == ("samplemix_reader", "samplemix")
@@ -97,7 +97,7 @@ def test_the_owner_owns_the_database_and_the_reader_may_connect(settings: Settin
     assert query(settings.database_url, "SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'") == (0,)
 
 
-def test_postgres_refuses_a_wrong_password_and_another_roles_database(settings: Settings) -> None:
+def test_postgres_refuses_a_wrong_password_and_another_roles_database(settings: Deployment) -> None:
     url = str(settings.reader_database_url)
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         query(url.replace("samplemix_reader:", "samplemix_reader:x"), "SELECT 1")
@@ -105,7 +105,7 @@ def test_postgres_refuses_a_wrong_password_and_another_roles_database(settings: 
         query(url.removesuffix("/samplemix") + "/airflow", "SELECT 1")
 
 
-def test_the_bucket_takes_objects_from_whoever_has_the_keys_only(settings: Settings) -> None:
+def test_the_bucket_takes_objects_from_whoever_has_the_keys_only(settings: Deployment) -> None:
     bucket_client(settings).put_object(Bucket="samplemix", Key="a/b", Body=b"kept")
     assert bucket_client(settings).get_object(Bucket="samplemix", Key="a/b")["Body"].read() == b"kept"
     stranger = bucket_client(settings, config=Config(signature_version=UNSIGNED))
@@ -113,7 +113,7 @@ def test_the_bucket_takes_objects_from_whoever_has_the_keys_only(settings: Setti
         stranger.get_object(Bucket="samplemix", Key="a/b")
 
 
-def test_the_inner_parts_of_the_store_are_shut(settings: Settings, home: Path) -> None:
+def test_the_inner_parts_of_the_store_are_shut(settings: Deployment, home: Path) -> None:
     client = bucket_client(settings)
     client.put_object(Bucket=settings.s3_bucket, Key="guarded", Body=b"as it was")
     ports = Home(home).read_state().ports
@@ -140,11 +140,11 @@ def test_the_inner_parts_of_the_store_are_shut(settings: Settings, home: Path) -
     assert client.get_object(Bucket=settings.s3_bucket, Key="guarded")["Body"].read() == b"as it was"
 
 
-def test_settings_are_found_again_through_the_home(settings: Settings, home: Path) -> None:
-    assert Settings.load({"SAMPLEMIX_HOME": str(home)}) == settings
+def test_settings_are_found_again_through_the_home(settings: Deployment, home: Path) -> None:
+    assert Deployment.load({"SAMPLEMIX_HOME": str(home)}) == settings
 
 
-def test_secrets_lie_in_private_files_and_in_no_command_line_or_log(settings: Settings, home: Path) -> None:
+def test_secrets_lie_in_private_files_and_in_no_command_line_or_log(settings: Deployment, home: Path) -> None:
     assert {name: oct((home / name).stat().st_mode & 0o777) for name in PRIVATE} == dict.fromkeys(PRIVATE, "0o600")
     secrets = json.loads((home / "secrets.json").read_text())
     # SeaweedFS logs its access key, the public half of the pair.
@@ -156,7 +156,7 @@ def test_secrets_lie_in_private_files_and_in_no_command_line_or_log(settings: Se
     assert not [text for text in exposed if any(secret in text for secret in private)]
 
 
-def test_every_port_is_on_the_loopback_address_only(settings: Settings, home: Path) -> None:
+def test_every_port_is_on_the_loopback_address_only(settings: Deployment, home: Path) -> None:
     listening = {
         connection.laddr.ip
         for process in processes(home)
@@ -166,7 +166,7 @@ def test_every_port_is_on_the_loopback_address_only(settings: Settings, home: Pa
     assert listening == {"127.0.0.1"}
 
 
-def test_up_twice_is_up_once(stack: Stack, settings: Settings) -> None:
+def test_up_twice_is_up_once(stack: Stack, settings: Deployment) -> None:
     before = pids(stack)
     assert set(before) == {"postgres", "postgres-guard", "s3"}
     assert stack.up(BOTH) == settings
@@ -174,7 +174,7 @@ def test_up_twice_is_up_once(stack: Stack, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("process", BOTH)
-def test_a_killed_process_comes_back_with_its_data(stack: Stack, settings: Settings, process: str) -> None:
+def test_a_killed_process_comes_back_with_its_data(stack: Stack, settings: Deployment, process: str) -> None:
     query(settings.database_url, f"CREATE TABLE kept_{process} AS SELECT 7 AS seven")
     bucket_client(settings).put_object(Bucket="samplemix", Key=process, Body=b"7")
     killed = pids(stack)[process]
@@ -185,7 +185,7 @@ def test_a_killed_process_comes_back_with_its_data(stack: Stack, settings: Setti
     assert bucket_client(settings).get_object(Bucket="samplemix", Key=process)["Body"].read() == b"7"
 
 
-def test_up_after_the_supervisors_death_leaves_one_set_of_processes(stack: Stack, settings: Settings, home: Path) -> None:
+def test_up_after_the_supervisors_death_leaves_one_set_of_processes(stack: Stack, settings: Deployment, home: Path) -> None:
     before = {process.pid for process in processes(home)}
     supervisor = psutil.Process(int((home / "supervisord.pid").read_text()))
     supervisor.kill()
@@ -197,7 +197,7 @@ def test_up_after_the_supervisors_death_leaves_one_set_of_processes(stack: Stack
     assert len(after) == len(before)
 
 
-def test_up_after_a_crash_of_the_machine(stack: Stack, settings: Settings, home: Path) -> None:
+def test_up_after_a_crash_of_the_machine(stack: Stack, settings: Deployment, home: Path) -> None:
     crashed = processes(home)
     for process in crashed:
         process.kill()
@@ -209,11 +209,11 @@ def test_up_after_a_crash_of_the_machine(stack: Stack, settings: Settings, home:
     assert query(settings.database_url, "SELECT 1") == (1,)
 
 
-def test_down_leaves_no_process_and_no_connections(stack: Stack, settings: Settings, home: Path) -> None:
+def test_down_leaves_no_process_and_no_connections(stack: Stack, settings: Deployment, home: Path) -> None:
     stack.down()
     assert processes(home) == []
     assert {row.state for row in stack.status()} == {"stopped"}
-    assert Settings.load({"SAMPLEMIX_HOME": str(home)}) == Settings(home=home)
+    assert Deployment.load({"SAMPLEMIX_HOME": str(home)}) == Deployment(home=home)
     stack.down()
     assert stack.up(BOTH) == settings
 
@@ -266,7 +266,7 @@ def test_a_directory_of_other_things_is_neither_deleted_nor_made_a_home(tmp_path
     for action in (stack.destroy, stack.down, lambda: stack.up(BOTH)):
         with pytest.raises(ServiceError, match=r"not a home that SampleMix made: it holds 2 other things.*SAMPLEMIX_HOME"):
             action()
-    with Settings.load({"SAMPLEMIX_HOME": str(tmp_path)}).scratch():
+    with Deployment.load({"SAMPLEMIX_HOME": str(tmp_path)}).scratch():
         pass
     with pytest.raises(ServiceError, match="not a home"):
         stack.destroy()
@@ -278,7 +278,7 @@ def test_deleting_leaves_what_others_put_into_a_home_and_what_links_lead_to(tmp_
     for directory in (disk, database):
         directory.mkdir()
         (directory / "kept").touch()
-    with Settings.load({"SAMPLEMIX_HOME": str(home)}).scratch():
+    with Deployment.load({"SAMPLEMIX_HOME": str(home)}).scratch():
         pass
     Home(home).create()
     Home(home).write_state(State(postgres_directory=str(database)))
@@ -299,7 +299,7 @@ def test_of_a_linked_scratch_only_what_steps_left_is_removed(tmp_path: Path) -> 
     (disk / "precious").mkdir(parents=True)
     home.create()
     home.scratch.symlink_to(disk)
-    with Settings.load({"SAMPLEMIX_HOME": str(home.root)}).scratch() as directory:
+    with Deployment.load({"SAMPLEMIX_HOME": str(home.root)}).scratch() as directory:
         home.clear_scratch()
         assert not directory.exists()
         directory.mkdir()
@@ -315,7 +315,7 @@ def test_there_is_no_such_service_or_process(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_what_killed_steps_left_is_removed_when_the_services_start(stack: Stack, settings: Settings, home: Path) -> None:
+def test_what_killed_steps_left_is_removed_when_the_services_start(stack: Stack, settings: Deployment, home: Path) -> None:
     left = home / "scratch" / "left" / "part-00000.parquet"
     left.parent.mkdir(parents=True)
     left.touch()
@@ -327,7 +327,7 @@ def test_what_killed_steps_left_is_removed_when_the_services_start(stack: Stack,
     assert not left.parent.exists()
 
 
-def test_a_query_can_not_fill_the_disk_or_the_memory(settings: Settings) -> None:
+def test_a_query_can_not_fill_the_disk_or_the_memory(settings: Deployment) -> None:
     assert query(settings.database_url, "SELECT current_setting('temp_file_limit')") == ("20GB",)
     with pytest.raises(psycopg2.OperationalError, match="out of memory"):
         query(settings.reader_database_url, "SELECT length(repeat('x', 600000000) || repeat('y', 400000000))")
@@ -344,26 +344,26 @@ def test_a_query_can_not_fill_the_disk_or_the_memory(settings: Settings) -> None
         "CREATE TEMP TABLE mine (x int)",
     ],
 )
-def test_a_role_that_only_reads_writes_nothing_even_if_it_lifts_its_limits(settings: Settings, statement: str) -> None:
+def test_a_role_that_only_reads_writes_nothing_even_if_it_lifts_its_limits(settings: Deployment, statement: str) -> None:
     for url in (settings.reader_database_url, settings.pages_database_url):
         with pytest.raises(psycopg2.Error, match="permission denied"):
             query(url, f"SET default_transaction_read_only = off; COMMIT; BEGIN READ WRITE; {statement}")
 
 
 @pytest.mark.parametrize("database", ["postgres", "template1", "airflow"])
-def test_a_role_that_only_reads_is_at_home_in_one_database(settings: Settings, database: str) -> None:
+def test_a_role_that_only_reads_is_at_home_in_one_database(settings: Deployment, database: str) -> None:
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
         query(str(settings.reader_database_url).removesuffix("/samplemix") + f"/{database}", "SELECT 1")
 
 
-def test_what_a_role_changes_of_itself_is_set_back_and_the_pages_have_another(settings: Settings) -> None:
+def test_what_a_role_changes_of_itself_is_set_back_and_the_pages_have_another(settings: Deployment) -> None:
     for change in ("PASSWORD 'mine'", "SET search_path = nowhere", "IN DATABASE samplemix SET statement_timeout = 0"):
         query(settings.reader_database_url, f"BEGIN READ WRITE; ALTER ROLE samplemix_reader {change}; COMMIT")
         assert query(settings.pages_database_url, "SHOW search_path") == ('"$user", public',)
         wait_until(lambda: as_it_was(settings), what="the guard", timeout=20, log=Path(os.devnull))
 
 
-def as_it_was(settings: Settings) -> str | None:
+def as_it_was(settings: Deployment) -> str | None:
     """What differs from the limits of the analysts' role."""
     try:
         found = query(settings.reader_database_url, "SELECT current_setting('search_path'), current_setting('statement_timeout')")
@@ -372,11 +372,11 @@ def as_it_was(settings: Settings) -> str | None:
     return None if found == ('"$user", public', "1min") else str(found)
 
 
-def test_one_service_can_be_stopped_and_started_again(stack: Stack, settings: Settings, home: Path) -> None:
+def test_one_service_can_be_stopped_and_started_again(stack: Stack, settings: Deployment, home: Path) -> None:
     kept = {name: pid for name, pid in pids(stack).items() if name.startswith("postgres")}
     stack.down({"s3"})
     assert pids(stack) == kept
-    assert Settings.load({"SAMPLEMIX_HOME": str(home)}).s3_endpoint is None
+    assert Deployment.load({"SAMPLEMIX_HOME": str(home)}).s3_endpoint is None
     assert query(settings.database_url, "SELECT 1") == (1,)
     # Another service's start leaves it stopped.
     stack.up({"postgres"})

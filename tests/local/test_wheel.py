@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from samplemix_core.deployment import Deployment
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, take_over
-from samplemix_core.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 SHIPPED = ("samplemix_core", "dags", "plugins", "sql", "pyproject.toml", "README.md", "LICENSE")
@@ -126,7 +126,7 @@ def test_the_demo_needs_the_wheel_and_nothing_of_the_checkout(demo: tuple[Path, 
 
 
 def test_the_pages_come_with_the_wheel(demo: tuple[Path, str]) -> None:
-    settings = Settings.load({"SAMPLEMIX_HOME": str(demo[0])})
+    settings = Deployment.load({"SAMPLEMIX_HOME": str(demo[0])})
     with httpx.Client(base_url=settings.require("airflow_url"), trust_env=False, timeout=30) as client:
         login = {"username": settings.require("airflow_user"), "password": settings.require("airflow_password")}
         client.headers["Authorization"] = f"Bearer {client.post('/auth/token', json=login).json()['access_token']}"

@@ -16,14 +16,15 @@ MAY_IMPORT = {
     "objects": BASE | {"objects"},
     "database": BASE | PURE | {"objects", "database"},
     "steps": BASE | {"steps", "pipeline"},
+    "deployment": BASE | {"deployment", "database", "manifest", "objects"},
     "compute": BASE | {"compute"},
-    "worker": BASE | PURE | {"objects", "database", "worker"},
-    "pipeline": BASE | PURE | KEEPERS | {"steps", "worker", "pipeline"},
-    "report": BASE | {"quality", "manifest", "database", "report"},
-    "pages": BASE | PURE | KEEPERS | {"pipeline", "report", "pages"},
-    "local": BASE | {"local", "database", "objects"},
-    "demo": BASE | PURE | KEEPERS | {"pipeline", "report", "local", "demo"},
-    "cli": BASE | PURE | KEEPERS | {"worker", "pipeline", "report", "local", "demo", "cli"},
+    "worker": BASE | PURE | {"deployment", "objects", "database", "worker"},
+    "pipeline": BASE | PURE | KEEPERS | {"deployment", "steps", "worker", "pipeline"},
+    "report": BASE | {"deployment", "quality", "manifest", "database", "report"},
+    "pages": BASE | PURE | KEEPERS | {"deployment", "pipeline", "report", "pages"},
+    "local": BASE | {"deployment", "local", "database", "objects"},
+    "demo": BASE | PURE | KEEPERS | {"deployment", "pipeline", "report", "local", "demo"},
+    "cli": BASE | PURE | KEEPERS | {"deployment", "worker", "pipeline", "report", "local", "demo", "cli"},
 }
 KNOWN_TO_PURE = {"samplemix_core.objects.interface"}
 """What a pure room may know of those that keep things: what an object store is, not one of them."""

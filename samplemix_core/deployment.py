@@ -1,0 +1,68 @@
+"""One platform as it is set up: its database, its object stores, and every prefix that it keeps something under.
+
+Light: a service's package is imported where the service is asked for, so that the light base can read mixtures.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from samplemix_core.objects import open_store
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.settings import Settings
+
+if TYPE_CHECKING:
+    from samplemix_core.database.connection import Cursor
+    from samplemix_core.manifest.catalogue import Mixtures
+
+
+class Prefix(StrEnum):
+    """What the platform's own bucket holds, by the first part of its keys."""
+
+    MIXTURES = "mixtures"
+    DRAFTS = "drafts"
+    EMBEDDINGS = "embeddings"
+    CLUSTERS = "clusters"
+    QUALITY_MODELS = "quality-models"
+    TRAINING = "quality-training"
+
+
+MODEL_FILES = f"{Prefix.QUALITY_MODELS}/files"
+
+
+def model_file(sha256: str) -> str:
+    """Key of a file of a quality model, by the SHA-256 of its content."""
+    return f"{MODEL_FILES}/{sha256}"
+
+
+@dataclass(frozen=True)
+class Deployment(Settings):
+    """The settings of a platform, with what they lead to."""
+
+    @property
+    def database(self) -> str:
+        """URL of the score store. ConfigError if none is configured, as for all below."""
+        return self.require("database_url")
+
+    def transaction(self) -> "AbstractContextManager[Cursor]":
+        """A transaction on the score store: see database.connection.transaction."""
+        from samplemix_core.database.connection import transaction
+
+        return transaction(self.database)
+
+    def store(self, uri: str) -> ObjectStore:
+        """The store at a URI, or a directory's path: see objects.open_store."""
+        return open_store(uri, self)
+
+    @property
+    def state(self) -> ObjectStore:
+        """The store of what the platform makes, by Prefix."""
+        return self.store(self.state_root)
+
+    @property
+    def mixtures(self) -> "Mixtures":
+        """The published mixtures."""
+        from samplemix_core.manifest.catalogue import Mixtures
+
+        return Mixtures(self.state, Prefix.MIXTURES)
