@@ -72,7 +72,7 @@ def add(
     with deployment.transaction() as cursor:
         corpora.add_corpus(cursor, config)
     try:
-        found = scan(deployment, corpora.NamedCorpus(config), new_are="taken")
+        found = scan(deployment, corpora.NamedCorpus(config), first_seen_state=corpora.CrawlState.TAKEN)
     except Exception:
         # What can't be looked at is not added.
         with deployment.transaction() as cursor:

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg2 import sql
 
 from samplemix_core.database.connection import Cursor, Named, one, rows_as
-from samplemix_core.database.rollups import COUNTED, KEYS, SUMS, counted_of
+from samplemix_core.database.rollups import COUNTED, KEYS, SUMS, band_sql, counted_of, scaled_sql
 from samplemix_core.manifest.verify import Problem
 
 
@@ -177,7 +177,7 @@ def mixture_problems(cursor: Cursor, name: str, version: int) -> Iterator[Proble
     cursor.execute("DROP TABLE eligible")
 
 
-_ELIGIBLE = """
+_ELIGIBLE = f"""
 CREATE TEMP TABLE eligible ON COMMIT DROP AS
 WITH numbered AS (
     SELECT snapshot_id, shard_id, row, domain_id, n_tokens,
@@ -192,16 +192,15 @@ WITH numbered AS (
     WHERE mixture_id = %(mixture)s AND superseded_at IS NULL AND state = 'done'
 )
 SELECT snapshot_id, numbered.domain_id, numbered.n_tokens, diversity_score.cluster,
-       round(distance::float8 * 10000)::bigint AS distance,
-       round(quality_score.quality::float8 * 10000)::bigint AS quality,
-       least(39, greatest(0, floor((quality_score.quality::float8 - q_low::float8) / (q_high::float8 - q_low::float8) * 40)))::int
-           AS quality_band
+       {scaled_sql("distance")} AS distance,
+       {scaled_sql("quality_score.quality")} AS quality,
+       {band_sql("quality_score.quality")} AS quality_band
 FROM numbered
 CROSS JOIN (SELECT * FROM mixture JOIN quality_model USING (quality_model_id) WHERE mixture_id = %(mixture)s) AS model
 JOIN quality_score USING (snapshot_id, shard_id, row, quality_model_id)
 JOIN diversity_score USING (snapshot_id, shard_id, row, cluster_model_id)
 WHERE number = 1
-"""
+"""  # noqa: S608 constants
 """The documents that a version would choose from today."""
 
 _CELL = ("domain_id", "cluster", "quality_band")
@@ -221,19 +220,18 @@ _COMPARED = {
     "held": (
         _CELL,
         ("samples", "copies", "mixture_tokens", "mixture_quality_sum", "mixture_quality_square_sum"),
-        """
+        f"""
         SELECT domain_id, cluster, quality_band, count(*) AS samples, sum(copies)::bigint AS copies,
                sum(n_tokens::bigint * copies)::bigint AS mixture_tokens, sum(scaled * copies)::bigint AS mixture_quality_sum,
                sum(scaled * scaled * copies)::bigint AS mixture_quality_square_sum
         FROM (
-            SELECT domain_id, cluster, n_tokens, mixture_sample.copies, round(quality::float8 * 10000)::bigint AS scaled,
-                   least(39, greatest(0, floor((quality::float8 - q_low::float8) / (q_high::float8 - q_low::float8) * 40)))::int
-                       AS quality_band
+            SELECT domain_id, cluster, n_tokens, mixture_sample.copies, {scaled_sql("quality")} AS scaled,
+                   {band_sql("quality")} AS quality_band
             FROM mixture_sample JOIN mixture USING (mixture_id) JOIN quality_model USING (quality_model_id)
             WHERE mixture_id = %(mixture)s
         ) AS held
         GROUP BY 1, 2, 3
-        """,
+        """,  # noqa: S608 constants
         "SELECT * FROM mixture_rollup WHERE mixture_id = %(mixture)s AND samples > 0",
     ),
     "held_copies": (

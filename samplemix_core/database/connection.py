@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -122,6 +123,32 @@ def stream_rows(cursor: Cursor, query: str, parameters: Mapping[str, Any], kind:
     named.close()
 
 
+_NUMBER = "hashtextextended(%s, 0)"
+HOLD = f"SELECT pg_advisory_xact_lock({_NUMBER})"
+"""Takes a name. Hold its advisory lock until the transaction ends, and wait for it."""
+
+HOLD_SHARED = f"SELECT pg_advisory_xact_lock_shared({_NUMBER})"
+"""As HOLD, together with others who hold it shared."""
+
+TRY_HOLD = f"SELECT pg_try_advisory_xact_lock({_NUMBER})"
+"""As HOLD, without waiting: gives whether it is held now."""
+
+HOLD_ALWAYS = f"SELECT pg_advisory_lock({_NUMBER})"
+TRY_HOLD_ALWAYS = f"SELECT pg_try_advisory_lock({_NUMBER})"
+"""As HOLD and TRY_HOLD, until the connection ends."""
+
+
+class Lock(StrEnum):
+    """The advisory locks that are known by a name of their own; others are those of a file, a mixture or a step."""
+
+    MIGRATION = "migration"
+    ROLES = "roles"
+    CRAWLS = "crawls"
+    """Of those who enter crawls, whose dates must differ."""
+    PARTITIONS = "partitions"
+    """Of those who add partitions: waiting for it is cheaper than for each other's table locks."""
+
+
 @contextmanager
 def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a name, which one process at a time can on this database; a process that ends loses it.
@@ -132,7 +159,7 @@ def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait:
     engine = connect(database_url)
     with service_errors(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         waiting = False
-        while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)).scalar():
+        while not connection.exec_driver_sql(TRY_HOLD_ALWAYS, (name,)).scalar():
             if not waiting:
                 on_wait()
                 waiting = True
@@ -188,16 +215,12 @@ def _first_line(error: BaseException | None) -> str:
     return str(error).strip().split("\n", 1)[0].rstrip(".")
 
 
-_LOCK = 0x706172746974
-"""Advisory lock of those who add partitions: waiting for it is cheaper than for each other's table locks."""
-
-
 def ensure_partition(cursor: Cursor, parent: str, name: str, value: int, *, by: str | None = None) -> None:
     """Make sure that `parent` has the partition `name` for one value of its key; `by` partitions it again by that column.
 
     The new table is made aside and then attached, so that transactions that write other partitions go on meanwhile.
     """
-    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    cursor.execute(HOLD, (Lock.PARTITIONS,))
     cursor.execute("SELECT to_regclass(%s)", (name,))
     if scalar(cursor) is None:
         create_detached(cursor, parent, name, by=by)

@@ -3,21 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from psycopg2.extras import Json
 
 from samplemix_core.config.run import CorpusConfig
 from samplemix_core.corpus.crawls import crawl_date, distinct_date
-from samplemix_core.database.connection import Cursor, Named, rows_as, scalar
+from samplemix_core.database.connection import HOLD, Cursor, Lock, Named, rows_as, scalar
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import load_config, split_unknown
 
 BY_HAND = "by hand"
 """In place of a marker's etag, for a crawl that a person said is whole."""
-
-_LOCK = 0x637261776C
-"""Advisory lock of those who enter crawls, whose dates must differ."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,21 @@ class NamedCorpus:
         return self.config.name
 
 
+class CrawlState(StrEnum):
+    """What has become of a crawl: the column state of the table crawl."""
+
+    WAITING = "waiting"
+    """It is not whole; its reason says why."""
+    LANDED = "landed"
+    TAKEN = "taken"
+    """By a run, or it was there when its corpus was added."""
+    REMOVED = "removed"
+
+
+HERE = (CrawlState.LANDED, CrawlState.TAKEN)
+"""Whole, and ready to be scored."""
+
+
 @dataclass(frozen=True)
 class Crawl:
     """A snapshot of a named corpus as a partition; see the table's comments for its fields."""
@@ -40,7 +53,7 @@ class Crawl:
     corpus: str
     snapshot: str
     partition_date: datetime
-    state: str
+    state: CrawlState
     reason: str | None
     marker: str | None
     marker_at: datetime | None
@@ -51,8 +64,12 @@ class Crawl:
     run: str | None
 
 
+def _crawl(*, state: str, **columns: Any) -> Crawl:
+    return Crawl(state=CrawlState(state), **columns)
+
+
 @dataclass(frozen=True)
-class Sight:
+class SnapshotObservation:
     """A snapshot as it was just seen: its marker, if it has one, its shards, and why it is not whole (None: it is)."""
 
     snapshot: str
@@ -188,7 +205,7 @@ def crawls(cursor: Cursor, corpus: str | None = None) -> list[Crawl]:
     cursor.execute(
         "SELECT * FROM crawl WHERE %(corpus)s::text IS NULL OR corpus = %(corpus)s ORDER BY partition_date", {"corpus": corpus}
     )
-    return rows_as(cursor, Crawl)
+    return rows_as(cursor, _crawl)
 
 
 def crawls_between(cursor: Cursor, earliest: datetime, latest: datetime) -> list[Crawl]:
@@ -197,7 +214,7 @@ def crawls_between(cursor: Cursor, earliest: datetime, latest: datetime) -> list
         "SELECT * FROM crawl WHERE partition_date BETWEEN %s AND %s AND state IN ('landed', 'taken') ORDER BY partition_date",
         (earliest, latest),
     )
-    return rows_as(cursor, Crawl)
+    return rows_as(cursor, _crawl)
 
 
 def landed_crawls(cursor: Cursor, of: Iterable[str]) -> list[Crawl]:
@@ -207,37 +224,44 @@ def landed_crawls(cursor: Cursor, of: Iterable[str]) -> list[Crawl]:
         " ORDER BY landed_at, partition_date",
         (list(of),),
     )
-    return rows_as(cursor, Crawl)
+    return rows_as(cursor, _crawl)
 
 
 def find_crawl(cursor: Cursor, corpus: str, snapshot: str) -> Crawl | None:
     """One crawl, if it is known."""
     cursor.execute("SELECT * FROM crawl WHERE corpus = %s AND snapshot = %s", (corpus, snapshot))
-    return next(iter(rows_as(cursor, Crawl)), None)
+    return next(iter(rows_as(cursor, _crawl)), None)
 
 
-def note_sights(cursor: Cursor, corpus: str, sights: Sequence[Sight], now: datetime, *, new_are: str = "landed") -> list[Crawl]:
+def note_observed(
+    cursor: Cursor,
+    corpus: str,
+    observations: Sequence[SnapshotObservation],
+    now: datetime,
+    *,
+    first_seen_state: CrawlState = CrawlState.LANDED,
+) -> list[Crawl]:
     """Enter what was seen of a corpus's snapshots; returns the crawls whose state changed.
 
-    A snapshot that is whole has landed, unless it had with the same marker; `new_are` is the state of those never seen before.
+    A snapshot that is whole has landed, unless it had with the same marker; `first_seen_state` is that of those never seen before.
     One that is not whole waits, whatever it was.
     """
-    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    cursor.execute(HOLD, (Lock.CRAWLS,))
     known = {crawl.snapshot: crawl for crawl in crawls(cursor, corpus)}
     cursor.execute("SELECT partition_date FROM crawl")
     dates = {date for (date,) in cursor.fetchall()}
     changed = []
-    for sight in sights:
-        before = known.get(sight.snapshot)
-        if sight.reason is not None:
-            state = "waiting"
+    for observed in observations:
+        before = known.get(observed.snapshot)
+        if observed.reason is not None:
+            state = CrawlState.WAITING
         elif before is None:
-            state = new_are
-        elif before.state in ("landed", "taken") and before.marker == sight.marker:
+            state = first_seen_state
+        elif before.state in HERE and before.marker == observed.marker:
             state = before.state
         else:
-            state = "landed"
-        date = before.partition_date if before else distinct_date(crawl_date(sight.snapshot, sight.marker_at or now), dates)
+            state = CrawlState.LANDED
+        date = before.partition_date if before else distinct_date(crawl_date(observed.snapshot, observed.marker_at or now), dates)
         dates.add(date)
         cursor.execute(
             """
@@ -251,10 +275,10 @@ def note_sights(cursor: Cursor, corpus: str, sights: Sequence[Sight], now: datet
                 state = EXCLUDED.state, marker = EXCLUDED.marker, marker_at = EXCLUDED.marker_at,
                 files = EXCLUDED.files, bytes = EXCLUDED.bytes
             """,
-            {**vars(sight), "corpus": corpus, "date": date, "state": state, "now": now},
+            {**vars(observed), "corpus": corpus, "date": date, "state": state, "now": now},
         )
-        if before is None or before.state != state or (state == "waiting" and before.reason != sight.reason):
-            found = find_crawl(cursor, corpus, sight.snapshot)
+        if before is None or before.state != state or (state is CrawlState.WAITING and before.reason != observed.reason):
+            found = find_crawl(cursor, corpus, observed.snapshot)
             assert found is not None
             changed.append(found)
     return changed
@@ -268,13 +292,13 @@ def note_removed(cursor: Cursor, corpus: str, snapshots: Sequence[str]) -> None:
     )
 
 
-def accept_crawl(cursor: Cursor, corpus: str, sight: Sight, now: datetime) -> Crawl:
+def accept_crawl(cursor: Cursor, corpus: str, observed: SnapshotObservation, now: datetime) -> Crawl:
     """Enter a snapshot that a person says is whole, which lands, whoever has taken it; raise CorpusError if it has no file."""
-    if not sight.files:
-        raise CorpusError(f"Corpus {corpus!r} has no snapshot {sight.snapshot!r}.", f"See 'samplemix corpus show {corpus}'.")
-    note_sights(cursor, corpus, [sight], now)
-    cursor.execute(f"{_LET_LAND} AND corpus = %s AND snapshot = %s", (now, None, corpus, sight.snapshot))
-    found = find_crawl(cursor, corpus, sight.snapshot)
+    if not observed.files:
+        raise CorpusError(f"Corpus {corpus!r} has no snapshot {observed.snapshot!r}.", f"See 'samplemix corpus show {corpus}'.")
+    note_observed(cursor, corpus, [observed], now)
+    cursor.execute(f"{_LET_LAND} AND corpus = %s AND snapshot = %s", (now, None, corpus, observed.snapshot))
+    found = find_crawl(cursor, corpus, observed.snapshot)
     assert found is not None
     return found
 
@@ -285,7 +309,7 @@ def take_crawl(cursor: Cursor, run: str, now: datetime, of: Iterable[str]) -> Cr
     A run that asks again is given the one that it has.
     """
     cursor.execute("UPDATE crawl SET reason = NULL WHERE run = %s AND state = 'taken' RETURNING *", (run,))
-    held = rows_as(cursor, Crawl)
+    held = rows_as(cursor, _crawl)
     if held:
         return held[0]
     cursor.execute(
@@ -300,7 +324,7 @@ def take_crawl(cursor: Cursor, run: str, now: datetime, of: Iterable[str]) -> Cr
         """,
         (run, now, list(of)),
     )
-    return next(iter(rows_as(cursor, Crawl)), None)
+    return next(iter(rows_as(cursor, _crawl)), None)
 
 
 def unfinished_runs(cursor: Cursor) -> list[str]:
@@ -327,7 +351,7 @@ def release_crawls(cursor: Cursor, run: str, now: datetime) -> list[Crawl]:
     """Let the crawls land again that were taken by a run that is no more; returns them."""
     reason = f"its run {run} is gone"
     cursor.execute(f"{_LET_LAND} AND run = %s RETURNING *", (now, reason, run))
-    return rows_as(cursor, Crawl)
+    return rows_as(cursor, _crawl)
 
 
 _LET_LAND = "UPDATE crawl SET state = 'landed', run = NULL, taken_at = NULL, landed_at = %s, reason = %s WHERE state = 'taken'"

@@ -8,7 +8,7 @@ from psycopg2.extras import RealDictCursor
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, Named, rows_as, stream_rows
-from samplemix_core.database.scope import WHOLE, Group, Scope, ScoredCounts, ScoreVersion, Shard, ShardState
+from samplemix_core.database.scope import SETTLED, WHOLE, Group, Scope, ScoredCounts, ScoreState, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import AccountingError
 
 _SHARD = [field.name for field in fields(Shard)]
@@ -40,7 +40,10 @@ def shard_states(cursor: Cursor, scope: Scope, group: Group = WHOLE) -> list[Sha
             "groups": group.count,
         },
     )
-    return [ShardState(shard=Shard(**{name: row.pop(name) for name in _SHARD}), **row) for row in rows_as(cursor, Named)]
+    return [
+        ShardState(shard=Shard(**{name: row.pop(name) for name in _SHARD}), state=ScoreState(row.pop("state")), **row)
+        for row in rows_as(cursor, Named)
+    ]
 
 
 def registered_shards(cursor: Cursor, scope: Scope) -> list[Shard]:
@@ -62,7 +65,7 @@ def pending_shards(states: Sequence[ShardState], *, retry_refused: bool = False)
 
     Refused and poison shards are left out, because the same bytes end the same way, unless `retry_refused`.
     """
-    settled = {"done"} if retry_refused else {"done", "refused", "poison"}
+    settled = (ScoreState.DONE,) if retry_refused else SETTLED
     return [item.shard for item in states if item.state not in settled]
 
 

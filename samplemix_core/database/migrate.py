@@ -5,12 +5,9 @@ from collections.abc import Callable
 from alembic import command
 from alembic.config import Config
 
-from samplemix_core.database.connection import connect, service_errors
+from samplemix_core.database.connection import HOLD, Lock, connect, service_errors
 from samplemix_core.errors import ConfigError
 from samplemix_core.settings import shipped_directory
-
-_LOCK = 0x53616D706C65
-"""Advisory lock of migrations: two that start together run one after the other."""
 
 
 def migrate(database_url: str, revision: str = "head") -> None:
@@ -37,7 +34,7 @@ def _run(database_url: str, step: Callable[[Config], None]) -> None:
                 f"Make another, as sql/databases.sql does: CREATE DATABASE {engine.url.database} OWNER {engine.url.username}"
                 " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'.",
             )
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.exec_driver_sql(HOLD, (Lock.MIGRATION,))
         # Whoever reads waits behind a table that waits to be altered.
         connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
         config.attributes["connection"] = connection

@@ -10,14 +10,14 @@ import pyarrow as pa
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from samplemix_core.database.connection import Cursor, Named, attach, create_detached, one, rows_as, scalar
+from samplemix_core.database.connection import HOLD, Cursor, Named, attach, create_detached, one, rows_as, scalar
 from samplemix_core.database.copy import copy_in
 from samplemix_core.database.registration import domain_ids
 from samplemix_core.database.rollups import add_mixture
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.format import Manifest
-from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.rollup import QUALITY_BANDS, MixtureRollup
 
 _OF_MANIFEST = {
     *("name", "version", "parent_version", "content_digest", "seed"),
@@ -74,7 +74,7 @@ def save_mixture(
     version is recorded with another content, and if the rows are not as many as the mixture says; AccountingError if the roll-up
     does not add up to it.
     """
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mixture/{manifest.name}",))
+    cursor.execute(HOLD, (f"mixture/{manifest.name}",))
     cursor.execute(
         "SELECT mixture_id, content_digest FROM mixture WHERE name = %s AND version = %s", (manifest.name, manifest.version)
     )
@@ -208,11 +208,11 @@ class ProfileCell:
 def mixture_profile(cursor: Cursor, name: str, version: int, *, quality_bins: int, diversity_bins: int) -> list[ProfileCell]:
     """The cells of a recorded version, sorted, from its roll-up: of the documents it chose from, exact duplicates apart.
 
-    Bins are of equal width over the range of quality and diversity 0..1; quality_bins divides the 40 bands.
+    Bins are of equal width over the range of quality and diversity 0..1; quality_bins divides QUALITY_BANDS.
     """
     cursor.execute(
         """
-        SELECT domain, quality_band * %(qbins)s / 40 AS quality_bin,
+        SELECT domain, quality_band * %(qbins)s / %(bands)s AS quality_bin,
                least(%(dbins)s - 1, floor(diversity * %(dbins)s))::int AS diversity_bin, sum(documents)::bigint AS documents,
                sum(tokens)::bigint AS source_tokens, sum(mixture_tokens)::bigint AS mixture_tokens,
                sum(quality_sum) AS quality_sum, sum(diversity * documents) AS diversity_sum
@@ -221,7 +221,7 @@ def mixture_profile(cursor: Cursor, name: str, version: int, *, quality_bins: in
         GROUP BY 1, 2, 3
         ORDER BY 1, 2, 3
         """,
-        {"name": name, "version": version, "qbins": quality_bins, "dbins": diversity_bins},
+        {"name": name, "version": version, "bands": QUALITY_BANDS, "qbins": quality_bins, "dbins": diversity_bins},
     )
     return rows_as(cursor, ProfileCell)
 

@@ -14,8 +14,8 @@ from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.scope import Scope, Shard
 from samplemix_core.errors import AccountingError
 from samplemix_core.manifest.format import Manifest
-from samplemix_core.mixing.rollup import added_up, quality_bands
-from samplemix_core.mixing.source import scaled
+from samplemix_core.mixing.rollup import QUALITY_BANDS, added_up, quality_bands
+from samplemix_core.mixing.source import SCALE, scaled
 
 KEYS = {
     "score_rollup": ("snapshot_id", "quality_model_id", "domain_id", "quality_band"),
@@ -26,16 +26,27 @@ SUMS = {
     "cluster_rollup": ("documents", "tokens", "noise", "distance_sum", "distance_square_sum"),
 }
 
+
+def band_sql(quality: str) -> str:
+    """SQL for the band of a column of quality, as mixing.rollup.quality_bands has it; beside q_low and q_high of its model."""
+    share = f"({quality}::float8 - q_low::float8) / (q_high::float8 - q_low::float8)"
+    return f"least({QUALITY_BANDS - 1}, greatest(0, floor({share} * {QUALITY_BANDS})))::int"
+
+
+def scaled_sql(column: str) -> str:
+    """SQL for a column of quality or distance in the units that roll-ups add up, as mixing.source.scaled has it."""
+    return f"round({column}::float8 * {SCALE})::bigint"
+
+
 COUNTED = {
-    "score_rollup": """
+    "score_rollup": f"""
         SELECT snapshot_id, quality_model_id, domain_id, quality_band, count(*) AS documents, sum(n_tokens)::bigint AS tokens,
                sum(unknown_tokens)::bigint AS unknown_tokens, sum(n_bytes)::bigint AS bytes,
                sum(scaled)::bigint AS quality_sum, sum(scaled * scaled)::bigint AS quality_square_sum
         FROM (
             SELECT snapshot_id, quality_model_id, domain_id, n_tokens, unknown_tokens, n_bytes,
-                   round(quality::float8 * 10000)::bigint AS scaled,
-                   least(39, greatest(0, floor((quality::float8 - q_low::float8) / (q_high::float8 - q_low::float8) * 40)))::int
-                       AS quality_band
+                   {scaled_sql("quality")} AS scaled,
+                   {band_sql("quality")} AS quality_band
             FROM quality_score AS score
             JOIN sample USING (snapshot_id, shard_id, row)
             JOIN quality_model USING (quality_model_id)
@@ -46,14 +57,14 @@ COUNTED = {
                 AND row >= %(first)s AND (%(end)s::bigint IS NULL OR row < %(end)s)
         ) AS scored
         GROUP BY 1, 2, 3, 4
-    """,
-    "cluster_rollup": """
+    """,  # noqa: S608 constants
+    "cluster_rollup": f"""
         SELECT cluster_model_id, snapshot_id, domain_id, cluster, count(*) AS documents, sum(n_tokens)::bigint AS tokens,
                count(*) FILTER (WHERE is_noise) AS noise, sum(scaled)::bigint AS distance_sum,
                sum(scaled * scaled)::bigint AS distance_square_sum
         FROM (
             SELECT cluster_model_id, snapshot_id, domain_id, cluster, n_tokens, is_noise,
-                   round(distance::float8 * 10000)::bigint AS scaled
+                   {scaled_sql("distance")} AS scaled
             FROM diversity_score AS score
             JOIN sample USING (snapshot_id, shard_id, row)
             WHERE sample.snapshot_id = ANY(%(snapshots)s) AND score.snapshot_id = ANY(%(snapshots)s)
@@ -62,7 +73,7 @@ COUNTED = {
                 AND (%(model)s::int IS NULL OR cluster_model_id = %(model)s)
         ) AS assigned
         GROUP BY 1, 2, 3, 4
-    """,
+    """,  # noqa: S608 constants
 }
 """What a roll-up adds up, from the rows of some shards, or all: of one model, or all.
 

@@ -1,6 +1,7 @@
 """What a run is about, as frozen values: models, snapshots, shards and parts of them."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from samplemix_core.frozen import FrozenModel
 
@@ -55,12 +56,31 @@ class Shard:
     stamp: str | None
 
 
+class ScoreState(StrEnum):
+    """How far a shard is scored under one version: the column state of the table shard_score."""
+
+    PENDING = "pending"
+    FAILED = "failed"
+    """By an error that may pass: it is pending again at the next run."""
+    DONE = "done"
+    REFUSED = "refused"
+    """As a whole: no row of it can be trusted."""
+    POISON = "poison"
+    """It killed its workers."""
+
+
+LEFT_OUT = (ScoreState.REFUSED, ScoreState.POISON)
+"""Set aside as a whole: the same bytes end the same way."""
+
+SETTLED = (ScoreState.DONE, *LEFT_OUT)
+
+
 @dataclass(frozen=True)
 class ShardState:
     """A shard and what the ledger says of it under one version; `pending` with zero attempts where it says nothing yet."""
 
     shard: Shard
-    state: str
+    state: ScoreState
     attempts: int
     error: str | None
     documents: int
@@ -72,7 +92,7 @@ class ShardState:
     @property
     def is_scored(self) -> bool:
         """Whether all of it is scored and stored."""
-        return self.state == "done"
+        return self.state is ScoreState.DONE
 
 
 @dataclass(frozen=True)

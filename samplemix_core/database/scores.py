@@ -13,7 +13,7 @@ from samplemix_core.database.copy import copy_in, without_nul
 from samplemix_core.database.registration import domain_ids
 from samplemix_core.database.removal import delete_block, delete_shard
 from samplemix_core.database.rollups import add_scores
-from samplemix_core.database.scope import ScoredCounts, ScoreVersion, Shard
+from samplemix_core.database.scope import ScoredCounts, ScoreState, ScoreVersion, Shard
 from samplemix_core.embedding.files import add_digests
 from samplemix_core.errors import AccountingError, CorpusError, ShardRefusedError
 
@@ -201,7 +201,7 @@ def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion, quaranti
 
 def refuse_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
     """Close a shard's ledger row as refused, with one quarantine entry for the whole of it and no samples."""
-    _give_up(cursor, shard, version, "refused", error)
+    _give_up(cursor, shard, version, ScoreState.REFUSED, error)
 
 
 def poison_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
@@ -209,16 +209,16 @@ def poison_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str
 
     Its blocks that are done stay, so that only the others are tried again.
     """
-    _give_up(cursor, shard, version, "poison", error)
+    _give_up(cursor, shard, version, ScoreState.POISON, error)
 
 
 def fail_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
     """Note an error that may pass; the shard is pending again at the next run. A shard that is done stays done."""
     _lock(cursor, shard)
-    _close(cursor, shard, version, "failed", error)
+    _close(cursor, shard, version, ScoreState.FAILED, error)
 
 
-def _give_up(cursor: Cursor, shard: Shard, version: ScoreVersion, state: str, error: str) -> None:
+def _give_up(cursor: Cursor, shard: Shard, version: ScoreVersion, state: ScoreState, error: str) -> None:
     _lock(cursor, shard)
     cursor.execute(
         "SELECT FROM shard_score WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s AND state = %s",
@@ -230,7 +230,7 @@ def _give_up(cursor: Cursor, shard: Shard, version: ScoreVersion, state: str, er
     _close(cursor, shard, version, state, error)
     cursor.execute("SELECT FROM shard_score WHERE shard_id = %s AND state = 'done'", (shard.shard_id,))
     if cursor.rowcount == 0:
-        if state == "refused":
+        if state is ScoreState.REFUSED:
             delete_shard(cursor, shard)
         cursor.execute(
             "INSERT INTO quarantine (shard_id, row, byte_offset, reason, detail) VALUES (%s, %s, -1, %s, %s)"

@@ -7,7 +7,7 @@ from datetime import datetime
 from psycopg2 import sql
 
 from samplemix_core.database.changes import version_changes
-from samplemix_core.database.connection import Cursor, rows_as, scalar, stream_rows
+from samplemix_core.database.connection import HOLD_SHARED, TRY_HOLD, Cursor, rows_as, scalar, stream_rows
 from samplemix_core.errors import ManifestError
 
 STATISTICS = (
@@ -30,17 +30,14 @@ def referred_files(cursor: Cursor) -> Iterator[str]:
         yield key
 
 
-_FILE = "hashtextextended(%s, 0)"
-
-
 def hold_file(cursor: Cursor, key: str) -> None:
     """Until the transaction ends, keep this file from being collected as an orphan: it is being written, perhaps again."""
-    cursor.execute(f"SELECT pg_advisory_xact_lock_shared({_FILE})", (key,))
+    cursor.execute(HOLD_SHARED, (key,))
 
 
 def may_collect_file(cursor: Cursor, key: str) -> bool:
     """Whether nobody writes this file now; until the transaction ends, whoever wants to waits."""
-    cursor.execute(f"SELECT pg_try_advisory_xact_lock({_FILE})", (key,))
+    cursor.execute(TRY_HOLD, (key,))
     return bool(scalar(cursor))
 
 

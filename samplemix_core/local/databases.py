@@ -13,7 +13,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
 
-from samplemix_core.database.connection import Cursor
+from samplemix_core.database.connection import HOLD_ALWAYS, Cursor, Lock
 from samplemix_core.database.query import PAGES, READ_LIMIT_SECONDS, READER, end_long_reads
 from samplemix_core.local.home import Credentials, Home, load_credentials
 from samplemix_core.local.ports import HOST
@@ -25,8 +25,6 @@ AIRFLOW_DATABASE = "airflow"
 OWNER = "samplemix"
 AIRFLOW_OWNER = "airflow"
 GUARD_SECONDS = 5.0
-_LOCK = 0x726F6C6573
-"""Advisory lock, in the database postgres, of those who alter roles: two at once would fail."""
 
 
 def database_url(role: str, password: str, database: str, port: int) -> str:
@@ -120,7 +118,7 @@ def _connect(port: int, superuser_password: str, database: str = "postgres") -> 
     try:
         cursor = connection.cursor()
         if database == "postgres":
-            cursor.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+            cursor.execute(HOLD_ALWAYS, (Lock.ROLES,))
         yield cursor
     finally:
         connection.close()

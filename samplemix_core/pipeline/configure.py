@@ -63,7 +63,7 @@ def of_crawl(deployment: Deployment, key: str | None) -> Configured:
         ) from None
     with deployment.transaction() as cursor:
         named, crawl = corpora.get_corpus(cursor, corpus), corpora.find_crawl(cursor, corpus, snapshot)
-    if crawl is None or crawl.state not in ("landed", "taken"):
+    if crawl is None or crawl.state not in corpora.HERE:
         what = "is not known" if crawl is None else f"is {crawl.state}: it {crawl.reason}"
         raise CorpusError(
             f"Crawl {partition_key(corpus, snapshot)} {what}.",

@@ -36,7 +36,7 @@ def _gather(run: RunContext, registered: Registered) -> tuple[Registered, list[s
             unfit = {
                 crawl.snapshot: f"{crawl.snapshot} is {crawl.state}: it {crawl.reason}"
                 for crawl in corpora.crawls(cursor, run.corpus)
-                if crawl.state in ("waiting", "removed")
+                if crawl.state not in corpora.HERE
             }
     with transaction(database) as cursor:
         snapshots = registration.scored_snapshots(cursor, registered.corpus_id, registered.version)

@@ -11,7 +11,7 @@ from samplemix_core.corpus.crawls import partition_key, unfinished
 from samplemix_core.corpus.shards import is_hidden, is_shard
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.corpora import BY_HAND, Crawl, NamedCorpus, Sight
+from samplemix_core.database.corpora import BY_HAND, HERE, Crawl, CrawlState, NamedCorpus, SnapshotObservation
 from samplemix_core.database.query import READ_LIMIT_SECONDS, READER, end_long_reads
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError, ObjectAccessError, SampleMixError
@@ -27,7 +27,7 @@ def scan(
     *,
     snapshots: AbstractSet[str] | None = None,
     thorough: bool = False,
-    new_are: str = "landed",
+    first_seen_state: CrawlState = CrawlState.LANDED,
 ) -> list[Crawl]:
     """Look at a corpus's place, or at some of its snapshots, and enter what is new; returns the crawls whose state changed.
 
@@ -40,28 +40,28 @@ def scan(
         known = {crawl.snapshot: crawl for crawl in corpora.crawls(cursor, corpus.name)}
     store = deployment.store(corpus.config.run.corpus_uri)
     present = [name for name in store.directories() if not is_hidden(name)]
-    if not present and any(crawl.state != "removed" for crawl in known.values()):
+    if not present and any(crawl.state is not CrawlState.REMOVED for crawl in known.values()):
         raise CorpusError(
             f"Nothing is at {corpus.config.run.corpus_uri}, where corpus {corpus.name!r} had {len(known)} crawls.",
             "Check the bucket, or that the disk is mounted.",
         )
-    sights: list[Sight] = []
+    observations: list[SnapshotObservation] = []
     troubles: list[SampleMixError] = []
     for name in present:
         if snapshots is None or name in snapshots:
             try:
                 partition_key(corpus.name, name)
-                sight = _look(store, name, corpus.config.landing.marker, known.get(name), thorough=thorough)
+                observed = _look(store, name, corpus.config.landing.marker, known.get(name), thorough=thorough)
             except (CorpusError, ObjectAccessError) as error:
                 troubles.append(error)
                 continue
-            if sight is not None:
-                sights.append(sight)
-    gone = [name for name, crawl in known.items() if name not in present and crawl.state != "removed"]
+            if observed is not None:
+                observations.append(observed)
+    gone = [name for name, crawl in known.items() if name not in present and crawl.state is not CrawlState.REMOVED]
     changed: list[Crawl] = []
-    if sights or gone:
+    if observations or gone:
         with transaction(database) as cursor:
-            changed = corpora.note_sights(cursor, corpus.name, sights, datetime.now(UTC), new_are=new_are)
+            changed = corpora.note_observed(cursor, corpus.name, observations, datetime.now(UTC), first_seen_state=first_seen_state)
             corpora.note_removed(cursor, corpus.name, gone)
             changed += [crawl for crawl in corpora.crawls(cursor, corpus.name) if crawl.snapshot in gone]
     if troubles:
@@ -110,7 +110,7 @@ class Watch:
                 self._looked[corpus.name] = now
             self._tell(whose, None)
             for crawl in changed:
-                if crawl.state != "landed":
+                if crawl.state is not CrawlState.LANDED:
                     self._warn(f"crawl {crawl.corpus}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
         with deployment.transaction() as cursor:
             if ended := end_long_reads(cursor):
@@ -189,18 +189,20 @@ def accept(deployment: Deployment, corpus: NamedCorpus, snapshot: str) -> Crawl:
     # By the store's clock, which may be ahead of ours.
     latest = max((info.modified for info in files if info.modified), default=now)
     with deployment.transaction() as cursor:
-        sight = Sight(snapshot, marker or BY_HAND, max(now, latest), len(files), sum(info.size for info in files), None)
-        return corpora.accept_crawl(cursor, corpus.name, sight, now)
+        observed = SnapshotObservation(
+            snapshot, marker or BY_HAND, max(now, latest), len(files), sum(info.size for info in files), None
+        )
+        return corpora.accept_crawl(cursor, corpus.name, observed, now)
 
 
-def _look(store: ObjectStore, snapshot: str, marker: str, known: Crawl | None, *, thorough: bool) -> Sight | None:
+def _look(store: ObjectStore, snapshot: str, marker: str, known: Crawl | None, *, thorough: bool) -> SnapshotObservation | None:
     """A snapshot as it is; None where there is nothing new to it."""
     info = store.head(f"{snapshot}/{marker}")
     stamp = _stamp(info) or (BY_HAND if known is not None and known.marker == BY_HAND else None)
     same = known is not None and known.marker == stamp
-    if known is not None and same and known.state in ("landed", "taken") and not thorough:
+    if known is not None and same and known.state in HERE and not thorough:
         return None
-    if known is not None and known.state == "waiting" and info is None and known.marker is None and not thorough:
+    if known is not None and known.state is CrawlState.WAITING and info is None and known.marker is None and not thorough:
         return None
     files = _shards(store, snapshot)
     if known is None and info is None and not files:
@@ -208,7 +210,7 @@ def _look(store: ObjectStore, snapshot: str, marker: str, known: Crawl | None, *
     # What a person has accepted is vouched for to a later time than the marker's own.
     marker_at = known.marker_at if known is not None and same else info.modified if info is not None else None
     reason = unfinished(marker, marker_at, {item.key: item.modified for item in files if item.modified is not None})
-    return Sight(snapshot, stamp, marker_at, len(files), sum(item.size for item in files), reason)
+    return SnapshotObservation(snapshot, stamp, marker_at, len(files), sum(item.size for item in files), reason)
 
 
 def _stamp(marker: ObjectInfo | None) -> str | None:

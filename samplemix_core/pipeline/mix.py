@@ -11,7 +11,7 @@ from samplemix_core.database import columns, ledger, registration
 from samplemix_core.database.clusters import cluster_table
 from samplemix_core.database.connection import repeatable_read
 from samplemix_core.database.rollups import unknown_words
-from samplemix_core.database.scope import ShardState
+from samplemix_core.database.scope import SETTLED, ShardState
 from samplemix_core.errors import CancelledRunError, CorpusError
 from samplemix_core.manifest.format import (
     Counts,
@@ -148,7 +148,7 @@ def require_unreplaced(registered: Registered, states: Sequence[ShardState]) -> 
 
 def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict[int, RowSet]) -> Counts:
     """What became of every document; raise CorpusError if a shard is still to be scored."""
-    waiting = [state for state in states if state.state not in ("done", "refused", "poison")]
+    waiting = [state for state in states if state.state not in SETTLED]
     if waiting:
         raise CorpusError(
             f"{len(waiting)} of {len(states)} shards are not scored, the first is {waiting[0].shard.path} ({waiting[0].state}).",

@@ -37,7 +37,7 @@ def list_corpus(config: RunConfig, deployment: Deployment, corpus: str | None = 
     if corpus is not None and not wanted:
         with deployment.transaction() as cursor:
             crawls = corpora.crawls(cursor, corpus)
-        wanted = tuple(sorted(crawl.snapshot for crawl in crawls if crawl.state in ("landed", "taken")))
+        wanted = tuple(sorted(crawl.snapshot for crawl in crawls if crawl.state in corpora.HERE))
         if not wanted:
             raise CorpusError(
                 f"No crawl of corpus {corpus!r} has landed.",

@@ -11,7 +11,7 @@ from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import ledger, scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.rollups import count_domains
-from samplemix_core.database.scope import WHOLE, Group, ScoredCounts, ScoreVersion, Shard, ShardState
+from samplemix_core.database.scope import LEFT_OUT, SETTLED, WHOLE, Group, ScoredCounts, ScoreState, ScoreVersion, Shard, ShardState
 from samplemix_core.deployment import Prefix
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
 from samplemix_core.identity import fingerprint
@@ -106,7 +106,7 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
         f" set aside ({counts.share:.2%} of the documents, {counts.share_of_files:.2%} of the files,"
         f" {counts.share_of_bytes:.2%} of their bytes){':' if listed else ''}{listed}"
     )
-    if counts.documents == counts.quarantined and all(state.state in _SETTLED for state in states):
+    if counts.documents == counts.quarantined and all(state.state in SETTLED for state in states):
         raise CorpusError(
             f"No document of the run's snapshots could be scored. {found}\n",
             "Check the reader's text_field and the files; 'samplemix quarantine' lists every record.",
@@ -122,23 +122,20 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
     return counts
 
 
-_SETTLED = ("done", "refused", "poison")
-
-
 def _loss(states: Sequence[ShardState]) -> LossCounts:
     """What of these shards was set aside."""
-    by_state = {name: [state for state in states if state.state == name] for name in _SETTLED}
-    left_out = by_state["refused"] + by_state["poison"]
-    documents = sum(state.documents for state in by_state["done"])
-    quarantined = sum(state.quarantined for state in by_state["done"])
-    read, unread = (sum(state.shard.size_bytes for state in some) for some in (by_state["done"], left_out))
+    by_state = {name: [state for state in states if state.state == name] for name in SETTLED}
+    left_out = by_state[ScoreState.REFUSED] + by_state[ScoreState.POISON]
+    documents = sum(state.documents for state in by_state[ScoreState.DONE])
+    quarantined = sum(state.quarantined for state in by_state[ScoreState.DONE])
+    read, unread = (sum(state.shard.size_bytes for state in some) for some in (by_state[ScoreState.DONE], left_out))
     # As many documents a byte as in the shards that could be read; without one, all that there is.
     lost = quarantined + (unread * documents / read if documents else unread)
     return LossCounts(
         documents=documents,
         quarantined=quarantined,
-        refused=len(by_state["refused"]),
-        poison=len(by_state["poison"]),
+        refused=len(by_state[ScoreState.REFUSED]),
+        poison=len(by_state[ScoreState.POISON]),
         share=lost / (documents + lost - quarantined) if lost else 0.0,
         share_of_files=len(left_out) / max(1, len(states)),
         share_of_bytes=unread / max(1, read + unread),
@@ -153,7 +150,7 @@ def _gone(states: Sequence[ShardState], reader: ReaderConfig) -> list[str]:
         snapshot, domain = parse_shard_path(state.shard.path, reader)
         for name in (f"snapshot {snapshot!r}", *([f"domain {domain!r}"] if domain is not None else [])):
             left[name] = left.get(name, 0) + state.scored
-            if state.documents or state.state in ("refused", "poison"):
+            if state.documents or state.state in LEFT_OUT:
                 had.add(name)
     return sorted(name for name in had if not left[name])
 

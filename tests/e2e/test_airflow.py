@@ -13,7 +13,7 @@ import pytest
 from samplemix_core.compute.fanout import connect
 from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.database import corpora
-from samplemix_core.database.corpora import Sight
+from samplemix_core.database.corpora import CrawlState, SnapshotObservation
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.run import DAG_ID
 from samplemix_core.deployment import Deployment
@@ -203,8 +203,8 @@ def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls
         config = CorpusConfig(name=run_id, run=RunConfig(corpus_uri="/nowhere"))
         corpora.add_corpus(cursor, config)
         corpora.pause_corpus(cursor, run_id, paused=True)
-        sight = Sight("crawl-a", "marker", datetime.now(UTC), 1, 1, None)
-        corpora.note_sights(cursor, run_id, [sight], datetime.now(UTC), new_are="taken")
+        observed = SnapshotObservation("crawl-a", "marker", datetime.now(UTC), 1, 1, None)
+        corpora.note_observed(cursor, run_id, [observed], datetime.now(UTC), first_seen_state=CrawlState.TAKEN)
         cursor.execute("UPDATE crawl SET run = 'deleted', taken_at = now() WHERE corpus = %s", (run_id,))
     airflow.trigger("samplemix_maintenance", run_id, {})
     wait_for(lambda: airflow.run_state("samplemix_maintenance", run_id) in FINAL_STATES, 60, "end of the run")

@@ -217,7 +217,7 @@ def test_a_crawl_whose_run_is_gone_lands_again(database: Deployment, place: Plac
         (released,) = corpora.release_crawls(cursor, "run-2", datetime.now(UTC))
     assert (released.snapshot, released.state, released.run) == (second.snapshot, "landed", None)
     assert released.reason == "its run run-2 is gone"
-    assert taken(database, "run-4") == replace(released, state="taken", run="run-4", taken_at=ANY)
+    assert taken(database, "run-4") == replace(released, state=corpora.CrawlState.TAKEN, run="run-4", taken_at=ANY)
 
 
 def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(

@@ -18,7 +18,7 @@ from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, corpora, registration, scores
 from samplemix_core.database.changes import version_changes
 from samplemix_core.database.connection import scalar, transaction
-from samplemix_core.database.corpora import Sight
+from samplemix_core.database.corpora import SnapshotObservation
 from samplemix_core.database.ledger import save_plan, shard_states
 from samplemix_core.database.query import end_long_reads, run_query
 from samplemix_core.database.scope import Scope, ScoreVersion
@@ -197,8 +197,8 @@ def test_a_removed_crawl_goes_when_no_kept_version_holds_it(settings: Deployment
         config = CorpusConfig(name="web", run=RunConfig(corpus_uri="s3://bucket/corpus", mixture_name="demo"))
         corpora.add_corpus(cursor, config)
         for snapshot in ("crawl-a", "crawl-b"):
-            sight = Sight(snapshot, "marker", datetime.now(UTC), 3, 300, None)
-            corpora.note_sights(cursor, "web", [sight], datetime.now(UTC))
+            observed = SnapshotObservation(snapshot, "marker", datetime.now(UTC), 3, 300, None)
+            corpora.note_observed(cursor, "web", [observed], datetime.now(UTC))
         corpora.note_removed(cursor, "web", ["crawl-b"])
     wanted = Upkeep(unused_days=0)
     assert maintenance.crawls(settings, wanted).found == 0, "the version holds both"
