@@ -85,7 +85,9 @@ def fasttext(
 @app.command()
 def external(
     name: Name,
-    place: Annotated[str, typer.Argument(help="A Parquet file, or a directory of them: a path or s3://bucket/prefix")],
+    place: Annotated[
+        str, typer.Argument(help="A file of scores (JSON lines or Parquet), or a directory: a path or s3://bucket/prefix")
+    ],
     by: Annotated[Literal["doc_id", "content_hash"], typer.Option("--by", help="What says of which document a score is")],
     score: Annotated[str, typer.Option("--score", help="Column of the score")] = "score",
     column: Annotated[

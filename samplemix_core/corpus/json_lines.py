@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from samplemix_core.config.run import ReaderConfig
+from samplemix_core.corpus.format import Format
 from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError
@@ -45,8 +46,12 @@ def split_lines(read: Callable[[int], bytes], max_bytes: int, row: int = 0, byte
         yield Record(row, byte_offset, held_bytes, b"".join(held) if held_bytes <= max_bytes else None)
 
 
-class JsonLines:
+class JsonLines(Format):
     """A shard of JSON lines. A blank line takes a row but is no record; a byte order mark at the start is passed over."""
+
+    name = "JSON lines"
+    suffixes = (".jsonl", ".ndjson", ".json", ".jl", ".jsonlines")
+    compressible = True
 
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
         self._stream, self._path, self._max_bytes = stream, path, config.max_record_bytes
@@ -97,6 +102,22 @@ class JsonLines:
         if record.value is None:
             raise RejectedRecordError(Reason.RECORD_TOO_LONG, f"the line has {record.n_bytes} bytes, more than {self._max_bytes}")
         return self._parse(record.value)
+
+    def share_read(self, position: int, size: int, records: int) -> float:
+        """See Format.share_read: the bytes that were passed."""
+        return min(size, position)
+
+    @classmethod
+    def rows(cls, stream: BinaryIO, path: str, max_bytes: int) -> Iterator[object]:
+        """See Format.rows: blank lines are no records."""
+        for line in split_lines(open_decompressed(stream, path), max_bytes):
+            if line.value is None:
+                yield RejectedRecordError(Reason.RECORD_TOO_LONG, f"the line has {line.n_bytes:,} bytes, more than {max_bytes:,}")
+            elif record := line.value.removeprefix(BYTE_ORDER_MARK).strip():
+                try:
+                    yield read_json(record)[0]
+                except RejectedRecordError as error:
+                    yield error
 
 
 def _begins_a_long_document(lines: list[bytes]) -> bool:

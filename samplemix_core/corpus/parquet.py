@@ -1,6 +1,6 @@
 """Parquet: columns by name, records by row, judged by the same rules as JSON lines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samplemix_core.config.run import ReaderConfig
+from samplemix_core.corpus.format import ROWS_AT_ONCE, Format
 from samplemix_core.corpus.records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
@@ -22,7 +23,7 @@ from samplemix_core.corpus.records import (
     check_document,
 )
 from samplemix_core.corpus.streams import CHUNK_BYTES, GuardedStream
-from samplemix_core.errors import ShardRefusedError
+from samplemix_core.errors import ConfigError, CorpusError, ShardRefusedError
 
 _Values = list[Any]
 _NO_OFFSET = -1
@@ -33,12 +34,17 @@ class _TooLong(int):
     """The bytes of a string that is over the limit and was not read."""
 
 
-class Parquet:
+class Parquet(Format):
     """A shard of Parquet: columns by name, one record a row.
 
     Its methods raise ShardRefusedError for a file without footer or with broken pages, and for one whose text (or domain) column is
     missing or not of strings. An error of the stream itself passes unchanged.
     """
+
+    name = "Parquet"
+    suffixes = (".parquet", ".parq", ".pq")
+    compressible = False
+    sign = b"PAR1"
 
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
         self._source, self._path, self._path_domain, self._config = GuardedStream(stream), path, path_domain, config
@@ -90,7 +96,7 @@ class Parquet:
         group = int(np.searchsorted(self._starts, block.first_row, side="right")) - 1
         return int(self._starts[min(group, len(self._group_bytes))]), _NO_OFFSET
 
-    def records(self, row: int, _byte_offset: int) -> Iterator[Record]:
+    def records(self, row: int, byte_offset: int) -> Iterator[Record]:
         """The records from a row group's first row on."""
         batch_rows, dictionaries = _reading_plan(self._metadata, self._columns)
         file = self._open(read_dictionary=dictionaries, metadata=self._metadata)
@@ -124,6 +130,37 @@ class Parquet:
     def parse(self, record: Record) -> Document:
         """The document of a record; raise RejectedRecordError if it is none."""
         return check_document(*map(_decode, _short(record.value, self._config)))
+
+    def share_read(self, position: int, size: int, records: int) -> float:
+        """See Format.share_read: by the number of rows."""
+        return size * records / max(1, int(self._starts[-1]))
+
+    @classmethod
+    def rows(cls, stream: BinaryIO, path: str, max_bytes: int) -> Iterator[object]:
+        """See Format.rows."""
+        for batch in _batches(stream, path, None):
+            try:
+                yield from batch.to_pylist()
+            except (ValueError, OverflowError) as error:
+                raise CorpusError(f"{path} can't be read as Parquet: {error}.", "Write such values as text.") from error
+
+    @classmethod
+    def columns(cls, stream: BinaryIO, path: str, names: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
+        """See Format.columns."""
+        return _batches(stream, path, list(names))
+
+
+def _batches(stream: BinaryIO, path: str, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """The rows of a file, with all columns or these, in their order; raise CorpusError or ConfigError as Format.columns does."""
+    try:
+        file = pq.ParquetFile(stream)
+        known = file.schema_arrow.names
+        if names is not None and (missing := [name for name in names if known.count(name) != 1]):
+            raise ConfigError(f"{path} has not one column {missing[0]!r}.", f"Name one of its columns: {', '.join(known[:20])}.")
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
+            yield batch if names is None else batch.select(names)
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{path} can't be read as Parquet: {error}.", "Write or copy the file again.") from error
 
 
 def _reading_plan(metadata: pq.FileMetaData, columns: list[str]) -> tuple[int, list[str]]:

@@ -5,10 +5,8 @@ from itertools import chain
 from typing import BinaryIO
 
 from samplemix_core.config.run import ReaderConfig
-from samplemix_core.corpus.json_lines import JsonLines
-from samplemix_core.corpus.parquet import Parquet
 from samplemix_core.corpus.records import BLANK, Block, Record, ShardBatch, gather
-from samplemix_core.corpus.shards import PARQUET_SUFFIXES, READ_SUFFIXES, SHARD_SUFFIXES, parse_shard_path
+from samplemix_core.corpus.shards import READ_SUFFIXES, format_of, parse_shard_path
 from samplemix_core.errors import ShardRefusedError
 
 WHOLE_SHARD = Block()
@@ -32,13 +30,12 @@ class ShardReader:
 
     def __init__(self, stream: BinaryIO, path: str, config: ReaderConfig) -> None:
         _, path_domain = parse_shard_path(path, config)
-        suffixed = path.lower()
-        if not suffixed.endswith(SHARD_SUFFIXES):
+        kind = format_of(path)
+        if kind is None:
             raise ShardRefusedError(
                 f"Shard {path!r} has a suffix of no known format.",
                 f"A shard's name ends in {READ_SUFFIXES}.",
             )
-        kind = Parquet if suffixed.endswith(PARQUET_SUFFIXES) else JsonLines
         self._format = kind(stream, path, path_domain, config)
         self._records: Iterator[Record] | None = None
         self._put_back: list[Record] = []
@@ -50,6 +47,10 @@ class ShardReader:
         Together they hold each row once, in order. An archive is read to its end, so that a broken one is refused here.
         """
         return self._format.plan(documents, n_bytes)
+
+    def share_read(self, position: int, size: int, records: int) -> float:
+        """About how many of the file's `size` bytes the first `records` take, the stream being at `position`."""
+        return self._format.share_read(position, size, records)
 
     def read(self, block: Block = WHOLE_SHARD) -> Iterator[ShardBatch]:
         """Read a block in order, in batches of at most 128 records and 32 MiB of records (or one longer record).

@@ -9,26 +9,37 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from samplemix_core.config.run import ReaderConfig
+from samplemix_core.corpus.format import Format
+from samplemix_core.corpus.json_lines import JsonLines
+from samplemix_core.corpus.parquet import Parquet
+from samplemix_core.corpus.streams import CODECS, COMPRESSIONS, codec_of, is_compressed
 from samplemix_core.errors import CorpusError
 from samplemix_core.objects.interface import ObjectInfo
 
-COMPRESSIONS = {
-    **{".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"},
-    **{".bz2": "bzip2", ".xz": "xz", ".lz4": "lz4"},
-}
-"""Suffix of files that are compressed as a whole -> how."""
+FORMATS: tuple[type[Format], ...] = (JsonLines, Parquet)
+"""Every format that corpus files, files of labels and files of scores may have."""
 
-JSON_LINES_NAMES = (".jsonl", ".ndjson", ".json", ".jl", ".jsonlines")
-PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
-SHARD_SUFFIXES = (*(name + compression for name in JSON_LINES_NAMES for compression in ("", *COMPRESSIONS)), *PARQUET_SUFFIXES)
+_ENDINGS = {
+    kind: tuple(suffix + end for suffix in kind.suffixes for end in ("", *(COMPRESSIONS if kind.compressible else ())))
+    for kind in FORMATS
+}
+
 _NAMED = 10
 MAX_PATH_BYTES = 1024
 """As S3 has it; more than 2,700 bytes fit into no index of Postgres."""
 
-READ_SUFFIXES = (
-    f"{', '.join(JSON_LINES_NAMES)} (each also with {', '.join(COMPRESSIONS)}), {', '.join(PARQUET_SUFFIXES[:-1])} or "
-    f"{PARQUET_SUFFIXES[-1]}"
-)
+
+def _read_suffixes() -> str:
+    """The suffixes, for people."""
+    said = [
+        ", ".join(kind.suffixes) + (f" (each also with {', '.join(COMPRESSIONS)})" if kind.compressible else "") for kind in FORMATS
+    ]
+    *others, last = ", ".join(said).rsplit(", ", 1)
+    return f"{', '.join(others)} or {last}"
+
+
+READ_SUFFIXES = _read_suffixes()
+
 NOTES = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
 """What Hugging Face's datasets write beside their data."""
 
@@ -70,6 +81,12 @@ class UnreadFile:
     reason: Unread
 
 
+def format_of(path: str) -> type[Format] | None:
+    """The format of a file by its name, compressed or not; None if it is none that is read."""
+    name = path.lower()
+    return next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), None)
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file's or a directory's name says that no data is there: what other systems, or a file system, put next to it."""
     return name.startswith((".", "_")) or name == "lost+found"
@@ -88,7 +105,7 @@ def why_unread(path: str) -> Unread | None:
         return Unread.PATH
     if any(map(is_hidden, names)):
         return Unread.HIDDEN
-    if not path.lower().endswith(SHARD_SUFFIXES):
+    if format_of(path) is None:
         return Unread.SUFFIX
     return Unread.NOTE if names[-1] in NOTES else None
 
@@ -208,3 +225,44 @@ def _no_shard(unread: Sequence[UnreadFile]) -> CorpusError:
             f"A shard's name ends in {READ_SUFFIXES}.",
         )
     return CorpusError("There is no file at the corpus URI.", "Check it: no place there, or an empty one, looks the same.")
+
+
+HEAD_BYTES = 512
+_HEADS = (
+    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS: 'git lfs pull' fetches the file it stands for"),
+    (b"/annex/objects/", "a pointer of git-annex: 'git annex get' fetches the file it stands for"),
+    (b"<?xml", "XML, as an object store answers with an error"),
+    (b"<error>", "XML, as an object store answers with an error"),
+    (b"<!doctype html", "a page of HTML, as a server answers with an error"),
+    (b"<html", "a page of HTML, as a server answers with an error"),
+    (b"[", "one JSON array: JSON lines have one object a line, as \"jq -c '.[]'\" writes them"),
+    (b"{\n", "JSON over many lines: JSON lines have one object a line, as 'jq -c .' writes them"),
+    (b"ARROW1", "an Arrow file, which is not read: write it as Parquet"),
+    (b"PK\x03\x04", "a zip archive, which is not read: unpack it"),
+    (b"PARE", "an encrypted Parquet file: write it without encryption"),
+    (b"ORC", "an ORC file, which is not read: write it as Parquet"),
+    (b"\xff\xfe", "UTF-16, which is not read: write it as UTF-8"),
+    (b"\xfe\xff", "UTF-16, which is not read: write it as UTF-8"),
+)
+
+
+_MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".lz4": b"\x04\x22\x4d\x18"}
+
+
+def looks_like(head: bytes, path: str) -> str | None:
+    """What a file seems to be by its first HEAD_BYTES, if its name says otherwise and people mistake it for their data."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r\n", b"\n")
+    for suffix, sign in _MAGIC.items():
+        if head.startswith(sign):
+            name = COMPRESSIONS[suffix]
+            return None if codec_of(path) is CODECS[name] else f"compressed with {name}: its name has to end in {suffix}"
+    named = format_of(path)
+    for other in FORMATS:
+        if other.sign and head.startswith(other.sign):
+            return None if other is named else f"{other.name}: its name has to end in {other.suffixes[0]}"
+    kind = next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
+    if kind is None and start.startswith(b"{") and b"\r" in start and b"\n" not in start:
+        return "JSON lines that end in carriage returns alone: \"tr '\\r' '\\n'\" writes newlines in their place"
+    if kind is None and start.startswith(b"{") and (is_compressed(path) or named is not JsonLines):
+        return "JSON lines that are not compressed: its name has to end in .jsonl"
+    return kind

@@ -11,13 +11,18 @@ from typing import BinaryIO, Protocol
 
 import lz4.frame
 
-from samplemix_core.corpus.shards import COMPRESSIONS, PARQUET_SUFFIXES
 from samplemix_core.errors import ShardRefusedError
 
 if sys.version_info >= (3, 14):
     from compression import zstd as zstd
 else:
     from backports import zstd as zstd
+
+COMPRESSIONS = {
+    **{".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"},
+    **{".bz2": "bzip2", ".xz": "xz", ".lz4": "lz4"},
+}
+"""Suffix of files that are compressed as a whole -> how."""
 
 CHUNK_BYTES = 2**20
 
@@ -66,7 +71,7 @@ class _GzipMember:
 
 
 @dataclass(frozen=True)
-class _Codec:
+class Codec:
     """A way to compress: what reads one member of an archive, and whether zeros may follow the last, as on a tape."""
 
     name: str
@@ -74,14 +79,14 @@ class _Codec:
     padded: bool = False
 
 
-_CODECS = {
+CODECS = {
     codec.name: codec
     for codec in (
-        _Codec("gzip", _GzipMember, padded=True),
-        _Codec("zstd", lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 31})),
-        _Codec("bzip2", bz2.BZ2Decompressor, padded=True),
-        _Codec("xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY), padded=True),
-        _Codec("lz4", lz4.frame.LZ4FrameDecompressor),
+        Codec("gzip", _GzipMember, padded=True),
+        Codec("zstd", lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 31})),
+        Codec("bzip2", bz2.BZ2Decompressor, padded=True),
+        Codec("xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY), padded=True),
+        Codec("lz4", lz4.frame.LZ4FrameDecompressor),
     )
 }
 _BROKEN = (OSError, EOFError, RuntimeError, ValueError, zlib.error, lzma.LZMAError, zstd.ZstdError)
@@ -130,8 +135,9 @@ class GuardedStream:
             raise
 
 
-def _codec(path: str) -> _Codec | None:
-    return next((_CODECS[name] for suffix, name in COMPRESSIONS.items() if path.lower().endswith(suffix)), None)
+def codec_of(path: str) -> Codec | None:
+    """How a file is compressed as a whole, by its path; None if it isn't."""
+    return next((CODECS[name] for suffix, name in COMPRESSIONS.items() if path.lower().endswith(suffix)), None)
 
 
 def is_compressed(path: str) -> bool:
@@ -145,14 +151,14 @@ def open_decompressed(stream: BinaryIO, path: str) -> Callable[[int], bytes]:
     Every member of the archive is read. The function raises ShardRefusedError where the archive is cut short, fails its checksum
     or is followed by something else; an error of the stream itself passes unchanged.
     """
-    codec = _codec(path)
+    codec = codec_of(path)
     return stream.read if codec is None else _Archive(stream, path, codec).read
 
 
 class _Archive:
     """The bytes of all members of an archive, one after the other."""
 
-    def __init__(self, stream: BinaryIO, path: str, codec: _Codec) -> None:
+    def __init__(self, stream: BinaryIO, path: str, codec: Codec) -> None:
         self._stream, self._path, self._codec = stream, path, codec
         self._member: _Decompressor | None = None
         self._rest = b""
@@ -203,42 +209,3 @@ class _Archive:
             f"Shard {self._path!r} is not a whole {self._codec.name} archive: {problem} (after {self._n_bytes} bytes of it).",
             "No row of it is used; write or upload the file again, then run again.",
         )
-
-
-HEAD_BYTES = 512
-_HEADS = (
-    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS: 'git lfs pull' fetches the file it stands for"),
-    (b"/annex/objects/", "a pointer of git-annex: 'git annex get' fetches the file it stands for"),
-    (b"<?xml", "XML, as an object store answers with an error"),
-    (b"<error>", "XML, as an object store answers with an error"),
-    (b"<!doctype html", "a page of HTML, as a server answers with an error"),
-    (b"<html", "a page of HTML, as a server answers with an error"),
-    (b"[", "one JSON array: JSON lines have one object a line, as \"jq -c '.[]'\" writes them"),
-    (b"{\n", "JSON over many lines: JSON lines have one object a line, as 'jq -c .' writes them"),
-    (b"PAR1", "Parquet: its name has to end in .parquet"),
-    (b"ARROW1", "an Arrow file, which is not read: write it as Parquet"),
-    (b"PK\x03\x04", "a zip archive, which is not read: unpack it"),
-    (b"PARE", "an encrypted Parquet file: write it without encryption"),
-    (b"ORC", "an ORC file, which is not read: write it as Parquet"),
-    (b"\xff\xfe", "UTF-16, which is not read: write it as UTF-8"),
-    (b"\xfe\xff", "UTF-16, which is not read: write it as UTF-8"),
-)
-
-
-_MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".lz4": b"\x04\x22\x4d\x18"}
-
-
-def looks_like(head: bytes, path: str) -> str | None:
-    """What a file seems to be by its first HEAD_BYTES, if its name says otherwise and people mistake it for their data."""
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r\n", b"\n")
-    for suffix, sign in _MAGIC.items():
-        if head.startswith(sign):
-            named = _codec(path)
-            name = COMPRESSIONS[suffix]
-            return None if named is _CODECS[name] else f"compressed with {name}: its name has to end in {suffix}"
-    kind = next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
-    if kind is None and start.startswith(b"{") and b"\r" in start and b"\n" not in start:
-        return "JSON lines that end in carriage returns alone: \"tr '\\r' '\\n'\" writes newlines in their place"
-    if kind is None and start.startswith(b"{") and (is_compressed(path) or path.lower().endswith(PARQUET_SUFFIXES)):
-        return "JSON lines that are not compressed: its name has to end in .jsonl"
-    return None if head.startswith(b"PAR1") and path.lower().endswith(PARQUET_SUFFIXES) else kind

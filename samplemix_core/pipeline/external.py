@@ -1,13 +1,10 @@
-"""Scores that were made elsewhere, entered as a scorer: Parquet files, checked and brought into one sorted table."""
-
-from collections.abc import Iterator, Sequence
-from typing import Any
+"""Scores that were made elsewhere, entered as a scorer: files, checked and brought into one sorted table."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from samplemix_core.corpus.shards import READ_SUFFIXES, format_of, is_shard
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.identity import content_hash
@@ -16,7 +13,7 @@ from samplemix_core.pipeline.scorers import AddedScorer, enter_scorer
 from samplemix_core.quality.scorers import EXTERNAL, Key, halves
 from samplemix_core.worker.artifacts import store_files
 
-_ROWS_AT_ONCE = 100_000
+MAX_RECORD_BYTES = 64 * 2**20
 
 
 def add_external(
@@ -32,7 +29,9 @@ def add_external(
     low: float | None = None,
     high: float | None = None,
 ) -> AddedScorer:
-    """Enter scores made elsewhere: a Parquet file, or all below a directory or prefix, with a column that says of which document.
+    """Enter scores made elsewhere: a file, or all below a directory or prefix, in formats of corpora.
+
+    A column says of which document each score is.
 
     `by` is what that is: doc_id, the document's own id as its corpus has it, or content_hash, a document's hash as 32 hex digits or
     16 bytes. Of a document that is there several times the mean counts. Without low and high, the lowest and highest score are.
@@ -41,13 +40,17 @@ def add_external(
     rows = set_aside = 0
     directory, _, last = place.rstrip("/").rpartition("/")
     store = deployment.store(directory or "/")
-    keys = [last] if store.head(last) is not None else sorted(i.key for i in store.list(f"{last}/") if i.key.endswith(".parquet"))
+    keys = [last] if store.head(last) is not None else sorted(info.key for info in store.list(f"{last}/") if is_shard(info.key))
     if not keys:
-        raise ConfigError(f"There is no Parquet file at {place}.", "Give a .parquet file, or a directory of them.")
+        raise ConfigError(f"There is no file of scores at {place}.", f"Give a file, or a directory of files: {READ_SUFFIXES}.")
     for key in keys:
         with store.open(key) as stream:
-            for batch in _batches(stream, key, [column or by, score]):
-                rows += batch.num_rows
+            kind = format_of(key)
+            if kind is None:
+                raise ConfigError(f"{key} is no file of scores.", f"Its name has to end in {READ_SUFFIXES}.")
+            for read in kind.columns(stream, key, [column or by, score], MAX_RECORD_BYTES):
+                rows += read.num_rows
+                batch = pa.record_batch([read.column(0), _scores(read.column(1), score, key)], names=["which", "score"])
                 usable = pc.and_(pc.is_valid(batch[0]), pc.is_finite(batch[1]).fill_null(False))
                 batch = batch.filter(usable)
                 set_aside += len(usable) - batch.num_rows
@@ -77,29 +80,11 @@ def add_external(
     return enter_scorer(name, spec, *ends, deployment, (model_file(digest), digest), **counts)
 
 
-def _batches(stream: Any, key: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _scores(column: pa.Array, name: str, key: str) -> pa.Array:
     try:
-        file = pq.ParquetFile(stream)
-    except (pa.ArrowException, OSError) as error:
-        raise CorpusError(f"{key} is no Parquet file that can be read: {error}") from error
-    if missing := [name for name in columns if file.schema_arrow.names.count(name) != 1]:
-        raise ConfigError(
-            f"{key} has not one column {missing[0]!r}.", f"Name one of its columns: {', '.join(file.schema_arrow.names[:20])}."
-        )
-    batches = file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
-    while True:
-        try:
-            batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
-            raise CorpusError(f"{key} can't be read as Parquet: {error}.", "Write or copy the file again.") from error
-        if batch is None:
-            return
-        which, score = (batch.column(name) for name in columns)
-        try:
-            yield pa.record_batch([which, score.cast(pa.float64())], names=["which", "score"])
-        except pa.ArrowException as error:
-            what = f"The column {columns[1]!r} of {key} holds no numbers: {error}"
-            raise ConfigError(what, "Name another with --score.") from error
+        return column.cast(pa.float64())
+    except pa.ArrowException as error:
+        raise ConfigError(f"The column {name!r} of {key} holds no numbers: {error}", "Name another with --score.") from error
 
 
 def _digests(values: pa.Array, by: Key, key: str) -> list[bytes]:

@@ -5,20 +5,19 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from samplemix_core import schemas
-from samplemix_core.corpus.json_lines import BYTE_ORDER_MARK, read_json, split_lines
+from samplemix_core.corpus.json_lines import JsonLines
 from samplemix_core.corpus.records import RejectedRecordError
-from samplemix_core.corpus.streams import open_decompressed
+from samplemix_core.corpus.shards import format_of
 from samplemix_core.database.annotations import both_judged
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.labels import add_annotations, ensure_annotator, list_annotators
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.errors import ConfigError
 from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.quality.labels import Label, LabelFields, Reject, RejectedLabelError, read_label
 from samplemix_core.quality.measures import measure_levels
@@ -66,7 +65,7 @@ def import_labels(
     *,
     dry_run: bool = False,
 ) -> Imported:
-    """Enter the labels of a file under an annotator's name: JSON lines (.gz, .zst) or Parquet, an absolute path or a URI.
+    """Enter the labels of a file under an annotator's name: in a format that corpora may have, an absolute path or a URI.
 
     One transaction: all that can be read is entered, or nothing. With `dry_run` the file is read and judged, and nothing entered;
     what would be known is then counted as new.
@@ -75,7 +74,8 @@ def import_labels(
     found = Imported(annotator)
     with ExitStack() as stack:
         stream = stack.enter_context(deployment.store(directory or "/").open(name))
-        labels = _labels(_records(stream, name), rubric, names, PurePosixPath(name).name.partition(".")[0], found)
+        records = (format_of(name) or JsonLines).rows(stream, name, MAX_RECORD_BYTES)
+        labels = _labels(records, rubric, names, PurePosixPath(name).name.partition(".")[0], found)
         if not dry_run:
             cursor = stack.enter_context(deployment.transaction())
             annotator_id = ensure_annotator(cursor, annotator, rubric, {"kind": "import"})
@@ -97,8 +97,8 @@ def _labels(
     for number, record in enumerate(records, 1):
         found.records = number
         try:
-            if isinstance(record, RejectedLabelError):
-                raise record
+            if isinstance(record, RejectedRecordError):
+                raise RejectedLabelError(Reject.UNREADABLE, record.detail)
             label = read_label(record, rubric, names, source)
             first, scores = seen.setdefault(label.content_hash, (number, label.scores))
             if scores != label.scores:
@@ -128,25 +128,6 @@ def label_table(labels: list[Label]) -> pa.Table:
     return pa.table(
         [pa.array(values, kind.type) for values, kind in zip(columns, schemas.LABELS, strict=True)], schema=schemas.LABELS
     )
-
-
-def _records(stream: BinaryIO, name: str) -> Iterator[Any]:
-    """The records of a file; in the place of one that can't be read, the error that says so."""
-    if name.lower().endswith(".parquet"):
-        try:
-            for batch in pq.ParquetFile(stream).iter_batches(RECORDS_AT_ONCE):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise CorpusError(f"{name} can't be read as Parquet: {error}.", "Write or copy the file again.") from error
-        return
-    for line in split_lines(open_decompressed(stream, name), MAX_RECORD_BYTES):
-        if line.value is None:
-            yield RejectedLabelError(Reject.UNREADABLE, f"the line has {line.n_bytes:,} bytes, more than {MAX_RECORD_BYTES:,}")
-        elif record := line.value.removeprefix(BYTE_ORDER_MARK).strip():
-            try:
-                yield read_json(record)[0]
-            except RejectedRecordError as error:
-                yield RejectedLabelError(Reject.UNREADABLE, error.detail)
 
 
 def agreement(one: str, other: str, deployment: Deployment) -> list[dict[str, Any]]:

@@ -1,13 +1,11 @@
 """What scoring would be, from a sample: the beginnings of a few shards are read, and a few documents of each are scored."""
 
 import time
-from typing import BinaryIO
 
 import numpy as np
 
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import describe
-from samplemix_core.corpus.shards import PARQUET_SUFFIXES
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import load_encoder
@@ -51,7 +49,7 @@ def sample_shards(task: EstimateTask) -> Sampled:
                     records += batch.records
                     text_bytes += sum(n_bytes.to_pylist())
                     if stream.tell() >= READ_BYTES and records >= SCORED_OF_A_SHARD:
-                        file_bytes += _share(stream, path, size, reader, records)
+                        file_bytes += reader.share_read(stream.tell(), size, records)
                         break
                 else:
                     file_bytes += size
@@ -59,11 +57,3 @@ def sample_shards(task: EstimateTask) -> Sampled:
             continue
         documents += read
     return Sampled(file_bytes, documents, text_bytes, scored, scored_text_bytes, tokens, seconds, encoder.dim)
-
-
-def _share(stream: BinaryIO, path: str, size: int, reader: ShardReader, records: int) -> float:
-    """About how many bytes of a file the records that were read take: those that were passed, in Parquet by the number of rows."""
-    if not path.lower().endswith(PARQUET_SUFFIXES):
-        return min(size, stream.tell())
-    rows = sum(block.rows or 0 for block in reader.plan(10**9, 2**62))
-    return size * records / max(1, rows)

@@ -1,5 +1,7 @@
 """Scorers that are brought along are entered as what they are, or refused with what to do about it."""
 
+import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,19 @@ def test_scores_that_can_not_be_used_are_refused(
         add_external("scores", str(tmp_path / "scores.parquet"), database, **{"by": "doc_id", **options})
 
 
+def test_scores_may_be_in_any_format_of_a_corpus(database: Deployment, tmp_path: Path) -> None:
+    """Records that can't be read, or lack a field, are set aside; ids of several types are text."""
+    lines = [{"id": 7, "s": 0.5}, {"id": "b", "s": "0.25"}, {"id": "c"}, {"s": 1.0}]
+    text = "\n".join([*map(json.dumps, lines), "torn {", "[1]", ""])
+    (tmp_path / "scores.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    added = add_external("lines", str(tmp_path / "scores.jsonl.gz"), database, by="doc_id", column="id", score="s")
+    assert added.found == {"records": 6, "documents": 2, "repeated": 0, "set_aside": 4}
+    assert (added.low, added.high) == (0.25, 0.5)
+    (tmp_path / "scores.csv").write_text("id,s")
+    with pytest.raises(ConfigError, match=r"scores\.csv is no file of scores"):
+        add_external("csv", str(tmp_path / "scores.csv"), database, by="doc_id", column="id", score="s")
+
+
 def test_scores_are_counted(database: Deployment, tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     pq.write_table(pa.table({"hash": [*HASHES[:3], None], "s": [1, 2, 3, 4]}), tmp_path / "parts" / "a.parquet")
@@ -169,10 +184,10 @@ def test_scores_are_counted(database: Deployment, tmp_path: Path) -> None:
     assert added.found == {"records": 6, "documents": 3, "repeated": 1, "set_aside": 2}
     assert (added.low, added.high, told) == (1, 3, [4, 6])
     (tmp_path / "none").mkdir()
-    with pytest.raises(ConfigError, match="There is no Parquet file at"):
+    with pytest.raises(ConfigError, match="There is no file of scores at"):
         add_external("parts", str(tmp_path / "none"), database, by="doc_id")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CorpusError, match=r"torn\.parquet is no Parquet file that can be read"):
+    with pytest.raises(CorpusError, match=r"torn\.parquet can't be read as Parquet"):
         add_external("parts", str(tmp_path / "torn.parquet"), database, by="doc_id")
 
 

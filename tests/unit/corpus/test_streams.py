@@ -9,7 +9,8 @@ from typing import BinaryIO, cast
 import lz4.frame as lz4_frame
 import pytest
 
-from samplemix_core.corpus.streams import looks_like, open_decompressed, zstd
+from samplemix_core.corpus.shards import looks_like
+from samplemix_core.corpus.streams import open_decompressed, zstd
 from samplemix_core.errors import ShardRefusedError
 
 DATA = b"".join(b'{"text": "line %d of the shard"}\n' % i for i in range(20_000))
