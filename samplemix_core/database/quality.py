@@ -3,14 +3,17 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg2.extras import Json
 
 from samplemix_core.database.connection import Cursor, rows_as, scalar
 from samplemix_core.database.registration import ensure_quality_model
-from samplemix_core.errors import AccountingError, ConfigError, ModelError
+from samplemix_core.errors import AccountingError, ConfigError
 from samplemix_core.identity import hash_range
+
+if TYPE_CHECKING:
+    from samplemix_core.scorers.scorer import ScorerSpec
 
 LEAST_OF_A_KEY = 8
 """Hex digits of a key by which a model may be named."""
@@ -35,20 +38,11 @@ class QualityModel:
     created_at: datetime
 
     @property
-    def made_of(self) -> list[str]:
-        """Keys of the quality models whose scores it combines or calibrates, in order."""
-        return [member["key"] for member in self.spec.get("members", ())] + ([self.spec["of"]] if "of" in self.spec else [])
+    def specification(self) -> "ScorerSpec":
+        """`spec` as its kind has it; raise ModelError if that is not known here."""
+        from samplemix_core.scorers.registry import read_spec
 
-    def require_encoder(self, family: Mapping[str, Any]) -> None:
-        """Raise ModelError if this model reads vectors of a run's encoder, and those of this family are not what it learnt from."""
-        read = self.spec.get("encoder")
-        if read is None or "encoder_files" in self.spec or read == family:
-            return
-        raise ModelError(
-            f"The quality model {self.name} reads vectors of {read['name']} ({read['max_seq']} tokens), and the run's are of"
-            f" {family['name']} ({family['max_seq']} tokens), or made in another way.",
-            "Set embedding as it was trained with, train a model on this encoder's vectors, or leave it out.",
-        )
+        return read_spec(self.name, self.spec)
 
 
 _MODELS = """
@@ -99,8 +93,7 @@ def find_quality_model(cursor: Cursor, name: str) -> QualityModel:
 def save_quality_model(
     cursor: Cursor,
     name: str,
-    key: str,
-    spec: Mapping[str, Any],
+    spec: "ScorerSpec",
     *,
     low: float = 0.0,
     high: float,
@@ -112,7 +105,7 @@ def save_quality_model(
 
     Raises ConfigError if the same model has another name.
     """
-    model_id = ensure_quality_model(cursor, key, dict(spec), q_low=low, q_high=high, name=name)
+    model_id = ensure_quality_model(cursor, spec.key, spec.identity(), q_low=low, q_high=high, name=name)
     cursor.execute("SELECT name FROM quality_model WHERE quality_model_id = %s", (model_id,))
     if (known := scalar(cursor)) != name:
         raise ConfigError(f"This very model is there already as {known!r}.", f"Use that name instead of {name!r}.")

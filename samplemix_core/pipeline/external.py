@@ -9,8 +9,8 @@ from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.identity import content_hash
 from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.pipeline.scorers import AddedScorer, enter_scorer
-from samplemix_core.quality.scorers import EXTERNAL, Key, halves
+from samplemix_core.pipeline.scorers import AddedScorer, enter_scorer, range_of
+from samplemix_core.scorers.external import EXTERNAL, ExternalSpec, Key, halves
 from samplemix_core.worker.artifacts import store_files
 
 MAX_RECORD_BYTES = 64 * 2**20
@@ -75,7 +75,7 @@ def add_external(
         with pa.OSFile(str(scratch / "scores.arrow"), "wb") as file, pa.ipc.new_file(file, EXTERNAL) as writer:
             writer.write_table(table.combine_chunks(), max_chunksize=max(1, table.num_rows))
         (digest,) = store_files(scratch, deployment.state).values()
-    spec = {"kind": "external", "scores_sha256": digest, "by": by, "missing": missing}
+    spec = ExternalSpec(range=range_of(*ends), scores_sha256=digest, by=by, missing=missing)
     counts = {"records": rows, "documents": table.num_rows, "repeated": scores.size - table.num_rows, "set_aside": set_aside}
     return enter_scorer(name, spec, *ends, deployment, (model_file(digest), digest), **counts)
 

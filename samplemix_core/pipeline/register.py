@@ -143,8 +143,9 @@ def _quality_models(cursor: Cursor, names: Sequence[str], models: Mapping[str, A
             asked = [model]
             while asked:
                 each = asked.pop()
-                each.require_encoder(models["family"])
-                asked += quality_models(cursor, keys=each.made_of).values()
+                specification = each.specification
+                specification.require_encoder(each.name, models["family"])
+                asked += quality_models(cursor, keys=specification.made_of).values()
         if model in found:
             raise ConfigError(f"The scorers {', '.join(names)} name one quality model twice, as {name}.", "Name each once.")
         found.append(model)

@@ -4,23 +4,30 @@ Each is entered as a quality model, its files on the object store: workers need 
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from samplemix_core.database.quality import QualityModel, cell_quantiles, find_quality_model, save_quality_model, score_quantiles
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, ModelError
-from samplemix_core.identity import fingerprint
+from samplemix_core.scorers.calibrated import CalibratedSpec, Cell
+from samplemix_core.scorers.ensemble import Combine, EnsembleSpec, Member
+from samplemix_core.scorers.fasttext import FastTextSpec
+from samplemix_core.scorers.scorer import ScorerSpec
+from samplemix_core.scorers.transformer import (
+    ClassifierConfig,
+    Output,
+    TransformerSpec,
+    load_classifier,
+    most_tokens,
+    read_classifier,
+    try_classifier,
+)
 from samplemix_core.settings import is_directory
 from samplemix_core.worker.artifacts import store_files
-
-if TYPE_CHECKING:
-    from samplemix_core.quality.transformer import ClassifierConfig
-
-Output = Literal["regression", "level", "probability"]
 
 QUANTILES = 101
 """Points by which it is known where a score is among others."""
@@ -40,22 +47,27 @@ class AddedScorer:
 
 def enter_scorer(
     name: str,
-    spec: Mapping[str, Any],
+    spec: ScorerSpec,
     low: float,
     high: float,
     deployment: Deployment,
     artifact: tuple[str, str] | None = None,
     **found: Any,
 ) -> AddedScorer:
-    """Enter a quality model; raise ConfigError if its range is none."""
+    """Enter a quality model with scores from low to high."""
+    with deployment.transaction() as cursor:
+        model_id = save_quality_model(cursor, name, spec, low=low, high=high, artifact=artifact)
+    return AddedScorer(name, spec.key, model_id, low, high, found)
+
+
+def range_of(low: float, high: float) -> tuple[float, float]:
+    """The range that is normalised to 0..1: part of what a model is, since another range would be another quality.
+
+    Raises ConfigError if it is none.
+    """
     if not low < high:
         raise ConfigError(f"Scores from {low:g} to {high:g} are no range.", "Give --low and --high.")
-    # What is normalised to 0 and 1 belongs to what a model is: another range would be another quality.
-    whole = {**spec, "version": 1, "range": [low, high]}
-    key = fingerprint(whole)
-    with deployment.transaction() as cursor:
-        model_id = save_quality_model(cursor, name, key, whole, low=low, high=high, artifact=artifact)
-    return AddedScorer(name, key, model_id, low, high, found)
+    return low, high
 
 
 @contextmanager
@@ -93,7 +105,6 @@ def add_transformer(
     counts. Raises ConfigError if all of that does not say what its scores mean.
     """
     from samplemix_core.embedding.model import hub_directory
-    from samplemix_core.quality.transformer import load_classifier, most_tokens, read_classifier, try_classifier
 
     directory = Path(model) if is_directory(model) else hub_directory(model, revision)
     config = read_classifier(directory)
@@ -114,17 +125,12 @@ def add_transformer(
             if path.suffix in (".json", ".txt", ".model", ".safetensors") and path.is_file():
                 shutil.copy(path.resolve(), scratch / path.name)
         files = store_files(scratch, deployment.state)
-    spec = {
-        "kind": "transformer",
-        "files": files,
-        "output": chosen,
-        "label": number,
-        "max_tokens": min(max_tokens or most, most),
-    }
-    return enter_scorer(name, spec, float(ends[0] or 0.0), float(ends[1] or 0.0), deployment, classes=list(config.labels.values()))
+    low, high = range_of(float(ends[0] or 0.0), float(ends[1] or 0.0))
+    spec = TransformerSpec(range=(low, high), files=files, output=chosen, label=number, max_tokens=min(max_tokens or most, most))
+    return enter_scorer(name, spec, low, high, deployment, classes=list(config.labels.values()))
 
 
-def _meaning(model: str, config: "ClassifierConfig", output: Output | None, label: str | None) -> tuple[Output, int]:
+def _meaning(model: str, config: ClassifierConfig, output: Output | None, label: str | None) -> tuple[Output, int]:
     """What a model's outputs mean, and the number of the one that counts."""
     outputs, names = len(config.labels), ", ".join(config.labels.values())
     chosen: Output = output or ("regression" if outputs == 1 else "probability" if label is not None else "level")
@@ -157,12 +163,12 @@ def add_fasttext(name: str, file: str, label: str, deployment: Deployment) -> Ad
         with deployment.scratch() as scratch:
             shutil.copy(path, scratch / "model.bin")
             (digest,) = store_files(scratch, deployment.state).values()
-    spec = {"kind": "fasttext", "model_sha256": digest, "label": label}
+    spec = FastTextSpec(range=(0.0, 1.0), model_sha256=digest, label=label)
     return enter_scorer(name, spec, 0.0, 1.0, deployment, (model_file(digest), digest), labels=len(labels))
 
 
 def add_ensemble(
-    name: str, members: Sequence[str], corpus: str, deployment: Deployment, *, combine: Literal["mean", "max"] = "mean"
+    name: str, members: Sequence[str], corpus: str, deployment: Deployment, *, combine: Combine = "mean"
 ) -> AddedScorer:
     """Enter a scorer that ranks documents by several others, by quantiles of what these gave a corpus, and combines ranks.
 
@@ -174,7 +180,7 @@ def add_ensemble(
             raise ConfigError("An ensemble is made of two different quality models at least.", "Name them with --of, each once.")
         if nested := [model.name for model in models if model.spec.get("kind") == "ensemble"]:
             raise ConfigError(f"{nested[0]} is an ensemble itself.", "Name its members instead.")
-        spec_of = []
+        spec_of: list[Member] = []
         for model in models:
             quantiles = score_quantiles(cursor, model.quality_model_id, corpus, QUANTILES)
             if quantiles is None:
@@ -184,8 +190,8 @@ def add_ensemble(
                 )
             if quantiles[0] == quantiles[-1]:
                 raise ConfigError(f"{model.name} gave every document of {corpus} {quantiles[0]:g}: it ranks nothing.")
-            spec_of.append({"key": model.key, "quantiles": quantiles})
-    spec = {"kind": "ensemble", "combine": combine, "members": spec_of}
+            spec_of.append(Member(key=model.key, quantiles=tuple(quantiles)))
+    spec = EnsembleSpec(range=(0.0, 1.0), combine=combine, members=tuple(spec_of))
     return enter_scorer(name, spec, 0.0, 1.0, deployment, members=[model.name for model in models])
 
 
@@ -199,12 +205,18 @@ def calibrate(name: str, of: str, corpus: str, deployment: Deployment, *, least:
         base = find_quality_model(cursor, of)
         found = cell_quantiles(cursor, base.quality_model_id, corpus, QUANTILES)
     overall = next((cell.quantiles for cell in found if not cell.content_type), None)
-    cells = [vars(cell) for cell in found if cell.content_type and cell.documents >= least]
+    cells = [Cell.model_validate(vars(cell)) for cell in found if cell.content_type and cell.documents >= least]
     if overall is None or not cells:
         raise ConfigError(
             f"{base.name} ({base.key[:12]}) has not scored {least} documents of one content type of {corpus}.",
             f"Run the corpus with {base.name} as a scorer first, or lower --least.",
         )
-    spec = {"kind": "calibrated", "of": base.key, "cells": cells, "overall": overall, "most": most * (base.high - base.low)}
-    kinds = [f"{cell['content_type']} {cell['language'] or 'in any language'}: {cell['documents']:,}" for cell in cells]
+    spec = CalibratedSpec(
+        range=range_of(base.low, base.high),
+        of=base.key,
+        cells=tuple(cells),
+        overall=tuple(overall),
+        most=most * (base.high - base.low),
+    )
+    kinds = [f"{cell.content_type} {cell.language or 'in any language'}: {cell.documents:,}" for cell in cells]
     return enter_scorer(name, spec, base.low, base.high, deployment, of=base.name, cells=kinds)

@@ -33,7 +33,7 @@ from samplemix_core.embedding.tokens import TokenCounter, Tokenized
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.quality.scorers import Documents, Scorer
+from samplemix_core.scorers.scorer import Documents, Scorer
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
 from samplemix_core.worker.models import load_models
 from samplemix_core.worker.reuse import LEAST_TO_FETCH, EarlierVectors
@@ -65,8 +65,8 @@ def read_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> 
     texts = documents["text"]
     n_bytes, content_hash = describe(texts)
     read = Documents(texts, content_hash.to_pylist(), documents["doc_id"].to_pylist())
-    tokenized = encoder.tokenize(read.plain)
-    counted = tokenized if counter.tokenizer_id == encoder.tokenizer_id else counter.count(read.plain)
+    tokenized = encoder.tokenize(read.as_strings)
+    counted = tokenized if counter.tokenizer_id == encoder.tokenizer_id else counter.count(read.as_strings)
     if not counted.n_tokens.all():
         some = read_batch(documents.filter(pa.array(counted.n_tokens > 0)), encoder, counter)
         return replace(some, set_aside=_without_tokens(documents.filter(pa.array(counted.n_tokens == 0)), counter.name))

@@ -21,6 +21,7 @@ from samplemix_core.quality.baselines import LabelledInputs
 from samplemix_core.quality.composite import FEATURES, feature_model, measure
 from samplemix_core.quality.ordinal import Inputs
 from samplemix_core.quality.training import TrainingReport, train_heads
+from samplemix_core.scorers.ordinal import OrdinalSpec
 from samplemix_core.worker.reuse import EarlierVectors
 from samplemix_core.worker.tune import Hear, Made, label_pages, tune
 
@@ -71,16 +72,13 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
         made = Made(heads, report, encoder.family if encoder is not None else None)
     weights = made.heads.to_bytes()
     sha256 = hashlib.sha256(weights).hexdigest()
-    spec = {
-        "kind": "ordinal",
-        "version": 1,
-        "rubric": rubric.identity(),
-        "encoder": made.encoder,
-        "features": feature_model() if made.heads.knots else None,
-        "heads_sha256": sha256,
-        **({"encoder_files": made.files} if made.files else {}),
-    }
-    key = fingerprint(spec)
+    spec = OrdinalSpec(
+        rubric=rubric,
+        encoder=made.encoder,
+        features=feature_model() if made.heads.knots else None,
+        heads_sha256=sha256,
+        encoder_files=made.files or None,
+    )
     artifact_key = model_file(sha256)
     deployment.state.put(artifact_key, weights)
     lineage = {"annotators": list(task.annotators), "labels_digest": digest, "training": task.model_dump(mode="json")}
@@ -88,14 +86,13 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
         model_id = save_quality_model(
             cursor,
             task.name,
-            key,
             spec,
             high=rubric.maximum,
             rubric_key=rubric.rubric_key,
             artifact=(artifact_key, sha256),
             report={**asdict(made.report), **lineage},
         )
-    return TrainedModel(task.name, key, model_id, artifact_key, embedded, made.report)
+    return TrainedModel(task.name, spec.key, model_id, artifact_key, embedded, made.report)
 
 
 def find_annotators(names: Sequence[str], deployment: Deployment) -> list[Annotator]:

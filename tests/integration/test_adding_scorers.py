@@ -30,8 +30,8 @@ from samplemix_core.identity import content_hash
 from samplemix_core.pipeline.external import add_external
 from samplemix_core.pipeline.scorers import AddedScorer, add_ensemble, add_fasttext, add_transformer, calibrate
 from samplemix_core.quality.kinds import language_file
-from samplemix_core.quality.scorers import Documents
-from samplemix_core.quality.transformer import SequenceClassifier, load_classifier
+from samplemix_core.scorers.scorer import Documents
+from samplemix_core.scorers.transformer import SequenceClassifier, load_classifier
 from samplemix_core.worker.artifacts import fetch_files
 from tests.integration.conftest import LedgeredCorpus
 

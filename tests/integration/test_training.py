@@ -22,9 +22,9 @@ from samplemix_core.quality.composite import measure
 from samplemix_core.quality.labels import LabelFields
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
 from samplemix_core.quality.rubric import Dimension, Rubric
-from samplemix_core.quality.scorers import Documents
 from samplemix_core.quality.training import ORDINAL, TUNED
 from samplemix_core.report.training import draw_training, method_rows
+from samplemix_core.scorers.scorer import Documents
 from samplemix_core.settings import ENVIRONMENT
 from samplemix_core.worker.artifacts import fetch_files, store_files
 from samplemix_core.worker.scorers import load_scorers

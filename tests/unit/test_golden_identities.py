@@ -17,13 +17,22 @@ from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingCon
 from samplemix_core.database.clusters import cluster_model_key
 from samplemix_core.database.registration import corpus_key
 from samplemix_core.embedding.encoder import load_encoder
+from samplemix_core.errors import ModelError
 from samplemix_core.frozen import IdentifiedModel, load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.fit import fit_spec
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.samplemix import SampleMix
-from samplemix_core.quality.composite import composite_model
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
+from samplemix_core.scorers.calibrated import CalibratedSpec, Cell
+from samplemix_core.scorers.composite import CompositeSpec
+from samplemix_core.scorers.ensemble import EnsembleSpec, Member
+from samplemix_core.scorers.external import ExternalSpec
+from samplemix_core.scorers.fasttext import FastTextSpec
+from samplemix_core.scorers.ordinal import OrdinalSpec
+from samplemix_core.scorers.registry import read_spec
+from samplemix_core.scorers.scorer import KINDS, ScorerSpec
+from samplemix_core.scorers.transformer import TransformerSpec
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "identities.json").read_text())
 
@@ -56,7 +65,6 @@ def test_the_golden_identities_of_configurations() -> None:
         "cluster model, its gates and refit": clusters(refit=True, compare_with="none", gate_min_clusters=3),
         "cluster model, other settings": clusters(selection="leaf", min_samples=None),
         "rubric": DEFAULT_RUBRIC.rubric_key,
-        "quality model composite": fingerprint(composite_model()),
         "annotator": fingerprint({"kind": "llm", "prompt": "p", **annotation.identity()}),
         "run": run(),
         "run, other settings": run(
@@ -85,6 +93,37 @@ def test_the_golden_identities_of_encoders(name: str, embedding: dict[str, Any])
     assert encoder(**embedding) == GOLDEN[name]
 
 
+FILE = "0" * 64
+READ = {"name": "e", "max_seq": 256}
+MEMBERS = (Member(key="a", quantiles=(0.0, 1.5)), Member(key="b", quantiles=(1.0, 2.0)))
+CELL = Cell(content_type="code", language="", documents=300, quantiles=(0.0, 1.0))
+HEADS = OrdinalSpec(rubric=DEFAULT_RUBRIC, encoder=READ, features=None, heads_sha256=FILE)
+SCORERS: dict[str, ScorerSpec] = {
+    "quality model composite": CompositeSpec.of_this_version(),
+    "scorer ordinal": HEADS,
+    "scorer ordinal, with an encoder of its own": HEADS.model_copy(update={"encoder_files": {"model.safetensors": FILE}}),
+    "scorer transformer": TransformerSpec(
+        range=(0, 5), files={"model.safetensors": FILE}, output="regression", label=0, max_tokens=512
+    ),
+    "scorer fasttext": FastTextSpec(range=(0, 1), model_sha256=FILE, label="__label__hq"),
+    "scorer external": ExternalSpec(range=(0, 5), scores_sha256=FILE, by="doc_id", missing=None),
+    "scorer ensemble": EnsembleSpec(range=(0, 1), combine="mean", members=MEMBERS),
+    "scorer calibrated": CalibratedSpec(range=(0, 10), of="a", cells=(CELL,), overall=(0.0, 2.0), most=2.5),
+}
+
+
+def test_the_golden_identities_of_scorers_and_their_specifications_read_back() -> None:
+    assert {name: spec.key for name, spec in SCORERS.items()} == {name: GOLDEN[name] for name in SCORERS}
+    assert {spec.kind for spec in SCORERS.values()} == KINDS.keys()
+    for name, spec in SCORERS.items():
+        stored = json.loads(json.dumps(spec.identity()))
+        assert read_spec(name, stored) == spec
+        assert fingerprint(stored) == spec.key
+    for unknown, said in (({"kind": "odd"}, "kind 'odd', which is not known here"), ({**HEADS.identity(), "new": 1}, "new")):
+        with pytest.raises(ModelError, match=said):
+            read_spec("other", unknown)
+
+
 CONFIGURATIONS: dict[type[IdentifiedModel], dict[str, Any]] = {
     ReaderConfig: {},
     EmbeddingConfig: {},
@@ -98,6 +137,9 @@ CONFIGURATIONS: dict[type[IdentifiedModel], dict[str, Any]] = {
     Rubric: DEFAULT_RUBRIC.model_dump(),
     SampleMix: {},
     Natural: {},
+    **{type(spec): spec.model_dump() for spec in SCORERS.values()},
+    Member: MEMBERS[0].model_dump(),
+    Cell: CELL.model_dump(),
 }
 
 
@@ -133,7 +175,7 @@ def test_a_field_that_is_added_within_a_runs_settings_changes_no_identity() -> N
 
 def test_every_configuration_of_identities_is_tried_here() -> None:
     # No result depends on blocks, dimensions are tried with their rubric, and the others are bases or a page's.
-    others = {"BlockConfig", "Dimension", "Policy", "WithPolicy", "Settings"}
+    others = {"BlockConfig", "Dimension", "Policy", "WithPolicy", "Settings", "ScorerSpec"}
     known = {kind.__name__ for kind in CONFIGURATIONS} | others
     assert {kind.__name__ for kind in every(IdentifiedModel)} - known == set()
 

@@ -7,12 +7,13 @@ import pytest
 
 CORE = Path(__file__).parents[2] / "samplemix_core"
 BASE = {"__init__", "frozen", "policies", "config", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
-PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest"}
+PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest", "scorers"}
 KEEPERS = {"objects", "database", "compute"}
 MAY_IMPORT = {
     **{room: BASE | {room} for room in PURE},
     "corpus": BASE | {"corpus", "objects"},
     "manifest": BASE | {"manifest", "objects"},
+    "scorers": BASE | {"scorers", "quality", "embedding"},
     "objects": BASE | {"objects"},
     "database": BASE | PURE | {"objects", "database"},
     "steps": BASE | {"steps", "pipeline"},

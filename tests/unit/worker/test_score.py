@@ -15,7 +15,8 @@ from samplemix_core.embedding.files import from_table, read_embeddings, to_table
 from samplemix_core.errors import ShardRefusedError
 from samplemix_core.identity import content_hash
 from samplemix_core.quality.kinds import content_types, languages
-from samplemix_core.quality.scorers import Composite, quality_table
+from samplemix_core.scorers.composite import Composite
+from samplemix_core.scorers.scorer import quality_table
 from samplemix_core.worker.score import read_batch, score_to_files
 
 TEXTS = ["A lighthouse stands on the cliff, and nobody has lit it for years.", "naïve café ☃", "word " * 400, "A lighthouse."]
@@ -96,7 +97,7 @@ def test_a_document_without_a_token_is_set_aside(encoder: Encoder, tmp_path: Pat
     table = pa.table([[4, 5, 6, 9], [None] * 4, ["web"] * 4, texts], schema=schemas.DOCUMENTS)
     read = read_batch(table, encoder, encoder.tokenizer)
     assert read.samples["row"].to_pylist() == [4, 5, 9]
-    assert read.documents.plain == ["One.", "[", "Two."]
+    assert read.documents.as_strings == ["One.", "[", "Two."]
     rejected = batch(rejected=(2, 8)).quarantine
     files = score_to_files([ShardBatch(table, rejected, 6)], encoder, encoder.tokenizer, [COMPOSITE], tmp_path)
     assert (files.records, files.samples["row"].to_pylist(), files.quality[0].num_rows) == (6, [4, 5, 9], 3)

@@ -1,19 +1,19 @@
-"""A scorer that is a sequence-classification model of transformers: FineWeb-Edu's, one like DCLM's, or a team's own."""
+"""Sequence-classification models of transformers: FineWeb-Edu's, or a team's own."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from samplemix_core.errors import ModelError
-from samplemix_core.quality.scorers import Documents, Scores
+from samplemix_core.scorers.scorer import Documents, Materials, Scorer, ScorerSpec, Scores, registered
+
+if TYPE_CHECKING:
+    import torch
 
 Output = Literal["regression", "level", "probability"]
 """What a model's logits mean: numbers, of which one counts; levels of a score, the expected one; classes, of which one counts."""
@@ -22,6 +22,29 @@ MULTI_LABEL = "multi_label_classification"
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65_536}
 """Tokens scored at once, padding counted."""
+
+
+@registered
+class TransformerSpec(ScorerSpec):
+    """A model by its files, name to SHA-256, what its outputs mean, and the number of the one that counts."""
+
+    FIRST_FIELDS = frozenset({"kind", "version", "range", "files", "output", "label", "max_tokens"})
+
+    kind: Literal["transformer"] = "transformer"
+    range: tuple[float, float]
+    files: dict[str, str]
+    output: Output
+    label: int
+    max_tokens: int
+
+    def make(self, name: str, key: str, materials: Materials) -> Scorer:
+        """See ScorerSpec.make."""
+        from samplemix_core.embedding.model import detect_hardware, resolve_device
+
+        device = resolve_device(materials.embedding, detect_hardware())
+        network, tokenizer = load_classifier(materials.files(self.files), device)
+        low, high = self.range
+        return SequenceClassifier(name, key, network, tokenizer, self.output, self.label, self.max_tokens, low, high, device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +72,9 @@ class SequenceClassifier:
 
         Classes exclude each other, unless the model's configuration says that it has several labels at once.
         """
-        read = self.tokenizer(documents.plain, truncation=True, max_length=self.max_tokens)["input_ids"]
+        import torch
+
+        read = self.tokenizer(documents.as_strings, truncation=True, max_length=self.max_tokens)["input_ids"]
         ids = [np.array(each, dtype=np.int64) for each in read]
         order, logits = [np.empty(0, dtype=np.int64)], []
         with torch.inference_mode():
@@ -68,7 +93,9 @@ class SequenceClassifier:
             found[np.concatenate(order)] = self._meaning(torch.cat(logits).float().cpu())
         return {"quality": found}
 
-    def _meaning(self, logits: torch.Tensor) -> npt.NDArray[np.float32]:
+    def _meaning(self, logits: "torch.Tensor") -> npt.NDArray[np.float32]:
+        import torch
+
         if self.output == "regression":
             return np.asarray(logits[:, self.label].clamp(self.low, self.high).numpy())
         shares = logits.sigmoid() if self.model.config.problem_type == MULTI_LABEL else logits.softmax(dim=1)
@@ -97,6 +124,8 @@ class ClassifierConfig:
 
 def read_classifier(directory: Path) -> ClassifierConfig:
     """The configuration of the model in a directory; raise ModelError if there is none, or none with weights as safetensors."""
+    from transformers import AutoConfig
+
     if not any(directory.glob("*.safetensors")):
         raise ModelError(
             f"{directory} has no weights in safetensors form.",
@@ -136,6 +165,10 @@ def try_classifier(name: str, model: Any, tokenizer: Any) -> None:
 
 def load_classifier(directory: Path, device: str) -> tuple[Any, Any]:
     """A model and its tokenizer, on a device; raise ModelError if it can't be loaded. No code of its own is run."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
     dtype = torch.float32
     if device == "cuda":
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

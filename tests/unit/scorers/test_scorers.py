@@ -14,26 +14,19 @@ from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.model import locate_model
 from samplemix_core.errors import CorpusError, ModelError
 from samplemix_core.identity import content_hash
-from samplemix_core.quality import scorers
+from samplemix_core.quality import composite
 from samplemix_core.quality.composite import FEATURES, measure, score_quality
 from samplemix_core.quality.kinds import language_model
 from samplemix_core.quality.ordinal import HeadSettings, Inputs, expected_score, fit_heads
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
-from samplemix_core.quality.scorers import (
-    EXTERNAL,
-    Calibrated,
-    Composite,
-    Documents,
-    Ensemble,
-    External,
-    FastText,
-    Ordinal,
-    Scores,
-    halves,
-    quality_table,
-    rank,
-)
-from samplemix_core.quality.transformer import Output, SequenceClassifier, load_classifier, read_classifier
+from samplemix_core.scorers.calibrated import Calibrated
+from samplemix_core.scorers.composite import Composite
+from samplemix_core.scorers.ensemble import Ensemble, rank
+from samplemix_core.scorers.external import EXTERNAL, External, Key, halves
+from samplemix_core.scorers.fasttext import FastText
+from samplemix_core.scorers.ordinal import Ordinal
+from samplemix_core.scorers.scorer import Documents, Scores, quality_table
+from samplemix_core.scorers.transformer import Output, SequenceClassifier, load_classifier, read_classifier
 
 TEXTS = [
     "The lighthouse stands on the cliff. Nobody has lit it for years, because ships have other means to know where they are.",
@@ -82,7 +75,7 @@ def test_what_is_read_by_several_is_made_once(monkeypatch: pytest.MonkeyPatch) -
         measured.append(len(texts))
         return measure(texts)
 
-    monkeypatch.setattr(scorers, "measure", counted)
+    monkeypatch.setattr(composite, "measure", counted)
     read, given = documents(), Given("given", [1, 2, 3, 4, 5])
     both = Ensemble("both", "both", [(given, np.arange(6.0)), (Composite("composite", "c"), np.arange(11.0))], "mean")
     for scorer in (Composite("composite", "c"), given, both):
@@ -141,7 +134,7 @@ def test_fasttext_gives_the_probability_of_its_label() -> None:
     assert documents(TEXTS[2:3]).scores(german)["quality"][0] == found[2]
 
 
-def external(by: scorers.Key, known: dict[bytes, float], missing: float | None = None) -> External:
+def external(by: Key, known: dict[bytes, float], missing: float | None = None) -> External:
     high, low = halves(sorted(known))
     table = pa.table([high, low, [known[key] for key in sorted(known)]], schema=EXTERNAL)
     return External("ratings", "ratings", table, by, missing)

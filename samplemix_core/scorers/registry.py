@@ -1,0 +1,27 @@
+"""All kinds of scorers, and a stored specification as one of them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from pydantic import ValidationError
+
+import samplemix_core.scorers
+from samplemix_core.errors import ModelError
+from samplemix_core.scorers.scorer import KINDS, SAME_VERSION, ScorerSpec
+
+for _module in iter_modules(samplemix_core.scorers.__path__, f"{samplemix_core.scorers.__name__}."):
+    if _module.name != __name__:
+        import_module(_module.name)
+
+
+def read_spec(name: str, spec: Mapping[str, Any]) -> ScorerSpec:
+    """The stored specification of a quality model called `name`; raise ModelError if it is of no kind that is known here."""
+    kind = KINDS.get(str(spec.get("kind")))
+    if kind is None:
+        raise ModelError(f"The quality model {name} is of the kind {spec.get('kind')!r}, which is not known here.", SAME_VERSION)
+    try:
+        return kind.model_validate(spec)
+    except ValidationError as error:
+        raise ModelError(f"The quality model {name} can't be read here: {error}.", SAME_VERSION) from error
