@@ -31,7 +31,7 @@ from samplemix_core.database.scope import Scope, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.database.upkeep import index_scores, refresh_statistics
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.clusters import Bounds, ClusterSums
+from samplemix_core.diversity.geometry import Bounds, ClusterSums
 from samplemix_core.local.owner import Owner
 from samplemix_core.manifest.format import (
     Counts,

@@ -23,7 +23,7 @@ from samplemix_core.corpus.streams import zstd
 from samplemix_core.database.migrate import migrate
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
-from samplemix_core.demo.run import DAG_ID
+from samplemix_core.demo.demo import DAG_ID
 from samplemix_core.deployment import Deployment
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack

@@ -27,17 +27,17 @@ from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import scalar
 from samplemix_core.database.migrate import migrate
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.clusters import Bounds
+from samplemix_core.diversity.geometry import Bounds
 from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import fit_diversity, fit_spec
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.register import shard_groups
-from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, score
 
 SHARDS = (1_000, 10_000, 100_000)

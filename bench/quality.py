@@ -30,9 +30,9 @@ from samplemix_core.corpus.streams import zstd
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.frozen import load_config
 from samplemix_core.local.owner import Owner
-from samplemix_core.pipeline.annotate import annotate
+from samplemix_core.models.annotate import annotate
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.register import register
-from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import score
 from samplemix_core.quality.baselines import LabelledInputs, assign_folds
 from samplemix_core.quality.composite import FEATURES, measure, score_quality

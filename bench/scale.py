@@ -37,12 +37,12 @@ from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.frozen import load_config
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
+from samplemix_core.models.distil import distill_encoder
 from samplemix_core.objects import open_store
-from samplemix_core.pipeline.encoders import distill_encoder
-from samplemix_core.pipeline.progress import Progress
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.register import register
-from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import plan_tasks, score, score_tasks
+from samplemix_core.progress import Progress
 from samplemix_core.worker.jobs import ScoreTask
 from samplemix_core.worker.score import plan_shard, score_block
 

@@ -54,8 +54,8 @@ def measure(home: Path) -> None:
     from samplemix_core.local.owner import Owner
     from samplemix_core.local.stack import Stack
     from samplemix_core.objects import open_store
+    from samplemix_core.pipeline.context import RunContext
     from samplemix_core.pipeline.register import register
-    from samplemix_core.pipeline.run import RunContext
     from samplemix_core.pipeline.score import plan_tasks, score, score_tasks
     from samplemix_core.worker.score import plan_shard, score_block
 

@@ -15,7 +15,7 @@ from airflow.utils.types import DagRunType
 from pendulum import DateTime, instance
 
 if TYPE_CHECKING:
-    from samplemix_core.pipeline.landing import Watch
+    from samplemix_core.crawls.watch import Watch
 
 POLL_SECONDS = 5.0
 MOST_NAMED = 200
@@ -101,7 +101,7 @@ class CrawlWatch(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look, tell, wait, for ever."""
-        from samplemix_core.pipeline.landing import Watch
+        from samplemix_core.crawls.watch import Watch
 
         watch = Watch(self.log.warning)
         told: dict[tuple[str, str, datetime | None], float] = {}

@@ -183,9 +183,9 @@ class SampleMixStepOperator(BaseOperator):
 
         from samplemix_core.deployment import Deployment
         from samplemix_core.frozen import load_config
+        from samplemix_core.pipeline.context import RunContext
         from samplemix_core.pipeline.handoff import Configured
-        from samplemix_core.pipeline.progress import LogProgress
-        from samplemix_core.pipeline.run import RunContext
+        from samplemix_core.progress import LogProgress
 
         self._cancelled = threading.Event()
         step, results = BY_FUNCTION[self.step], dict(self.inputs)
@@ -241,7 +241,7 @@ class SampleMixMaintenanceOperator(BaseOperator):
     def execute(self, context: "Context") -> Any:
         """Returns what was found, and whether anything was done about it."""
         from samplemix_core.deployment import Deployment
-        from samplemix_core.pipeline.maintenance import TASKS, Upkeep
+        from samplemix_core.operations.maintenance import TASKS, Upkeep
 
         if self.task_id == "crawls" and not context["params"]["dry_run"]:
             release_lost_crawls(context)
@@ -278,8 +278,8 @@ class SampleMixQualityOperator(BaseOperator):
         from samplemix_core.config.form import QualityForm
         from samplemix_core.deployment import Deployment
         from samplemix_core.frozen import load_config
-        from samplemix_core.pipeline import quality
-        from samplemix_core.pipeline.progress import LogProgress
+        from samplemix_core.models import remote as quality
+        from samplemix_core.progress import LogProgress
 
         self._cancelled = threading.Event()
         deployment, report = Deployment.load(), LogProgress(self.log.info)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
-    from samplemix_core.pipeline.run import RunContext
+    from samplemix_core.pipeline.context import RunContext
 
 GROUPS = "groups"
 """The result that mapped steps are mapped over."""

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from samplemix_core.logs import visible
-from samplemix_core.pipeline.progress import LogProgress, Report, draw_bars
+from samplemix_core.progress import LogProgress, Report, draw_bars
 from samplemix_core.report.text import PlainConsole, output, tell
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]

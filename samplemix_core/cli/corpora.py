@@ -62,8 +62,8 @@ def add(
 
     `samplemix corpus add web s3://crawls/web --set landing.queue_url=https://sqs.eu-west-1.amazonaws.com/123456789012/crawls`
     """
+    from samplemix_core.crawls.landing import check_queue, scan
     from samplemix_core.database import corpora
-    from samplemix_core.pipeline.landing import check_queue, scan
 
     options = {"corpus_uri": location(corpus_uri), "mixture_name": name, **chosen}
     config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
@@ -128,8 +128,8 @@ def corpus_set(
 
     `samplemix corpus set web --set embedding.encoder=multilingual-e5-small --set landing.marker=_DONE`
     """
+    from samplemix_core.crawls.landing import check_queue
     from samplemix_core.database import corpora
-    from samplemix_core.pipeline.landing import check_queue
 
     deployment = Deployment.load()
     with deployment.transaction() as cursor:
@@ -166,8 +166,8 @@ def resume(name: Name) -> None:
 @app.command()
 def scan(name: Name, as_json: AsJson = False) -> None:
     """Look thoroughly at a corpus's place now, and show the crawls whose state changed: landed, waiting (and why), removed."""
+    from samplemix_core.crawls import landing
     from samplemix_core.database import corpora
-    from samplemix_core.pipeline import landing
 
     deployment = Deployment.load()
     with deployment.transaction() as cursor:
@@ -183,8 +183,8 @@ def accept(
 
     Example: `samplemix corpus accept web crawl-a`
     """
+    from samplemix_core.crawls import landing
     from samplemix_core.database import corpora
-    from samplemix_core.pipeline import landing
 
     deployment = Deployment.load()
     with deployment.transaction() as cursor:

@@ -52,7 +52,7 @@ def distill(
 
     `samplemix encoder distill ./corpus --encoder ./my-model --dimensions 256 --to ./my-static`
     """
-    from samplemix_core.pipeline.encoders import distill_encoder
+    from samplemix_core.models.distil import distill_encoder
 
     config = _config(corpus_uri or ".", encoder, snapshots, assignments)
     with terminal_progress(quiet=as_json) as report:
@@ -100,7 +100,7 @@ def compare(
     """
     from dataclasses import asdict
 
-    from samplemix_core.pipeline.encoders import compare_encoders
+    from samplemix_core.models.distil import compare_encoders
 
     config = _config(corpus_uri, encoder, snapshots, assignments)
     with terminal_progress(quiet=as_json) as report:

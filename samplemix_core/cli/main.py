@@ -7,7 +7,7 @@ from traceback import walk_tb
 import typer
 from rich.text import Text
 
-from samplemix_core.cli import corpora, encoders, mixtures, quality, questions, run, scorers, scores, services, training
+from samplemix_core.cli import corpora, encoders, mixtures, quality, questions, run, scorers, scores, services, train
 from samplemix_core.cli.common import console
 from samplemix_core.errors import MissingPackageError, SampleMixError
 from samplemix_core.logs import visible
@@ -25,7 +25,7 @@ for commands in (services.app, run.app, scores.app, questions.app):
 app.add_typer(scores.shard_app, name="shard")
 app.add_typer(mixtures.app, name="mixture")
 app.add_typer(encoders.app, name="encoder")
-quality.app.add_typer(training.app)
+quality.app.add_typer(train.app)
 quality.app.add_typer(scorers.app, name="add")
 app.add_typer(quality.app, name="quality")
 app.add_typer(corpora.app, name="corpus")

@@ -66,7 +66,7 @@ def mixture_show(
 
     Example: `samplemix mixture show demo --plot demo.png`
     """
-    from samplemix_core.pipeline.mixtures import open_version
+    from samplemix_core.reading.versions import open_version
 
     deployment = Deployment.load()
     found = open_version(deployment, name, version)
@@ -100,7 +100,7 @@ def mixture_changes(
     Example: `samplemix mixture changes web --version 12`
     """
     from samplemix_core.database.changes import version_changes
-    from samplemix_core.pipeline.mixtures import open_version
+    from samplemix_core.reading.versions import open_version
 
     deployment = Deployment.load()
     found = open_version(deployment, name, version).manifest
@@ -124,12 +124,12 @@ def mixture_verify(
 
     Exits 1 if anything disagrees.
     """
-    from samplemix_core.pipeline.mixtures import open_version, verify_version
+    from samplemix_core.reading.versions import open_version, verify_version
 
     deployment = Deployment.load()
     found = open_version(deployment, name, version)
     if deployment.database_url is not None and find_spec("psycopg2") is not None:
-        from samplemix_core.pipeline.check import verify_own
+        from samplemix_core.operations.check import verify_own
 
         report = verify_own(deployment, found, check_corpus=corpus)
     else:

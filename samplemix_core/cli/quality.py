@@ -95,7 +95,7 @@ def import_(
 
     `samplemix quality import legal.parquet --annotator lawyers --rubric legal.json --score legal_value=label --group url`
     """
-    from samplemix_core.pipeline.labels import import_labels
+    from samplemix_core.models.import_labels import import_labels
     from samplemix_core.quality.labels import LabelFields
     from samplemix_core.quality.rubric import DEFAULT_RUBRIC, read_rubric
 
@@ -165,7 +165,7 @@ def annotate(
 
     `samplemix quality annotate web --model qwen3-32b --documents 5000 --concurrency 64`
     """
-    from samplemix_core.pipeline.annotate import annotate as ask
+    from samplemix_core.models.annotate import annotate as ask
     from samplemix_core.quality.rubric import read_rubric
 
     options: dict[str, Any] = {
@@ -211,6 +211,6 @@ def agreement(
 
     Example: `samplemix quality agreement team gpt-4o-mini-1f3a9c`
     """
-    from samplemix_core.pipeline.labels import agreement as compared
+    from samplemix_core.models.import_labels import agreement as compared
 
     print_rows(compared(one, other, Deployment.load()), as_json=as_json)

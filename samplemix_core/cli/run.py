@@ -202,9 +202,9 @@ def _plan(config: RunConfig, corpus: str | None, as_json: bool) -> None:
 
 
 def _estimate(config: RunConfig, corpus: str | None, as_json: bool) -> None:
+    from samplemix_core.pipeline.context import RunContext
     from samplemix_core.pipeline.estimate import estimate
     from samplemix_core.pipeline.register import register
-    from samplemix_core.pipeline.run import RunContext
 
     with terminal_progress() as report:
         context = RunContext(config, Deployment.load(), report, corpus=corpus)
@@ -216,9 +216,10 @@ def _estimate(config: RunConfig, corpus: str | None, as_json: bool) -> None:
 
 
 def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:
-    from samplemix_core.pipeline.mixtures import open_version
-    from samplemix_core.pipeline.progress import describe_cost
-    from samplemix_core.pipeline.run import RunContext, run_corpus
+    from samplemix_core.pipeline.context import RunContext
+    from samplemix_core.pipeline.corpus_run import run_corpus
+    from samplemix_core.progress import describe_cost
+    from samplemix_core.reading.versions import open_version
     from samplemix_core.report.text import output, print_mixture
 
     deployment = Deployment.load()

@@ -49,7 +49,7 @@ def transformer(
 
     `samplemix quality add transformer facts ./criteria --output regression --label facts --low -5 --high 5`
     """
-    from samplemix_core.pipeline.scorers import add_transformer
+    from samplemix_core.models.add_scorer import add_transformer
 
     place = location(model) if is_directory(model) else model
     added = add_transformer(
@@ -77,7 +77,7 @@ def fasttext(
 
     Example: `samplemix quality add fasttext dclm ./openhermes_reddit_eli5_vs_rw.bin --label hq`
     """
-    from samplemix_core.pipeline.scorers import add_fasttext
+    from samplemix_core.models.add_scorer import add_fasttext
 
     _show(add_fasttext(name, file if "://" in file else location(file), label, Deployment.load()), as_json)
 
@@ -108,7 +108,7 @@ def external(
 
     `samplemix quality add external ratings ratings.parquet --by doc_id --score rating --missing 0`
     """
-    from samplemix_core.pipeline.external import add_external
+    from samplemix_core.models.add_scores import add_external
 
     with terminal_progress(quiet=as_json) as report:
         added = add_external(
@@ -138,7 +138,7 @@ def ensemble(
 
     Example: `samplemix quality add ensemble both --of legal --of edu --corpus web`
     """
-    from samplemix_core.pipeline.scorers import add_ensemble
+    from samplemix_core.models.add_scorer import add_ensemble
 
     place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
     _show(add_ensemble(name, members, place, Deployment.load(), combine=combine), as_json)
@@ -162,7 +162,7 @@ def calibrated(
 
     Example: `samplemix quality add calibrated fair --of composite --corpus web`
     """
-    from samplemix_core.pipeline.scorers import calibrate
+    from samplemix_core.models.add_scorer import calibrate
 
     place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
     _show(calibrate(name, of, place, Deployment.load(), least=least, most=most), as_json)

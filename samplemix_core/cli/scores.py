@@ -119,8 +119,8 @@ def check(
 
     Examples: `samplemix check s3://bucket/corpus --no-parts`, `samplemix check --deep`
     """
-    from samplemix_core.pipeline.check import Checked
-    from samplemix_core.pipeline.check import check as check_all
+    from samplemix_core.operations.check import Checked
+    from samplemix_core.operations.check import check as check_all
 
     deployment = Deployment.load()
     with deployment.transaction() as cursor:

@@ -113,7 +113,7 @@ def demo(
     documents: Annotated[int, typer.Option(min=100, help="About how many documents to collect from this machine")] = 3000,
 ) -> None:
     """Start everything, collect a corpus from this machine, and make a mixture of it through Airflow."""
-    from samplemix_core.demo.run import run_demo
+    from samplemix_core.demo.demo import run_demo
 
     run_demo(home_directory(), documents, console)
 
@@ -143,7 +143,7 @@ def maintain(
 
     Example: `samplemix maintain --keep-versions 10 --unused-days 30 --delete-orphans --dry-run`
     """
-    from samplemix_core.pipeline.maintenance import TASKS, Upkeep
+    from samplemix_core.operations.maintenance import TASKS, Upkeep
 
     wanted = Upkeep(keep_versions=keep_versions, unused_days=unused_days, delete_orphans=delete_orphans, dry_run=dry_run)
     deployment = Deployment.load()

@@ -9,7 +9,7 @@ from psycopg2.extras import Json, execute_values
 
 from samplemix_core.config.run import AuditConfig
 from samplemix_core.database.connection import Cursor, scalar
-from samplemix_core.database.quality import QualityModel
+from samplemix_core.database.quality_models import QualityModel
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import hash_range
 from samplemix_core.quality.audit import ModelAudit, Sampled

@@ -13,7 +13,7 @@ from samplemix_core.database.connection import Cursor, Named, ensure_partition, 
 from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.rollups import add_assignment, subtract_assignments
 from samplemix_core.database.scope import Shard, ShardState
-from samplemix_core.diversity.clusters import Bounds, ClusterSums
+from samplemix_core.diversity.geometry import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
 from samplemix_core.identity import fingerprint
 

@@ -14,7 +14,7 @@ from samplemix_core.database.registration import domain_ids
 from samplemix_core.database.removal import delete_block, delete_shard
 from samplemix_core.database.rollups import add_scores
 from samplemix_core.database.scope import ScoredCounts, ScoreState, ScoreVersion, Shard
-from samplemix_core.embedding.files import add_digests
+from samplemix_core.embedding.vectors import add_digests
 from samplemix_core.errors import AccountingError, CorpusError, ShardRefusedError
 
 REFUSED_ROW = -1

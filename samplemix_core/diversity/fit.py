@@ -17,7 +17,7 @@ from numba.core.dispatcher import Dispatcher
 from sklearn.decomposition import PCA
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.clusters import Bounds, ClusterSums, nearest_centroid, separation
+from samplemix_core.diversity.geometry import Bounds, ClusterSums, nearest_centroid, separation
 from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import DiversityHealthError
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from samplemix_core import schemas
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.clusters import Bounds, ClusterSums, separation
+from samplemix_core.diversity.geometry import Bounds, ClusterSums, separation
 from samplemix_core.errors import DiversityHealthError, ModelError
 from samplemix_core.identity import canonical_json
 

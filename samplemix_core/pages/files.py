@@ -17,7 +17,7 @@ from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, version_directory
 from samplemix_core.pages.charts import BOKEH_JS
 from samplemix_core.pages.html import guarded, nonced, page
-from samplemix_core.pipeline.mixtures import open_version
+from samplemix_core.reading.versions import open_version
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
 

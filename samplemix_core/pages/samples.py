@@ -18,9 +18,9 @@ from samplemix_core.frozen import FrozenModel, load_config
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import SolverRecord
 from samplemix_core.pages.views import ask
-from samplemix_core.pipeline.mixtures import open_version
 from samplemix_core.policies.policy import Columns
 from samplemix_core.policies.registry import recorded
+from samplemix_core.reading.versions import open_version
 from samplemix_core.sample_key import sample_keys, uniforms
 
 MAX_SHOWN = 200_000

@@ -12,7 +12,7 @@ from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
-from samplemix_core.mixing.estimate import EstimatedMixture, Estimator
+from samplemix_core.mixing.what_if import EstimatedMixture, Estimator
 from samplemix_core.pages.charts import MixtureCharts, mixture_charts
 from samplemix_core.policies.policy import Policy, Scale, Slider
 from samplemix_core.policies.registry import WithPolicy

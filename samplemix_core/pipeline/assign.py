@@ -9,10 +9,10 @@ from samplemix_core.database.scope import WHOLE, Group, Shard
 from samplemix_core.database.upkeep import index_scores
 from samplemix_core.diversity.model import cluster_table
 from samplemix_core.errors import CancelledRunError, SampleMixError, ServiceError
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import load_model
 from samplemix_core.pipeline.handoff import AssignCounts, ClusterModelRef, MeasuredClusters, Registered
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress
 from samplemix_core.worker.jobs import AssignTask, DescribeTask
 
 

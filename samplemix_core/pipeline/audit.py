@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from samplemix_core.config.run import AuditConfig
 from samplemix_core.database.audits import Place, audited_scope, read_sampled, save_audit
-from samplemix_core.database.quality import QualityModel, find_quality_model, list_quality_models, quality_models
+from samplemix_core.database.quality_models import QualityModel, find_quality_model, list_quality_models, quality_models
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, QualityAuditError
 from samplemix_core.frozen import FrozenModel
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Registered
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress
 from samplemix_core.quality.audit import ModelAudit, audit_models
 
 

@@ -2,9 +2,9 @@
 
 from samplemix_core.database.changes import version_changes
 from samplemix_core.errors import ManifestError
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import PublishedRef, ReportedChanges, VerifiedCounts
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress
 
 
 def report_changes(run: RunContext, published: PublishedRef, verified: VerifiedCounts) -> ReportedChanges:

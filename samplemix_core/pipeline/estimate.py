@@ -3,10 +3,10 @@
 from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.errors import CorpusError
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Estimate, Registered
-from samplemix_core.pipeline.progress import Progress, duration
 from samplemix_core.pipeline.register import URGENT
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress, duration
 from samplemix_core.worker.jobs import EstimateTask, Sampled
 
 SHARDS = 8

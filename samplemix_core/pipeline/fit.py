@@ -21,9 +21,9 @@ from samplemix_core.diversity.model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
 from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealthError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress
 from samplemix_core.worker.artifacts import load_cluster_model
 from samplemix_core.worker.jobs import CompareTask, FitTask
 

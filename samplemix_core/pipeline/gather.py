@@ -1,15 +1,16 @@
 """All crawls of a corpus that can be mixed, together: what a landing crawl joins, and what a version is made of."""
 
+from samplemix_core.crawls.landing import scan
 from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import transaction
 from samplemix_core.errors import CorpusError
 from samplemix_core.pipeline.assign import assign_clusters
-from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered, read_draft
-from samplemix_core.pipeline.landing import scan
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.drafts import read_draft
+from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered
 from samplemix_core.pipeline.mix import mix
-from samplemix_core.pipeline.progress import Progress
 from samplemix_core.pipeline.publish import publish
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress
 
 
 def gather(run: RunContext, registered: Registered) -> Registered:

@@ -30,11 +30,12 @@ from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import RowSet, Source
-from samplemix_core.pipeline.handoff import ClusterModelRef, Draft, DraftRef, Registered, write_draft
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.drafts import Draft, write_draft
+from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.policies.policy import Scale, Weigh
 from samplemix_core.policies.registry import record
+from samplemix_core.progress import Progress
 
 UNKNOWN_SHARE = 0.01
 """Of a domain's tokens. With more of words that the tokenizer doesn't know, their number is no measure."""

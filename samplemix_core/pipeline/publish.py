@@ -16,19 +16,12 @@ from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.mixing.rollup import MixtureRollup
-from samplemix_core.pipeline.handoff import (
-    Draft,
-    DraftRef,
-    PublishedRef,
-    Registered,
-    VerifiedCounts,
-    read_draft,
-    read_rollup,
-)
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.drafts import Draft, read_draft, read_rollup
+from samplemix_core.pipeline.handoff import DraftRef, PublishedRef, Registered, VerifiedCounts
 from samplemix_core.pipeline.mix import require_unreplaced
-from samplemix_core.pipeline.mixtures import open_version, verify_version
-from samplemix_core.pipeline.progress import Progress, describe_cost
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress, describe_cost
+from samplemix_core.reading.versions import open_version, verify_version
 
 
 def publish(run: RunContext, draft: DraftRef) -> PublishedRef:

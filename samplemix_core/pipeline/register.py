@@ -11,15 +11,15 @@ from samplemix_core.config.run import COMPOSITE, RunConfig
 from samplemix_core.corpus.shards import Selection, UnreadFile, describe_unread, select_snapshots, unread_counts
 from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import Cursor
-from samplemix_core.database.quality import QualityModel, find_quality_model, quality_models
+from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Group
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Registered
-from samplemix_core.pipeline.progress import Progress
-from samplemix_core.pipeline.run import RunContext
+from samplemix_core.progress import Progress
 
 SHARDS_PER_GROUP = 32
 MAX_GROUPS = 200

@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 from samplemix_core.errors import ConfigError
 from samplemix_core.logs import visible
 from samplemix_core.manifest.format import Manifest
-from samplemix_core.report.labels import label_circles
+from samplemix_core.report.labelling import label_circles
 from samplemix_core.report.record import DomainPoint, FloatArray, MixtureRecord, SampleHistogram
 
 MAX_DOMAINS = 20

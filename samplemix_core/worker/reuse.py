@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import KnownVector, known_vectors
 from samplemix_core.database.scope import Shard
-from samplemix_core.embedding.files import raw_vectors
+from samplemix_core.embedding.vectors import raw_vectors
 from samplemix_core.errors import ObjectStoreError
 from samplemix_core.logs import event
 from samplemix_core.objects.interface import ObjectStore

@@ -28,8 +28,8 @@ from samplemix_core.database.scope import ScoredCounts, Shard
 from samplemix_core.database.upkeep import hold_file
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder
-from samplemix_core.embedding.files import EmbeddingWriter
 from samplemix_core.embedding.tokens import TokenCounter, Tokenized
+from samplemix_core.embedding.vectors import EmbeddingWriter
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects.interface import ObjectStore
@@ -224,7 +224,7 @@ def score_to_files(
     """Score a block's batches in order; while one is being encoded, the next is read, tokenised and asked about.
 
     Vectors and quarantined records, which may be more than memory holds, go to files: the quarantine an Arrow IPC file of
-    schemas.QUARANTINE, the embeddings as in embedding/files.py. What `earlier` has is taken from there, not embedded.
+    schemas.QUARANTINE, the embeddings as in embedding/vectors.py. What `earlier` has is taken from there, not embedded.
     """
     embeddings, quarantine = directory / "embeddings.parquet", directory / "quarantine.arrow"
     samples, scored = [schemas.SAMPLES.empty_table()], Answers(scorers)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.database.quality import QualityModel, quality_models
+from samplemix_core.database.quality_models import QualityModel, quality_models
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.errors import ModelError

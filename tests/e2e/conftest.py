@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from samplemix_core.cli import main as cli
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
-from samplemix_core.demo.run import DAG_ID
+from samplemix_core.demo.demo import DAG_ID
 from samplemix_core.deployment import Deployment
 from samplemix_core.local.home import Home
 from samplemix_core.local.service import PROCESSES

@@ -15,7 +15,7 @@ from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.database import corpora
 from samplemix_core.database.corpora import CrawlState, SnapshotObservation
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
-from samplemix_core.demo.run import DAG_ID
+from samplemix_core.demo.demo import DAG_ID
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home
@@ -23,7 +23,7 @@ from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
-from samplemix_core.pipeline.maintenance import TASKS
+from samplemix_core.operations.maintenance import TASKS
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, settings_of, wait_for
 
 LAND = "samplemix_land_crawl"

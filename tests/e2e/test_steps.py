@@ -20,20 +20,20 @@ from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.scope import ScoreVersion, Shard, ShardState
 from samplemix_core.deployment import Deployment
-from samplemix_core.embedding.files import VectorDigest
+from samplemix_core.embedding.vectors import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.frozen import load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects import open_store
-from samplemix_core.pipeline import handoff
+from samplemix_core.operations.check import check
+from samplemix_core.pipeline import drafts
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
-from samplemix_core.pipeline.check import check
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import fit_diversity
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
-from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss, plan_tasks, score, score_tasks
 from samplemix_core.quality.composite import composite_model
 from samplemix_core.worker.clusters import assign_shard, fit_model
@@ -337,21 +337,21 @@ def test_equal_drafts_share_a_place_and_old_ones_are_collected(
     platform: Deployment, tmp_path: Path, first_run: dict[str, Any]
 ) -> None:
     store = open_store(f"{platform.state_root}/test-drafts", platform)
-    draft = handoff.read_draft(platform.state, _any_draft(platform))
-    rollup = handoff.read_rollup(platform.state, _any_draft(platform))
+    draft = drafts.read_draft(platform.state, _any_draft(platform))
+    rollup = drafts.read_rollup(platform.state, _any_draft(platform))
     for part in draft.parts:
         (tmp_path / part.path).write_bytes(b"x")
     today = date(2030, 5, 20)
-    first = handoff.write_draft(store, draft, rollup, tmp_path, today)
-    assert handoff.write_draft(store, draft, rollup, tmp_path, today) == first
-    later = handoff.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=handoff.KEPT_DAYS))
-    assert handoff.read_draft(store, first) == handoff.read_draft(store, later)
-    handoff.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=handoff.KEPT_DAYS + 1))
+    first = drafts.write_draft(store, draft, rollup, tmp_path, today)
+    assert drafts.write_draft(store, draft, rollup, tmp_path, today) == first
+    later = drafts.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=drafts.KEPT_DAYS))
+    assert drafts.read_draft(store, first) == drafts.read_draft(store, later)
+    drafts.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=drafts.KEPT_DAYS + 1))
     with pytest.raises(ManifestError, match="drafts are kept for 7 days"):
-        handoff.read_draft(store, first)
-    assert handoff.read_draft(store, later)
+        drafts.read_draft(store, first)
+    assert drafts.read_draft(store, later)
 
 
 def _any_draft(platform: Deployment) -> str:
     store = platform.state
-    return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(handoff.DRAFT))
+    return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(drafts.DRAFT))

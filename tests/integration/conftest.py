@@ -17,7 +17,7 @@ from samplemix_core.database.mixtures import MixtureRows
 from samplemix_core.database.scope import Scope, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.clusters import Bounds, ClusterSums
+from samplemix_core.diversity.geometry import Bounds, ClusterSums
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import Manifest, domain_shares
 from samplemix_core.mixing.rollup import MixtureRollup

@@ -24,10 +24,10 @@ from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.database.scores import commit_block
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, CostError, ModelError, ServiceError
+from samplemix_core.models.annotate import Annotated, annotate
+from samplemix_core.models.import_labels import agreement
 from samplemix_core.objects.interface import ObjectInfo
-from samplemix_core.pipeline.annotate import Annotated, annotate
-from samplemix_core.pipeline.labels import agreement
-from samplemix_core.pipeline.progress import Progress
+from samplemix_core.progress import Progress
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
 from samplemix_core.settings import ENVIRONMENT
 from tests.integration.conftest import scores_of

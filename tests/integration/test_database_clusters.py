@@ -10,7 +10,7 @@ from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.scope import Scope, Shard
-from samplemix_core.diversity.clusters import Bounds, ClusterSums
+from samplemix_core.diversity.geometry import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 

@@ -9,7 +9,8 @@ import pytest
 
 from samplemix_core.config.run import AuditConfig
 from samplemix_core.corpus.records import Block
-from samplemix_core.database import audits, check, clusters, ledger, quality, registration, rollups, scores, upkeep
+from samplemix_core.database import audits, check, clusters, ledger, registration, rollups, scores, upkeep
+from samplemix_core.database import quality_models as quality
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.query import run_query

@@ -15,7 +15,7 @@ from samplemix_core.database.labels import keep_vectors, list_annotators, read_l
 from samplemix_core.database.registration import ensure_encoder
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
-from samplemix_core.pipeline.labels import Imported, import_labels
+from samplemix_core.models.import_labels import Imported, import_labels
 from samplemix_core.quality.labels import LabelFields, Reject
 from samplemix_core.quality.rubric import Dimension, Rubric
 

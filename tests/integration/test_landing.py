@@ -10,6 +10,8 @@ from unittest.mock import ANY
 import pytest
 
 from samplemix_core.config.run import CorpusConfig, LandingConfig, RunConfig
+from samplemix_core.crawls import landing
+from samplemix_core.crawls.watch import Watch
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import Crawl, NamedCorpus
@@ -17,7 +19,6 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import load_config
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.pipeline import landing
 from samplemix_core.pipeline.configure import from_form, next_landed
 
 NOW = datetime.now(UTC)
@@ -230,7 +231,7 @@ def test_one_corpus_in_trouble_does_not_keep_the_others_from_being_watched(
     place.write("crawl-b/web/one.jsonl", age=60)
     place.write("crawl-b/_SUCCESS", age=50, text="")
     said: list[str] = []
-    watch = landing.Watch(said.append)
+    watch = Watch(said.append)
     for now in (0.0, 5.0):
         assert [(crawl.corpus, crawl.snapshot) for crawl in watch.look(database, now)] == [("web", "crawl-b")]
         assert sorted(line.split(":")[0] for line in said) == ["corpus away", "corpus broken"], "said once"
@@ -246,7 +247,7 @@ def test_a_snapshot_that_can_not_be_read_keeps_no_other_from_landing(
     place.write("lost+found/one.jsonl", age=50)
     place.write(f"{'x' * 250}/web/one.jsonl", age=50)
     said: list[str] = []
-    watch = landing.Watch(said.append)
+    watch = Watch(said.append)
     for now in (0.0, 5.0):
         assert [crawl.snapshot for crawl in watch.look(database, now)] == ["crawl-b"]
         (line,) = said
@@ -257,7 +258,7 @@ def test_a_snapshot_that_can_not_be_read_keeps_no_other_from_landing(
 def test_a_corpus_is_looked_at_as_often_as_it_wants(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
     with database.transaction() as cursor:
         corpora.set_corpus(cursor, corpus.config.model_copy(update={"landing": LandingConfig(poll_seconds=60)}))
-    watch = landing.Watch(print)
+    watch = Watch(print)
     assert watch.look(database, 1000.0) == []
     place.write("crawl-b/web/one.jsonl", age=60)
     place.write("crawl-b/_SUCCESS", age=50, text="")
@@ -288,7 +289,7 @@ def test_a_corpus_that_can_not_be_used_keeps_no_other_from_landing(database: Dep
     with database.transaction() as cursor:
         cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,gone}', '1') WHERE name = 'web-corpus'")
     said: list[str] = []
-    watch = landing.Watch(said.append)
+    watch = Watch(said.append)
     for now in (0.0, 1.0):
         assert [crawl.corpus for crawl in watch.look(database, now)] == ["other-corpus"]
     assert [line for line in said if "'web-corpus' sets run.gone, which SampleMix" in line] == said[:1]

@@ -11,12 +11,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from samplemix_core.config.run import CorpusConfig, LandingConfig, RunConfig
+from samplemix_core.crawls import landing
+from samplemix_core.crawls.watch import Watch
 from samplemix_core.database import corpora
 from samplemix_core.database.corpora import NamedCorpus
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ObjectAccessError, ObjectStoreError
 from samplemix_core.objects.notifications import BucketQueue, notified_uris
-from samplemix_core.pipeline import landing
 
 
 @dataclass
@@ -73,7 +74,7 @@ def cloud(database: Deployment, moto: str) -> Iterator[Cloud]:
     sqs.delete_queue(QueueUrl=queue)
 
 
-def requests_of(cloud: Cloud, watch: landing.Watch, now: float, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+def requests_of(cloud: Cloud, watch: Watch, now: float, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
     """The crawls that wait after a look, and the snapshots that it looked at."""
     looked: list[str] = []
     real = landing._look
@@ -92,7 +93,7 @@ def test_only_what_the_queue_names_is_looked_at(cloud: Cloud, monkeypatch: pytes
         cloud.add(name)
     cloud.put("web/crawl a/en/1.jsonl", "web/crawl a/_SUCCESS", "books/one/en/1.jsonl", "README.md")
     said: list[str] = []
-    watch = landing.Watch(said.append)
+    watch = Watch(said.append)
     # At first everything, whatever the queue says.
     landed, looked = requests_of(cloud, watch, 0.0, monkeypatch)
     assert (landed, sorted(looked)) == (["web/crawl a"], ["books/one", "web/crawl a"])
@@ -114,7 +115,7 @@ def test_a_lost_message_and_a_strange_one_lose_no_crawl(cloud: Cloud, monkeypatc
     cloud.add("web")
     cloud.put("web/kept/en/1.jsonl")
     said: list[str] = []
-    watch = landing.Watch(said.append)
+    watch = Watch(said.append)
     requests_of(cloud, watch, 0.0, monkeypatch)
     cloud.put("web/lost/en/1.jsonl", "web/lost/_SUCCESS")
     assert BucketQueue(cloud.queue, cloud.settings).take().messages == 2
@@ -131,7 +132,7 @@ def test_an_error_that_nobody_foresaw_loses_no_crawl_and_stops_one_corpus(cloud:
     for name in ("books", "web"):
         cloud.add(name)
     said: list[str] = []
-    watch = landing.Watch(said.append)
+    watch = Watch(said.append)
     requests_of(cloud, watch, 0.0, monkeypatch)
     cloud.put("books/one/en/1.jsonl", "books/one/_SUCCESS", "web/one/en/1.jsonl", "web/one/_SUCCESS")
 
@@ -156,7 +157,7 @@ def test_without_its_queue_a_corpus_is_looked_at_itself(cloud: Cloud, monkeypatc
         landing.check_queue(cloud.settings, corpus.config)
     cloud.put("web/one/en/1.jsonl", "web/one/_SUCCESS")
     said: list[str] = []
-    watch = landing.Watch(said.append)
+    watch = Watch(said.append)
     for now in (0.0, 6.0):
         assert requests_of(cloud, watch, now, monkeypatch) == (["web/one"], ["web/one"])
     assert len(said) == 1

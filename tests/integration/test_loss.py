@@ -9,8 +9,8 @@ from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CorpusError, LossError
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import LossCounts, Registered
-from samplemix_core.pipeline.run import RunContext
 from samplemix_core.pipeline.score import check_loss
 from tests.integration.conftest import LedgeredCorpus, commit_scores, scores_of
 

@@ -26,8 +26,8 @@ from samplemix_core.database.upkeep import hold_file
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects.interface import ObjectInfo
-from samplemix_core.pipeline import maintenance
-from samplemix_core.pipeline.maintenance import Upkeep
+from samplemix_core.operations import maintenance
+from samplemix_core.operations.maintenance import Upkeep
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 from tests.integration.test_database_changes import publish, scored
 

@@ -15,12 +15,12 @@ from samplemix_core.database.check import Artifact
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scores import commit_block
-from samplemix_core.embedding.files import EmbeddingWriter, raw_vectors, to_table
+from samplemix_core.embedding.vectors import EmbeddingWriter, raw_vectors, to_table
 from samplemix_core.errors import ObjectStoreError
 from samplemix_core.identity import content_hash
 from samplemix_core.objects.files import FileStore
 from samplemix_core.objects.interface import ObjectInfo
-from samplemix_core.pipeline import check
+from samplemix_core.operations import check
 from samplemix_core.worker import reuse
 from samplemix_core.worker.artifacts import download_embeddings, load_cluster_model
 from samplemix_core.worker.reuse import EarlierVectors

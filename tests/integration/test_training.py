@@ -10,14 +10,15 @@ import pytest
 from samplemix_core.config.quality import FineTuningConfig, TrainingConfig
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.database.labels import read_labels
-from samplemix_core.database.quality import find_quality_model, list_quality_models, quality_rows
+from samplemix_core.database.quality_models import find_quality_model, list_quality_models, quality_rows
 from samplemix_core.database.registration import ensure_encoder, known_encoders
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.frozen import load_config
 from samplemix_core.identity import fingerprint
-from samplemix_core.pipeline.labels import import_labels
+from samplemix_core.models.import_labels import import_labels
+from samplemix_core.models.train import describe_training, train, train_quality
 from samplemix_core.quality.composite import measure
 from samplemix_core.quality.labels import LabelFields
 from samplemix_core.quality.ordinal import Inputs, OrdinalHeads, expected_score
@@ -28,7 +29,6 @@ from samplemix_core.scorers.scorer import Documents
 from samplemix_core.settings import ENVIRONMENT
 from samplemix_core.worker.artifacts import fetch_files, store_files
 from samplemix_core.worker.scorers import load_scorers
-from samplemix_core.worker.train import describe_training, train, train_quality
 
 RUBRIC = Rubric(
     name="two",
@@ -185,7 +185,7 @@ def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Deployme
 
 def test_features_weighed_by_labels_need_no_encoder(labelled: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("samplemix_core.worker.train.load_known_encoder", lambda *_: pytest.fail("an encoder is loaded"))
+        patch.setattr("samplemix_core.models.train.load_known_encoder", lambda *_: pytest.fail("an encoder is loaded"))
         trained = train(CONFIG.model_copy(update={"name": "weighed", "vectors": False}), lambda *_: None)
     assert trained.embedded == 0
     assert next(score for score in trained.report.scores if score.score == "length").methods[ORDINAL]["kappa"].value > 0.9

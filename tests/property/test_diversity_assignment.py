@@ -5,8 +5,8 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplemix_core.diversity import clusters as assign_module
-from samplemix_core.diversity.clusters import ClusterSums, nearest_centroid, separation
+from samplemix_core.diversity import geometry as assign_module
+from samplemix_core.diversity.geometry import ClusterSums, nearest_centroid, separation
 
 Vectors = npt.NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samplemix_core.diversity.sampling import WINDOW_PLACES, ShardCount, allocate, nested_positions, stratified_positions
-from samplemix_core.embedding.files import GROUP_ROWS
+from samplemix_core.embedding.vectors import GROUP_ROWS
 
 
 @st.composite

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).parents[2] / "samplemix_core"
-BASE = {"__init__", "frozen", "policies", "config", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
+BASE = {"__init__", "frozen", "policies", "config", "progress", "settings", "errors", "logs", "schemas", "identity", "sample_key"}
 PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest", "scorers"}
 KEEPERS = {"objects", "database", "compute"}
 MAY_IMPORT = {
@@ -19,13 +19,20 @@ MAY_IMPORT = {
     "steps": BASE | {"steps", "pipeline"},
     "deployment": BASE | {"deployment", "database", "manifest", "objects"},
     "compute": BASE | {"compute"},
+    "reading": BASE | PURE | {"deployment", "objects", "reading"},
+    "crawls": BASE | PURE | KEEPERS | {"deployment", "crawls"},
     "worker": BASE | PURE | {"deployment", "objects", "database", "worker"},
-    "pipeline": BASE | PURE | KEEPERS | {"deployment", "steps", "worker", "pipeline"},
+    "pipeline": BASE | PURE | KEEPERS | {"deployment", "steps", "reading", "crawls", "worker", "pipeline"},
+    "models": BASE | PURE | KEEPERS | {"deployment", "worker", "pipeline", "models"},
+    "operations": BASE | PURE | KEEPERS | {"deployment", "reading", "pipeline", "operations"},
     "report": BASE | {"deployment", "quality", "manifest", "database", "report"},
-    "pages": BASE | PURE | KEEPERS | {"deployment", "pipeline", "report", "pages"},
+    "pages": BASE | PURE | KEEPERS | {"deployment", "reading", "report", "pages"},
     "local": BASE | {"deployment", "local", "database", "objects"},
-    "demo": BASE | PURE | KEEPERS | {"deployment", "pipeline", "report", "local", "demo"},
-    "cli": BASE | PURE | KEEPERS | {"deployment", "worker", "pipeline", "report", "local", "demo", "cli"},
+    "demo": BASE | PURE | KEEPERS | {"deployment", "reading", "report", "local", "demo"},
+    "cli": BASE
+    | PURE
+    | KEEPERS
+    | {"deployment", "reading", "crawls", "worker", "pipeline", "models", "operations", "report", "local", "demo", "cli"},
 }
 KNOWN_TO_PURE = {"samplemix_core.objects.interface"}
 """What a pure room may know of those that keep things: what an object store is, not one of them."""

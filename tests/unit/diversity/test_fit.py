@@ -5,8 +5,8 @@ import pytest
 from hdbscan import HDBSCAN
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.clusters import assign
 from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, reduce
+from samplemix_core.diversity.geometry import assign
 from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import DiversityHealthError
 from tests.unit.diversity.conftest import Blobs, Vectors

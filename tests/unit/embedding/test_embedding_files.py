@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.embedding import files
-from samplemix_core.embedding.files import (
+from samplemix_core.embedding import vectors as files
+from samplemix_core.embedding.vectors import (
     EmbeddingWriter,
     VectorDigest,
     add_digests,

@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from samplemix_core.pipeline.progress import LogProgress, Progress, draw_bars, duration, read_line
+from samplemix_core.progress import LogProgress, Progress, draw_bars, duration, read_line
 
 
 def test_pace_says_what_came_of_each_second_and_what_is_left() -> None:

@@ -19,7 +19,7 @@ from samplemix_core.manifest.format import (
     Manifest,
     domain_shares,
 )
-from samplemix_core.report.labels import label_circles
+from samplemix_core.report.labelling import label_circles
 from samplemix_core.report.picture import MAX_DOMAINS, compact, draw_mixture, merge_smallest, wrap
 from samplemix_core.report.record import DomainPoint, MixtureRecord, SampleHistogram, record_of
 from tests.manifests import manifest_of

@@ -11,7 +11,7 @@ from samplemix_core import schemas
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.corpus.records import ShardBatch
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.files import from_table, read_embeddings, to_table
+from samplemix_core.embedding.vectors import from_table, read_embeddings, to_table
 from samplemix_core.errors import ShardRefusedError
 from samplemix_core.identity import content_hash
 from samplemix_core.quality.kinds import content_types, languages

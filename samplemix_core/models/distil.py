@@ -15,8 +15,8 @@ from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.static import distill, distill_on, save_static
 from samplemix_core.errors import ConfigError, CorpusError, DiversityHealthError
 from samplemix_core.identity import fingerprint
-from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.pipeline.register import list_corpus
+from samplemix_core.progress import Progress, Report
 from samplemix_core.settings import is_directory, make_home
 from samplemix_core.worker.compare import Comparison, compare, compare_texts, embed, sample_texts
 from samplemix_core.worker.jobs import CompareTask

@@ -13,7 +13,7 @@ from samplemix_core.config.run import AuditConfig, EmbeddingConfig
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
-from samplemix_core.pipeline.progress import Progress
+from samplemix_core.progress import Progress
 from samplemix_core.report.text import tell
 from samplemix_core.settings import is_directory
 
@@ -53,9 +53,9 @@ def train(
 
     `samplemix quality train general --annotator gpt --annotator team --encoder multilingual-e5-small --set folds=10`
     """
+    from samplemix_core.models.train import describe_training
+    from samplemix_core.models.train import train as train_model
     from samplemix_core.report.training import draw_training, method_rows
-    from samplemix_core.worker.train import describe_training
-    from samplemix_core.worker.train import train as train_model
 
     options = {"name": name, "annotators": annotator_names, "vectors": vectors, "features": features, "baselines": baselines}
     options |= {"finetune": {}} if finetune else {}
@@ -81,7 +81,7 @@ def train(
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List quality models: the composite score, and those that were trained."""
-    from samplemix_core.database.quality import list_quality_models, quality_rows
+    from samplemix_core.database.quality_models import list_quality_models, quality_rows
 
     with Deployment.load().transaction() as cursor:
         print_rows(quality_rows(list_quality_models(cursor)), as_json=as_json)
@@ -99,7 +99,7 @@ def report_(
     """
     from pydantic import TypeAdapter
 
-    from samplemix_core.database.quality import find_quality_model
+    from samplemix_core.database.quality_models import find_quality_model
     from samplemix_core.quality.training import TrainingReport
     from samplemix_core.report.training import draw_training, method_rows
 
@@ -147,7 +147,7 @@ def audit(
     """
     from samplemix_core.cli.common import location
     from samplemix_core.pipeline.audit import audit_corpus
-    from samplemix_core.report.audit import draw_audit, group_rows, summary_rows
+    from samplemix_core.report.audit_figures import draw_audit, group_rows, summary_rows
 
     config = load_config(AuditConfig, assigned({}, assignments or []))
     place = location(corpus) if is_directory(corpus) else corpus

@@ -42,8 +42,8 @@ from samplemix_core.errors import (
 from samplemix_core.frozen import load_config
 from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.logs import event
-from samplemix_core.pipeline.annotator import CHARACTERS_OF_A_TOKEN, LanguageModel
-from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.models.language_model import CHARACTERS_OF_A_TOKEN, LanguageModel
+from samplemix_core.progress import Progress, Report
 from samplemix_core.quality.labels import MALFORMED, Reject
 from samplemix_core.quality.prompt import instructions
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric

@@ -1,8 +1,6 @@
 """Crawls that land: what is new in the places of corpora with a name, entered into Postgres, where runs take it from."""
 
-import math
-import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
@@ -12,13 +10,9 @@ from samplemix_core.corpus.shards import is_hidden, is_shard
 from samplemix_core.database import corpora
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.corpora import BY_HAND, HERE, Crawl, CrawlState, NamedCorpus, SnapshotObservation
-from samplemix_core.database.query import READ_LIMIT_SECONDS, READER, end_long_reads
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError, ObjectAccessError, SampleMixError
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
-
-FULL_LOOK_SECONDS = 600.0
-"""How often the place of a corpus with a queue is looked at whole: a notification may be lost."""
 
 
 def scan(
@@ -67,104 +61,6 @@ def scan(
     if troubles:
         raise troubles[0]
     return changed
-
-
-class Watch:
-    """Looks at the places of all corpora that are not paused, again and again, as often as each of them wants it.
-
-    Of a corpus that has a queue, the snapshots are looked at that the queue names; the whole place at first, after any trouble, and
-    every FULL_LOOK_SECONDS. So nothing is lost with a message, nor with a Watch.
-    """
-
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        self._warn = warn
-        self._said: dict[str, str] = {}
-        self._asked: dict[str, float] = {}
-        self._looked: dict[str, float] = {}
-
-    def look(self, deployment: Deployment, now: float) -> list[Crawl]:
-        """Enter what is new at the places whose time has come; returns the crawls that wait for a run, the longest waiting first.
-
-        `now` is in seconds, by a clock that only goes forward. What is wrong with one corpus, its place, its queue or its
-        configuration, is said when it begins, and does not keep the others from being looked at.
-        """
-        watched = self._watched(deployment)
-        named = self._named_by_queues(deployment, watched, now)
-        self._looked = {corpus.name: self._looked[corpus.name] for corpus in watched if corpus.name in self._looked}
-        for corpus in watched:
-            every = FULL_LOOK_SECONDS if corpus.name in named else corpus.config.landing.poll_seconds
-            snapshots = named.get(corpus.name)
-            if now - self._looked.get(corpus.name, -math.inf) >= every:
-                snapshots = None
-            elif not snapshots:
-                continue
-            whose = f"corpus {corpus.name}"
-            try:
-                changed = scan(deployment, corpus, snapshots=snapshots)
-            except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other corpus's
-                # What a queue has named is gone with its messages.
-                self._looked.pop(corpus.name, None)
-                self._tell(whose, _said(error))
-                continue
-            if snapshots is None:
-                self._looked[corpus.name] = now
-            self._tell(whose, None)
-            for crawl in changed:
-                if crawl.state is not CrawlState.LANDED:
-                    self._warn(f"crawl {crawl.corpus}/{crawl.snapshot} is {crawl.state}: it {crawl.reason}")
-        with deployment.transaction() as cursor:
-            if ended := end_long_reads(cursor):
-                self._warn(f"ended {ended} sessions of {READER} that read for longer than {READ_LIMIT_SECONDS:g} s")
-            return corpora.landed_crawls(cursor, (corpus.name for corpus in watched))
-
-    def _watched(self, deployment: Deployment) -> list[NamedCorpus]:
-        with deployment.transaction() as cursor:
-            usable, errors = corpora.usable_corpora(cursor)
-        for name, error in errors.items():
-            self._tell(f"corpus {name}", str(error))
-        return [corpus for corpus in usable.values() if not corpus.is_paused]
-
-    def _named_by_queues(self, deployment: Deployment, watched: Sequence[NamedCorpus], now: float) -> dict[str, set[str]]:
-        """Of each corpus whose queue answers, the snapshots that it has named since it was last asked."""
-        from samplemix_core.objects.notifications import BucketQueue
-
-        named: dict[str, set[str]] = {}
-        for url in sorted({corpus.config.landing.queue_url or "" for corpus in watched} - {""}):
-            theirs = [corpus for corpus in watched if corpus.config.landing.queue_url == url]
-            if now - self._asked.get(url, -math.inf) < min(corpus.config.landing.poll_seconds for corpus in theirs):
-                named |= {corpus.name: set() for corpus in theirs}
-                continue
-            try:
-                notices = BucketQueue(url, deployment).take()
-            except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other queue's
-                self._asked.pop(url, None)
-                self._tell(url, f"{_said(error)} Its corpora are looked at without it.")
-                continue
-            self._asked[url] = now
-            self._tell(url, None)
-            for corpus in theirs:
-                base = f"{corpus.config.run.corpus_uri}/"
-                named[corpus.name] = {uri.removeprefix(base).split("/")[0] for uri in notices.uris if uri.startswith(base)}
-                if notices.unclear:
-                    self._looked.pop(corpus.name, None)
-            if notices.unclear:
-                self._warn(f"{notices.unclear} messages of {url} are no notifications of S3; its corpora are looked at whole")
-        return named
-
-    def _tell(self, about: str, trouble: str | None) -> None:
-        """Say what is wrong when it begins, not each time one looks."""
-        if trouble is None:
-            self._said.pop(about, None)
-        elif self._said.get(about) != trouble:
-            self._said[about] = trouble
-            self._warn(f"{about}: {trouble}" if about not in trouble else trouble)
-
-
-def _said(error: Exception) -> str:
-    """An error for people; of one that nobody foresaw, all that is known of it."""
-    if isinstance(error, SampleMixError):
-        return str(error)
-    return f"{error!r}. Nobody foresaw this: please report it.\n{''.join(traceback.format_exception(error))}"
 
 
 def check_queue(deployment: Deployment, config: CorpusConfig) -> None:

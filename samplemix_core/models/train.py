@@ -11,19 +11,19 @@ import pyarrow as pa
 from samplemix_core.config.quality import TrainingConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import Annotator, keep_vectors, list_annotators, read_vectors
-from samplemix_core.database.quality import save_quality_model
+from samplemix_core.database.quality_models import save_quality_model
 from samplemix_core.database.registration import ensure_encoder, known_encoders
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.embedding.encoder import Encoder, load_known_encoder
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
+from samplemix_core.models.tune import Hear, Made, label_pages, tune
 from samplemix_core.quality.baselines import LabelledInputs
 from samplemix_core.quality.composite import FEATURES, feature_model, measure
 from samplemix_core.quality.ordinal import Inputs
 from samplemix_core.quality.training import TrainingReport, train_heads
 from samplemix_core.scorers.ordinal import OrdinalSpec
 from samplemix_core.worker.reuse import EarlierVectors
-from samplemix_core.worker.tune import Hear, Made, label_pages, tune
 
 LEAST_LABELS, LEAST_GROUPS = 50, 8
 

@@ -18,7 +18,7 @@ from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.errors import ServiceError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
-from samplemix_core.pipeline.handoff import collect_drafts
+from samplemix_core.pipeline.drafts import collect_drafts
 
 ORPHAN_PREFIXES = (Prefix.CLUSTERS, Prefix.EMBEDDINGS, Prefix.TRAINING)
 """Where files lie that scores refer to, or nobody: of a training that nobody took up again, the last checkpoint."""

@@ -18,8 +18,8 @@ from samplemix_core.frozen import FrozenModel
 from samplemix_core.manifest.catalogue import LATEST, SUMS, Version
 from samplemix_core.manifest.verify import Problem, VerifyReport
 from samplemix_core.objects.interface import ObjectStore
-from samplemix_core.pipeline.mixtures import verify_version
-from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.progress import Progress, Report
+from samplemix_core.reading.versions import verify_version
 
 _READS_AT_ONCE = 8
 

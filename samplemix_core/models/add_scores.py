@@ -8,8 +8,8 @@ from samplemix_core.corpus.shards import READ_SUFFIXES, format_of, is_shard
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.identity import content_hash
-from samplemix_core.pipeline.progress import Progress, Report
-from samplemix_core.pipeline.scorers import AddedScorer, enter_scorer, range_of
+from samplemix_core.models.add_scorer import AddedScorer, enter_scorer, range_of
+from samplemix_core.progress import Progress, Report
 from samplemix_core.scorers.external import EXTERNAL, ExternalSpec, Key, halves
 from samplemix_core.worker.artifacts import store_files
 

@@ -21,8 +21,8 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.stack import start_services
 from samplemix_core.logs import visible
-from samplemix_core.pipeline.mixtures import open_version
-from samplemix_core.pipeline.progress import Progress, Report, draw_bars, read_line
+from samplemix_core.progress import Progress, Report, draw_bars, read_line
+from samplemix_core.reading.versions import open_version
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
 from samplemix_core.report.text import output, print_mixture, tell

@@ -18,7 +18,7 @@ from samplemix_core.database.connection import Cursor
 from samplemix_core.database.labels import add_annotations, ensure_annotator, list_annotators
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
-from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.progress import Progress, Report
 from samplemix_core.quality.labels import Label, LabelFields, Reject, RejectedLabelError, read_label
 from samplemix_core.quality.measures import measure_levels
 from samplemix_core.quality.rubric import Rubric

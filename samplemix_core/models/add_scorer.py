@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samplemix_core.database.quality import QualityModel, cell_quantiles, find_quality_model, save_quality_model, score_quantiles
+from samplemix_core.database.quality_models import (
+    QualityModel,
+    cell_quantiles,
+    find_quality_model,
+    save_quality_model,
+    score_quantiles,
+)
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.scorers.calibrated import CalibratedSpec, Cell

@@ -7,8 +7,8 @@ from typing import Any
 from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.deployment import Deployment
-from samplemix_core.pipeline.annotate import annotate
-from samplemix_core.pipeline.progress import Progress, Report
+from samplemix_core.models.annotate import annotate
+from samplemix_core.progress import Progress, Report
 
 
 def ask(
@@ -40,7 +40,7 @@ def train_on_worker(
 
     with connect(deployment) as client:
         work = Work("the training", (config,), resources=config.embedding.worker_resources)
-        found = call_one(client, f"samplemix_core.worker.train:{function}", work, cancelled, partly=hear)
+        found = call_one(client, f"samplemix_core.models.train:{function}", work, cancelled, partly=hear)
     if dry_run:
         return dict(found)
     overall = found.report.scores[-1]

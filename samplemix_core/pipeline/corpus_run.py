@@ -1,58 +1,16 @@
-"""A run: what every step of it is given, and the whole of it in one process, from the table that Airflow's tasks are made of."""
+"""A whole run in one process, from the table of steps that Airflow's tasks are made of."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from samplemix_core.config.run import RunConfig
-from samplemix_core.database.connection import exclusive
 from samplemix_core.database.ledger import run_cost
 from samplemix_core.database.registration import unread_files
-from samplemix_core.deployment import Deployment
 from samplemix_core.frozen import FrozenModel
+from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
-from samplemix_core.pipeline.progress import Progress, Report
 from samplemix_core.steps import GROUPS, STEPS
 
 UNREAD_NAMED = 1000
 """How many files that were not read a summary names; the table unread_file has all."""
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """One run as a step sees it: what is wanted, where the services are, whom to tell, and whether to stop.
-
-    `corpus` is the corpus's name, if it has one; `crawl` the one snapshot that is registered and scored, where not all are.
-    """
-
-    config: RunConfig
-    deployment: Deployment
-    report: Report
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    run_id: str | None = None
-    corpus: str | None = None
-    crawl: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The run as its workers' logs name it: by its Airflow run, else by its mixture."""
-        return self.run_id or self.config.mixture_name
-
-    @contextmanager
-    def alone(self, step: str, *what: object) -> Iterator[None]:
-        """Do a step's work on the cluster while nobody else does the same: another waits, and then finds it done.
-
-        So a task that Airflow took for dead and started again, while it was only slow, is not done twice at once.
-        """
-        name = "/".join(map(str, (step, *what)))
-
-        def tell() -> None:
-            self.report(Progress(step, 0, 0, message="another process is at work on the same; waiting for it"))
-
-        with exclusive(self.deployment.database, name, self.cancelled, tell):
-            yield
 
 
 class RunSummary(FrozenModel):

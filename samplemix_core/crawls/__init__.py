@@ -1,0 +1,1 @@
+"""Crawls that land: looking for them, and taking them up."""

@@ -1,0 +1,88 @@
+"""Drafts: mixtures that are computed and lie on the object store, and that nobody but publish looks at."""
+
+import re
+from dataclasses import fields
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from samplemix_core.deployment import Prefix
+from samplemix_core.errors import ManifestError
+from samplemix_core.frozen import FrozenModel
+from samplemix_core.identity import fingerprint
+from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest
+from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.objects.interface import ObjectInfo, ObjectStore
+from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
+
+DRAFT = "draft.json"
+KEPT_DAYS = 7
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+class Draft(FrozenModel):
+    """A mixture before it has a version, with the parts that lie beside it."""
+
+    manifest: ManifestDraft
+    parts: tuple[PartFile, ...]
+    registered: Registered
+    cluster_model: ClusterModelRef
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of the parts."""
+        return content_digest(self.parts)
+
+
+def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directory: Path, today: date) -> str:
+    """Put a draft, the parts in `directory` and its roll-up on the store; returns the draft's prefix, one for equals of a day.
+
+    Drafts stay for KEPT_DAYS, so that tasks of a finished run can be cleared and equal runs don't remove each other's; older ones
+    are removed here.
+    """
+    collect_drafts(store, today)
+    prefix = f"{Prefix.DRAFTS}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
+    for part in draft.parts:
+        store.upload(f"{prefix}/{part.path}", directory / part.path)
+    for name, table in vars(rollup).items():
+        pq.write_table(table, directory / name, write_page_checksum=True)
+        store.upload(f"{prefix}/{name}.parquet", directory / name)
+    store.put(f"{prefix}/{DRAFT}", draft.model_dump_json().encode())
+    return prefix
+
+
+def read_draft(store: ObjectStore, prefix: str) -> Draft:
+    """The draft at a prefix; raise ManifestError if there is none."""
+    if store.head(f"{prefix}/{DRAFT}") is None:
+        raise ManifestError(f"The draft {store.uri}/{prefix} is gone; drafts are kept for {KEPT_DAYS} days.", "Mix again.")
+    try:
+        return Draft.model_validate_json(store.get(f"{prefix}/{DRAFT}")[0])
+    except ValidationError as error:
+        raise ManifestError(f"The draft {store.uri}/{prefix} is damaged: {error}.", "Mix again.") from None
+
+
+def read_rollup(store: ObjectStore, prefix: str) -> MixtureRollup:
+    """What the draft at a prefix comes to; raise ManifestError if that is not there."""
+    tables = {}
+    for field in fields(MixtureRollup):
+        key = f"{prefix}/{field.name}.parquet"
+        if store.head(key) is None:
+            raise ManifestError(f"{store.uri}/{key} is missing: the draft is of an earlier release, or damaged.", "Mix again.")
+        try:
+            tables[field.name] = pq.read_table(pa.BufferReader(store.get(key)[0]), page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise ManifestError(f"{store.uri}/{key} is damaged: {error}.", "Mix again.") from error
+    return MixtureRollup(**tables)
+
+
+def collect_drafts(store: ObjectStore, today: date, *, dry_run: bool = False) -> list[ObjectInfo]:
+    """Remove the drafts of days that are over for long; returns their files. A dry run leaves them."""
+    oldest = (today - timedelta(days=KEPT_DAYS)).isoformat()
+    days = [(info, info.key.split("/")[1]) for info in store.list(f"{Prefix.DRAFTS}/")]
+    old = [info for info, day in days if not _DAY.fullmatch(day) or day < oldest]
+    for info in old if not dry_run else ():
+        store.delete(info.key)
+    return old

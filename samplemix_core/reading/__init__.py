@@ -1,0 +1,1 @@
+"""Published mixtures, opened and read."""
