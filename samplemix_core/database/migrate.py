@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from samplemix_core.database.connection import HOLD, Lock, connect, service_errors
 from samplemix_core.errors import ConfigError
@@ -13,7 +16,7 @@ from samplemix_core.settings import shipped_directory
 def migrate(database_url: str, revision: str = "head") -> None:
     """Upgrade a database to a revision, all of the way or not at all; one that is there already is left as it is.
 
-    Raises ConfigError for a database of another encoding than UTF-8.
+    Raises ConfigError for a database of another encoding than UTF-8, and for one that another version of SampleMix made.
     """
     _run(database_url, lambda config: command.upgrade(config, revision))
 
@@ -38,4 +41,20 @@ def _run(database_url: str, step: Callable[[Config], None]) -> None:
         # Whoever reads waits behind a table that waits to be altered.
         connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
         config.attributes["connection"] = connection
+        _require_known(config, connection)
         step(config)
+
+
+def _require_known(config: Config, connection: Connection) -> None:
+    """Raise ConfigError unless the database is empty or at a revision that this version knows."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None or current in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}:
+        return
+    name = connection.engine.url.database
+    if current.isdigit():
+        raise ConfigError(
+            f"The database {name} is of a development version before the first release (revision {current}): it can't be migrated.",
+            "Start with another SAMPLEMIX_HOME, or drop the database and create it again: crawls are then scored again. Published"
+            " mixtures stay as they are.",
+        )
+    raise ConfigError(f"The database {name} is of a later SampleMix (revision {current}).", "Upgrade SampleMix.")

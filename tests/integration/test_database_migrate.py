@@ -1,19 +1,13 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from psycopg2.extras import execute_values
 from sqlalchemy.engine import make_url
 
-from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import connect, transaction
-from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
-from samplemix_core.database.ledger import open_blocks, shard_states
 from samplemix_core.database.migrate import downgrade, migrate
-from samplemix_core.database.registration import ensure_encoder, register_corpus, register_snapshot
-from samplemix_core.database.scope import Scope, ScoreVersion
+from samplemix_core.database.registration import register_corpus
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ServiceError
-from samplemix_core.objects.interface import ObjectInfo
 from tests.conftest import PostgresServer, database_of
 
 RELATIONS = """
@@ -41,40 +35,17 @@ def test_up_again_down_and_up(empty_database: Deployment) -> None:
     assert relations(url) == up
 
 
-def test_what_was_scored_before_there_were_blocks_is_one_block_counted_by_its_encoder(empty_database: Deployment) -> None:
+@pytest.mark.parametrize(
+    ("revision", "said"), [("0022", "development version before the first release"), ("second_release", "Upgrade SampleMix")]
+)
+def test_a_database_of_another_version_says_what_to_do(empty_database: Deployment, revision: str, said: str) -> None:
     url = empty_database.database
-    migrate(url, "0004")
-    columns = "documents, scored, quarantined, tokens, embedding_key, embedding_sha256, embedding_rows, embedding_dim, seconds"
-    with transaction(url) as cursor:
-        corpora = [("key-1", "tok"), ("key-2", "nobody's")]
-        execute_values(
-            cursor,
-            "INSERT INTO corpus (corpus_key, uri, reader, tokenizer_id) VALUES %s",
-            [(k, "s3://b/c", "{}", t) for k, t in corpora],
-        )
-        shard = register_snapshot(cursor, 1, "s1", [ObjectInfo("s1/web/a.jsonl", 9, "etag")])
-        cursor.execute("INSERT INTO quality_model (quality_model_key, spec, q_low, q_high) VALUES ('q', '{}', 0, 10)")
-        ids = shard.last_shard_id, ensure_encoder(cursor, "e", {"name": "older", "tokenizer": "tok"}), 1
-        cursor.execute(
-            f"INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, {columns})"
-            " VALUES (%s, %s, %s, 'done', 'etag', 3, 2, 1, 40, 'embeddings/x', %s, 2, 4, 1.5)",
-            (*ids, "ab" * 32),
-        )
-        cursor.execute(f"SELECT {columns} FROM shard_score")
-        before = cursor.fetchall()
     migrate(url)
-    version = ScoreVersion(*ids[1:])
     with transaction(url) as cursor:
-        (state,) = shard_states(cursor, Scope((shard.snapshot_id,), version, shard.last_shard_id))
-        assert (state.state, state.embedding_digest) == ("done", "ab" * 32)
-        assert embedding_files(cursor, version, [state]) == {ids[0]: (EmbeddingFile("embeddings/x", "ab" * 32, 2),)}
-        cursor.execute("SELECT tokenizer, encoder_tokens FROM corpus, block_score ORDER BY corpus_id")
-        assert cursor.fetchall() == [("older", 40), ("nobody's", 40)]
-        assert open_blocks(cursor, [state.shard], ScoreVersion(ids[1], ids[2] + 1)) == {ids[0]: [Block()]}
-    downgrade(url, "0004")
-    with transaction(url) as cursor:
-        cursor.execute(f"SELECT {columns} FROM shard_score WHERE state = 'done'")
-        assert cursor.fetchall() == before
+        cursor.execute("UPDATE alembic_version SET version_num = %s", (revision,))
+    for step in (migrate, downgrade):
+        with pytest.raises(ConfigError, match=said):
+            step(url)
 
 
 def test_two_migrations_at_once(empty_database: Deployment) -> None:
