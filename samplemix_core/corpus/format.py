@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -15,23 +15,11 @@ ROWS_AT_ONCE = 10_000
 
 
 class Format(ABC):
-    """A shard, read from a seekable stream, which stays open. A format is a file with a subclass of this, named in shards.FORMATS.
+    """A shard, read from a seekable stream, which stays open. A format is a file with a subclass, and a row in shards.FORMATS.
 
     What can't be trusted as a whole raises ShardRefusedError, from any method and from the constructor; errors of the stream itself
     pass unchanged.
     """
-
-    name: ClassVar[str]
-    """As people call it."""
-
-    suffixes: ClassVar[tuple[str, ...]]
-    """What names of its files end in, the usual one first."""
-
-    compressible: ClassVar[bool]
-    """Whether its files may be compressed as a whole, with the suffix of that behind (streams.COMPRESSIONS)."""
-
-    sign: ClassVar[bytes] = b""
-    """How each of its files begins; empty where anything may."""
 
     @abstractmethod
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:

@@ -49,10 +49,6 @@ def split_lines(read: Callable[[int], bytes], max_bytes: int, row: int = 0, byte
 class JsonLines(Format):
     """A shard of JSON lines. A blank line takes a row but is no record; a byte order mark at the start is passed over."""
 
-    name = "JSON lines"
-    suffixes = (".jsonl", ".ndjson", ".json", ".jl", ".jsonlines")
-    compressible = True
-
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
         self._stream, self._path, self._max_bytes = stream, path, config.max_record_bytes
         self._parse = record_parser(path_domain, config)

@@ -41,11 +41,6 @@ class Parquet(Format):
     missing or not of strings. An error of the stream itself passes unchanged.
     """
 
-    name = "Parquet"
-    suffixes = (".parquet", ".parq", ".pq")
-    compressible = False
-    sign = b"PAR1"
-
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
         self._source, self._path, self._path_domain, self._config = GuardedStream(stream), path, path_domain, config
         with _refusing(self._source, path):

@@ -30,13 +30,13 @@ class ShardReader:
 
     def __init__(self, stream: BinaryIO, path: str, config: ReaderConfig) -> None:
         _, path_domain = parse_shard_path(path, config)
-        kind = format_of(path)
-        if kind is None:
+        known = format_of(path)
+        if known is None:
             raise ShardRefusedError(
                 f"Shard {path!r} has a suffix of no known format.",
                 f"A shard's name ends in {READ_SUFFIXES}.",
             )
-        self._format = kind(stream, path, path_domain, config)
+        self._format = known.kind(stream, path, path_domain, config)
         self._records: Iterator[Record] | None = None
         self._put_back: list[Record] = []
         self._row = 0

@@ -3,26 +3,58 @@
 Paths are relative to the corpus root and '/'-separated: `<snapshot>/<domain>/<file>`. Directory 0 is the snapshot.
 """
 
+import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from samplemix_core.config.run import ReaderConfig
-from samplemix_core.corpus.format import Format
-from samplemix_core.corpus.json_lines import JsonLines
-from samplemix_core.corpus.parquet import Parquet
-from samplemix_core.corpus.streams import CODECS, COMPRESSIONS, codec_of, is_compressed
 from samplemix_core.errors import CorpusError
 from samplemix_core.objects.interface import ObjectInfo
 
-FORMATS: tuple[type[Format], ...] = (JsonLines, Parquet)
-"""Every format that corpus files, files of labels and files of scores may have."""
+if TYPE_CHECKING:
+    from samplemix_core.corpus.format import Format
 
-_ENDINGS = {
-    kind: tuple(suffix + end for suffix in kind.suffixes for end in ("", *(COMPRESSIONS if kind.compressible else ())))
-    for kind in FORMATS
+COMPRESSIONS = {
+    **{".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"},
+    **{".bz2": "bzip2", ".xz": "xz", ".lz4": "lz4"},
 }
+"""Suffix of files that are compressed as a whole -> how."""
+
+
+@dataclass(frozen=True)
+class KnownFormat:
+    """A format: its name for people, the suffixes of its files, the usual one first, and its class, "module:class" of this room.
+
+    Where `compressible`, its files may be compressed as a whole. `sign` is how each of its files begins, if they all do.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    reader: str
+    compressible: bool = False
+    sign: bytes = b""
+
+    @cached_property
+    def kind(self) -> "type[Format]":
+        """Its class, imported where it is wanted: names are told apart without the packages that read files."""
+        found: type[Format] = pkgutil.resolve_name(f"samplemix_core.corpus.{self.reader}")
+        return found
+
+    @cached_property
+    def endings(self) -> tuple[str, ...]:
+        """What names of its files end in."""
+        return tuple(suffix + end for suffix in self.suffixes for end in ("", *(COMPRESSIONS if self.compressible else ())))
+
+
+JSON_LINES = KnownFormat(
+    "JSON lines", (".jsonl", ".ndjson", ".json", ".jl", ".jsonlines"), "json_lines:JsonLines", compressible=True
+)
+FORMATS = (JSON_LINES, KnownFormat("Parquet", (".parquet", ".parq", ".pq"), "parquet:Parquet", sign=b"PAR1"))
+"""Every format that corpus files, files of labels and files of scores may have."""
 
 _NAMED = 10
 MAX_PATH_BYTES = 1024
@@ -81,10 +113,10 @@ class UnreadFile:
     reason: Unread
 
 
-def format_of(path: str) -> type[Format] | None:
+def format_of(path: str) -> KnownFormat | None:
     """The format of a file by its name, compressed or not; None if it is none that is read."""
     name = path.lower()
-    return next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), None)
+    return next((known for known in FORMATS if name.endswith(known.endings)), None)
 
 
 def is_hidden(name: str) -> bool:
@@ -225,44 +257,3 @@ def _no_shard(unread: Sequence[UnreadFile]) -> CorpusError:
             f"A shard's name ends in {READ_SUFFIXES}.",
         )
     return CorpusError("There is no file at the corpus URI.", "Check it: no place there, or an empty one, looks the same.")
-
-
-HEAD_BYTES = 512
-_HEADS = (
-    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS: 'git lfs pull' fetches the file it stands for"),
-    (b"/annex/objects/", "a pointer of git-annex: 'git annex get' fetches the file it stands for"),
-    (b"<?xml", "XML, as an object store answers with an error"),
-    (b"<error>", "XML, as an object store answers with an error"),
-    (b"<!doctype html", "a page of HTML, as a server answers with an error"),
-    (b"<html", "a page of HTML, as a server answers with an error"),
-    (b"[", "one JSON array: JSON lines have one object a line, as \"jq -c '.[]'\" writes them"),
-    (b"{\n", "JSON over many lines: JSON lines have one object a line, as 'jq -c .' writes them"),
-    (b"ARROW1", "an Arrow file, which is not read: write it as Parquet"),
-    (b"PK\x03\x04", "a zip archive, which is not read: unpack it"),
-    (b"PARE", "an encrypted Parquet file: write it without encryption"),
-    (b"ORC", "an ORC file, which is not read: write it as Parquet"),
-    (b"\xff\xfe", "UTF-16, which is not read: write it as UTF-8"),
-    (b"\xfe\xff", "UTF-16, which is not read: write it as UTF-8"),
-)
-
-
-_MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".lz4": b"\x04\x22\x4d\x18"}
-
-
-def looks_like(head: bytes, path: str) -> str | None:
-    """What a file seems to be by its first HEAD_BYTES, if its name says otherwise and people mistake it for their data."""
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r\n", b"\n")
-    for suffix, sign in _MAGIC.items():
-        if head.startswith(sign):
-            name = COMPRESSIONS[suffix]
-            return None if codec_of(path) is CODECS[name] else f"compressed with {name}: its name has to end in {suffix}"
-    named = format_of(path)
-    for other in FORMATS:
-        if other.sign and head.startswith(other.sign):
-            return None if other is named else f"{other.name}: its name has to end in {other.suffixes[0]}"
-    kind = next((kind for sign, kind in _HEADS if start.startswith(sign) or start.lower().startswith(sign)), None)
-    if kind is None and start.startswith(b"{") and b"\r" in start and b"\n" not in start:
-        return "JSON lines that end in carriage returns alone: \"tr '\\r' '\\n'\" writes newlines in their place"
-    if kind is None and start.startswith(b"{") and (is_compressed(path) or named is not JsonLines):
-        return "JSON lines that are not compressed: its name has to end in .jsonl"
-    return kind

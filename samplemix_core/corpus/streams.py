@@ -11,18 +11,13 @@ from typing import BinaryIO, Protocol
 
 import lz4.frame
 
+from samplemix_core.corpus.shards import COMPRESSIONS
 from samplemix_core.errors import ShardRefusedError
 
 if sys.version_info >= (3, 14):
     from compression import zstd as zstd
 else:
     from backports import zstd as zstd
-
-COMPRESSIONS = {
-    **{".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"},
-    **{".bz2": "bzip2", ".xz": "xz", ".lz4": "lz4"},
-}
-"""Suffix of files that are compressed as a whole -> how."""
 
 CHUNK_BYTES = 2**20
 

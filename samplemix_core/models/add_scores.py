@@ -45,10 +45,10 @@ def add_external(
         raise ConfigError(f"There is no file of scores at {place}.", f"Give a file, or a directory of files: {READ_SUFFIXES}.")
     for key in keys:
         with store.open(key) as stream:
-            kind = format_of(key)
-            if kind is None:
+            known = format_of(key)
+            if known is None:
                 raise ConfigError(f"{key} is no file of scores.", f"Its name has to end in {READ_SUFFIXES}.")
-            for read in kind.columns(stream, key, [column or by, score], MAX_RECORD_BYTES):
+            for read in known.kind.columns(stream, key, [column or by, score], MAX_RECORD_BYTES):
                 rows += read.num_rows
                 batch = pa.record_batch([read.column(0), _scores(read.column(1), score, key)], names=["which", "score"])
                 usable = pc.and_(pc.is_valid(batch[0]), pc.is_finite(batch[1]).fill_null(False))

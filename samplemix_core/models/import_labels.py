@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from samplemix_core import schemas
-from samplemix_core.corpus.json_lines import JsonLines
 from samplemix_core.corpus.records import RejectedRecordError
-from samplemix_core.corpus.shards import format_of
+from samplemix_core.corpus.shards import JSON_LINES, format_of
 from samplemix_core.database.annotations import both_judged
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.labels import add_annotations, ensure_annotator, list_annotators
@@ -74,7 +73,7 @@ def import_labels(
     found = Imported(annotator)
     with ExitStack() as stack:
         stream = stack.enter_context(deployment.store(directory or "/").open(name))
-        records = (format_of(name) or JsonLines).rows(stream, name, MAX_RECORD_BYTES)
+        records = (format_of(name) or JSON_LINES).kind.rows(stream, name, MAX_RECORD_BYTES)
         labels = _labels(records, rubric, names, PurePosixPath(name).name.partition(".")[0], found)
         if not dry_run:
             cursor = stack.enter_context(deployment.transaction())

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from samplemix_core import schemas
 from samplemix_core.config.run import ReaderConfig
+from samplemix_core.corpus.likeness import HEAD_BYTES, looks_like
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Reason, ShardBatch, describe
-from samplemix_core.corpus.shards import HEAD_BYTES, looks_like
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import block_counts, save_plan

@@ -143,7 +143,7 @@ def test_an_error_that_nobody_foresaw_loses_no_crawl_and_stops_one_corpus(cloud:
 
     scan = landing.scan
     with monkeypatch.context() as patch:
-        patch.setattr(landing, "scan", broken)
+        patch.setattr("samplemix_core.crawls.watch.scan", broken)
         assert [crawl.corpus for crawl in watch.look(cloud.settings, 6.0)] == ["web"]
     (line,) = said
     assert line.startswith("corpus books: RuntimeError('a hiccup'). Nobody foresaw this: please report it.\nTraceback")

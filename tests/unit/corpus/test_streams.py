@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import lz4.frame as lz4_frame
 import pytest
 
-from samplemix_core.corpus.shards import looks_like
+from samplemix_core.corpus.likeness import looks_like
 from samplemix_core.corpus.streams import open_decompressed, zstd
 from samplemix_core.errors import ShardRefusedError
 
