@@ -1,1 +1,1 @@
-"""The command `samplemix`: words on a command line come in; text for people or JSON for scripts goes out."""
+"""The command `samplemix`: text for people, JSON for scripts."""

@@ -1,1 +1,1 @@
-"""Dask, used: calls by name and small arguments come in; their outcomes go out, each exactly once."""
+"""Run calls on Dask, by name and with small arguments; each outcome comes back exactly once."""

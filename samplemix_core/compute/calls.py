@@ -43,21 +43,21 @@ def call_on_worker(key: str, path: str, arguments: tuple[Any, ...], patience: Pa
         reraise=True,
     )
     function = pkgutil.resolve_name(path)
-    told = {"tell": _teller(worker, key)} if "tell" in inspect.signature(function).parameters else {}
+    told = {"on_progress": _on_progress_of(worker, key)} if "on_progress" in inspect.signature(function).parameters else {}
     try:
         return retrying(function, *arguments, **told)
     except SampleMixError as error:
         return error
 
 
-def _teller(worker: Any, key: str) -> Callable[[int], None]:
+def _on_progress_of(worker: Any, key: str) -> Callable[[int], None]:
     """What a call tells how much of it is done; at most once a second it goes on to the scheduler, and nobody waits for that.
 
     A call that nobody wants any more ends there, with a CancelledRunError: Dask lets what is running run on.
     """
     last = 0.0
 
-    def tell(done: int) -> None:
+    def on_progress(done: int) -> None:
         nonlocal last
         task = worker.state.tasks.get(key)
         if task is None or task.state == "cancelled":
@@ -67,7 +67,7 @@ def _teller(worker: Any, key: str) -> Callable[[int], None]:
             last = now
             worker.log_event(UNDER_WAY, (key, done))
 
-    return tell
+    return on_progress
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -135,8 +135,8 @@ def fan_out(
     When a worker dies, what it was running is suspected, and not what merely waited on it: that is submitted again. A suspect is
     tried once more when all else is done, alone, and only if its worker dies of it again does it yield a PoisonShardError.
 
-    A call that has a parameter `tell` may say how far it is, and ends there when it is cancelled; `partly` hears, every half
-    second, the sum over the calls under way.
+    A call that has a parameter `on_progress` may say how far it is, and ends there when it is cancelled. Every half second,
+    `partly` is called with the sum over the calls under way.
     """
     yield from _FanOut(client, call, work, cancelled, patience, partly).outcomes()
 

@@ -1,4 +1,4 @@
-"""The corpus, read: a shard's stream of bytes comes in; Arrow tables of documents and of quarantined records go out.
+"""Read a corpus: from a shard's bytes to Arrow tables of documents and of quarantined records.
 
-Nothing is imported here: who only lists shards (shards.py) needs none of what reads them.
+Nothing is imported here: listing shards (shards.py) needs none of the packages that read them.
 """

@@ -1,1 +1,1 @@
-"""Crawls that land: looking for them, and taking them up."""
+"""Crawls that land: look for them, and enter them."""

@@ -1,1 +1,1 @@
-"""Postgres, kept: Arrow tables, NumPy columns and records come in within a transaction; the same come out by query."""
+"""Postgres: Arrow tables, NumPy columns and records are stored in a transaction and read by query."""

@@ -42,7 +42,7 @@ class Provenance:
     cluster_model_id: int
     manifest_uri: str
     manifest_sha256: str
-    beside: tuple[int, ...] = ()
+    other_quality_model_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def save_mixture(
         cursor.execute(
             "UPDATE mixture SET beside = ARRAY(SELECT DISTINCT unnest(beside || %s) ORDER BY 1),"
             " manifest_sha256 = coalesce(manifest_sha256, %s) WHERE mixture_id = %s",
-            (list(provenance.beside), provenance.manifest_sha256, found["mixture_id"]),
+            (list(provenance.other_quality_model_ids), provenance.manifest_sha256, found["mixture_id"]),
         )
         return int(found["mixture_id"])
     cursor.execute("SELECT tokenizer FROM corpus WHERE corpus_id = %s", (provenance.corpus_id,))
@@ -97,7 +97,7 @@ def save_mixture(
         **manifest.model_dump(include=_OF_MANIFEST),
         **manifest.counts.model_dump(include=_OF_COUNTS),
         **{name: item for name, item in asdict(provenance).items() if name != "snapshot_ids"},
-        "beside": list(provenance.beside),
+        "beside": list(provenance.other_quality_model_ids),
         "policy": manifest.policy.name,
         "tokenizer": tokenizer,
         "airflow_run_id": manifest.lineage.airflow_run_id,

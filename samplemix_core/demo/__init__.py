@@ -1,1 +1,1 @@
-"""The demo: a machine's own documents come in; a corpus, and a mixture that Airflow made of it, go out."""
+"""The demo: this machine's own documents become a corpus, and Airflow makes a mixture of it."""

@@ -1,4 +1,4 @@
-"""Embeddings, computed: texts come in; token counts and unit vectors go out, and the file that holds a shard's.
+"""Embeddings: from texts to token counts and unit vectors, and files that hold them.
 
 Nothing is imported here: torch takes seconds, and only workers need it.
 """

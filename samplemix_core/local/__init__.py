@@ -1,3 +1,1 @@
-"""The embedded services of one machine: a home directory comes in; Postgres, S3, Dask and Airflow run, and
-how to reach them goes out.
-"""
+"""The embedded services of one machine: Postgres, S3, Dask and Airflow below a home directory, and how to reach them."""

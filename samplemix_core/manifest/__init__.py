@@ -1,4 +1,4 @@
-"""Manifests, published and read: rows with copies come in; versions of a mixture on an object store go out, and back in.
+"""Manifests: publish rows with copies as versions of a mixture on an object store, and read them back.
 
 The format is described in docs/manifest.md.
 """

@@ -1,1 +1,1 @@
-"""Mixing, solved: quality, diversity and tokens of samples come in; weights and whole copies under a budget go out."""
+"""Mixing: from quality, diversity and tokens of samples to weights and whole copies under a budget."""

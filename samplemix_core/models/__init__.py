@@ -1,1 +1,1 @@
-"""How quality models and encoders come to be: from labels, language models and files that are brought along."""
+"""How quality models and encoders are made: from labels, language models, and files that people bring."""

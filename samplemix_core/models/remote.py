@@ -35,12 +35,12 @@ def train_on_worker(
     """
     function = "describe_training" if dry_run else "train_quality"
 
-    def hear(done: int) -> None:
+    def on_progress(done: int) -> None:
         report(Progress("train", done, 0, message="texts read, or steps done", unit="parts"))
 
     with connect(deployment) as client:
         work = Work("the training", (config,), resources=config.embedding.worker_resources)
-        found = call_one(client, f"samplemix_core.models.train:{function}", work, cancelled, partly=hear)
+        found = call_one(client, f"samplemix_core.models.train:{function}", work, cancelled, partly=on_progress)
     if dry_run:
         return dict(found)
     overall = found.report.scores[-1]

@@ -17,7 +17,7 @@ from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.embedding.encoder import Encoder, load_known_encoder
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
-from samplemix_core.models.tune import Hear, Made, label_pages, tune
+from samplemix_core.models.tune import OnProgress, TrainingResult, label_pages, tune
 from samplemix_core.quality.baselines import LabelledInputs
 from samplemix_core.quality.composite import FEATURES, feature_model, measure
 from samplemix_core.quality.ordinal import Inputs
@@ -40,12 +40,12 @@ class TrainedModel:
     report: TrainingReport
 
 
-def train_quality(task: TrainingConfig, tell: Callable[[int], None] = lambda _: None) -> TrainedModel:
-    """Train a quality model on a worker; `tell` hears how many documents or steps are done."""
-    return train(task, lambda done, *_: tell(done))
+def train_quality(task: TrainingConfig, on_progress: Callable[[int], None] = lambda _: None) -> TrainedModel:
+    """Train a quality model on a worker; `on_progress` is called with how many documents or steps are done."""
+    return train(task, lambda done, *_: on_progress(done))
 
 
-def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
+def train(task: TrainingConfig, on_progress: OnProgress) -> TrainedModel:
     """Train a quality model on the labels of the task's annotators, and enter it.
 
     Raises ConfigError if the annotators judged by several rubrics, too few texts, or texts of too few groups.
@@ -58,26 +58,26 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
         with deployment.transaction() as cursor:
             known = known_encoders(cursor)
         encoder = load_known_encoder(task.embedding, known)
-    data, digest, embedded = _labelled_inputs(task, annotators, encoder, deployment, hear)
+    data, digest, embedded = _labelled_inputs(task, annotators, encoder, deployment, on_progress)
     if task.finetune is not None and encoder is not None:
-        made = tune(task, annotators, encoder, data, deployment, hear)
+        trained = tune(task, annotators, encoder, data, deployment, on_progress)
     else:
         heads, report = train_heads(
             data,
             folds=task.folds,
             seed=task.seed,
             baselines=task.baselines,
-            tell=lambda done, total, what: hear(done, total, "steps", what),
+            on_progress=lambda done, total, what: on_progress(done, total, "steps", what),
         )
-        made = Made(heads, report, encoder.family if encoder is not None else None)
-    weights = made.heads.to_bytes()
+        trained = TrainingResult(heads, report, encoder.family if encoder is not None else None)
+    weights = trained.heads.to_bytes()
     sha256 = hashlib.sha256(weights).hexdigest()
     spec = OrdinalSpec(
         rubric=rubric,
-        encoder=made.encoder,
-        features=feature_model() if made.heads.knots else None,
+        encoder=trained.encoder,
+        features=feature_model() if trained.heads.knots else None,
         heads_sha256=sha256,
-        encoder_files=made.files or None,
+        encoder_files=trained.files or None,
     )
     artifact_key = model_file(sha256)
     deployment.state.put(artifact_key, weights)
@@ -90,9 +90,9 @@ def train(task: TrainingConfig, hear: Hear) -> TrainedModel:
             high=rubric.maximum,
             rubric_key=rubric.rubric_key,
             artifact=(artifact_key, sha256),
-            report={**asdict(made.report), **lineage},
+            report={**asdict(trained.report), **lineage},
         )
-    return TrainedModel(task.name, spec.key, model_id, artifact_key, embedded, made.report)
+    return TrainedModel(task.name, spec.key, model_id, artifact_key, embedded, trained.report)
 
 
 def find_annotators(names: Sequence[str], deployment: Deployment) -> list[Annotator]:
@@ -113,7 +113,7 @@ def find_annotators(names: Sequence[str], deployment: Deployment) -> list[Annota
 
 
 def _labelled_inputs(
-    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder | None, deployment: Deployment, hear: Hear
+    task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder | None, deployment: Deployment, on_progress: OnProgress
 ) -> tuple[LabelledInputs, str, int]:
     """What the heads read, a digest of the labels, and how many texts were embedded. Texts are here some hundreds at a time."""
     total = sum(annotator.annotations for annotator in annotators)
@@ -129,7 +129,7 @@ def _labelled_inputs(
         features.append(measure(part["text"]) if task.features else np.empty((part.num_rows, 0)))
         rest.append(part.drop_columns(["text", "rationale"]))
         done += part.num_rows
-        hear(min(done, total), total, "texts", "vectors found or made" if encoder else "measured")
+        on_progress(min(done, total), total, "texts", "vectors found or made" if encoder else "measured")
     labels = pa.concat_tables(rest)
     rubric = annotators[0].rubric
     scores = np.array(labels["scores"].to_pylist(), dtype=np.int64)

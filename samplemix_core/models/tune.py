@@ -27,12 +27,12 @@ from samplemix_core.worker.artifacts import store_files
 TEXTS_AT_ONCE = 512
 LEAST_FOLDS = 3
 
-Hear = Callable[[int, int, str, str], None]
+OnProgress = Callable[[int, int, str, str], None]
 """Hears of progress: how much is done, of how much, its unit, and what is being done."""
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainingResult:
     """What a training made: heads, how good they are, on which encoder's vectors, if any; and the files of one of its own."""
 
     heads: OrdinalHeads
@@ -59,8 +59,8 @@ def tune(
     encoder: Encoder,
     data: LabelledInputs,
     deployment: Deployment,
-    hear: Hear,
-) -> Made:
+    on_progress: OnProgress,
+) -> TrainingResult:
     """Train an encoder with heads of its own. One fold is for judging, one for choosing when to end; the rest is learnt from.
 
     A run that was cut off goes on from its last evaluation, whichever worker takes it up.
@@ -82,7 +82,7 @@ def tune(
     for part in label_pages([annotator.annotator_id for annotator in annotators], deployment):
         read = encoder.tokenize(part["text"].to_pylist())
         ids += np.split(read.ids, read.offsets[1:-1])
-        hear(len(ids), len(data.inputs), "texts", "tokenised")
+        on_progress(len(ids), len(data.inputs), "texts", "tokenised")
     fold = assign_folds(data, task.folds, task.seed)
     test, held_out, learnt = (np.flatnonzero(chosen) for chosen in (fold == 0, fold == 1, fold > 1))
     plain = LabelledInputs(
@@ -109,12 +109,12 @@ def tune(
             checkpoints,
             seed=task.seed,
             device=resolve_device(task.embedding, detect_hardware()),
-            tell=lambda done, total, what: hear(done, total, "documents", what),
+            on_progress=lambda done, total, what: on_progress(done, total, "documents", what),
         )
         own = directory / "encoder"
         model.to("cpu").save_pretrained(str(own), create_model_card=False)
         found = load_encoder(task.embedding.model_copy(update={"encoder": str(own), "revision": None}))
-        hear(0, 1, "steps", "judging it as it will score")
+        on_progress(0, 1, "steps", "judging it as it will score")
         vectors = found.encode(_tokenized([ids[i] for i in test]))
         report = judge_tuned(
             data,
@@ -126,8 +126,8 @@ def tune(
         )
         files = store_files(own, store)
         store.delete(checkpoints.key)
-        hear(1, 1, "steps", "done")
-        return Made(tuned.heads, report, {**found.family, "name": encoder.spec["name"]}, files)
+        on_progress(1, 1, "steps", "done")
+        return TrainingResult(tuned.heads, report, {**found.family, "name": encoder.spec["name"]}, files)
 
 
 def _tokenized(ids: Sequence[np.ndarray]) -> Tokenized:

@@ -1,4 +1,4 @@
-"""Objects, kept: a URI comes in; one interface over S3 and over directories goes out. And what buckets say of themselves."""
+"""Object storage: one interface over S3 and directories, and notifications of buckets."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit

@@ -1,1 +1,1 @@
-"""What Airflow shows of SampleMix: ready queries and estimates come in; pages and JSON go out."""
+"""SampleMix's pages in Airflow, and the same as JSON: ready queries and estimates."""

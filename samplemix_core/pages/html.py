@@ -97,7 +97,11 @@ def query(values: Mapping[str, Any]) -> str:
 
 def label(column: str) -> str:
     """A column's name for people."""
-    return column.replace("_", " ")
+    return _LABELS.get(column, column.replace("_", " "))
+
+
+_LABELS = {"n_tokens": "tokens", "passed_over": "not taken"}
+"""Columns whose names say less than people need."""
 
 
 def short(value: float | None) -> str:

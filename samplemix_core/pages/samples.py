@@ -88,7 +88,7 @@ def why(deployment: Deployment, reader_url: str, name: str, version: int, shard:
     elif twins and (twins[0]["shard"], twins[0]["row"]) != (shard, row):
         became = "duplicate"
     else:
-        became = "passed over"
+        became = "not taken"
     chance, trouble = None, ""
     if became != "duplicate" and document["diversity"] is not None:
         try:
@@ -123,8 +123,8 @@ def why_fewer(solver: SolverRecord, budget_tokens: int, wanted: float, copies: i
     if copies >= min(solver.max_copies, int(wanted)):
         return ""
     if (copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
-        return f"One copy more would be over {solver.max_share:.2%} of the budget, the most for one document."
-    return "One copy more is longer than what was left of the budget: it was passed over." if solver.passed_over else ""
+        return f"Another copy would exceed {solver.max_share:.2%} of the budget, the most for one document."
+    return "Another copy is longer than what was left of the budget, so it was skipped." if solver.passed_over else ""
 
 
 class Text(FrozenModel):

@@ -1,1 +1,1 @@
-"""What drives a run, step by step: a configuration and what earlier steps handed on come in; keys and counts go out."""
+"""The steps of a run: each takes the configuration and the results of earlier steps, and gives keys and counts."""

@@ -27,8 +27,8 @@ class Registered(FrozenModel):
 
     Ids are the database's own and leave it only this way. `device`, `precision` and `batch_tokens` are what the worker that was
     asked chose for the encoder: all others follow it. `tokenizer` names what counts tokens. The mixture is made by one quality
-    model; those `beside` it, in the order of the configuration, score the same documents in the same pass. `unread` counts the
-    files that are not read, by reason.
+    model; the others (`other_quality_model_ids`), in the order of the configuration, score the same documents in the same pass.
+    `unread` counts the files that are not read, by reason.
     """
 
     corpus_id: int
@@ -44,7 +44,7 @@ class Registered(FrozenModel):
     quality_model_key: str
     quality_low: float
     quality_high: float
-    beside: tuple[int, ...] = ()
+    other_quality_model_ids: tuple[int, ...] = ()
     snapshots: tuple[str, ...]
     snapshot_ids: tuple[int, ...]
     shards: int
@@ -59,7 +59,7 @@ class Registered(FrozenModel):
     @property
     def versions(self) -> tuple[ScoreVersion, ...]:
         """The pairs of models that score each document, that of the mixture first."""
-        return tuple(ScoreVersion(self.encoder_id, model) for model in (self.quality_model_id, *self.beside))
+        return tuple(ScoreVersion(self.encoder_id, model) for model in (self.quality_model_id, *self.other_quality_model_ids))
 
     @property
     def scope(self) -> Scope:

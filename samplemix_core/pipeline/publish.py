@@ -73,7 +73,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
         corpus_id=registered.corpus_id,
         snapshot_ids=registered.snapshot_ids,
         quality_model_id=registered.quality_model_id,
-        beside=registered.beside,
+        other_quality_model_ids=registered.other_quality_model_ids,
         encoder_id=registered.encoder_id,
         cluster_model_id=cluster_model_id,
         manifest_uri=version.uri,

@@ -80,7 +80,7 @@ def register(run: RunContext) -> Registered:
             tokenizer=models["tokenizer"],
             tokenizer_id=models["tokenizer_id"],
         )
-        first, *beside = _quality_models(cursor, run.config.scorers, models)
+        first, *others = _quality_models(cursor, run.config.scorers, models)
         unread = [
             entry
             for snapshot, shards in listing.snapshots.items()
@@ -107,7 +107,7 @@ def register(run: RunContext) -> Registered:
             quality_model_key=first.key,
             quality_low=first.low,
             quality_high=first.high,
-            beside=tuple(model.quality_model_id for model in beside),
+            other_quality_model_ids=tuple(model.quality_model_id for model in others),
             snapshots=tuple(listing.snapshots),
             snapshot_ids=tuple(snapshot.snapshot_id for snapshot in snapshots),
             shards=listing.shards,
@@ -119,8 +119,8 @@ def register(run: RunContext) -> Registered:
     message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB; tokens of {registered.tokenizer}"
     if run.config.scorers != (COMPOSITE,):
         message += f"; quality by {first.name} ({first.key[:12]})"
-    if beside:
-        message += f", and beside it by {', '.join(f'{model.name} ({model.key[:12]})' for model in beside)}"
+    if others:
+        message += f", and beside it by {', '.join(f'{model.name} ({model.key[:12]})' for model in others)}"
     if replaced:
         message += f"; replaced by new files since, and scored again: {registration.some_of(replaced)}"
     if listing.unread:

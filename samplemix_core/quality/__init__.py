@@ -1,1 +1,1 @@
-"""Quality, scored: Arrow arrays of texts come in; a quality and its seven dimensions for each go out."""
+"""Quality: from texts to a quality score and its seven dimensions."""

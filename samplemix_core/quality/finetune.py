@@ -256,12 +256,12 @@ def finetune(
     *,
     seed: int,
     device: str,
-    tell: Callable[[int, int, str], None] = lambda *_: None,
+    on_progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> FineTuned:
     """Train an encoder, in place, and its heads on examples; `start` are heads fitted on its unit vectors without features.
 
-    encoder: as sentence-transformers calls its models, with input_ids and attention_mask, giving sentence_embedding. `tell` hears:
-    documents seen, of how many at most, and how it stands.
+    encoder: as sentence-transformers calls its models, with input_ids and attention_mask, giving sentence_embedding.
+    `on_progress` gets documents seen, of how many at most, and how it stands.
     """
     lengths = np.array([ids.size for ids in examples.ids])
     epochs = [batches(lengths, settings.batch_tokens, seed, epoch) for epoch in range(settings.epochs)]
@@ -275,11 +275,11 @@ def finetune(
     for part in _parts(epochs, settings.evaluations_per_epoch, run):
         if sum(each.step > run.best_step for each in run.evaluations) >= settings.patience:
             break
-        tell(run.documents, seen, f"held-out loss {run.evaluations[-1].held_out_loss:.4f}")
+        on_progress(run.documents, seen, f"held-out loss {run.evaluations[-1].held_out_loss:.4f}")
         loss = float(np.mean([run.update(examples, rows) for rows in part]))
         run.note(Evaluation(run.step, run.documents, loss, run.held_out_loss(held_out, settings.batch_tokens)))
         checkpoints.save(run.save)
-    tell(run.documents, seen, f"best held-out loss after {run.best_step:,} of {run.step:,} updates")
+    on_progress(run.documents, seen, f"best held-out loss after {run.best_step:,} of {run.step:,} updates")
     run.take_best()
     heads = run.modules["heads"]
     assert isinstance(heads, _Heads)

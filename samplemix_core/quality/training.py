@@ -116,21 +116,21 @@ def choose_settings(data: LabelledInputs, seed: int) -> HeadSettings:
 
 
 def train_heads(
-    data: LabelledInputs, *, folds: int, seed: int, baselines: bool, tell: Callable[[int, int, str], None] = lambda *_: None
+    data: LabelledInputs, *, folds: int, seed: int, baselines: bool, on_progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> tuple[OrdinalHeads, TrainingReport]:
-    """Heads fitted on all documents, and how good heads made so are. `tell` hears: steps done, of how many, what is next."""
+    """Heads fitted on all documents, and how good heads made so are. `on_progress` gets steps done, of how many, what is next."""
     fold = assign_folds(data, folds, seed)
     judged = range(folds) if len(data.inputs) <= MOST_TO_CROSS else range(1)
     steps = len(judged) + 3
     predictions: dict[str, dict[str, Floats]] = {name: {} for name in data.levels}
     rows = np.flatnonzero(np.isin(fold, judged))
     for held in judged:
-        tell(held, steps, f"fold {held + 1} of {len(judged)}")
+        on_progress(held, steps, f"fold {held + 1} of {len(judged)}")
         fitted, rest = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         for method, found in _methods(data.take(fitted), data.take(rest), seed, baselines=baselines).items():
             for name, values in found.items():
                 predictions[name].setdefault(method, np.full(len(data.inputs), np.nan))[rest] = values
-    tell(len(judged), steps, "heads on all labels")
+    on_progress(len(judged), steps, "heads on all labels")
     settings = choose_settings(data, seed)
     heads, _ = fit_heads(data.inputs, data.levels, data.maxima, settings)
     weights = resampling_weights(data.groups[rows], seed)
@@ -139,11 +139,11 @@ def train_heads(
         for name, found in predictions.items()
     )
     overall = list(data.maxima)[-1]
-    tell(len(judged) + 1, steps, "sources left out")
+    on_progress(len(judged) + 1, steps, "sources left out")
     sources = _source_reports(data, rows, overall, predictions[overall][ORDINAL], settings)
-    tell(len(judged) + 2, steps, "learning curve")
+    on_progress(len(judged) + 2, steps, "learning curve")
     curve = _learning_curve(data, fold, overall, settings, seed)
-    tell(steps, steps, "done")
+    on_progress(steps, steps, "done")
     report = TrainingReport(
         method=ORDINAL,
         documents=len(data.inputs),

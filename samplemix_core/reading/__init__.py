@@ -1,1 +1,1 @@
-"""Published mixtures, opened and read."""
+"""Open and read published mixtures."""

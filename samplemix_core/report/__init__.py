@@ -1,1 +1,1 @@
-"""A mixture, shown: its manifest and its profile come in; text, tables and a picture go out."""
+"""Show a mixture: text, tables and pictures from its manifest and profile."""

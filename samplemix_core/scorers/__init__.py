@@ -1,4 +1,4 @@
-"""Scorers: what gives each document a quality. A kind is one file: its specification, how a worker makes it, and how it scores.
+"""Scorers give each document its quality. One file a kind: its specification, how a worker makes it, and how it scores.
 
-The others here are what kinds are made of, and their registry. Light: what a kind needs is imported where it is made or asked.
+Light: what a kind needs is imported where it is made or used.
 """

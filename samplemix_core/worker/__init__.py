@@ -1,1 +1,1 @@
-"""What runs on a Dask worker: a job (jobs.py) comes in; data goes from store to store, and counts go out."""
+"""What runs on a Dask worker: jobs (jobs.py) move data from store to store, and return counts."""

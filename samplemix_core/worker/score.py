@@ -100,11 +100,11 @@ def plan_shard(task: PlanTask) -> int:
     return len(blocks)
 
 
-def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -> ScoredCounts:
+def score_block(task: ScoreTask, on_progress: Callable[[int], None] = lambda _: None) -> ScoredCounts:
     """Read a block, score and embed its documents, store all of it, and close its ledger row in one transaction.
 
     Doing it again gives the same bytes, and does nothing where it is done. A shard that can't be trusted is entered as refused, and
-    its error raised. `tell` hears how many records are done, batch by batch.
+    its error raised. `on_progress` is called with how many records are done, batch by batch.
     """
     started = time.monotonic()
     deployment = Deployment.load()
@@ -123,7 +123,7 @@ def score_block(task: ScoreTask, tell: Callable[[int], None] = lambda _: None) -
         state, least = deployment.state, LEAST_TO_FETCH[encoder.device]
         # A static encoder has made a vector before it could be found.
         earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.versions[0].encoder_id, least)
-        files = score_to_files(reader.read(task.block), encoder, counter, scorers, directory, earlier, tell)
+        files = score_to_files(reader.read(task.block), encoder, counter, scorers, directory, earlier, on_progress)
         _require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.
         embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
@@ -219,7 +219,7 @@ def score_to_files(
     scorers: Sequence[Scorer],
     directory: Path,
     earlier: EarlierVectors | None = None,
-    tell: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> BlockFiles:
     """Score a block's batches in order; while one is being encoded, the next is read, tokenised and asked about.
 
@@ -259,7 +259,7 @@ def score_to_files(
             # Scorers read vectors as they are stored, so that it does not matter which of them were there.
             scored.take(rows, result.documents.with_vectors(made.astype(np.float16)))
             vectors.write(rows.to_numpy(), made)
-            tell(records)
+            on_progress(records)
     with embeddings.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     return BlockFiles(

@@ -290,10 +290,10 @@ def poisoned(path: str) -> WorkerPlugin:
 
             score_block = module.score_block
 
-            def score_or_die(task: ScoreTask, tell: Callable[[int], None] = print) -> ScoredCounts:
+            def score_or_die(task: ScoreTask, on_progress: Callable[[int], None] = print) -> ScoredCounts:
                 if task.shard.path == path:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return score_block(task, tell)
+                return score_block(task, on_progress)
 
             module.score_block = score_or_die
 

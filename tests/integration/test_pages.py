@@ -456,8 +456,8 @@ def test_what_quality_models_measure_is_shown_with_the_documents_to_look_at(
     [
         (1.0, 0, 3, ""),
         (1.0, 0, 4, ""),
-        (1.0, 2, 1, "it was passed over"),
-        (0.01, 2, 1, "over 1.00% of the budget"),
+        (1.0, 2, 1, "so it was skipped"),
+        (0.01, 2, 1, "exceed 1.00% of the budget"),
         (0.5, 0, 1, ""),
     ],
 )

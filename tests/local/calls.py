@@ -54,10 +54,10 @@ def nap(number: int, seconds: float) -> int:
     return number
 
 
-def count(to: int, seconds: float, tell: Callable[[int], None]) -> int:
+def count(to: int, seconds: float, on_progress: Callable[[int], None]) -> int:
     for number in range(to):
         time.sleep(seconds)
-        tell(number + 1)
+        on_progress(number + 1)
     return to
 
 

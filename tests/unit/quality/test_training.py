@@ -44,7 +44,7 @@ def test_groups_are_whole_and_every_fold_has_its_share_of_each_source() -> None:
 def test_what_can_be_learnt_is_found_on_documents_that_were_not_seen() -> None:
     told: list[tuple[int, int, str]] = []
     data = made()
-    _, report = train_heads(data, folds=4, seed=1, baselines=True, tell=lambda *step: told.append(step))
+    _, report = train_heads(data, folds=4, seed=1, baselines=True, on_progress=lambda *step: told.append(step))
     depth, overall = report.scores
     assert (depth.score, overall.score) == ("depth", "overall")
     assert overall.methods[ORDINAL]["kappa"].low > 0.8
