@@ -10,7 +10,7 @@ with DAG(
     description="Mix the scored crawls of a corpus by another policy or budget",
     doc_md=documentation(
         "SampleMix build mixture",
-        "For all crawls of a corpus that are scored, or those that are named. What is left empty is as the corpus has it.",
+        "For all scored crawls of a corpus, or those you name. Empty fields use the corpus's settings.",
         BUILD_MIXTURE,
     ),
     schedule=None,

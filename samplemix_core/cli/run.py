@@ -78,7 +78,7 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _help(name: str) -> str:
-    return str(form_schema()[name]["description"]).replace(". Empty: as the corpus has it, else ", ". Default: ")
+    return str(form_schema()[name]["description"]).replace("Default: the corpus's setting, or ", "Default: ")
 
 
 def _flags(name: str) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ The first, without a name, is open from the start.
 """
 
 _CORPUS = (
-    "Name of a corpus ('samplemix corpus add' gives it one), or where it lies: s3://bucket/prefix, or a"
-    " directory that SAMPLEMIX_CORPUS_PLACES allows"
+    "Name of a corpus (from 'samplemix corpus add'), or where it is: s3://bucket/prefix, or a directory that"
+    " SAMPLEMIX_CORPUS_PLACES allows"
 )
 
 
@@ -37,7 +37,7 @@ DRY_RUN_SCHEMA = {
     "type": "boolean",
     "default": False,
     "title": "Dry run",
-    "description": "End after counting and a sample: how many documents and tokens, how long, how much space",
+    "description": "Only count and estimate from a sample: documents, tokens, time and space",
 }
 """A field of the form that is not one of the configuration's."""
 
@@ -84,12 +84,12 @@ def _optional(field: dict[str, Any], default: Any) -> dict[str, Any]:
     types = [field["type"]] if "type" in field else [one["type"] for one in field["anyOf"]]
     field = {**field, "type": list(dict.fromkeys([*types, "null"])), "default": None}
     if "enum" in field:
-        field |= {"enum": [None, *field["enum"]], "values_display": {"null": "as the corpus has it"}}
+        field |= {"enum": [None, *field["enum"]], "values_display": {"null": "the corpus's setting"}}
     if "properties" in field:
         field["description_md"] = _settings(field.pop("description"), field["properties"])
     elif default is not None:
         shown = ", ".join(default) if isinstance(default, list) else default
-        field["description"] += f". Empty: as the corpus has it, else {shown}"
+        field["description"] += f". Default: the corpus's setting, or {shown}"
     return field
 
 
@@ -97,21 +97,24 @@ class QualityForm(FrozenModel):
     """What a quality model is to be made of: labels that are there, a language model to ask for more, and how to train on them."""
 
     name: str = Field(
-        title="Name", min_length=1, pattern=NAME.pattern, description="What the quality model is called; again: its next version"
+        title="Name",
+        min_length=1,
+        pattern=NAME.pattern,
+        description="Name of the quality model; used again, it makes the next version",
     )
     annotators: tuple[str, ...] = Field(
-        (), title="Annotators", description="Whose labels, beside those of the language model below"
+        (), title="Annotators", description="Annotators whose labels to use, in addition to the language model below"
     )
     model: str = Field(
-        "", title="Language model", description="To ask for labels, as its endpoint knows it. Empty: nobody is asked"
+        "", title="Language model", description="Model to ask for labels, by its name at the endpoint. Leave empty to ask no model"
     )
-    corpus: str = Field("", title="Corpus", description="About whose documents it is asked: name or URI; scored before")
-    documents: int = Field(1000, ge=1, title="Documents", description="About how many, at most")
-    encoder: str = Field(EmbeddingConfig().encoder, title="Encoder", min_length=1, description="Whose vectors are read")
-    finetune: bool = Field(False, title="Fine-tune", description="Also train the encoder itself: on a GPU, minutes")
-    annotation: dict[str, Any] = Field({}, title="Annotation", description="Other settings of asking")
-    training: dict[str, Any] = Field({}, title="Training", description="Other settings of training")
-    dry_run: bool = Field(False, title="Dry run", description="Say what would be asked, and what it would cost; train nothing")
+    corpus: str = Field("", title="Corpus", description="Corpus whose documents to ask about, by name or URI; it must be scored")
+    documents: int = Field(1000, ge=1, title="Documents", description="Most documents to ask about")
+    encoder: str = Field(EmbeddingConfig().encoder, title="Encoder", min_length=1, description="Encoder to read vectors of")
+    finetune: bool = Field(False, title="Fine-tune", description="Also train the encoder itself; takes minutes on a GPU")
+    annotation: dict[str, Any] = Field({}, title="Annotation", description="Other annotation settings")
+    training: dict[str, Any] = Field({}, title="Training", description="Other training settings")
+    dry_run: bool = Field(False, title="Dry run", description="Show what would be asked and what it would cost; train nothing")
 
     def annotation_config(self) -> AnnotationConfig | None:
         """How the language model is asked; None if none is. Raises ConfigError for what is not allowed."""
@@ -146,7 +149,7 @@ def _settings(what: str, properties: Mapping[str, Any]) -> str:
         f"- `{name}` ({json.dumps(field.get('default'))}): {field.get('description', ', '.join(map(str, field.get('enum', ()))))}"
         for name, field in properties.items()
     ]
-    return "\n".join([f'{what} Name what is to be other, as `{{"name": value}}`:', "", *lines])
+    return "\n".join([f'{what} List only the settings to change, as `{{"name": value}}`:', "", *lines])
 
 
 def _inline(node: Any, definitions: dict[str, Any]) -> Any:

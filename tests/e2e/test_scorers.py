@@ -131,8 +131,8 @@ def made_by(platform: Deployment, mixture: str) -> tuple[str, list[str]]:
     of = "SELECT name FROM quality_model WHERE quality_model_id = {}"
     ((main, beside),) = rows(
         platform,
-        f"SELECT ({of.format('mixture.quality_model_id')}), ARRAY(SELECT ({of.format('id')}) FROM unnest(beside) AS id)"
-        " FROM mixture WHERE mixture.name = %s",
+        f"SELECT ({of.format('mixture.quality_model_id')}), ARRAY(SELECT ({of.format('id')})"
+        " FROM unnest(other_quality_model_ids) AS id) FROM mixture WHERE mixture.name = %s",
         mixture,
     )
     return main, beside

@@ -12,7 +12,6 @@ from samplemix_core.corpus.records import Block
 from samplemix_core.database import audits, check, clusters, ledger, registration, rollups, scores, upkeep
 from samplemix_core.database import quality_models as quality
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.migrate import downgrade, migrate
 from samplemix_core.database.query import run_query
 from samplemix_core.manifest.verify import Problem
 from samplemix_core.objects.interface import ObjectInfo
@@ -171,23 +170,6 @@ def test_a_refused_shard_takes_its_blocks_away(ledgered: LedgeredCorpus) -> None
         scores.refuse_shard(cursor, ledgered.shards[0], ledgered.version, "truncated")
         cursor.execute("SELECT count(*) FROM score_rollup")
         assert cursor.fetchall() == [(0,)]
-
-
-def test_a_migration_makes_of_what_is_there_what_loading_made(mixed: LedgeredCorpus) -> None:
-    mix(mixed, 2)
-    before = dump(mixed)
-    downgrade(mixed.url, "0011")
-    with transaction(mixed.url) as cursor:
-        cursor.execute("SELECT sum(copies * quality) IS NOT NULL, bool_and(diversity IS NOT NULL) FROM mixture_samples")
-        assert cursor.fetchall() == [(True, True)]
-    migrate(mixed.url)
-    assert dump(mixed) == before
-    downgrade(mixed.url, "0011")
-    with transaction(mixed.url) as cursor:
-        cursor.execute("UPDATE mixture SET eligible = eligible - 1 WHERE version = 1")
-    migrate(mixed.url)
-    assert run_query(mixed.reader_url, "SELECT DISTINCT version FROM mixture_rollups") == [{"version": 2}], "exact, or none"
-    assert problems(mixed) == []
 
 
 TAMPERING = {

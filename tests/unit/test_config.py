@@ -89,7 +89,7 @@ def test_the_form_has_every_field_self_contained_and_only_the_corpus_is_not_opti
         assert field["default"] is None, name
         assert "null" in field["type"], name
         jsonschema.validate(None, field)
-    assert "else 0.8" in schema["alpha"]["description"]
+    assert "or 0.8" in schema["alpha"]["description"]
 
 
 def test_a_configuration_can_not_be_changed() -> None:

@@ -514,7 +514,7 @@ CREATE TABLE mixture (
     duplicates bigint NOT NULL,
     eligible bigint NOT NULL,
     quality_model_id int NOT NULL REFERENCES quality_model,
-    beside int[] NOT NULL DEFAULT '{}',
+    other_quality_model_ids int[] NOT NULL DEFAULT '{}',
     encoder_id int NOT NULL REFERENCES encoder,
     cluster_model_id int NOT NULL REFERENCES cluster_model,
     parent_version int,
@@ -545,7 +545,7 @@ COMMENT ON COLUMN mixture.quarantined IS 'Records of the source that could not b
 COMMENT ON COLUMN mixture.duplicates IS 'Documents left out because an earlier one has the same text';
 COMMENT ON COLUMN mixture.eligible IS 'Documents the policy chose from';
 COMMENT ON COLUMN mixture.quality_model_id IS 'Quality model behind the weights';
-COMMENT ON COLUMN mixture.beside IS 'Quality models that scored the same documents in the same run';
+COMMENT ON COLUMN mixture.other_quality_model_ids IS 'Quality models that scored the same documents in the same run';
 COMMENT ON COLUMN mixture.encoder_id IS 'Encoder behind the clusters';
 COMMENT ON COLUMN mixture.cluster_model_id IS 'Cluster model behind the weights';
 COMMENT ON COLUMN mixture.parent_version IS 'Version that was the latest when this one was published';

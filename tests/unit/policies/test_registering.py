@@ -78,7 +78,7 @@ def test_forms_have_its_parameters() -> None:
     assert fields["policy"]["enum"] == [None, "samplemix", "natural", "favour"]
     assert "favour: by quality alone" in fields["policy"]["description"]
     assert fields["favour"] | {"minimum": 0, "maximum": 4, "type": ["number", "null"]} == fields["favour"]
-    assert fields["favour"]["description"] == "Power of quality (policy favour). Empty: as the corpus has it, else 2.0"
+    assert fields["favour"]["description"] == "Power of quality (policy favour). Default: the corpus's setting, or 2.0"
     assert fields["groups"]["type"] == ["object", "null"]
 
 
