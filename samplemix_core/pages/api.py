@@ -9,6 +9,8 @@ from samplemix_core.database.samples import Name, SampleFilter, SamplePage
 from samplemix_core.deployment import Deployment
 from samplemix_core.frozen import load_config
 from samplemix_core.pages import samples, views
+from samplemix_core.policies.policy import POLICIES
+from samplemix_core.policies.registry import all_parameters
 
 router = APIRouter(prefix="/api")
 
@@ -71,7 +73,16 @@ def get_diff(url: Reader, name: str, older: Version = None, newer: Version = Non
     return views.diff(url, name, older, newer)
 
 
-@router.get("/mixtures/{name}/{version:int}/what-if")
+def _settings_parameters() -> dict[str, Any]:
+    """What OpenAPI says of settings to try: a policy's parameters stand beside its name."""
+    own = {name: field for name, field in views.Settings.model_json_schema()["properties"].items() if name != "policy"}
+    fields = {"policy": {"type": "string", "enum": list(POLICIES)}, **own}
+    for name, kinds in all_parameters().items():
+        fields[name] = kinds[0].model_json_schema()["properties"][name]
+    return {"parameters": [{"name": name, "in": "query", "required": False, "schema": field} for name, field in fields.items()]}
+
+
+@router.get("/mixtures/{name}/{version:int}/what-if", openapi_extra=_settings_parameters())
 def get_what_if(request: Request, url: Reader, name: str, version: int) -> views.WhatIf:
     """A version under other settings, estimated from its roll-up: policy, its parameters, budget_percent and max_copies."""
     return views.what_if(url, name, version, load_config(views.Settings, dict(request.query_params), "mixture"))

@@ -149,6 +149,8 @@ def test_the_api_is_described_and_only_reads(client: TestClient) -> None:
         "/api/mixtures/{name}/{version}/what-if",
         "/api/queries/{name}",
     }
+    tried = described["paths"]["/api/mixtures/{name}/{version}/what-if"]["get"]["parameters"]
+    assert {item["name"] for item in tried} == {"name", "version", "policy", "alpha", "tau", "budget_percent", "max_copies"}
     for path in (*PAGES, *ANSWERS):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert client.request(method, path).status_code == 405
