@@ -11,9 +11,7 @@ WHAT = "Turns the raw documents of a corpus into a published, versioned mixture.
 with DAG(
     dag_id="samplemix_corpus_run",
     description="Score a corpus and publish a mixture of it",
-    doc_md=documentation(
-        "SampleMix corpus run", "Turns the raw documents of a corpus into a published, versioned mixture.", ALL_STEPS
-    ),
+    doc_md=documentation("SampleMix corpus run", WHAT, ALL_STEPS),
     schedule=None,
     catchup=False,
     is_paused_upon_creation=False,

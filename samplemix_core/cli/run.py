@@ -77,8 +77,8 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, [])}
 
 
-def _help(name: str) -> str:
-    return str(form_schema()[name]["description"]).replace("Default: the corpus's setting, or ", "Default: ")
+def _help(field: Mapping[str, Any]) -> str:
+    return str(field["description"]).replace("Default: the corpus's setting, or ", "Default: ")
 
 
 def _flags(name: str) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
     wanted = [name for name in schema if kinds[name] and (name in names or name in parameters_too)]
 
     def option(name: str) -> inspect.Parameter:
-        shown = typer.Option(*_flags(name), help=_help(name), show_default=False)
+        shown = typer.Option(*_flags(name), help=_help(schema[name]), show_default=False)
         kind: Any = kinds[name]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown])
 
@@ -128,8 +128,8 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
                 chosen["tokenizer"] = location(chosen["tokenizer"])
             command(**values, chosen=chosen)
 
-        signature = own.replace(parameters=parameters)
-        called.__signature__ = signature  # type: ignore[attr-defined]
+        # What typer reads options from. Neither type checkers nor wraps know of a signature that is made.
+        called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
         return called  # type: ignore[return-value]
 
@@ -153,7 +153,7 @@ def run(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Register it and say, from a sample, how many tokens, how long and how much space")
     ] = False,
-    retry_refused: Annotated[bool, typer.Option("--retry-refused", help=_help("retry_refused"))] = False,
+    retry_refused: Annotated[bool, typer.Option("--retry-refused", help=_help(form_schema()["retry_refused"]))] = False,
     accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on whatever share of the documents was set aside")] = False,
     as_json: AsJson = False,
 ) -> None:
