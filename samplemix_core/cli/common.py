@@ -19,8 +19,8 @@ from samplemix_core.progress import LogProgress, Report, draw_bars
 from samplemix_core.report.text import PlainConsole, output, tell
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
-Limit = Annotated[int | None, typer.Option("--limit", help="At most so many rows")]
-Services = Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; all if none is named")]
+Limit = Annotated[int | None, typer.Option("--limit", help="Largest number of rows")]
+Services = Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; default: all")]
 
 console = PlainConsole(stderr=True)
 """What is said on the way: standard output holds results only."""

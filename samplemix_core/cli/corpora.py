@@ -15,11 +15,11 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
 
-app = typer.Typer(help="Corpora by name: where they lie, how their crawls are scored and mixed.", no_args_is_help=True)
+app = typer.Typer(help="Saved corpora: their places, and how their crawls are scored and mixed.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The corpus's name")]
 Marker = Annotated[
-    str | None, typer.Option("--marker", help="File in a snapshot's directory that says it is whole (default: _SUCCESS)")
+    str | None, typer.Option("--marker", help="File in a snapshot's directory that marks it as complete (default: _SUCCESS)")
 ]
 
 
@@ -43,16 +43,16 @@ def corpus_config(
 def add(
     chosen: dict[str, Any],
     name: Name,
-    corpus_uri: Annotated[str, typer.Argument(help="Where it lies: s3://bucket/prefix, or a directory")],
+    corpus_uri: Annotated[str, typer.Argument(help="The corpus's place: s3://bucket/prefix, or a directory")],
     marker: Marker = None,
     assignments: Assignments = None,
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a corpus a name, and say once how it is scored and mixed. Its mixture has its name unless you give another.
+    """Save a corpus's place and settings under a name. Its mixture gets the same name unless you give another.
 
-    Crawls that are there with their marker can be scored at once (`samplemix run NAME`, or Airflow's Backfill); those that land
-    from now on are scored and mixed by themselves while Airflow is up.
+    Complete crawls, those with their marker, can be scored at once (`samplemix run NAME`, or Airflow's Backfill). Crawls that land
+    from now on are scored and mixed automatically while Airflow is up.
 
     Examples:
 
@@ -86,7 +86,7 @@ def add(
 
 @app.command("list")
 def corpus_list(as_json: AsJson = False) -> None:
-    """List corpora: where they lie, how they are mixed, how many crawls they have, the last version."""
+    """List saved corpora: place, settings, number of crawls, latest version."""
     from samplemix_core.database.corpora import corpus_overview
 
     with Deployment.load().transaction() as cursor:
@@ -95,7 +95,7 @@ def corpus_list(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show a corpus: its configuration where it is not the default, and its crawls."""
+    """Show a saved corpus: the settings that differ from the defaults, and its crawls."""
     from samplemix_core.database import corpora
 
     with Deployment.load().transaction() as cursor:
@@ -120,7 +120,7 @@ def corpus_set(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change how a corpus is scored and mixed from its next run on. What is scored and published stays.
+    """Change a corpus's settings from its next run on. Stored scores and published versions stay.
 
     Examples:
 
@@ -151,21 +151,21 @@ def corpus_set(
 
 @app.command()
 def pause(name: Name) -> None:
-    """Have crawls that land wait: nothing is scored or mixed by itself. Runs that are on go on."""
+    """Make crawls that land wait: nothing is scored or mixed automatically. Active runs continue."""
     _pause(name, paused=True)
     tell(f"{name} is paused: crawls that land wait")
 
 
 @app.command()
 def resume(name: Name) -> None:
-    """Let crawls that have landed, and those that will, be scored and mixed again."""
+    """Score and mix crawls automatically again, including those that landed meanwhile."""
     _pause(name, paused=False)
     tell(f"{name} is not paused")
 
 
 @app.command()
 def scan(name: Name, as_json: AsJson = False) -> None:
-    """Look thoroughly at a corpus's place now, and show the crawls whose state changed: landed, waiting (and why), removed."""
+    """Scan a corpus's place thoroughly now, and show the crawls whose state changed: landed, waiting (and why), removed."""
     from samplemix_core.crawls import landing
     from samplemix_core.database import corpora
 
@@ -177,9 +177,9 @@ def scan(name: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def accept(
-    name: Name, snapshots: Annotated[list[str], typer.Argument(help="Snapshots that are whole")], as_json: AsJson = False
+    name: Name, snapshots: Annotated[list[str], typer.Argument(help="Snapshots to accept")], as_json: AsJson = False
 ) -> None:
-    """Say that snapshots are whole although they have no marker, or files newer than it: they land as they are now.
+    """Accept snapshots as complete without a marker, or with files newer than it: they land as they are now.
 
     Example: `samplemix corpus accept web crawl-a`
     """
@@ -194,7 +194,7 @@ def accept(
 
 @app.command()
 def remove(name: Name) -> None:
-    """Forget a corpus's name, configuration and crawls. Files, scores and mixtures stay."""
+    """Remove a saved corpus's name, settings and crawls. Files, scores and mixtures stay."""
     from samplemix_core.database import corpora
 
     with Deployment.load().transaction() as cursor:

@@ -11,13 +11,13 @@ from samplemix_core.config.run import EmbeddingConfig, RunConfig
 from samplemix_core.deployment import Deployment
 from samplemix_core.report.text import tell
 
-app = typer.Typer(help="Encoders: distil a fast static one from a transformer, compare two on a corpus.", no_args_is_help=True)
+app = typer.Typer(help="Encoders: distil a fast static one from a transformer, or compare two on a corpus.", no_args_is_help=True)
 
 SHIPPED = EmbeddingConfig().encoder
 
 Snapshots = Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only these snapshots of the corpus")]
 Assignments = Annotated[
-    list[str] | None, typer.Option("--set", help="Any setting of a run, as reader.text_field=body or diversity.seed=7")
+    list[str] | None, typer.Option("--set", help="Any setting of a run, such as reader.text_field=body or diversity.seed=7")
 ]
 
 
@@ -28,23 +28,24 @@ def _config(corpus_uri: str, encoder: str, snapshots: list[str] | None, assignme
 
 @app.command()
 def distill(
-    corpus_uri: Annotated[str | None, typer.Argument(help="Corpus to fit it to; without one, the vocabulary alone is used")] = None,
+    corpus_uri: Annotated[str | None, typer.Argument(help="Corpus to fit it to; without one, only the vocabulary is used")] = None,
     encoder: Annotated[str, typer.Option("--encoder", help="The transformer, by name or path")] = SHIPPED,
-    dimensions: Annotated[int, typer.Option("--dimensions", min=2, help="Length of the vectors, at most the transformer's")] = 384,
+    dimensions: Annotated[int, typer.Option("--dimensions", min=2, help="Length of the vectors; at most the transformer's")] = 384,
     documents: Annotated[
-        int, typer.Option("--documents", min=1, help="Documents of the corpus to read; one in four is for the comparison")
+        int, typer.Option("--documents", min=1, help="Number of documents to read; one in four is held out for the comparison")
     ] = 6000,
     snapshots: Snapshots = None,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Directory to save it in; by default one below SAMPLEMIX_HOME, named by its content")
+        Path | None,
+        typer.Option("--to", help="Directory to save it in; default: one under SAMPLEMIX_HOME, named after its content"),
     ] = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Distil a transformer into a static encoder: a vector for each token, no forward pass, tens of times faster.
+    """Distil a transformer into a static encoder: one vector per token, no forward pass, tens of times faster.
 
-    With a corpus it is fitted to that, which makes it agree far better with the transformer, and the two are compared on documents
-    that it was not fitted to. Use it in a run with: `--set embedding.encoder=DIRECTORY`
+    If you give a corpus, the encoder is fitted to it, which makes it agree far better with the transformer, and both are compared
+    on documents that were held out. Use it in a run with `--set embedding.encoder=DIRECTORY`.
 
     Examples:
 
@@ -85,16 +86,16 @@ def _rates(own: float, reference: float) -> str:
 def compare(
     corpus_uri: Annotated[str, typer.Argument(help="Corpus to compare on")],
     encoder: Annotated[str, typer.Argument(help="The encoder, by name or path")],
-    reference: Annotated[str, typer.Argument(help="What to compare it with, by name or path")] = SHIPPED,
-    documents: Annotated[int, typer.Option("--documents", min=1, help="How many documents of the corpus to read")] = 2000,
+    reference: Annotated[str, typer.Argument(help="The encoder to compare it with, by name or path")] = SHIPPED,
+    documents: Annotated[int, typer.Option("--documents", min=1, help="Number of documents to read")] = 2000,
     snapshots: Snapshots = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two encoders: how far the clusters of the same documents agree, and d; and how fast they are.
+    """Compare two encoders: agreement of their clusters and diversities on the same documents, and speed.
 
-    The adjusted mutual information of clusters is 1 where they are the same and 0 where they agree by chance. In brackets is how
-    far the reference agrees with itself under another seed: nothing can be expected to agree better.
+    The adjusted mutual information of clusters is 1 if they are identical and 0 if they agree only by chance. In brackets is the
+    reference's agreement with itself under another seed: expect nothing better than that.
 
     Example: `samplemix encoder compare s3://samplemix/corpora/web ./my-static`
     """

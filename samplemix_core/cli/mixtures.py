@@ -12,15 +12,15 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ManifestError
 from samplemix_core.report.text import tell
 
-app = typer.Typer(help="Published mixtures: list, show, what changed, verify.", no_args_is_help=True)
+app = typer.Typer(help="Published mixtures: list, show, compare, verify.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The mixture's name, or the URI of a manifest.json")]
-Version = Annotated[int | None, typer.Option("--version", "-v", help="Which version; the latest if not given")]
+Version = Annotated[int | None, typer.Option("--version", "-v", help="Version; default: the latest")]
 
 
 @app.command("list")
 def mixture_list(as_json: AsJson = False) -> None:
-    """List every published version of every mixture. Exits 1 if a manifest can't be read, which is named beside the others."""
+    """List every published version of every mixture. A manifest that can't be read is named, and the exit code is 1."""
 
     mixtures, troubles = Deployment.load().mixtures, []
 
@@ -59,10 +59,10 @@ def _short(version: Any) -> dict[str, Any]:
 def mixture_show(
     name: Name,
     version: Version = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw it into this .png or .svg file")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw it to this .png or .svg file")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one version: its figures, its domains before and after, its lineage.
+    """Show one version: figures, domains before and after, lineage.
 
     Example: `samplemix mixture show demo --plot demo.png`
     """
@@ -95,7 +95,7 @@ def mixture_show(
 def mixture_changes(
     name: Annotated[str, typer.Argument(help="The mixture's name")], version: Version = None, as_json: AsJson = False
 ) -> None:
-    """Show what a version changed against the one before it: samples, tokens by domain, what was kept of crawls new to it.
+    """Show a version's changes against the one before: samples, tokens by domain, and how much of each new crawl was kept.
 
     Example: `samplemix mixture changes web --version 12`
     """
@@ -120,9 +120,9 @@ def mixture_verify(
     corpus: Annotated[bool, typer.Option("--corpus", help="Also check that the corpus's shards still have their etags")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read a published version back: hash its parts, add up its copies and tokens, compare it with Postgres where that is known.
+    """Read a published version back: hash its parts, add up its copies and tokens, and compare it with Postgres if Postgres has it.
 
-    Exits 1 if anything disagrees.
+    Exits with 1 if anything disagrees.
     """
     from samplemix_core.reading.versions import open_version, verify_version
 

@@ -23,13 +23,13 @@ RubricFile = Annotated[
 
 @app.command()
 def rubric(file: RubricFile = None, as_json: AsJson = False) -> None:
-    """Show a rubric: its dimensions, their best scores, and what is judged.
+    """Show a rubric: its dimensions, their best scores, and their meaning.
 
     Examples:
 
     `samplemix quality rubric`
 
-    `samplemix quality rubric --json > my-rubric.json` to begin one of your own
+    `samplemix quality rubric --json > my-rubric.json` (a start for your own)
     """
     from samplemix_core.quality.rubric import DEFAULT_RUBRIC, read_rubric
 
@@ -43,7 +43,7 @@ def rubric(file: RubricFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def annotators(as_json: AsJson = False) -> None:
-    """List annotators: who judged, by which rubric, how many texts."""
+    """List annotators: name, rubric, number of texts judged."""
     from samplemix_core.database.labels import list_annotators
 
     with Deployment.load().transaction() as cursor:
@@ -66,28 +66,28 @@ def annotators(as_json: AsJson = False) -> None:
 @app.command("import")
 def import_(
     file: Annotated[str, typer.Argument(help="JSON lines (.jsonl, .gz, .zst) or Parquet: a path or s3://bucket/key")],
-    annotator: Annotated[str, typer.Option("--annotator", help="Who judged; a name that you give")],
+    annotator: Annotated[str, typer.Option("--annotator", help="Name for whoever made the labels")],
     file_of_rubric: RubricFile = None,
     scores: Annotated[
         list[str] | None,
-        typer.Option("--score", help="Where a dimension's score is: knowledge=scores.knowledge; else in the field of its name"),
+        typer.Option(
+            "--score", help="Field of a dimension's score, such as knowledge=scores.knowledge; default: the field of the same name"
+        ),
     ] = None,
     text_field: Annotated[str, typer.Option("--text", help="Field of the text; dots reach into nested objects")] = "text",
     id_field: Annotated[str, typer.Option("--id", help="Field of the document's own id")] = "id",
-    source_field: Annotated[
-        str, typer.Option("--source", help="Field that says where the document is from; else it is the file")
-    ] = "source",
+    source_field: Annotated[str, typer.Option("--source", help="Field with the document's source; default: the file")] = "source",
     language_field: Annotated[str, typer.Option("--language", help="Field of the language")] = "language",
     group_field: Annotated[
-        str, typer.Option("--group", help="Field of what belongs together, as a site: never divided between training and testing")
+        str, typer.Option("--group", help="Field with a group, such as a site, that is never split between training and testing")
     ] = "group",
     rationale_field: Annotated[str, typer.Option("--rationale", help="Field of the reason")] = "rationale",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and judge the file, enter nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, and import nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import labels: documents that somebody scored by a rubric, whole numbers from 0 to each dimension's best.
+    """Import labels: documents scored by a rubric, in whole numbers from 0 to each dimension's best.
 
-    What can't be used is listed with its reason, and the rest is entered. Importing a file again enters nothing twice.
+    Records that can't be used are listed with the reason; the rest are imported. Importing a file again adds nothing twice.
 
     Examples:
 
@@ -135,29 +135,27 @@ def _score_field(item: str, names: tuple[str, ...]) -> tuple[str, str]:
 
 @app.command()
 def annotate(
-    corpus: Annotated[str, typer.Argument(help="The corpus, scored before: its name, or its URI")],
-    model: Annotated[str, typer.Option("--model", help="The model, as the endpoint knows it")],
-    documents: Annotated[int, typer.Option("--documents", min=1, help="How many documents, at most")] = 1000,
-    snapshots: Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only of these snapshots")] = None,
+    corpus: Annotated[str, typer.Argument(help="A scored corpus, by its name or URI")],
+    model: Annotated[str, typer.Option("--model", help="The model's name at the endpoint")],
+    documents: Annotated[int, typer.Option("--documents", min=1, help="Largest number of documents")] = 1000,
+    snapshots: Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only these snapshots")] = None,
     annotator: Annotated[
-        str | None, typer.Option("--annotator", help="What to call it; else by its model and what it is asked")
+        str | None, typer.Option("--annotator", help="Annotator's name; default: made from the model and the prompt")
     ] = None,
     file_of_rubric: RubricFile = None,
-    uniform: Annotated[bool, typer.Option("--uniform", help="Every document alike; else some of every domain")] = False,
+    uniform: Annotated[bool, typer.Option("--uniform", help="Sample documents uniformly; default: some of every domain")] = False,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Questions in flight at once")] = 16,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other setting, as requests_per_minute=500, input_price=0.15 or response_format=text"),
+        typer.Option("--set", help="Any other setting, such as requests_per_minute=500, input_price=0.15 or response_format=text"),
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Also ask again about those that were set aside")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many documents and tokens it would take, ask nothing")
-    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Also retry documents that were set aside")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the number of documents and tokens, and ask nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have a language model judge documents of a corpus by a rubric. Run it again to go on: nothing is asked twice.
+    """Have a language model label documents of a corpus by a rubric. Run it again to continue: nothing is asked twice.
 
-    Any endpoint that speaks OpenAI's protocol: its place is OPENAI_BASE_URL, its key OPENAI_API_KEY.
+    Works with any endpoint that speaks OpenAI's protocol: set OPENAI_BASE_URL and OPENAI_API_KEY.
 
     Examples:
 
@@ -204,10 +202,10 @@ def annotate(
 @app.command()
 def agreement(
     one: Annotated[str, typer.Argument(help="An annotator")],
-    other: Annotated[str, typer.Argument(help="Another, by the same rubric")],
+    other: Annotated[str, typer.Argument(help="Another annotator, with the same rubric")],
     as_json: AsJson = False,
 ) -> None:
-    """Show how far two annotators agree on the texts that both judged: quadratic weighted kappa, and how far apart they are.
+    """Show the agreement of two annotators on the texts that both judged: quadratic weighted kappa, and mean difference.
 
     Example: `samplemix quality agreement team gpt-4o-mini-1f3a9c`
     """

@@ -34,16 +34,18 @@ Format = Literal["table", "csv", "json", "parquet"]
 def sql(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="One SELECT, best over sample_scores, - to read it from standard input; with --query: name=value ..."),
+        typer.Argument(
+            help="One SELECT, typically over sample_scores, or - to read it from standard input; with --query: name=value ..."
+        ),
     ] = None,
-    query: Annotated[str | None, typer.Option("--query", "-q", help="A query that is ready, by name: see --list")] = None,
-    listed: Annotated[bool, typer.Option("--list", help="List the queries that are ready, with their parameters")] = False,
-    form: Annotated[Format, typer.Option("--format", "-f", help="How the answer is written")] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Into this file instead of standard output")] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which to give up")] = 60.0,
+    query: Annotated[str | None, typer.Option("--query", "-q", help="Name of a ready query; see --list")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the ready queries and their parameters")] = False,
+    form: Annotated[Format, typer.Option("--format", "-f", help="Format of the result")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Give up after this many seconds")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the scores by SQL, as the role that can only read. Without anything: a prompt with history and completion.
+    """Query the scores by SQL as a read-only role. Without arguments: a prompt with history and completion.
 
     Examples: `samplemix sql "SELECT domain, avg(quality) FROM sample_scores GROUP BY domain"`,
     `samplemix sql --query domain_shift mixture=web --format csv`, `samplemix sql --list`

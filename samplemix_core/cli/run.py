@@ -136,8 +136,8 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as diversity.sample_size=5000")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file of settings; options override it")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any other setting, such as diversity.sample_size=5000")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="JSON file of settings; options override it")]
 
 
 @app.command()
@@ -145,19 +145,19 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file o
 def run(
     chosen: dict[str, Any],
     corpus: Annotated[
-        str | None, typer.Argument(help="Where the corpus lies: a directory, or s3://bucket/prefix; or the name it was added under")
+        str | None, typer.Argument(help="The corpus: a directory, s3://bucket/prefix, or a saved corpus's name")
     ] = None,
     assignments: Assignments = None,
     config_file: ConfigFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, and do nothing")] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Register it and say, from a sample, how many tokens, how long and how much space")
+        bool, typer.Option("--estimate", help="Register the corpus and estimate tokens, time and disk space from a sample")
     ] = False,
     retry_refused: Annotated[bool, typer.Option("--retry-refused", help=_help(form_schema()["retry_refused"]))] = False,
-    accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on whatever share of the documents was set aside")] = False,
+    accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Continue however many documents were set aside")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a corpus into a published mixture, without Airflow. Run it again to go on after an interruption.
+    """Turn a corpus into a published mixture, without Airflow. After an interruption, run it again to continue.
 
     Examples:
 

@@ -9,37 +9,38 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.settings import is_directory
 
 app = typer.Typer(
-    help="Enter a scorer of your own: a network that classifies, a fastText model, scores made elsewhere, or several as one.",
+    help="Add your own scorer: a transformers classifier, a fastText model, existing scores, or a combination.",
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(help="What to call it; runs name it in --scorer")]
-Low = Annotated[float | None, typer.Option("--low", help="The lowest quality it can give, which counts as 0")]
-High = Annotated[float | None, typer.Option("--high", help="The highest, which counts as 1")]
+Name = Annotated[str, typer.Argument(help="The scorer's name, for --scorer in runs")]
+Low = Annotated[float | None, typer.Option("--low", help="Lowest possible score, which counts as 0")]
+High = Annotated[float | None, typer.Option("--high", help="Highest possible score, which counts as 1")]
 
 
 @app.command()
 def transformer(
     name: Name,
     model: Annotated[str, typer.Argument(help="A sequence-classification model: a directory, or a repository on a hub")],
-    revision: Annotated[str | None, typer.Option("--revision", help="Of a repository; pin it")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Revision of the repository; pin it")] = None,
     output: Annotated[
         Literal["regression", "level", "probability"] | None,
-        typer.Option("--output", help="What its outputs mean; none given: what they look like"),
+        typer.Option("--output", help="Meaning of the outputs; default: guessed from the model's configuration"),
     ] = None,
     label: Annotated[
-        str | None, typer.Option("--label", help="The output that is quality: a class, or one of several numbers; name or number")
+        str | None,
+        typer.Option("--label", help="The output that means quality, by name or number: a class, or one of several regressions"),
     ] = None,
     low: Low = None,
     high: High = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=8, help="Tokens it reads of a text; none given: all it can")
+        int | None, typer.Option("--max-tokens", min=8, help="Tokens to read of each text; default: the model's limit")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Enter a sequence-classification model of transformers, in safetensors. No code of its own is run.
+    """Add a transformers sequence-classification model in safetensors. None of its own code is run.
 
-    One number is a regression; classes are the levels of a score, unless --label says that one of them is the good one.
+    One output is a regression. Several are the levels of a score, unless --label names the one that means quality.
 
     Examples:
 
@@ -73,7 +74,7 @@ def fasttext(
     label: Annotated[str, typer.Option("--label", help="The label whose probability is quality, with or without __label__")],
     as_json: AsJson = False,
 ) -> None:
-    """Enter a supervised fastText model.
+    """Add a supervised fastText model.
 
     Example: `samplemix quality add fasttext dclm ./openhermes_reddit_eli5_vs_rw.bin --label hq`
     """
@@ -88,19 +89,19 @@ def external(
     place: Annotated[
         str, typer.Argument(help="A file of scores (JSON lines or Parquet), or a directory: a path or s3://bucket/prefix")
     ],
-    by: Annotated[Literal["doc_id", "content_hash"], typer.Option("--by", help="What says of which document a score is")],
+    by: Annotated[Literal["doc_id", "content_hash"], typer.Option("--by", help="Key of the scores")],
     score: Annotated[str, typer.Option("--score", help="Column of the score")] = "score",
     column: Annotated[
-        str | None, typer.Option("--column", help="Column of the id or hash; none given: the one of its name")
+        str | None, typer.Option("--column", help="Column of the id or hash; default: the one of the same name")
     ] = None,
     missing: Annotated[
-        float | None, typer.Option("--missing", help="Quality of a document that has none; none given: such a document is an error")
+        float | None, typer.Option("--missing", help="Quality of documents without a score; default: they are an error")
     ] = None,
     low: Low = None,
     high: High = None,
     as_json: AsJson = False,
 ) -> None:
-    """Enter scores that were made elsewhere, by the documents' own ids or by hashes of their texts (BLAKE2b, 128 bits).
+    """Add existing scores, keyed by the documents' ids or by hashes of their texts (BLAKE2b, 128 bits).
 
     Examples:
 
@@ -130,11 +131,11 @@ def external(
 def ensemble(
     name: Name,
     members: Annotated[list[str], typer.Option("--of", help="A quality model that has scored the corpus; name two or more")],
-    corpus: Annotated[str, typer.Option("--corpus", help="Whose scores say what is high and what is low: its name or URI")],
-    combine: Annotated[Literal["mean", "max"], typer.Option("--combine", help="The ranks' mean, or the highest of them")] = "mean",
+    corpus: Annotated[str, typer.Option("--corpus", help="Corpus to rank within, by its name or URI")],
+    combine: Annotated[Literal["mean", "max"], typer.Option("--combine", help="Mean of the ranks, or the highest")] = "mean",
     as_json: AsJson = False,
 ) -> None:
-    """Enter several quality models as one: each ranks a document among a corpus's, and the ranks are combined.
+    """Combine several quality models: each ranks a document within a corpus, and the ranks are combined.
 
     Example: `samplemix quality add ensemble both --of legal --of edu --corpus web`
     """
@@ -148,17 +149,17 @@ def ensemble(
 def calibrated(
     name: Name,
     of: Annotated[str, typer.Option("--of", help="The quality model to calibrate; it has scored the corpus")],
-    corpus: Annotated[str, typer.Option("--corpus", help="By whose documents: its name or URI")],
+    corpus: Annotated[str, typer.Option("--corpus", help="Corpus to calibrate on, by its name or URI")],
     least: Annotated[
-        int, typer.Option("--least", min=20, help="Documents that a content type and language needs for its own")
+        int, typer.Option("--least", min=20, help="Documents that a content type and language needs for a calibration of its own")
     ] = 200,
-    most: Annotated[float, typer.Option("--most", min=0.01, max=1, help="By how much of its range a score may move")] = 0.25,
+    most: Annotated[float, typer.Option("--most", min=0.01, max=1, help="Largest move of a score, as a share of its range")] = 0.25,
     as_json: AsJson = False,
 ) -> None:
-    """Enter a quality model calibrated: documents are compared within their content type and language alone.
+    """Calibrate a quality model: documents are compared only within their content type and language.
 
-    Prose rules punish code, and rules made for one language others. Calibrated, the middle document of each counts the same,
-    unless it would move by more than --most: where all of a kind are bad, being the best of them is not much.
+    Rules for prose punish code, and rules for one language punish others. After calibration, the median documents of all kinds
+    count the same, unless that moves a score by more than --most: the best of a bad kind is still not good.
 
     Example: `samplemix quality add calibrated fair --of composite --corpus web`
     """

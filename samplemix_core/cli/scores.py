@@ -13,7 +13,7 @@ from samplemix_core.report.text import tell
 from samplemix_core.settings import is_directory
 
 app = typer.Typer()
-shard_app = typer.Typer(help="Shards of the ledger: what became of them, and trying them again.", no_args_is_help=True)
+shard_app = typer.Typer(help="Shards: their state in the ledger, and retries.", no_args_is_help=True)
 
 
 StoredCorpus = Annotated[str | None, typer.Argument(help="Only this corpus, by its name or URI")]
@@ -52,13 +52,15 @@ def shard_list(
 @shard_app.command("retry")
 def shard_retry(
     corpus: Annotated[str, typer.Argument(help="The corpus, by its name or URI")],
-    shards: Annotated[list[str] | None, typer.Argument(help="Paths of shards; all of that kind if none is named")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also shards that are done: all of them is made anew")] = False,
+    shards: Annotated[list[str] | None, typer.Argument(help="Paths of shards; default: all refused and poison ones")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also shards that are done: delete their results and make them again")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have refused or poison shards tried again by the next run.
+    """Make the next run try refused or poison shards again.
 
-    With --force, what is stored of the named shards is deleted, whatever became of them: the next run scores and embeds them again.
+    With --force, everything stored of the named shards is deleted, whatever their state: the next run scores and embeds them again.
 
     Examples: `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz`,
     `samplemix shard retry s3://bucket/corpus crawl-a/web/part-7.jsonl.gz --force`
@@ -83,7 +85,7 @@ def shard_retry(
 
 @app.command()
 def progress(corpus: StoredCorpus = None, as_json: AsJson = False) -> None:
-    """Show how far scoring is, by snapshot and domain: blocks, documents, tokens, and the time it took and will take a worker.
+    """Show the progress of scoring by snapshot and domain: blocks, documents, tokens, and worker time spent and left.
 
     Example: `samplemix progress s3://bucket/corpus`
     """
@@ -115,7 +117,7 @@ def check(
 ) -> None:
     """Add everything up again: ledger, roll-ups and samples, files of vectors and models, mixtures and their published parts.
 
-    Exits 1 if anything disagrees. Files of vectors and models are looked for; --deep reads them too.
+    Exits with 1 if anything disagrees. Files of vectors and models must exist; --deep also reads them.
 
     Examples: `samplemix check s3://bucket/corpus --no-parts`, `samplemix check --deep`
     """

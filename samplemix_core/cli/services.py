@@ -21,7 +21,7 @@ app = typer.Typer()
 def up(
     services: Services = None,
 ) -> None:
-    """Start the embedded services, in order, and wait until each is ready. Running it twice is running it once.
+    """Start the embedded services in order and wait until each is ready. Running it again changes nothing.
 
     A service whose variable is set (SAMPLEMIX_DATABASE_URL, SAMPLEMIX_S3_ENDPOINT, SAMPLEMIX_DASK_SCHEDULER,
     SAMPLEMIX_AIRFLOW_URL) is external and is not started.
@@ -37,11 +37,11 @@ def up(
 @app.command()
 def down(
     services: Services = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Also delete all they keep: databases, objects, secrets, logs")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Also delete all data: databases, objects, secrets, logs")] = False,
 ) -> None:
-    """Stop the embedded services, in order. What they keep stays under SAMPLEMIX_HOME, unless it is to be deleted.
+    """Stop the embedded services in order. Their data stays under SAMPLEMIX_HOME, unless you add --delete.
 
-    Only what SampleMix made is deleted, in a home that it made; what else lies there is named and stays.
+    --delete removes only what SampleMix made, in a home that it made. Other files there are kept and named.
 
     Examples: `samplemix down`, `samplemix down airflow`
     """
@@ -73,8 +73,8 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def logs(
     process: Annotated[str, typer.Argument(help="A process named by 'samplemix status'")],
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as lines come")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Number of lines, from the end")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines")] = False,
 ) -> None:
     """Print the log of one process. Example: `samplemix logs dask-worker -f`"""
     from samplemix_core.local.stack import Stack
@@ -88,7 +88,7 @@ def logs(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def airflow(context: typer.Context) -> None:
-    """Airflow's own command, on the embedded Airflow: it knows its database and folders.
+    """Run Airflow's own command on the embedded Airflow, with its database and folders.
 
     Examples: `samplemix airflow dags list`,
     `samplemix airflow backfill create --dag-id samplemix_score_crawl --from-date 2026-01-01 --to-date 2026-01-31 --dry-run`
@@ -102,7 +102,7 @@ def airflow(context: typer.Context) -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to this version's tables. 'samplemix up' does it for the embedded one; run it for your own."""
+    """Create or upgrade the database's tables. 'samplemix up' does it for the embedded Postgres; run it for your own."""
     from samplemix_core.database.migrate import migrate as migrate_database
 
     migrate_database(Deployment.load().database)
@@ -110,9 +110,9 @@ def migrate() -> None:
 
 @app.command()
 def demo(
-    documents: Annotated[int, typer.Option(min=100, help="About how many documents to collect from this machine")] = 3000,
+    documents: Annotated[int, typer.Option(min=100, help="Approximate number of documents to collect from this machine")] = 3000,
 ) -> None:
-    """Start everything, collect a corpus from this machine, and make a mixture of it through Airflow."""
+    """Start everything, collect a corpus from this machine, and mix it through Airflow."""
     from samplemix_core.demo.demo import run_demo
 
     run_demo(home_directory(), documents, console)
@@ -128,18 +128,21 @@ def maintain(
         typer.Option(
             "--unused-days",
             min=1,
-            help="Drop scores by models, and of removed crawls, that no kept version was made with, so many days after the last",
+            help="Drop scores that no kept version uses (other models, removed crawls) this many days after the last was added",
         ),
     ] = None,
     delete_orphans: Annotated[
-        bool, typer.Option("--delete-orphans", help="Delete embeddings and cluster models that no score refers to; else count them")
+        bool,
+        typer.Option(
+            "--delete-orphans", help="Delete embeddings and cluster models that no score refers to; without it, only count them"
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Do the upkeep that Airflow does each night: drafts, old versions, unused scores, orphans, statistics.
+    """Run the upkeep that Airflow runs each night: drafts, old versions, unused scores, orphans, statistics.
 
-    Safe while runs are on. Versions are all kept unless you say how many.
+    This is safe while runs are active. All versions are kept unless you set --keep-versions.
 
     Example: `samplemix maintain --keep-versions 10 --unused-days 30 --delete-orphans --dry-run`
     """

@@ -22,30 +22,34 @@ app = typer.Typer()
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="What to call the quality model; the same name again makes its next version")],
-    annotator_names: Annotated[list[str], typer.Option("--annotator", help="Whose labels; of several, the mean of each text")],
-    encoder: Annotated[str, typer.Option("--encoder", help="Whose vectors it reads, by name or path")] = EmbeddingConfig().encoder,
+    name: Annotated[str, typer.Argument(help="The quality model's name; using a name again makes its next version")],
+    annotator_names: Annotated[
+        list[str], typer.Option("--annotator", help="Annotator whose labels to use; with several, each text gets their mean")
+    ],
+    encoder: Annotated[str, typer.Option("--encoder", help="Encoder of the vectors, by name or path")] = EmbeddingConfig().encoder,
     vectors: Annotated[
-        bool, typer.Option(help="Read vectors; --no-vectors: the composite score's features alone, weighed by labels")
+        bool, typer.Option(help="Use vectors; --no-vectors: only the composite score's features, weighted by the labels")
     ] = True,
-    features: Annotated[bool, typer.Option(help="Also read measured features of the text")] = True,
+    features: Annotated[bool, typer.Option(help="Also use measured features of the text")] = True,
     baselines: Annotated[bool, typer.Option(help="Also train simpler methods, for comparison")] = True,
     finetune: Annotated[
         bool,
-        typer.Option("--finetune", help="Also train the encoder itself: minutes on a GPU; --set finetune.epochs=2 and the like"),
+        typer.Option(
+            "--finetune", help="Also train the encoder itself, minutes on a GPU; for options see --set, such as finetune.epochs=2"
+        ),
     ] = False,
-    picture: Annotated[Path | None, typer.Option("--picture", help="Draw how good it is into this .png or .svg")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw the evaluation to this .png or .svg")] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting of a training, as folds=10 or embedding.max_seq_tokens=512")
+        list[str] | None, typer.Option("--set", help="Any setting of a training, such as folds=10 or embedding.max_seq_tokens=512")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, train nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be used, and train nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a quality model on labels: ordinal heads on documents' vectors, for each dimension and overall.
+    """Train a quality model on labels: ordinal heads on document vectors, for each dimension and overall.
 
-    Vectors that are stored are used, others are made once and kept. Every document is judged by heads that have not seen it or its
-    group, beside simpler methods; the heads that are kept are fitted on all labels. With --finetune the encoder is trained too, on
-    all but two folds; one that was cut off goes on where it was.
+    Stored vectors are used; missing ones are made once and kept. Each document is scored by heads that have not seen it or its
+    group, and by simpler methods for comparison; the final heads are fitted on all labels. With --finetune the encoder is trained
+    too, on all but two folds. A training that was cut off continues where it was.
 
     Examples:
 
@@ -80,7 +84,7 @@ def train(
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
-    """List quality models: the composite score, and those that were trained."""
+    """List quality models: the composite score, and all that were trained or added."""
     from samplemix_core.database.quality_models import list_quality_models, quality_rows
 
     with Deployment.load().transaction() as cursor:
@@ -90,10 +94,10 @@ def models(as_json: AsJson = False) -> None:
 @app.command("report")
 def report_(
     name: Annotated[str, typer.Argument(help="A trained quality model, by name or the beginning of its key")],
-    picture: Annotated[Path | None, typer.Option("--picture", help="Draw it into this .png or .svg")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw it to this .png or .svg")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how a quality model was trained, and how good it was on documents that it had not seen.
+    """Show how a quality model was trained, and its evaluation on held-out documents.
 
     Example: `samplemix quality report legal --picture legal.png`
     """
@@ -120,24 +124,24 @@ def report_(
 
 @app.command()
 def audit(
-    corpus: Annotated[str, typer.Argument(help="The corpus, scored before: its name or URI")],
+    corpus: Annotated[str, typer.Argument(help="A scored corpus, by its name or URI")],
     model_names: Annotated[
-        list[str] | None, typer.Option("--model", help="Only these quality models; else all that scored it")
+        list[str] | None, typer.Option("--model", help="Only these quality models; default: all that scored the corpus")
     ] = None,
     snapshots: Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only these snapshots")] = None,
     by: Annotated[
-        Literal["domain", "snapshot", "language", "content_type"], typer.Option("--by", help="What else to list by itself")
+        Literal["domain", "snapshot", "language", "content_type"], typer.Option("--by", help="Also list the scores by this")
     ] = "domain",
     extremes: Annotated[bool, typer.Option("--extremes", help="Also list documents with the highest and lowest quality")] = False,
-    picture: Annotated[Path | None, typer.Option("--picture", help="Draw it into this .png or .svg")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw it to this .png or .svg")] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the audit, as documents=200000 or source_r2.warn=0.3")
+        list[str] | None, typer.Option("--set", help="A setting of the audit, such as documents=200000 or source_r2.warn=0.3")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at what quality models measure on a corpus: good and bad, or merely sources, languages, lengths, or nothing.
+    """Audit quality models on a corpus: do they measure quality, or only sources, languages, lengths, or nothing?
 
-    Ends with status 1 if one of them is beyond a limit that stops runs. What is found is kept, for SQL and the corpus's page.
+    Exits with 1 if one of them is beyond a limit that stops runs. The findings are stored, for SQL and the corpus's page.
 
     Examples:
 

@@ -1,4 +1,4 @@
--- What changed in each band of quality between two versions of a mixture. Two roll-ups are compared.
+-- Changes in each quality band between two versions of a mixture, from two roll-ups.
 -- Parameters: mixture, older, newer=
 WITH old AS (
     SELECT quality_band, sum(mixture_tokens) AS tokens

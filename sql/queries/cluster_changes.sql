@@ -1,4 +1,4 @@
--- What changed in each cluster between two versions of a mixture: the 50 whose tokens moved most. Two roll-ups are compared.
+-- Changes in each cluster between two versions of a mixture, from two roll-ups: the 50 whose tokens moved most.
 -- Cluster numbers are compared only if both versions have the same cluster model.
 -- Parameters: mixture, older, newer=
 WITH old AS (

@@ -1,4 +1,4 @@
--- Which clusters gained tokens in a mixture: the 50 whose share moved most, with what they are like and where they come from.
+-- Clusters that gained or lost tokens in a mixture: the 50 whose share moved most, with their measures and main domain.
 -- Parameters: mixture, version=
 WITH cell AS (
     SELECT * FROM mixture_rollup WHERE mixture_id = mixture_of(:'mixture', :'version')

@@ -1,4 +1,4 @@
--- The 50 worst documents of a cluster: those of lowest quality, nearest to its centroid first among equals; a corpus's current models.
+-- The 50 worst documents of a cluster by the corpus's current models: lowest quality first, then nearest to the centroid.
 -- Parameters: corpus, cluster
 SELECT snapshot, shard, row, doc_id, domain, n_tokens, quality, distance, is_noise, diversity
 FROM sample_scores

@@ -1,4 +1,4 @@
--- What each cluster is about and what a mixture did to it: words, place on the map, documents, quality, diversity, copies, main domain.
+-- Each cluster of a mixture: words, place on the map, documents, quality, diversity, copies, main domain.
 -- Parameters: mixture, version=
 WITH cell AS (
     SELECT * FROM mixture_rollup WHERE mixture_id = mixture_of(:'mixture', :'version')

@@ -1,4 +1,4 @@
--- The 50 samples whose tokens in a mixture changed most between two versions, with their copies in both (0: not in it).
+-- The 50 samples whose tokens changed most between two versions of a mixture, with their copies in both (0: not in it).
 -- Reads the samples of both versions.
 -- Parameters: mixture, older, newer=
 SELECT snapshot.name AS snapshot, path AS shard, moved.row, domain.name AS domain, moved.n_tokens, moved.copies_before, moved.copies,

@@ -1,4 +1,4 @@
--- How many samples a mixture takes how often, and how much of its tokens that is; 0 copies are passed over.
+-- Samples and tokens of a mixture by number of copies; 0: not taken.
 -- Parameters: mixture, version=
 SELECT copies,
        sum(samples)::bigint AS samples,

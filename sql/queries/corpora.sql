@@ -1,4 +1,4 @@
--- The corpora there are, by name, place and the fields that are read: crawls, documents, tokens, what was set aside, and when each was published last.
+-- All corpora by name, place and the fields that are read: crawls, documents, tokens, documents set aside, and when each was last published.
 -- Parameters:
 SELECT corpus_id, named.name, uri, concat_ws(', ', reader->>'text_field', reader->>'domain_field') AS fields, rules, corpus.tokenizer, coalesce(is_paused, false) AS is_paused,
        count(snapshot_id) AS snapshots, sum(shards)::bigint AS shards, sum(documents)::bigint AS documents, sum(tokens)::bigint AS tokens,

@@ -1,4 +1,4 @@
--- What each crawl of a mixture brought: documents, those of them that no earlier one has, and what the mixture took of these.
+-- New documents in each crawl of a mixture, which no earlier crawl has, and how many of them the mixture took.
 -- Parameters: mixture, version=
 WITH chosen AS (
     SELECT * FROM mixture WHERE mixture_id = mixture_of(:'mixture', :'version')

@@ -1,4 +1,4 @@
--- The crawls of a corpus and how far each is scored: documents, what was set aside, shards in trouble, pace, and the time that is left.
+-- Progress of each crawl of a corpus: documents, documents set aside, shards in trouble, pace, and the time left.
 -- Parameters: corpus
 SELECT snapshot.name AS snapshot, crawl.state AS landing, crawl.reason, crawl.landed_at, crawl.run,
        shards, blocks, blocks_done, documents, tokens, quarantined, refused, poison, documents_per_core_second, core_seconds_left,

@@ -1,4 +1,4 @@
--- What changed in each domain between two versions of a mixture: share and number of tokens, distinct samples, copies. Two roll-ups are compared.
+-- Changes in each domain between two versions of a mixture, from two roll-ups: share and number of tokens, distinct samples, copies.
 -- Parameters: mixture, older, newer=
 WITH old AS (
     SELECT domain_id, sum(mixture_tokens) AS tokens, sum(samples) AS samples, sum(copies) AS copies

@@ -1,5 +1,5 @@
--- Which domains gained tokens in a mixture, and why: their quality and diversity before and after.
--- Means weigh each document alike. Before: all that could be chosen. After: the mixture, copies counted.
+-- Domains that gained or lost tokens in a mixture, and why: their quality and diversity before and after.
+-- Means weigh each document alike. Before: all documents to choose from. After: the mixture, copies counted.
 -- Parameters: mixture, version=
 SELECT mixture_domain.domain,
        source_share,

@@ -1,4 +1,4 @@
--- What became of the documents of each domain on their way into a mixture: scored, exact duplicates, passed over, taken, epochs.
+-- From corpus to mixture, domain by domain: documents scored, exact duplicates, not taken, taken, epochs.
 -- Parameters: mixture, version=
 WITH chosen AS (
     SELECT * FROM mixture WHERE mixture_id = mixture_of(:'mixture', :'version')

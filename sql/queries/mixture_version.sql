@@ -1,4 +1,4 @@
--- One version of a mixture: its figures, its settings, and what it was made from.
+-- One version of a mixture: its figures, its settings, and the models it was made with.
 -- Parameters: mixture, version=
 SELECT mixture.name AS mixture, version, mixture.created_at, uri AS corpus, policy, config, seed, budget_tokens, realised_tokens, samples,
        copies, documents, scored, quarantined, duplicates, eligible, mixture.tokenizer, parent_version, airflow_run_id, manifest_uri,

@@ -1,4 +1,4 @@
--- The versions of a mixture: when, of how many crawls, how large, and what each changed against the one before it.
+-- All versions of a mixture: date, number of crawls, size, and changes against the version before.
 -- Parameters: mixture
 SELECT mixture.version, mixture.created_at, policy, (config->'policy') - 'name' AS parameters, seed,
        (SELECT count(*) FROM mixture_snapshot WHERE mixture_snapshot.mixture_id = mixture.mixture_id) AS snapshots,

@@ -1,4 +1,4 @@
--- The mixtures there are, each with its latest version: when, of what, how large.
+-- All mixtures with their latest version: date, corpus, size.
 -- Parameters:
 SELECT DISTINCT ON (mixture.name) mixture.name AS mixture, version, mixture.created_at, uri AS corpus, policy, mixture.tokenizer,
        budget_tokens, realised_tokens, samples, copies, airflow_run_id

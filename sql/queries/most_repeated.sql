@@ -1,4 +1,4 @@
--- The 50 samples that a mixture repeats most, with the quality and the diversity that earned it.
+-- The 50 samples that a mixture repeats most, with the quality and diversity that earned it.
 -- Parameters: mixture, version=
 SELECT snapshot.name AS snapshot, path AS shard, held.row, doc_id, domain.name AS domain, held.n_tokens, copies, weight, quality,
        diversity, cluster

@@ -1,4 +1,4 @@
--- The 50 samples of least weight that a mixture still took: a little less weight, or luck, and they would not be in it.
+-- The 50 samples of least weight in a mixture: with a little less weight, or luck, they would not be in it.
 -- Parameters: mixture, version=
 SELECT snapshot.name AS snapshot, path AS shard, held.row, doc_id, domain.name AS domain, held.n_tokens, copies, weight, quality,
        diversity, cluster

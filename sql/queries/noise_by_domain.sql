@@ -1,4 +1,4 @@
--- How much of each domain lies apart from all clusters, how far its documents are from their centroids, in how many clusters it is.
+-- Noise in each domain: the share of documents outside all clusters, their distance from the centroids, and the number of clusters.
 -- Parameters: corpus
 SELECT domain, sum(documents)::bigint AS documents, sum(noise) / sum(documents) AS noise_share,
        sum(distance_sum) / sum(documents)::float8 AS distance,

@@ -1,4 +1,4 @@
--- How far two quality models agree on a corpus, by domain: rank correlation, and how many of either's best tenth are the other's too. Of a large corpus, about 50,000 documents of 2,000 files at most are compared, the same in every database.
+-- Agreement of two quality models on a corpus, by domain: rank correlation, and the overlap of their best tenths. Of a large corpus, at most about 50,000 documents from 2,000 files are compared, the same ones in every database.
 -- Parameters: corpus, model, other
 WITH files AS (
     SELECT snapshot_id, shard_id, documents, ('x' || left(md5(path), 8))::bit(32)::bigint AS place,

@@ -1,4 +1,4 @@
--- What each quality model gave the domains, crawls, languages and content types of a corpus when it was looked at last: 0 to 1 in its range.
+-- Scores by domain, crawl, language and content type in the last audit of each quality model of a corpus, as 0 to 1 of the model's range.
 -- Parameters: corpus
 SELECT quality_model.name AS quality_model, left(quality_model_key, 12) AS key, grouping, part.name, part.documents, mean, spread,
        lowest_tenth, median, highest_tenth, constant_share, length_correlation

@@ -1,4 +1,4 @@
--- What each quality model was found to measure on a corpus when it was looked at last: verdict, findings, what predicts it.
+-- The last audit of each quality model of a corpus: verdict, findings, and what predicts its scores.
 -- Parameters: corpus
 SELECT quality_model.name AS quality_model, left(quality_model_key, 12) AS key, verdict, documents, mean, spread, constant_share,
        length_correlation,

@@ -1,4 +1,4 @@
--- How good the documents of each domain are: mean, spread and deciles of quality (to the width of a band), by the current model.
+-- Quality of each domain by the current model: mean, spread and deciles (to the width of a band).
 -- Parameters: corpus
 WITH band AS (
     SELECT domain, quality_band, min(quality_from) AS quality_from, sum(documents) AS documents, sum(tokens) AS tokens,

@@ -1,4 +1,4 @@
--- How good each crawl is, domain by domain, by the current model: to see a source that got worse.
+-- Quality of each crawl by the current model, domain by domain: shows a source that got worse.
 -- Parameters: corpus
 SELECT domain, snapshot, sum(documents)::bigint AS documents, sum(tokens)::bigint AS tokens,
        sum(quality_sum) / sum(documents)::float8 AS quality

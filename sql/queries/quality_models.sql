@@ -1,4 +1,4 @@
--- What each quality model says of the domains of a corpus: mean, spread and deciles (to the width of a band), 0 to 1 in its range.
+-- Scores of each quality model for the domains of a corpus: mean, spread and deciles (to the width of a band), as 0 to 1 of the model's range.
 -- Parameters: corpus
 WITH band AS (
     SELECT quality_model.name AS quality_model, left(quality_model_key, 12) AS key, domain.name AS domain, quality_band,

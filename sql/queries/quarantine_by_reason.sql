@@ -1,4 +1,4 @@
--- What was set aside in a corpus and why: records by snapshot and reason, with one example each. An example without a row is a whole shard.
+-- Records of a corpus that were set aside, by snapshot and reason, with one example each. An example without a row is a whole shard.
 -- Parameters: corpus
 SELECT snapshot.name AS snapshot,
        reason,

@@ -1,4 +1,4 @@
--- What runs cost, by step: tasks, documents, core-seconds and GPU-seconds; of one run, or the last ones.
+-- Costs of one run, or of the last ones, by step: tasks, documents, core-seconds and GPU-seconds.
 -- Parameters: run=
 SELECT run, step, tasks, documents, core_seconds, gpu_seconds, began_at, ended_at
 FROM run_cost

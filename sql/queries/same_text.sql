@@ -1,4 +1,4 @@
--- Where else the text of a document lies: all documents of its corpus with the same hash, the first of which is the one that is mixed.
+-- Other places of a document's text: all documents of its corpus with the same hash; the first one is the one that is mixed.
 -- Parameters: corpus, shard, row
 WITH document AS (
     SELECT content_hash

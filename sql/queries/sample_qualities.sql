@@ -1,4 +1,4 @@
--- What each quality model says of a document: its quality, that as 0 to 1 in the model's range, and its dimensions if it has them.
+-- Scores of a document by each quality model: its quality, the same as 0 to 1 of the model's range, and its dimensions if the model has them.
 -- Parameters: corpus, shard, row
 SELECT quality_model.name AS quality_model, left(quality_model_key, 12) AS key, spec->>'kind' AS kind, quality,
        ((quality - q_low) / (q_high - q_low))::float8 AS normalised, clarity, completeness, structure, credibility, significance,

@@ -1,4 +1,4 @@
--- Why a document has the copies it has in a mixture: its quality by dimension, its cluster, its weight; copies 0 if it is not in it.
+-- Why a document has its number of copies in a mixture: its quality by dimension, its cluster, its weight; 0 copies: not in it.
 -- Parameters: mixture, shard, row, version=
 SELECT snapshot.name AS snapshot, path AS shard, sample.row, doc_id, domain.name AS domain, sample.n_tokens,
        quality_model.name AS quality_model, q_low AS quality_low, q_high AS quality_high, quality_score.quality, clarity, completeness, structure, credibility, significance, knowledge, reasoning,

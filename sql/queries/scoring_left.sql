@@ -1,4 +1,4 @@
--- How far the scoring of a corpus is, by snapshot and domain, and how long one worker would take for the rest.
+-- Progress of scoring a corpus, by snapshot and domain, and the time that one worker would take for the rest.
 -- Parameters: corpus
 SELECT snapshot, domain, encoder, shards, blocks, blocks_done, documents, quarantined, documents_per_core_second, core_seconds_left
 FROM scoring_progress

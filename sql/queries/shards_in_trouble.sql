@@ -1,4 +1,4 @@
--- The shards of a corpus that could not be scored: refused, poison (it killed its workers) or failed, with the reason; 200 at most.
+-- Shards of a corpus that could not be scored: refused, poison (killed their workers) or failed, with the reason; at most 200.
 -- Parameters: corpus
 SELECT snapshot.name AS snapshot, path AS shard, state, attempts, error, size_bytes, updated_at
 FROM shard

@@ -1,5 +1,4 @@
--- The files of a corpus that are not read, with the reason: in no snapshot or domain, hidden, of another suffix, a note, a bad path, no
--- file; those that are largest first, 1,000 at most. What was read is in shards_in_trouble and quarantine_by_reason.
+-- Files of a corpus that are not read, with the reason: in no snapshot or domain, hidden, another suffix, a note, a bad path, not a file; largest first, at most 1,000. For the files that are read, see shards_in_trouble and quarantine_by_reason.
 -- Parameters: corpus
 SELECT snapshot, path, reason, size_bytes, seen_at, sum(size_bytes) OVER ()::bigint AS bytes_in_all, count(*) OVER () AS files_in_all
 FROM unread_file
