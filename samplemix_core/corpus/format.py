@@ -50,7 +50,8 @@ class Format(ABC):
     def rows(cls, stream: BinaryIO, path: str, max_bytes: int) -> Iterator[object]:
         """Every record of a file as plain values; in place of one that can't be read, a RejectedRecordError.
 
-        Raises CorpusError for a file that can't be read.
+        Numbers are numbers, as labels and scores have to be, and a field without a value is None or missing.
+        Raises CorpusError or ShardRefusedError for a file that can't be read.
         """
 
     @classmethod

@@ -77,7 +77,8 @@ class Policy(IdentifiedModel, ABC):
     """A policy's parameters, each with its bounds, default and meaning; and its weights.
 
     A policy is a file of this package with a subclass that is `registered`. Its docstring begins with its formula and names its
-    source. Configuration, form, options, the what-if page, the manifest's record and docs/policies.md are made from it.
+    source. Configuration, form, options, the what-if page, the manifest's record and docs/policies.md are made from it. Its
+    parameters must not have names of RunConfig's fields, which forms and options have too.
 
     FIRST_FIELDS names the parameters that it begins with, which manifests always record. One that is added later isn't recorded at
     its default, so that published bytes stay.
@@ -103,7 +104,7 @@ class Policy(IdentifiedModel, ABC):
         """The weights as a function of the columns alone. Raises ConfigError for an empty scale."""
         if self.reads_quality and not scale.low < scale.high:
             raise ConfigError(
-                f"Quality from {scale.low!r} to {scale.high!r} is no range.", "The upper end must exceed the lower one."
+                f"Quality from {scale.low!r} to {scale.high!r} is not a range.", "The upper end must exceed the lower one."
             )
         return lambda columns: self.weights(columns, scale)
 

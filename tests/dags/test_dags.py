@@ -12,6 +12,7 @@ from samplemix_core.config.form import QualityForm
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
+from samplemix_core.policies.policy import POLICIES
 from samplemix_core.policies.registry import all_parameters
 from samplemix_core.steps import BUILD_MIXTURE, FIT_DIVERSITY, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
 
@@ -85,7 +86,7 @@ def test_the_form_is_the_configuration_model_and_only_the_corpus_must_be_filled_
     params = parsed["dags"]["samplemix_corpus_run"]["params"]
     assert params.keys() == {*RunConfig.model_fields, *all_parameters(), "dry_run"}
     assert params["alpha"] | {"default": None, "minimum": 0, "maximum": 1} == params["alpha"]
-    assert params["policy"]["enum"] == [None, "samplemix", "natural"]
+    assert params["policy"]["enum"] == [None, *POLICIES]
     assert params["snapshots"]["type"] == ["array", "null"]
     required = {name for name, schema in params.items() if "null" not in schema["type"]}
     assert required == {"corpus_uri", "dry_run"}, "a switch is on or off"

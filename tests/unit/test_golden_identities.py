@@ -21,8 +21,7 @@ from samplemix_core.errors import ModelError
 from samplemix_core.frozen import IdentifiedModel, load_config
 from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.fit import fit_spec
-from samplemix_core.policies.natural import Natural
-from samplemix_core.policies.samplemix import SampleMix
+from samplemix_core.policies.policy import POLICIES
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
 from samplemix_core.scorers.calibrated import CalibratedSpec, Cell
 from samplemix_core.scorers.composite import CompositeSpec
@@ -119,7 +118,10 @@ def test_the_golden_identities_of_scorers_and_their_specifications_read_back() -
         stored = json.loads(json.dumps(spec.identity()))
         assert read_spec(name, stored) == spec
         assert fingerprint(stored) == spec.key
-    for unknown, said in (({"kind": "odd"}, "kind 'odd', which is not known here"), ({**HEADS.identity(), "new": 1}, "new")):
+    for unknown, said in (
+        ({"kind": "odd"}, "kind 'odd', which this version does not know"),
+        ({**HEADS.identity(), "new": 1}, "new"),
+    ):
         with pytest.raises(ModelError, match=said):
             read_spec("other", unknown)
 
@@ -135,8 +137,7 @@ CONFIGURATIONS: dict[type[IdentifiedModel], dict[str, Any]] = {
     FineTuningConfig: {},
     TrainingConfig: {"name": "q", "annotators": ("a",)},
     Rubric: DEFAULT_RUBRIC.model_dump(),
-    SampleMix: {},
-    Natural: {},
+    **{kind: {} for kind in POLICIES.values()},
     **{type(spec): spec.model_dump() for spec in SCORERS.values()},
     Member: MEMBERS[0].model_dump(),
     Cell: CELL.model_dump(),

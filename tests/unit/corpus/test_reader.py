@@ -31,8 +31,8 @@ def test_an_empty_file_is_a_shard_of_no_records() -> None:
 
 
 def test_an_unknown_suffix_is_refused_by_name() -> None:
-    with pytest.raises(ShardRefusedError, match=r"crawl/web/p\.csv"):
-        list(ShardReader(io.BytesIO(b"a,b"), "crawl/web/p.csv", ReaderConfig()).read())
+    with pytest.raises(ShardRefusedError, match=r"crawl/web/p\.docx"):
+        list(ShardReader(io.BytesIO(b"a,b"), "crawl/web/p.docx", ReaderConfig()).read())
 
 
 def test_too_shallow_a_path_is_an_error_of_the_corpus() -> None:

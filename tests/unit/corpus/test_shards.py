@@ -31,7 +31,7 @@ def test_parquet_suffixes_name_shards(suffix: str) -> None:
 
 
 OTHERS = {
-    "c/w/a.csv": Unread.SUFFIX,
+    "c/w/a.docx": Unread.SUFFIX,
     "c/w/a.parquet.gz": Unread.SUFFIX,
     "c/w/a.jsonl.part": Unread.SUFFIX,
     "c/w/README.md": Unread.SUFFIX,

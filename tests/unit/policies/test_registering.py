@@ -23,7 +23,7 @@ from samplemix_core.policies.registry import policies_table, record, recorded
 
 
 class Favour(Policy):
-    """w = q ** favour: the better the more."""
+    """w = 1 + favour * q: the better the more."""
 
     summary = "by quality alone"
     reads_diversity = False
@@ -35,7 +35,7 @@ class Favour(Policy):
 
     def weights(self, columns: Columns, scale: Scale) -> npt.NDArray[np.float64]:
         """See Policy.weights."""
-        return columns.unit_quality(scale) ** self.favour + 1.0
+        return self.favour * columns.unit_quality(scale) + 1.0
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,8 @@ def test_settings_over_others_keep_a_policys_and_change_it_as_a_whole() -> None:
 
 def test_forms_have_its_parameters() -> None:
     fields = form_schema()
-    assert fields["policy"]["enum"] == [None, "samplemix", "natural", "favour"]
+    assert fields["policy"]["enum"] == [None, *POLICIES]
+    assert "favour" in POLICIES
     assert "favour: by quality alone" in fields["policy"]["description"]
     assert fields["favour"] | {"minimum": 0, "maximum": 4, "type": ["number", "null"]} == fields["favour"]
     assert fields["favour"]["description"] == "Power of quality (policy favour). Default: the corpus's setting, or 2.0"
@@ -106,7 +107,7 @@ def test_pages_move_it_and_manifests_record_it() -> None:
     assert kept.parameters == {"favour": 2.0, "groups": {"a": 1.0}, "q_low": 0, "q_high": 10}
     assert record(Favour(), Scale(0, 10)).keys() == {"favour", "q_low", "q_high"}, "what is added later is not, at its default"
     weights = recorded(kept.name, kept.parameters)(Columns(np.array([10], np.float32), np.array([0], np.float32)))
-    assert weights.tolist() == [2.0]
+    assert weights.tolist() == [3.0]
 
 
 def test_it_is_documented() -> None:
