@@ -1,10 +1,11 @@
-"""How the house stands: its files and functions, what is written twice, and what the wheel's light base costs to import.
+"""How the house stands: its files and functions, what is written twice, what a policy touches, and how long imports and tests take.
 
 Figures, not ratios: each is a bound that the house is held to. Last line JSON.
 """
 
 import ast
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,28 @@ start = time.perf_counter()
 import samplemix_core.manifest.catalogue
 print(1000 * (time.perf_counter() - start))
 """
+
+
+LAST = REPOSITORY / ".pytest_cache" / "v" / "samplemix"
+"""Here the last run of all tests, and of .ci/run, noted its time."""
+
+PARAMETER = "tau"
+"""Of policy samplemix, and a word for nothing else."""
+
+
+def last_seconds(name: str) -> float | None:
+    """How long the last whole run took here, if there was one."""
+    try:
+        return round(float((LAST / name).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def files_of_a_policy() -> list[Path]:
+    """The files of the product that a policy with a parameter touches: those that name it."""
+    rooms = [REPOSITORY / room for room in ("samplemix_core", "dags", "plugins", "sql")]
+    files = [path for room in rooms for path in room.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return [path for path in files if re.search(rf"\b{PARAMETER}\b".encode(), path.read_bytes())]
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef]:
@@ -97,7 +120,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="samplemix-bench-") as directory:
         milliseconds = import_milliseconds(Path(directory))
     print(f"{milliseconds:5.0f} ms to import the manifest's catalogue with the light base")
-    demo = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/local/test_wheel.py"], cwd=REPOSITORY, check=False)
+    wheel = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/e2e/test_wheel.py"], cwd=REPOSITORY, check=False)
+    rooms = Counter(path.name for path in paths)
+    policy = files_of_a_policy()
+    print(f"{len(policy):5} files   a policy with a parameter: {', '.join(str(path.relative_to(REPOSITORY)) for path in policy)}")
     figures = {
         "files": len(paths),
         "median_lines": statistics.median(lengths.values()),
@@ -105,7 +131,11 @@ def main() -> None:
         "longest_kernel_lines": kernel_lines,
         "duplicate_pairs": sum(times * (times - 1) // 2 for times in shapes.values()),
         "import_light_ms": round(milliseconds),
-        "wheel_demo_ok": demo.returncode == 0,
+        "wheel_demo_ok": wheel.returncode == 0,
+        "policy_files": len(policy),
+        "same_named_files": sum(times > 2 for times in rooms.values()),
+        "test_seconds": last_seconds("seconds"),
+        "ci_seconds": last_seconds("ci_seconds"),
     }
     print(json.dumps(figures))
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
+
+if TYPE_CHECKING:
+    from samplemix_core.models.annotate import AnnotationResult
 
 app = typer.Typer(help="Quality: its rubric, labels by annotators, models trained on them.", no_args_is_help=True)
 
@@ -128,7 +131,7 @@ def _score_field(item: str, names: tuple[str, ...]) -> tuple[str, str]:
     dimension, equals, field = item.partition("=")
     if not equals or not field or dimension not in names:
         raise ConfigError(
-            f"--score {item!r} names no dimension and field.", f"Write it as dimension=field, with one of {', '.join(names)}."
+            f"--score {item!r} is not of the form dimension=field.", f"Write it as dimension=field, with one of {', '.join(names)}."
         )
     return dimension, field
 
@@ -183,7 +186,11 @@ def annotate(
         found = ask(config, Deployment.load(), report, dry_run=dry_run)
     if as_json:
         print_json(found.as_json())
-        return
+    else:
+        _tell_annotated(found, config, dry_run=dry_run)
+
+
+def _tell_annotated(found: "AnnotationResult", config: AnnotationConfig, *, dry_run: bool) -> None:
     left = found.documents - found.known - found.set_aside_before
     cost = "" if found.cost is None else f", cost {found.cost:,.2f}"
     tokens = f"{found.input_tokens:,} tokens read and {found.output_tokens:,} written{cost}"

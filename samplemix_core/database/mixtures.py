@@ -91,6 +91,16 @@ def save_mixture(
             (list(provenance.other_quality_model_ids), provenance.manifest_sha256, found["mixture_id"]),
         )
         return int(found["mixture_id"])
+    mixture_id = _insert_version(cursor, manifest, provenance, config)
+    domains = domain_ids(cursor, [item.domain for item in manifest.domains])
+    _load_rows(cursor, manifest, mixture_id, rows, domains)
+    # Last: counting the roll-up for the planner lets no other mixture's be counted until this transaction ends.
+    _load_rollup(cursor, manifest, mixture_id, rollup, domains)
+    return mixture_id
+
+
+def _insert_version(cursor: Cursor, manifest: Manifest, provenance: Provenance, config: dict[str, Any]) -> int:
+    """Enter a version, its snapshots and its domains; returns its id."""
     cursor.execute("SELECT tokenizer FROM corpus WHERE corpus_id = %s", (provenance.corpus_id,))
     tokenizer = scalar(cursor)
     values = {
@@ -122,10 +132,6 @@ def save_mixture(
         ),
         [(mixture_id, *(getattr(item, name) for name in _OF_DOMAIN)) for item in manifest.domains],
     )
-    domains = domain_ids(cursor, [item.domain for item in manifest.domains])
-    _load_rows(cursor, manifest, mixture_id, rows, domains)
-    # Last: counting the roll-up for the planner lets no other mixture's be counted until this transaction ends.
-    _load_rollup(cursor, manifest, mixture_id, rollup, domains)
     return mixture_id
 
 

@@ -72,7 +72,7 @@ def range_of(low: float, high: float) -> tuple[float, float]:
     Raises ConfigError if it is none.
     """
     if not low < high:
-        raise ConfigError(f"Scores from {low:g} to {high:g} are no range.", "Give --low and --high.")
+        raise ConfigError(f"Scores from {low:g} to {high:g} are not a range.", "Give --low and --high.")
     return low, high
 
 
@@ -117,7 +117,7 @@ def add_transformer(
     chosen, number = _meaning(model, config, output, label)
     if chosen == "regression" and (low is None or high is None):
         raise ConfigError(
-            f"{model} gives a number, and nobody says of which range.",
+            f"{model} gives a number of unknown range.",
             "Give --low and --high, as --low 0 --high 5 for FineWeb-Edu's.",
         )
     ends = {"regression": (low, high), "level": (0.0, len(config.labels) - 1.0), "probability": (0.0, 1.0)}[chosen]
@@ -162,7 +162,7 @@ def add_fasttext(name: str, file: str, label: str, deployment: Deployment) -> Ad
             # Below a threshold of 0 there are also the labels that nothing speaks for.
             labels, _ = fasttext.load_model(str(path)).predict("a word", k=-1, threshold=-1.0)
         except (ValueError, RuntimeError, OSError) as error:
-            raise ModelError(f"{file} is no fastText model that can be read: {error}", "Give a supervised model's file.") from error
+            raise ModelError(f"{file} is not a readable fastText model: {error}", "Give a supervised model's file.") from error
         if label not in labels:
             shown = ", ".join(sorted(each.removeprefix("__label__") for each in labels)[:20])
             raise ConfigError(f"{file} has no label {label.removeprefix('__label__')!r}.", f"Give --label one of: {shown}.")
@@ -183,7 +183,7 @@ def add_ensemble(
     with deployment.transaction() as cursor:
         models: list[QualityModel] = [find_quality_model(cursor, member) for member in members]
         if len({model.key for model in models}) < max(2, len(models)):
-            raise ConfigError("An ensemble is made of two different quality models at least.", "Name them with --of, each once.")
+            raise ConfigError("An ensemble needs at least two different quality models.", "Name them with --of, each once.")
         if nested := [model.name for model in models if model.spec.get("kind") == "ensemble"]:
             raise ConfigError(f"{nested[0]} is an ensemble itself.", "Name its members instead.")
         spec_of: list[Member] = []
@@ -191,7 +191,7 @@ def add_ensemble(
             quantiles = score_quantiles(cursor, model.quality_model_id, corpus, QUANTILES)
             if quantiles is None:
                 raise ConfigError(
-                    f"{model.name} ({model.key[:12]}) has not scored anything of {corpus}.",
+                    f"{model.name} ({model.key[:12]}) has not scored any document of {corpus}.",
                     "Run the corpus with all of them as scorers first.",
                 )
             if quantiles[0] == quantiles[-1]:

@@ -47,7 +47,7 @@ def add_external(
         with store.open(key) as stream:
             known = format_of(key)
             if known is None:
-                raise ConfigError(f"{key} is no file of scores.", f"Its name has to end in {READ_SUFFIXES}.")
+                raise ConfigError(f"{key} is not a file of scores.", f"Its name has to end in {READ_SUFFIXES}.")
             for read in known.kind.columns(stream, key, [column or by, score], MAX_RECORD_BYTES):
                 rows += read.num_rows
                 batch = pa.record_batch([read.column(0), _scores(read.column(1), score, key)], names=["which", "score"])
@@ -58,12 +58,8 @@ def add_external(
                 report(Progress("add", rows, 0, documents=rows, unit="records"))
     high_half, low_half, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not scores.size:
-        raise CorpusError(f"{place} has no usable score.", f"Check its columns {column or by} and {score}.")
-    order = np.lexsort((low_half, high_half))
-    high_half, low_half, scores = high_half[order], low_half[order], scores[order]
-    first = np.flatnonzero(np.r_[True, (high_half[1:] != high_half[:-1]) | (low_half[1:] != low_half[:-1])])
-    means = np.add.reduceat(scores, first) / np.diff(np.r_[first, scores.size])
-    table = pa.table([high_half[first], low_half[first], means.astype(np.float32)], schema=EXTERNAL)
+        raise CorpusError(f"{place} has no usable scores.", f"Check its columns {column or by} and {score}.")
+    table = _means(high_half, low_half, scores)
     ends = (float(scores.min()) if low is None else low, float(scores.max()) if high is None else high)
     if scores.min() < ends[0] or scores.max() > ends[1] or not (missing is None or ends[0] <= missing <= ends[1]):
         others = "" if missing is None else f", and {missing:g} where there is none"
@@ -80,11 +76,20 @@ def add_external(
     return enter_scorer(name, spec, *ends, deployment, (model_file(digest), digest), **counts)
 
 
+def _means(high_half: np.ndarray, low_half: np.ndarray, scores: np.ndarray) -> pa.Table:
+    """The mean score of each digest, sorted by digest."""
+    order = np.lexsort((low_half, high_half))
+    high_half, low_half, scores = high_half[order], low_half[order], scores[order]
+    first = np.flatnonzero(np.r_[True, (high_half[1:] != high_half[:-1]) | (low_half[1:] != low_half[:-1])])
+    means = np.add.reduceat(scores, first) / np.diff(np.r_[first, scores.size])
+    return pa.table([high_half[first], low_half[first], means.astype(np.float32)], schema=EXTERNAL)
+
+
 def _scores(column: pa.Array, name: str, key: str) -> pa.Array:
     try:
         return column.cast(pa.float64())
     except pa.ArrowException as error:
-        raise ConfigError(f"The column {name!r} of {key} holds no numbers: {error}", "Name another with --score.") from error
+        raise ConfigError(f"The column {name!r} of {key} does not hold numbers: {error}", "Name another with --score.") from error
 
 
 def _digests(values: pa.Array, by: Key, key: str) -> list[bytes]:

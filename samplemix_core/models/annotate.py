@@ -63,7 +63,7 @@ LEAST_STREAK = 10
 
 
 @dataclass
-class Annotated:
+class AnnotationResult:
     """What became of the documents: documents = known + set_aside_before + judged + set aside + unread.
 
     known: judged before; unread: not in their shards as they were scored. Tokens and cost are of all questions of this run;
@@ -96,7 +96,7 @@ class _Plan:
     spec: dict[str, Any]
     rubric: Rubric
     chosen: list[tuple[ScoredShard, list[ChosenSample]]]
-    found: Annotated
+    found: AnnotationResult
 
 
 def annotate(
@@ -106,7 +106,7 @@ def annotate(
     *,
     dry_run: bool = False,
     cancelled: threading.Event | None = None,
-) -> Annotated:
+) -> AnnotationResult:
     """Ask a model about documents of a corpus, and keep each answer as it comes: run again, it asks about what is left.
 
     With `dry_run` nobody is asked: tokens and cost are an estimate. Raises CorpusError if nothing is scored, ConfigError where the
@@ -130,7 +130,7 @@ def annotate(
     return found
 
 
-def _cost(config: AnnotationConfig, found: Annotated) -> float | None:
+def _cost(config: AnnotationConfig, found: AnnotationResult) -> float | None:
     if config.input_price is None or config.output_price is None:
         return None
     return (found.input_tokens * config.input_price + found.output_tokens * config.output_price) / 1e6
@@ -163,7 +163,7 @@ def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
         (shard, [s for s in samples if first[s.content_hash] is s and s.content_hash not in known | refused])
         for shard, samples in chosen
     ]
-    found = Annotated(name, documents=len(first), known=len(known), set_aside_before=len(refused))
+    found = AnnotationResult(name, documents=len(first), known=len(known), set_aside_before=len(refused))
     return _Plan(name, spec, rubric, [(shard, samples) for shard, samples in left if samples], found)
 
 
@@ -256,7 +256,7 @@ async def _ask_all(
         nonlocal streak
         while True:
             if cancelled.is_set():
-                raise CancelledRunError("Annotating was cancelled.", "What was answered is kept: run it again to go on.")
+                raise CancelledRunError("Annotating was cancelled.", "All answers are kept: run it again to go on.")
             if spent():
                 return
             async with reading:
@@ -290,12 +290,12 @@ async def _ask_all(
         raise CostError(
             f"The limit of cost, {config.most_cost:g}, is reached: for {_cost(config, found):,.2f} {found.judged:,} documents were"
             f" judged, {aside:,} set aside, and {left:,} are left.",
-            "What was answered is kept. Raise most_cost and run again, or train on what there is.",
+            "All answers are kept. Raise most_cost and run again, or train on the labels so far.",
         )
 
 
 def _given_up(streak: int, last: Refused, config: AnnotationConfig, deployment: Deployment) -> ModelError | ServiceError:
-    kept = "What was answered is kept."
+    kept = "All answers are kept."
     if last.reason in MALFORMED:
         return ModelError(
             f"{streak} documents in a row got no answer of {config.model!r} that can be used, the last one: {last.detail}.",
@@ -303,11 +303,11 @@ def _given_up(streak: int, last: Refused, config: AnnotationConfig, deployment: 
         )
     return ServiceError(
         f"{streak} documents in a row got no answer from {deployment.llm_base_url}, the last one: {last.detail}.",
-        f"{kept} Check the endpoint, or ask less at once, then run again.",
+        f"{kept} Check the endpoint, or lower the concurrency, then run again.",
     )
 
 
-def _enter(found: Annotated, answer: Judged | Refused, streak: int) -> int:
+def _enter(found: AnnotationResult, answer: Judged | Refused, streak: int) -> int:
     """Count an answer; returns how many in a row there were that may be the endpoint's or the model's fault."""
     if isinstance(answer, Judged):
         found.judged += 1

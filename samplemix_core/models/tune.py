@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,21 @@ def label_pages(annotator_ids: Sequence[int], deployment: Deployment) -> Iterato
         after = part["content_hash"][-1].as_py()
 
 
+def _require_tunable(task: TrainingConfig, encoder: Encoder) -> None:
+    if encoder.is_static:
+        raise ConfigError(f"The encoder {task.embedding.encoder!r} is static: it can't be fine-tuned.", "Name a transformer.")
+    if task.embedding.windows > 1:
+        raise ConfigError(
+            f"An encoder is fine-tuned on one stretch of each document, not on {task.embedding.windows}.",
+            "Set embedding.windows to 1, and embedding.max_seq_tokens to what it is to read.",
+        )
+    if task.folds < LEAST_FOLDS:
+        raise ConfigError(
+            f"With {task.folds} folds, one for judging and one for choosing when to end, nothing is left to learn from.",
+            f"Set folds to {LEAST_FOLDS} at least.",
+        )
+
+
 def tune(
     task: TrainingConfig,
     annotators: Sequence[Annotator],
@@ -66,18 +81,7 @@ def tune(
     A run that was cut off goes on from its last evaluation, whichever worker takes it up.
     """
     assert task.finetune is not None
-    if encoder.is_static:
-        raise ConfigError(f"The encoder {task.embedding.encoder!r} is static: it can't be fine-tuned.", "Name a transformer.")
-    if task.embedding.windows > 1:
-        raise ConfigError(
-            f"An encoder is fine-tuned on one stretch of each document, not on {task.embedding.windows}.",
-            "Set embedding.windows to 1, and embedding.max_seq_tokens to what it is to read.",
-        )
-    if task.folds < LEAST_FOLDS:
-        raise ConfigError(
-            f"With {task.folds} folds, one for judging and one for choosing when to end, nothing is left to learn from.",
-            f"Set folds to {LEAST_FOLDS} at least.",
-        )
+    _require_tunable(task, encoder)
     ids: list[np.ndarray] = []
     for part in label_pages([annotator.annotator_id for annotator in annotators], deployment):
         read = encoder.tokenize(part["text"].to_pylist())
@@ -85,18 +89,12 @@ def tune(
         on_progress(len(ids), len(data.inputs), "texts", "tokenised")
     fold = assign_folds(data, task.folds, task.seed)
     test, held_out, learnt = (np.flatnonzero(chosen) for chosen in (fold == 0, fold == 1, fold > 1))
-    plain = LabelledInputs(
-        Inputs(data.inputs.vectors, np.empty((len(ids), 0))), data.levels, data.maxima, data.sources, data.source_names, data.groups
-    ).take(learnt)
+    plain = replace(data, inputs=Inputs(data.inputs.vectors, np.empty((len(ids), 0)))).take(learnt)
     start, _ = fit_heads(plain.inputs, plain.levels, plain.maxima, choose_settings(plain, task.seed))
     examples = Examples(ids, data.levels)
     store = deployment.state
-    identity = [
-        task.identity(),
-        encoder.family,
-        [read.tolist() for read in ids],
-        [v.tolist() for v in data.levels.values()],
-    ]
+    levels = [level.tolist() for level in data.levels.values()]
+    identity = [task.identity(), encoder.family, [read.tolist() for read in ids], levels]
     with deployment.scratch() as directory:
         checkpoints = _Checkpoints(store, f"{Prefix.TRAINING}/{fingerprint(identity)}.safetensors", directory)
         model = load_sentence_transformer(locate_model(task.embedding))

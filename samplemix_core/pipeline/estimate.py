@@ -1,7 +1,10 @@
 """What a run would be, before it is one: counts, and an estimate of tokens, time and space from a sample."""
 
+from collections.abc import Sequence
+
 from samplemix_core.compute.fanout import Work, call_one, connect
 from samplemix_core.database.ledger import shard_states
+from samplemix_core.database.scope import Shard
 from samplemix_core.errors import CorpusError
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Estimate, Registered
@@ -35,20 +38,13 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
         workers = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         if chosen:
             run.report(Progress("estimate", 0, 1, unit="samples", message=f"reading a little of {count} shards"))
-            chosen_for = {"device": registered.device, "precision": registered.precision, "batch_tokens": registered.batch_tokens}
-            task = EstimateTask(
-                corpus_uri=run.config.corpus_uri,
-                reader=run.config.reader,
-                embedding=run.config.embedding.model_copy(update=chosen_for),
-                tokenizer=run.config.tokenizer,
-                quality_model_ids=tuple(version.quality_model_id for version in registered.versions),
-                shards=tuple((shard.path, shard.size_bytes) for shard in chosen),
+            work = Work(
+                "the sample", (_task(run, registered, chosen),), cost=URGENT, resources=run.config.embedding.worker_resources
             )
-            work = Work("the sample", (task,), cost=URGENT, resources=run.config.embedding.worker_resources)
             left = call_one(client, "samplemix_core.worker.estimate:sample_shards", work, run.cancelled)
             if not left.scored:
                 raise CorpusError(
-                    "Not one document could be read of the shards that were sampled.",
+                    "No document of the sampled shards could be read.",
                     f"Check the reader's text_field and the files, as {chosen[0].path}.",
                 )
     times = bytes_left / max(1.0, left.file_bytes)
@@ -79,3 +75,15 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
     )
     run.report(Progress("estimate", 1, 1, unit="samples", message=message))
     return found
+
+
+def _task(run: RunContext, registered: Registered, chosen: Sequence[Shard]) -> EstimateTask:
+    chosen_for = {"device": registered.device, "precision": registered.precision, "batch_tokens": registered.batch_tokens}
+    return EstimateTask(
+        corpus_uri=run.config.corpus_uri,
+        reader=run.config.reader,
+        embedding=run.config.embedding.model_copy(update=chosen_for),
+        tokenizer=run.config.tokenizer,
+        quality_model_ids=tuple(version.quality_model_id for version in registered.versions),
+        shards=tuple((shard.path, shard.size_bytes) for shard in chosen),
+    )

@@ -114,10 +114,18 @@ def register(run: RunContext) -> Registered:
             unread=unread_counts(listing.unread),
             last_shard_id=max(snapshot.last_shard_id for snapshot in snapshots),
         )
-    size = sum(item.size for shards in listing.snapshots.values() for item in shards)
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
-    message = f"snapshots {', '.join(registered.snapshots)}; {size / 1e6:,.1f} MB; tokens of {registered.tokenizer}"
-    if run.config.scorers != (COMPOSITE,):
+    message = _registered_message(listing, models["tokenizer"], first, others, replaced)
+    run.report(Progress("register", listing.shards, listing.shards, message=message))
+    return registered
+
+
+def _registered_message(
+    listing: Selection, tokenizer: str, first: QualityModel, others: Sequence[QualityModel], replaced: Sequence[str]
+) -> str:
+    size = sum(item.size for shards in listing.snapshots.values() for item in shards)
+    message = f"snapshots {', '.join(listing.snapshots)}; {size / 1e6:,.1f} MB; tokens of {tokenizer}"
+    if first.name != COMPOSITE or others:
         message += f"; quality by {first.name} ({first.key[:12]})"
     if others:
         message += f", and beside it by {', '.join(f'{model.name} ({model.key[:12]})' for model in others)}"
@@ -125,8 +133,7 @@ def register(run: RunContext) -> Registered:
         message += f"; replaced by new files since, and scored again: {registration.some_of(replaced)}"
     if listing.unread:
         message += f"; {describe_unread(listing.unread)}"
-    run.report(Progress("register", listing.shards, listing.shards, message=message))
-    return registered
+    return message
 
 
 def _quality_models(cursor: Cursor, names: Sequence[str], models: Mapping[str, Any]) -> list[QualityModel]:
@@ -162,7 +169,7 @@ def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
         for done, _ in enumerate(pool.map(attrgetter("etag"), unread), start=1):
             if run.cancelled.is_set():
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise CancelledRunError("Cancelled while files were read.", "Run again to go on.")
+                raise CancelledRunError("Cancelled while files were read.", "Run again to continue.")
             run.report(Progress("register", done, len(unread), unit="files"))
 
 

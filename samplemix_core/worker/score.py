@@ -212,6 +212,18 @@ class BlockFiles:
     encoder_tokens: int
 
 
+def _vectors(encoder: Encoder, read: ReadBatch, known: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """Vectors float32 (n, dim) of a batch of n documents, those at `known` as they are stored."""
+    n = read.samples.num_rows
+    new = np.setdiff1d(np.arange(n), known, assume_unique=True)
+    made = np.empty((n, encoder.dim), dtype=np.float32)
+    if known.size:
+        # Rounded when it was stored: it is written as it was.
+        made[known] = stored
+    made[new] = encoder.encode(read.tokenized.take(new))
+    return made
+
+
 def score_to_files(
     batches: Iterable[ShardBatch],
     encoder: Encoder,
@@ -248,13 +260,7 @@ def score_to_files(
             encoder_tokens += int(result.tokenized.n_tokens.sum(dtype=np.int64))
             rejects.write_table(pa.concat_tables([batch.quarantine, result.set_aside]).sort_by("row"))
             samples.append(result.samples)
-            n = result.samples.num_rows
-            new = np.setdiff1d(np.arange(n), known, assume_unique=True)
-            made = np.empty((n, encoder.dim), dtype=np.float32)
-            if known.size:
-                # Rounded when it was stored: it is written as it was.
-                made[known] = stored
-            made[new] = encoder.encode(result.tokenized.take(new))
+            made = _vectors(encoder, result, known, stored)
             rows = result.samples["row"]
             # Scorers read vectors as they are stored, so that it does not matter which of them were there.
             scored.take(rows, result.documents.with_vectors(made.astype(np.float16)))
@@ -303,7 +309,7 @@ def _require_unchanged(corpus: ObjectStore, shard: Shard) -> None:
         return
     if info is None or (info.size, info.etag) != (shard.size_bytes, shard.etag):
         raise CorpusError(
-            f"{corpus.uri}/{shard.path} changed while the run was on: its etag was {shard.etag}, now it is "
+            f"{corpus.uri}/{shard.path} changed during the run: its etag was {shard.etag}, now it is "
             f"{info.etag if info else 'gone'}.",
             "Run again when nothing writes to it: a shard that changed is scored again.",
         )

@@ -24,7 +24,7 @@ from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.database.scores import commit_block
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError, CostError, ModelError, ServiceError
-from samplemix_core.models.annotate import Annotated, annotate
+from samplemix_core.models.annotate import AnnotationResult, annotate
 from samplemix_core.models.import_labels import agreement
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.progress import Progress
@@ -88,7 +88,7 @@ def config_for(corpus: str, **changes: Any) -> AnnotationConfig:
     return AnnotationConfig(corpus=corpus, model="judge", **(quick | changes))
 
 
-def adds_up(found: Annotated) -> None:
+def adds_up(found: AnnotationResult) -> None:
     assert found.documents == (
         found.known + found.set_aside_before + found.judged + found.unread + sum(found.set_aside.values())
     ), found
