@@ -1,5 +1,5 @@
 # The habits of this project. Needs Python 3.11+ and make; everything else is installed into .venv by the first target.
-.PHONY: setup demo test fuzz lint bench up down status clean
+.PHONY: setup demo test test-types test-parts fuzz lint bench up down status clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -29,14 +29,21 @@ demo: setup
 # A thread for each process: several with a thread for each core wait for each other, and some take three times as long.
 test: export OMP_NUM_THREADS := 1
 test: export NUMBA_NUM_THREADS := 1
-# First what brings its own services or needs few, three at once (tests/local waits more than it works), the longest to begin with;
-# then, one by one, what needs the one platform. ARGS=tests/unit/x for less.
+# First three at once of what needs few services, types checked beside them; then Airflow's beside the others that need a platform,
+# as they wait more than they work. ARGS=tests/unit/x for less.
+BEGAN := $(shell date +%s)
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --jobs=2 test-types test-parts
+	$(if $(ARGS),,$(BIN)/pytest -n 2 --no-loadscope-reorder tests/e2e)
+	$(if $(ARGS),,echo $$(($$(date +%s) - $(BEGAN))) >.pytest_cache/v/samplemix/seconds)
+
+test-types:
 	$(BIN)/mypy
-	$(BIN)/pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder tests/local/test_wheel.py tests/local/test_[!w]*.py tests/integration tests/dags tests/unit tests/property)
-	$(if $(ARGS),,$(BIN)/pytest tests/e2e)
+
+test-parts:
+	$(BIN)/pytest $(or $(ARGS),-n 3 --no-loadscope-reorder tests/local tests/integration tests/dags tests/unit tests/property)
 
 # Properties on examples that nobody has seen yet; SEED repeats a run. For nights, and after a change of what they hold.
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')

@@ -26,11 +26,13 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 from sqlalchemy.engine import URL, make_url
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from samplemix_core.database.connection import connect
 from samplemix_core.database.migrate import migrate
 from samplemix_core.deployment import Deployment
-from samplemix_core.local.dask_cluster import MEMORY_VARIABLE
+from samplemix_core.local.dask_cluster import MEMORY_VARIABLE, WORKERS_VARIABLE
 from samplemix_core.local.home import Home, load_credentials
 from samplemix_core.local.owner import OWNER_VARIABLE, Owner, abandoned, clean_up_after, take_over
 from samplemix_core.local.stack import Stack
@@ -40,6 +42,9 @@ from samplemix_core.settings import ADDRESSES, ENVIRONMENT
 
 REPOSITORY = Path(__file__).parents[1]
 SESSION_LOCK = Path(tempfile.gettempdir()) / f"samplemix-tests-{os.geteuid()}.lock"
+TOGETHER = ("tests/e2e/airflow/", "tests/e2e/", "tests/unit/embedding/")
+"""The tests of each of these share what takes long: a platform, or an encoder."""
+LONGEST = (*TOGETHER, "tests/local/", "tests/integration/", "tests/dags/")
 LOCK = pytest.StashKey[TextIO]()
 MEMORY = pytest.StashKey["Memory"]()
 
@@ -72,8 +77,25 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     memory.start()
 
 
+class ByPlatform(LoadScopeScheduling):  # type: ignore[misc]
+    """Of several processes, one runs what belongs together, and else a file at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((room for room in TOGETHER if nodeid.startswith(room)), nodeid.partition("::")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByPlatform:
+    """See ByPlatform."""
+    return ByPlatform(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: next((i for i, room in enumerate(LONGEST) if item.nodeid.startswith(room)), len(LONGEST)))
+
+
 class Memory(threading.Thread):
-    """Looks every two seconds how much this process and all that it started take together; what several share counts in parts."""
+    """Looks every five seconds how much this process and all that it started take together; what several share counts in parts."""
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(daemon=True)
@@ -89,7 +111,7 @@ class Memory(threading.Thread):
                 with contextlib.suppress(psutil.Error):
                     taken += process.memory_full_info().pss
             self.peak_mb = max(self.peak_mb, taken / 1e6)
-            time.sleep(2.0)
+            time.sleep(5.0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -108,29 +130,51 @@ def owner() -> Owner:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Iterator[Stack]:
+def dask_workers() -> str:
+    """How many workers Dask has."""
+    return "2"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner, dask_workers: str) -> Iterator[Stack]:
     """The session's embedded services, none of them started."""
     kept = os.environ.get("SAMPLEMIX_TEST_HOME")
     home = Path(kept) if kept else tmp_path_factory.mktemp("samplemix")
     hidden = {*ENVIRONMENT.values(), *([OWNER_VARIABLE] if kept else [])}
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
     environ.setdefault(MEMORY_VARIABLE, "2GiB")
+    environ.setdefault(WORKERS_VARIABLE, dask_workers)
     stack = Stack(home, ports="free", environ=environ, owner=None if kept else owner)
     yield stack
     if not kept:
         assert stack.destroy() == []
 
 
+def forgetful(settings: Deployment) -> Deployment:
+    """The same, with a Postgres that doesn't wait for the disk: what these tests write need not outlive the machine."""
+    superuser = superuser_of(settings)
+    for option in ("fsync", "synchronous_commit", "full_page_writes"):
+        _execute(superuser, f"ALTER SYSTEM SET {option} = off")
+    _execute(superuser, "SELECT pg_reload_conf()")
+    return settings
+
+
+def superuser_of(settings: Deployment) -> URL:
+    """Where and as whom to create databases."""
+    password = load_credentials(Home(settings.home)).postgres_superuser
+    return make_url(settings.database).set(username="postgres", password=password, database="postgres")
+
+
 @pytest.fixture(scope="session")
 def services(stack: Stack) -> Deployment:
     """Postgres and S3, up. Its database is not migrated: tests take `database`."""
-    return stack.up({"postgres", "s3"})
+    return forgetful(stack.up({"postgres", "s3"}))
 
 
 @pytest.fixture(scope="session")
 def platform(stack: Stack) -> Deployment:
     """Postgres, S3 and Dask, up, with the database migrated: what a run needs. Workers know this database only."""
-    settings = stack.up({"postgres", "s3", "dask"})
+    settings = forgetful(stack.up({"postgres", "s3", "dask"}))
     migrate(settings.database)
     return settings
 
@@ -169,9 +213,7 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres_server(services: Deployment) -> Iterator[PostgresServer]:
     url = make_url(services.database)
-    password = load_credentials(Home(services.home)).postgres_superuser
-    superuser = url.set(username="postgres", password=password, database="postgres")
-    server = PostgresServer(superuser, str(url.username), f"template_{uuid4().hex}")
+    server = PostgresServer(superuser_of(services), str(url.username), f"template_{uuid4().hex}")
     with _created(server, server.template):
         template = url.set(database=server.template).render_as_string(hide_password=False)
         migrate(template)
@@ -218,17 +260,16 @@ def database_of(services: Deployment, server: PostgresServer, template: str) -> 
 @contextmanager
 def _created(server: PostgresServer, name: str, template: str = "template1") -> Iterator[None]:
     create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE " + template)
-    _execute(server, create.format(*map(sql.Identifier, (name, server.owner))))
+    _execute(server.superuser, create.format(*map(sql.Identifier, (name, server.owner))))
     try:
         yield
     finally:
-        _execute(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        _execute(server.superuser, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _execute(server: PostgresServer, statement: Any) -> None:
-    url = server.superuser
+def _execute(url: URL, statement: Any) -> None:
     connection = psycopg2.connect(host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database)
-    # CREATE and DROP DATABASE can't run within a transaction.
+    # CREATE and DROP DATABASE, and ALTER SYSTEM, can't run within a transaction.
     connection.autocommit = True
     try:
         connection.cursor().execute(statement)

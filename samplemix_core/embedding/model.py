@@ -1,6 +1,7 @@
 """Which model encodes: where its files are, whether they are the ones they claim to be, and what it runs on."""
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ LEAST_GAIN = 1.2
 """bfloat16 must be this much faster. Native, it is 1.9 times and more; emulated, far slower: no load on the machine tips that."""
 
 _ROUNDS = 3
+_UNCLEAR = (0.7, 1.6)
+"""Between these gains, another round may tell otherwise."""
 
 TIMED_TOKENS = {"cpu": CPU_BATCH_TOKENS, "cuda": 200 * 300}
 """As many as are embedded at once: bfloat16 rounds a smaller batch up, and a GPU is through with a few texts before it is asked."""
@@ -106,11 +109,19 @@ def choose_network(
     for precision in others:
         if cosine(networks[precision]) >= PRECISION_COSINE:
             timed = sequences * max(1, round(timed_tokens / probe.ids.size))
-            rounds = [(_seconds(networks[chosen], timed), _seconds(networks[precision], timed)) for _ in range(_ROUNDS)]
-            slow, fast = map(min, zip(*rounds, strict=True))
-            if slow >= LEAST_GAIN * fast:
+            if _gain(networks[chosen], networks[precision], timed) >= LEAST_GAIN:
                 chosen = precision
     return chosen, networks[chosen]
+
+
+def _gain(exact: Network, other: Network, sequences: list[npt.NDArray[np.int32]]) -> float:
+    """How many times as fast the other is: by one round if that is clear, else by the best of several."""
+    slow = fast = math.inf
+    for _ in range(_ROUNDS):
+        slow, fast = min(slow, _seconds(exact, sequences)), min(fast, _seconds(other, sequences))
+        if not _UNCLEAR[0] <= slow / fast <= _UNCLEAR[1]:
+            break
+    return slow / fast
 
 
 def _seconds(network: Network, sequences: list[npt.NDArray[np.int32]]) -> float:

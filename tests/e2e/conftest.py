@@ -3,11 +3,10 @@
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, cast
@@ -15,17 +14,11 @@ from uuid import uuid4
 
 import pyarrow.fs
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
 
 from samplemix_core.cli import main as cli
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
 from samplemix_core.demo.corpus import collect
-from samplemix_core.demo.demo import DAG_ID
 from samplemix_core.deployment import Deployment
-from samplemix_core.local.home import Home
-from samplemix_core.local.service import PROCESSES
-from samplemix_core.local.stack import Stack
-from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
 from samplemix_core.settings import ENVIRONMENT
 
@@ -172,10 +165,15 @@ PATIENCE = 3
 """How much slower than where these tests were written a machine may be: whoever waits longer loses nothing but time."""
 
 
+ASKED_EVERY_SECONDS = 0.25
+"""Whoever asks without a pause takes the processor from what is waited for."""
+
+
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     deadline = time.monotonic() + PATIENCE * seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"no {what} within {PATIENCE * seconds} s"
+        time.sleep(ASKED_EVERY_SECONDS)
     return value
 
 
@@ -194,41 +192,3 @@ def finished(airflow: AirflowApi, dag_id: str, run_id: str, seconds: float = 120
     state = wait_for(lambda: (s := airflow.run_state(dag_id, run_id)) in FINAL_STATES and s, seconds, f"end of {run_id}")
     failed = [task for task in airflow.tasks(dag_id, run_id) if task.state not in ("success", "skipped")]
     assert state == "success", [(task, airflow.log(dag_id, run_id, task)[-8:]) for task in failed]
-
-
-@pytest.fixture(scope="session")
-def airflow(stack: Stack, platform: Deployment) -> Iterator[AirflowApi]:
-    with AirflowApi(stack.up()) as api:
-        wait_for(lambda: api.has_dag(DAG_ID), 90, f"DAG; import errors: {api.import_errors()}")
-        api.unpause(DAG_ID)
-        yield api
-    before = {row.process: row.pid for row in stack.status() if row.name != "airflow"}
-    stack.down({"airflow"})
-    assert {row.process for row in stack.status() if row.pid is None} == set(PROCESSES["airflow"])
-    assert {row.process: row.pid for row in stack.status() if row.name != "airflow"} == before
-    left = [process.cmdline() for process in stack_processes(Home(platform.home).read_state().stack)]
-    assert not [command for command in left if "airflow" in command]
-
-
-CHROMIUM = shutil.which("chromium")
-
-
-@pytest.fixture(scope="module")
-def page(airflow: AirflowApi, platform: Deployment) -> Iterator[Page]:
-    """A browser window, signed in by the form of the login page. Where there is no browser, what needs one is skipped."""
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    settings = Deployment.load({"SAMPLEMIX_HOME": str(platform.home)})
-    with sync_playwright() as playwright:
-        # As root, as in a container, Chromium does not start in its sandbox; it sees this machine's own pages only.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        page = browser.new_page(viewport={"width": 1800, "height": 1200})
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
-        page.goto(airflow.url)
-        page.get_by_label("Username").fill(settings.require("airflow_user"))
-        page.get_by_label("Password").fill(settings.require("airflow_password"))
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
-        yield page
-        browser.close()

@@ -73,7 +73,7 @@ def test_what_can_t_be_is_refused_with_a_remedy(command: Command, name: str, tmp
         (("add", "Web!", str(tmp_path)), "name = 'Web!'"),
         (("add", name, "s3://no-such-bucket/corpus"), "no bucket"),
         (("add", name, str(tmp_path), "--budget", "much"), "budget 'much'"),
-        (("add", name, str(tmp_path), "--set", 'snapshots=["s1"]'), "names no snapshots"),
+        (("add", name, str(tmp_path), "--set", 'snapshots=["s1"]'), "can't have a list of snapshots"),
         (("set", name, "--budget", "5%"), "There is no corpus"),
     ):
         done = command("corpus", *arguments, check=False)
@@ -82,7 +82,7 @@ def test_what_can_t_be_is_refused_with_a_remedy(command: Command, name: str, tmp
     command("corpus", "add", name, str(tmp_path))
     for arguments, said in (
         (("add", name, str(tmp_path)), f"There is a corpus '{name}' already"),
-        (("set", name, "--set", "corpus_uri=/elsewhere"), "stays where it is"),
+        (("set", name, "--set", "corpus_uri=/elsewhere"), "place can't be changed"),
         (("accept", name, "s9"), "no snapshot 's9'"),
     ):
         assert said in command("corpus", *arguments, check=False).stderr

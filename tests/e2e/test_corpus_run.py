@@ -443,7 +443,7 @@ def test_sql_sees_the_scores_and_can_not_write(
     assert found == Counter(path.split("/")[1] for path, _ in documents_of(shards))
     refused = command("sql", "DELETE FROM sample", check=False)
     assert refused.returncode == 1
-    assert "One SELECT" in refused.stderr
+    assert "Write one SELECT" in refused.stderr
     assert json.loads(command("sql", query, "--json").stdout)
 
 

@@ -134,7 +134,7 @@ def test_a_shard_that_stays_as_it_was_is_not_read_as_a_whole_for_each_block(
     assert score_block(second).scored == 3
     shard.write_text(shard.read_text().replace("11th", "12th"))
     os.utime(shard, (1.2e9, 1.2e9))
-    with pytest.raises(CorpusError, match="changed while the run was on"):
+    with pytest.raises(CorpusError, match="changed during the run"):
         score_block(third)
 
 
@@ -304,7 +304,7 @@ def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_publishes(
     register(context())
     try:
         for step in (lambda: mix(run, scored, model), lambda: publish(run, draft)):
-            with pytest.raises(CorpusError, match="1 of the run's 4 shards were replaced while it was on"):
+            with pytest.raises(CorpusError, match="1 of the run's 4 shards were replaced during the run"):
                 step()
         assert set(platform.mixtures.list()) == before | {(name, version)}
         assert publish(other, committed).version == version

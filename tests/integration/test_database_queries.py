@@ -72,7 +72,7 @@ def test_what_is_not_there_is_told(asked: Asked) -> None:
         asked.query("noise_by_domain", corpus="s3://b'c")
 
 
-@pytest.mark.parametrize("hostile", ["'; DROP TABLE sample; --", "<script>", "\u202egnp.exe", "x" * 10_000_000, "%s %(x)s"])
+@pytest.mark.parametrize("hostile", ["'; DROP TABLE sample; --", "<script>", "\u202egnp.exe", "x" * 1_000_000, "%s %(x)s"])
 def test_hostile_values_are_values(asked: Asked, hostile: str) -> None:
     values = {"mixture": hostile, "corpus": hostile, "shard": hostile, "run": hostile, "row": "0", "cluster": "0", "older": "1"}
     values |= {"model": hostile, "other": hostile}

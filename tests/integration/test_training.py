@@ -65,7 +65,9 @@ def labelled(database: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return database
 
 
-CONFIG = TrainingConfig(name="cooking", annotators=("team",), folds=3, baselines=False)
+EMBEDDING = EmbeddingConfig(max_seq_tokens=64, precision="float32")
+SHORT = EMBEDDING.model_copy(update={"max_seq_tokens": 16})
+CONFIG = TrainingConfig(name="cooking", annotators=("team",), folds=3, baselines=False, embedding=EMBEDDING)
 
 
 def test_a_model_is_trained_stored_and_found(labelled: Deployment, tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_model_is_trained_stored_and_found(labelled: Deployment, tmp_path: Pat
     # What lies in the store gives the texts the scores that were learnt.
     data, _ = labelled.state.get(str(model.artifact_key))
     heads = OrdinalHeads.from_bytes(data, tuple(RUBRIC.maxima))
-    encoder = load_encoder(EmbeddingConfig())
+    encoder = load_encoder(EMBEDDING)
     inputs = Inputs(encoder.encode(encoder.tokenize(labels["text"].to_pylist())), measure(labels["text"]))
     truth = np.array([sum(scores) for scores in labels["scores"].to_pylist()])
     assert np.abs(expected_score(heads.probabilities(inputs)["overall"]) - truth).mean() < 0.5
@@ -112,15 +114,15 @@ def test_training_again_embeds_nothing_and_is_the_same_model(labelled: Deploymen
         assert find_quality_model(cursor, "cooking").key == other.key, "the newest of a name"
     assert [row["key"] for row in quality_rows(models)] == [first.key[:12], other.key[:12]]
     assert quality_rows(models)[0]["labels"] == 96
-    with pytest.raises(ConfigError, match="there already as 'cooking'"):
+    with pytest.raises(ConfigError, match="exists already as 'cooking'"):
         train(CONFIG.model_copy(update={"name": "baking"}), lambda *_: None)
 
 
 def test_training_takes_the_precision_that_the_platform_has_and_measures_none(labelled: Deployment) -> None:
-    exact = load_encoder(CONFIG.embedding.model_copy(update={"precision": "float32"}))
+    exact = load_encoder(EMBEDDING)
     with labelled.transaction() as cursor:
         ensure_encoder(cursor, exact.encoder_id, exact.spec)
-    train(CONFIG, lambda *_: None)
+    train(CONFIG.model_copy(update={"embedding": EMBEDDING.model_copy(update={"precision": "auto"})}), lambda *_: None)
     with labelled.transaction() as cursor:
         assert [spec["precision"] for spec in known_encoders(cursor)] == ["float32"]
 
@@ -169,18 +171,17 @@ def test_an_encoder_is_tuned_and_one_that_was_cut_off_goes_on(labelled: Deployme
     # What lies in the store is all that it takes to score with an encoder of its own, whatever the run's is.
     texts = [f"Note. {TOPICS[i % 3]}" for i in range(6)]
     read = Documents(pa.chunked_array([pa.array(texts, pa.large_string())]), [b""] * 6, [None] * 6)
-    other = load_encoder(EmbeddingConfig(max_seq_tokens=16))
-    (scorer,) = load_scorers([trained.quality_model_id], other, EmbeddingConfig(max_seq_tokens=16))
+    other = load_encoder(SHORT)
+    (scorer,) = load_scorers([trained.quality_model_id], other, SHORT)
     found = read.scores(scorer)["quality"]
     assert scorer.waits
     assert (found[:3] == found[3:]).all()
-    own = load_encoder(EmbeddingConfig(encoder=str(next((tmp_path / "home" / "quality-models").glob("*/config.json")).parent)))
+    directory = next((tmp_path / "home" / "quality-models").glob("*/config.json")).parent
+    own = load_encoder(EMBEDDING.model_copy(update={"encoder": str(directory)}))
     assert {**own.family, "name": "all-MiniLM-L6-v2"} == model.spec["encoder"]
     assert own.family["weights_sha256"] != other.family["weights_sha256"]
-    with pytest.raises(
-        ModelError, match=r"reads vectors of all-MiniLM-L6-v2 \(256 tokens\), and the run's are of .* \(16 tokens\)"
-    ):
-        load_scorers([train(CONFIG, lambda *_: None).quality_model_id], other, EmbeddingConfig(max_seq_tokens=16))
+    with pytest.raises(ModelError, match=r"reads vectors of all-MiniLM-L6-v2 \(64 tokens\), and the run's are of .* \(16 tokens\)"):
+        load_scorers([train(CONFIG, lambda *_: None).quality_model_id], other, SHORT)
 
 
 def test_features_weighed_by_labels_need_no_encoder(labelled: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +190,7 @@ def test_features_weighed_by_labels_need_no_encoder(labelled: Deployment, monkey
         trained = train(CONFIG.model_copy(update={"name": "weighed", "vectors": False}), lambda *_: None)
     assert trained.embedded == 0
     assert next(score for score in trained.report.scores if score.score == "length").methods[ORDINAL]["kappa"].value > 0.9
-    (scorer,) = load_scorers([trained.quality_model_id], load_encoder(EmbeddingConfig()), EmbeddingConfig())
+    (scorer,) = load_scorers([trained.quality_model_id], load_encoder(EMBEDDING), EMBEDDING)
     assert not scorer.waits
     with pytest.raises(ConfigError, match="without vectors, features are what is read"):
         load_config(TrainingConfig, {"name": "x", "annotators": ["team"], "vectors": False, "features": False})
@@ -217,7 +218,7 @@ def test_a_file_of_a_model_that_is_another_than_it_was_is_refused(labelled: Depl
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"embedding": EmbeddingConfig(windows=2)}, "one stretch"), ({"folds": 2}, "nothing is left to learn from")],
+    [({"embedding": EMBEDDING.model_copy(update={"windows": 2})}, "one stretch"), ({"folds": 2}, "nothing is left to learn from")],
 )
 def test_what_can_not_be_tuned_is_refused(labelled: Deployment, change: dict[str, object], said: str) -> None:
     config = CONFIG.model_copy(update={"finetune": FineTuningConfig(), **change})

@@ -284,15 +284,17 @@ def test_a_prompt_is_read_before_each_text_and_counted_with_none(
         given: EmbeddingConfig(encoder=str(model_copy), device="cpu", precision="float32", prompt=given)
         for given in (None, "query: ", "")
     }
+    found = set()
     for given, config in configs.items():
         encoder = load_encoder(config)
+        found.add(encoder.encoder_id)
         read = "passage: " if given is None else given
         assert encoder.spec.get("prompt", "") == read
         tokenized = encoder.tokenize(texts)
         expected = peer.encode(texts, prompt=read, normalize_embeddings=True)
         np.testing.assert_allclose(encoder.encode(tokenized), expected, atol=2e-6)
         np.testing.assert_array_equal(tokenized.n_tokens, float32_encoder.tokenize(texts).n_tokens)
-    assert len({load_encoder(config).encoder_id for config in configs.values()}) == 3
+    assert len(found) == 3
 
 
 def test_each_window_of_a_long_text_begins_with_the_prompt() -> None:

@@ -66,7 +66,9 @@ def test_a_single_sequence_that_does_not_fit_is_an_error_with_its_remedy(
     encoder: Encoder, failing: Callable[[int], list[int]]
 ) -> None:
     failing(40)
-    with pytest.raises(ModelError, match=r"does not take one sequence of 64 tokens: CUDA out of memory.*Lower embedding\.max_seq"):
+    with pytest.raises(
+        ModelError, match=r"is too small for one sequence of 64 tokens: CUDA out of memory.*Lower embedding\.max_seq"
+    ):
         encoder.encode(encoder.tokenize(["a", "word " * 100, "b"]))
 
 

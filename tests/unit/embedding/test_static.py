@@ -117,7 +117,7 @@ def _documents() -> list[str]:
     """What the documentation of very different modules says, a member each."""
     modules = (argparse, datetime, logging, np, np.linalg, np.random, sqlite3, subprocess, torch.nn, torch.nn.functional, unittest)
     found = (inspect.getdoc(member) for module in modules for _, member in sorted(vars(module).items()) if callable(member))
-    return list(dict.fromkeys(text[:600] for text in found if text and len(text) > 200))[:500]
+    return list(dict.fromkeys(text[:400] for text in found if text and len(text) > 200))[:300]
 
 
 def test_fitted_to_documents_it_is_nearer_to_the_transformer(float32_encoder: Encoder, of_tokens: Vectors) -> None:

@@ -1,6 +1,6 @@
 """SampleMix's pages in the real Airflow: who may see them, and people who use them, in a browser.
 
-As in test_airflow_browser.py, without chromium the tests in a browser are skipped, and SAMPLEMIX_SCREENSHOTS makes pictures.
+As in test_browser.py, without chromium the tests in a browser are skipped, and SAMPLEMIX_SCREENSHOTS makes pictures.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ from samplemix_core.demo.airflow_api import AirflowApi
 from samplemix_core.deployment import Deployment
 from samplemix_core.local.airflow import command_environment
 from samplemix_core.local.home import Home
-from tests.e2e.conftest import Run, wait_for
+from tests.e2e.airflow.conftest import DEMO
+from tests.e2e.conftest import Command, settings_of, wait_for
 
 MINT = """
 from airflow.api_fastapi.app import create_auth_manager
@@ -151,7 +152,7 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
         page.goto(address)
         look(page, name)
     page.goto(addresses["home"])
-    page.get_by_role("link", name="corpora/test-").first.click()
+    page.get_by_role("link", name="corpora/demo-").first.click()
     expect(page.get_by_role("heading", name="Crawls")).to_be_visible()
     look(page, "corpus")
     page.goto(addresses["mixture"])
@@ -173,10 +174,10 @@ def test_from_airflows_navigation_to_a_mixture_and_its_run(
 
 
 def test_the_document_that_is_repeated_most_is_found_and_read(
-    page: Page, airflow: AirflowApi, run_program: Run, corpus_uri: str, first: str, viewer: httpx.Client
+    page: Page, airflow: AirflowApi, command: Command, corpus_uri: str, unique: str, viewer: httpx.Client
 ) -> None:
-    repeating = f"often-{first}"
-    run_program(corpus_uri, "--name", repeating, "--budget", "150%")
+    repeating = f"often-{unique}"
+    command("run", corpus_uri, "--name", repeating, "--budget", "150%", *settings_of(DEMO))
     page.goto(f"{airflow.url}/samplemix/mixtures/{repeating}/1")
     page.get_by_role("link", name="Samples", exact=True).click()
     rows = page.get_by_role("region", name="Samples").locator("tbody tr")

@@ -15,7 +15,7 @@ from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.database import corpora
 from samplemix_core.database.corpora import CrawlState, SnapshotObservation
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
-from samplemix_core.demo.demo import DAG_ID
+from samplemix_core.demo.demo import DAG_ID, SNAPSHOT
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.local.home import Home
@@ -24,6 +24,7 @@ from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
 from samplemix_core.operations.maintenance import TASKS
+from tests.e2e.airflow.conftest import DEMO
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, settings_of, wait_for
 
 LAND = "samplemix_land_crawl"
@@ -80,15 +81,14 @@ def killed(
     platform: Deployment,
     upload: Upload,
     shards: dict[str, bytes],
-    small_corpus: dict[str, Any],
     command: Command,
-    first: str,
+    unique: str,
 ) -> str:
-    """A landing of the first mixture's documents in which one process after the other is killed; the id of its run."""
-    name = f"killed-{first}"
+    """A landing of the demo's documents in which one process after the other is killed; the id of its run."""
+    name = f"killed-{unique}"
     uri = upload(shards)
-    command("corpus", "add", name, uri, *settings_of(small_corpus))
-    open_store(uri, platform).put("s1/_SUCCESS", b"")
+    command("corpus", "add", name, uri, *settings_of(DEMO))
+    open_store(uri, platform).put(f"{SNAPSHOT}/_SUCCESS", b"")
     kill(stack, "airflow-triggerer")
 
     def run_of_crawl() -> Any:
@@ -120,7 +120,7 @@ def test_a_landing_in_which_every_process_is_killed_gives_the_same_bytes(
 ) -> None:
     told = airflow.xcom(LAND, killed, "report_changes")
     assert told["content_digest"] == first_run["content_digest"]
-    assert told["snapshots"] == ["s1"]
+    assert told["snapshots"] == [SNAPSHOT]
 
 
 def test_progress_is_in_the_task_log(airflow: AirflowApi, killed: str) -> None:
@@ -135,10 +135,10 @@ def test_failing_a_run_cancels_its_work_on_the_cluster(
     shards: dict[str, bytes],
     small_corpus: dict[str, Any],
     command: Command,
-    first: str,
+    unique: str,
 ) -> None:
-    run_id = f"cancelled-{first}"
-    many = {f"s1/copy-{i}/{path.replace('/', '-')}": data for i in range(12) for path, data in shards.items()}
+    run_id = f"cancelled-{unique}"
+    many = {f"{SNAPSHOT}/copy-{i}/{path.replace('/', '-')}": data for i in range(12) for path, data in shards.items()}
     uri = upload(many)
     # Equal texts are embedded once, so the blocks have to be many to be open for long.
     conf = small_corpus | {"corpus_uri": uri, "mixture_name": run_id, "blocks": {"documents": 2}}
@@ -164,8 +164,8 @@ def test_the_form_refuses_bad_values_with_the_reason(airflow: AirflowApi) -> Non
         airflow.trigger(DAG_ID, "bad", {"corpus_uri": "s3://samplemix/nothing", "alpha": 7})
 
 
-def test_a_run_that_can_t_go_on_says_why_and_is_not_tried_again(airflow: AirflowApi, first: str) -> None:
-    run_id = f"nothing-{first}"
+def test_a_run_that_can_t_go_on_says_why_and_is_not_tried_again(airflow: AirflowApi, unique: str) -> None:
+    run_id = f"nothing-{unique}"
     airflow.trigger("samplemix_build_mixture", run_id, {"corpus_uri": "no-such-corpus"})
     state = "samplemix_build_mixture", run_id
     wait_for(lambda: airflow.run_state(*state) in FINAL_STATES, 60, "end of the run")
@@ -178,9 +178,9 @@ def test_a_run_that_can_t_go_on_says_why_and_is_not_tried_again(airflow: Airflow
 
 
 def test_a_dry_run_ends_with_an_estimate(
-    airflow: AirflowApi, upload: Upload, shards: dict[str, bytes], small_corpus: dict[str, Any], first: str
+    airflow: AirflowApi, upload: Upload, shards: dict[str, bytes], small_corpus: dict[str, Any], unique: str
 ) -> None:
-    run_id = f"dry-{first}"
+    run_id = f"dry-{unique}"
     airflow.trigger(DAG_ID, run_id, small_corpus | {"corpus_uri": upload(shards), "dry_run": True})
     wait_for(lambda: airflow.run_state(DAG_ID, run_id) in FINAL_STATES, 60, "end of the run")
     assert airflow.run_state(DAG_ID, run_id) == "success"
@@ -195,9 +195,9 @@ def test_a_dry_run_ends_with_an_estimate(
 
 
 def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls_land(
-    airflow: AirflowApi, first: str, platform: Deployment
+    airflow: AirflowApi, unique: str, platform: Deployment
 ) -> None:
-    run_id = f"upkeep-{first}"
+    run_id = f"upkeep-{unique}"
     with platform.transaction() as cursor:
         # A crawl of a corpus that is paused, taken by a run that Airflow does not know.
         config = CorpusConfig(name=run_id, run=RunConfig(corpus_uri="/nowhere"))

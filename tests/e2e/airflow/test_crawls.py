@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from samplemix_core.demo.airflow_api import FINAL_STATES, AirflowApi
+from samplemix_core.demo.demo import SNAPSHOT
 from samplemix_core.deployment import Deployment
 from samplemix_core.objects import open_store
 from samplemix_core.objects.interface import ObjectStore
@@ -19,10 +20,10 @@ SCORE, LAND, BUILD = "samplemix_score_crawl", "samplemix_land_crawl", "samplemix
 
 
 def parts(shards: dict[str, bytes], names: list[str]) -> dict[str, bytes]:
-    """The documents of snapshot s1 dealt out to snapshots of these names, file by file."""
+    """The documents of the demo dealt out to snapshots of these names, file by file."""
     dealt = {}
     for i, (path, data) in enumerate(sorted(shards.items())):
-        dealt[names[i % len(names)] + path.removeprefix("s1")] = data
+        dealt[names[i % len(names)] + path.removeprefix(SNAPSHOT)] = data
     return dealt
 
 

@@ -9,8 +9,8 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
 from samplemix_core.deployment import Deployment
@@ -30,6 +30,23 @@ version = open_key(open_store(root, Settings.load()), "mixtures/" + key)
 copies = sum(sum(table["copies"].to_pylist()) for table in version.rows())
 heavy = {"airflow", "dask", "torch", "sqlalchemy", "psycopg2", "numba", "matplotlib"} & set(sys.modules)
 print(json.dumps({"copies": copies, "said": version.manifest.copies, "heavy": sorted(heavy)}))
+"""
+
+
+SHIPPED_FILES = """
+import json, os
+from samplemix_core.settings import shipped_directory
+
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(shipped_directory("plugins"))
+from airflow.dag_processing.dagbag import DagBag
+from fastapi.testclient import TestClient
+from samplemix_core.pages.app import make_app
+
+bag = DagBag(shipped_directory("dags"))
+with TestClient(make_app(lambda: None)) as client:
+    answers = {page: client.get(page) for page in ("/", "/static/bokeh.min.js")}
+pages = {page: [answer.status_code, said in answer.text] for (page, answer), said in zip(answers.items(), ("Mixtures", "Bokeh"))}
+print(json.dumps({"errors": bag.import_errors, "dags": list(bag.dags), "pages": pages}))
 """
 
 
@@ -99,60 +116,52 @@ def full(install: Install) -> Installed:
         check=True,
     )
     (Path(paths.stdout.strip()) / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    installed.python.with_name("weed").symlink_to(Path(sys.executable).with_name("weed"))
     return installed
 
 
 @pytest.fixture(scope="module")
-def demo(full: Installed, tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Iterator[tuple[Path, str]]:
-    """The demo, run in an empty directory: its home, and the URI of its manifest; its services stay up until the tests are done."""
+def alone(full: Installed, tmp_path_factory: pytest.TempPathFactory, owner: Owner) -> Iterator[Path]:
+    """An empty directory in which the wheel started Postgres and made its tables."""
     empty = tmp_path_factory.mktemp("empty")
-    home = empty / ".samplemix"
-    take_over(owner, home)
-    done = full.run("samplemix", "demo", "--documents", "160", cwd=empty, environ={"SAMPLEMIX_DASK_WORKERS": "1"})
+    take_over(owner, empty / ".samplemix")
+    full.run("samplemix", "up", "postgres", cwd=empty)
     try:
-        yield home, done.stdout.rpartition("manifest: ")[2].strip()
+        yield empty
     finally:
         full.run("samplemix", "down", "--delete", cwd=empty)
 
 
-def test_the_demo_needs_the_wheel_and_nothing_of_the_checkout(demo: tuple[Path, str], full: Installed) -> None:
-    home, manifest = demo
-    assert manifest == "s3://samplemix/mixtures/demo/v000001/manifest.json"
-    where = full.run("python", "-c", "import samplemix_core; print(samplemix_core.__file__)", cwd=home.parent).stdout
+def test_the_wheel_needs_nothing_of_the_checkout(alone: Path, full: Installed) -> None:
+    where = full.run("python", "-c", "import samplemix_core; print(samplemix_core.__file__)", cwd=alone).stdout
     assert Path(where.strip()).is_relative_to(full.python.parents[1])
-    rows = full.run("samplemix", "sql", "SELECT count(*) AS n FROM mixture_samples", "--json", cwd=home.parent).stdout
-    assert json.loads(rows)[0]["n"] > 0
+    rows = full.run("samplemix", "sql", "--query", "mixtures", "--json", cwd=alone).stdout
+    assert json.loads(rows) == []
 
 
-def test_the_pages_come_with_the_wheel(demo: tuple[Path, str]) -> None:
-    settings = Deployment.load({"SAMPLEMIX_HOME": str(demo[0])})
-    with httpx.Client(base_url=settings.require("airflow_url"), trust_env=False, timeout=30) as client:
-        login = {"username": settings.require("airflow_user"), "password": settings.require("airflow_password")}
-        client.headers["Authorization"] = f"Bearer {client.post('/auth/token', json=login).json()['access_token']}"
-        for page, said in (
-            ("/samplemix/", "Mixtures"),
-            ("/samplemix/mixtures/demo/1", "demo version 1"),
-            ("/samplemix/mixtures/demo/1/clusters", "Clusters of"),
-            ("/samplemix/static/bokeh.min.js", "Bokeh"),
-        ):
-            answer = client.get(page)
-            assert answer.status_code == 200, answer.text
-            assert said in answer.text
+def test_the_dags_and_the_pages_come_with_the_wheel(alone: Path, full: Installed) -> None:
+    environ = {
+        "AIRFLOW_HOME": str(alone / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+    }
+    found = json.loads(full.run("python", "-c", SHIPPED_FILES, cwd=alone, environ=environ).stdout.splitlines()[-1])
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {path.stem for path in (REPOSITORY / "dags").glob("*.py")}
+    assert found["pages"] == {"/": [200, True], "/static/bokeh.min.js": [200, True]}
 
 
 def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
-    demo: tuple[Path, str], light: Installed, tmp_path: Path
+    first_run: dict[str, Any], platform: Deployment, light: Installed, tmp_path: Path
 ) -> None:
-    home, manifest = demo
-    environ = {"SAMPLEMIX_HOME": str(home)}
-    (listed,) = json.loads(light.run("samplemix", "mixture", "list", "--json", cwd=tmp_path, environ=environ).stdout)
-    assert listed["manifest"] == manifest
+    name, manifest = first_run["name"], first_run["manifest_uri"]
+    environ = {"SAMPLEMIX_HOME": str(platform.home)}
+    versions = json.loads(light.run("samplemix", "mixture", "list", "--json", cwd=tmp_path, environ=environ).stdout)
+    (listed,) = (version for version in versions if version["manifest"] == manifest)
     shown = json.loads(light.run("samplemix", "mixture", "show", manifest, "--json", cwd=tmp_path, environ=environ).stdout)
     assert shown["content_digest"] == listed["content_digest"]
-    assert "share after" in light.run("samplemix", "mixture", "show", "demo", cwd=tmp_path, environ=environ).stdout
+    assert "share after" in light.run("samplemix", "mixture", "show", name, cwd=tmp_path, environ=environ).stdout
     verified = json.loads(
-        light.run("samplemix", "mixture", "verify", "demo", "--corpus", "--json", cwd=tmp_path, environ=environ).stdout
+        light.run("samplemix", "mixture", "verify", name, "--corpus", "--json", cwd=tmp_path, environ=environ).stdout
     )
     assert (verified["ok"], verified["rows"]) == (True, listed["samples"])
     read = json.loads(light.run("python", "-c", READ, manifest, cwd=tmp_path, environ=environ).stdout)
