@@ -34,7 +34,7 @@ def corpus_config(
     if marker is not None:
         values["landing"]["marker"] = marker
     if values["run"].get("snapshots"):
-        raise ConfigError("A corpus's configuration names no snapshots: they land.", "Leave snapshots out.")
+        raise ConfigError("A saved corpus can't have a list of snapshots: all its crawls land.", "Leave snapshots out.")
     return load_config(CorpusConfig, values)
 
 
@@ -136,7 +136,9 @@ def corpus_set(
         before, gone = corpora.known_settings(cursor, name)
         config = corpus_config(name, before, chosen, marker, assignments or [])
         if config.run.corpus_uri != before["run"]["corpus_uri"]:
-            raise ConfigError("A corpus stays where it is: its crawls are of that place.", "Add the other place as another corpus.")
+            raise ConfigError(
+                "A saved corpus's place can't be changed: its crawls belong to it.", "Add the new place as another corpus."
+            )
         if config.landing.queue_url != before.get("landing", {}).get("queue_url"):
             check_queue(deployment, config)
         corpora.set_corpus(cursor, config)

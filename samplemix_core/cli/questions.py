@@ -85,7 +85,7 @@ def _ready(name: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     for word in words:
         key, separator, value = word.partition("=")
         if not separator:
-            raise QueryError(f"{word!r} is no parameter.", f"Query {name} takes {queries[name].usage}: give each as name=value.")
+            raise QueryError(f"{word!r} is not a parameter.", f"Query {name} takes {queries[name].usage}: give each as name=value.")
         values[key] = value
     return queries[name].sql, queries[name].filled(values)
 
@@ -115,7 +115,7 @@ def _prompt(database_url: str) -> int:
 def _write(rows: Iterator[Mapping[str, Any]], form: Format, output: Path | None) -> None:
     if form == "parquet":
         if output is None and sys.stdout.isatty():
-            raise QueryError("Parquet is not for a terminal.", "Name a file: --output FILE.")
+            raise QueryError("Parquet can't be printed to a terminal.", "Name a file: --output FILE.")
         with output.open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as binary:
             _write_parquet(rows, binary)
     elif output is not None:

@@ -32,7 +32,7 @@ def stored_values(file: Path | None) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} is not a readable JSON file: {error}.", _CONFIG_FILE) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{file} holds no JSON object.", _CONFIG_FILE)
+        raise ConfigError(f"{file} does not hold a JSON object.", _CONFIG_FILE)
     return values
 
 

@@ -50,7 +50,7 @@ def down(
 
     stack = Stack(home_directory())
     if delete and services:
-        raise ConfigError("What one service keeps can't be deleted by itself.", "Name no service with --delete.")
+        raise ConfigError("The data of one service can't be deleted alone.", "Name no service with --delete.")
     if delete:
         home = home_directory()
         existed = home.exists()

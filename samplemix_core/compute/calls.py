@@ -61,7 +61,7 @@ def _on_progress_of(worker: Any, key: str) -> Callable[[int], None]:
         nonlocal last
         task = worker.state.tasks.get(key)
         if task is None or task.state == "cancelled":
-            raise CancelledRunError(f"Cancelled after {done}.", "Run again to go on: what is done is kept.")
+            raise CancelledRunError(f"Cancelled after {done}.", "Run again to continue: finished work is kept.")
         now = time.monotonic()
         if now - last >= _TELL_SECONDS:
             last = now

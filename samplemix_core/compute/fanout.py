@@ -62,7 +62,7 @@ def wait_for_workers(client: Client, seconds: float = WORKER_SECONDS) -> None:
                 continue
             raise ServiceError(
                 f"The Dask cluster at {client.scheduler.addr} has had no worker for {waited:.0f} s: {error!r}.",
-                "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
+                "Look at its workers' logs ('samplemix logs dask-worker'), then run again: finished work is kept.",
             ) from error
         return
 
@@ -183,7 +183,7 @@ class _FanOut:
                 self._submit()
                 if self._cancelled.is_set():
                     left = len(self._waiting) + len(self._suspects) + len(self._running)
-                    raise CancelledRunError(f"Cancelled with {left} tasks open.", "Run again to go on: what is done is kept.")
+                    raise CancelledRunError(f"Cancelled with {left} tasks open.", "Run again to continue: finished work is kept.")
                 try:
                     future = self._finished.get(timeout=POLL_SECONDS)
                 except queue.Empty:
@@ -280,7 +280,7 @@ class _FanOut:
             raise ServiceError(
                 f"The Dask scheduler was lost {self._scheduler_losses} times; {len(open_work)} tasks are open"
                 f" ({', '.join(open_work[:5])} ...).",
-                "Look at the scheduler's log ('samplemix logs dask-scheduler'), then run again: what is done is kept.",
+                "Look at the scheduler's log ('samplemix logs dask-scheduler'), then run again: finished work is kept.",
             )
         wait_for_workers(self._client)
         self._subscribe()
@@ -301,5 +301,5 @@ class _FanOut:
             offering = f" that offers {', '.join(sorted(self._resources))}" if self._resources else ""
             raise ServiceError(
                 f"The Dask cluster at {self._client.scheduler.addr} has had no worker{offering} for {NO_WORKER_SECONDS:.0f} s.",
-                "Look at its workers' logs ('samplemix logs dask-worker'), then run again: what is done is kept.",
+                "Look at its workers' logs ('samplemix logs dask-worker'), then run again: finished work is kept.",
             )

@@ -56,9 +56,7 @@ class Budget:
         assert self.percent is not None
         tokens = round(self.percent / 100 * source_tokens)
         if tokens < 1:
-            raise BudgetError(
-                f"The budget {self} of {source_tokens:,} source tokens is less than one token.", "Ask for a larger budget."
-            )
+            raise BudgetError(f"The budget {self} of {source_tokens:,} source tokens is less than one token.", "Raise the budget.")
         return tokens
 
 

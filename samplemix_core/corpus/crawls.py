@@ -71,7 +71,7 @@ def partition_key(corpus: str, snapshot: str) -> str:
         raise CorpusError(
             f"Corpus {corpus!r} can have no crawl {snapshot!r}: with the corpus's name, its own has {len(key)} characters, more"
             f" than the {MOST_KEY} of a partition.",
-            "Call its directory something shorter.",
+            "Give its directory a shorter name.",
         )
     return key
 

@@ -151,7 +151,9 @@ def _batches(stream: BinaryIO, path: str, names: list[str] | None) -> Iterator[p
         file = pq.ParquetFile(stream)
         known = file.schema_arrow.names
         if names is not None and (missing := [name for name in names if known.count(name) != 1]):
-            raise ConfigError(f"{path} has not one column {missing[0]!r}.", f"Name one of its columns: {', '.join(known[:20])}.")
+            raise ConfigError(
+                f"{path} does not have exactly one column {missing[0]!r}.", f"Name one of its columns: {', '.join(known[:20])}."
+            )
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
             yield batch if names is None else batch.select(names)
     except (pa.ArrowException, OSError) as error:

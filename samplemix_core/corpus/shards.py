@@ -218,7 +218,8 @@ def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], con
         is_directory = path.endswith("/")
         if is_directory and reason is not Unread.HIDDEN and is_wanted:
             raise CorpusError(
-                f"The directory {path!r} can't be read: {info.trouble}", "Give the user of SampleMix the right to, or remove it."
+                f"The directory {path!r} can't be read: {info.trouble}",
+                "Make it readable for the user that runs SampleMix, or remove it.",
             )
         if reason is None and info.trouble is not None and is_wanted:
             raise CorpusError(
@@ -256,4 +257,4 @@ def _no_shard(unread: Sequence[UnreadFile]) -> CorpusError:
             f"The corpus holds no shard, and {len(unread):,} files that are none: {unread[0].path!r}, as {unread[0].reason.why}.",
             f"A shard's name ends in {READ_SUFFIXES}.",
         )
-    return CorpusError("There is no file at the corpus URI.", "Check it: no place there, or an empty one, looks the same.")
+    return CorpusError("There is no file at the corpus URI.", "Check the URI: a missing place and an empty one look the same.")

@@ -36,7 +36,7 @@ def scan(
     present = [name for name in store.directories() if not is_hidden(name)]
     if not present and any(crawl.state is not CrawlState.REMOVED for crawl in known.values()):
         raise CorpusError(
-            f"Nothing is at {corpus.config.run.corpus_uri}, where corpus {corpus.name!r} had {len(known)} crawls.",
+            f"There is nothing at {corpus.config.run.corpus_uri}, where corpus {corpus.name!r} had {len(known)} crawls.",
             "Check the bucket, or that the disk is mounted.",
         )
     observations: list[SnapshotObservation] = []

@@ -164,7 +164,7 @@ def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait:
                 on_wait()
                 waiting = True
             if cancelled.wait(_LOCK_POLL_SECONDS):
-                raise CancelledRunError("Cancelled while it waited for another.", "Run again: what is done is kept.")
+                raise CancelledRunError("Cancelled while waiting for another run.", "Run again: finished work is kept.")
         try:
             yield
         finally:

@@ -108,7 +108,7 @@ def save_quality_model(
     model_id = ensure_quality_model(cursor, spec.key, spec.identity(), q_low=low, q_high=high, name=name)
     cursor.execute("SELECT name FROM quality_model WHERE quality_model_id = %s", (model_id,))
     if (known := scalar(cursor)) != name:
-        raise ConfigError(f"This very model is there already as {known!r}.", f"Use that name instead of {name!r}.")
+        raise ConfigError(f"This model exists already as {known!r}.", f"Use that name instead of {name!r}.")
     cursor.execute(
         "UPDATE quality_model SET rubric_id = (SELECT rubric_id FROM rubric WHERE rubric_key = %s), artifact_key = %s,"
         " artifact_sha256 = %s, report = %s WHERE quality_model_id = %s AND artifact_key IS NULL",

@@ -146,7 +146,7 @@ def _query_errors(timeout_seconds: float) -> Iterator[None]:
     except pg.QueryCanceled:
         raise QueryError(f"The query ran longer than {timeout_seconds:g} s.", "Narrow it, for example to one snapshot.") from None
     except pg.OutOfMemory:
-        raise QueryError("The query takes more memory than one may.", "Narrow it, or aggregate less at a time.") from None
+        raise QueryError("The query takes more memory than allowed.", "Narrow it, or aggregate less at a time.") from None
     except psycopg2.OperationalError as error:
         if "terminating connection" not in str(error):
             raise
@@ -154,10 +154,12 @@ def _query_errors(timeout_seconds: float) -> Iterator[None]:
     except pg.InsufficientPrivilege as error:
         raise QueryError(f"The query is not allowed: {_message(error)}.", "Analysts can only read.") from None
     except (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError, psycopg2.InternalError) as error:
-        raise QueryError(f"Postgres refuses the query: {_message(error)}.", "One SELECT, best over sample_scores.") from None
+        raise QueryError(
+            f"Postgres refuses the query: {_message(error)}.", "Write one SELECT, typically over sample_scores."
+        ) from None
     except ValueError as error:
         # Of a text with NUL, which Postgres can't hold.
-        raise QueryError(f"A parameter can't be sent: {error}.", "Give another value.") from None
+        raise QueryError(f"A parameter can't be sent to Postgres: {error}.", "Give another value.") from None
     except KeyError as error:
         raise QueryError(f"The query needs the parameter {error}.", "Give it a value.") from None
 

@@ -224,7 +224,9 @@ def _values(cursor: Cursor, mixture_id: int, wanted: SampleFilter) -> Named:
     )
     snapshots = [snapshot_id for (snapshot_id,) in cursor.fetchall()]
     if not snapshots:
-        raise QueryError(f"The mixture was not made from a snapshot {str(wanted.snapshot)[:100]!r}.", "Its page lists its crawls.")
+        raise QueryError(
+            f"The mixture was not made from a snapshot {str(wanted.snapshot)[:100]!r}.", "See its page for its crawls."
+        )
     shard_id = None
     if wanted.shard is not None:
         cursor.execute(
@@ -266,7 +268,7 @@ def _read_key(walk: _Walk, after: str | None) -> list[int | float | None]:
             return [kind(value) for kind, value in zip(kinds, values, strict=True)]
     except ValueError:
         pass
-    raise QueryError(f"{after[:100]!r} is not where an answer in this order ended.", "Begin anew without 'after'.")
+    raise QueryError(f"{after[:100]!r} is not the end of an earlier answer in this order.", "Start again without 'after'.")
 
 
 @dataclass(frozen=True)

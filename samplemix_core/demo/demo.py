@@ -180,7 +180,7 @@ def _failure(airflow: AirflowApi, run_id: str) -> ServiceError:
     tail = "\n".join(line for line in log if line and not line.startswith("::"))[-2000:]
     return ServiceError(
         f"The run {run_id} failed in {', '.join(map(_label, failed)) or 'no task'}:\n{tail}\n",
-        f"See the task's log in Airflow at {airflow.url}, then run the demo again: what is done is kept.",
+        f"See the task's log in Airflow at {airflow.url}, then run the demo again: finished work is kept.",
     )
 
 

@@ -230,7 +230,7 @@ def _require_translations(encoder: Encoder) -> None:
     one, other = (encoder.encode(encoder.tokenize(list(side))) for side in zip(*TRANSLATIONS, strict=True))
     if not np.array_equal(np.argmax(one @ other.T, axis=1), np.arange(len(TRANSLATIONS))):
         raise ModelError(
-            f"The encoder {encoder.spec['name']} takes translations for strangers: it was read wrongly, or is not itself.",
+            f"The encoder {encoder.spec['name']} puts translations far apart: it was loaded wrongly, or it is another model.",
             "Report it with the versions of torch, transformers and sentence-transformers.",
         )
 

@@ -145,8 +145,8 @@ class Network:
     def _halve(self, tokens: int, failure: str, *, last: bool) -> None:
         if last:
             raise ModelError(
-                f"The GPU's memory does not take one sequence of {tokens} tokens: {failure}",
-                "Lower embedding.max_seq_tokens, end what else is on the GPU, or set embedding.device to 'cpu'.",
+                f"The GPU's memory is too small for one sequence of {tokens} tokens: {failure}",
+                "Lower embedding.max_seq_tokens, stop other programs on the GPU, or set embedding.device to 'cpu'.",
             )
         # Never more than half of what did not fit, which may be less than a batch.
         self.batch_tokens = max(1, min(self.batch_tokens, tokens) // 2)

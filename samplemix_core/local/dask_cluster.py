@@ -158,7 +158,7 @@ def _number(environ: Mapping[str, str]) -> int | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise ServiceError(
-            f"{WORKERS_VARIABLE} is {text!r}, not a number of workers.", "Set it to 1 or more, or unset it for one a core."
+            f"{WORKERS_VARIABLE} is {text!r}, not a number of workers.", "Set it to 1 or more, or unset it for one per core."
         )
     return int(text)
 

@@ -170,7 +170,7 @@ class Home:
                     if time.monotonic() > deadline:
                         raise ServiceError(
                             f"Another samplemix has been starting or stopping the services in {self.root} for {_LOCK_SECONDS} s.",
-                            "Look for a samplemix that hangs, end it and try again.",
+                            "Look for a hanging samplemix process, end it and try again.",
                         ) from None
                     time.sleep(0.2)
                 else:

@@ -52,12 +52,12 @@ def require_room(absent: Sequence[EmbeddedService], directory: Path, workers_var
         parts = ", ".join(f"{service.name} {service.memory / GIB:.1f}" for service in absent)
         raise ServiceError(
             f"There are {available / GIB:.1f} GiB of memory left, and the services need {needed / GIB:.1f} ({parts}).",
-            f"End what takes the memory, set {workers_variable} to fewer workers, or start fewer services.",
+            f"Stop other programs, set {workers_variable} to fewer workers, or start fewer services.",
         )
     free = free_disk(directory)
     if free < LEAST_DISK:
         raise ServiceError(
-            f"There are {free / GIB:.1f} GiB left on the disk of {directory}; services need {LEAST_DISK / GIB:.0f} to begin.",
+            f"There are {free / GIB:.1f} GiB left on the disk of {directory}; the services need {LEAST_DISK / GIB:.0f} to begin.",
             "Make room, or set SAMPLEMIX_HOME to a directory on a larger disk.",
         )
 

@@ -151,7 +151,7 @@ def open_key(store: ObjectStore, key: str) -> Version:
         case [*root, name, "latest.json"]:
             return Mixtures(store, "/".join(root)).open(name)
     raise ManifestError(
-        f"{key!r} is not the place of a manifest.", "It ends in <mixture>/v000001/manifest.json or in <mixture>/latest.json."
+        f"{key!r} is not a manifest's key.", "It ends in <mixture>/v000001/manifest.json or in <mixture>/latest.json."
     )
 
 

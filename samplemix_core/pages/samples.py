@@ -176,7 +176,7 @@ def search(deployment: Deployment, reader_url: str, name: str, version: int, sha
     """
     wanted = words.casefold().split()
     if not wanted:
-        raise QueryError("There is no word to look for.", "Give words=...")
+        raise QueryError("There is no word to search for.", "Give words=...")
     longest = max(wanted, key=len)
     (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     deadline, looked, last, more = time.monotonic() + SEARCH_SECONDS, 0, row, None

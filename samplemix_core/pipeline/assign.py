@@ -70,7 +70,7 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
     if failed:
         raise ServiceError(
             f"{len(failed)} of {shards} shards were not assigned, the first is {failed[0].work.name}: {failed[0].error!r}.",
-            "Mend the cause and run again: the shards that are done are kept.",
+            "Fix the cause and run again: the shards that are done are kept.",
         ) from failed[0].error
     return AssignCounts(shards=shards, skipped=shards - len(todo), documents=documents)
 

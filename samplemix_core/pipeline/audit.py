@@ -74,7 +74,9 @@ def audit_corpus(
     missing = [model.name for model in models if model.quality_model_id not in scope.quality_model_ids]
     if missing or not models:
         what = ", ".join(missing) if missing else "No quality model"
-        raise ConfigError(f"{what} has not scored anything of {corpus}.", "Run it with that scorer first: samplemix run --scorer.")
+        raise ConfigError(
+            f"{what} has not scored any document of {corpus}.", "Run it with that scorer first: samplemix run --scorer."
+        )
     audits, places = _look(deployment, scope.corpus_id, scope.snapshots, scope.snapshot_ids, models, config, None)
     return AuditedCorpus(corpus, scope.snapshots, tuple(audits), tuple(places))
 

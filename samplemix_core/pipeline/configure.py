@@ -43,7 +43,7 @@ def from_form(deployment: Deployment, values: Mapping[str, Any]) -> Configured:
     config = load_config(RunConfig, merged(named, own))
     if not named and not deployment.may_hold_corpora(config.corpus_uri):
         raise ConfigError(
-            f"A form may not name {config.corpus_uri}: corpora may lie in {', '.join(deployment.corpus_places) or 'no place'}.",
+            f"The form may not name {config.corpus_uri}: corpora may lie in {', '.join(deployment.corpus_places) or 'no place'}.",
             f"Give the corpus a name where the platform runs ('samplemix corpus add'), or add its place to {CORPUS_PLACES}.",
         )
     return Configured(corpus=place if named else None, config=config, dry_run=bool(values.get(DRY_RUN)))
@@ -58,7 +58,7 @@ def of_crawl(deployment: Deployment, key: str | None) -> Configured:
         corpus, snapshot = parse_partition_key(key or "")
     except ValueError:
         raise ConfigError(
-            f"This run is for no crawl: its partition key is {key!r}.",
+            f"This run has no crawl: its partition key is {key!r}.",
             "Press Backfill and choose dates, or trigger it with a partition key such as web/crawl-a.",
         ) from None
     with deployment.transaction() as cursor:

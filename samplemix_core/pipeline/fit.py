@@ -70,7 +70,7 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
             cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, refit=diversity.refit
         )
     if not scored:
-        raise CorpusError("No shard of the run's snapshots is scored.", "See 'samplemix quarantine' for what became of them.")
+        raise CorpusError("No shard of the run's snapshots is scored.", "See 'samplemix quarantine' for the reasons.")
     if record is not None:
         try:
             fitted_before = load_model(run, record)
@@ -87,7 +87,7 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
     with transaction(database) as cursor:
         hold_file(cursor, fitted.artifact_key)
         if run.deployment.state.head(fitted.artifact_key) is None:
-            raise ServiceError(f"{fitted.artifact_key} is gone as soon as it was written.", "Run again.")
+            raise ServiceError(f"{fitted.artifact_key} vanished right after it was written.", "Run again.")
         record = clusters.save_cluster_model(
             cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, fitted=fitted
         )

@@ -128,7 +128,7 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         source = Source(counts.eligible, registration.domain_names(cursor), diversity, weigh, run.config.seed)
         for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states):
             if run.cancelled.is_set():
-                raise CancelledRunError("Cancelled while scores were read.", "Run again to go on.")
+                raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")
             repeated = duplicates.get(shard.shard_id)
             source.add(samples if repeated is None else samples.without(repeated))
         replaced = {
@@ -142,7 +142,7 @@ def require_unreplaced(registered: Registered, states: Sequence[ShardState]) -> 
     """Raise CorpusError if files of a run were replaced since it registered them; `states` are those that are current."""
     if len(states) != registered.shards:
         raise CorpusError(
-            f"{registered.shards - len(states)} of the run's {registered.shards} shards were replaced while it was on.",
+            f"{registered.shards - len(states)} of the run's {registered.shards} shards were replaced during the run.",
             "Run again: the new files are scored.",
         )
 
@@ -158,7 +158,7 @@ def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict
     repeated = sum(rows.size for rows in duplicates.values())
     scored = totals.scored - repeated
     if scored == 0:
-        raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for what became of them.")
+        raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for the reasons.")
     return Counts(
         documents=totals.documents,
         scored=scored,

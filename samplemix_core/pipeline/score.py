@@ -321,7 +321,7 @@ class _ScoreProgress:
             raise ServiceError(
                 f"{len({item.work.arguments[0].shard.path for item in others})} of {self._shards} shards failed, the first is"
                 f" {others[0].work.name}: {others[0].error!r}.",
-                "Mend the cause and run again: the blocks that are done are kept.",
+                "Fix the cause and run again: the blocks that are done are kept.",
             ) from others[0].error
         return ScoreCounts(
             shards=self._shards,

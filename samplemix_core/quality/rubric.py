@@ -129,10 +129,10 @@ def read_rubric(path: Path) -> Rubric:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} can't be read as a rubric: {error}.", "'samplemix quality rubric --json' prints one to begin with."
+            f"{path} can't be read as a rubric: {error}.", "'samplemix quality rubric --json' prints one to start from."
         ) from None
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{path} holds no rubric but {values!r:.80}.", "'samplemix quality rubric --json' prints one to begin with."
+            f"{path} holds no rubric but {values!r:.80}.", "'samplemix quality rubric --json' prints one to start from."
         )
     return load_config(Rubric, values, "rubric")

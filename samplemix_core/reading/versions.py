@@ -15,7 +15,7 @@ def open_version(deployment: Deployment, name: str, version: int | None = None) 
     if "/" not in name:
         return deployment.mixtures.open(name, version)
     if version is not None:
-        raise ManifestError(f"{name} names one version already, so --version {version} can't be given.", "Leave --version out.")
+        raise ManifestError(f"{name} already names one version, so --version {version} can't be given.", "Leave --version out.")
     # A manifest's place is <root>/<mixture>/<version>/manifest.json: the store is opened three levels up.
     pieces = name.rstrip("/").rsplit("/", 3)
     if len(pieces) < 4:

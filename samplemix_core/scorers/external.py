@@ -69,7 +69,7 @@ class External:
             raise CorpusError(
                 f"The scores of {self.name} have none for {int((~has).sum())} of {len(documents)} documents, as for the one of"
                 f" {self.by} {documents.content_hashes[first].hex() if self.by == 'content_hash' else documents.doc_ids[first]!r}.",
-                f"Add scores for all: samplemix quality add external {self.name} ...; or say what others get: --missing 0.",
+                f"Add scores for all: samplemix quality add external {self.name} ...; or set a default: --missing 0.",
             )
         found = np.full(len(documents), self.missing or 0.0, dtype=np.float32)
         found[has] = scores[places[has]]

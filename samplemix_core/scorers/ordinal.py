@@ -42,7 +42,7 @@ class OrdinalSpec(ScorerSpec):
         raise ModelError(
             f"The quality model {name} reads vectors of {read['name']} ({read['max_seq']} tokens), and the run's are of"
             f" {family['name']} ({family['max_seq']} tokens), or made in another way.",
-            "Set embedding as it was trained with, train a model on this encoder's vectors, or leave it out.",
+            "Use the embedding settings that it was trained with, train a model on this encoder's vectors, or leave it out.",
         )
 
     def make(self, name: str, key: str, materials: Materials) -> Scorer:

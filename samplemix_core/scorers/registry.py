@@ -20,7 +20,9 @@ def read_spec(name: str, spec: Mapping[str, Any]) -> ScorerSpec:
     """The stored specification of a quality model called `name`; raise ModelError if it is of no kind that is known here."""
     kind = KINDS.get(str(spec.get("kind")))
     if kind is None:
-        raise ModelError(f"The quality model {name} is of the kind {spec.get('kind')!r}, which is not known here.", SAME_VERSION)
+        raise ModelError(
+            f"The quality model {name} is of the kind {spec.get('kind')!r}, which this version does not know.", SAME_VERSION
+        )
     try:
         return kind.model_validate(spec)
     except ValidationError as error:

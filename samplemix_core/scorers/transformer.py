@@ -134,7 +134,9 @@ def read_classifier(directory: Path) -> ClassifierConfig:
     try:
         config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{directory} is no model that can be read: {error}", "Give what save_pretrained() wrote.") from error
+        raise ModelError(
+            f"{directory} is not a readable model: {error}", "Give a directory that save_pretrained() wrote."
+        ) from error
     return ClassifierConfig(
         labels={int(number): str(name) for number, name in config.id2label.items()},
         multi_label=config.problem_type == MULTI_LABEL,
@@ -185,7 +187,7 @@ def load_classifier(directory: Path, device: str) -> tuple[Any, Any]:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError(f"{directory} is no sequence-classification model that can be loaded: {error}") from error
+        raise ModelError(f"{directory} can't be loaded as a sequence-classification model: {error}") from error
     finally:
         if shows_progress:
             transformers_logging.enable_progress_bar()

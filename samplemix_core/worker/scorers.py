@@ -36,7 +36,7 @@ class ScorerLoader:
     def _of(self, model: QualityModel) -> Scorer:
         if model.key not in self._made:
             if fingerprint(model.spec) != model.key:
-                raise ModelError(f"The quality model {model.name} is not what its key {model.key} says.", "Make it again.")
+                raise ModelError(f"The quality model {model.name} does not match its key {model.key}.", "Add or train it again.")
             self._made[model.key] = model.specification.make(model.name, model.key, self._materials)
         return self._made[model.key]
 

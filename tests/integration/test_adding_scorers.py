@@ -106,7 +106,7 @@ def test_outputs_mean_what_they_are_said_to_mean(
     np.testing.assert_allclose(several, 1 / (1 + np.exp(-logits)), atol=1e-6)
     with pytest.raises(ConfigError, match="has 3 outputs, which are no level"):
         add_transformer("levels", place, database, output="level")
-    with pytest.raises(ConfigError, match=r"nobody says of which range(?s:.*)--low 0 --high 5"):
+    with pytest.raises(ConfigError, match=r"gives a number of unknown range(?s:.*)--low 0 --high 5"):
         add_transformer("number", place, database, output="regression", label="facts")
     unknown: tuple[str | None, ...] = ("taste", None)
     for label in unknown:
@@ -125,7 +125,7 @@ def test_one_output_is_a_number(database: Deployment, network: Callable[[Pretrai
     assert add_transformer("number", place, database, low=0, high=5).quality_model_id == added.quality_model_id
     with pytest.raises(ConfigError, match="has 1 outputs, which are no probability"):
         add_transformer("number", place, database, output="probability")
-    with pytest.raises(ConfigError, match="5 to 5 are no range"):
+    with pytest.raises(ConfigError, match="5 to 5 are not a range"):
         add_transformer("number", place, database, low=5, high=5)
 
 
@@ -135,14 +135,14 @@ HASHES = [content_hash(str(i)).hex() for i in range(4)]
 @pytest.mark.parametrize(
     ("columns", "options", "said"),
     [
-        ({"doc_id": ["a"], "score": ["good"]}, {}, "holds no numbers"),
-        ({"doc_id": ["a"], "rating": [1]}, {}, r"has not one column 'score'(?s:.*)doc_id, rating"),
+        ({"doc_id": ["a"], "score": ["good"]}, {}, "does not hold numbers"),
+        ({"doc_id": ["a"], "rating": [1]}, {}, r"does not have exactly one column 'score'(?s:.*)doc_id, rating"),
         ({"doc_id": ["a", None], "score": [None, 1.0]}, {}, "has no usable score"),
         ({"content_hash": ["abc"], "score": [1.0]}, {"by": "content_hash"}, "not 32 hex digits or 16 bytes"),
         ({"content_hash": ["x" * 32], "score": [1.0]}, {"by": "content_hash"}, "not 32 hex digits or 16 bytes"),
         ({"doc_id": ["a", "b"], "score": [1.0, 7.0]}, {"low": 0, "high": 5}, "Scores are from 1 to 7: not within 0 to 5"),
         ({"doc_id": ["a", "b"], "score": [1.0, 7.0]}, {"missing": 9}, "and 9 where there is none: not within 1 to 7"),
-        ({"doc_id": ["a"], "score": [1.0]}, {}, "1 to 1 are no range"),
+        ({"doc_id": ["a"], "score": [1.0]}, {}, "1 to 1 are not a range"),
         ({"doc_id": pa.array([2**62], pa.timestamp("us")), "score": [1.0]}, {}, "ids that can't be read"),
     ],
 )
@@ -162,9 +162,9 @@ def test_scores_may_be_in_any_format_of_a_corpus(database: Deployment, tmp_path:
     added = add_external("lines", str(tmp_path / "scores.jsonl.gz"), database, by="doc_id", column="id", score="s")
     assert added.found == {"records": 6, "documents": 2, "repeated": 0, "set_aside": 4}
     assert (added.low, added.high) == (0.25, 0.5)
-    (tmp_path / "scores.csv").write_text("id,s")
-    with pytest.raises(ConfigError, match=r"scores\.csv is no file of scores"):
-        add_external("csv", str(tmp_path / "scores.csv"), database, by="doc_id", column="id", score="s")
+    (tmp_path / "scores.docx").write_text("id,s")
+    with pytest.raises(ConfigError, match=r"scores\.docx is not a file of scores"):
+        add_external("docx", str(tmp_path / "scores.docx"), database, by="doc_id", column="id", score="s")
 
 
 def test_scores_are_counted(database: Deployment, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_fasttext_model_has_the_label(database: Deployment, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="There is no file"):
         add_fasttext("english", str(tmp_path / "gone.bin"), "en", database)
     (tmp_path / "other.bin").write_bytes(b"not a model at all")
-    with pytest.raises(ModelError, match="is no fastText model that can be read"):
+    with pytest.raises(ModelError, match="is not a readable fastText model"):
         add_fasttext("english", str(tmp_path / "other.bin"), "en", database)
 
 
@@ -207,9 +207,9 @@ def test_what_has_not_scored_a_corpus_is_not_combined(ledgered: LedgeredCorpus, 
     assert ledgered.shards
     add_fasttext("english", str(language_file()), "en", database)
     add_fasttext("german", str(language_file()), "de", database)
-    with pytest.raises(ConfigError, match="made of two different quality models"):
+    with pytest.raises(ConfigError, match="needs at least two different quality models"):
         add_ensemble("both", ["english", "english"], URI, database)
-    with pytest.raises(ConfigError, match="has not scored anything of"):
+    with pytest.raises(ConfigError, match="has not scored any document of"):
         add_ensemble("both", ["english", "german"], URI, database)
     with pytest.raises(ConfigError, match="has not scored 200 documents of one content type"):
         calibrate("fair", "english", URI, database)

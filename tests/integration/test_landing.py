@@ -327,5 +327,5 @@ def test_a_form_may_name_a_directory_only_by_the_name_of_its_corpus(
     uri = corpus.config.run.corpus_uri
     assert from_form(database, {"corpus_uri": corpus.name}).config.corpus_uri == uri
     assert from_form(database, {"corpus_uri": "s3://bucket/corpus"}).config.corpus_uri == "s3://bucket/corpus"
-    with pytest.raises(ConfigError, match=r"A form may not name /.*: corpora may lie in s3://"):
+    with pytest.raises(ConfigError, match=r"The form may not name /.*: corpora may lie in s3://"):
         from_form(database, {"corpus_uri": uri})

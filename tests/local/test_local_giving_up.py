@@ -68,7 +68,7 @@ def test_without_postgres_nothing_loops_for_ever(tmp_path: Path, owner: Owner) -
     ("lacking", "message"),
     [
         ({"available_memory": 2**29}, r"0\.5 GiB of memory left, and the services need 1\.1 \(postgres 0\.4, s3 0\.7\)"),
-        ({"free_disk": 2**30}, r"1\.0 GiB left on the disk of .*; services need 2"),
+        ({"free_disk": 2**30}, r"1\.0 GiB left on the disk of .*; the services need 2"),
     ],
 )
 def test_up_says_what_the_machine_lacks_before_it_starts_anything(

@@ -32,7 +32,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("text", ["[1]", "7", "{", "[" * 9999, ""])
 def test_a_file_of_no_settings_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"run\.json (holds no JSON object|is not a readable JSON file)(?s:.*)--config"):
+    with pytest.raises(ConfigError, match=r"run\.json (does not hold a JSON object|is not a readable JSON file)(?s:.*)--config"):
         stored_values(tmp_path / "run.json")
 
 
@@ -85,10 +85,10 @@ def test_a_directory_needs_no_database_whatever_it_is_called(corpus: Path, monke
         (["shard", "list"], "No database url is configured", "samplemix up"),
         (["quarantine"], "No database url is configured", "samplemix up"),
         (["mixture", "show", "s3"], "configured", "samplemix up"),
-        (["down", "postgres", "--delete"], "can't be deleted by itself", "Name no service"),
+        (["down", "postgres", "--delete"], "can't be deleted alone", "Name no service"),
         (["up", "kafka"], "There is no service 'kafka'", "Services are postgres, s3, dask, airflow"),
         (["logs", "nobody"], "There is no process 'nobody'", "Processes are"),
-        (["run", "not/there"], "There is no file at the corpus URI", "Check it"),
+        (["run", "not/there"], "There is no file at the corpus URI", "Check the URI"),
         (["run", "x" * 300], "File name too long", "Check the name"),
         (["run", "http://[::1"], "is no URI", "s3://bucket/prefix"),
         (["run", "corpus/crawl-a/web/one.jsonl"], "this is a file, and a directory is wanted", "Give the directory"),

@@ -58,7 +58,7 @@ def test_opens_a_version_and_the_latest(published: Mixtures) -> None:
 
 @pytest.mark.parametrize("key", ["m/demo", "manifest.json", "v000001/manifest.json", "latest.json", "m/demo/v1/manifest.json"])
 def test_refuses_keys_of_no_manifest(store: FileStore, key: str) -> None:
-    with pytest.raises(ManifestError, match="is not the place of a manifest"):
+    with pytest.raises(ManifestError, match="is not a manifest's key"):
         open_key(store, key)
 
 

@@ -256,7 +256,7 @@ def test_a_network_without_a_head_or_safetensors_is_refused(classifiers: Path, t
     with pytest.raises(ModelError, match="has no weights in safetensors form"):
         read_classifier(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"none")
-    with pytest.raises(ModelError, match="is no model that can be read"):
+    with pytest.raises(ModelError, match="is not a readable model"):
         read_classifier(tmp_path)
     assert read_classifier(classifiers / "3").labels == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
 
