@@ -77,8 +77,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     memory.start()
 
 
-class ByPlatform(LoadScopeScheduling):  # type: ignore[misc]
-    """Of several processes, one runs what belongs together, and else a file at a time."""
+class ByPlatform(LoadScopeScheduling):  # type: ignore[misc] # xdist states no types for its schedulers
+    """Of several processes, one runs what belongs together, and else a file at a time: xdist_group has no effect in pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((room for room in TOGETHER if nodeid.startswith(room)), nodeid.partition("::")[0])
@@ -139,7 +139,8 @@ def dask_workers() -> str:
 def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner, dask_workers: str) -> Iterator[Stack]:
     """The session's embedded services, none of them started."""
     kept = os.environ.get("SAMPLEMIX_TEST_HOME")
-    home = Path(kept) if kept else tmp_path_factory.mktemp("samplemix")
+    # Of several processes each has services of its own, as some of their tests kill them.
+    home = Path(kept, os.environ.get("PYTEST_XDIST_WORKER", "alone")) if kept else tmp_path_factory.mktemp("samplemix")
     hidden = {*ENVIRONMENT.values(), *([OWNER_VARIABLE] if kept else [])}
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
     environ.setdefault(MEMORY_VARIABLE, "2GiB")

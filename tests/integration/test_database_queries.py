@@ -87,6 +87,12 @@ def test_hostile_values_are_values(asked: Asked, hostile: str) -> None:
     assert asked.sql("SELECT count(*) AS n FROM sample") == [{"n": 14}]
 
 
+def test_a_value_of_many_megabytes_is_a_value(asked: Asked) -> None:
+    with pytest.raises(QueryError, match=r"there is no mixture|more memory") as refused:
+        asked.query("funnel", mixture="x" * 10_000_000)
+    assert len(refused.value.what) < 500
+
+
 def test_a_value_with_nul_is_refused(asked: Asked) -> None:
     with pytest.raises(QueryError, match="NUL"):
         asked.query("funnel", mixture="a\0b")
