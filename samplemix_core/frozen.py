@@ -180,7 +180,7 @@ def _as_fields(annotation: Any, values: Mapping[str, Any]) -> tuple[Mapping[str,
 
 
 def _resolve(kind: Any, loc: Place) -> tuple[Place, Any, Any, str]:
-    """Where an error is, the annotations of what holds it and of itself, and " of X" where the holder is the variant X.
+    """Where an error is, the annotations of what holds it and of itself, and the variant's name where the holder is one.
 
     Pydantic puts the names of variants into places, where nobody writes them.
     """
@@ -189,7 +189,7 @@ def _resolve(kind: Any, loc: Place) -> tuple[Place, Any, Any, str]:
     variant = ""
     for element in loc:
         if isinstance(element, str) and element in (variants := _variants(own)):
-            own, variant = variants[element], f" of {element}"
+            own, variant = variants[element], element
             continue
         place.append(element)
         holder = own
@@ -204,7 +204,7 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
     meant: dict[Place, Place] = {}
     for each in error.errors(include_url=False, include_context=False):
         place, holder, own, variant = _resolve(kind, each["loc"])
-        found.append({**each, "loc": place, "allowed": list(_variants(own)), "of": variant})
+        found.append({**each, "loc": place, "allowed": list(_variants(own)), "variant": variant})
         if each["type"] == "extra_forbidden":
             for near in difflib.get_close_matches(str(place[-1]), _fields(holder), n=1):
                 meant[place] = (*place[:-1], near)
@@ -218,9 +218,10 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
     for item in found:
         place = item["loc"]
         if place in meant:
-            yield f"there is no field {_named(place)}; is {_named(meant[place])} meant?"
+            yield f"there is no field {_named(place)} (did you mean {_named(meant[place])}?)"
         elif item["type"] == "extra_forbidden":
-            yield f"there is no field {_named(place)}{item['of']}"
+            variant = item["variant"]
+            yield f"{_named(place[:-1])} {variant} has no field {place[-1]}" if variant else f"there is no field {_named(place)}"
         elif item["type"] == "union_tag_invalid":
             named = _shown(repr(item["input"].get("name")))
             yield f"there is no {_named(place)} {named}; choose one of: {', '.join(item['allowed'])}"

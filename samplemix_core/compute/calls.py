@@ -1,6 +1,6 @@
-"""A call as it is made on a worker: resolved by name, patient with what may pass, saying that it starts and how far it is.
+"""A call as it is made on a worker: resolved by name, retried after errors that may pass, reporting its start and its progress.
 
-It stops when it is cancelled, if it says how far it is.
+A call that reports its progress stops when it is cancelled.
 """
 
 import inspect
@@ -25,14 +25,14 @@ _TELL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How often an error that may pass is met before it is final, with waits in between that double."""
+    """How many attempts are made before an error that may pass is final, with waits in between that double."""
 
     attempts: int = 5
     first_wait_seconds: float = 1.0
 
 
 def call_on_worker(key: str, path: str, arguments: tuple[Any, ...], patience: Patience) -> Any:
-    """Say that it starts, before anything can happen to the worker; then do it, patiently."""
+    """Report the start, before anything can happen to the worker; then make the call, with retries."""
     configure_logging()
     worker, first = get_worker(), patience.first_wait_seconds
     sync(worker.loop, worker.scheduler.log_event, topic=STARTED, msg=(key, worker.address))
@@ -51,9 +51,9 @@ def call_on_worker(key: str, path: str, arguments: tuple[Any, ...], patience: Pa
 
 
 def _on_progress_of(worker: Any, key: str) -> Callable[[int], None]:
-    """What a call tells how much of it is done; at most once a second it goes on to the scheduler, and nobody waits for that.
+    """Return the function a call reports its progress to; passed on to the scheduler once a second at most, without waiting.
 
-    A call that nobody wants any more ends there, with a CancelledRunError: Dask lets what is running run on.
+    It ends a call that is no longer wanted with a CancelledRunError, because Dask lets running calls run on.
     """
     last = 0.0
 

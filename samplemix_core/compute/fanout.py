@@ -22,10 +22,10 @@ WORKER_SECONDS = 120
 
 @contextmanager
 def connect(settings: Settings) -> Iterator[Client]:
-    """A client of the configured scheduler, closed on leaving; raise ServiceError if it or its workers don't answer.
+    """Yield a client of the configured scheduler, closed on leaving; raise ServiceError if it or its workers don't answer.
 
-    The client is never made the process's default, so that two of them can live side by side. Where the settings name a
-    certificate, it is shown, and only it is trusted; otherwise Dask's own configuration says how to speak to the scheduler.
+    The client is never made the process's default, so that two of them can coexist. If the settings name a certificate, it is
+    shown, and only it is trusted; otherwise Dask's own configuration says how to speak to the scheduler.
     """
     address, certificate = settings.require("dask_scheduler"), settings.dask_certificate
     security = (
@@ -55,7 +55,7 @@ def wait_for_workers(client: Client, seconds: float = WORKER_SECONDS) -> None:
         try:
             client.wait_for_workers(1, timeout=max(POLL_SECONDS, seconds - waited))
         except (TimeoutError, OSError) as error:
-            # A question that was lost says nothing of workers: it is asked again, after a pause, since it may fail at once.
+            # A lost request says nothing about workers: it is repeated, after a pause, since it may fail at once.
             waited = time.monotonic() - started
             if waited < seconds and client.status == "running":
                 time.sleep(POLL_SECONDS)
@@ -71,11 +71,11 @@ RESUBMISSIONS = 3
 POLL_SECONDS = 0.5
 CHECK_SECONDS = 5.0
 NO_WORKER_SECONDS = 300.0
-"""Without a worker that could do the work for this long, waiting is given up."""
+"""Waiting is given up after this long without a worker that could do the work."""
 
 LEAST_WINDOW = 16
 TASKS_PER_THREAD = 3
-"""No more than this is on the cluster at once: enough to keep it busy, whatever the number of tasks in all."""
+"""No more tasks than this are on the cluster at once: enough to keep it busy, however many there are in all."""
 
 _BYSTANDER_LIMIT = 20
 
@@ -84,7 +84,7 @@ _BYSTANDER_LIMIT = 20
 class Work:
     """One call to make on a worker. `name` is shown to people; arguments are small (keys, never data).
 
-    The larger `cost` (any unit) starts first, so that the longest task is not the last.
+    Work with a larger `cost` (any unit) starts first, so that the longest task is not the last.
     """
 
     name: str
@@ -128,15 +128,15 @@ def fan_out(
 
     `call` is an import path, "package.module:function", resolved on the worker: neither it nor what it needs is imported here.
 
-    Errors of our own that can't pass (SampleMixError.may_pass) are final; others are tried again on the worker that met them.
-    When the scheduler itself is lost, the work it held is submitted again once it is back. Setting `cancelled` cancels what is on
-    the cluster and raises CancelledRunError; ServiceError where there has been no worker for NO_WORKER_SECONDS.
+    Errors of our own that can't pass (SampleMixError.may_pass) are final; others are tried again on the worker that met them. If
+    the scheduler itself is lost, the work it held is submitted again once it is back. Setting `cancelled` cancels what is on the
+    cluster and raises CancelledRunError. Raises ServiceError if there has been no worker for NO_WORKER_SECONDS.
 
-    When a worker dies, what it was running is suspected, and not what merely waited on it: that is submitted again. A suspect is
-    tried once more when all else is done, alone, and only if its worker dies of it again does it yield a PoisonShardError.
+    When a worker dies, the work it was running becomes a suspect; work that merely waited on it is submitted again. A suspect is
+    tried once more, alone, when everything else is done, and yields a PoisonShardError only if it kills its worker again.
 
-    A call that has a parameter `on_progress` may say how far it is, and ends there when it is cancelled. Every half second,
-    `partly` is called with the sum over the calls under way.
+    A call with a parameter `on_progress` may report how far it is, and ends there when it is cancelled. Whenever half a second
+    passes without an outcome, `partly` is called with the sum over the running calls.
     """
     yield from _FanOut(client, call, work, cancelled, patience, partly).outcomes()
 
@@ -194,12 +194,12 @@ class _FanOut:
                 self._told.pop(future.key, None)
                 outcome = self._outcome(item, future)
                 self._started.pop(future.key, None)
-                # Else Dask would compute it again should the worker that holds the result die.
+                # Otherwise Dask would compute it again if the worker that holds the result died.
                 future.release()
                 if outcome is not None:
                     yield outcome
         finally:
-            # On any way out (cancelled, an error of the consumer), nothing of this fan-out may go on running.
+            # However this ends (cancelled, an error of the consumer), nothing of this fan-out may go on running.
             if self._running:
                 self._client.cancel([future for _, future in self._running.values()], force=True)
 
@@ -245,7 +245,7 @@ class _FanOut:
         future.add_done_callback(self._finished.put)
 
     def _outcome(self, item: _Item, future: Future) -> Outcome | None:
-        """What became of it; None if it is to be tried again."""
+        """Return the outcome of a finished future; None if its work is to be tried again."""
         if future.status in ("cancelled", "lost"):
             self._scheduler_lost = True
             self._waiting.append(item)
@@ -273,7 +273,7 @@ class _FanOut:
         return None
 
     def _come_back(self) -> None:
-        """Wait until the scheduler and a worker are there again."""
+        """Wait until the scheduler and a worker are back."""
         self._scheduler_losses += 1
         if self._scheduler_losses > RESUBMISSIONS:
             open_work = [item.work.name for item in (*self._waiting, *self._suspects)]

@@ -1,1 +1,1 @@
-"""Crawls that land: look for them, and enter them."""
+"""Crawls that land: find them, and record them."""

@@ -1,4 +1,4 @@
-"""Crawls that land: what is new in the places of corpora with a name, entered into Postgres, where runs take it from."""
+"""Landing of crawls: what is new at the locations of named corpora is recorded in Postgres, from where runs take it."""
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -23,11 +23,11 @@ def scan(
     thorough: bool = False,
     first_seen_state: CrawlState = CrawlState.LANDED,
 ) -> list[Crawl]:
-    """Look at a corpus's place, or at some of its snapshots, and enter what is new; returns the crawls whose state changed.
+    """Scan a corpus's location, or some of its snapshots, and record what is new; returns the crawls whose state changed.
 
-    One request a snapshot that has landed; with `thorough`, the files of those are listed too, and compared with their markers.
-    Raises CorpusError where nothing is left of a corpus that had crawls: a disk that is not mounted is not a removal. Raises
-    ObjectAccessError where a snapshot can't be read, or CorpusError where it can be no partition, once the others are entered.
+    Makes one request per snapshot that has landed; with `thorough`, their files are also listed, and compared with their markers.
+    Raises CorpusError if nothing is left of a corpus that had crawls, because a disk that is not mounted is not a removal. Raises
+    ObjectAccessError if a snapshot can't be read, or CorpusError if it can't be a partition, after the others are recorded.
     """
     database = deployment.database
     with transaction(database) as cursor:
@@ -64,7 +64,7 @@ def scan(
 
 
 def check_queue(deployment: Deployment, config: CorpusConfig) -> None:
-    """Raise ConfigError, ObjectAccessError or ObjectStoreError if the queue that a corpus is to have is none that it can have."""
+    """Raise ConfigError, ObjectAccessError or ObjectStoreError if a corpus can't have the queue in its configuration."""
     from samplemix_core.objects.notifications import BucketQueue
 
     if config.landing.queue_url is None:
@@ -75,9 +75,9 @@ def check_queue(deployment: Deployment, config: CorpusConfig) -> None:
 
 
 def accept(deployment: Deployment, corpus: NamedCorpus, snapshot: str) -> Crawl:
-    """Take a snapshot for whole as it is now, because a person says so; raise CorpusError if it has no file.
+    """Accept a snapshot as complete in its current state, because a person says so; raise CorpusError if it has no files.
 
-    The marker that it has, if it has one, then vouches for all that is there now.
+    Its marker, if it has one, then vouches for everything that is there now.
     """
     store = deployment.store(corpus.config.run.corpus_uri)
     files, marker = _shards(store, snapshot), _stamp(store.head(f"{snapshot}/{corpus.config.landing.marker}"))
@@ -92,7 +92,7 @@ def accept(deployment: Deployment, corpus: NamedCorpus, snapshot: str) -> Crawl:
 
 
 def _look(store: ObjectStore, snapshot: str, marker: str, known: Crawl | None, *, thorough: bool) -> SnapshotObservation | None:
-    """A snapshot as it is; None where there is nothing new to it."""
+    """Return a snapshot as it is; None if nothing about it is new."""
     info = store.head(f"{snapshot}/{marker}")
     stamp = _stamp(info) or (BY_HAND if known is not None and known.marker == BY_HAND else None)
     same = known is not None and known.marker == stamp
@@ -103,14 +103,14 @@ def _look(store: ObjectStore, snapshot: str, marker: str, known: Crawl | None, *
     files = _shards(store, snapshot)
     if known is None and info is None and not files:
         return None
-    # What a person has accepted is vouched for to a later time than the marker's own.
+    # What a person has accepted is vouched for up to a later time than the marker's own.
     marker_at = known.marker_at if known is not None and same else info.modified if info is not None else None
     reason = unfinished(marker, marker_at, {item.key: item.modified for item in files if item.modified is not None})
     return SnapshotObservation(snapshot, stamp, marker_at, len(files), sum(item.size for item in files), reason)
 
 
 def _stamp(marker: ObjectInfo | None) -> str | None:
-    """What is another for each marker that is written: an empty one has the same etag each time."""
+    """Return a value that differs each time a marker is written, which the etag of an empty one doesn't."""
     return f"{marker.etag} {marker.modified:%Y-%m-%dT%H:%M:%S.%f}" if marker is not None else None
 
 

@@ -1,4 +1,4 @@
-"""The watch over corpora with a name: looks when it is time to, or when a queue says so, and says each trouble once."""
+"""The watch over named corpora: scans when it is time to, or when a queue says so, and reports each problem once."""
 
 import math
 import traceback
@@ -12,14 +12,14 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import SampleMixError
 
 FULL_LOOK_SECONDS = 600.0
-"""How often the place of a corpus with a queue is looked at whole: a notification may be lost."""
+"""How often the location of a corpus with a queue is scanned in full, as a notification may be lost."""
 
 
 class Watch:
-    """Looks at the places of all corpora that are not paused, again and again, as often as each of them wants it.
+    """Scans the locations of all corpora that are not paused, again and again, as often as each of them wants.
 
-    Of a corpus that has a queue, the snapshots are looked at that the queue names; the whole place at first, after any trouble, and
-    every FULL_LOOK_SECONDS. So nothing is lost with a message, nor with a Watch.
+    For a corpus with a queue, only the snapshots that the queue names are scanned; the whole location at first, after any problem,
+    and every FULL_LOOK_SECONDS. So losing a message or a Watch loses nothing.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -29,10 +29,10 @@ class Watch:
         self._looked: dict[str, float] = {}
 
     def look(self, deployment: Deployment, now: float) -> list[Crawl]:
-        """Enter what is new at the places whose time has come; returns the crawls that wait for a run, the longest waiting first.
+        """Record what is new at the locations that are due; returns the crawls that wait for a run, longest-waiting first.
 
-        `now` is in seconds, by a clock that only goes forward. What is wrong with one corpus, its place, its queue or its
-        configuration, is said when it begins, and does not keep the others from being looked at.
+        `now` is in seconds, by a clock that only goes forward. A problem with one corpus (its location, queue or configuration) is
+        reported when it begins, and does not keep the others from being scanned.
         """
         watched = self._watched(deployment)
         named = self._named_by_queues(deployment, watched, now)
@@ -47,8 +47,8 @@ class Watch:
             whose = f"corpus {corpus.name}"
             try:
                 changed = scan(deployment, corpus, snapshots=snapshots)
-            except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other corpus's
-                # What a queue has named is gone with its messages.
+            except Exception as error:  # noqa: BLE001 reported, with its traceback: the other corpora go on
+                # What a queue has named is gone with its messages, so the whole location is scanned next.
                 self._looked.pop(corpus.name, None)
                 self._tell(whose, _said(error))
                 continue
@@ -71,7 +71,7 @@ class Watch:
         return [corpus for corpus in usable.values() if not corpus.is_paused]
 
     def _named_by_queues(self, deployment: Deployment, watched: Sequence[NamedCorpus], now: float) -> dict[str, set[str]]:
-        """Of each corpus whose queue answers, the snapshots that it has named since it was last asked."""
+        """Return, for each corpus whose queue answers, the snapshots named since it was last asked."""
         from samplemix_core.objects.notifications import BucketQueue
 
         named: dict[str, set[str]] = {}
@@ -82,7 +82,7 @@ class Watch:
                 continue
             try:
                 notices = BucketQueue(url, deployment).take()
-            except Exception as error:  # noqa: BLE001 said, with its traceback: it is no other queue's
+            except Exception as error:  # noqa: BLE001 reported, with its traceback: the other queues go on
                 self._asked.pop(url, None)
                 self._tell(url, f"{_said(error)} Its corpora are looked at without it.")
                 continue
@@ -98,7 +98,7 @@ class Watch:
         return named
 
     def _tell(self, about: str, trouble: str | None) -> None:
-        """Say what is wrong when it begins, not each time one looks."""
+        """Report a problem when it begins, not on every scan."""
         if trouble is None:
             self._said.pop(about, None)
         elif self._said.get(about) != trouble:
@@ -107,7 +107,7 @@ class Watch:
 
 
 def _said(error: Exception) -> str:
-    """An error for people; of one that nobody foresaw, all that is known of it."""
+    """Return an error as text for people; if it is unforeseen, with everything known about it."""
     if isinstance(error, SampleMixError):
         return str(error)
     return f"{error!r}. Nobody foresaw this: please report it.\n{''.join(traceback.format_exception(error))}"

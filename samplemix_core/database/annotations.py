@@ -1,4 +1,4 @@
-"""Asking annotators about a corpus's documents: which there are, which were asked before, and their answers as they come."""
+"""Annotation of a corpus's documents: choosing them, skipping those asked about before, and storing the answers."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from samplemix_core.quality.labels import Reject
 
 @dataclass(frozen=True)
 class ScoredShard:
-    """A shard that is scored: where it lies, how it is read, and how many samples it has."""
+    """A scored shard: where it is, how to read it, and how many samples it has."""
 
     shard_id: int
     snapshot_id: int
@@ -30,7 +30,7 @@ class ScoredShard:
 
 
 def scored_shards(cursor: Cursor, corpus: str, snapshots: Sequence[str]) -> list[ScoredShard]:
-    """The scored shards of a corpus, by its name or URI: of these snapshots, or of all. Raises QueryError for an unknown corpus."""
+    """Return a corpus's scored shards, of these snapshots or of all. The corpus is a name or URI; QueryError if it is unknown."""
     cursor.execute(
         """
         SELECT shard_id, snapshot_id, snapshot.name AS snapshot, uri, path, reader, shard.etag,
@@ -57,7 +57,7 @@ class ChosenSample:
 
 
 def chosen_samples(cursor: Cursor, shard: ScoredShard, positions: npt.NDArray[np.int64]) -> list[ChosenSample]:
-    """The samples at these positions, from 0, among those of a shard, in row order."""
+    """Return the samples at these 0-based positions within a shard, in row order."""
     cursor.execute(
         """
         SELECT sample.row, block, first_row, rows, byte_offset, n_bytes, content_hash::text, n_tokens
@@ -79,7 +79,7 @@ def chosen_samples(cursor: Cursor, shard: ScoredShard, positions: npt.NDArray[np
 def asked_before(
     cursor: Cursor, annotator_id: int, hashes: Collection[bytes], again: Collection[str]
 ) -> tuple[set[bytes], set[bytes]]:
-    """Of these texts, those that the annotator judged, and those that it refused for reasons other than `again`."""
+    """Return which of these texts the annotator has judged, and which it has refused for a reason not in `again`."""
     parameters = {"annotator": annotator_id, "hashes": [item.hex() for item in hashes], "again": list(again)}
     cursor.execute(
         "SELECT content_hash::text FROM annotation WHERE annotator_id = %(annotator)s AND content_hash = ANY(%(hashes)s::uuid[])",
@@ -96,7 +96,7 @@ def asked_before(
 
 @dataclass(frozen=True)
 class Document:
-    """A document that is asked about."""
+    """A document to ask about."""
 
     content_hash: bytes
     text: str
@@ -106,7 +106,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Judged:
-    """An answer that can be used, and what it cost."""
+    """A usable answer, and what it cost."""
 
     document: Document
     scores: tuple[int, ...]
@@ -117,7 +117,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Refused:
-    """A document of which there is no answer that can be used, after so many attempts."""
+    """A document without a usable answer, and how many attempts were made."""
 
     document: Document
     reason: Reject
@@ -126,7 +126,7 @@ class Refused:
 
 
 def save_answers(cursor: Cursor, annotator_id: int, answers: Sequence[Judged | Refused]) -> None:
-    """Keep answers, and the texts where they are new. A judgement takes the place of a refusal, and nothing that of a judgement."""
+    """Store answers, and texts that are new. A judgement replaces a refusal; nothing replaces a judgement."""
     texts = {answer.document.content_hash: answer.document for answer in answers}
     execute_values(
         cursor,
@@ -165,7 +165,7 @@ def save_answers(cursor: Cursor, annotator_id: int, answers: Sequence[Judged | R
 
 
 def both_judged(cursor: Cursor, one: int, other: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The scores of two annotators for the texts that both judged, (n, dimensions) each."""
+    """Return two annotators' scores for the texts that both judged, (n, dimensions) each."""
     cursor.execute(
         "SELECT one.scores, other.scores FROM annotation AS one JOIN annotation AS other USING (content_hash)"
         " WHERE one.annotator_id = %s AND other.annotator_id = %s ORDER BY content_hash",

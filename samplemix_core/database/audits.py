@@ -1,4 +1,4 @@
-"""Audits of quality models: the sample of documents that is looked at, and what was found, kept."""
+"""Audits of quality models: drawing the sample of documents to examine, and storing the findings."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from samplemix_core.quality.audit import ModelAudit, Sampled
 
 @dataclass(frozen=True)
 class Place:
-    """Where a document lies: what it takes to read its text."""
+    """Where a document is: what is needed to read its text."""
 
     snapshot: str
     shard: str
@@ -27,7 +27,7 @@ class Place:
 
 @dataclass(frozen=True)
 class AuditedScope:
-    """A corpus, those of its snapshots that are looked at, and the quality models that scored any of them."""
+    """A corpus, the snapshots to audit, and the quality models that scored any of them."""
 
     corpus_id: int
     snapshots: tuple[str, ...]
@@ -36,9 +36,9 @@ class AuditedScope:
 
 
 def audited_scope(cursor: Cursor, corpus: str, snapshots: Sequence[str] = ()) -> AuditedScope:
-    """What there is to look at of a corpus, by its name or URI: of these snapshots, or of all.
+    """Return what to audit in a corpus (name or URI): these snapshots, or all of them.
 
-    Raises QueryError for an unknown corpus, ConfigError for a snapshot that it does not have.
+    Raises QueryError for an unknown corpus, ConfigError for a snapshot that it doesn't have.
     """
     cursor.execute(
         """
@@ -59,7 +59,10 @@ def audited_scope(cursor: Cursor, corpus: str, snapshots: Sequence[str] = ()) ->
 def read_sampled(
     cursor: Cursor, snapshot_ids: Sequence[int], models: Sequence[QualityModel], names: Sequence[str], config: AuditConfig
 ) -> tuple[Sampled, list[Place]]:
-    """About so many documents that all of the models scored, under these names, and the place of each; none if there is none."""
+    """Return about config.documents documents that all models scored, with quality under these names, and each one's place.
+
+    Both are empty if there are no such documents.
+    """
     ids = [model.quality_model_id for model in models]
     values: dict[str, Any] = {"snapshots": list(snapshot_ids), "models": ids}
     cursor.execute(
@@ -117,7 +120,7 @@ def save_audit(
     places: Sequence[Place],
     run: str | None,
 ) -> int:
-    """Keep what was found of a model; returns the audit's number."""
+    """Store a model's audit; returns the audit's id."""
     extremes = [{**asdict(item), **asdict(places[item.document])} for item in found.extremes]
     for item in extremes:
         del item["document"]

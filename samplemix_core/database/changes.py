@@ -1,4 +1,4 @@
-"""What a version of a mixture changed against its parent: samples, tokens by domain, what was kept of crawls that are new to it."""
+"""How a mixture version differs from its parent: samples, tokens by domain, and what was kept of each new crawl."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +21,7 @@ class DomainChange(FrozenModel):
 
 
 class CrawlKept(FrozenModel):
-    """A snapshot that a version's parent was not of: its scored documents and their tokens, and what the version holds of them."""
+    """A snapshot that the parent didn't include: its scored documents and their tokens, and what the version holds of them."""
 
     snapshot: str
     documents: int
@@ -32,7 +32,7 @@ class CrawlKept(FrozenModel):
 
 
 class Changes(FrozenModel):
-    """A version against its parent; all of a first version entered. Domains are sorted by how far their tokens moved."""
+    """A version compared with its parent; in a first version, every sample entered. Domains are sorted by change in tokens."""
 
     mixture: str
     version: int
@@ -46,7 +46,7 @@ class Changes(FrozenModel):
     crawls: tuple[CrawlKept, ...]
 
     def lines(self) -> Iterator[str]:
-        """For people: a sentence, and two tables."""
+        """Yield lines for people: a sentence and one or two tables."""
         against = f"against version {self.parent_version}" if self.parent_version is not None else "the first version"
         yield (
             f"{self.mixture} version {self.version}, {against}: {self.entered:,} samples entered, {self.departed:,} departed,"
@@ -67,10 +67,10 @@ class Changes(FrozenModel):
 
 
 def version_changes(cursor: Cursor, mixture: str, version: int) -> Changes:
-    """What a recorded version changed, from the table, or counted now and entered into it.
+    """Return what a recorded version changed, either from the table or counted now and stored there.
 
-    Two passes over the samples of both versions and of the new snapshots. Raises ManifestError if the version or its parent is not
-    recorded in this database.
+    Counting makes one pass over the samples of both versions and one over those of the new snapshots. Raises ManifestError if the
+    version or its parent is not recorded in this database.
     """
     cursor.execute(
         "SELECT mixture_id, parent_version FROM mixture WHERE name = %s AND version = %s FOR NO KEY UPDATE", (mixture, version)

@@ -1,6 +1,6 @@
-"""Whether the database agrees with itself: the ledger and roll-ups with the samples, mixtures with their figures.
+"""Check the database for consistency: the ledger and roll-ups against the samples, mixtures against their figures.
 
-Everything is counted again from the rows of samples: a pass over each snapshot's scores and over each mixture's source.
+Everything is recounted from the sample rows: one pass over each snapshot's scores and one over each mixture's source.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from samplemix_core.manifest.verify import Problem
 
 @dataclass(frozen=True)
 class Counted:
-    """A snapshot or a recorded version: what it is called, and its id."""
+    """A snapshot: its id, and what to call it."""
 
     id: int
     label: str
@@ -38,7 +38,7 @@ def snapshots_of(cursor: Cursor, corpus_uri: str | None = None) -> list[Counted]
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a fitted or trained model below the state root, by what it is of, and its SHA-256."""
+    """A file of a fitted or trained model: what it belongs to, its key below the state root, and its SHA-256."""
 
     label: str
     key: str
@@ -46,9 +46,9 @@ class Artifact:
 
 
 def artifacts_of(cursor: Cursor, files: str, corpus_uri: str | None = None) -> list[Artifact]:
-    """The files of the cluster models of all corpora or of those at a URI, and, of all corpora, of the quality models.
+    """Return the files of the cluster models of all corpora, or of those at a URI; without a URI, also those of the quality models.
 
-    `files` is where those lie that are kept by their content.
+    `files` is the directory of files that are stored by content.
     """
     cursor.execute(
         """
@@ -85,7 +85,7 @@ def versions_of(cursor: Cursor, corpus_uri: str | None = None) -> list[tuple[str
 
 
 def snapshot_problems(cursor: Cursor, snapshot: Counted) -> Iterator[Problem]:
-    """What disagrees in a snapshot: shards whose rows are not those of the ledger, and rows of roll-ups that are not their sums."""
+    """Yield a snapshot's inconsistencies: shards whose row counts differ from the ledger's, and roll-up rows with wrong sums."""
     for query, what in _LEDGER.items():
         cursor.execute(query, {"snapshot": snapshot.id})
         for row in rows_as(cursor, Named):
@@ -130,14 +130,14 @@ _LEDGER = {
         AND shard_assignment.rows <> coalesce(held.rows, 0) ORDER BY path
     """: "assigned samples",
 }
-"""For each table of one row a sample, the shards that have more or fewer rows than the ledger says."""
+"""Queries for shards with more or fewer rows than the ledger says -> what the rows are."""
 
 
 def mixture_problems(cursor: Cursor, name: str, version: int) -> Iterator[Problem]:
-    """What disagrees in a recorded version: its samples, its figures by domain and its roll-ups.
+    """Yield a recorded version's inconsistencies: in its samples, its figures by domain and its roll-ups.
 
-    What it chose from is counted again too, unless that has changed since: then other documents are there, and nothing is said.
-    Nor is anything of a version whose samples were dropped, or which has no roll-up because it is older than these.
+    The documents it chose from are also recounted, unless they have changed since. If the version's samples were dropped, only what
+    doesn't need them is checked. If it is older than roll-ups, only its numbers of samples and copies are.
     """
     cursor.execute(
         """
@@ -209,12 +209,12 @@ _COMPARED = {
         ("domain",),
         ("source_samples", "source_tokens", "mixture_tokens"),
         """
-        SELECT domain, source_samples, source_tokens, mixture_tokens FROM mixture_domain WHERE mixture_id = %(mixture)s
-        """,
-        """
         SELECT name AS domain, sum(documents)::bigint AS source_samples, sum(tokens)::bigint AS source_tokens,
                sum(mixture_tokens)::bigint AS mixture_tokens
         FROM mixture_rollup JOIN domain USING (domain_id) WHERE mixture_id = %(mixture)s GROUP BY 1
+        """,
+        """
+        SELECT domain, source_samples, source_tokens, mixture_tokens FROM mixture_domain WHERE mixture_id = %(mixture)s
         """,
     ),
     "held": (
@@ -264,7 +264,7 @@ _COMPARED = {
         """,
     ),
 }
-"""What is compared of a mixture: keys, sums, how they are counted, and how they are kept."""
+"""What is compared in a mixture: keys, sums, how they are counted, and how they are stored."""
 
 _TABLES = {
     "mixture_domain": "mixture_domain",
@@ -289,7 +289,7 @@ def _differences(
     kept: sql.Composable,
     values: Mapping[str, Any],
 ) -> Iterator[Problem]:
-    """The keys under which what is kept is not what is counted."""
+    """Yield a problem for each key whose stored sums differ from the counted ones."""
 
     def columns(form: str) -> sql.Composable:
         return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(name)) for name in sums)

@@ -22,7 +22,7 @@ SHARDS_PER_READ = 256
 
 @dataclass(frozen=True)
 class FittedModel:
-    """What a fit left: its artifact below the state root, and its figures; whose time it was, and how much."""
+    """The result of a fit: its artifact's key below the state root, its figures, and the run and seconds it took."""
 
     artifact_key: str
     artifact_sha256: str
@@ -37,7 +37,7 @@ class FittedModel:
 class ClusterModelRecord(FittedModel):
     """A fitted cluster model in the ledger. `diversity_low` and `diversity_high` are its bounds, None until it is measured.
 
-    comparison: its encoder beside another; None if the two were not compared.
+    comparison: how its encoder compares with another; None if the two were not compared.
     """
 
     cluster_model_id: int
@@ -53,7 +53,7 @@ class ClusterModelRecord(FittedModel):
 
 @dataclass(frozen=True)
 class Assignment:
-    """What assigning one shard gave: schemas.ASSIGNMENTS in row order, and what they add to their clusters; whose time it was."""
+    """The result of assigning one shard: schemas.ASSIGNMENTS in row order, what they add to their clusters, its run and time."""
 
     table: pa.Table
     embedding_digest: str
@@ -69,7 +69,7 @@ _RECORD = (
 
 
 def cluster_model_key(corpus_key: str, encoder_key: str, spec: Mapping[str, Any], artifact_sha256: str) -> str:
-    """Identity of fitted clusters: what they were fitted on, how (see pipeline.fit.fit_spec), and what came of it."""
+    """Return the identity of fitted clusters: what they were fitted on, how (see pipeline.fit.fit_spec), and the result."""
     return fingerprint({"corpus": corpus_key, "encoder": encoder_key, "spec": spec, "artifact_sha256": artifact_sha256})
 
 
@@ -107,7 +107,7 @@ def save_comparison(cursor: Cursor, cluster_model_id: int, comparison: dict[str,
 
 
 def load_cluster_model(cursor: Cursor, cluster_model_id: int) -> ClusterModelRecord:
-    """The model with an id; raise KeyError if there is none."""
+    """Return the model with this id; raise KeyError if there is none."""
     cursor.execute(f"{_RECORD} WHERE cluster_model_id = %s", (cluster_model_id,))
     for record in rows_as(cursor, ClusterModelRecord):
         return record
@@ -117,10 +117,10 @@ def load_cluster_model(cursor: Cursor, cluster_model_id: int) -> ClusterModelRec
 def find_cluster_model(
     cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: dict[str, Any], refit: bool
 ) -> ClusterModelRecord | None:
-    """The model that serves a corpus and an encoder: fitted as the specification says, whatever vectors it was fitted on.
+    """Return the model to use for a corpus and an encoder: one fitted to the specification, whatever vectors it was fitted on.
 
-    The corpus's current model, if it is one of these, else the newest. With `refit` only one that was fitted on exactly the
-    specification's vectors, the first if there are several.
+    The corpus's current model is preferred, then the newest. With `refit`, only a model that was fitted on exactly the
+    specification's vectors will do; the first, if there are several.
     """
     if refit:
         condition, order, wanted = "spec = %s", "cluster_model_id", spec
@@ -147,7 +147,7 @@ def prepare_assignment(cursor: Cursor, cluster_model_id: int, snapshot_ids: Sequ
 
 
 def unassigned_shards(cursor: Cursor, cluster_model_id: int, states: Sequence[ShardState]) -> list[ShardState]:
-    """Those that are scored and whose present embeddings are not assigned yet, in the order given."""
+    """Return the scored shards whose current embeddings are not assigned yet, in the order given."""
     scored = [item for item in states if item.is_scored]
     cursor.execute(
         "SELECT shard_id, embedding_digest FROM shard_assignment"
@@ -159,11 +159,11 @@ def unassigned_shards(cursor: Cursor, cluster_model_id: int, states: Sequence[Sh
 
 
 def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignment: Assignment) -> None:
-    """Store a shard's clusters and sums and close its ledger row, in the cursor's transaction. Doing it again changes nothing.
+    """Store a shard's clusters and sums and close its ledger row, in the cursor's transaction. Repeating it changes nothing.
 
-    Raises AccountingError unless the shard is scored with the embedding file that was assigned, and every row of it is here.
+    Raises AccountingError unless the shard was scored with the embedding file that was assigned, and all of its rows are here.
     """
-    # Whoever replaces the shard, or commits it too, waits.
+    # Other transactions that replace or commit this shard wait.
     cursor.execute("SELECT FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
     cursor.execute(
         "SELECT state, embedding_digest FROM shard_assignment WHERE cluster_model_id = %s AND shard_id = %s",
@@ -211,7 +211,7 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
 
 
 def fail_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, error: str) -> None:
-    """Note an error; the shard is unassigned again at the next run."""
+    """Record an error; the shard counts as unassigned again in the next run."""
     _close(cursor, cluster_model_id, shard, "failed", error=error)
 
 
@@ -240,10 +240,10 @@ def _close(
 
 
 def cluster_totals(cursor: Cursor, model: ClusterModelRecord, states: Sequence[ShardState]) -> ClusterSums:
-    """Sums over the shards that are scored, which are given in the order of snapshot name and path.
+    """Return the sums over those of the shards that are scored. They are given in the order of snapshot name and path.
 
-    Floating-point sums are added shard by shard in that order, so the result is the same bits whoever assigned the shards, and
-    when. Raises AccountingError if a scored shard is not assigned.
+    Floating-point sums are added shard by shard in that order, so the result is the same to the bit however and whenever the shards
+    were assigned. Raises AccountingError if a scored shard is not assigned.
     """
     if missing := unassigned_shards(cursor, model.cluster_model_id, states):
         raise AccountingError(f"{len(missing)} scored shards are not assigned to clusters, the first is {missing[0].shard.path}.")
@@ -269,7 +269,7 @@ def _parts(shards: Sequence[int]) -> Iterator[list[int]]:
 
 def finish_cluster_model(cursor: Cursor, cluster_model_id: int, table: pa.Table, bounds: Bounds) -> None:
     """Store the measured clusters (schemas.CLUSTERS) and the bounds of their diversity; replaces an earlier measurement."""
-    # The lock lets one measurement of this model at a time replace its table.
+    # Only one measurement of this model at a time may replace its table.
     cursor.execute("SELECT FROM cluster_model WHERE cluster_model_id = %s FOR NO KEY UPDATE", (cluster_model_id,))
     cursor.execute("DELETE FROM cluster WHERE cluster_model_id = %s", (cluster_model_id,))
     copy_in(cursor, "cluster", table.append_column("cluster_model_id", _constant(cluster_model_id, table.num_rows)))

@@ -1,4 +1,4 @@
-"""What mixing reads: the scores of every sample, shard by shard, as NumPy columns; and which samples repeat others."""
+"""The input of mixing: every sample's scores, shard by shard, as NumPy columns; and which samples repeat others."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from samplemix_core.errors import AccountingError
 from samplemix_core.mixing.source import RowSet, ShardSamples
 
 ROWS_PER_READ = 200_000
-"""Samples that are fetched at once, more or less: a read takes whole shards of one snapshot."""
+"""Samples fetched at once, approximately: a read takes whole shards of one snapshot."""
 
 _QUERIES = {
     "sample": "SELECT shard_id, row, domain_id, n_tokens FROM sample"
@@ -34,11 +34,11 @@ _COLUMNS = {
 
 
 def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
-    """The samples that repeat the text of an earlier one: shard id -> their rows, for shards that have any.
+    """Return the samples that repeat the text of an earlier one: shard id -> their rows, for shards that have any.
 
-    Among samples of one content hash in the done shards of the scope, the first by snapshot name, path (both in
-    byte order) and row is kept; all others are duplicates. Postgres sorts only samples that have a double, on disk where
-    they are many; memory here is a bit for each row of a shard that has duplicates, and the duplicates of one shard.
+    Among samples with the same content hash in the scope's done shards, the first by snapshot name, path (both in byte order) and
+    row is kept; all others are duplicates. Postgres sorts only samples that have a duplicate, on disk if there are many. Memory
+    here is one bit for each row of a shard that has duplicates, plus the duplicates of one shard.
     """
     found = stream_rows(
         cursor,
@@ -73,10 +73,10 @@ def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
 def stream_samples(
     cursor: Cursor, version: ScoreVersion, cluster_model_id: int, states: Sequence[ShardState]
 ) -> Iterator[tuple[Shard, ShardSamples]]:
-    """The samples of the shards that are done, in the order given; their domains are numbers of `domain_names`.
+    """Yield the samples of the done shards, in the order given; their domains are the ids of `domain_names`.
 
-    Memory is that of one read, however large the corpus. Raises AccountingError for a shard that has not exactly one
-    sample, quality score and cluster for each document the ledger counted.
+    Holds one read in memory, however large the corpus. Raises AccountingError for a shard that doesn't have exactly one sample,
+    quality score and cluster for each document the ledger counted.
     """
     for part in _reads([item for item in states if item.is_scored]):
         parameters: dict[str, Any] = {

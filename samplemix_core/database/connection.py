@@ -1,4 +1,4 @@
-"""Connections to Postgres: one engine a process and database, one way to run a transaction, and partitions of big tables."""
+"""Connections to Postgres: one engine per process and database, one way to run a transaction, and partitions of big tables."""
 
 import os
 import secrets
@@ -27,13 +27,14 @@ _SERVER_TROUBLE = {"53", "58", "XX"}
 """Classes of SQLSTATE: out of disk, memory or connections; a system error; an internal error."""
 
 _UNSTORABLE = {"54", "22"}
-"""A limit of the server's, as that of an index's entries; a value that is none of its type, as NUL in a text."""
+"""SQLSTATE classes: a server limit, such as the size of an index entry; a value that its type can't hold, such as NUL in text."""
 
 
 def connect(database_url: str) -> Engine:
-    """The pool of connections to a database; the same one each time within a process, a new one after a fork.
+    """Return the connection pool for a database: the same one each time within a process, a new one after a fork.
 
-    Nothing is opened yet. Raises ConfigError for a URL that is not one of Postgres, without repeating it: it may hold a password.
+    Opens no connection yet. Raises ConfigError for a URL that isn't a Postgres one, without repeating it, as it may hold a
+    password.
     """
     return _engine(database_url, os.getpid())
 
@@ -63,17 +64,17 @@ Cursor: TypeAlias = cursor
 Row = TypeVar("Row")
 
 Named = dict[str, Any]
-"""A row that is made into nothing: its values by column name."""
+"""A row left as it is: its values by column name."""
 
 
 def rows_as(cursor: Cursor, kind: Callable[..., Row]) -> list[Row]:
-    """The rows of the statement just executed, each as `kind` made from its columns by name."""
+    """Return the rows of the statement just executed, each made by `kind` from its columns by name."""
     names = [column.name for column in cursor.description or ()]
     return [kind(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
 
 
 def one(cursor: Cursor, kind: Callable[..., Row]) -> Row:
-    """The one row of the statement just executed, as in rows_as; raise LookupError if there is none or more."""
+    """Return the single row of the statement just executed, as in rows_as; raise LookupError unless there is exactly one."""
     rows = rows_as(cursor, kind)
     if len(rows) != 1:
         raise LookupError(f"{len(rows)} rows instead of one")
@@ -81,17 +82,17 @@ def one(cursor: Cursor, kind: Callable[..., Row]) -> Row:
 
 
 def scalar(cursor: Cursor) -> Any:
-    """The one value of the one row of the statement just executed."""
+    """Return the single value of the single row of the statement just executed."""
     return one(cursor, lambda **row: next(iter(row.values())))
 
 
 @contextmanager
 def transaction(database_url: str) -> Iterator[Cursor]:
-    """A psycopg2 cursor in a transaction: committed at the end, rolled back by any exception.
+    """Yield a psycopg2 cursor in a transaction, which is committed at the end and rolled back by any exception.
 
-    Functions of this room take that cursor, so that what belongs together commits together. Raises ServiceError where the
-    database can't be reached, breaks off, or is not migrated, UnstorableError for a value that it can't hold; the password is in no
-    message.
+    This package's functions take that cursor, so that what belongs together commits together. Raises ServiceError if the database
+    can't be reached, breaks off, or is not migrated, and UnstorableError for a value that it can't hold. No message contains the
+    password.
     """
     engine = connect(database_url)
     with service_errors(engine):
@@ -106,55 +107,55 @@ def transaction(database_url: str) -> Iterator[Cursor]:
 
 
 def repeatable_read(cursor: Cursor) -> None:
-    """Have all that this transaction reads be of one moment. First thing in it."""
+    """Make everything this transaction reads come from one moment. Must be its first statement."""
     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def stream_rows(cursor: Cursor, query: str, parameters: Mapping[str, Any], kind: type[Any] | None = None) -> Iterator[Any]:
-    """The rows of a query, in the cursor's transaction: a few thousand are here at a time, the server holds the rest.
+    """Yield a query's rows in the cursor's transaction: a few thousand are here at a time, the server holds the rest.
 
-    Rows are tuples, or what a `kind` of psycopg2's cursors makes of them.
+    Rows are tuples, or whatever `kind`, a psycopg2 cursor class, makes of them.
     """
     named = cursor.connection.cursor(f"rows_{secrets.token_hex(8)}", cursor_factory=kind)
     named.itersize = ROWS_PER_FETCH
     named.execute(query, parameters)
     yield from named
-    # Only here: where the rows are not read to the end, the transaction's end closes it, and may be before this generator's.
+    # Not in a finally block: if the rows aren't read to the end, the transaction's end closes it, possibly before this generator's.
     named.close()
 
 
 _NUMBER = "hashtextextended(%s, 0)"
 HOLD = f"SELECT pg_advisory_xact_lock({_NUMBER})"
-"""Takes a name. Hold its advisory lock until the transaction ends, and wait for it."""
+"""Takes a name: waits for its advisory lock and holds it until the transaction ends."""
 
 HOLD_SHARED = f"SELECT pg_advisory_xact_lock_shared({_NUMBER})"
-"""As HOLD, together with others who hold it shared."""
+"""Like HOLD, but shared with others who hold it shared."""
 
 TRY_HOLD = f"SELECT pg_try_advisory_xact_lock({_NUMBER})"
-"""As HOLD, without waiting: gives whether it is held now."""
+"""Like HOLD, but without waiting: returns whether the lock is now held."""
 
 HOLD_ALWAYS = f"SELECT pg_advisory_lock({_NUMBER})"
 TRY_HOLD_ALWAYS = f"SELECT pg_try_advisory_lock({_NUMBER})"
-"""As HOLD and TRY_HOLD, until the connection ends."""
+"""Like HOLD and TRY_HOLD, but until the connection ends."""
 
 
 class Lock(StrEnum):
-    """The advisory locks that are known by a name of their own; others are those of a file, a mixture or a step."""
+    """The advisory locks with fixed names; others are named after a file, a mixture or a step."""
 
     MIGRATION = "migration"
     ROLES = "roles"
     CRAWLS = "crawls"
-    """Of those who enter crawls, whose dates must differ."""
+    """Held while entering crawls, whose dates must differ."""
     PARTITIONS = "partitions"
-    """Of those who add partitions: waiting for it is cheaper than for each other's table locks."""
+    """Held while adding partitions: waiting for it is cheaper than waiting for each other's table locks."""
 
 
 @contextmanager
 def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a name, which one process at a time can on this database; a process that ends loses it.
+    """Hold the lock with this name, which only one process at a time can hold on this database; a process that ends loses it.
 
-    Calls `on_wait` once if another holds it; raises CancelledRunError if `cancelled` is set meanwhile, and ServiceError as
-    `transaction` does. Needs a connection of its own all the time: none that a pooler hands to another after each transaction.
+    Calls `on_wait` once if another process holds it. Raises CancelledRunError if `cancelled` is set while waiting, and ServiceError
+    as `transaction` does. Needs a dedicated connection throughout, not one that a pooler hands on after each transaction.
     """
     engine = connect(database_url)
     with service_errors(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -168,20 +169,20 @@ def exclusive(database_url: str, name: str, cancelled: threading.Event, on_wait:
         try:
             yield
         finally:
-            # Closed for good, and the lock with it: it never goes back into the pool.
+            # Closed for good, which releases the lock: it never goes back into the pool.
             connection.invalidate()
 
 
 @contextmanager
 def service_errors(engine: Engine) -> Iterator[None]:
-    """Raise ServiceError, with the place and a remedy, for its fault; QueryError for a name that is not there."""
+    """Turn database errors into ServiceError, with the place and a remedy, UnstorableError, or QueryError for an unknown name."""
     place = f"{engine.url.host}:{engine.url.port or 5432}/{engine.url.database}"
     try:
         yield
     except (psycopg2.Error, DBAPIError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, pg.NoDataFound):
-            # What corpus_of, mixture_of and quality_model_of do not find.
+            # Raised by corpus_of, mixture_of and quality_model_of for an unknown name.
             remedy = cause.diag.message_hint or ""
             raise QueryError(f"{_first_line(cause)[:1].upper()}{_first_line(cause)[1:]}.", remedy) from error
         if isinstance(cause, pg.UndefinedTable | pg.UndefinedColumn | pg.UndefinedFunction):
@@ -216,9 +217,9 @@ def _first_line(error: BaseException | None) -> str:
 
 
 def ensure_partition(cursor: Cursor, parent: str, name: str, value: int, *, by: str | None = None) -> None:
-    """Make sure that `parent` has the partition `name` for one value of its key; `by` partitions it again by that column.
+    """Make sure that `parent` has the partition `name` for one value of its key; `by` subpartitions it by that column.
 
-    The new table is made aside and then attached, so that transactions that write other partitions go on meanwhile.
+    The new table is created separately and then attached, so that transactions writing to other partitions can go on meanwhile.
     """
     cursor.execute(HOLD, (Lock.PARTITIONS,))
     cursor.execute("SELECT to_regclass(%s)", (name,))
@@ -228,7 +229,7 @@ def ensure_partition(cursor: Cursor, parent: str, name: str, value: int, *, by: 
 
 
 def create_detached(cursor: Cursor, parent: str, name: str, *, by: str | None = None) -> None:
-    """Create a table with the columns of `parent` and without its keys: what is not attached is seen by nobody."""
+    """Create a table with the columns of `parent` but not its keys; nobody sees it until it is attached."""
     partition_by = sql.SQL(" PARTITION BY LIST ({})").format(sql.Identifier(by)) if by else sql.SQL("")
     cursor.execute(
         sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)").format(

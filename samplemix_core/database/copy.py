@@ -26,10 +26,10 @@ _WIDTHS: dict[str, str] = {"int16": ">i2", "int32": ">i4", "int64": ">i8", "floa
 
 
 def copy_in(cursor: Cursor, table: str, data: pa.Table | Iterable[pa.Table]) -> int:
-    """Append rows to the columns of `table` that have the names of the data's columns; returns how many.
+    """Append rows to `table`, matching columns by name; returns how many.
 
-    Arrow's int16, int32, int64, float32, float64 and bool go to the column types of the same width, binary(16) to uuid,
-    strings to text. Postgres text can't hold the character NUL: it is stored as U+FFFD. NULLs are allowed everywhere.
+    Arrow's int16, int32, int64, float32, float64 and bool go to the column types of the same width, binary(16) to uuid, strings to
+    text. Postgres text can't hold the character NUL: it is stored as U+FFFD. NULLs are allowed everywhere.
     """
     tables = iter((data,) if isinstance(data, pa.Table) else data)
     first = next(tables, None)
@@ -51,7 +51,7 @@ def copy_in(cursor: Cursor, table: str, data: pa.Table | Iterable[pa.Table]) -> 
 
 
 def encode(tables: Iterable[pa.Table]) -> Iterator[bytes]:
-    """At least one table, all of the first one's columns, in the binary format, in pieces of at most ROWS_PER_CHUNK rows."""
+    """Encode tables in the binary format, in pieces of at most ROWS_PER_CHUNK rows. All must have the columns of the first."""
     encoder: ArrowToPostgresBinaryEncoder | None = None
     names: list[str] = []
     for table in tables:
@@ -103,10 +103,10 @@ class _Chunks(io.RawIOBase):
 
 
 def copy_out(cursor: Cursor, query: str, parameters: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
-    """The result of a query as NumPy columns: `columns` gives name and NumPy type of each result column, in order.
+    """Return a query's result as NumPy columns: `columns` gives name and NumPy type of each result column, in order.
 
-    For the types int16, int32, int64, float32, float64 and bool, over int2, int4, int8, float4, float8 and boolean results
-    of exactly that width. Raises ValueError where a result column is NULL somewhere, or of another width.
+    Supports int16, int32, int64, float32, float64 and bool, for int2, int4, int8, float4, float8 and boolean results of exactly
+    that width. Raises ValueError if a result column contains NULL or has another width.
     """
     result = io.BytesIO()
     bound = cursor.mogrify(query, parameters).decode()
@@ -115,7 +115,7 @@ def copy_out(cursor: Cursor, query: str, parameters: Mapping[str, Any], columns:
 
 
 def decode(data: memoryview, columns: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
-    """NumPy columns of a result in the binary format; raise ValueError where it is not rows of just these types without NULL."""
+    """Decode a result in the binary format to NumPy columns; raise ValueError unless its rows have just these types and no NULL."""
     layout: list[tuple[str, str]] = [("fields", ">i2")]
     for i, kind in enumerate(columns.values()):
         layout += [(f"length{i}", ">i4"), (f"value{i}", _WIDTHS[kind])]

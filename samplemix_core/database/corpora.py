@@ -15,7 +15,7 @@ from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import load_config, split_unknown
 
 BY_HAND = "by hand"
-"""In place of a marker's etag, for a crawl that a person said is whole."""
+"""Stands in for a marker's etag, for a crawl that a person has declared complete."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class NamedCorpus:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The corpus's name."""
         return self.config.name
 
 
 class CrawlState(StrEnum):
-    """What has become of a crawl: the column state of the table crawl."""
+    """The state of a crawl: column `state` of table crawl."""
 
     WAITING = "waiting"
-    """It is not whole; its reason says why."""
+    """It is incomplete; its reason says why."""
     LANDED = "landed"
     TAKEN = "taken"
     """By a run, or it was there when its corpus was added."""
@@ -43,7 +43,7 @@ class CrawlState(StrEnum):
 
 
 HERE = (CrawlState.LANDED, CrawlState.TAKEN)
-"""Whole, and ready to be scored."""
+"""Complete, and ready to be scored."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _crawl(*, state: str, **columns: Any) -> Crawl:
 
 @dataclass(frozen=True)
 class SnapshotObservation:
-    """A snapshot as it was just seen: its marker, if it has one, its shards, and why it is not whole (None: it is)."""
+    """A snapshot as just observed: its marker, if it has one, its shards, and why it is incomplete (None if it is complete)."""
 
     snapshot: str
     marker: str | None
@@ -81,7 +81,7 @@ class SnapshotObservation:
 
 
 def add_corpus(cursor: Cursor, config: CorpusConfig) -> None:
-    """Give a corpus a name; raise ConfigError if that is taken."""
+    """Add a named corpus; raise ConfigError if the name is taken."""
     cursor.execute(
         "INSERT INTO corpus_config (name, config) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING",
         (config.name, Json(config.model_dump(mode="json"))),
@@ -94,7 +94,7 @@ def add_corpus(cursor: Cursor, config: CorpusConfig) -> None:
 
 
 def set_corpus(cursor: Cursor, config: CorpusConfig) -> None:
-    """Replace the configuration of a corpus that is there; runs that are on keep theirs."""
+    """Replace the configuration of an existing corpus; runs in progress keep theirs."""
     cursor.execute(
         "UPDATE corpus_config SET config = %s, updated_at = now() WHERE name = %s",
         (Json(config.model_dump(mode="json")), config.name),
@@ -102,7 +102,7 @@ def set_corpus(cursor: Cursor, config: CorpusConfig) -> None:
 
 
 def pause_corpus(cursor: Cursor, name: str, *, paused: bool) -> None:
-    """Have crawls that land wait, or no longer."""
+    """Pause a corpus, so that crawls that land wait, or resume it."""
     cursor.execute("UPDATE corpus_config SET is_paused = %s, updated_at = now() WHERE name = %s", (paused, name))
 
 
@@ -112,13 +112,13 @@ def remove_corpus(cursor: Cursor, name: str) -> None:
 
 
 def corpus_names(cursor: Cursor) -> list[str]:
-    """The names of all, sorted."""
+    """Return the names of all corpora, sorted."""
     cursor.execute("SELECT name FROM corpus_config ORDER BY name")
     return [name for (name,) in cursor.fetchall()]
 
 
 def uri_of(cursor: Cursor, corpus: str) -> str:
-    """The URI of a corpus that has a name, or of which something is stored, by name or URI; raise QueryError if there is none."""
+    """Return the URI of a corpus (name or URI) that is named or of which something is stored; raise QueryError if there is none."""
     if (named := find_corpus(cursor, corpus)) is not None:
         return named.config.run.corpus_uri
     cursor.execute("SELECT uri FROM corpus WHERE corpus_id = corpus_of(%s)", (corpus,))
@@ -127,13 +127,13 @@ def uri_of(cursor: Cursor, corpus: str) -> str:
 
 
 def find_corpus(cursor: Cursor, name: str) -> NamedCorpus | None:
-    """The corpus of a name; raise ConfigError if its configuration is not one of this version of SampleMix."""
+    """Return the corpus with this name; raise ConfigError if its configuration isn't valid in this version of SampleMix."""
     cursor.execute("SELECT name, config, is_paused FROM corpus_config WHERE name = %s", (name,))
     return next(iter(rows_as(cursor, _named_corpus)), None)
 
 
 def usable_corpora(cursor: Cursor) -> tuple[dict[str, NamedCorpus], dict[str, ConfigError]]:
-    """The corpora by name, and an error for each whose configuration is not one of this version of SampleMix."""
+    """Return the corpora by name, and an error for each whose configuration isn't valid in this version of SampleMix."""
     usable, errors = {}, {}
     for name in corpus_names(cursor):
         try:
@@ -147,7 +147,7 @@ def usable_corpora(cursor: Cursor) -> tuple[dict[str, NamedCorpus], dict[str, Co
 
 
 def get_corpus(cursor: Cursor, name: str) -> NamedCorpus:
-    """The corpus of a name; raise ConfigError, naming those that there are, if there is none."""
+    """Return the corpus with this name; if there is none, raise ConfigError listing those that exist."""
     found = find_corpus(cursor, name)
     if found is None:
         raise _no_corpus(cursor, name)
@@ -160,7 +160,7 @@ def _no_corpus(cursor: Cursor, name: str) -> ConfigError:
 
 
 def known_settings(cursor: Cursor, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The stored configuration of a corpus as JSON values, and its fields that this version doesn't have, by dotted name.
+    """Return a corpus's stored configuration as JSON values; and, by dotted name, the fields that this version doesn't have.
 
     Raises ConfigError if there is no such corpus.
     """
@@ -184,7 +184,7 @@ def _named_corpus(*, name: str, config: dict[str, Any], is_paused: bool) -> Name
 
 
 def corpus_overview(cursor: Cursor) -> list[dict[str, Any]]:
-    """A row for each corpus with a name: what it is, how many crawls are in which state, and the last version of its mixture."""
+    """Return a row for each named corpus: its settings, its number of crawls in each state, and its mixture's latest version."""
     cursor.execute(
         """
         SELECT name AS corpus, config->'run'->>'corpus_uri' AS uri, config->'run'->>'mixture_name' AS mixture,
@@ -209,7 +209,7 @@ def crawls(cursor: Cursor, corpus: str | None = None) -> list[Crawl]:
 
 
 def crawls_between(cursor: Cursor, earliest: datetime, latest: datetime) -> list[Crawl]:
-    """The crawls that have landed, with dates from `earliest` to `latest`, both included, by date."""
+    """Return the landed crawls with dates from `earliest` to `latest`, inclusive, by date."""
     cursor.execute(
         "SELECT * FROM crawl WHERE partition_date BETWEEN %s AND %s AND state IN ('landed', 'taken') ORDER BY partition_date",
         (earliest, latest),
@@ -218,7 +218,7 @@ def crawls_between(cursor: Cursor, earliest: datetime, latest: datetime) -> list
 
 
 def landed_crawls(cursor: Cursor, of: Iterable[str]) -> list[Crawl]:
-    """The crawls of these corpora that wait for a run, but of those that are paused, the longest waiting first."""
+    """Return the crawls of these corpora that wait for a run, longest-waiting first; paused corpora are left out."""
     cursor.execute(
         "SELECT crawl.* FROM crawl JOIN corpus_config ON name = corpus WHERE state = 'landed' AND NOT is_paused AND name = ANY(%s)"
         " ORDER BY landed_at, partition_date",
@@ -241,10 +241,10 @@ def note_observed(
     *,
     first_seen_state: CrawlState = CrawlState.LANDED,
 ) -> list[Crawl]:
-    """Enter what was seen of a corpus's snapshots; returns the crawls whose state changed.
+    """Record a corpus's snapshots as observed; returns the crawls whose state, or reason for waiting, changed.
 
-    A snapshot that is whole has landed, unless it had with the same marker; `first_seen_state` is that of those never seen before.
-    One that is not whole waits, whatever it was.
+    A complete snapshot lands, unless it had already landed with the same marker; one never seen before gets `first_seen_state`. An
+    incomplete one waits, whatever it was before.
     """
     cursor.execute(HOLD, (Lock.CRAWLS,))
     known = {crawl.snapshot: crawl for crawl in crawls(cursor, corpus)}
@@ -293,7 +293,7 @@ def note_removed(cursor: Cursor, corpus: str, snapshots: Sequence[str]) -> None:
 
 
 def accept_crawl(cursor: Cursor, corpus: str, observed: SnapshotObservation, now: datetime) -> Crawl:
-    """Enter a snapshot that a person says is whole, which lands, whoever has taken it; raise CorpusError if it has no file."""
+    """Land a snapshot that a person says is complete, even if a run has taken it; raise CorpusError if it has no files."""
     if not observed.files:
         raise CorpusError(f"Corpus {corpus!r} has no snapshot {observed.snapshot!r}.", f"See 'samplemix corpus show {corpus}'.")
     note_observed(cursor, corpus, [observed], now)
@@ -304,9 +304,9 @@ def accept_crawl(cursor: Cursor, corpus: str, observed: SnapshotObservation, now
 
 
 def take_crawl(cursor: Cursor, run: str, now: datetime, of: Iterable[str]) -> Crawl | None:
-    """Give a run the crawl of these corpora that has waited longest since it landed; None if there is none. Paused ones wait.
+    """Give a run the crawl of these corpora that landed longest ago; None if there is none. Those of paused corpora wait.
 
-    A run that asks again is given the one that it has.
+    A run that asks again gets the crawl that it already has.
     """
     cursor.execute("UPDATE crawl SET reason = NULL WHERE run = %s AND state = 'taken' RETURNING *", (run,))
     held = rows_as(cursor, _crawl)
@@ -328,7 +328,7 @@ def take_crawl(cursor: Cursor, run: str, now: datetime, of: Iterable[str]) -> Cr
 
 
 def unfinished_runs(cursor: Cursor) -> list[str]:
-    """The runs that have taken crawls which no version holds yet that was published since."""
+    """Return the runs that took a crawl which no version published since then contains."""
     cursor.execute(
         """
         SELECT DISTINCT run
@@ -348,7 +348,7 @@ def unfinished_runs(cursor: Cursor) -> list[str]:
 
 
 def release_crawls(cursor: Cursor, run: str, now: datetime) -> list[Crawl]:
-    """Let the crawls land again that were taken by a run that is no more; returns them."""
+    """Let the crawls taken by a run that no longer exists land again; returns them."""
     reason = f"its run {run} is gone"
     cursor.execute(f"{_LET_LAND} AND run = %s RETURNING *", (now, reason, run))
     return rows_as(cursor, _crawl)
@@ -358,5 +358,5 @@ _LET_LAND = "UPDATE crawl SET state = 'landed', run = NULL, taken_at = NULL, lan
 
 
 def note_failure(cursor: Cursor, run: str, reason: str) -> None:
-    """Keep with the crawl that a run took why the run failed; the same run, tried again, forgets it."""
+    """Record with the crawl that a run took why the run failed; cleared when the same run is tried again."""
     cursor.execute("UPDATE crawl SET reason = %s WHERE run = %s", (reason[:1000], run))

@@ -1,4 +1,4 @@
-"""What clusters are about: a place on a map and telling words, kept beside their measures; and whose texts they are found from."""
+"""What clusters are about: map positions and distinctive words, stored with their measures; and the documents these come from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +13,14 @@ from samplemix_core.database.scope import Shard
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """Clusters for people: their places on a map, float32 (K, 2), and the words that tell each from the others."""
+    """Clusters described for people: positions on a map, float32 (K, 2), and the words that tell each from the others."""
 
     places: npt.NDArray[np.float32]
     terms: list[list[str]]
 
 
 def assigned_rows(cursor: Cursor, cluster_model_id: int, shard: Shard, rows: int) -> dict[str, npt.NDArray[Any]]:
-    """Row, cluster and distance of the first so many documents of a shard, in row order."""
+    """Return row, cluster and distance of a shard's first `rows` documents, in row order."""
     return copy_out(
         cursor,
         "SELECT row, cluster, distance FROM diversity_score WHERE cluster_model_id = %(model)s AND snapshot_id = %(snapshot)s"
@@ -37,7 +37,7 @@ def is_described(cursor: Cursor, cluster_model_id: int) -> bool:
 
 
 def save_description(cursor: Cursor, cluster_model_id: int, description: Description) -> None:
-    """Enter what the clusters of a measured model are about."""
+    """Store what the clusters of a measured model are about."""
     cursor.execute(
         """
         UPDATE cluster SET x = described.x, y = described.y, terms = described.terms::text[]
@@ -48,7 +48,7 @@ def save_description(cursor: Cursor, cluster_model_id: int, description: Descrip
             "model": cluster_model_id,
             "x": description.places[:, 0].tolist(),
             "y": description.places[:, 1].tolist(),
-            # An array of arrays would have to be a rectangle.
+            # An array of arrays would have to be rectangular.
             "terms": ["{" + ",".join(f'"{term}"' for term in terms) + "}" for terms in description.terms],
         },
     )

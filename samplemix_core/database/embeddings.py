@@ -1,4 +1,4 @@
-"""Where vectors lie: the embedding files of a shard's blocks, and the vectors of texts that a corpus has already."""
+"""Where vectors are stored: the embedding files of a shard's blocks, and the vectors of texts that a corpus already has."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class EmbeddingFile:
 
 
 def embedding_files(cursor: Cursor, version: ScoreVersion, states: Sequence[ShardState]) -> dict[int, tuple[EmbeddingFile, ...]]:
-    """By shard id, the embedding files of these shards' blocks, in order."""
+    """Return, by shard id, the embedding files of these shards' blocks, in order."""
     cursor.execute(
         "SELECT shard_id, embedding_key, embedding_sha256, scored FROM block_score"
         " WHERE encoder_id = %s AND quality_model_id = %s AND shard_id = ANY(%s) ORDER BY shard_id, block",
@@ -30,7 +30,7 @@ def embedding_files(cursor: Cursor, version: ScoreVersion, states: Sequence[Shar
 
 
 def files_of_snapshot(cursor: Cursor, snapshot_id: int) -> dict[str, list[EmbeddingFile]]:
-    """By path of a snapshot's shards, the embedding files of their blocks, whatever encoder made them."""
+    """Return, by shard path, the embedding files of a snapshot's blocks, whatever encoder made them."""
     cursor.execute(
         "SELECT DISTINCT path, embedding_key, embedding_sha256, scored FROM block_score JOIN shard USING (shard_id)"
         " WHERE snapshot_id = %s AND superseded_at IS NULL ORDER BY path, embedding_key",
@@ -52,8 +52,9 @@ class KnownVector:
 
 
 def known_vectors(cursor: Cursor, shard: Shard | None, encoder_id: int, hashes: Collection[bytes]) -> dict[bytes, KnownVector]:
-    """By content hash, a vector of each of these texts that is embedded with the encoder anywhere in the shard's corpus,
-    also where other tokenizers count it; without a shard, in any corpus.
+    """Return, by content hash, a vector of each of these texts that the encoder has embedded anywhere in the shard's corpus.
+
+    Corpora that differ only in their tokenizer count as one. Without a shard, any corpus will do.
     """
     cursor.execute(
         """

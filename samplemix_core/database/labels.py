@@ -1,4 +1,4 @@
-"""Labels: rubrics, annotators, the texts that they judged, and what they said. An annotation is of a text, not of a place."""
+"""Labels: rubrics, annotators, the texts they judged, and their scores. An annotation is of a text, not of a place."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from samplemix_core.quality.rubric import Rubric
 
 @dataclass(frozen=True)
 class Annotator:
-    """Who judged, by which rubric, and how many texts."""
+    """An annotator: its name, rubric and specification, and how many texts it has judged."""
 
     annotator_id: int
     name: str
@@ -39,7 +39,7 @@ _ANNOTATORS = """
 
 
 def list_annotators(cursor: Cursor, names: Sequence[str] | None = None) -> list[Annotator]:
-    """All annotators, or those of these names, by name. Raises ConfigError if there is none of a name."""
+    """Return all annotators, or those with these names, by name. Raises ConfigError for a name that nobody has."""
     cursor.execute(_ANNOTATORS, {"names": None if names is None else list(names)})
     found = rows_as(cursor, lambda rubric, **row: Annotator(rubric=load_config(Rubric, rubric), **row))
     missing = sorted(set(names or ()) - {annotator.name for annotator in found})
@@ -49,7 +49,7 @@ def list_annotators(cursor: Cursor, names: Sequence[str] | None = None) -> list[
 
 
 def ensure_annotator(cursor: Cursor, name: str, rubric: Rubric, spec: dict[str, Any]) -> int:
-    """The id of an annotator, entered if it is new. Raises ConfigError if the name is another's: other rubric, other spec."""
+    """Return the id of an annotator, added if new. Raises ConfigError if the name belongs to one with another rubric or spec."""
     key = rubric.rubric_key
     cursor.execute(
         "INSERT INTO rubric (rubric_key, name, spec) VALUES (%s, %s, %s) ON CONFLICT (rubric_key) DO NOTHING",
@@ -75,14 +75,14 @@ def ensure_annotator(cursor: Cursor, name: str, rubric: Rubric, spec: dict[str, 
 
 @dataclass(frozen=True)
 class Added:
-    """Of annotations that were to be added: how many were new, and the hashes of texts of which another one was there."""
+    """The result of adding annotations: how many were new, and the hashes of texts that already had a different one."""
 
     new: int
     differing: frozenset[bytes]
 
 
 def add_annotations(cursor: Cursor, annotator_id: int, labels: pa.Table) -> Added:
-    """Add annotations of distinct texts, schemas.LABELS, and the texts where they are new. What is there stays as it is."""
+    """Add annotations of distinct texts, schemas.LABELS, and the texts that are new. Existing rows are left unchanged."""
     cursor.execute(
         "CREATE TEMPORARY TABLE arriving (content_hash uuid, text text, doc_id text, source text, language text, split_group text,"
         " scores text, rationale text) ON COMMIT DROP"
@@ -112,9 +112,9 @@ def add_annotations(cursor: Cursor, annotator_id: int, labels: pa.Table) -> Adde
 
 
 def read_labels(cursor: Cursor, annotator_ids: Sequence[int], after: bytes = b"", limit: int | None = None) -> pa.Table:
-    """What these annotators said, schemas.LABELS, in the order of hashes, of so many texts beyond a hash.
+    """Return these annotators' labels, schemas.LABELS, in the order of hashes: of at most `limit` texts with a hash beyond `after`.
 
-    Of a text that several judged, each dimension is the mean, rounded, half up; the rationale is one of theirs.
+    For a text that several judged, each dimension is the mean, rounded half up; the rationale is one of theirs.
     """
     cursor.execute(
         """
@@ -143,7 +143,7 @@ def read_labels(cursor: Cursor, annotator_ids: Sequence[int], after: bytes = b""
 
 
 def read_vectors(cursor: Cursor, encoder_id: int, hashes: Collection[bytes]) -> dict[bytes, npt.NDArray[np.float16]]:
-    """By content hash, the vectors that are kept of these labelled texts."""
+    """Return, by content hash, the stored vectors of these labelled texts."""
     cursor.execute(
         "SELECT content_hash::text, vector FROM labelled_vector WHERE encoder_id = %s AND content_hash = ANY(%s::uuid[])",
         (encoder_id, [item.hex() for item in hashes]),
@@ -152,7 +152,7 @@ def read_vectors(cursor: Cursor, encoder_id: int, hashes: Collection[bytes]) -> 
 
 
 def keep_vectors(cursor: Cursor, encoder_id: int, hashes: Sequence[bytes], vectors: npt.NDArray[np.float16]) -> None:
-    """Keep the vectors (n, dim) of n labelled texts. What is there stays."""
+    """Store the vectors (n, dim) of n labelled texts. Existing ones are left unchanged."""
     cursor.executemany(
         sql.SQL("INSERT INTO labelled_vector (encoder_id, content_hash, vector) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"),
         [

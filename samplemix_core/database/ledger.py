@@ -47,7 +47,7 @@ def shard_states(cursor: Cursor, scope: Scope, group: Group = WHOLE) -> list[Sha
 
 
 def registered_shards(cursor: Cursor, scope: Scope) -> list[Shard]:
-    """The shards of a scope as they were registered for it, those that have been replaced since among them."""
+    """Return the shards of a scope as they were registered for it, including those replaced since."""
     cursor.execute(
         """
         SELECT DISTINCT ON (snapshot_id, path) shard_id, snapshot_id, snapshot.name AS snapshot, path, etag, size_bytes, stamp
@@ -61,7 +61,7 @@ def registered_shards(cursor: Cursor, scope: Scope) -> list[Shard]:
 
 
 def pending_shards(states: Sequence[ShardState], *, retry_refused: bool = False) -> list[Shard]:
-    """Those still to be scored, in the order given.
+    """Return the shards still to be scored, in the order given.
 
     Refused and poison shards are left out, because the same bytes end the same way, unless `retry_refused`.
     """
@@ -70,7 +70,7 @@ def pending_shards(states: Sequence[ShardState], *, retry_refused: bool = False)
 
 
 def begin_shards(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion) -> None:
-    """Note that scoring these shards begins, or begins again; one that is done stays done."""
+    """Record that scoring of these shards begins, or begins again; done shards stay done."""
     cursor.execute(
         """
         INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, attempts)
@@ -87,7 +87,7 @@ def begin_shards(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion)
 
 
 def save_plan(cursor: Cursor, shard: Shard, blocks: Sequence[Block]) -> None:
-    """Enter the blocks that a shard is cut into. It is cut once: a plan that is there stays."""
+    """Store the blocks that a shard is cut into. It is cut only once: an existing plan is left unchanged."""
     cursor.execute("SELECT FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
     cursor.execute("SELECT FROM block WHERE shard_id = %s LIMIT 1", (shard.shard_id,))
     if cursor.rowcount == 0:
@@ -102,7 +102,7 @@ def save_plan(cursor: Cursor, shard: Shard, blocks: Sequence[Block]) -> None:
 
 
 def open_blocks(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion) -> dict[int, list[Block]]:
-    """By shard id, the blocks that are still to be scored of the shards that have a plan, in order."""
+    """Return, by shard id, the blocks still to be scored of the shards that have a plan, in order."""
     cursor.execute(
         """
         SELECT shard_id, block, first_row, rows, byte_offset, n_bytes, embedding_key IS NULL
@@ -123,7 +123,7 @@ def open_blocks(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion) 
 
 
 def block_counts(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block) -> ScoredCounts | None:
-    """The counts of a block that is scored; None if it is not."""
+    """Return the counts of a scored block; None if it isn't scored."""
     cursor.execute(
         "SELECT scored, quarantined, tokens, text_bytes, reused FROM block_score"
         " WHERE shard_id = %s AND encoder_id = %s AND quality_model_id = %s AND block = %s",
@@ -135,9 +135,9 @@ def block_counts(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Blo
 def list_shards(
     cursor: Cursor, corpus_uri: str | None = None, snapshot: str | None = None, states: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """The shards of one corpus or of all, under each pair of models that met them, in the order of corpus, snapshot and path.
+    """Yield the shards of one corpus or of all, under each pair of models that has begun them, by corpus, snapshot and path.
 
-    `states` keeps those in one of these states; a shard that nothing was done with yet is pending.
+    `states` keeps only shards in one of these states; a shard that hasn't been begun is pending.
     """
     return stream_rows(
         cursor,
@@ -199,7 +199,7 @@ def list_quarantine(cursor: Cursor, corpus_uri: str | None = None) -> Iterator[d
 
 
 def scoring_progress(cursor: Cursor, corpus_uri: str | None = None) -> list[dict[str, Any]]:
-    """The view scoring_progress, of one corpus or of all: how far scoring is, by snapshot and domain."""
+    """Return the rows of view scoring_progress, for one corpus or all: how far scoring is, by snapshot and domain."""
     cursor.execute(
         """
         SELECT corpus, snapshot, domain, encoder, encoder_key, quality_model, blocks_done, blocks, documents, tokens, tokenizer,
@@ -213,13 +213,13 @@ def scoring_progress(cursor: Cursor, corpus_uri: str | None = None) -> list[dict
 
 
 def run_cost(cursor: Cursor, run: str) -> list[dict[str, Any]]:
-    """The view run_cost, of one run: tasks, core-seconds and GPU-seconds of each step that had workers do something."""
+    """Return the rows of view run_cost for one run: tasks, core-seconds and GPU-seconds of each step that used workers."""
     cursor.execute("SELECT step, tasks, core_seconds, gpu_seconds FROM run_cost WHERE run = %s ORDER BY core_seconds DESC", (run,))
     return rows_as(cursor, dict)
 
 
 def quarantine_reasons(cursor: Cursor, scope: Scope) -> list[tuple[str, int, str]]:
-    """Reason, how many records were set aside for it, and what was said of one of them; the most frequent first."""
+    """Return (reason, number of records set aside for it, one of them with its detail), the most frequent first."""
     cursor.execute(
         """
         SELECT reason, count(*), min(path || CASE WHEN row >= 0 THEN ', row ' || row ELSE '' END || ': ' || detail)
@@ -258,8 +258,8 @@ def totals(states: Sequence[ShardState]) -> Totals:
 def check_accounts(cursor: Cursor, scope: Scope, states: Sequence[ShardState]) -> Totals:
     """Count the rows of every done shard and compare them with its state in the ledger; returns the totals.
 
-    Raises AccountingError naming the first shard where samples, quality scores or quarantined records are not as many as
-    the ledger says, or their tokens not as many.
+    Raises AccountingError naming the first shard whose number of samples, quality scores, quarantined records or tokens differs
+    from the ledger's.
     """
     counted: dict[str, dict[int, tuple[int, ...]]] = {}
     for name, query in _COUNTS.items():

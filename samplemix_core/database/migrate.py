@@ -14,15 +14,15 @@ from samplemix_core.settings import shipped_directory
 
 
 def migrate(database_url: str, revision: str = "head") -> None:
-    """Upgrade a database to a revision, all of the way or not at all; one that is there already is left as it is.
+    """Upgrade a database to a revision, completely or not at all; a database that is already there is left as it is.
 
-    Raises ConfigError for a database of another encoding than UTF-8, and for one that another version of SampleMix made.
+    Raises ConfigError for a database that isn't encoded in UTF-8, or whose revision this version of SampleMix doesn't know.
     """
     _run(database_url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(database_url: str, revision: str = "base") -> None:
-    """Take a database back to an earlier revision, all of the way or not at all. Drops what later revisions created."""
+    """Take a database back to an earlier revision, completely or not at all. Drops what later revisions created."""
     _run(database_url, lambda config: command.downgrade(config, revision))
 
 
@@ -38,7 +38,7 @@ def _run(database_url: str, step: Callable[[Config], None]) -> None:
                 " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'.",
             )
         connection.exec_driver_sql(HOLD, (Lock.MIGRATION,))
-        # Whoever reads waits behind a table that waits to be altered.
+        # Readers queue behind an ALTER TABLE that is waiting for its lock.
         connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
         config.attributes["connection"] = connection
         _require_known(config, connection)

@@ -1,4 +1,4 @@
-"""Published mixtures: their figures, their domains, the copies of every sample they hold, and how they look from afar."""
+"""Published mixtures: their figures, their domains, the copies of every sample they hold, and a coarse profile of each."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +33,7 @@ _OF_DOMAIN = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a recorded version came from, by the database's own ids, and where its manifest lies, with its SHA-256."""
+    """What a recorded version was made from, by database ids, and its manifest's URI and SHA-256."""
 
     corpus_id: int
     snapshot_ids: tuple[int, ...]
@@ -47,7 +47,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class MixtureRows:
-    """The samples of one shard that a mixture holds, one entry a sample: copies (at least 1), and what it was mixed by."""
+    """A shard's samples in a mixture, one entry per sample: copies (at least 1), and the values it was mixed by."""
 
     shard: Shard
     row: npt.NDArray[np.int64]
@@ -68,11 +68,11 @@ def save_mixture(
     rows: Iterable[MixtureRows],
     rollup: MixtureRollup,
 ) -> int:
-    """Record a published version, in the cursor's transaction; returns its id. Doing it again changes nothing.
+    """Record a published version, in the cursor's transaction; returns its id.
 
-    The samples are loaded into a fresh table that gets its key and is attached at the end. Raises ManifestError if this
-    version is recorded with another content, and if the rows are not as many as the mixture says; AccountingError if the roll-up
-    does not add up to it.
+    If it is recorded already, only new other_quality_model_ids and a missing manifest_sha256 are added. The samples are loaded into
+    a fresh table that gets its key and is attached at the end. Raises ManifestError if this version is recorded with different
+    content or the number of rows isn't the mixture's, and AccountingError if the roll-up does not add up to it.
     """
     cursor.execute(HOLD, (f"mixture/{manifest.name}",))
     cursor.execute(
@@ -94,7 +94,7 @@ def save_mixture(
     mixture_id = _insert_version(cursor, manifest, provenance, config)
     domains = domain_ids(cursor, [item.domain for item in manifest.domains])
     _load_rows(cursor, manifest, mixture_id, rows, domains)
-    # Last: counting the roll-up for the planner lets no other mixture's be counted until this transaction ends.
+    # Last, because ANALYZE of the roll-ups' tables blocks that of any other mixture until this transaction ends.
     _load_rollup(cursor, manifest, mixture_id, rollup, domains)
     return mixture_id
 
@@ -136,7 +136,10 @@ def _insert_version(cursor: Cursor, manifest: Manifest, provenance: Provenance, 
 
 
 def recorded_figures(cursor: Cursor, name: str, version: int) -> dict[str, Any]:
-    """What is recorded of a version under the names of its manifest's fields; and manifest_sha256, None in an earlier release."""
+    """Return a version's recorded figures under the names of its manifest's fields, and its manifest_sha256.
+
+    The latter is None if an earlier release recorded the version.
+    """
     columns = sql.SQL(", ").join(map(sql.Identifier, sorted(_OF_MANIFEST | {"manifest_sha256"})))
     cursor.execute(sql.SQL("SELECT {} FROM mixture WHERE name = %s AND version = %s").format(columns), (name, version))
     return one(cursor, Named)
@@ -212,9 +215,9 @@ class ProfileCell:
 
 
 def mixture_profile(cursor: Cursor, name: str, version: int, *, quality_bins: int, diversity_bins: int) -> list[ProfileCell]:
-    """The cells of a recorded version, sorted, from its roll-up: of the documents it chose from, exact duplicates apart.
+    """Return a recorded version's cells, sorted, from its roll-up: over the documents it chose from, without exact duplicates.
 
-    Bins are of equal width over the range of quality and diversity 0..1; quality_bins divides QUALITY_BANDS.
+    Bins have equal width over the range of quality and over diversity 0..1; quality_bins must divide QUALITY_BANDS.
     """
     cursor.execute(
         """
@@ -233,7 +236,7 @@ def mixture_profile(cursor: Cursor, name: str, version: int, *, quality_bins: in
 
 
 def quality_range(cursor: Cursor, name: str, version: int) -> tuple[float, float]:
-    """From where to where quality goes by the model that a recorded version was made by; 0 to 10 if it is not recorded."""
+    """Return the range of the quality model that a recorded version was made with; 0 to 10 if the version is not recorded."""
     cursor.execute(
         "SELECT q_low, q_high FROM mixture JOIN quality_model USING (quality_model_id) WHERE mixture.name = %s AND version = %s",
         (name, version),

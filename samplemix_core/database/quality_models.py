@@ -1,4 +1,4 @@
-"""Quality models: what they are, where what they need lies, and how good those that were trained were found."""
+"""Quality models: their specifications, where their artifacts are, and how good the trained ones were found to be."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from samplemix_core.scorers.scorer import ScorerSpec
 
 LEAST_OF_A_KEY = 8
-"""Hex digits of a key by which a model may be named."""
+"""Fewest hex digits of a key by which a model may be named."""
 
 
 @dataclass(frozen=True)
 class QualityModel:
-    """A quality model: `spec` is all that decides its scores, `key` the identity of that, low..high what is normalised to 0..1.
+    """A quality model: `spec` is everything that decides its scores, `key` its identity, low..high the range normalised to 0..1.
 
-    Without an artifact the code is all of it. The report is of its training.
+    A model without an artifact is code alone. `report` is that of its training.
     """
 
     quality_model_id: int
@@ -39,7 +39,7 @@ class QualityModel:
 
     @property
     def specification(self) -> "ScorerSpec":
-        """`spec` as its kind has it; raise ModelError if that is not known here."""
+        """`spec` as an object of its kind; raise ModelError if the kind isn't known here."""
         from samplemix_core.scorers.registry import read_spec
 
         return read_spec(self.name, self.spec)
@@ -64,7 +64,7 @@ def list_quality_models(cursor: Cursor, name: str | None = None) -> list[Quality
 def quality_models(
     cursor: Cursor, *, ids: Collection[int] | None = None, keys: Collection[str] | None = None
 ) -> dict[int, QualityModel]:
-    """By id, the quality models of these ids or keys; raise AccountingError if one of them is not there."""
+    """Return, by id, the quality models with these ids or keys; raise AccountingError if one is missing."""
     cursor.execute(_MODELS, {"name": None, "ids": None if ids is None else list(ids), "keys": None if keys is None else list(keys)})
     found = {model.quality_model_id: model for model in rows_as(cursor, QualityModel)}
     missing = set(ids or ()).difference(found), set(keys or ()).difference(model.key for model in found.values())
@@ -74,7 +74,7 @@ def quality_models(
 
 
 def find_quality_model(cursor: Cursor, name: str) -> QualityModel:
-    """The newest quality model of a name, or the one with this key or beginning of one; raise ConfigError if there is none.
+    """Return the newest quality model with a name, or the one with this key or key prefix; raise ConfigError if there is none.
 
     An earlier version is known by its key, alone or as name@key.
     """
@@ -101,9 +101,9 @@ def save_quality_model(
     artifact: tuple[str, str] | None = None,
     report: Mapping[str, Any] | None = None,
 ) -> int:
-    """Enter a model with scores from low to high, with its artifact's key and SHA-256 if it has one. Again changes nothing.
+    """Store a model with scores from low to high, and its artifact's key and SHA-256 if it has one. Repeating it changes nothing.
 
-    Raises ConfigError if the same model has another name.
+    Raises ConfigError if the same model exists under another name.
     """
     model_id = ensure_quality_model(cursor, spec.key, spec.identity(), q_low=low, q_high=high, name=name)
     cursor.execute("SELECT name FROM quality_model WHERE quality_model_id = %s", (model_id,))
@@ -118,11 +118,11 @@ def save_quality_model(
 
 
 MOST_RANKED = 2_000_000
-"""Scores that are sorted for quantiles; of more, a sample of about as many."""
+"""Most scores that are sorted for quantiles; if there are more, a sample of about this many is."""
 
 
 def _ranked(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> dict[str, Any]:
-    """What statements on quantiles are told: model, corpus, shares, and the content hashes of the documents that are looked at."""
+    """Return the parameters of statements on quantiles: model, corpus, shares, and the range of content hashes to examine."""
     values = {"model": quality_model_id, "corpus": corpus, "shares": [i / (points - 1) for i in range(points)]}
     cursor.execute(
         "SELECT coalesce(sum(documents), 0)::bigint FROM score_rollup JOIN snapshot USING (snapshot_id)"
@@ -134,7 +134,7 @@ def _ranked(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> 
 
 
 def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> list[float] | None:
-    """Quantiles, evenly spaced from the lowest to the highest, of what a model gave a corpus (name or URI); None if it is nothing.
+    """Return evenly spaced quantiles, lowest to highest, of a model's scores for a corpus (name or URI); None if there are none.
 
     Raises QueryError for an unknown corpus.
     """
@@ -154,7 +154,7 @@ def score_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: 
 
 @dataclass(frozen=True)
 class CellQuantiles:
-    """Quantiles of what a quality model gave documents of a content type and language; either is empty where it stands for all."""
+    """Quantiles of a quality model's scores for documents of a content type and language; either is empty if it stands for all."""
 
     content_type: str
     language: str
@@ -163,7 +163,7 @@ class CellQuantiles:
 
 
 def cell_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: int) -> list[CellQuantiles]:
-    """By content type and language, by content type, and of all: evenly spaced quantiles of what a model gave a corpus.
+    """Return evenly spaced quantiles of a model's scores for a corpus: by content type and language, by content type, and of all.
 
     Samples of earlier releases have neither, and are left out. Raises QueryError for an unknown corpus.
     """
@@ -185,7 +185,7 @@ def cell_quantiles(cursor: Cursor, quality_model_id: int, corpus: str, points: i
 
 
 def quality_rows(models: Sequence[QualityModel]) -> list[dict[str, Any]]:
-    """Quality models for a table: what each is, and its measures on documents that it had not seen, if it was trained."""
+    """Return a table row for each quality model: what it is and, if it was trained, its measures on unseen documents."""
     rows = []
     for model in models:
         report = model.report or {}

@@ -1,4 +1,4 @@
-"""What analysts ask: one read-only statement, as the role that can only read; and the queries that are ready to run."""
+"""Analysts' queries: running one read-only statement as the role that can only read; and the queries that are ready to run."""
 
 import re
 from collections import Counter
@@ -26,7 +26,7 @@ Statement = str | Composable
 
 @dataclass(frozen=True)
 class ReadyQuery:
-    """A query that ships with the platform: what it answers, its SQL, and its parameters with their defaults, None for none."""
+    """A query that ships with the platform: what it answers, its SQL, and its parameters with their defaults (None: required)."""
 
     name: str
     answers: str
@@ -39,7 +39,7 @@ class ReadyQuery:
         return " ".join(name if default is None else f"[{name}]" for name, default in self.parameters.items())
 
     def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """All parameters; raise QueryError for one that is missing or is not the query's."""
+        """Return values for all parameters; raise QueryError for one that is missing or unknown."""
         if unknown := sorted(values.keys() - self.parameters.keys()):
             raise QueryError(f"Query {self.name} has no parameter {', '.join(unknown)}.", f"It takes: {self.usage}.")
         filled = {**self.parameters, **values}
@@ -59,9 +59,9 @@ READ_LIMIT_SECONDS = 120.0
 
 
 def end_long_reads(cursor: Cursor, seconds: float = READ_LIMIT_SECONDS) -> int:
-    """End the readers' sessions whose transaction began longer ago, however busy it is; returns how many.
+    """End the readers' sessions whose transaction began over `seconds` ago, however busy they are; returns how many.
 
-    A role can lift its own timeouts, and Postgres has no way to forbid that. Needs to be a member of the roles.
+    A role can lift its own timeouts, and Postgres can't forbid that. The caller must be a member of the roles.
     """
     cursor.execute(
         """
@@ -78,7 +78,7 @@ def end_long_reads(cursor: Cursor, seconds: float = READ_LIMIT_SECONDS) -> int:
 def run_query(
     reader_database_url: str, query: Statement, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
 ) -> list[dict[str, Any]]:
-    """The rows of a statement, as in stream_query; raise QueryError if there are more than MAX_ROWS."""
+    """Return a statement's rows, as in stream_query; raise QueryError if there are more than MAX_ROWS."""
     rows = list(islice(stream_query(reader_database_url, query, parameters, timeout_seconds=timeout_seconds), MAX_ROWS + 1))
     if len(rows) > MAX_ROWS:
         raise QueryError(f"The query gives more than {MAX_ROWS} rows.", "Aggregate them, add a LIMIT, or write them to a file.")
@@ -88,11 +88,11 @@ def run_query(
 def stream_query(
     reader_database_url: str, query: Statement, parameters: Mapping[str, Any] | None = None, *, timeout_seconds: float = 60.0
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one statement, each as column name -> value; `%(name)s` in it takes its value from `parameters`.
+    """Yield the rows of one statement, each as column name -> value; `%(name)s` in it takes its value from `parameters`.
 
-    Columns of the same name get the numbers 2, 3 ... behind it. The transaction is read-only and never committed, its limits are
-    set here whatever the role has set for itself, and the role behind the URL may only read, so that nothing can be changed
-    whatever the statement. The server holds what is not read yet. Raises QueryError if Postgres refuses it, if it is not one
+    Columns with the same name get the suffixes _2, _3 and so on. The transaction is read-only and never committed, its limits are
+    set here whatever the role has set for itself, and the role in the URL may only read, so no statement can change anything. The
+    server holds the rows that haven't been read yet. Raises QueryError if Postgres refuses the statement, if it is not a single
     statement with rows, or if it runs longer than `timeout_seconds`.
     """
     engine = connect(reader_database_url)
@@ -102,8 +102,8 @@ def stream_query(
         with service_errors(engine), _query_errors(timeout_seconds):
             setup: Any = connection.cursor()
             setup.execute(_LIMITS, {"milliseconds": max(1, round(timeout_seconds * 1000))})
-            # A cursor that PL/pgSQL opens is one statement that gives rows. A text with a second statement in it, which psycopg2's
-            # simple protocol would run too, is refused as a whole.
+            # A cursor opened by PL/pgSQL is a single statement with rows. Text with a second statement in it, which psycopg2's
+            # simple protocol would also run, is refused as a whole.
             statement = setup.mogrify(query, parameters).decode()
             opening = sql.SQL(_OPEN).format(sql.Literal(statement)).as_string(setup)
             setup.execute(sql.SQL("DO {}").format(sql.Literal(opening)))
@@ -158,7 +158,7 @@ def _query_errors(timeout_seconds: float) -> Iterator[None]:
             f"Postgres refuses the query: {_message(error)}.", "Write one SELECT, typically over sample_scores."
         ) from None
     except ValueError as error:
-        # Of a text with NUL, which Postgres can't hold.
+        # From text with NUL, which Postgres can't hold.
         raise QueryError(f"A parameter can't be sent to Postgres: {error}.", "Give another value.") from None
     except KeyError as error:
         raise QueryError(f"The query needs the parameter {error}.", "Give it a value.") from None
@@ -169,7 +169,7 @@ def _message(error: psycopg2.Error) -> str:
 
 
 def ready_queries() -> dict[str, ReadyQuery]:
-    """The queries in sql/queries by name, sorted. Their files run in psql too, which writes a parameter as :'name'."""
+    """Return the queries in sql/queries by name, sorted. Their files also run in psql, where a parameter is written as :'name'."""
     return {path.stem: _ready(path) for path in sorted((shipped_directory("sql") / "queries").glob("*.sql"))}
 
 

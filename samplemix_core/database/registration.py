@@ -1,4 +1,4 @@
-"""What is registered: corpora, their snapshots and shards, domains, and the models."""
+"""Registration of corpora, their snapshots and shards, domains, and models."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -43,7 +43,7 @@ class RegisteredSnapshot:
 
 @dataclass(frozen=True)
 class ReplacedShard:
-    """A file that was there before the one that has its path now."""
+    """A file that was replaced by the one now at its path."""
 
     path: str
     etag: str
@@ -56,7 +56,7 @@ def corpus_key(uri: str, reader: Mapping[str, Any], tokenizer_id: str) -> str:
 
 
 def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokenizer: str, tokenizer_id: str) -> Corpus:
-    """Enter a corpus; one with the same location, reader and tokenizer, whatever that is called, is the same corpus."""
+    """Register a corpus; one with the same location, reader and tokenizer, whatever the tokenizer's name, is the same corpus."""
     key = corpus_key(uri, reader, tokenizer_id)
     cursor.execute(
         "INSERT INTO corpus (corpus_key, uri, reader, tokenizer, tokenizer_id, rules) VALUES (%s, %s, %s, %s, %s, %s)"
@@ -70,16 +70,16 @@ def register_corpus(cursor: Cursor, *, uri: str, reader: dict[str, Any], tokeniz
 
 
 def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> RegisteredSnapshot:
-    """Enter a snapshot and its shards (keys relative to the corpus URI), with its partitions.
+    """Register a snapshot and its shards (keys relative to the corpus URI), with its partitions.
 
-    Shards that are new are added. A shard with another etag or size than before is another shard: the earlier one is superseded,
-    and all that was stored of it goes. An entry with the size and the stamp of before is not asked for its etag. Raises
-    CorpusError, naming them, for shards that are gone.
+    New shards are added. A shard whose etag or size has changed is a different shard: the earlier one is superseded, and everything
+    stored for it is deleted. An entry with unchanged size and stamp isn't asked for its etag. Raises CorpusError, naming the
+    shards, if any are gone.
     """
     cursor.execute(
         "INSERT INTO snapshot (corpus_id, name) VALUES (%s, %s) ON CONFLICT (corpus_id, name) DO NOTHING", (corpus_id, name)
     )
-    # The lock lets one registration of this snapshot at a time compare and add.
+    # Only one registration of this snapshot at a time may compare and add.
     cursor.execute("SELECT snapshot_id FROM snapshot WHERE corpus_id = %s AND name = %s FOR UPDATE", (corpus_id, name))
     snapshot_id = scalar(cursor)
     for parent in ("sample", "quality_score"):
@@ -123,7 +123,7 @@ def register_snapshot(cursor: Cursor, corpus_id: int, name: str, entries: Iterab
 
 
 def register_unread(cursor: Cursor, corpus_id: int, listing: Selection) -> None:
-    """Note the files of a listing that are not read, in place of what was noted of its snapshots before."""
+    """Record the files of a listing that are not read, replacing what was recorded for its snapshots before."""
     cursor.execute(
         "DELETE FROM unread_file WHERE corpus_id = %s AND (snapshot = ANY(%s) OR %s)",
         (corpus_id, list(listing.snapshots), listing.whole),
@@ -139,7 +139,7 @@ def register_unread(cursor: Cursor, corpus_id: int, listing: Selection) -> None:
 
 
 def unread_files(cursor: Cursor, corpus_id: int, limit: int) -> list[dict[str, Any]]:
-    """The files of a corpus that are not read, so many at most: path, size in bytes and reason, sorted by path."""
+    """Return at most `limit` of a corpus's files that are not read: path, size in bytes and reason, sorted by path."""
     cursor.execute(
         "SELECT path, size_bytes AS bytes, reason FROM unread_file WHERE corpus_id = %s ORDER BY path LIMIT %s", (corpus_id, limit)
     )
@@ -147,7 +147,7 @@ def unread_files(cursor: Cursor, corpus_id: int, limit: int) -> list[dict[str, A
 
 
 def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[ObjectInfo]) -> list[ObjectInfo]:
-    """Those of a snapshot's entries that will be read for their etag when it is registered: new files, and files touched since."""
+    """Return the snapshot's entries that will be read for their etag when it is registered: files that are new or were touched."""
     cursor.execute(
         "SELECT path, size_bytes, stamp FROM shard JOIN snapshot USING (snapshot_id)"
         " WHERE corpus_id = %s AND name = %s AND superseded_at IS NULL AND stamp IS NOT NULL",
@@ -158,22 +158,22 @@ def unread_entries(cursor: Cursor, corpus_id: int, name: str, entries: Iterable[
 
 
 def hold_snapshots(cursor: Cursor, snapshot_ids: Sequence[int]) -> None:
-    """Until the transaction ends, keep files of these snapshots from being registered as replaced; waits for who does it now."""
-    # In the order in which register_snapshot takes them one by one, so that neither waits for the other for ever.
+    """Keep these snapshots' files from being registered as replaced until the transaction ends; waits if that is happening now."""
+    # In the order in which register_snapshot locks them one by one, so that neither waits for the other forever.
     cursor.execute(
         'SELECT FROM snapshot WHERE snapshot_id = ANY(%s) ORDER BY corpus_id, name COLLATE "C" FOR SHARE', (list(snapshot_ids),)
     )
 
 
 def forget_scores(cursor: Cursor, snapshot_id: int) -> None:
-    """Delete everything that was stored of a snapshot's files: if they come back, they are others."""
+    """Delete everything stored for a snapshot's files; if they come back, they count as different files."""
     cursor.execute("SELECT FROM snapshot WHERE snapshot_id = %s FOR UPDATE", (snapshot_id,))
     cursor.execute("SELECT path FROM shard WHERE snapshot_id = %s AND superseded_at IS NULL", (snapshot_id,))
     _supersede(cursor, snapshot_id, [path for (path,) in cursor.fetchall()])
 
 
 def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
-    """Mark the current shards of these paths as replaced, and delete everything that was stored of them."""
+    """Mark the current shards at these paths as replaced, and delete everything stored for them."""
     if not paths:
         return
     cursor.execute(
@@ -185,7 +185,7 @@ def _supersede(cursor: Cursor, snapshot_id: int, paths: Sequence[str]) -> None:
 
 
 def forget_shards(cursor: Cursor, corpus_uri: str, paths: Sequence[str]) -> list[str]:
-    """Delete all that was stored of a corpus's shards with these paths, so that they are scored anew; returns those found."""
+    """Delete everything stored for a corpus's shards at these paths, so that they are scored again; returns the paths found."""
     cursor.execute(
         "SELECT snapshot_id, array_agg(shard_id), array_agg(path) FROM shard JOIN snapshot USING (snapshot_id)"
         " JOIN corpus USING (corpus_id) WHERE uri = %s AND path = ANY(%s) AND superseded_at IS NULL GROUP BY snapshot_id",
@@ -200,7 +200,7 @@ def forget_shards(cursor: Cursor, corpus_uri: str, paths: Sequence[str]) -> list
 
 
 def _delete_scores(cursor: Cursor, snapshot_id: int, shards: Sequence[int]) -> None:
-    """Delete everything that was stored of these shards of a snapshot."""
+    """Delete everything stored for these shards of a snapshot."""
     shards = list(shards)
     subtract_scores(cursor, snapshot_id, shards)
     subtract_assignments(cursor, snapshot_id, shards)
@@ -212,7 +212,7 @@ def _delete_scores(cursor: Cursor, snapshot_id: int, shards: Sequence[int]) -> N
 
 
 def replaced_shards(cursor: Cursor, snapshot_id: int) -> list[ReplacedShard]:
-    """The files of a snapshot that were replaced by others of the same name, in the order of path and time."""
+    """Return a snapshot's files that were replaced by others of the same name, in the order of path and time."""
     cursor.execute(
         "SELECT path, etag, size_bytes FROM shard WHERE snapshot_id = %s AND superseded_at IS NOT NULL"
         ' ORDER BY path COLLATE "C", shard_id',
@@ -233,7 +233,7 @@ class ScoredSnapshot:
 
 
 def scored_snapshots(cursor: Cursor, corpus_id: int, version: ScoreVersion) -> list[ScoredSnapshot]:
-    """The snapshots of a corpus, in the order of their names, with how far they are scored by a pair of models."""
+    """Return a corpus's snapshots, in the order of their names, with how far a pair of models has scored them."""
     cursor.execute(
         """
         SELECT snapshot_id, name, count(*) AS shards, max(shard_id) AS last_shard_id,
@@ -257,7 +257,7 @@ def some_of(paths: Sequence[str]) -> str:
 
 
 def domain_ids(cursor: Cursor, names: Iterable[str]) -> dict[str, int]:
-    """Name -> id of domains, entered if they are new. Every name given is a key of the result."""
+    """Return name -> id of domains, adding new ones. Every name given is a key of the result."""
     stored = {name: without_nul(name) for name in names}
     wanted = sorted(set(stored.values()))
     cursor.execute("SELECT name, domain_id FROM domain WHERE name = ANY(%s)", (wanted,))
@@ -277,7 +277,7 @@ def domain_names(cursor: Cursor) -> dict[int, str]:
 
 
 def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> int:
-    """The id of an encoder, entered if it is new."""
+    """Return the id of an encoder, added if new."""
     cursor.execute(
         "INSERT INTO encoder (encoder_key, spec) VALUES (%s, %s) ON CONFLICT (encoder_key) DO NOTHING", (encoder_key, Json(spec))
     )
@@ -286,9 +286,9 @@ def ensure_encoder(cursor: Cursor, encoder_key: str, spec: dict[str, Any]) -> in
 
 
 def known_encoders(cursor: Cursor, corpus_uri: str | None = None) -> list[dict[str, Any]]:
-    """The specs of all encoders: first those that scored the corpus, the last first; then the others, as they were entered.
+    """Return the specs of all encoders: first those that scored the corpus, most recent first; then the others, in order of entry.
 
-    So what a platform decided first stays, whatever somebody asks for later in one run.
+    So a platform's first choice stays, whatever somebody asks for later in a single run.
     """
     cursor.execute(
         """
@@ -313,7 +313,7 @@ def ensure_quality_model(
     q_high: float = 10.0,
     name: str = "composite",
 ) -> int:
-    """The id of a quality model, entered if it is new; q_low..q_high is the range that is normalised to 0..1."""
+    """Return the id of a quality model, added if new; q_low..q_high is the range that is normalised to 0..1."""
     cursor.execute(
         "INSERT INTO quality_model (quality_model_key, spec, q_low, q_high, name) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT (quality_model_key) DO NOTHING",
@@ -324,7 +324,7 @@ def ensure_quality_model(
 
 
 def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int, cluster_model_id: int) -> None:
-    """Have view sample_scores show a corpus with these models, and no other at its URI."""
+    """Make view sample_scores show this corpus with these models, and no other corpus at its URI."""
     cursor.execute(
         "UPDATE corpus SET current_quality_model = %s, current_cluster_model = %s, published_at = clock_timestamp()"
         " WHERE corpus_id = %s",

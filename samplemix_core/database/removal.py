@@ -1,4 +1,4 @@
-"""Scores that go: rows, and what roll-ups added up of them, in one transaction."""
+"""Removal of scores: their rows, and what roll-ups added up from them, in one transaction."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from samplemix_core.database.scope import Shard
 
 
 def delete_block(cursor: Cursor, shard: Shard, block: Block, quality_model_id: int | None) -> None:
-    """Delete what is there of a block whose ledger row is gone: all of it, or its scores by one quality model."""
+    """Delete what remains of a block whose ledger row is gone: all of it, or its scores by one quality model."""
     place = {
         "snapshot": shard.snapshot_id,
         "shard": shard.shard_id,
@@ -20,7 +20,7 @@ def delete_block(cursor: Cursor, shard: Shard, block: Block, quality_model_id: i
         "first": block.first_row,
         "end": None if block.rows is None else block.first_row + block.rows,
     }
-    # As a rule there is nothing, which one statement finds out.
+    # Usually there is nothing, and one statement finds that out.
     left = _met(cursor, place)
     if "quality_score" in left:
         subtract_scores(cursor, shard.snapshot_id, [shard.shard_id], quality_model_id, block)
@@ -32,7 +32,7 @@ def delete_block(cursor: Cursor, shard: Shard, block: Block, quality_model_id: i
 
 
 def _met(cursor: Cursor, place: Mapping[str, Any]) -> set[str]:
-    """Tables that have rows of a block, asked of the snapshot's own partitions."""
+    """Return the tables that have rows of a block, by querying the snapshot's own partitions."""
     asked = [
         _in_block("(SELECT {name} WHERE EXISTS (SELECT FROM {table} WHERE {block}))", partition, name=table)
         for table, partition in (
@@ -55,7 +55,7 @@ def _in_block(statement: str, table: str, name: str = "") -> sql.Composed:
 
 
 def delete_shard(cursor: Cursor, shard: Shard) -> None:
-    """Delete the samples of a shard that is refused, their scores, and its blocks' rows of the ledger."""
+    """Delete a refused shard's samples, their scores, its quarantined records, and its blocks' ledger rows."""
     subtract_scores(cursor, shard.snapshot_id, [shard.shard_id])
     for table in ("sample", "quality_score"):
         in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = %s").format(sql.Identifier(table))

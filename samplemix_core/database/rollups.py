@@ -1,4 +1,4 @@
-"""Roll-ups in Postgres: kept in the transactions that load or delete what they add up, and compared with it by check.py."""
+"""Roll-ups in Postgres: kept up to date by the transactions that load or delete what they add up, and verified by check.py."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -28,13 +28,13 @@ SUMS = {
 
 
 def band_sql(quality: str) -> str:
-    """SQL for the band of a column of quality, as mixing.rollup.quality_bands has it; beside q_low and q_high of its model."""
+    """Return SQL for the band of a quality column, as in mixing.rollup.quality_bands; uses the q_low and q_high of its model."""
     share = f"({quality}::float8 - q_low::float8) / (q_high::float8 - q_low::float8)"
     return f"least({QUALITY_BANDS - 1}, greatest(0, floor({share} * {QUALITY_BANDS})))::int"
 
 
 def scaled_sql(column: str) -> str:
-    """SQL for a column of quality or distance in the units that roll-ups add up, as mixing.source.scaled has it."""
+    """Return SQL for a quality or distance column in the units that roll-ups add up, as in mixing.source.scaled."""
     return f"round({column}::float8 * {SCALE})::bigint"
 
 
@@ -75,17 +75,17 @@ COUNTED = {
         GROUP BY 1, 2, 3, 4
     """,  # noqa: S608 constants
 }
-"""What a roll-up adds up, from the rows of some shards, or all: of one model, or all.
+"""What a roll-up adds up, from the rows of some shards or all, and of one model or all.
 
-Both tables are told the snapshots and shards, because Postgres tells neither from the other: it would plan for all partitions.
+Snapshots and shards are given for both tables, because Postgres doesn't infer one from the other and would plan for all partitions.
 """
 
 
 def _adding(table: str, rows: sql.Composable) -> sql.Composable:
-    """The statement that adds rows, times a sign, to a roll-up.
+    """Return the statement that adds rows, times a sign, to a roll-up.
 
-    In the order of the key, so that two transactions that add to the same rows wait for each other instead of deadlocking; last in
-    a transaction, where it can be, because others wait for its end.
+    It adds them in the order of the key, so that two transactions that add to the same rows wait for each other instead of
+    deadlocking. It should come last in a transaction, because others wait for its end.
     """
     keys, sums = KEYS[table], SUMS[table]
     return sql.SQL(
@@ -142,7 +142,7 @@ def count_domains(cursor: Cursor, scope: Scope) -> int:
 
 
 def unknown_words(cursor: Cursor, scope: Scope, above: float) -> list[tuple[str, float]]:
-    """Domains of a scope of whose tokens more than this share are of words that the tokenizer doesn't know, and the share.
+    """Return a scope's domains where words unknown to the tokenizer have more than this share of the tokens, with that share.
 
     Largest share first; duplicates count too.
     """
@@ -160,7 +160,7 @@ def unknown_words(cursor: Cursor, scope: Scope, above: float) -> list[tuple[str,
 
 
 def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignments: pa.Table) -> None:
-    """Add a shard's assignments (schemas.ASSIGNMENTS); raise AccountingError unless they are of exactly the samples stored."""
+    """Add a shard's assignments (schemas.ASSIGNMENTS); raise AccountingError unless they are of exactly the stored samples."""
     kinds = {"row": "int64", "domain_id": "int32", "n_tokens": "int32"}
     samples = copy_out(
         cursor,
@@ -193,14 +193,14 @@ def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignme
 
 
 def _add_table(cursor: Cursor, table: str, added: pa.Table, same: Mapping[str, int]) -> None:
-    """Add rows that have some columns of the key in common."""
+    """Add rows that have the key columns in `same` in common."""
     statement = _adding_arrays(table, tuple(same), tuple(added.column_names))
     cursor.execute(statement, {"sign": 1, **same, **{name: added[name].to_pylist() for name in added.column_names}})
 
 
 @cache
 def _adding_arrays(table: str, same: Sequence[str], columns: Sequence[str]) -> sql.Composable:
-    """Composed once: a block is added in a millisecond."""
+    """Return the statement for arrays of rows; composed only once, because a block is added in a millisecond."""
     rows = sql.SQL("SELECT {}, added.* FROM unnest({}) AS added ({})").format(
         sql.SQL(", ").join(sql.SQL("{}::int AS {}").format(sql.Placeholder(name), sql.Identifier(name)) for name in same),
         sql.SQL(", ").join(sql.SQL("{}::bigint[]").format(sql.Placeholder(name)) for name in columns),
@@ -210,7 +210,7 @@ def _adding_arrays(table: str, same: Sequence[str], columns: Sequence[str]) -> s
 
 
 def _subtract(cursor: Cursor, table: str, parameters: Mapping[str, Any]) -> None:
-    """Take rows away from a roll-up; what comes to nothing goes."""
+    """Subtract rows from a roll-up; its rows that come to nothing are deleted."""
     cursor.execute(_adding(table, sql.SQL(COUNTED[table])), {**parameters, "sign": -1})
     if cursor.rowcount:
         cursor.execute(sql.SQL("DELETE FROM {} WHERE documents = 0").format(sql.Identifier(table)))
@@ -219,7 +219,7 @@ def _subtract(cursor: Cursor, table: str, parameters: Mapping[str, Any]) -> None
 def subtract_scores(
     cursor: Cursor, snapshot_id: int, shards: Sequence[int], quality_model_id: int | None = None, block: Block | None = None
 ) -> None:
-    """Take away the scores of shards, or of one block of one, before they are deleted: of one quality model, or of all."""
+    """Subtract the scores of shards, or of one block of a shard, before they are deleted: of one quality model, or of all."""
     rows = counted_of([snapshot_id], shards, quality_model_id)
     if block is not None:
         rows |= {"first": block.first_row, "end": None if block.rows is None else block.first_row + block.rows}
@@ -227,12 +227,12 @@ def subtract_scores(
 
 
 def subtract_assignments(cursor: Cursor, snapshot_id: int, shards: Sequence[int], cluster_model_id: int | None = None) -> None:
-    """Take away the assignments of shards before they are deleted: of one cluster model, or of all."""
+    """Subtract the assignments of shards before they are deleted: of one cluster model, or of all."""
     _subtract(cursor, "cluster_rollup", counted_of([snapshot_id], shards, cluster_model_id))
 
 
 def counted_of(snapshots: Sequence[int], shards: Sequence[int] | None = None, model: int | None = None) -> dict[str, Any]:
-    """Parameters of COUNTED: the samples of snapshots, of some of their shards or of all, of one model or of all."""
+    """Return parameters for COUNTED: snapshots, some of their shards or all, one model or all."""
     return {
         "snapshots": list(snapshots),
         "shards": None if shards is None else list(shards),
@@ -243,7 +243,7 @@ def counted_of(snapshots: Sequence[int], shards: Sequence[int] | None = None, mo
 
 
 def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.Table, copy_counts: pa.Table) -> None:
-    """Store what a mixture comes to: schemas.CELLS and schemas.COPY_COUNTS, with domain_id and snapshot_id for the names.
+    """Store a mixture's roll-up: schemas.CELLS and schemas.COPY_COUNTS, with domain_id and snapshot_id instead of the names.
 
     Raises AccountingError unless both add up to what the manifest says.
     """
@@ -262,13 +262,14 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
                 f" copies and tokens, the manifest says {wanted}."
             )
     for table, rows in (("mixture_rollup", cells), ("mixture_copy_count", copy_counts)):
-        # And counted for the planner: it took thousands of cells that it knew nothing of for a few, and a query minutes.
+        # Analyzed after loading: the planner took thousands of cells that it had no statistics on for a few, and a query took
+        # minutes.
         copy_in(cursor, table, rows.append_column("mixture_id", pa.array(np.full(rows.num_rows, mixture_id, dtype=np.int32))))
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
 
 def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
-    """What an estimate needs of a mixture's schemas.CELLS; without rows where it has no roll-up."""
+    """Return the columns of a mixture's schemas.CELLS that an estimate needs; no rows if it has no roll-up."""
     kinds = {"domain_id": "int32", "diversity": "float32"}
     kinds |= dict.fromkeys(("documents", "tokens", "quality_sum", "quality_square_sum"), "int64")
     columns = copy_out(cursor, _CELLS, {"mixture": mixture_id}, kinds)

@@ -1,7 +1,7 @@
-"""Samples of a mixture, and all documents that it was chosen from: filtered, a page at a time, each beginning where one ended.
+"""A mixture's samples, and all documents it was chosen from: filtered, a page at a time, each continuing where the last one ended.
 
-A page looks at a bounded number of samples, in the order of an index, whatever its filter lets through: it is as quick of a billion
-samples as of a million. One that finds little says from where to look further.
+A page examines a limited number of samples in the order of an index, whatever its filter lets through, so it is as fast for a
+billion samples as for a million. A page that finds few says where to continue.
 """
 
 import time
@@ -22,20 +22,20 @@ Order = Literal["copies", "weight", "quality", "distance", "place"]
 
 PAGE_ROWS = 50
 LOOK_SECONDS = 0.4
-"""After which no more samples are looked at for a page that is not full."""
+"""After this long, no more samples are examined for a page that isn't full."""
 
 TIMEOUT_SECONDS = 20.0
 
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4000)]
-"""A text that Postgres can be asked about: without NUL."""
+"""Text that can be sent to Postgres: without NUL."""
 
 
 class SampleFilter(FrozenModel):
     """What to look for, and in which order.
 
-    By copies, most first, or by weight, least first: the mixture's samples. By quality, highest first, by distance from the
-    centroid of a cluster, or by place: all scored documents of the mixture's snapshots; copies 0 are those that it left out.
-    Limits are inclusive.
+    By copies, most first, or by weight, least first: the mixture's samples. By quality, highest first, by distance from a cluster's
+    centroid, or by place: all scored documents of the mixture's snapshots, with copies 0 for those that it left out. Limits are
+    inclusive.
     """
 
     order: Order = "copies"
@@ -54,7 +54,7 @@ class SampleFilter(FrozenModel):
     @model_validator(mode="before")
     @classmethod
     def _left_empty(cls, values: Any) -> Any:
-        """A form sends what is left empty as an empty text."""
+        """Drop empty strings, which a form sends for fields that are left empty."""
         return {name: value for name, value in values.items() if value != ""} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
@@ -66,7 +66,7 @@ class SampleFilter(FrozenModel):
 
 @dataclass(frozen=True)
 class _Walk:
-    """An order of samples: the indexed table that is walked, the key it is walked by, and how many of its rows a page looks at."""
+    """An order of samples: the indexed table to walk, the key to walk it by, and how many rows to examine at a time."""
 
     table: str
     key: tuple[tuple[str, str], ...]
@@ -152,7 +152,7 @@ ORDER BY {order}
 
 @dataclass(frozen=True)
 class SamplePage:
-    """Samples in order; `more` is the next page's `after`, None at the end; `looked` is how many a page not full looked at."""
+    """Samples in order; `more` is the next page's `after`, None at the end; `looked` is how many were examined for a short page."""
 
     samples: list[Named]
     more: str | None
@@ -160,7 +160,7 @@ class SamplePage:
 
 
 def find_samples(reader_url: str, mixture_id: int, wanted: SampleFilter, *, rows: Sequence[int] | None = None) -> SamplePage:
-    """A page of samples of a mixture, or of the documents it was chosen from; of `rows` alone, if they are given, by place.
+    """Return a page of a mixture's samples, or of the documents it was chosen from; `rows` limits an order by place to these rows.
 
     Raises QueryError for a snapshot or shard that the mixture was not made from, and as run_query does.
     """
@@ -197,14 +197,14 @@ def find_samples(reader_url: str, mixture_id: int, wanted: SampleFilter, *, rows
 
 
 def _parts(walk: _Walk, *, after: bool, in_shard: bool) -> dict[str, sql.Composable]:
-    """The pieces of the statements that differ by the walk."""
+    """Return the parts of the statements that depend on the walk."""
     order = sql.SQL(", ").join(sql.SQL("{} DESC" if walk.descending else "{}").format(sql.Identifier(name)) for name, _ in walk.key)
     columns = sql.SQL(", ").join(sql.Identifier(name) for name, _ in walk.key)
     limits = sql.SQL(", ").join(sql.SQL("%({})s::{}").format(sql.SQL(f"after_{name}"), sql.SQL(kind)) for name, kind in walk.key)
     compare = sql.SQL("({}) < ({})" if walk.descending else "({}) > ({})")
     walked = sql.SQL(_WALKED).format(
         table=sql.Identifier(walk.table),
-        # No index of a mixture's samples begins with the snapshot: it is left to the filter, so that few are looked at.
+        # No index of a mixture's samples begins with the snapshot: it is left to the outer filter, so that few rows are examined.
         within=sql.SQL("true" if walk.table == "mixture_sample" and not in_shard else _WITHIN),
         where=sql.SQL(walk.where),
         beyond=compare.format(columns, limits) if after else sql.SQL("true"),
@@ -214,7 +214,7 @@ def _parts(walk: _Walk, *, after: bool, in_shard: bool) -> dict[str, sql.Composa
 
 
 def _values(cursor: Cursor, mixture_id: int, wanted: SampleFilter) -> Named:
-    """What the statements are told, names resolved to the database's numbers."""
+    """Return the statements' parameters, with names resolved to database ids."""
     cursor.execute("SELECT quality_model_id, cluster_model_id FROM mixture WHERE mixture_id = %s", (mixture_id,))
     models = one(cursor, Named)
     cursor.execute(
@@ -273,7 +273,7 @@ def _read_key(walk: _Walk, after: str | None) -> list[int | float | None]:
 
 @dataclass(frozen=True)
 class SamplePlace:
-    """Where the text of a sample lies, by the ledger: the corpus, how it is read, and the block of the shard that has the row."""
+    """Where a sample's text is, by the ledger: the corpus, how to read it, and the shard's block that holds the row."""
 
     uri: str
     reader: dict[str, Any]

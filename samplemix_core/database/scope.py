@@ -1,4 +1,4 @@
-"""What a run is about, as frozen values: models, snapshots, shards and parts of them."""
+"""The scope of a run, as frozen values: models, snapshots, shards and parts of them."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,9 +16,9 @@ class ScoreVersion:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a run is about: snapshots in the order of their names, the models, and the newest shard it knows.
+    """What a run covers: snapshots in the order of their names, the models, and the newest shard it knows.
 
-    A shard that is registered later is left for the next run.
+    Shards registered later are left for the next run.
     """
 
     snapshot_ids: tuple[int, ...]
@@ -27,9 +27,9 @@ class Scope:
 
 
 class Group(FrozenModel):
-    """A part of a scope's shards: those whose id leaves `index` when it is divided by `count`.
+    """A part of a scope's shards: those whose id modulo `count` is `index`.
 
-    A shard that lands or is replaced later moves no other to another group.
+    A shard that lands or is replaced later moves no other shard to a different group.
     """
 
     index: int = 0
@@ -44,7 +44,7 @@ WHOLE = Group()
 class Shard:
     """A registered shard: its place, and the content it had when it was registered.
 
-    While a file has the same size and stamp, it has the same etag; None where it has no stamp.
+    As long as a file's size and stamp stay the same, so does its etag. `stamp` is None if the file has none.
     """
 
     shard_id: int
@@ -57,11 +57,11 @@ class Shard:
 
 
 class ScoreState(StrEnum):
-    """How far a shard is scored under one version: the column state of the table shard_score."""
+    """How far a shard is scored under one version: column `state` of table shard_score."""
 
     PENDING = "pending"
     FAILED = "failed"
-    """By an error that may pass: it is pending again at the next run."""
+    """By an error that may pass: it is pending again in the next run."""
     DONE = "done"
     REFUSED = "refused"
     """As a whole: no row of it can be trusted."""
@@ -70,14 +70,14 @@ class ScoreState(StrEnum):
 
 
 LEFT_OUT = (ScoreState.REFUSED, ScoreState.POISON)
-"""Set aside as a whole: the same bytes end the same way."""
+"""Set aside as a whole: the same bytes would end the same way."""
 
 SETTLED = (ScoreState.DONE, *LEFT_OUT)
 
 
 @dataclass(frozen=True)
 class ShardState:
-    """A shard and what the ledger says of it under one version; `pending` with zero attempts where it says nothing yet."""
+    """A shard and its ledger entry under one version; `pending` with zero attempts if there is none yet."""
 
     shard: Shard
     state: ScoreState
@@ -97,9 +97,9 @@ class ShardState:
 
 @dataclass(frozen=True)
 class ScoredCounts:
-    """What scoring a block gave: documents, records set aside, and the documents' tokens and their texts' bytes in UTF-8.
+    """The counts from scoring a block: documents, records set aside, and the documents' tokens and bytes in UTF-8.
 
-    `reused` documents took vectors that were there; what was there says nothing of the file, so equal counts may differ in it.
+    `reused` documents took existing vectors. Which vectors exist doesn't depend on the file, so equal counts may differ in this.
     """
 
     scored: int

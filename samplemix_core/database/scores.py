@@ -1,4 +1,4 @@
-"""Scores of a block: all of them and the ledger row that accounts for them, or nothing; and shards that are done, or given up."""
+"""Scores of a block, stored with the ledger row that accounts for them or not at all; and shards that are done or given up."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ REFUSED_ROW = -1
 
 @dataclass(frozen=True)
 class BlockScores:
-    """What scoring one block gave, each table in row order: schemas.SAMPLES, QUALITY and QUARANTINE, and the embedding file.
+    """The result of scoring one block: schemas.SAMPLES, QUALITY and QUARANTINE, each in row order, and the embedding file.
 
-    `embedding_digest` is embedding.files.VectorDigest of its vectors; `records` is how many the reader met, counted as it met them;
-    `reused` how many documents took vectors that were there; `encoder_tokens` their tokens by the encoder's own tokenizer; `run`
-    whose time it was.
+    `embedding_digest` is embedding.vectors.VectorDigest of its vectors. `records` is how many records the reader met, counted as it
+    met them. `reused` documents took existing vectors. `encoder_tokens` is the documents' tokens by the encoder's own tokenizer.
+    `run` is the run that took the time.
     """
 
     samples: pa.Table
@@ -45,13 +45,13 @@ class BlockScores:
 
 
 def commit_block(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores) -> ScoredCounts:
-    """Store a block's scores and its ledger row, in the cursor's transaction; returns its counts. Again changes nothing.
+    """Store a block's scores and its ledger row, in the cursor's transaction; returns its counts. Repeating it changes nothing.
 
     With the last block the shard is done. Samples and quarantine are facts of the file: they are written once, by whichever version
-    is first. Of workers that commit the same block, the first is right and the others change nothing. Raises CorpusError if another
-    file has taken the shard's place by now, ShardRefusedError if it is refused by now or if no record of it can be read, and
-    AccountingError if samples and scores disagree with each other, with the records that the reader met, or with what another
-    version found.
+    is first. If several workers commit the same block, the first one counts and the others change nothing. Raises CorpusError if
+    another file has replaced the shard meanwhile, ShardRefusedError if it has been refused meanwhile or no record of it can be
+    read, and AccountingError if samples and scores disagree with each other, with the records that the reader met, or with what
+    another version found.
     """
     _lock(cursor, shard)
     where = f"{shard.path}, block {block.block}"
@@ -111,7 +111,7 @@ def _committed(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block
 def _store(
     cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block, scores: BlockScores, done: Collection[ScoreVersion]
 ) -> None:
-    """Write what no other version wrote; roll-ups last, because others of the snapshot wait for them."""
+    """Write what no other version has written; roll-ups last, because other transactions on the snapshot wait for them."""
     samples = _sample_rows(cursor, shard, scores.samples)
     new_quality = version.quality_model_id not in {other.quality_model_id for other in done}
     if not done or new_quality:
@@ -145,7 +145,7 @@ def _enter_block(
 
 
 def _require_readable(cursor: Cursor, shard: Shard, quarantine: pa.Table, records: int) -> None:
-    """Raise ShardRefusedError if each record of a shard has a reason that speaks of the file; `quarantine` is not stored yet."""
+    """Raise ShardRefusedError if every record of a shard was set aside because of the file; `quarantine` is not stored yet."""
     cursor.execute(
         "SELECT row, reason, detail FROM quarantine WHERE shard_id = %s AND row <> %s ORDER BY row", (shard.shard_id, REFUSED_ROW)
     )
@@ -159,7 +159,7 @@ def _require_readable(cursor: Cursor, shard: Shard, quarantine: pa.Table, record
 
 
 def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion, quarantine: pa.Table) -> None:
-    """Close the shard's ledger row if no block is missing: with the sums over its blocks."""
+    """Close the shard's ledger row, with the sums over its blocks, if no block is missing."""
     key = (shard.shard_id, version.encoder_id, version.quality_model_id)
     cursor.execute(
         """
@@ -200,20 +200,20 @@ def _close_if_done(cursor: Cursor, shard: Shard, version: ScoreVersion, quaranti
 
 
 def refuse_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
-    """Close a shard's ledger row as refused, with one quarantine entry for the whole of it and no samples."""
+    """Close a shard's ledger row as refused, with one quarantine entry for the whole shard and no samples."""
     _give_up(cursor, shard, version, ScoreState.REFUSED, error)
 
 
 def poison_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
-    """Close a shard's ledger row as poison, because it killed its workers, with one quarantine entry for the whole of it.
+    """Close a shard's ledger row as poison, because it killed its workers, with one quarantine entry for the whole shard.
 
-    Its blocks that are done stay, so that only the others are tried again.
+    Blocks that are done stay, so that only the others are tried again.
     """
     _give_up(cursor, shard, version, ScoreState.POISON, error)
 
 
 def fail_shard(cursor: Cursor, shard: Shard, version: ScoreVersion, error: str) -> None:
-    """Note an error that may pass; the shard is pending again at the next run. A shard that is done stays done."""
+    """Record an error that may pass; the shard is pending again in the next run. A done shard stays done."""
     _lock(cursor, shard)
     _close(cursor, shard, version, ScoreState.FAILED, error)
 
@@ -225,7 +225,7 @@ def _give_up(cursor: Cursor, shard: Shard, version: ScoreVersion, state: ScoreSt
         (shard.shard_id, version.encoder_id, version.quality_model_id, state),
     )
     if cursor.rowcount:
-        # Another block was first to say why.
+        # Another block has already said why.
         return
     _close(cursor, shard, version, state, error)
     cursor.execute("SELECT FROM shard_score WHERE shard_id = %s AND state = 'done'", (shard.shard_id,))

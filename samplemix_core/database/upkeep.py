@@ -1,4 +1,4 @@
-"""What keeps the database in shape: statistics, indexes, old versions, scores that no version needs, files it refers to."""
+"""Upkeep of the database: statistics, indexes, old versions, scores that no version needs, and the files it refers to."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ STATISTICS = (
     *("shard_assignment", "shard_cluster", "diversity_score", "cluster", "mixture_sample", "mixture_domain"),
     *("score_rollup", "cluster_rollup", "mixture_rollup", "mixture_copy_count"),
 )
-"""Tables whose statistics are brought up to date, partitions and the whole: Postgres by itself never does the whole."""
+"""Tables whose statistics are refreshed, both partitions and partitioned tables: Postgres never does the latter by itself."""
 
 REFERRED = """
 SELECT embedding_key COLLATE "C" AS key FROM block_score
@@ -31,27 +31,28 @@ def referred_files(cursor: Cursor) -> Iterator[str]:
 
 
 def hold_file(cursor: Cursor, key: str) -> None:
-    """Until the transaction ends, keep this file from being collected as an orphan: it is being written, perhaps again."""
+    """Keep this file from being collected as an orphan until the transaction ends, because it is being written, perhaps again."""
     cursor.execute(HOLD_SHARED, (key,))
 
 
 def may_collect_file(cursor: Cursor, key: str) -> bool:
-    """Whether nobody writes this file now; until the transaction ends, whoever wants to waits."""
+    """Return whether nobody is writing this file now; if so, writers wait until the transaction ends."""
     cursor.execute(TRY_HOLD, (key,))
     return bool(scalar(cursor))
 
 
 def refresh_statistics(cursor: Cursor) -> int:
-    """Count anew what the planner goes by; returns the number of tables."""
+    """Bring the planner's statistics up to date; returns the number of tables."""
     for table in STATISTICS:
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
     return len(STATISTICS)
 
 
 def index_scores(cursor: Cursor, snapshot_id: int, cluster_model_id: int) -> None:
-    """Index a snapshot's scores by quality, and by cluster and distance, if they are not yet: what pages of samples are read by.
+    """Index a snapshot's scores by quality, and by cluster and distance, if not done yet: pages of samples are read by these.
 
-    After the first load, which is much slower into an index; later ones keep it up. Who writes to the snapshot meanwhile waits.
+    To be done after the first load, because loading into an index is much slower; later loads keep it up to date. Writers to the
+    snapshot wait meanwhile.
     """
     for table, name, columns in (
         (f"quality_score_s{snapshot_id}", "by_quality", ("quality_model_id", "quality", "shard_id", "row")),
@@ -65,7 +66,7 @@ def index_scores(cursor: Cursor, snapshot_id: int, cluster_model_id: int) -> Non
 
 
 def old_versions(cursor: Cursor, keep: int) -> list[tuple[int, str, int]]:
-    """Versions of mixtures, beyond the last `keep` of each, whose samples are in the database: id, name, version."""
+    """Return (id, name, version) of mixtures' versions beyond the last `keep` of each whose samples are in the database."""
     cursor.execute(
         """
         SELECT mixture_id, name, version
@@ -82,7 +83,7 @@ def old_versions(cursor: Cursor, keep: int) -> list[tuple[int, str, int]]:
 def drop_samples(cursor: Cursor, mixture_id: int, name: str, version: int) -> None:
     """Drop the samples of a version; its figures, its domains and its manifest stay.
 
-    What it and the version after it changed is counted before, because nobody can afterwards.
+    What this version and the next one changed is counted first, because that is impossible afterwards.
     """
     cursor.execute("SELECT version FROM mixture WHERE name = %s AND version >= %s ORDER BY version LIMIT 2", (name, version))
     for (counted,) in cursor.fetchall():
@@ -96,7 +97,7 @@ def drop_samples(cursor: Cursor, mixture_id: int, name: str, version: int) -> No
 
 
 def kept_versions(cursor: Cursor, keep: int | None) -> list[int]:
-    """Ids of the last `keep` versions of each mixture, or of all."""
+    """Return the ids of the last `keep` versions of each mixture, or of all versions."""
     cursor.execute(
         """
         SELECT mixture_id
@@ -110,7 +111,7 @@ def kept_versions(cursor: Cursor, keep: int | None) -> list[int]:
 
 @dataclass(frozen=True)
 class ScoredWith:
-    """A corpus that is scored with a pair of models."""
+    """A corpus that was scored with a pair of models."""
 
     corpus_id: int
     encoder_id: int
@@ -118,7 +119,7 @@ class ScoredWith:
 
 
 def unused_cluster_models(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[int]:
-    """Cluster models with assignments, the last older than `before`, with which no kept version was made and no view is shown."""
+    """Return cluster models last assigned to before `before` that no kept version was made with and no view shows."""
     cursor.execute(
         """
         SELECT cluster_model_id FROM shard_assignment
@@ -132,7 +133,7 @@ def unused_cluster_models(cursor: Cursor, kept: Sequence[int], before: datetime)
 
 
 def drop_assignments(cursor: Cursor, cluster_model_id: int) -> None:
-    """Drop what was assigned to a model's clusters. The model stays: what needs it again is assigned again."""
+    """Drop the assignments to a model's clusters. The model stays: if the assignments are needed again, they are made again."""
     cursor.execute(
         "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass(%s)",
         (f"diversity_score_m{cluster_model_id}",),
@@ -144,9 +145,9 @@ def drop_assignments(cursor: Cursor, cluster_model_id: int) -> None:
 
 
 def unused_scores(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[ScoredWith]:
-    """Corpora with pairs of models that scored their last block before a time, and with which no kept version was made.
+    """Return corpora with pairs of models that have scored no block since `before` and that no kept version was made with.
 
-    What a kept version's run scored beside it stays with it.
+    What the run of a kept version scored in addition is kept with it.
     """
     cursor.execute(
         """
@@ -167,7 +168,7 @@ def unused_scores(cursor: Cursor, kept: Sequence[int], before: datetime) -> list
 def drop_scores(cursor: Cursor, scored: ScoredWith) -> None:
     """Drop what a pair of models gave a corpus: its ledger, and the qualities if no other pair gave the same ones.
 
-    The samples stay, and what the files hold is planned as it was: what needs these scores again is scored again.
+    The samples and the plan of each file stay. If the scores are needed again, they are made again.
     """
     cursor.execute("SELECT shard_id FROM shard JOIN snapshot USING (snapshot_id) WHERE corpus_id = %s", (scored.corpus_id,))
     values = {**vars(scored), "shards": [shard_id for (shard_id,) in cursor.fetchall()]}
@@ -190,9 +191,9 @@ def drop_scores(cursor: Cursor, scored: ScoredWith) -> None:
 
 
 def removed_snapshots(cursor: Cursor, kept: Sequence[int], before: datetime) -> list[int]:
-    """Snapshots whose files are gone from every corpus with a name, of which no kept version holds a sample.
+    """Return snapshots whose files are gone from every named corpus and that no kept version was made from.
 
-    Nothing of them was scored or assigned since `before`.
+    None of their blocks has been scored since `before`.
     """
     cursor.execute(
         """
@@ -217,9 +218,10 @@ SCORED = ("sample", "quality_score")
 
 
 def dead_corpora(cursor: Cursor, before: datetime) -> list[int]:
-    """Corpora made before a time of which nothing was scored, whose place is a later corpus's too: they were read by wrong fields.
+    """Return corpora of which nothing was scored and whose URI a later corpus has too: they were read with the wrong fields.
 
-    No version, cluster model or audit was made of them, no run registered them and nothing happened to their files since then.
+    No version, cluster model or audit was made of them, and since `before` no run registered them and nothing happened to their
+    files.
     """
     cursor.execute(
         """
@@ -245,7 +247,7 @@ def dead_corpora(cursor: Cursor, before: datetime) -> list[int]:
 
 
 def drop_corpus(cursor: Cursor, corpus_id: int, before: datetime) -> None:
-    """Drop a dead corpus: its files, what was set aside of them, and itself; unless a run has registered it since it was found."""
+    """Drop a dead corpus with its shards and their quarantined records, unless a run has registered it since it was found."""
     cursor.execute("SELECT FROM corpus WHERE corpus_id = %s FOR UPDATE", (corpus_id,))
     if corpus_id not in dead_corpora(cursor, before):
         return

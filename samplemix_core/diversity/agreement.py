@@ -1,4 +1,4 @@
-"""How far clusters agree that are fitted on the same documents' vectors from two encoders."""
+"""How well clusters agree that are fitted on two encoders' vectors of the same documents."""
 
 from dataclasses import dataclass
 
@@ -19,10 +19,10 @@ Vectors = npt.NDArray[np.float32]
 class Agreement:
     """Two encoders' clusters of the same documents.
 
-    mutual_information: adjusted, of the nearest clusters (Vinh et al. 2010): 1 if they are the same, about 0 if chance.
+    mutual_information: adjusted, of the nearest clusters (Vinh et al. 2010): 1 if they are the same, about 0 by chance.
     diversity_rank: Spearman's correlation of the documents' d.
-    own_mutual_information, own_diversity_rank: of the reference's clusters with those of another seed of UMAP: as far as these
-    clusters agree with themselves.
+    own_mutual_information, own_diversity_rank: the same for the reference's clusters and those of another UMAP seed, which is how
+    far these clusters agree with themselves.
     """
 
     documents: int
@@ -35,9 +35,9 @@ class Agreement:
 
 
 def agreement(vectors: Vectors, reference: Vectors, config: DiversityConfig) -> Agreement:
-    """Fit clusters on either encoder's unit vectors of the same documents, (n, dim) and (n, reference's dim), and compare.
+    """Fit clusters on each encoder's unit vectors of the same documents, (n, dim) and (n, reference's dim), and compare.
 
-    Raises DiversityHealthError where there are too few documents to cluster, or no clusters.
+    Raises DiversityHealthError if there are too few documents to cluster, or no clusters.
     """
     fits = {
         name: fit_clusters(of, config, seed, encoder_id=name)
@@ -68,7 +68,7 @@ def _seen_by(model: ClusterModel, vectors: Vectors) -> tuple[npt.NDArray[np.int3
 
 
 def _rank_correlation(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float:
-    """Spearman's; 0 where one side is constant and there is no order to agree on."""
+    """Return Spearman's correlation; 0 if one side is constant, so there is no order to agree on."""
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         return 0.0
     return float(spearmanr(left, right).statistic)

@@ -1,4 +1,4 @@
-"""Clusters for people: a map on which near ones are alike, and the words by which each is told from the others."""
+"""Clusters described for people: a map on which near ones are alike, and the words that tell each from the others."""
 
 from collections.abc import Sequence
 
@@ -9,26 +9,26 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.manifold import TSNE
 
 TERMS = 6
-"""Words a cluster, at most."""
+"""Most words per cluster."""
 
 MOST_CHARACTERS = 2_000
-"""Of a text, that are looked at."""
+"""Most characters of a text that are examined."""
 
 _PERPLEXITY = 30.0
 _FEWEST_FOR_TSNE = 5
 _WORD = r"(?u)\b[^\W\d_]{3,30}\b"
 _COMMON = 0.4
-"""Words in more of the documents than this tell nothing, in whatever language."""
+"""Words in a larger share of the documents than this say nothing, in any language."""
 
 
 def map_centroids(centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Places (K, 2) between -1 and 1 for unit centroids (K, dim), K at least 1, by t-SNE of their cosine distances.
+    """Return positions (K, 2) between -1 and 1 for unit centroids (K, dim), K at least 1, by t-SNE of their cosine distances.
 
-    Van der Maaten and Hinton 2008; who is near whom means something, how far apart the far ones are does not. A handful are placed
-    by their principal components. The same centroids are placed alike on one kind of machine.
+    Van der Maaten and Hinton 2008; which centroids are near each other means something, how far apart distant ones are does not. A
+    handful are placed by their principal components. The same centroids get the same positions on one kind of machine.
     """
     n = centroids.shape[0]
-    with np.errstate(invalid="ignore"):  # PCA takes a ratio of the variance, of which equal centroids have none.
+    with np.errstate(invalid="ignore"):  # PCA divides by the variance, which equal centroids don't have.
         if n < _FEWEST_FOR_TSNE:
             places = np.zeros((n, 2))
             components = min(2, n - 1, centroids.shape[1])
@@ -42,10 +42,10 @@ def map_centroids(centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
 
 
 def telling_terms(texts: Sequence[str], cluster: npt.NDArray[np.int32], n_clusters: int) -> list[list[str]]:
-    """Words of each of K clusters, the most telling first, from texts (n,) of clusters (n,); none where there are no texts.
+    """Return words of each of K clusters, most telling first, from texts (n,) of clusters (n,); none for one without texts.
 
     By class-based TF-IDF (Grootendorst 2022, arXiv 2203.05794): a word's share of a cluster's words, times the logarithm of how
-    much rarer it is over all clusters than the mean word. A word is of three letters or more, in at least two texts.
+    much rarer it is over all clusters than the mean word. A word has 3 to 30 letters and occurs in at least two texts.
     """
     words = CountVectorizer(token_pattern=_WORD, min_df=2, max_df=_COMMON, max_features=50_000, dtype=np.int32)
     try:

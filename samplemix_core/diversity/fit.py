@@ -6,7 +6,6 @@ is kept of a cluster is its centroid and its radius. A seed fixes the result on 
 between kinds, which is why the fitted model, not the seed, is what a mixture's lineage names.
 """
 
-import contextlib
 import math
 import warnings
 
@@ -16,6 +15,7 @@ from hdbscan import HDBSCAN
 from numba.core.dispatcher import Dispatcher
 from sklearn.decomposition import PCA
 
+from samplemix_core.compiled import keep
 from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.geometry import Bounds, ClusterSums, nearest_centroid, separation
 from samplemix_core.diversity.model import ClusterModel
@@ -32,16 +32,9 @@ _FLOAT32_COSINE_ERROR = 1e-6
 """How far rounding can move a cosine in assign(); without it, copies of one text could lie outside a radius of 0."""
 
 
-def _keep_compiled() -> None:
-    """Have numba keep on disk what it makes of UMAP, as it does for other libraries: else each process compiles for 10 s."""
-    for function in (*vars(umap_).values(), *vars(layouts).values()):
-        if isinstance(function, Dispatcher):
-            # Where nothing can be written, it compiles as before.
-            with contextlib.suppress(RuntimeError):
-                function.enable_caching()
-
-
-_keep_compiled()
+for _function in (*vars(umap_).values(), *vars(layouts).values()):
+    if isinstance(_function, Dispatcher):
+        keep(_function)  # As it keeps other libraries' functions. Each process would compile them for 10 s.
 
 
 def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
@@ -65,7 +58,7 @@ def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_i
 
 
 def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
-    """All of a sample of unit vectors (n, dim), n at least 1, as one cluster: for policies that look at no diversity.
+    """Put all of a sample of unit vectors (n, dim), n at least 1, into one cluster, for policies that don't use diversity.
 
     Raises DiversityHealthError for values that are not finite.
     """
@@ -74,7 +67,7 @@ def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id
 
 
 def _model(vectors: Vectors, labels: Labels, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
-    """The clusters that labels (n,) make of vectors (n, dim)."""
+    """Build the model of the clusters that labels (n,) make of vectors (n, dim)."""
     centroids = _centroids(vectors, labels)
     distances = _member_distances(vectors, labels, centroids)
     radii = np.array([np.quantile(d, config.noise_quantile) + _FLOAT32_COSINE_ERROR for d in distances], dtype=np.float32)
@@ -100,10 +93,10 @@ def min_cluster_size(config: DiversityConfig, n: int) -> int:
 
 
 def reduce(vectors: Vectors, config: DiversityConfig, seed: int) -> Vectors:
-    """Vectors (n, dim) in the few dimensions that HDBSCAN clusters in, (n, umap_components).
+    """Reduce vectors (n, dim) to the few dimensions that HDBSCAN clusters in, (n, umap_components).
 
-    UMAP starts from principal components: on real text the clusters are as good as from its spectral start, which can fail
-    to converge where the neighbour graph falls into parts, as duplicates make it do.
+    UMAP starts from principal components: on real text the clusters are as good as from its spectral start, which can fail to
+    converge if the neighbour graph falls into parts, as it does with duplicates.
     """
     n, dim = vectors.shape
     components = min(config.pca_components, n - 1, dim)

@@ -1,8 +1,8 @@
-"""Documents to clusters, by blocked matrix products in float32; and clusters' diversity from mergeable sums.
+"""Assign documents to clusters, by blocked matrix products in float32, and measure clusters' diversity from mergeable sums.
 
-d_j = compactness_j * separation_j, after Abbas et al. 2024, "Effective pruning of web-scale datasets based on complexity of
-concept clusters", as used by SampleMix (Xi et al. 2025, section 3): compactness is the mean cosine distance of a cluster's
-documents to its centroid, separation the mean cosine distance of its centroid to the other centroids.
+d_j = compactness_j * separation_j, after Abbas et al. 2024, "Effective pruning of web-scale datasets based on complexity of concept
+clusters", as used by SampleMix (Xi et al. 2025, section 3): compactness is the mean cosine distance of a cluster's documents to its
+centroid, separation the mean cosine distance of its centroid to the other centroids.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class ClusterSums:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The least and the greatest compactness * separation of the clusters of a fit: what d is normalised with."""
+    """The least and the greatest compactness * separation among a fit's clusters, with which d is normalised."""
 
     low: float
     high: float
@@ -85,7 +85,7 @@ _BLOCK_CELLS = 2**24
 _PAIRS = 4096
 
 _MATRIX_ERROR = 1e-5
-"""More than a cosine from a product of matrices in float32 is off by, which depends on their shapes and the processor."""
+"""More than the error of a cosine from a float32 matrix product, which depends on the matrices' shapes and the processor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +106,9 @@ def nearest_centroid(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Nearest centroid of each vector and the cosine distance to it, 1 - cos, not below 0; ties go to the lowest number.
 
-    `vectors` (n, dim) and `centroids` (K, dim) are unit vectors, K at least 1; the results are (n,), and of each vector the same to
-    the bit whatever others are with it: a product of matrices finds which centroids could be the nearest, and the cosines to these
-    are summed in float64, in one order.
+    `vectors` (n, dim) and `centroids` (K, dim) are unit vectors, K at least 1. The results are (n,), and for each vector the same
+    to the bit whatever other vectors come with it: a matrix product finds which centroids could be the nearest, and the cosines to
+    these are summed in float64, in one order.
 
     Memory beyond the result is one block of at most 1,024 vectors by K similarities (64 MiB at most, or one vector's).
 
@@ -139,7 +139,7 @@ def nearest_centroid(
         exact = _cosines(vectors[start:stop], row, centroids, candidate)
         best = np.maximum.reduceat(exact, np.searchsorted(row, np.arange(stop - start)))
         wins = np.flatnonzero(exact == best[row])[::-1]
-        # Of several the lowest is written last.
+        # Of several that tie, the lowest is written last.
         cluster[start:stop][row[wins]] = candidate[wins]
         cosine[start:stop] = best
     return cluster, np.maximum(np.float32(1) - cosine, np.float32(0))

@@ -81,7 +81,7 @@ class ClusterModel:
             "encoder_id": self.encoder_id,
             "bounds": [self.bounds.low, self.bounds.high],
         }
-        # One entry: safetensors writes several in an order of its own that changes from run to run.
+        # One entry, because safetensors writes several in an order of its own that changes from run to run.
         metadata = {"model": canonical_json(header).decode()}
         return save({name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}, metadata)
 

@@ -16,15 +16,17 @@ _FLOOR_SHARE = 10
 
 WINDOW_ROWS = 512
 WINDOW_PLACES = 40
-"""Places are dealt out in windows: so many among so many neighbours, which lie in one or two row groups of an embedding file.
-Else a sample of 20,000 from 20,000 files would read a whole row group of each for one of its vectors."""
+"""Places are dealt out in windows, WINDOW_PLACES among WINDOW_ROWS neighbours that are in one or two row groups of a file.
+
+Otherwise a sample of 20,000 from 20,000 embedding files would read a whole row group of each for one of its vectors.
+"""
 
 
 @dataclass(frozen=True)
 class ShardCount:
     """A scored shard as the ledger knows it: how many vectors its embedding file holds.
 
-    domain: the shard's domain, or '' if its documents are of several; its stratum is then its snapshot alone.
+    domain: the shard's domain, or '' if its documents have several; its stratum is then its snapshot alone.
     """
 
     snapshot: str
@@ -36,10 +38,10 @@ class ShardCount:
 def stratified_positions(shards: Iterable[ShardCount], sample_size: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
     """Choose min(sample_size, all) documents, by strata of snapshot and domain.
 
-    A tenth of the sample is dealt out evenly, so small strata are seen, the rest in proportion to what strata hold beyond
-    that. Within a stratum every document has the same chance: its documents, shard after shard, are cut into as many equal
-    stretches as there are windows, from a random start on, and a window of each stretch gives its share of documents at random.
-    The choice depends on the counts and the seed, not on the order of the shards.
+    A tenth of the sample is dealt out evenly, so small strata are seen, the rest in proportion to what strata hold beyond that.
+    Within a stratum every document has the same chance: from a random start on, its documents, shard after shard, are cut into as
+    many equal stretches as there are windows, and a window of each stretch gives its share of documents at random. The choice
+    depends on the counts and the seed, not on the order of the shards.
 
     `shards` holds each path once; `sample_size` is at least 1. Returns shard path -> 0-based positions in its embedding file,
     ascending; paths in ascending order, those without any left out.
@@ -91,7 +93,7 @@ def _draw(n: int, quota: int, stratum: Stratum, seed: int) -> npt.NDArray[np.int
     chosen = []
     for window in range(windows):
         first, end = ((i * n + start) // windows for i in (window, window + 1))
-        # Multiples of 1 / quota: as many in all as asked for, and in no stretch more than it has documents.
+        # Differences of floors: they add up to the quota, and no stretch gives more documents than it has.
         wanted = end * quota // n - first * quota // n
         places = np.arange(first, min(end, first + max(wanted, WINDOW_ROWS)), dtype=np.int64) % n
         chance = uniforms(seed, sample_keys(*stratum, places))
@@ -100,11 +102,11 @@ def _draw(n: int, quota: int, stratum: Stratum, seed: int) -> npt.NDArray[np.int
 
 
 def nested_positions(shards: Iterable[ShardCount], sample_size: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Choose documents by strata as stratified_positions does, but each on its own; a larger sample holds a smaller one.
+    """Choose documents by strata like stratified_positions, but each on its own, so that a larger sample holds a smaller one.
 
-    Every document has a random number of its own; of a stratum, those with the smallest are taken. Nested but for the rounding of
-    strata's places. A number is drawn for each document, and the places lie in as many files as there can be: for samples of which
-    each document costs more than opening a file.
+    Every document has a random number of its own, and those with the smallest in a stratum are taken. Samples are nested except for
+    the rounding of strata's places. A number is drawn for each document, and the places are in as many files as possible, so this
+    is for samples where each document costs more than opening a file.
     """
     strata: dict[Stratum, list[ShardCount]] = {}
     for shard in sorted(shards, key=lambda shard: shard.path):

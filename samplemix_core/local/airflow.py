@@ -1,4 +1,4 @@
-"""The embedded Airflow: its four processes, one login, everything of it below the home directory and on 127.0.0.1."""
+"""The embedded Airflow: four processes and one login, with everything below the home directory and on 127.0.0.1."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ _HEARTBEATS = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What an embedded Airflow is made of. `environ` may set the folders of DAGs and plugins."""
+    """The settings of an embedded Airflow. `environ` may set the folders of DAGs and plugins."""
 
     home: Home
     port: int
@@ -53,17 +53,17 @@ class Setup:
 
     @property
     def passwords(self) -> Path:
-        """The file of its login."""
+        """The file with its login."""
         return self.directory / "passwords.json"
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables by which Airflow's processes and commands are its."""
+        """Environment variables that make Airflow's processes and commands use this Airflow."""
         return {"SAMPLEMIX_HOME": str(self.home.root), "AIRFLOW_HOME": str(self.directory), **_settings(self)}
 
 
 def command_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables with which Airflow's own command is about a home's Airflow; raise ServiceError if it has none."""
+    """Return the environment in which Airflow's own command acts on a home's Airflow; raise ServiceError if the home has none."""
     state = home.read_state()
     database_url = environ.get(DATABASE_VARIABLE)
     if "airflow" not in state.ports or not (database_url or "postgres" in state.ports):
@@ -77,7 +77,7 @@ def command_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 
 
 def service(setup: Setup, inherited: Mapping[str, str], started: Callable[[str], datetime | None]) -> EmbeddedService:
-    """Airflow over a Postgres database.
+    """Return Airflow as a service over a Postgres database.
 
     `inherited` is the environment of the services' processes, for Airflow's migration; `started` tells when a process started, so
     that an earlier process's heartbeat is not taken for its own.
@@ -95,7 +95,8 @@ def service(setup: Setup, inherited: Mapping[str, str], started: Callable[[str],
             directory=home.working_directory,
             missing=lambda: _missing_heartbeat(url, full_name, started),
             environment=environment,
-            # Longer than its imports take on a busy machine: what dies of a missing database dies within this time.
+            # Longer than its imports take on a busy machine, so that a process that dies of a missing database dies within this
+            # time.
             start_seconds=60,
             ready_seconds=180,
             stop_seconds=60,
@@ -138,7 +139,8 @@ def _settings(setup: Setup) -> dict[str, str]:
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": str(setup.passwords),
         },
-        # Without an asynchronous connection, which needs a second driver, all works but the REST API's waiting for a run's end.
+        # Without an asynchronous connection, which needs a second driver, everything works except the REST API's waiting for a
+        # run's end.
         "database": {"sql_alchemy_conn": setup.database_url, "sql_alchemy_conn_async": ""},
         "api": {
             "host": HOST,
@@ -148,13 +150,13 @@ def _settings(setup: Setup) -> dict[str, str]:
             "secret_key": credentials.airflow_api_secret,
         },
         "api_auth": {"jwt_secret": credentials.airflow_jwt_secret},
-        # A scheduler that was killed is missed, and its tasks are started again, within half a minute instead of five. A task that
-        # is silent is not: on a busy machine it may just be slow.
+        # If the scheduler is killed, its tasks are started again within half a minute instead of five. A silent task counts as lost
+        # after two minutes instead of five. It sends a heartbeat every five seconds, but may just be slow on a busy machine.
         "scheduler": {
             "scheduler_idle_sleep_time": "0.5",
             "scheduler_health_check_threshold": "20",
             "orphaned_tasks_check_interval": "10",
-            "task_instance_heartbeat_timeout": "300",
+            "task_instance_heartbeat_timeout": "120",
             "task_instance_heartbeat_timeout_detection_interval": "10",
         },
         "dag_processor": {
@@ -162,8 +164,8 @@ def _settings(setup: Setup) -> dict[str, str]:
             "min_file_process_interval": "30",
             "bundle_refresh_check_interval": "5",
         },
-        # Of a task that runs, the api-server reads the log file and then asks a log server as well. That would listen on all
-        # addresses and is not started; the port is one nobody has, so that the api-server is refused at once.
+        # For a running task, the api-server reads the log file and then also asks a log server. That would listen on all addresses
+        # and is not started; nobody has this port, so the api-server is refused at once.
         "logging": {
             "base_log_folder": str(setup.directory / "logs"),
             "worker_log_server_port": "1",
@@ -178,7 +180,7 @@ def _settings(setup: Setup) -> dict[str, str]:
 
 
 def _migrate(home: Home, marker: Path, database_url: str, environment: Mapping[str, str]) -> None:
-    """Bring the database to this Airflow's schema; skipped, as it costs seconds, where this Airflow has left the database so."""
+    """Migrate the database to this Airflow's schema; skipped, as it takes seconds, if this Airflow left the database like that."""
     mark = {"airflow": version("apache-airflow"), "revision": _revision(database_url)}
     if mark["revision"] is not None and read_json(marker) == mark:
         return
@@ -186,7 +188,7 @@ def _migrate(home: Home, marker: Path, database_url: str, environment: Mapping[s
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
         try:
-            done = subprocess.run(  # noqa: S603 no text of others
+            done = subprocess.run(  # noqa: S603 no untrusted text
                 command,
                 env=dict(environment),
                 cwd=home.working_directory,
@@ -219,7 +221,7 @@ def _revision(database_url: str) -> str | None:
 
 
 def _missing_heartbeat(url: str, process: str, started: Callable[[str], datetime | None]) -> str | None:
-    """None if a process has reported since it started; the reason if not, or if the api-server or its database does not answer."""
+    """Return None if a process has reported since it started, else why not: the api-server or its database may not answer."""
     try:
         health = get_json(f"{url}/api/v2/monitor/health")
     except NotAnsweringError as error:

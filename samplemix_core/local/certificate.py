@@ -1,4 +1,4 @@
-"""The stack's certificate: who holds its key may speak to Dask and to the inner parts of S3, and nobody else."""
+"""The stack's certificate: only processes that hold its key may speak to Dask and to the inner parts of S3."""
 
 import datetime
 import ipaddress
@@ -13,14 +13,14 @@ from cryptography.x509.oid import NameOID
 from samplemix_core.local.home import Home, write_private
 from samplemix_core.local.ports import HOST
 
-# It is trusted in its own home only, and lives as long as that.
+# It is trusted only in its own home, and is valid as long as that.
 _DAYS = 36_500
 
 
 def stack_certificate(home: Home) -> Path:
-    """The file, of mode 0600, of a key and of the certificate that it signed itself: both sides show it, and trust it alone.
+    """Return the file, of mode 0600, of a key and its self-signed certificate: both sides show it, and trust it alone.
 
-    Made where there is none yet.
+    Created if there is none yet.
     """
     path = home.certificate_file
     if not path.exists():

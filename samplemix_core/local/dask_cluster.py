@@ -21,19 +21,19 @@ RESOURCES_VARIABLE = "SAMPLEMIX_DASK_WORKER_RESOURCES"
 DEVICES = Path("/dev")
 
 RESERVED_MEMORY = 6 * GIB
-"""What is left to all that is not a worker: Postgres, S3, Airflow and its tasks, the system."""
+"""Memory left for everything except workers: Postgres, S3, Airflow and its tasks, the system."""
 
 LEAST_WORKER_MEMORY = 3 * GIB // 2
 """Below this a worker can't hold an encoder and a batch."""
 
 _SCHEDULER_MEMORY = 300 * MIB
-# Where memory runs out after all, a worker goes and its shard is tried again; not supervisord, Postgres or Airflow.
+# If memory runs out after all, the kernel ends a worker, whose shard is tried again, and not supervisord, Postgres or Airflow.
 _WORKER_OOM_SCORE = 600
 _ENVIRONMENT = {
-    # The first death of a worker is told to whoever submitted what it had: fanout.py tells the guilty from its neighbours.
+    # A worker's first death is reported to whoever submitted its tasks: fanout.py tells the guilty one from its neighbours.
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
-    # Figures of the dashboard, taken twice a second by default, and the watch for event loops that hang, fifty times a second, are
-    # a tenth of a core for an idle cluster. A loop counts as hanging after three seconds.
+    # The dashboard's figures, taken twice a second by default, and the check for hanging event loops, fifty times a second, cost an
+    # idle cluster a tenth of a core. A loop counts as hanging after three seconds.
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
     "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
 }
@@ -43,8 +43,8 @@ _WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # A forward pass frees and takes the same megabytes again and again. Dask's default, to give them back each time, costs a
-    # third of the encoding speed. Blocks over 32 MiB still go back when they are freed. Its profiler costs a little, and can stop a
+    # A forward pass frees and takes the same megabytes again and again. Dask's default, to give them back each time, costs a third
+    # of the encoding speed. Blocks over 32 MiB are still given back when freed. Dask's profiler costs a little, and can stop a
     # worker for good: CPython 3.11's sys._current_frames() holds a lock while threads come and go.
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "MALLOC_MMAP_THRESHOLD_": "33554432",
@@ -58,7 +58,7 @@ _RESOURCES = re.compile(r"\w+=\d+(\.\d+)?(e\d+)?( \w+=\d+(\.\d+)?(e\d+)?)*")
 
 
 def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) -> EmbeddedService:
-    """Scheduler and workers; raise ServiceError if the environment asks for an impossible number, memory or resources of them."""
+    """Return scheduler and workers; raise ServiceError if the environment asks for an impossible number, memory or resources."""
     scheduler_address = f"tls://{HOST}:{ports['dask']}"
     certificate = str(stack_certificate(home))
     tls = ("--protocol", "tls", *(part for kind in ("ca-file", "cert", "key") for part in (f"--tls-{kind}", certificate)))
@@ -111,16 +111,16 @@ def service(home: Home, ports: Mapping[str, int], environ: Mapping[str, str]) ->
 
 
 def _gpus_to_share_out(environ: Mapping[str, str]) -> int:
-    """How many GPUs dask-cuda gives a worker each: 0 unless it is installed, there are several, and no number of workers is set.
+    """Return how many GPUs dask-cuda gives one worker each: 0 unless it is installed, there are several, and no number is set.
 
-    Otherwise all workers use the first GPU.
+    If 0, all workers use the first GPU.
     """
     gpus = len(list(DEVICES.glob("nvidia[0-9]*")))
     return gpus if gpus > 1 and not environ.get(WORKERS_VARIABLE) and importlib.util.find_spec("dask_cuda") else 0
 
 
 def _missing_workers(dashboard: str, workers: int) -> str | None:
-    """Which workers the scheduler still lacks; the reason if it does not answer."""
+    """Return how many workers the scheduler still lacks, None if none; the reason if it does not answer."""
     try:
         present = get_json(f"{dashboard}/json/counts.json")["workers"]
     except NotAnsweringError as error:
@@ -129,10 +129,10 @@ def _missing_workers(dashboard: str, workers: int) -> str | None:
 
 
 def _workers(environ: Mapping[str, str]) -> tuple[int, int]:
-    """How many workers there are, and the bytes of memory each may take.
+    """Return the number of workers, and the bytes of memory each may take.
 
-    Together they leave RESERVED_MEMORY of the machine, or of its control group, to the rest. Unless told otherwise, there is one a
-    core as far as each gets LEAST_WORKER_MEMORY.
+    Together they leave RESERVED_MEMORY of the machine, or of its control group, for everything else. By default there is one per
+    core, or fewer if not all would get LEAST_WORKER_MEMORY.
     """
     from dask.system import CPU_COUNT
 
@@ -176,7 +176,7 @@ def _memory(environ: Mapping[str, str]) -> int | None:
 
 
 def _resources(environ: Mapping[str, str]) -> str:
-    """What each worker declares, in Dask's form "GPU=1 DISK=2": what the environment says, else GPU=1 where there is a CUDA GPU."""
+    """Return what each worker declares, such as "GPU=1 DISK=2": what the environment says, else GPU=1 if there is a CUDA GPU."""
     text = environ.get(RESOURCES_VARIABLE)
     if text is None:
         return "GPU=1" if any(DEVICES.glob("nvidia[0-9]*")) else ""

@@ -1,4 +1,4 @@
-"""Roles and databases in the embedded Postgres server; as a program of its own, the guard of the roles that only read."""
+"""Roles and databases in the embedded Postgres server. Run as a program, it guards the roles that can only read."""
 
 import contextlib
 import logging
@@ -28,7 +28,7 @@ GUARD_SECONDS = 5.0
 
 
 def database_url(role: str, password: str, database: str, port: int) -> str:
-    """SQLAlchemy's URL of a database of the embedded server."""
+    """Return the SQLAlchemy URL of a database on the embedded server."""
     return f"postgresql+psycopg2://{role}:{quote(password, safe='')}@{HOST}:{port}/{database}"
 
 
@@ -38,7 +38,7 @@ def airflow_database_url(port: int, credentials: Credentials) -> str:
 
 
 def missing_databases(port: int, credentials: Credentials) -> str | None:
-    """Make roles and databases that are missing, set passwords and limits; the reason if the server was not ready for that."""
+    """Create missing roles and databases, and set passwords and limits; returns the reason if the server was not ready for that."""
     try:
         with _connect(port, credentials.postgres_superuser) as cursor:
             _ensure_roles(cursor, credentials)
@@ -66,7 +66,7 @@ def _ensure_roles(cursor: Cursor, credentials: Credentials) -> None:
     for role, password in roles.items():
         cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
         verb = "ALTER" if cursor.rowcount else "CREATE"
-        # Sent as its SCRAM verifier, so that the server's log can't come to hold the password.
+        # Sent as its SCRAM verifier, so that the password can't end up in the server's log.
         verifier = encrypt_password(password, role, cursor.connection, "scram-sha-256")
         cursor.execute(sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
 
@@ -85,10 +85,10 @@ ORDER BY rolname, setdatabase
 
 
 def guard(port: int, credentials: Credentials, seconds: float, tell: Callable[[str], None]) -> None:
-    """Look at the roles that only read, every so many seconds, until the server is gone: a role may alter itself.
+    """Check the read-only roles every `seconds` until the server is gone, because a role may alter itself.
 
-    What one has changed of itself is set as it was, and its sessions that read for too long are ended. Raises psycopg2.Error when
-    the server is gone.
+    Anything that a role has changed about itself is reset, and its sessions that read for too long are ended. Raises psycopg2.Error
+    when the server is gone.
     """
     seen: list[Any] = []
     with _connect(port, credentials.postgres_superuser, DATABASE) as cursor:
@@ -109,7 +109,7 @@ def guard(port: int, credentials: Credentials, seconds: float, tell: Callable[[s
 
 @contextlib.contextmanager
 def _connect(port: int, superuser_password: str, database: str = "postgres") -> Iterator[Cursor]:
-    """A cursor that commits each statement; in the database postgres, one at a time has it."""
+    """Yield a cursor that commits each statement; in the database postgres, only one at a time."""
     connection = psycopg2.connect(
         host=HOST, port=port, user="postgres", password=superuser_password, dbname=database, sslmode="disable", connect_timeout=5
     )
@@ -125,7 +125,7 @@ def _connect(port: int, superuser_password: str, database: str = "postgres") -> 
 
 
 def main() -> None:
-    """Guard the server on the port that the first argument names, with the secrets of the home that the second does."""
+    """Guard the server on the port in the first argument, with the secrets of the home in the second."""
     configure_logging()
     logger = logging.getLogger("samplemix_core.local.guard")
     port, credentials = int(sys.argv[1]), load_credentials(Home(Path(sys.argv[2])))

@@ -1,4 +1,4 @@
-"""The directory of all state of the embedded services: what lies where, how it is written, and the stack's random secrets."""
+"""The home directory of the embedded services' state: what is stored where, how it is written, and the stack's random secrets."""
 
 import base64
 import fcntl
@@ -33,15 +33,15 @@ KEPT = (
         "supervisord.pid",
     ),
 )
-"""All that SampleMix keeps in a home, in whatever version: what deleting it deletes, beside the mark, which goes last."""
+"""Everything that any version of SampleMix keeps in a home: what deleting it deletes, besides the mark, which goes last."""
 
 
 @dataclass(frozen=True)
 class State:
     """What earlier starts decided. No secrets: addresses are without passwords.
 
-    `postgres_directory` is None while Postgres lies in the home itself, which may be moved. `ready` has the id of each process that
-    was seen to be of use.
+    `postgres_directory` is None while Postgres is in the home itself, which may be moved. `ready` has the id of each process that
+    was seen to be ready.
     """
 
     stack: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -90,7 +90,7 @@ class Home:
 
     @property
     def scratch(self) -> Path:
-        """Files that are of no use to anybody after the process that made them."""
+        """The directory for files that are of no use after the process that made them."""
         return self.root / SCRATCH
 
     def log(self, process: str) -> Path:
@@ -100,8 +100,8 @@ class Home:
     def create(self) -> None:
         """Make the directories.
 
-        Raises ServiceError if the home can't be written, holds other things than SampleMix's, or has a path that can't be passed to
-        the services.
+        Raises ServiceError if the home can't be written, holds things that aren't SampleMix's, or has a path that can't be passed
+        to the services.
         """
         unfit = [character for character in str(self.root) if character in "\"';#%" or not character.isprintable()]
         if unfit:
@@ -123,7 +123,7 @@ class Home:
             ) from error
 
     def recognise(self) -> None:
-        """Raise ServiceError unless SampleMix made this directory: it writes and deletes nothing among what others keep."""
+        """Raise ServiceError unless SampleMix made this directory, so that nothing is written or deleted among others' files."""
         if (self.root / HOME_MARK).is_file() or self._is_of_before_the_mark():
             return
         found = sorted(entry.name for entry in self.root.iterdir())
@@ -135,18 +135,18 @@ class Home:
         )
 
     def _is_of_before_the_mark(self) -> bool:
-        """Whether a release that left no mark made this home: its state is ours, not any program's."""
+        """Whether a release that left no mark made this home, judging by a state file that only SampleMix writes."""
         values = read_json(self.root / "state.json")
         ours = isinstance(values, dict) and values.keys() <= {item.name for item in fields(State)}
         return ours and re.fullmatch("[0-9a-f]{16}", str(values.get("stack"))) is not None
 
     def clear_scratch(self) -> None:
-        """Delete what steps left in scratch; where a link leads, others may keep things: there, only what steps made."""
+        """Delete what steps left in scratch; if it is a link, others may keep things there, so only what steps made is deleted."""
         for left in self.scratch.glob(f"{SCRATCH_PREFIX}*" if self.scratch.is_symlink() else "*"):
             shutil.rmtree(left, ignore_errors=True)
 
     def read_state(self) -> State:
-        """The stored state, or a new one with an id of its own. What another release stored beside it is passed over."""
+        """Return the stored state, or a new one with an id of its own. What another release stored in addition is ignored."""
         stored = read_json(self.root / "state.json")
         return State(**{item.name: stored[item.name] for item in fields(State) if item.name in stored})
 
@@ -197,7 +197,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step with one of mode 0600, readable by its owner only at every moment."""
+    """Replace a file in one step with one of mode 0600, which only its owner can read at any moment."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
     with _open_private(partial, os.O_WRONLY | os.O_EXCL) as file:
@@ -233,7 +233,7 @@ class Credentials:
 
 
 def load_credentials(home: Home) -> Credentials:
-    """Read the stack's secrets, and make those that are not there yet."""
+    """Read the stack's secrets, creating those that are missing."""
     stored = read_json(home.secrets_file)
     values = {item.name: stored.get(item.name) or _new_secret(item.name) for item in fields(Credentials)}
     credentials = Credentials(**values)

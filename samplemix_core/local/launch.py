@@ -1,7 +1,7 @@
-"""Start a supervised program once what an earlier one of its name left behind is gone; the kernel may be told to end it first.
+"""Start a supervised program after ending what an earlier one of its name left behind; the kernel may be told to end it first.
 
-A scheduler of Airflow that is killed leaves its executor's processes, and they have inherited its database connection: the locks
-of a transaction it died in stay held, and its successor would wait for them forever.
+A scheduler of Airflow that is killed leaves its executor's processes, which have inherited its database connection. The locks of
+the transaction it died in stay held, and its successor would wait for them forever.
 """
 
 import os
@@ -18,15 +18,15 @@ NAME_VARIABLE = "SUPERVISOR_PROCESS_NAME"
 
 
 def command(*program: str, oom_score_adj: int = 0) -> tuple[str, ...]:
-    """The command that launches `program` in this way.
+    """Return the command that launches `program` this way.
 
-    Where memory runs out, the kernel ends first what has the highest `oom_score_adj` (0 to 1000), which children inherit.
+    If memory runs out, the kernel first ends processes with the highest `oom_score_adj` (0 to 1000), which children inherit.
     """
     return (sys.executable, "-m", __name__, str(oom_score_adj), *program)
 
 
 def main() -> None:
-    """End the remains of earlier processes of this program's name, then become the program that the arguments name."""
+    """End what earlier processes of this program's name left behind, then become the program that the arguments name."""
     end_processes(_remains(os.environ[STACK_VARIABLE], os.environ[NAME_VARIABLE]), signal.SIGKILL, grace=10)
     oom_score_adj, program = sys.argv[1], sys.argv[2:]
     if oom_score_adj != "0":

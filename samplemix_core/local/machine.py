@@ -1,4 +1,4 @@
-"""What this machine, or the control group that holds us, has left: memory and disk."""
+"""Memory and disk left on this machine, or in the control group that holds us."""
 
 import pwd
 import shutil
@@ -41,7 +41,7 @@ def free_disk(directory: Path) -> int:
 
 
 def require_room(absent: Sequence[EmbeddedService], directory: Path, workers_variable: str) -> None:
-    """Raise ServiceError unless there is memory for services that are to be started, and disk to work on below a directory.
+    """Raise ServiceError unless there is memory for the services that are to be started, and disk space below a directory.
 
     `workers_variable` is the setting that a person may lower.
     """
@@ -66,7 +66,7 @@ _LEAST_UID, _NOBODY = 1000, 65534
 
 
 def other_users() -> list[str]:
-    """Names of the accounts of people on this machine, who can log in: not the system's own."""
+    """Return the names of the accounts with which people can log in on this machine, without the system's own."""
     shut = ("nologin", "false", "sync")
     return sorted(
         account.pw_name

@@ -1,8 +1,8 @@
-"""Owners: what belongs to a test session or a benchmark ends with that process, however it ends.
+"""Owners: everything that belongs to a test session or a benchmark ends with that process, however it ends.
 
 Everything an owner starts inherits its mark in the environment; the paths it made are listed in a record outside of it. A guard,
-this module as a program of its own, waits for the owner's end, kills what carries the mark, and removes what lies at the paths.
-Should the guard be killed too, the next owner finds the record and does the same.
+which is this module run as a program, waits for the owner to end, kills what carries the mark, and removes what is at the paths. If
+the guard is killed too, the next owner finds the record and does the same.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told from a later one of the same number by when it started (in clock ticks since the machine did)."""
+    """A process, told from a later one with the same id by when it started (in clock ticks since the machine did)."""
 
     pid: int
     started: int
@@ -51,7 +51,7 @@ class Owner:
 
     @property
     def mark(self) -> str:
-        """What its processes carry, and the name of its record."""
+        """The mark that its processes carry, and the name of its record."""
         return f"{self.pid}-{self.started}"
 
     def is_alive(self) -> bool:
@@ -65,7 +65,7 @@ class Owner:
         except ProcessLookupError:
             return
         try:
-            # Only now is the number sure to stay that of one process.
+            # From here on, the id stays that of one process.
             if self.is_alive():
                 select.select([handle], [], [])
         finally:
@@ -94,13 +94,13 @@ def records_directory() -> Path:
 
 
 def take_over(owner: Owner, *paths: Path) -> None:
-    """From now on, everything that carries the owner's mark ends with it, and what lies at the paths is removed then."""
+    """From now on, kill everything that carries the owner's mark when the owner ends, and remove what is at the paths then."""
     record = records_directory() / owner.mark
     guarded = record.exists()
     with record.open("a") as file:
         file.writelines(f"{path}\n" for path in paths)
     if not guarded:
-        # With hardly any environment, the guard is nobody's to find and end.
+        # Its environment holds hardly anything, and no mark by which it could be found and ended.
         environment = {name: os.environ[name] for name in ("PATH", "TMPDIR", "PYTHONPATH") if name in os.environ}
         null = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
         command = [sys.executable, "-m", __name__, owner.mark]
@@ -108,7 +108,7 @@ def take_over(owner: Owner, *paths: Path) -> None:
 
 
 def abandoned() -> Iterator[Owner]:
-    """Owners that are gone, but not what they had."""
+    """Yield the owners that are gone but whose record is not."""
     for record in records_directory().iterdir():
         owner = Owner.parse(record.name)
         if not owner.is_alive():
@@ -116,7 +116,7 @@ def abandoned() -> Iterator[Owner]:
 
 
 def clean_up_after(owner: Owner) -> None:
-    """Kill what an owner started, remove what it made, and then its record; what another does at the same time does no harm."""
+    """Kill what an owner started, remove what it made, and then its record. Several processes may do so at the same time."""
     kill_all(owner.processes)
     record = records_directory() / owner.mark
     if record.exists():
@@ -126,7 +126,10 @@ def clean_up_after(owner: Owner) -> None:
 
 
 def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
-    """Kill what `find` finds until it finds nothing; raise ServiceError if that does not end. Nothing of it is to be used again."""
+    """Kill what `find` finds until it finds nothing; raise ServiceError if that does not end.
+
+    Nothing that belongs to these processes is to be used again.
+    """
     for attempt in range(_ROUNDS):
         processes = find()
         if not processes:
@@ -142,7 +145,7 @@ def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a directory in which something may still be written; what is left after some tries stays."""
+    """Remove a file, or a directory that something may still be writing to; whatever remains after some tries is left."""
     for _ in range(_ROUNDS):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -155,7 +158,7 @@ def remove(path: Path) -> None:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks; None if it is gone or only waits to be fetched by its parent."""
+    """Return when a process started, in clock ticks; None if it is gone or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""How a service is reached: its ports, what it says of itself in its log and over HTTP, and waiting until it is ready."""
+"""Access to a service: its ports, what it says in its log and over HTTP, and waiting until it is ready."""
 
 import json
 import random
@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 PortPolicy = Literal["default", "free"]
 
 DEFAULT_PORTS = {"postgres": 15432, "s3": 18333, "dask": 18786, "dask_dashboard": 18787, "airflow": 18080}
-"""What a person connects to: the service's usual port with a 1 before it. SAMPLEMIX_<NAME>_PORT sets another."""
+"""Ports that people connect to: the service's usual port with a 1 before it. SAMPLEMIX_<NAME>_PORT sets another."""
 
 INTERNAL_PORTS = {
     "postgres": (),
@@ -55,7 +55,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: set[int]) -> int:
-    """A port that is free, as is its gRPC neighbour, and that is not among those taken."""
+    """Return a port that is free, as is its gRPC neighbour, with neither in `taken`."""
     chooser = random.SystemRandom()
     for _ in range(1000):
         port = chooser.choice(_FREE_RANGE)
@@ -73,10 +73,10 @@ _claims: dict[int, int] = {}
 
 
 def _claim(port: int) -> bool:
-    """Keep other processes that choose ports from this one, while this process lives; False if another has claimed it.
+    """Claim a port, so that other processes don't choose it while this one lives; False if another has claimed it.
 
-    Between choosing a port and the service that listens on it there are seconds. The claim is a name in Linux's abstract namespace,
-    which goes with the process; elsewhere there is none, and chance has to do.
+    Seconds pass between choosing a port and the service listening on it. The claim is a name in Linux's abstract namespace, which
+    goes with the process. Other systems have no such namespace and rely on chance.
     """
     if sys.platform != "linux" or port in _claims:
         return True
@@ -99,10 +99,10 @@ def assign_ports(
     environ: Mapping[str, str],
     on_moved: Callable[[str], None],
 ) -> dict[str, int]:
-    """Ports for one service: those set in the environment, else those stored, else the default or a free one.
+    """Return the ports of one service: those set in the environment, else those stored, else the default or a free one.
 
-    If another process has a port that the environment sets, that is a ServiceError; any other such port is replaced, and `on_moved`
-    says so. A running service keeps its ports unless the environment sets others.
+    Raises ServiceError if another process has a port that the environment sets; any other such port is replaced, and `on_moved` is
+    told so. A running service keeps its ports unless the environment sets others.
     """
     taken = set(stored.values()) | {port + GRPC_OFFSET for port in stored.values()} | set(DEFAULT_PORTS.values())
     ports: dict[str, int] = {}
@@ -139,7 +139,7 @@ _POLL_SECONDS = 0.25
 
 
 def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a log file, as far as its last 64 KiB hold them; none if there is no such file."""
+    """Return the last lines of a log file, from its last 64 KiB at most; none if there is no such file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
@@ -150,9 +150,9 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 def follow(path: Path, lines: int) -> Iterator[str]:
-    """The last lines of a log file, then each whole line that is added, for ever.
+    """Yield the last lines of a log file, then each whole line that is added, forever.
 
-    A file that does not exist yet is followed once it does; one that is rotated away, from the start of its successor.
+    A file that does not exist yet is followed once it does; after a rotation, its successor is followed from the start.
     """
     offset = path.stat().st_size if path.exists() else 0
     yield from tail(path, lines)
@@ -168,7 +168,7 @@ def follow(path: Path, lines: int) -> Iterator[str]:
 
 
 def _added(path: Path, offset: int) -> bytes | None:
-    """Whole lines behind the offset; None if the file is now shorter than that."""
+    """Return the whole lines after the offset; None if the file is now shorter than that."""
     try:
         with path.open("rb") as file:
             if file.seek(0, 2) < offset:
@@ -181,7 +181,7 @@ def _added(path: Path, offset: int) -> bytes | None:
 
 
 _SECONDS = 5.0
-# Without a proxy handler a proxy of the environment would be asked for 127.0.0.1.
+# Without this handler, a proxy set in the environment would be asked for 127.0.0.1.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -203,7 +203,7 @@ _TAIL_LINES = 15
 
 
 def failure(what: str, log: Path) -> ServiceError:
-    """An error that quotes the end of the log of the process that failed, and says where the log lies."""
+    """Return an error that quotes the end of the log of the process that failed, and says where the log is."""
     quoted = "".join(f"\n  | {line}" for line in tail(log, _TAIL_LINES)) or " nothing"
     return ServiceError(what, f"Correct the cause and run 'samplemix up' again. Its log {log} ends with:{quoted}")
 

@@ -29,10 +29,10 @@ _NEW_ACCOUNT = "samplemix"
 _PERSISTENT = Path("/var/lib/samplemix")
 
 KEPT = ("data", "data.partial", "password.partial", "software", "software.partial")
-"""All that is kept in the server's directory."""
+"""Everything that is kept in the server's directory."""
 
 _WITHIN_MEMORY = 'ulimit -d 1048576 && exec "$0" "$@"'
-"""1 GiB of its own for each process of the server: a session may set itself any work_mem, and its query is an error beyond this."""
+"""Limits each process of the server to 1 GiB of its own: a session may set any work_mem, and a query beyond this fails."""
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -45,12 +45,12 @@ _SETTINGS = {
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "jit": "off",
-    # A query's sorts and hashes on disk: more than this is a query gone wrong, and would fill the disk of everybody.
+    # A query's sorts and hashes on disk: a query that needs more has gone wrong, and would fill everybody's disk.
     "temp_file_limit": "20GB",
     # Nothing replicates from this server; so a COPY into a table that the same transaction made is synced instead of logged.
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    # Anyone may notify; 16 MB of it wait for whoever listens.
+    # Anyone may notify; 16 MB of notifications wait for listeners.
     "max_notify_queue_pages": "2048",
     "log_line_prefix": "%m [%p] %u@%d ",
 }
@@ -58,7 +58,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class PostgresFiles:
-    """Where the server's binaries and its directory lie, and which user it runs as (None: the user who runs samplemix)."""
+    """Where the server's binaries and its directory are, and which user it runs as (None: the user who runs samplemix)."""
 
     binaries: Path
     directory: Path
@@ -71,7 +71,7 @@ class PostgresFiles:
 
 
 def choose_place(home: Home) -> Path:
-    """A directory for the server in the home or, if its user can't reach that, one as lasting as the home, which is made.
+    """Return a directory for the server: in the home or, if its user can't reach that, a new one that lasts as long as the home.
 
     Raises ServiceError if there is no such place.
     """
@@ -111,7 +111,7 @@ def choose_place(home: Home) -> Path:
 
 
 def prepare(home: Home, directory: Path, superuser_password: str) -> PostgresFiles:
-    """Choose binaries and user, and make the database cluster in `directory` if there is none; raise ServiceError if it can't."""
+    """Choose binaries and user, and make the database cluster in `directory` if there is none; raise ServiceError if that fails."""
     account = _account() if os.geteuid() == 0 else None
     data = directory / "data"
     if data.exists() and account is not None:
@@ -159,7 +159,7 @@ def service(home: Home, files: PostgresFiles, port: int, credentials: Credential
 
 
 def _account() -> str:
-    """The user as which the server runs where we are root: it refuses to run as root."""
+    """Return the user that the server runs as if we are root: it refuses to run as root."""
     for name in _ACCOUNTS:
         try:
             return pwd.getpwnam(name).pw_name
@@ -175,7 +175,7 @@ def _account() -> str:
 
 
 def _installed_binaries(data: Path) -> Path:
-    """Directory of the server's binaries: of the major version that made the data if there are any, else the newest."""
+    """Return the directory of the server's binaries: of the major version that made the data if there is any, else the newest."""
     candidates = {}
     for server in _DEBIAN_SERVERS.glob("*/bin"):
         candidates[server.parent.name] = server
@@ -199,7 +199,7 @@ def _installed_binaries(data: Path) -> Path:
 
 
 def _reachable_binaries(binaries: Path, directory: Path, account: str | None) -> Path:
-    """The binaries themselves, or a copy beside the data if the server's user can't reach where they are installed."""
+    """Return the binaries, or a copy next to the data if the server's user can't reach where they are installed."""
     if account is None or _can(account, '"$0" --version', binaries / "postgres"):
         return binaries
     package = binaries.parent.parent
@@ -207,7 +207,7 @@ def _reachable_binaries(binaries: Path, directory: Path, account: str | None) ->
     if not (copy / "bin").exists():
         partial = directory / "software.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        # The binaries look for their libraries beside the package, so its layout is kept.
+        # The binaries look for their libraries next to the package, so its layout is kept.
         for source in (binaries.parent, *package.parent.glob(f"{package.name}.libs")):
             shutil.copytree(source, partial / source.relative_to(package.parent), symlinks=True)
         for path in (partial, *partial.rglob("*")):
@@ -223,7 +223,7 @@ def _reachable_binaries(binaries: Path, directory: Path, account: str | None) ->
 
 
 def _can(account: str, action: str, path: Path) -> bool:
-    """Whether a user can do a shell action; the path is its $0."""
+    """Whether a user can run a shell command; the path is its $0."""
     return _run_as(account, ["/bin/sh", "-c", action, str(path)]).returncode == 0
 
 
@@ -232,11 +232,11 @@ def _run_as(account: str | None, command: list[str]) -> "subprocess.CompletedPro
     if account is not None:
         entry = pwd.getpwnam(account)
         identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **identity)  # noqa: S603 no text of others
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **identity)  # noqa: S603 no untrusted text
 
 
 def _make_cluster(files: PostgresFiles, superuser_password: str, home: Home) -> None:
-    """Run initdb. The cluster gets its name last, so that one whose making was interrupted is never used."""
+    """Run initdb. The cluster gets its name last, so that an interrupted one is never used."""
     partial = files.data.with_name("data.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""The embedded S3: SeaweedFS in one process, signatures checked, its inner parts shut, nothing but 127.0.0.1, no telemetry."""
+"""The embedded S3: SeaweedFS in one process, with signatures checked and inner parts shut, on 127.0.0.1 only, without telemetry."""
 
 import shutil
 import sys
@@ -20,7 +20,7 @@ _PROBE = ".samplemix-ready"
 
 
 def service(home: Home, ports: Mapping[str, int], credentials: Credentials, bucket: str) -> EmbeddedService:
-    """The server with one bucket; its parts are master, volume server, filer, admin and S3 gateway, each with a gRPC port too."""
+    """Return the server with one bucket: master, volume server, filer, admin and S3 gateway, each with a gRPC port too."""
     endpoint = f"http://{HOST}:{ports['s3']}"
     data = home.root / "s3"
     data.mkdir(mode=0o700, exist_ok=True)
@@ -33,13 +33,13 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
         "s3.port.grpc": ports["s3_grpc"],
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
-        # By default the sockets lie in /tmp, where those that another user left could not be replaced.
+        # By default the sockets are in /tmp, where those left by another user could not be replaced.
         "s3.localSocket": "s3.sock",
         "filer.localSocket": "s3-filer.sock",
         "webdav": "false",
         "admin.ui": "false",
         "master.telemetry": "false",
-        # Master and filer answer over gRPC only, and that asks for the stack's certificate.
+        # Master and filer answer over gRPC only, which asks for the stack's certificate.
         "disableHttp": "true",
     }
     for part in _PARTS:
@@ -73,7 +73,10 @@ def service(home: Home, ports: Mapping[str, int], credentials: Credentials, buck
 
 
 def _inner_keys(certificate: str, key: str) -> dict[str, str]:
-    """What its parts show each other, in SeaweedFS' variables: a certificate over gRPC, tokens signed with the key over HTTP."""
+    """Return SeaweedFS's variables for what its parts show each other.
+
+    That is a certificate over gRPC, and tokens signed with the key over HTTP.
+    """
     parts = (*_PARTS, "s3", "client", "worker", "msg_broker", "msg_agent", "mq")
     return {
         "WEED_GRPC_CA": certificate,
@@ -83,14 +86,14 @@ def _inner_keys(certificate: str, key: str) -> dict[str, str]:
 
 
 def sockets(ports: Mapping[str, int]) -> list[Path]:
-    """Where the server of these ports listens for its own parts; it leaves them there, and there is no option for the place."""
+    """Return where a server with these ports listens for its own parts. It leaves the sockets there, and no option moves them."""
     grpc = {part: ports[f"s3_{part}"] + GRPC_OFFSET for part in _PARTS} | {"s3": ports["s3_grpc"]}
     # SeaweedFS chose the place, and nothing is opened here.
     return [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in grpc.items()]  # noqa: S108
 
 
 def _missing_bucket(endpoint: str, credentials: Credentials, bucket: str) -> str | None:
-    """Make the bucket if it is not there, and write and read in it; the reason if the server was not ready for that."""
+    """Create the bucket if it is missing, and write and read in it; returns the reason if the server was not ready for that."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -106,7 +109,7 @@ def _missing_bucket(endpoint: str, credentials: Credentials, bucket: str) -> str
     try:
         if all(item["Name"] != bucket for item in client.list_buckets()["Buckets"]):
             client.create_bucket(Bucket=bucket)
-        # It lists buckets before the part that holds their objects has reported.
+        # It can list buckets before the part that holds their objects has reported.
         client.put_object(Bucket=bucket, Key=_PROBE, Body=b"ready")
         client.get_object(Bucket=bucket, Key=_PROBE)["Body"].read()
         client.delete_object(Bucket=bucket, Key=_PROBE)

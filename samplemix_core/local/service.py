@@ -1,4 +1,4 @@
-"""An embedded service: its programs, the order they start in, the connection it offers, and how supervisord is told of it."""
+"""An embedded service: its programs, the order they start in, the connection it offers, and its configuration for supervisord."""
 
 import os
 import shlex
@@ -25,9 +25,9 @@ SERVICES = tuple(PROCESSES)
 class Program:
     """One process of a service.
 
-    Secrets go into `environment`, never into `command`: the file that holds the first has mode 0600, a command line is public.
-    `missing` returns None once the process is of use, else what is missing; within `ready_seconds` it should. A process that ends
-    within `start_seconds` could not live: it is tried five times in a row at most.
+    Secrets go into `environment`, never into `command`: the file with the environment has mode 0600, a command line is public.
+    `missing` returns None once the process is ready, else what is missing; it should be ready within `ready_seconds`. A process
+    that ends within `start_seconds` has failed to start: it is tried five times in a row at most.
     """
 
     service: str
@@ -53,9 +53,9 @@ class Step:
 
 @dataclass(frozen=True)
 class EmbeddedService:
-    """A service on this machine. `settings` are the fields of settings.Settings it gives, secrets among them.
+    """A service on this machine. `settings` are the fields of settings.Settings that it gives, including secrets.
 
-    `memory` is how many bytes its processes take together when they are at work.
+    `memory` is how many bytes its processes take together when they are working.
     """
 
     name: str
@@ -70,14 +70,15 @@ class EmbeddedService:
         return tuple(program for step in self.steps for program in step.programs)
 
 
-# A process that ends before it has lived as long as it must is tried again after 1, 2, 3 and 4 seconds; then it is given up.
+# A process that ends within its start_seconds is tried again after 1, 2, 3 and 4 seconds; then it is given up.
 _START_RETRIES = 4
 
 
 def render(programs: Iterable[Program], home: Home, *, port: int, password: str) -> str:
-    """supervisord's configuration: nothing starts by itself, everything that was started is started again when it dies.
+    """Return supervisord's configuration: nothing starts by itself, and everything that was started is started again when it dies.
 
-    It answers over HTTP on 127.0.0.1, with a password: a socket file's path has 107 bytes at most, and a home's may have more.
+    supervisord answers over HTTP on 127.0.0.1, with a password, because a socket file's path has 107 bytes at most, and a home's
+    may have more.
     """
     programs = tuple(programs)
     sections: dict[str, dict[str, object]] = {

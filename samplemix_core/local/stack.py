@@ -41,10 +41,10 @@ _GIVEN_UP = {"fatal", "stopped", "unknown"}
 
 
 class Stack:
-    """The embedded services whose state lies in one home directory.
+    """The embedded services whose state is in one home directory.
 
-    A stack that has an `owner` is not to outlive it: when that process is gone, however it ended, the services are killed and
-    the home is removed. Without one they run on until `down`.
+    A stack with an `owner` does not outlive it: when that process is gone, however it ended, the services are killed and the home
+    is removed. Without an owner they run until `down`.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Stack:
         self._supervisor = Supervisor(self._home)
 
     def up(self, services: Collection[str] = SERVICES, *, on_progress: Callable[[str], None] = lambda _: None) -> Deployment:
-        """Start what of these services does not run and is not external, in order, each when the one before it is ready.
+        """Start those of these services that are neither running nor external, in order, each when the one before it is ready.
 
         Returns how to connect to the services of this home, which it also writes to the home's services file (mode 0600) for
-        Deployment.load. Raises ServiceError if the machine has not the memory or the disk for them, or if a service does not
-        become ready; those before it stay up.
+        Deployment.load. Raises ServiceError if the machine lacks the memory or the disk for them, or if a service does not become
+        ready; those started before it stay up.
         """
         wanted = _known(services)
         self._home.create()
@@ -79,7 +79,7 @@ class Stack:
             external = [service for service in SERVICES if self._environ.get(ENVIRONMENT[_CONNECTIONS[service][0]])]
             embedded = self._embedded_services(wanted - set(external), on_progress)
             if cold and any(service.name == "postgres" for service in embedded):
-                # Without its database no step can be at work, so what lies there was left by one that was killed.
+                # Without its database no step can be running, so whatever is there was left by a killed one.
                 self._home.clear_scratch()
             machine.require_room(self._absent(embedded), self._home.root, dask_cluster.WORKERS_VARIABLE)
             settings = self._write_services(embedded, external)
@@ -93,7 +93,7 @@ class Stack:
         return settings
 
     def down(self, services: Collection[str] = SERVICES, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
-        """Stop these services in reverse order, Postgres last. After all of them no process of the stack is left.
+        """Stop these services in reverse order, Postgres last. If that is all of them, no process of the stack is left.
 
         Airflow stops with the Postgres that holds its tables.
         """
@@ -121,7 +121,7 @@ class Stack:
                 end_strays(self._home.read_state().stack, on_progress)
 
     def destroy(self) -> list[Path]:
-        """Kill all services and delete what they keep: data, logs and secrets. Returns what is left, as SampleMix did not make it.
+        """Kill all services and delete what they keep: data, logs and secrets. Returns what is left because it isn't SampleMix's.
 
         Raises ServiceError, and does nothing, if SampleMix did not make the home.
         """
@@ -141,7 +141,7 @@ class Stack:
         return left
 
     def status(self) -> list[ServiceStatus]:
-        """A row a process, in the order they start, and a row an external service."""
+        """Return a row for each process, in the order they start, and for each external service."""
         return service_rows(self._home.read_state(), self._supervisor.processes())
 
     def log_path(self, process: str) -> Path:
@@ -152,7 +152,7 @@ class Stack:
         return self._home.log(process)
 
     def log_lines(self, process: str, *, lines: int = 50, follow: bool = False) -> Iterator[str]:
-        """The last lines of a process's log, and with `follow` the lines to come, for ever; raise ServiceError as log_path does."""
+        """Yield the last lines of a process's log, and with `follow` new ones forever; raise ServiceError as log_path does."""
         path = self.log_path(process)
         return follow_log(path, lines) if follow else iter(tail(path, lines))
 
@@ -161,7 +161,7 @@ class Stack:
         return base_environment(self._environ) | owner | {STACK_VARIABLE: self._home.read_state().stack}
 
     def _absent(self, embedded: list[EmbeddedService]) -> list[EmbeddedService]:
-        """Those that have not one process that runs."""
+        """Return the services of which no process is running."""
         processes = self._supervisor.processes()
         running = {name for name, info in processes.items() if info.pid is not None}
         return [service for service in embedded if running.isdisjoint(program.name for program in service.programs)]
@@ -172,7 +172,7 @@ class Stack:
         return [service for service, names in PROCESSES.items() if any(name in processes for name in names)]
 
     def _embedded_services(self, wanted: set[str], on_progress: Callable[[str], None]) -> list[EmbeddedService]:
-        """The wanted services and those that supervisord keeps already, with ports, places and secrets decided and stored."""
+        """Return the wanted services and those that supervisord keeps already, with ports, places and secrets decided and saved."""
         wanted |= set(self._kept_services())
         airflow_database = self._environ.get(airflow.DATABASE_VARIABLE)
         if "airflow" in wanted and not airflow_database:
@@ -222,7 +222,7 @@ class Stack:
         return state
 
     def _write_services(self, embedded: list[EmbeddedService], external: list[str]) -> Deployment:
-        """Write how to connect, before anything starts that reads it."""
+        """Write how to connect, before anything that reads it starts."""
         settings: dict[str, str] = {}
         addresses: dict[str, str] = {}
         for service in embedded:
@@ -265,9 +265,9 @@ class Stack:
 
 
 def start_services(home: Path, services: Collection[str] | None, on_progress: Callable[[str], None]) -> Deployment:
-    """Start the embedded services that are asked for (all, by default) and bring the database to this version's tables.
+    """Start the requested embedded services (all, by default) and bring the database to this version's tables.
 
-    Airflow starts last, when its tasks would find the tables they need.
+    Airflow starts last, so that its tasks find the tables they need.
     """
     wanted = tuple(services or SERVICES)
     if os.geteuid() == 0 and (others := machine.other_users()):
@@ -296,9 +296,9 @@ def _outside(state: State) -> list[Path]:
 
 
 def _delete(directory: Path, names: Iterable[str]) -> list[Path]:
-    """Delete these entries of a directory, and it too if nothing else is in it; returns what is left, if anything.
+    """Delete these entries of a directory, and the directory if nothing else is in it; returns what is left, if anything.
 
-    What a link of these names leads to is not ours, and stays.
+    If an entry is a link, what it leads to is not ours, and stays.
     """
     left = []
     for name in names:

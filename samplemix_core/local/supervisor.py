@@ -1,4 +1,4 @@
-"""supervisord: its life, and what it says about the processes it keeps."""
+"""supervisord: starting and stopping it, and what it says about the processes it keeps."""
 
 import base64
 import contextlib
@@ -31,13 +31,13 @@ _STRAY_SECONDS = 5.0
 _STRAY_POSTGRES_SECONDS = 60.0
 _START_TRIES = 5
 _START_SECONDS = 30.0
-# A call returns when the processes it stops are gone, so it may take as long as they may.
+# A call returns when the processes it stops are gone, so it may take as long as they do.
 _CALL_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
 class ProcessInfo:
-    """What supervisord says of a process; `state` is its name for it in lower case, `since` when the process started or ended."""
+    """What supervisord says about a process; `state` is its state in lower case, `since` when the process started or ended."""
 
     state: str
     pid: int | None
@@ -59,7 +59,7 @@ class Supervisor:
     def apply(self, programs: Iterable[Program], environment: Mapping[str, str], reserved: set[int]) -> None:
         """Make supervisord keep these programs: start it, or tell it the changes. Services whose programs changed are stopped.
 
-        A newly started supervisord and its processes inherit `environment`; it itself takes none of the `reserved` ports.
+        A newly started supervisord and its processes inherit `environment`; supervisord itself takes none of the `reserved` ports.
         """
         programs = tuple(programs)
         if not self.is_running():
@@ -74,7 +74,7 @@ class Supervisor:
             self._call("addProcessGroup", service)
 
     def start(self, program: Program) -> None:
-        """Have a program run; does nothing if it runs already or is about to. Does not wait until it is ready."""
+        """Start a program, unless it is already running or about to. Does not wait until it is ready."""
         try:
             self._ask("startProcess", f"{program.service}:{program.name}", False)
         except xmlrpc.client.Fault as fault:
@@ -82,7 +82,7 @@ class Supervisor:
                 raise failure(f"{program.name} can't be started: {fault.faultString}.", self._home.log(program.name)) from fault
 
     def stop(self, service: str) -> None:
-        """Stop a service's processes together, wait until they are gone, and keep them no longer."""
+        """Stop a service's processes together, wait until they are gone, and stop keeping them."""
         self._call("stopProcessGroup", service)
         self._call("removeProcessGroup", service)
 
@@ -110,13 +110,13 @@ class Supervisor:
         )
 
     def _start(self, programs: tuple[Program, ...], environment: Mapping[str, str], reserved: set[int]) -> None:
-        # Between choosing a port and listening on it somebody else may take it: then another is chosen.
+        # Between choosing a port and listening on it, another process may take it; then another port is chosen.
         for _ in range(_START_TRIES):
             access: dict[str, Any] = {"port": free_port(reserved), "password": secrets.token_urlsafe(32)}
             write_json(self._access_file, access)
             write_private(self._home.supervisor_config, render(programs, self._home, **access))
             command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._home.supervisor_config)]
-            done = subprocess.run(  # noqa: S603 no text of others
+            done = subprocess.run(  # noqa: S603 no untrusted text
                 command, env=dict(environment), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )
             if done.returncode == 0:
@@ -141,7 +141,7 @@ class Supervisor:
         return access
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        """What supervisord answers; raise ServiceError if it does not or refuses."""
+        """Return supervisord's answer; raise ServiceError if it does not answer or refuses."""
         try:
             return self._ask(method, *arguments)
         except (OSError, xmlrpc.client.Error) as error:
@@ -149,7 +149,7 @@ class Supervisor:
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         access = self._access()
-        # In a header and not in the URL, which exceptions state.
+        # In a header and not in the URL, which exceptions quote.
         credentials = base64.b64encode(f"samplemix:{access['password']}".encode()).decode()
         headers = [("Authorization", f"Basic {credentials}")]
         with xmlrpc.client.ServerProxy(f"http://{HOST}:{access['port']}/RPC2", _Transport(headers=headers)) as server:
@@ -167,10 +167,10 @@ class _Transport(xmlrpc.client.Transport):
 
 
 def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the services inherit: the caller's environment without what would redirect them.
+    """Return what the services inherit: the caller's environment without anything that would redirect them.
 
-    Connections come from the home's services file alone, Airflow's and Dask's settings from their programs. No proxy may stand
-    before 127.0.0.1, and this Python's commands come first.
+    Connections come from the home's services file alone, Airflow's and Dask's settings from their programs. 127.0.0.1 is never
+    reached through a proxy, and this Python's commands come first.
     """
     redirecting = {*ENVIRONMENT.values(), "SAMPLEMIX_AIRFLOW_DATABASE_URL", "AWS_SESSION_TOKEN"}
     kept = {
@@ -238,7 +238,7 @@ class ServiceStatus:
 
 
 def service_rows(state: State, processes: Mapping[str, ProcessInfo]) -> list[ServiceStatus]:
-    """The status of every service, from what the home and supervisord know: a row a process, and a row an external service."""
+    """Return every service's status, from what the home and supervisord know: a row per process, and per external service."""
     rows = []
     for service, names in PROCESSES.items():
         address = state.addresses.get(service, "")
@@ -247,7 +247,7 @@ def service_rows(state: State, processes: Mapping[str, ProcessInfo]) -> list[Ser
         for name in names:
             info = processes.get(name)
             if info is not None:
-                # supervisord calls a process running once it has lived as long as it must; that it is of use shows before.
+                # supervisord calls a process running only after its start_seconds; it can be ready before that.
                 ready = info.state == "starting" and info.pid is not None and info.pid == state.ready.get(name)
                 rows.append(ServiceStatus(service, name, "running" if ready else info.state, info.pid, address, info.since))
             elif service not in state.external:

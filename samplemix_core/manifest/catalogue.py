@@ -1,4 +1,4 @@
-"""Mixtures as they lie on an object store, and read back: <root>/<name>/v000012/... and <root>/<name>/latest.json."""
+"""Mixtures on an object store, and reading them back: <root>/<name>/v000012/... and <root>/<name>/latest.json."""
 
 import hashlib
 import re
@@ -87,7 +87,7 @@ class Mixtures:
 
 @dataclass(frozen=True)
 class Version:
-    """A published version: what its manifest says, the SHA-256 of that file, and where it lies.
+    """A published version: what its manifest says, the SHA-256 of that file, and where it is.
 
     `unknown`: fields of its manifest that this SampleMix doesn't know, by dotted name.
     """
@@ -115,7 +115,7 @@ class Version:
             return []
 
     def rows(self) -> Iterator[pa.Table]:
-        """Its samples (MIXTURE_PART), one table a part, in order. ManifestError for a part that is not the published one."""
+        """Yield its samples (MIXTURE_PART), one table per part, in order. ManifestError for a part that was changed."""
         for part in self.manifest.parts:
             data, _ = self.mixtures.store.get(self.key(part.path))
             if hashlib.sha256(data).hexdigest() != part.sha256:
@@ -132,7 +132,7 @@ def sums_text(digests: Mapping[str, str]) -> bytes:
 
 
 def parse_sums(data: bytes) -> dict[str, str] | None:
-    """SHA-256 by name of a file, from the text of SHA256SUMS; None if it is none."""
+    """Return SHA-256 by file name, from the text of SHA256SUMS; None if the text is not valid."""
     pairs = [line.partition("  ") for line in data.decode(errors="replace").splitlines()]
     found = {name: digest for digest, _, name in pairs}
     return found if found and sums_text(found) == data else None

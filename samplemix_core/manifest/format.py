@@ -73,7 +73,7 @@ def columns_table() -> str:
 
 
 class ReplacedFile(FrozenModel):
-    """A shard's file that is not the one of the mixture: another took its place earlier."""
+    """An earlier file of a shard, which the mixture's file has replaced."""
 
     path: str
     etag: str
@@ -135,7 +135,7 @@ def domain_shares(
     copies: Sequence[int],
     mixture_tokens: Sequence[int],
 ) -> tuple[DomainShare, ...]:
-    """The domains' records from their sums, each one entry a domain; sorted by name, domains without samples left out."""
+    """Return the domains' records from their sums, each with one entry per domain; sorted by name, without empty domains."""
     source_total, mixture_total = max(1, sum(source_tokens)), max(1, sum(mixture_tokens))
     rows = zip(names, source_samples, source_tokens, samples, copies, mixture_tokens, strict=True)
     return tuple(
@@ -156,7 +156,7 @@ def domain_shares(
 
 
 class TokenizerRecord(FrozenModel):
-    """What counts tokens: a name for people, and the identity that makes a corpus counted by another one another corpus."""
+    """The tokenizer that counts tokens: its name, and the identity that is part of the corpus's identity."""
 
     name: str
     id: str
@@ -170,7 +170,7 @@ class PolicyRecord(FrozenModel):
 
 
 class SolverRecord(FrozenModel):
-    """How the copies met the budget: copies = min(max_copies, floor(kappa * weight + u)), but for samples that were passed over."""
+    """How the copies met the budget: copies = min(max_copies, floor(kappa * weight + u)), unless a sample was passed over."""
 
     max_copies: int = Field(ge=1)
     max_share: float = Field(
@@ -193,7 +193,7 @@ class SolverRecord(FrozenModel):
 
 
 class Counts(FrozenModel):
-    """What became of every input document: documents = scored + quarantined + duplicates."""
+    """Where every input document went: documents = scored + quarantined + duplicates."""
 
     documents: int = Field(ge=0, description="Documents read")
     scored: int = Field(ge=0, description="Documents with scores, duplicates apart")
@@ -232,9 +232,9 @@ class ManifestDraft(FrozenModel):
     lineage: Lineage
 
     def version_identity(self, digest: str) -> str:
-        """What makes a version with parts of this content digest the version it is, as hex: also where its documents are.
+        """Return the identity of a version whose parts have this content digest, as hex; it depends on where its documents are too.
 
-        The same rows of another corpus, or of one whose files have changed, are another version.
+        The same rows of another corpus, or of one whose files have changed, are a different version.
         """
         snapshots = [[item.name, item.shards, item.shards_digest] for item in self.lineage.snapshots]
         return hashlib.sha256(canonical_json([digest, self.corpus_root, snapshots])).hexdigest()
@@ -258,13 +258,13 @@ UNMET = 0.01
 
 
 def unmet_share(budget_tokens: int, realised_tokens: int) -> float:
-    """Share of the budget that is not met, where it is more than UNMET; else 0."""
+    """Return the share of the budget that is not met if that is more than UNMET, else 0."""
     short = budget_tokens - realised_tokens
     return short / budget_tokens if short > UNMET * budget_tokens else 0.0
 
 
 def unmet(manifest: ManifestDraft) -> list[str]:
-    """A warning for people, if more than UNMET of the budget is not met."""
+    """Return a warning for people if more than UNMET of the budget is not met."""
     share = unmet_share(manifest.budget_tokens, manifest.realised_tokens)
     if not share:
         return []
@@ -280,7 +280,7 @@ def content_digest(parts: Iterable[PartFile]) -> str:
 
 
 def publishable(draft: ManifestDraft, version: int, parent: int | None, parts: tuple[PartFile, ...], now: datetime) -> Manifest:
-    """The draft as a version."""
+    """Return the draft as a version."""
     return Manifest(
         **dict(draft),
         version=version,
@@ -301,9 +301,9 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def parse_manifest(data: bytes, place: str) -> tuple[Manifest, dict[str, Any]]:
-    """Read a manifest.json found at `place`; and its fields that this version doesn't know, by dotted name.
+    """Read a manifest.json found at `place`; also returns its fields that this version doesn't know, by dotted name.
 
-    Raises NewerFormatError if its format is newer than this version's, ManifestError if it is no manifest.
+    Raises NewerFormatError if its format is newer than this version's, ManifestError if it is not a manifest.
     """
     fields = parse_json(data, place)
     version = fields.get("format_version")
@@ -329,12 +329,12 @@ def _writer_of(fields: Mapping[str, Any]) -> str:
 
 
 def unknown_columns(schema: pa.Schema) -> list[str]:
-    """Columns of a part that this version doesn't know."""
+    """Return the columns of a part that this version doesn't know."""
     return [name for name in schema.names if name not in MIXTURE_PART.names]
 
 
 def parse_json(data: bytes, place: str) -> dict[str, Any]:
-    """A JSON object found at `place`; raise ManifestError if it is not one."""
+    """Return the JSON object found at `place`; raise ManifestError if it is not one."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Rows to Parquet parts whose bytes depend on the rows alone: rows brought into their one form, checked, and written."""
+"""Rows to Parquet parts whose bytes depend on the rows alone: rows are brought into canonical form, checked, and written."""
 
 import hashlib
 from collections import deque
@@ -15,10 +15,10 @@ from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.format import COLUMNS, MIXTURE_PART, PartFile
 
 ROWS_PER_PART = 2**20
-"""About 50 MB a part: small enough to be put in one conditional request, large enough to read in bulk."""
+"""About 50 MB per part: small enough to be put in one conditional request, large enough to read in bulk."""
 
 ROWS_PER_GROUP = 2**17
-"""Rows of a Parquet row group, and all that is in memory while writing. Part of the format: it decides the bytes."""
+"""Rows of a Parquet row group, which is all that is in memory while writing. Part of the format: it decides the bytes."""
 
 _REPEATING = [column.name for column in COLUMNS if column.repeats]
 
@@ -115,7 +115,7 @@ def _sha256(path: Path) -> str:
 
 
 def conforming(table: pa.Table) -> pa.Table:
-    """The table under MIXTURE_PART itself; raise ManifestError if its columns have other names or types."""
+    """Return the table with MIXTURE_PART itself as its schema; raise ManifestError if its columns have other names or types."""
     if table.schema.names != MIXTURE_PART.names or table.schema.types != MIXTURE_PART.types:
         raise ManifestError(
             f"Rows have the columns {_brief(table.schema)}, not {_brief(MIXTURE_PART)}.", "Give them the schema MIXTURE_PART."
@@ -139,7 +139,7 @@ def canonical(table: pa.Table) -> pa.Table:
 
 
 def check_rows(table: pa.Table, after: Place | None) -> tuple[Place, list[str]]:
-    """Check canonical rows that follow the sample `after`: the last sample's place, and what is wrong, if anything.
+    """Check canonical rows that follow the sample `after`; returns the last sample's place, and what is wrong, if anything.
 
     Rows must be sorted by (shard path in code point order, row), without repeats; copies at least 1; tokens not negative.
     """

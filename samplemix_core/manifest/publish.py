@@ -2,19 +2,19 @@
 
 The protocol, for a mixture with published versions up to 12:
 1. croissant.json of the next free version, 13, is created only if it does not exist. It names the identity of what is published
-   (the parts, the corpus and its files), so it is the claim of version 13 for that and nothing else. Who comes second with another
-   mixture goes on to 14.
-2. The parts are created only if they do not exist. One that exists with the same bytes is ours, of a publisher of the same
-   content that died or is at work beside us.
-3. manifest.json is created only if it does not exist. That is the commit. Who comes second finds the same content, and
-   the two are one version.
-4. SHA256SUMS is created only if it does not exist: the SHA-256 of the other files, as they lie there now.
+(the parts, the corpus and its files), so it is the claim of version 13 for that and nothing else. A second publisher, of a
+different mixture, goes on to 14.
+2. The parts are created only if they do not exist. A part that exists with the same bytes is ours, from a publisher of the same
+content that died or is working at the same time.
+3. manifest.json is created only if it does not exist. That is the commit. A second publisher finds the same content, and the
+two are one version.
+4. SHA256SUMS is created only if it does not exist: the SHA-256 of the other files, as they are then.
 5. latest.json is moved by compare-and-swap to the greatest published version; never backwards.
 
-An earlier version whose manifest is damaged is passed over: `samplemix check` names it. One of a newer format stops publishing.
+An earlier version whose manifest is damaged is skipped: `samplemix check` names it. One of a newer format stops publishing.
 
-A mixture that is published already, of the same files of the same corpus, is not published again: its version is returned, and
-latest stays where it is. One that was claimed but not committed is taken up where it was left.
+A mixture that is already published, from the same files of the same corpus, is not published again: its version is returned, and
+latest is not moved back to it. One that was claimed but not committed is continued.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ from samplemix_core.manifest.verify import manifest_problems
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 100
-"""Each lost attempt means that another publisher won one; so many in a row mean that something else is wrong."""
+"""Each lost attempt means that another publisher won; this many in a row mean that something else is wrong."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def publish(
     """Publish a draft and its parts as the next version of the mixture it names.
 
     `read_part` gives a part's bytes, one part at a time; `now` (with a time zone) becomes created_at; the commit is made within
-    `committing`, whose error keeps the version from being published. Raises AccountingError if the draft and the parts do not add
-    up (nothing is written then), ManifestError if a part's bytes are not those of its hash or no version can be had,
+    `committing`, and an error from that keeps the version from being published. Raises AccountingError if the draft and the parts
+    do not add up (nothing is written then), ManifestError if a part's bytes don't match its hash or no version can be had, and
     ObjectStoreError from the store.
     """
     publisher = _Publisher(mixtures, draft, tuple(parts), read_part, now, committing)
@@ -111,7 +111,7 @@ class _Publisher:
         for version in published:
             found = self._version(version)
             if found is not None and found.manifest.version_identity(found.manifest.content_digest) == self.identity:
-                # Of a publisher that died between the commit and this, or of an earlier release.
+                # In case its publisher died after the commit, or was an earlier release.
                 self._put_sums(found)
                 self._move_latest(published[0])
                 return Published(found, created=False)
@@ -125,12 +125,12 @@ class _Publisher:
         return result
 
     def _version(self, version: int) -> Version | None:
-        """A version that is published; None if what is there of it can't be read, which keeps no other from being published."""
+        """Return a published version; None if it can't be read, which does not keep others from being published."""
         if version not in self.known:
             try:
                 self.known[version] = self.mixtures.open(self.draft.name, version)
             except NewerFormatError:
-                # What it holds can't be known, so neither can be told whether this mixture is that version.
+                # Its content can't be known, so neither can whether this mixture is that version.
                 raise
             except ManifestError as error:
                 self.known[version] = None

@@ -1,4 +1,4 @@
-"""A published version read back and added up again: whether its manifest agrees with itself, with its parts and with the corpus."""
+"""A published version read back and added up again: does its manifest agree with itself, with its parts and with the corpus?"""
 
 import hashlib
 from collections import defaultdict
@@ -27,7 +27,7 @@ ShardsOfSnapshot = Callable[[str], Iterable[ShardEntry]]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that disagrees: where, and what."""
+    """An inconsistency: where it is, and what."""
 
     place: str
     what: str
@@ -62,7 +62,7 @@ class VerifyReport:
         }
 
     def lines(self) -> list[str]:
-        """The report for people: one line of figures, one a problem."""
+        """Return the report for people: one line of figures, then one per problem."""
         counts = f"{self.parts} parts, {self.rows} samples, {self.copies} copies, {self.tokens} tokens"
         verdict = f"{len(self.problems)} problems" if self.problems else "all agree with the manifest"
         return [f"{self.name} version {self.version}: {counts}: {verdict}", *map(str, self.problems)]
@@ -71,12 +71,12 @@ class VerifyReport:
 def verify(version: Version, shards: ShardsOfSnapshot | None = None) -> VerifyReport:
     """Check a published version against its manifest.
 
-    Parts: there, with the published bytes, the schema, sorted without repeats, copies within 1..max_copies, keys that are
-    the hash of their sample; their rows, copies and tokens added up again, in all and for each domain. The manifest
-    agrees with itself, the budget is met within one document, nothing else lies in the version's directory, and manifest.json and
-    croissant.json have the SHA-256 that SHA256SUMS says (a version of an earlier release has none). latest.json names this
-    version or a later one that is there. With `shards`, the corpus still has the shards, etags and sizes that the mixture was
-    made from. Memory holds one part.
+    Its parts exist with the published bytes and the schema, sorted without repeats, with copies within 1..max_copies and keys that
+    are the hash of their sample; their rows, copies and tokens add up to the manifest's, in total and for each domain. The manifest
+    agrees with itself, the budget is met within one document, nothing else is in the version's directory, and manifest.json and
+    croissant.json have the SHA-256 that SHA256SUMS says (a version of an earlier release has no SHA256SUMS). latest.json names this
+    version or a later one that exists. With `shards`, the corpus still has the shards, etags and sizes that the mixture was made
+    from. Holds one part in memory.
     """
     manifest, count = version.manifest, _Count()
     problems = [*manifest_problems(manifest), *_objects(version), *_latest(version)]
@@ -194,7 +194,7 @@ class _Count:
             self.domains[row["domain"]] = (old[0] + row["row_count"], old[1] + row["copies_sum"], old[2] + row["tokens_sum"])
 
     def disagreements(self, manifest: Manifest) -> Iterator[Problem]:
-        """Where the sums are not the manifest's."""
+        """Yield where the sums differ from the manifest's."""
         totals = {"samples": self.rows, "copies": self.copies, "realised_tokens": self.tokens}
         for field, counted in totals.items():
             if counted != getattr(manifest, field):
@@ -228,7 +228,7 @@ def _rows(table: pa.Table, part: PartFile, max_copies: int) -> Iterator[Problem]
 
 
 def _objects(version: Version) -> Iterator[Problem]:
-    """What lies in the version's directory, apart from the parts' content."""
+    """Yield what is wrong in the version's directory, apart from the parts' content."""
     store, prefix = version.mixtures.store, version.key("")
     parts = {part.path: part.sha256 for part in version.manifest.parts}
     found = {info.key[len(prefix) :] for info in store.list(prefix)}
@@ -258,7 +258,7 @@ def _objects(version: Version) -> Iterator[Problem]:
 
 
 def _latest(version: Version) -> Iterator[Problem]:
-    """What is wrong with the mixture's latest.json, which names this version or a later one; a copy of one version has none."""
+    """Yield what is wrong with the mixture's latest.json, which should name this version or a later one; a lone copy has none."""
     mixtures, manifest = version.mixtures, version.manifest
     key = mixtures.prefix(manifest.name) + LATEST
     if mixtures.store.head(key) is None:

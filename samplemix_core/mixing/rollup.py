@@ -1,7 +1,7 @@
-"""Roll-ups: samples counted by domain, cluster and band of quality, and by snapshot, domain and copies.
+"""Roll-ups: samples counted by domain, cluster and quality band, and by snapshot, domain and copies.
 
-Their sums are integers, of values in ten-thousandths, so that they are the same in whatever order they are added up, and what was
-added can be taken away again.
+Their sums are integers, of values in ten-thousandths, so they are the same in whatever order they are added up, and what was added
+can be subtracted again.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Int64Array = npt.NDArray[np.int64]
 UInt16Array = npt.NDArray[np.uint16]
 
 QUALITY_BANDS = 40
-"""Bands of equal width from a quality model's lower to its upper bound; what lies outside is in the first or the last."""
+"""Bands of equal width from a quality model's lower to its upper bound; values outside are in the first or the last."""
 
 _ROWS_AT_ONCE = 2**20
 
@@ -30,7 +30,7 @@ def quality_bands(quality: npt.NDArray[np.floating], low: float, high: float) ->
 
 
 def added_up(table: pa.Table, keys: list[str]) -> pa.Table:
-    """The sums of the other columns over rows of equal `keys`, sorted by these; all of them integers."""
+    """Return the sums of all other columns over rows with equal `keys`, sorted by these; all columns are integers."""
     sums = [name for name in table.column_names if name not in keys]
     added = table.group_by(keys, use_threads=False).aggregate([(name, "sum") for name in sums])
     return (
@@ -42,7 +42,7 @@ def added_up(table: pa.Table, keys: list[str]) -> pa.Table:
 
 @dataclass(frozen=True, eq=False)
 class MixtureRollup:
-    """What a mixture comes to: schemas.CELLS and schemas.COPY_COUNTS, sorted."""
+    """A mixture's sums: schemas.CELLS and schemas.COPY_COUNTS, sorted."""
 
     cells: pa.Table
     copy_counts: pa.Table
@@ -102,7 +102,7 @@ def _copy_counts(source: Source, copies: UInt16Array) -> pa.Table:
 
 
 def _named(source: Source, part: Callable[[int, int], pa.Table], keys: list[str]) -> pa.Table:
-    """What the parts of a source add up to, with its domains' names; memory is that of one part and of the result."""
+    """Return the sums over the parts of a source, with its domains' names; holds one part and the result in memory."""
     sums = [added_up(part(start, stop), keys) for start, stop in _parts(source.tokens.size)]
     total = added_up(pa.concat_tables(sums), keys)
     names = pa.array(source.domains, pa.string()).take(total["domain"].combine_chunks())

@@ -1,36 +1,28 @@
 """The budget solver: weights and a token budget in, whole copies out; exact, deterministic, in linear time.
 
-The paper takes floor(c_i) copies for certain and one more with probability c_i - floor(c_i). With one fixed uniform number
-u_i a sample that is floor(c_i + u_i), which grows with c_i and nothing else. So the realised tokens are a non-decreasing
-step function of the common scale kappa, and the largest kappa that stays within the budget is found by bisection. Because
-u_i is the sample's own, a small change of the weights changes few copies.
+The paper takes floor(c_i) copies for certain and one more with probability c_i - floor(c_i). With one fixed uniform number u_i per
+sample, that is floor(c_i + u_i), which grows with c_i and nothing else. So the realised tokens are a non-decreasing step function
+of the common scale kappa, and the largest kappa that stays within the budget is found by bisection. Because u_i is the sample's
+own, a small change of the weights changes few copies.
 
-Copies are thus served in line, by the kappa at which a sample takes its next one, until one does not fit. If over FILL_ABOVE of the
-budget is left then, samples longer than what is left are passed over from there on, and the line goes on without them.
+Copies are thus given out in line, by the kappa at which a sample takes its next one, until one does not fit. If more than
+FILL_ABOVE of the budget is left then, samples longer than what is left are passed over from there on, and the line continues
+without them.
 
-The result is a function of its arguments alone. Token sums are integers, so their order does not matter; a product and a
-sum a sample are all the floating point there is, and numba without fastmath contracts them into no fused operation.
+The result is a function of its arguments alone. Token sums are integers, so their order does not matter. The only floating point is
+one product and one sum per sample, which numba without fastmath does not contract into a fused operation.
 """
 
 import math
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from samplemix_core.compiled import compiled
 from samplemix_core.errors import BudgetError, ConfigError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """Compile at first call, without fastmath: no reordered sums, no fused multiply-add. Releases the GIL."""
-    return cast(Function, numba.njit(nogil=True)(function))
-
 
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
@@ -46,7 +38,7 @@ FILL_ABOVE = 0.01
 """Share of the budget. With less of it left, the first copy that does not fit ends the line."""
 
 MOST_ROUNDS = 64
-"""Of passing over; each leaves less, on average half of what was left."""
+"""Most rounds of passing over; each leaves less of the budget, on average half of what was left."""
 
 _ANY = np.iinfo(np.int64).max
 
@@ -56,13 +48,13 @@ FRACTION_BITS = 52
 
 @dataclass(frozen=True)
 class Solution:
-    """Copies a sample, and how they meet the budget.
+    """Copies of each sample, and how they meet the budget.
 
-    copies_i = min(max_copies, floor(kappa * weights_i + uniforms_i)), and 0 for a sample without tokens; where several samples step
-    at that very float and only some fit, the first of them in order have one copy more. `passed_over` samples have fewer than that,
-    as one more is longer than what was left. `realised_tokens` is the sum of copies * tokens, never over the budget and short of it
-    by less than `next_tokens`, the tokens of the sample that would step next (`next_tokens` is 0 where every sample has all the
-    copies it may have).
+    copies_i = min(max_copies, floor(kappa * weights_i + uniforms_i)), and 0 for a sample without tokens; if several samples step at
+    that very float and only some fit, the first ones in order have one copy more. `passed_over` samples have fewer than that, as
+    one more is longer than what was left. `realised_tokens` is the sum of copies * tokens, never over the budget and short of it by
+    less than `next_tokens`, the tokens of the sample that would step next (`next_tokens` is 0 if every sample has all the copies it
+    may have).
     """
 
     copies: UInt16Array
@@ -80,13 +72,13 @@ def solve_copies(
     max_copies: int,
     max_tokens: int | None = None,
 ) -> Solution:
-    """Copies (n,) of n samples with the given weights, tokens and uniform numbers in [0, 1), within one document of the budget.
+    """Return copies (n,) of n samples with these weights, tokens and uniform numbers in [0, 1), within one document of the budget.
 
-    Only the ratios of the weights matter. `max_tokens` limits what the copies of one sample come to. Time is at most 80 passes over
-    the samples, and as many for each time that samples are passed over; memory is the three inputs and the result.
+    Only the ratios of the weights matter. `max_tokens` limits the tokens of one sample's copies together. Time is at most 80 passes
+    over the samples, and as many again each time that samples are passed over; memory is the three inputs and the result.
 
-    Raises ConfigError for a weight that is not between MIN_WEIGHT and MAX_WEIGHT or a cap outside 1..65535; BudgetError for
-    a budget that no copies can meet, stating the largest or smallest that they can; ValueError for malformed arrays.
+    Raises ConfigError for a weight that is not between MIN_WEIGHT and MAX_WEIGHT or a cap outside 1..65535; BudgetError for a
+    budget that no copies can meet, stating the largest or smallest that they can; ValueError for malformed arrays.
     """
     _check_arrays(weights, tokens, uniforms)
     if not 1 <= max_copies <= MAX_COPIES:
@@ -115,7 +107,7 @@ def solve_copies(
             break
         longest = left
     if not next_tokens and longest != _ANY:
-        # All but those that are passed over have all their copies.
+        # All samples except those passed over have all their copies.
         next_tokens = _shortest_open(tokens, copies, max_copies, most)
     if realised == 0:
         least = _shortest_open(tokens, copies, max_copies, most)
@@ -155,7 +147,7 @@ def _check_arrays(weights: Float64Array, tokens: Int32Array, uniforms: Float64Ar
 
 @compiled
 def _first_outside(values: npt.NDArray[Any], low: float, high: float) -> int:
-    """The place of the first value that is not a number from low to high, -1 if there is none."""
+    """Return the index of the first value that is not a number from low to high, -1 if there is none."""
     for i in range(values.size):
         if not low <= values[i] <= high:
             return i
@@ -163,7 +155,7 @@ def _first_outside(values: npt.NDArray[Any], low: float, high: float) -> int:
 
 
 class _Line(NamedTuple):
-    """What stays the same from round to round, in the order in which compiled functions take it. `copies` is what they fill in."""
+    """What stays the same from round to round, in the order in which compiled functions take it. They fill in `copies`."""
 
     weights: Float64Array
     tokens: Int32Array
@@ -189,7 +181,7 @@ def _bisect(line: _Line, budget: int, longest: int, upper: float) -> tuple[float
 
 
 def _shortest(line: _Line, realised: int, longest: int, kappa: float) -> float:
-    """The kappa with the shortest fraction among those from its power of two up to `kappa` that realise the same tokens.
+    """Return the kappa with the shortest fraction from its power of two up to `kappa` that realises the same tokens.
 
     A whole interval does. This picks the number in it that a person would: 1.0, where every sample is wanted once.
     """
@@ -214,7 +206,7 @@ def _float(bits: int) -> float:
 
 @compiled
 def _limit(tokens: int, cap: int, most: int) -> int:
-    """The most copies of a sample with so many tokens."""
+    """Return the most copies that a sample with this many tokens may have."""
     if tokens == 0:
         return 0
     return cap if tokens * cap <= most else most // tokens
@@ -228,7 +220,8 @@ def _wanted(weight: float, uniform: float, kappa: float, cap: int) -> int:
 
 @compiled
 def _copies(weight: float, tokens: int, uniform: float, kappa: float, cap: int, most: int) -> int:
-    return min(_wanted(weight, uniform, kappa, cap), _limit(tokens, cap, most))
+    copies: int = min(_wanted(weight, uniform, kappa, cap), _limit(tokens, cap, most))
+    return copies
 
 
 @compiled
@@ -242,7 +235,7 @@ def _largest(tokens: Int32Array, cap: int, most: int) -> int:
 
 @compiled
 def _shortest_open(tokens: Int32Array, copies: UInt16Array, cap: int, most: int) -> int:
-    """The fewest tokens of a sample that may have a copy more; the largest integer if there is none."""
+    """Return the fewest tokens of a sample that may have another copy; the largest integer if there is none."""
     found = np.iinfo(np.int64).max
     for i in range(tokens.size):
         if tokens[i] < found and copies[i] < _limit(tokens[i], cap, most):
@@ -292,7 +285,7 @@ def _settle(
     high: float,
     budget: int,
 ) -> tuple[int, int]:
-    """Fill in the copies at `low`, then step samples to `high` in order until one does not fit; none over `longest` tokens.
+    """Fill in the copies at `low`, then step samples to `high` in order until one does not fit; skip samples over `longest` tokens.
 
     Returns the realised tokens, and the tokens of the sample that did not fit (0 if all did).
     """

@@ -1,7 +1,7 @@
-"""The samples that a mixture is made from, as columns; and from copies, the mixture's rows and the sums of its domains.
+"""The samples that a mixture is made from, as columns; and, given copies, the mixture's rows and its sums by domain.
 
-A source takes 30 bytes a sample (32 with more than 65,536 clusters) and a bit for its row; solved copies take 2 more. Nothing else
-in memory grows with the samples.
+A source takes 30 bytes per sample (32 with more than 65,536 clusters) and a bit for its row; solved copies take 2 bytes more.
+Nothing else in memory grows with the samples.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from samplemix_core.compiled import compiled
 from samplemix_core.errors import AccountingError, CorpusError
-from samplemix_core.mixing.solver import compiled
 from samplemix_core.policies.policy import Columns, Weigh
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 
@@ -26,7 +26,7 @@ UInt16Array = npt.NDArray[np.uint16]
 MAX_DOMAINS = 2**15 - 1
 
 SCALE = 10_000
-"""Quality and distance are added up in ten-thousandths: nine hundred million of the best documents fit the sum of their squares."""
+"""Quality and distance are added up in ten-thousandths: a sum has room for the squares of nine hundred million best documents."""
 
 _ROWS_AT_ONCE = 2**20
 
@@ -63,7 +63,7 @@ class RowSet:
 
 @dataclass(frozen=True, eq=False)
 class ShardSamples:
-    """One shard's samples, one entry each, in row order. `domain` numbers names that are known elsewhere."""
+    """One shard's samples, one entry each, in row order. `domain` holds ids whose names are known elsewhere."""
 
     snapshot: str
     path: str
@@ -75,7 +75,7 @@ class ShardSamples:
     distance: Float32Array
 
     def without(self, rows: RowSet) -> "ShardSamples":
-        """The samples but for those rows."""
+        """Return the samples except those in these rows."""
         keep = np.isin(self.row, rows.rows(), assume_unique=True, invert=True)
         columns = {name: getattr(self, name)[keep] for name in ("row", "domain", "n_tokens", "quality", "cluster", "distance")}
         return ShardSamples(self.snapshot, self.path, **columns)
@@ -108,13 +108,13 @@ class DomainSums(NamedTuple):
 class Source:
     """The samples that may be mixed, one entry each, in the order in which their shards are added.
 
-    domain: int16 (n,), places among `domains`, which are sorted once the source is finished.
+    domain: int16 (n,), indices into `domains`, which are sorted once the source is finished.
     tokens: int32 (n,). quality: float32 (n,). cluster: unsigned (n,). distance: int16 (n,), to the centroid, in ten-thousandths.
     weight: float64 (n,), by the policy. uniform: float64 (n,), the sample's own number in [0, 1).
     """
 
     def __init__(self, samples: int, domain_names: Mapping[int, str], diversity: Float32Array, weigh: Weigh, seed: int) -> None:
-        """Room for so many samples. `diversity` (K,) is that of each cluster; `domain_names` names the numbers of domains."""
+        """Make room for `samples` samples. `diversity` (K,) is that of each cluster; `domain_names` maps domain ids to names."""
         self.domain = np.empty(samples, dtype=np.int16)
         self.tokens = np.empty(samples, dtype=np.int32)
         self.quality = np.empty(samples, dtype=np.float32)
@@ -149,7 +149,7 @@ class Source:
         self._slices.append(_Slice(shard.snapshot, shard.path, start, stop, RowSet.of(shard.row)))
 
     def finish(self) -> "Source":
-        """This source, complete, with its domains sorted by name; raise AccountingError if samples are missing."""
+        """Complete and return this source, with its domains sorted by name; raise AccountingError if samples are missing."""
         filled = self._slices[-1].stop if self._slices else 0
         if filled != self.tokens.size:
             raise AccountingError(f"{filled} samples were read, {self.tokens.size} are eligible.")
@@ -172,14 +172,14 @@ class Source:
         return sorted({item.snapshot for item in self._slices})
 
     def snapshot_codes(self, start: int, stop: int) -> Int64Array:
-        """Places among snapshot_names of the samples from start to stop."""
+        """Return the indices into snapshot_names of the samples from start to stop."""
         names = {name: code for code, name in enumerate(self.snapshot_names())}
         codes = np.array([names[item.snapshot] for item in self._slices], dtype=np.int64)
         ends = np.array([item.stop for item in self._slices], dtype=np.int64)
         return codes[np.searchsorted(ends, np.arange(start, stop), side="right")]
 
     def rows(self, copies: UInt16Array) -> Iterator[pa.Table]:
-        """The samples that have copies (n,), as a manifest's columns: a table a shard, sorted by path and row."""
+        """Yield the samples that have copies (n,), as a manifest's columns: one table per shard, sorted by path and row."""
         names = pa.array(self.domains, pa.string())
         for part in sorted(self._slices, key=lambda item: item.path):
             within = np.flatnonzero(copies[part.start : part.stop])
@@ -207,7 +207,7 @@ class Source:
         return DomainSums(*_sums(self.domain, self.tokens, copies, len(self.domains)))
 
     def _codes(self, numbers: Int32Array) -> DomainCodes:
-        """Small codes of the domains that are met: what other corpora have does not count."""
+        """Return small codes, given only to domains that occur here: those of other corpora don't count."""
         for number in np.unique(numbers[self._code[numbers] < 0]).tolist():
             if len(self.domains) == MAX_DOMAINS:
                 raise too_many_domains()

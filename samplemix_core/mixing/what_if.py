@@ -1,9 +1,9 @@
-"""What a mixture would be under other settings, from its roll-up: in milliseconds, and without a sample read.
+"""What a mixture would be under other settings, from its roll-up: in milliseconds, and without reading a sample.
 
-A sample of weight w is copied min(cap, kappa * w) times in the mean, because floor(c + u) is c in the mean over u. So a cell of
-samples with like weights comes to its tokens times that, and kappa is where all cells come to the budget. Each cell is two halves
-here, a standard deviation of quality above and below its mean: their weights have its mean and spread. What this leaves out is that
-longer documents of a cell may be better ones, and that a mixture is one draw and not the mean of all.
+A sample of weight w is copied min(cap, kappa * w) times on average, because floor(c + u) averages c over u. So a cell of samples
+with similar weights yields its tokens times that, and kappa is where all cells together meet the budget. Each cell is split into
+two halves, one standard deviation of quality above and below its mean, so that the halves have its mean and spread. This ignores
+that longer documents of a cell may be better ones, and that a mixture is one draw and not the average of all.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ _STEPS = 60
 
 @dataclass(frozen=True, eq=False)
 class EstimatedMixture:
-    """Expected sums of a mixture over each of D domains, in the order of `domains`, each (D,).
+    """Expected sums of a mixture for each of D domains, in the order of `domains`, each (D,).
 
-    tokens: of copies. samples: distinct ones. copies. source_tokens, source_samples: what it chooses from.
+    tokens: of copies. samples: distinct ones. copies. source_tokens, source_samples: of what it chooses from.
     by_copies: (cap + 1,), how many samples have 0, 1 ... cap copies.
     """
 
@@ -47,7 +47,7 @@ class EstimatedMixture:
 
 
 class Estimator:
-    """A mixture's cells as columns of halves, ready to be asked again and again."""
+    """A mixture's cells as columns of halves, for any number of estimates."""
 
     def __init__(self, cells: pa.Table) -> None:
         """`cells` are schemas.CELLS of one mixture, at least one: domain (encoded or not), diversity, and sums of the source."""
@@ -72,7 +72,7 @@ class Estimator:
         )
 
     def estimate(self, weigh: Weigh, budget: int, max_copies: int) -> EstimatedMixture:
-        """What a policy would make of the budget; raise BudgetError if no copies meet it."""
+        """Estimate what a policy would make of the budget; raise BudgetError if no copies meet it."""
         total = int(self.source_tokens.sum())
         if not 0 < budget <= max_copies * total:
             raise BudgetError(
@@ -101,7 +101,7 @@ class Estimator:
         )
 
     def _kappa(self, weight: Float64Array, budget: int, max_copies: int) -> float:
-        """The factor at which the halves come to the budget."""
+        """Return the factor at which the halves meet the budget."""
         low, high = np.log(budget / (self._tokens @ weight)), np.log(max_copies / weight.min())
         for _ in range(_STEPS):
             middle = (low + high) / 2

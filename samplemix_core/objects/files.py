@@ -25,7 +25,7 @@ RESERVED = ".samplemix-store"
 
 @lru_cache(maxsize=1024)
 def _digest_of(path: Path, inode: int, size: int, modified_ns: int) -> str | None:
-    """SHA-256 of a file that was found so; None if it is no longer so once it has been read."""
+    """Return the SHA-256 of a file with this inode, size and time; None if these have changed once it has been read."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         now = os.fstat(file.fileno())
@@ -53,7 +53,7 @@ class FileStore(ObjectStore):
             )
         if not is_there:
             return
-        # Not by recursion: directories may lie deeper in one another than Python's calls.
+        # Not by recursion: directories may be nested deeper than Python's calls can be.
         ahead = [self._entries(start, directory and directory + "/")]
         while ahead:
             key = next(ahead[-1], None)
@@ -71,19 +71,19 @@ class FileStore(ObjectStore):
                     yield _troubled(key, error)
 
     def _entries(self, directory: Path, base: str) -> Iterator[str]:
-        """What lies in a directory, as keys, in their order; those of directories end in a slash."""
+        """Return a directory's entries as keys, sorted; those of directories end in a slash."""
         with self._errors(base), os.scandir(directory) as scan:
             return iter(sorted(base + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "") for entry in scan))
 
     def _listed(self, key: str) -> ObjectInfo:
-        """A file of a listing; of what is none, the trouble with it."""
+        """Return the entry of a listed file; for anything else, one that says what is wrong with it."""
         try:
             return self._info(key, self._path(key))
         except ObjectStoreError as error:
             return _troubled(key, error)
 
     def directories(self) -> Iterator[str]:
-        """See ObjectStore.directories. One whose name is not UTF-8 can be no object's."""
+        """See ObjectStore.directories. Names that are not UTF-8 are left out: they can't be in an object's key."""
         with self._errors(""):
             is_there = self.root.is_dir()
         if is_there:
@@ -189,7 +189,7 @@ class FileStore(ObjectStore):
                     "Remove it, or replace a link to a directory by the directory itself.",
                 )
             found = path.stat()
-            # A clock ticks every few milliseconds: what was written just now may be written again at the same moment.
+            # A clock ticks every few milliseconds: a file written just now may be written again with the same time.
             settled = time.time() - found.st_mtime > _SETTLED_SECONDS
             stamp = str(found.st_mtime_ns) if settled else None
             modified = datetime.fromtimestamp(found.st_mtime, UTC)
@@ -208,7 +208,7 @@ class FileStore(ObjectStore):
         try:
             yield
         except RuntimeError as error:
-            # So pathlib tells, before Python 3.13, of links that lead to each other.
+            # Before Python 3.13, pathlib raises this for links that lead to each other.
             raise ObjectAccessError(f"{self.uri}/{key} is a link to itself.", "Remove it.") from error
         except OSError as error:
             misnamed = isinstance(error, FileNotFoundError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
@@ -219,7 +219,7 @@ class FileStore(ObjectStore):
 
 
 def _troubled(key: str, problem: ObjectStoreError) -> ObjectInfo:
-    """What a listing has of a file, or of a directory, that can't be read."""
+    """Return the listing's entry for a file or directory that can't be read."""
 
     def content() -> str:
         raise problem

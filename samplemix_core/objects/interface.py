@@ -17,9 +17,10 @@ from typing import BinaryIO
 class ObjectInfo:
     """One object of a listing: its key relative to the store's root, its size in bytes, and a tag of its content.
 
-    A store that has to read the content for its etag gives `content` as a function and, where it can be trusted, a `stamp`: while
-    that and the size are the same, so is the etag. `modified` is when it was last written, by the store's clock; None where it was
-    not asked for. `trouble` says why it can't be read, if it can't: a directory may hold what is no regular file.
+    A store that has to read the content for its etag gives `content` as a function and, if it can be trusted, a `stamp`: as long as
+    that and the size are the same, so is the etag. `modified` is when the object was last written, by the store's clock; None if it
+    was not asked for. `trouble` says why the object can't be read, if it can't: a directory may hold things that aren't regular
+    files.
     """
 
     key: str
@@ -31,7 +32,7 @@ class ObjectInfo:
 
     @cached_property
     def etag(self) -> str:
-        """A tag of the content: another content has another one. May read the whole object, the first time."""
+        """A tag of the content, different for different content. May read the whole object, the first time."""
         return self.content if isinstance(self.content, str) else self.content()
 
     def __eq__(self, other: object) -> bool:

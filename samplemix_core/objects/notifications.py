@@ -1,4 +1,4 @@
-"""What S3 buckets say of themselves through an SQS queue: which of their objects were written or removed."""
+"""Notifications of S3 buckets through an SQS queue: which of their objects were written or removed."""
 
 import json
 import re
@@ -18,17 +18,17 @@ from samplemix_core.errors import ObjectAccessError, ObjectStoreError
 from samplemix_core.settings import Settings
 
 BATCH = 10
-"""Messages that SQS gives or takes at once, at most."""
+"""Most messages that SQS gives or takes at once."""
 
 MOST_AT_ONCE = 2000
-"""Messages that are taken before what they say is looked at: a large crawl has thousands of files."""
+"""Most messages taken before what they say is examined: a large crawl has thousands of files."""
 
 _REGION = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.")
 
 
 @dataclass(frozen=True)
 class Notices:
-    """What a queue had to say: URIs of objects that were written or removed, and how many of its messages are none of S3's."""
+    """What a queue said: URIs of objects that were written or removed, the number of messages, and how many were not S3's."""
 
     uris: frozenset[str]
     messages: int
@@ -48,7 +48,7 @@ class BucketQueue:
             self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["ApproximateNumberOfMessages"])
 
     def take(self) -> Notices:
-        """Take the messages that are there; they are gone then. Raises ObjectAccessError or ObjectStoreError."""
+        """Take the messages that are there and delete them from the queue. Raises ObjectAccessError or ObjectStoreError."""
         uris: set[str] = set()
         messages = unclear = 0
         with self._errors():
@@ -64,7 +64,7 @@ class BucketQueue:
                     except ValueError:
                         unclear += 1
                 entries = [{"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]} for i, message in enumerate(batch)]
-                # One that isn't deleted comes again, and has its crawl looked at once more.
+                # A message that isn't deleted comes again, and its crawl is scanned once more.
                 self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
         return Notices(frozenset(uris), messages, unclear)
 
@@ -85,9 +85,9 @@ class BucketQueue:
 
 
 def notified_uris(body: str) -> list[str]:
-    """The objects that a message is about, as s3:// URIs; raise ValueError if it is no notification of S3.
+    """Return the objects that a message is about, as s3:// URIs; raise ValueError if it is not a notification of S3.
 
-    S3's own records, the same in an envelope of SNS, or an event of EventBridge. The test that S3 sends to a new queue names none.
+    Takes S3's own records, the same in an SNS envelope, or an EventBridge event. The test that S3 sends to a new queue names none.
     """
     try:
         event = json.loads(body)
@@ -97,7 +97,7 @@ def notified_uris(body: str) -> list[str]:
             return []
         if "detail" in event:
             return [f"s3://{event['detail']['bucket']['name']}/{event['detail']['object']['key']}"]
-        # Only in these records is a key written as in a form.
+        # Only these records have keys encoded as in a form.
         found = [record["s3"] for record in event["Records"]]
         return [f"s3://{item['bucket']['name']}/{unquote_plus(item['object']['key'])}" for item in found]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

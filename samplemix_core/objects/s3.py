@@ -32,7 +32,7 @@ _DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNot
 
 @lru_cache(maxsize=8)
 def _client(endpoint: str | None, access_key: str | None, secret_key: str | None) -> Any:
-    """One client a process and account: boto3 clients are thread-safe and slow to make."""
+    """Return one client per process and account: boto3 clients are thread-safe and slow to make."""
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,

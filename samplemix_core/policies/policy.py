@@ -1,7 +1,7 @@
-"""What a policy is: a small model of its parameters, and a pure function from what is known of samples to their weights.
+"""What a policy is: a small model of its parameters, and a pure function from what is known about samples to their weights.
 
-A weight is proportional to the copies a sample should get; its scale is free, the solver finds it. Weights are published, so they
-must be the same to the last bit on every machine: see exponential.py.
+A weight is proportional to the copies a sample should get; its scale is free, because the solver finds it. Weights are published,
+so they must be the same to the last bit on every machine: see exponential.py.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """What policies may look at, one entry a sample: quality on its scorer's scale, diversity in 0..1; float32 (n,) each."""
+    """What policies may use, one entry per sample: quality on its scorer's scale, diversity in 0..1; float32 (n,) each."""
 
     quality: "Float32Array"
     diversity: "Float32Array"
@@ -41,7 +41,7 @@ class Columns:
         return np.clip((_finite("quality", self.quality) - scale.low) / (scale.high - scale.low), 0.0, 1.0)
 
     def unit_diversity(self) -> "Float64Array":
-        """Diversity, cut to 0..1. ConfigError for one that is not finite."""
+        """Diversity, clipped to 0..1. ConfigError for one that is not finite."""
         import numpy as np
 
         return np.clip(_finite("diversity", self.diversity), 0.0, 1.0)
@@ -78,10 +78,10 @@ class Policy(IdentifiedModel, ABC):
 
     A policy is a file of this package with a subclass that is `registered`. Its docstring begins with its formula and names its
     source. Configuration, form, options, the what-if page, the manifest's record and docs/policies.md are made from it. Its
-    parameters must not have names of RunConfig's fields, which forms and options have too.
+    parameters must not have the names of RunConfig's fields, which are in the same forms and options.
 
-    FIRST_FIELDS names the parameters that it begins with, which manifests always record. One that is added later isn't recorded at
-    its default, so that published bytes stay.
+    FIRST_FIELDS names its first parameters, which manifests always record. A parameter that is added later isn't recorded at its
+    default, so that published bytes stay the same.
     """
 
     summary: ClassVar[str]
@@ -91,10 +91,10 @@ class Policy(IdentifiedModel, ABC):
     """Whether weights depend on quality: the manifest then records the scale too, as q_low and q_high."""
 
     reads_diversity: ClassVar[bool] = True
-    """Whether weights depend on diversity, without which a corpus needs no healthy clusters."""
+    """Whether weights depend on diversity; if they don't, a corpus needs no healthy clusters."""
 
     name: str
-    """In a subclass a Literal with its default, which it is registered by."""
+    """In a subclass, a Literal with its default, by which it is registered."""
 
     @abstractmethod
     def weights(self, columns: Columns, scale: Scale) -> "Float64Array":

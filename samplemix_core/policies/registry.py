@@ -21,7 +21,7 @@ for _module in iter_modules(samplemix_core.policies.__path__, f"{samplemix_core.
         import_module(_module.name)
 
 _SCALE = ("q_low", "q_high")
-"""How a manifest names the ends of a quality model's scale, beside the policy's parameters."""
+"""How a manifest names the ends of a quality model's scale, next to the policy's parameters."""
 
 
 class _AnyRegistered:
@@ -33,7 +33,7 @@ class _AnyRegistered:
 
 
 class WithPolicy(IdentifiedModel):
-    """A configuration with a policy. It may be given by name alone, and its parameters beside it: {"policy": "x", "alpha": 0.5}."""
+    """A configuration with a policy, which may be given by name with its parameters next to it: {"policy": "x", "alpha": 0.5}."""
 
     policy: Annotated[Policy, _AnyRegistered()] = Field(SampleMix(), title="Policy", description="How samples are weighed")
 
@@ -56,9 +56,9 @@ def all_parameters() -> dict[str, list[type[Policy]]]:
 
 
 def gathered(values: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, Any]:
-    """Settings with a policy's name, and parameters of policies that stand beside it, brought into one `policy`.
+    """Return settings with a policy's name, and the policy parameters next to it, gathered into one `policy`.
 
-    A name that is one of `fields` is theirs, and no policy's.
+    A name in `fields` is a setting and not a policy's parameter.
     """
     known = all_parameters()
     given = {name: value for name, value in values.items() if name in known and name not in fields}
@@ -79,12 +79,12 @@ def policy_kind(name: str) -> type[Policy]:
 
 
 def record(policy: Policy, scale: Scale) -> dict[str, Any]:
-    """Everything that the policy's weights depend on beside the columns, as a manifest records it."""
+    """Return everything that the policy's weights depend on besides the columns, as a manifest records it."""
     return {**policy.parameters(), **(dict(zip(_SCALE, scale, strict=True)) if policy.reads_quality else {})}
 
 
 def recorded(name: str, parameters: Mapping[str, Any]) -> Weigh:
-    """The weights of a policy as a manifest records it. Raises ConfigError if they can't be had here."""
+    """Return the weights of a policy as a manifest records it. Raises ConfigError if they can't be computed here."""
     own = {key: value for key, value in parameters.items() if key not in _SCALE}
     kind = policy_kind(name)
     if unknown := own.keys() - kind.model_fields.keys():

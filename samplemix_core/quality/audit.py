@@ -1,6 +1,6 @@
 """What a quality model really measures: whether it tells good from bad, or merely sources, languages, lengths, or nothing.
 
-All of a sample of documents, whose quality is normalised to 0..1 by the model's range. Pure: arrays in, values out.
+Computed on a sample of documents, with quality normalised to 0..1 by the model's range. Pure: arrays in, values out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 NEAR = 0.01
-"""Scores within such a part of the range are near each other."""
+"""Scores within this part of the range are near each other."""
 
 LEAST_OF_A_GROUP = 20
-"""Documents; of fewer, a group's measures say nothing, and they count among the others."""
+"""Fewest documents for which a group's measures mean anything; smaller groups are merged."""
 
 _NAMED = 5
 
 WHOLE = ""
-"""The grouping that is all documents."""
+"""The grouping of all documents together."""
 
 GROUPINGS = {"domain": "source", "snapshot": "crawl", "language": "language", "content_type": "content type"}
 """What documents are grouped by -> what people call it."""
@@ -32,9 +32,9 @@ GROUPINGS = {"domain": "source", "snapshot": "crawl", "language": "language", "c
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """n documents that are looked at. `groups`: for each of GROUPINGS the names, and each document's as a number (n,).
+    """n sampled documents. `groups`: for each of GROUPINGS, the names, and each document's as a number (n,).
 
-    `quality`: by quality model, 0 to 1 in its range (n,). `tokens` (n,) are their lengths.
+    `quality`: by quality model, 0 to 1 in its range (n,). `tokens`: the documents' lengths (n,).
     """
 
     groups: Mapping[str, tuple[Sequence[str], Codes]]
@@ -47,9 +47,9 @@ class Sampled:
 
 @dataclass(frozen=True)
 class GroupAudit:
-    """What a model gives a group of documents. `constant_share`: how many of them have nearly the commonest score.
+    """A model's scores for a group of documents. `constant_share`: the largest share of them with scores within NEAR of each other.
 
-    length_correlation: of ranks of quality and of length; None where either is one and the same.
+    length_correlation: between the ranks of quality and of length; None if either is constant.
     """
 
     grouping: str
@@ -66,7 +66,7 @@ class GroupAudit:
 
 @dataclass(frozen=True)
 class SourceAudit:
-    """How well a grouping alone predicts quality: R2, adjusted for the number of groups; and the AUC of telling the better half."""
+    """How well a grouping alone predicts quality: R2, adjusted for the number of groups; and AUC for telling the better half."""
 
     grouping: str
     groups: int
@@ -76,7 +76,7 @@ class SourceAudit:
 
 @dataclass(frozen=True)
 class Finding:
-    """A measure that is beyond a limit: `level` is warn or stop; `said` what it means, with what may be done."""
+    """A measure that is beyond a limit: `level` is warn or stop, `said` is what it means."""
 
     measure: str
     grouping: str
@@ -89,7 +89,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Extreme:
-    """A document with one of a domain's highest or lowest qualities: its place among those sampled."""
+    """A document with one of a domain's highest or lowest qualities; `document` is its place in the sample."""
 
     domain: str
     end: str
@@ -99,7 +99,7 @@ class Extreme:
 
 @dataclass(frozen=True)
 class ModelAudit:
-    """A quality model, looked at. `groups` begin with all documents; `agreement`: by other model, the correlation of ranks."""
+    """The audit of a quality model. `groups` begins with all documents; `agreement`: by other model, the correlation of ranks."""
 
     model: str
     documents: int
@@ -117,7 +117,7 @@ class ModelAudit:
 
 
 def audit_models(sampled: Sampled, config: AuditConfig) -> list[ModelAudit]:
-    """Look at each of the quality models that scored the documents, in their order."""
+    """Audit each of the quality models that scored the documents, in their order."""
     ranks = {model: rankdata(quality) for model, quality in sampled.quality.items()}
     lengths = rankdata(sampled.tokens)
     return [_audit(model, sampled, ranks, lengths, config) for model in sampled.quality]
@@ -166,7 +166,7 @@ def _group(grouping: str, name: str, quality: Floats, tokens: npt.NDArray[np.int
 
 
 def correlation(one: Floats, other: Floats) -> float | None:
-    """Pearson's correlation; None where either does not vary."""
+    """Return Pearson's correlation; None if either is constant."""
     if one.size < 2:
         return None
     one, other = one - one.mean(), other - other.mean()
@@ -175,7 +175,7 @@ def correlation(one: Floats, other: Floats) -> float | None:
 
 
 def _merged(codes: Codes, counts: npt.NDArray[np.int64]) -> Codes:
-    """Numbers of groups (n,), those of few documents as one."""
+    """Return each document's group as a number (n,), with small groups merged into one."""
     numbers = np.cumsum(counts >= LEAST_OF_A_GROUP)
     return np.asarray(np.where(counts >= LEAST_OF_A_GROUP, numbers, 0)[codes], dtype=np.int64)
 
@@ -196,7 +196,7 @@ def _predicted(grouping: str, quality: Floats, ranks: Floats, codes: Codes) -> S
 
 
 def _auc(scores: Floats, truth: npt.NDArray[np.bool_]) -> float:
-    """How often a true document has the higher score, ties as half; .5 where all are alike."""
+    """Return how often a true document has the higher score, with ties as half; 0.5 if all are true or none is."""
     positive, negative = int(truth.sum()), int((~truth).sum())
     if not positive or not negative:
         return 0.5
@@ -241,7 +241,7 @@ def _findings(found: ModelAudit, config: AuditConfig) -> Iterator[Finding]:
 
 
 def _beyond(measure: str, group: GroupAudit, value: float, limit: Limit, said: str) -> Iterator[Finding]:
-    """A finding if a value is beyond a limit; values and limits that are to be high are given as negative."""
+    """Yield a finding if a value is beyond a limit; values that should be high are given as negative."""
     sign = -1.0 if measure in ("spread", "agreement") else 1.0
     for level in ("stop", "warn"):
         most = getattr(limit, level)

@@ -1,4 +1,4 @@
-"""Labelled documents, dealt into folds, and what simpler methods than ordinal heads predict of those that they have not seen."""
+"""Labelled documents, dealt into folds, and what methods simpler than ordinal heads predict for unseen ones."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from sklearn.preprocessing import StandardScaler
 from samplemix_core.quality.ordinal import Floats, Inputs, Levels
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Of plain classification, C: the smaller, the stronger the penalty."""
+"""C of plain classification: the smaller, the stronger the penalty."""
 
 LEVEL = " level"
-"""After a method's name: its levels, where they are not the rounded scores."""
+"""Appended to a method's name for its levels, if they aren't the rounded scores."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledInputs:
-    """n labelled documents: what is read of them, levels of each score (n,), and source and group of each as numbers (n,)."""
+    """n labelled documents: inputs, levels of each score (n,), and source and group of each document as numbers (n,)."""
 
     inputs: Inputs
     levels: Mapping[str, Levels]
@@ -33,19 +33,19 @@ class LabelledInputs:
     groups: npt.NDArray[np.int64]
 
     def take(self, rows: npt.NDArray[np.int64]) -> "LabelledInputs":
-        """Some of the documents."""
+        """Return the documents at these rows."""
         levels = {name: values[rows] for name, values in self.levels.items()}
         return LabelledInputs(self.inputs.take(rows), levels, self.maxima, self.sources[rows], self.source_names, self.groups[rows])
 
 
 def assign_folds(data: LabelledInputs, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each document (n,): groups in the order of a hash, dealt within each source, so that every fold has its share."""
+    """Return each document's fold (n,): groups in the order of a hash, dealt within each source, so every fold gets its share."""
     groups, first, index = np.unique(data.groups, return_index=True, return_inverse=True)
     drawn = np.array([int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:7]) for group in groups.tolist()])
     source = data.sources[first]
     order = np.lexsort((drawn, source))
     dealt = np.empty(groups.size, dtype=np.int64)
-    # One deal through all sources, so that many small ones do not all begin with the first fold.
+    # One deal through all sources, so that many small ones don't all begin with the first fold.
     dealt[order] = np.arange(groups.size) % folds
     return np.asarray(dealt[index])
 
@@ -53,7 +53,7 @@ def assign_folds(data: LabelledInputs, folds: int, seed: int) -> npt.NDArray[np.
 def baseline_predictions(
     fitted: LabelledInputs, rest: LabelledInputs, levels: Levels, seed: int, *, models: bool
 ) -> dict[str, Floats]:
-    """What simpler methods predict: the commonest level, the source's mean, and models that know no levels or not their order."""
+    """Return what simpler methods predict: the commonest level, the source's mean, and models that ignore levels or their order."""
     counts = np.bincount(levels)
     n = len(rest.inputs)
     found = {"majority": np.full(n, float(counts.argmax()))}
@@ -75,7 +75,7 @@ def baseline_predictions(
 
 
 def _classified(fitted: LabelledInputs, columns: Floats, others: Floats, levels: Levels, seed: int) -> dict[str, Floats]:
-    """Plain classification: the likeliest class, and the expected one, with a penalty chosen on held-out groups."""
+    """Predict by plain classification: the likeliest class, and the expected one, with a penalty chosen on held-out groups."""
     if np.unique(levels).size == 1:
         return dict.fromkeys(("classification", "classification" + LEVEL), np.full(len(others), float(levels[0])))
     fold = assign_folds(fitted, 4, seed)
@@ -88,7 +88,7 @@ def _classified(fitted: LabelledInputs, columns: Floats, others: Floats, levels:
     def held_out(strength: float) -> float:
         return float((classifier(strength, inner).predict(columns[held]) == levels[held]).mean())
 
-    # Where a level is so rare that the rest has but one, there is nothing to choose by.
+    # If the inner part has only one level, there is nothing to choose by.
     best = max(STRENGTHS, key=held_out) if np.unique(levels[inner]).size > 1 else STRENGTHS[0]
     model = classifier(best, np.ones(len(columns), dtype=np.bool_))
     probabilities = model.predict_proba(others)

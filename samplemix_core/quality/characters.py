@@ -1,14 +1,15 @@
-"""What the compiled pass knows of characters and words: classes of characters, and connectives by hash.
+"""What the compiled pass knows about characters and words: classes of characters, and connectives by hash.
 
-A table for ASCII, ranges for the rest: what a quality feature needs to know, not a full Unicode database. Where a range is
-coarse, an unlisted character counts as a letter. Connectives are of English, German, French, Spanish, Italian, Dutch, the
-Scandinavian languages, Portuguese, Polish, Turkish and Russian; a document in another language has none. Compiled functions are
-typed by numba and not by mypy.
+A table for ASCII, ranges for the rest: what a quality feature needs to know, not a full Unicode database. Where a range is coarse,
+an unlisted character counts as a letter. Connectives are of English, German, French, Spanish, Italian, Dutch, the Scandinavian
+languages, Portuguese, Polish, Turkish and Russian; a document in another language has none. Compiled functions are typed by numba
+and not by mypy.
 """
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from samplemix_core.compiled import compiled
 
 CONTROL, SPACE, NEWLINE, LOWER, UPPER, DIGIT, LETTER, IDEOGRAPH, UNSPACED, STOP, WIDE_STOP, CLOSER, PUNCTUATION, SYMBOL = range(14)
 """LETTER: a letter whose case is unknown or does not exist. IDEOGRAPH: Han and kana; UNSPACED: Thai, Lao, Khmer, Burmese: two kinds
@@ -39,7 +40,7 @@ ASCII_CLASS = _ascii_table()
 IS_CODE_MARK = np.isin(np.arange(128), list(CODE_MARKS))
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def wide_class(code: int) -> int:  # pragma: no cover - compiled
     """Class of a code point outside ASCII."""
     if code < 0xC0:
@@ -120,7 +121,7 @@ N_SLOTS = 1 << 10
 
 
 def word_hash(word: str) -> int:
-    """64-bit FNV-1a of a word's UTF-8 bytes, ASCII capitals folded: what the compiled pass knows a word by."""
+    """Return the 64-bit FNV-1a hash of a word's UTF-8 bytes, ASCII capitals folded, by which the compiled pass knows a word."""
     value = int(FNV_OFFSET)
     for byte in word.encode().lower():
         value = ((value ^ byte) * int(FNV_PRIME)) % 2**64
@@ -142,7 +143,7 @@ def connective_table() -> npt.NDArray[np.uint64]:
 _TABLE = connective_table()
 
 
-@njit(nogil=True)
+@compiled
 def is_connective(value):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether a word's hash is that of a connective."""
     slot = (value ^ (value >> HASH_SHIFT)) & np.uint64(N_SLOTS - 1)
@@ -153,7 +154,7 @@ def is_connective(value):  # type: ignore[no-untyped-def]  # pragma: no cover
     return False
 
 
-@njit(nogil=True)
+@compiled
 def wide_character(first, second, third, fourth):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Code point of a character outside ASCII, from its first byte and the three that follow, and how many bytes it has."""
     if first < 0xE0:
@@ -164,7 +165,7 @@ def wide_character(first, second, third, fourth):  # type: ignore[no-untyped-def
     return code, 4
 
 
-@njit(nogil=True)
+@compiled
 def is_ascii_letter(byte):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether a byte is one of A-Z and a-z."""
     return 97 <= byte | 32 <= 122
@@ -174,15 +175,15 @@ _UNSPACED_WORD = tuple({IDEOGRAPH: 2, UNSPACED: 4}.get(kind, 0) for kind in rang
 _MAX_PROBES = 16
 
 
-@njit(nogil=True)
+@compiled
 def unspaced_word_ends(kind, first, length):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Whether a word of a script without spaces ends before a character of this class, or before one of such a script."""
+    """Whether a word ends before a character of this class, where either is of a script without spaces."""
     return (kind >= IDEOGRAPH or first >= IDEOGRAPH) and (kind != first or length == _UNSPACED_WORD[first])
 
 
-@njit(nogil=True)
+@compiled
 def seen_before(table, value, owner):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Whether `owner` put this value before; if not, it has now. Where the table is full nearby, an older value is forgotten."""
+    """Whether `owner` put this value before; if not, it is put now. If the table is full nearby, an older value is forgotten."""
     mask = np.uint64(table.shape[0] // 2 - 1)
     slot = (value ^ (value >> HASH_SHIFT)) & mask
     probes = 0

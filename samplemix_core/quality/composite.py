@@ -1,14 +1,14 @@
 """A first quality score from measurable features: a documented heuristic, not the paper's evaluator.
 
 The paper trains an encoder on an LLM's judgement of the seven dimensions (rubric.py). Nothing here understands a text: each
-dimension is a weighted mean of ramps over the features that can hint at it, times what is left by damage that spoils them
-all (both in criteria.py). So the score tells well-formed, substantial text from spam, boilerplate, word lists and debris, and knows
-nothing of truth or depth. The ramps were set by reason, then checked on labelled and unlabelled text; they are not fitted to
-any label.
+dimension is a weighted mean of ramps over the features that can hint at it, times the share left by damage that spoils them all
+(both in criteria.py). So the score tells well-formed, substantial text from spam, boilerplate, word lists and debris, and knows
+nothing of truth or depth. The ramps were set by reasoning, then checked on labelled and unlabelled text; they are not fitted to any
+label.
 
-Where it leans: it prefers text of some hundred words to fragments; scripts without spaces are judged by the criteria that
-apply to them, fewer than others; connectives are known for a dozen European languages only. Source code, LaTeX and markup
-("formal" text) have criteria of their own, so that they are not judged as bad prose.
+Its biases: it prefers text of a few hundred words to fragments; scripts without spaces are judged by fewer criteria than others,
+those that apply to them; connectives are known for a dozen European languages only. Source code, LaTeX and markup ("formal" text)
+have criteria of their own, so that they are not judged as bad prose.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ Floats = npt.NDArray[np.float64]
 
 
 VERSION = 1
-"""Raise when code here or in scan.py changes what a text scores: the constants are in the model's fingerprint, code is not."""
+"""Increase when code here or in scan.py changes what a text scores: the model's fingerprint covers the constants, not the code."""
 
 
 class Features(NamedTuple):
@@ -49,13 +49,13 @@ class Features(NamedTuple):
 
     Shares are in [0, 1]; a share of nothing is 0.
 
-    A word is a run of letters and digits; Han and kana count two characters to a word, Thai, Lao, Khmer and Burmese four. A
-    line is what stands between newlines and holds a character that is not white space.
+    A word is a run of letters and digits; Han and kana count two characters to a word, Thai, Lao, Khmer and Burmese four. A line is
+    the text between newlines, if it has a character that is not white space.
     """
 
     characters: Floats
     words: Floats
-    word_length: Floats  # mean characters a word; small in scripts of ideographs
+    word_length: Floats  # mean characters per word; small in scripts of ideographs
     letter_share: Floats  # of the characters that are not white space, as are the next five
     digit_share: Floats
     symbol_share: Floats  # neither letter, digit, sentence or clause mark nor bracket; control and private characters too
@@ -63,26 +63,26 @@ class Features(NamedTuple):
     code_mark_share: Floats  # CODE_MARKS: brackets, operators, markup
     longest_run_share: Floats  # the longest run of one character that is not white space
     upper_share: Floats  # of the letters; 0 in scripts without case
-    unspaced_word_share: Floats  # of scripts without spaces, of the words; the next four features say nothing of those
-    short_word_share: Floats  # 1 to 3 characters, of the words: mostly function words
-    long_word_share: Floats  # 8 and more characters, of the words
-    capital_word_share: Floats  # beginning with a capital, of the words
-    shouted_word_share: Floats  # 3 and more characters, all of them capitals, of the words
-    number_share: Floats  # beginning with a digit, of the words
-    connective_share: Floats  # of the words; CONNECTIVES of some European languages, 0 in others
-    distinct_word_share: Floats  # of the words, mean over blocks of 128 words
-    repeated_gram_share: Floats  # of the runs of 5 words; looks back over about the last 30,000
+    unspaced_word_share: Floats  # words of scripts without spaces; the next four features say nothing about those
+    short_word_share: Floats  # words of 1 to 3 characters: mostly function words
+    long_word_share: Floats  # words of 8 or more characters
+    capital_word_share: Floats  # words beginning with a capital
+    shouted_word_share: Floats  # words of 3 or more characters, all of them capitals
+    number_share: Floats  # words beginning with a digit
+    connective_share: Floats  # words in CONNECTIVES, of some European languages; 0 in others
+    distinct_word_share: Floats  # distinct words, mean over blocks of 128 words
+    repeated_gram_share: Floats  # runs of 5 words that occurred before; looks back over about the last 30,000
     lines: Floats
-    line_words: Floats  # mean words a line
-    short_line_share: Floats  # at most 5 words, of the lines
-    finished_line_share: Floats  # ending with a sentence mark, of the lines
-    duplicate_line_share: Floats  # equal in words to a line before, of the lines
-    indented_line_share: Floats  # beginning with a tab or two spaces, of the lines
+    line_words: Floats  # mean words per line
+    short_line_share: Floats  # lines of at most 5 words
+    finished_line_share: Floats  # lines ending with a sentence mark
+    duplicate_line_share: Floats  # lines equal in words to an earlier one
+    indented_line_share: Floats  # lines beginning with a tab or two spaces
     sentences: Floats
-    sentence_words: Floats  # mean words a sentence; all words if no sentence ends
-    exclamations: Floats  # '!' for each word
-    links: Floats  # '://', 'www.' and '@' between words, for each word
-    tags: Floats  # '</', or '<' before a letter or '!' and not right after a word (as in vector<int>), for each word
+    sentence_words: Floats  # mean words per sentence; all words if no sentence ends
+    exclamations: Floats  # '!' per word
+    links: Floats  # '://', 'www.' and '@' between words, per word
+    tags: Floats  # '</', or '<' before a letter or '!' and not right after a word (as in vector<int>), per word
 
 
 FEATURES = Features._fields
@@ -107,7 +107,7 @@ def measure(texts: pa.LargeStringArray | pa.StringArray | pa.ChunkedArray) -> Fl
 
 
 def features_of(counts: npt.NDArray[Any]) -> Features:
-    """Features from what scan.count counted of n documents, COUNTS (n,)."""
+    """Compute features from scan.count's counts of n documents, COUNTS (n,)."""
 
     def share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Floats:
         return np.asarray(part / np.maximum(1, whole), dtype=np.float64)
@@ -190,7 +190,7 @@ def score_features(features: Floats) -> QualityScores:
 
 
 def feature_model() -> dict[str, Any]:
-    """Everything that decides a text's features, but for code."""
+    """Everything that decides a text's features, except code."""
     return {
         "names": list(FEATURES),
         "gram_words": GRAM_WORDS,

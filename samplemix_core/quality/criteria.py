@@ -12,11 +12,11 @@ FORMAL_RAMP: Ramp = ((0.06, 0.0), (0.12, 1.0))
 """Share of code marks -> how far a document is formal text rather than prose. Web prose has about 1 %, source code 13 %."""
 
 TAGGED_RAMP: Ramp = ((0.01, 1.0), (0.05, 0.0))
-"""Tags for each word -> how far code marks are a program's rather than leftover HTML, which is judged as prose with debris."""
+"""Tags per word -> how far code marks are a program's rather than leftover HTML, which is judged as prose with debris."""
 
 
 class Criterion(NamedTuple):
-    """One hint at a dimension: a piecewise-linear ramp from a feature to [0, 1], and what it weighs among its dimension's hints.
+    """One hint at a dimension: a piecewise-linear ramp from a feature to [0, 1], and its weight among the dimension's hints.
 
     The profile says in which documents it counts: all, prose, prose in scripts with spaces between words, or formal text.
     """
@@ -28,7 +28,7 @@ class Criterion(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """What spoils every dimension at once: the ramp gives the share of each score that is left."""
+    """A flaw that spoils every dimension at once: the ramp gives the share of each score that is left."""
 
     profile: Profile
     feature: str
@@ -83,7 +83,7 @@ CRITERIA: dict[str, tuple[Criterion, ...]] = {
     ),
     "credibility": (
         Criterion("prose", "exclamations", ((0.002, 1), (0.03, 0)), 3),  # advertising exclaims; in code it is an operator
-        Criterion("spaced", "shouted_word_share", ((0.02, 1), (0.12, 0)), 2),  # so does spam; acronyms are rarer
+        Criterion("spaced", "shouted_word_share", ((0.02, 1), (0.12, 0)), 2),  # spam shouts; acronyms are rarer
         Criterion("all", "links", ((0.003, 1), (0.04, 0)), 2),  # link lists, calls to action
         Criterion("prose", "symbol_share", _SYMBOLS, 1),
         Criterion("all", "repeated_gram_share", _REPEATS, 1),
@@ -133,4 +133,4 @@ DAMAGE: tuple[Damage, ...] = (
     Damage("spaced", "short_word_share", ((0.03, 0.4), (0.2, 1))),
     Damage("spaced", "shouted_word_share", ((0.08, 1), (0.22, 0.6))),
 )
-"""Spam and debris are not significant for being long. These ramps begin where well-edited text of any kind has ended."""
+"""Spam and debris don't become significant by being long. These ramps begin beyond the range of well-edited text of any kind."""

@@ -1,9 +1,9 @@
-"""Fine-tuning: an encoder and ordinal heads on its unit vectors, trained together from heads that were fitted on it as it was.
+"""Fine-tuning: an encoder and ordinal heads on its unit vectors, trained together, from heads fitted on the encoder as it was.
 
-Beginning with fitted heads, the encoder is not pulled about by heads that know nothing yet (Kumar et al. 2022). Batches hold about
-as many tokens each; the learning rate rises, then falls linearly (AdamW). After each part of an epoch the loss on held-out
-documents is taken; the best weights are kept, and training ends early where they stay the best. All that a run is made of is in
-its checkpoint, so that one that was killed goes on as if it had not been, on a CPU to the bit.
+Because the heads are already fitted, the encoder is not distorted by heads that know nothing yet (Kumar et al. 2022). Batches hold
+about the same number of tokens; the learning rate rises, then falls linearly (AdamW). After each part of an epoch the loss on
+held-out documents is measured; the best weights are kept, and training ends early if they stay the best. A run's whole state is in
+its checkpoint, so a run that was killed continues as if it had not been, on a CPU to the bit.
 """
 
 import json
@@ -25,26 +25,26 @@ from samplemix_core.quality.ordinal import Levels, OrdinalHeads
 Ids = npt.NDArray[np.int32]
 
 POOL_BATCHES = 50
-"""Documents are sorted by length within as many batches' worth: little padding, and batches that differ from epoch to epoch."""
+"""Documents are sorted by length within pools of this many batches: little padding, and batches that differ from epoch to epoch."""
 
 _CLIP = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """n documents: the token ids that the encoder reads of each, none empty, and the level of each score (n,)."""
+    """n documents: each one's token ids as read by the encoder, none empty, and the level of each score (n,)."""
 
     ids: Sequence[Ids]
     levels: Mapping[str, Levels]
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Examples":
-        """Some of the documents."""
+        """Return the documents at these rows."""
         return Examples([self.ids[i] for i in rows], {name: values[rows] for name, values in self.levels.items()})
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How it stands: updates done, documents seen, mean training loss since the last one, and loss on held-out documents."""
+    """The state of training: updates done, documents seen, mean training loss since the last evaluation, and held-out loss."""
 
     step: int
     documents: int
@@ -53,18 +53,18 @@ class Evaluation:
 
 
 class Checkpoints(Protocol):
-    """Where a run's state is kept, as one file, until it is done."""
+    """Keeps a run's state as one file, until the run is done."""
 
     def load(self) -> Path | None:
         """The file that was saved last; None if there is none."""
 
     def save(self, write: Callable[[Path], None]) -> None:
-        """Have a file written, and put it in the place of the last one, as a whole or not at all."""
+        """Have `write` write a file, and replace the last one with it, completely or not at all."""
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """Heads on the vectors of the tuned encoder, whose weights are in its module; how it went; and at which update it was best."""
+    """Heads on the vectors of the tuned encoder, whose weights are in its module; all evaluations; and the update that was best."""
 
     heads: OrdinalHeads
     evaluations: tuple[Evaluation, ...]
@@ -73,7 +73,7 @@ class FineTuned:
 
 
 def batches(lengths: npt.NDArray[np.int64], batch_tokens: int, seed: int, epoch: int) -> list[npt.NDArray[np.int64]]:
-    """An epoch's batches: documents of like length together, each at most so many tokens with padding, in random order."""
+    """Return an epoch's batches in random order: documents of similar length, at most batch_tokens per batch with padding."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(lengths.size)
     pool = max(1, round(POOL_BATCHES * batch_tokens / max(1.0, float(lengths.mean()))))
@@ -90,7 +90,7 @@ def batches(lengths: npt.NDArray[np.int64], batch_tokens: int, seed: int, epoch:
 
 
 class _Heads(torch.nn.Module):
-    """Logits of all scores from unit vectors. Vectors are scaled to have components of about 1, as weights of use to AdamW have."""
+    """Logits of all scores from unit vectors, scaled to components of about 1 so that weights have a size that suits AdamW."""
 
     def __init__(self, heads: OrdinalHeads) -> None:
         super().__init__()
@@ -114,12 +114,12 @@ class _Heads(torch.nn.Module):
 
 
 class _Run:
-    """A run of training: modules, optimiser, and all that changes."""
+    """A training run: modules, optimiser, and everything that changes."""
 
     def __init__(self, encoder: torch.nn.Module, start: OrdinalHeads, settings: FineTuningConfig, device: str, total: int) -> None:
         self.modules = torch.nn.ModuleDict({"encoder": encoder, "heads": _Heads(start)}).to(device)
         self.device, self.maxima, self.total = device, start.maxima, total
-        # With dtypes that the device computes in fast; weights stay in float32.
+        # A dtype that the device computes in fast; weights stay in float32.
         half = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else None
         self.precision = half
         decayed: list[torch.nn.Parameter] = []
@@ -197,7 +197,7 @@ class _Run:
         self.modules.load_state_dict(self.best)
 
     def save(self, path: Path) -> None:
-        """Write everything: weights, the best ones, the optimiser's, random states, and where it stands."""
+        """Write everything: weights, the best weights, the optimiser's state, random states, and the progress."""
         optimiser = self.optimiser.state_dict()["state"]
         tensors = {f"weights.{name}": value for name, value in self._weights().items()}
         tensors |= {f"best.{name}": value.clone() for name, value in self.best.items()}
@@ -213,11 +213,11 @@ class _Run:
         )
 
     def load(self, path: Path) -> None:
-        """Be where the run that wrote this file was."""
+        """Restore the state of the run that wrote this file."""
         found: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "best": {}, "optimiser": {}, "random": {}}
         with safe_open(path, "pt") as file:
             state = json.loads(file.metadata()["state"])
-            for key in file.keys():  # noqa: SIM118 - it is no mapping
+            for key in file.keys():  # noqa: SIM118 - it isn't a mapping
                 kind, _, name = key.partition(".")
                 found[kind][name] = file.get_tensor(key)
         self.modules.load_state_dict(found["weights"])
@@ -237,7 +237,7 @@ class _Run:
 
 
 def _parts(epochs: Sequence[list[npt.NDArray[np.int64]]], per_epoch: int, run: _Run) -> Iterator[list[npt.NDArray[np.int64]]]:
-    """The batches that are left, in parts after each of which it is seen how it stands."""
+    """Yield the remaining batches, in parts that are each followed by an evaluation."""
     while run.epoch < len(epochs):
         left = epochs[run.epoch]
         for end in np.unique(np.rint(np.linspace(0, len(left), per_epoch + 1)).astype(int)).tolist():
@@ -260,8 +260,8 @@ def finetune(
 ) -> FineTuned:
     """Train an encoder, in place, and its heads on examples; `start` are heads fitted on its unit vectors without features.
 
-    encoder: as sentence-transformers calls its models, with input_ids and attention_mask, giving sentence_embedding.
-    `on_progress` gets documents seen, of how many at most, and how it stands.
+    encoder: called as sentence-transformers calls its models, with input_ids and attention_mask, giving sentence_embedding.
+    `on_progress` is called with documents seen, the most there can be, and a line on the held-out loss.
     """
     lengths = np.array([ids.size for ids in examples.ids])
     epochs = [batches(lengths, settings.batch_tokens, seed, epoch) for epoch in range(settings.epochs)]

@@ -1,4 +1,4 @@
-"""A record of a file of labels: a document, where it is from, and its scores by a rubric, checked."""
+"""Records of label files: a document, its source, and its scores by a rubric, validated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from samplemix_core.quality.rubric import RATIONALE, Rubric
 
 
 class LabelFields(FrozenModel):
-    """Which fields of a record hold what; dots reach into nested objects. A score without a field is in that of its name."""
+    """Which field of a record holds what; dots reach into nested objects. A score not listed is in the field with its own name."""
 
     text: str = "text"
     doc_id: str = "id"
@@ -25,7 +25,7 @@ class LabelFields(FrozenModel):
 
 
 class Reject(StrEnum):
-    """Why a record, or what an annotator was asked, gave no label."""
+    """Why a record, or a question to an annotator, gave no label."""
 
     UNREADABLE = "unreadable"
     NO_TEXT = "no_text"
@@ -39,7 +39,7 @@ class Reject(StrEnum):
 
 
 MALFORMED = frozenset((Reject.UNREADABLE, Reject.NO_SCORE, Reject.SCORE_NOT_WHOLE, Reject.SCORE_OUT_OF_RANGE))
-"""An answer that came and can't be used, which is the model's fault and not the document's."""
+"""Reasons for an answer that arrived but can't be used, which is the model's fault and not the document's."""
 
 
 class RejectedLabelError(Exception):
@@ -65,7 +65,7 @@ class Label:
 
 
 def encodable(text: str) -> str:
-    """The text with '?' for each half of a surrogate pair, which JSON's escapes can hold and no encoding can."""
+    """Return the text with '?' for each half of a surrogate pair, which JSON's escapes can hold but no encoding can."""
     return text.encode(errors="replace").decode()
 
 
@@ -76,7 +76,7 @@ def whole_scores(values: Mapping[str, Any], rubric: Rubric) -> tuple[int, ...]:
         value = values.get(dimension.name)
         if value is None:
             raise RejectedLabelError(Reject.NO_SCORE, f"{dimension.name} is missing")
-        # True is an integer of Python's, and no score.
+        # True is an int in Python, but not a score.
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
             raise RejectedLabelError(Reject.SCORE_NOT_WHOLE, f"{dimension.name} is {value!r:.60}, not a whole number")
         if not 0 <= value <= dimension.maximum:
@@ -88,7 +88,7 @@ def whole_scores(values: Mapping[str, Any], rubric: Rubric) -> tuple[int, ...]:
 
 
 def read_label(record: Any, rubric: Rubric, fields: LabelFields, source: str) -> Label:
-    """The label that a record holds, `source` where it names none; raise RejectedLabelError if it holds none."""
+    """Return the label that a record holds, with `source` if it names none; raise RejectedLabelError if it holds no label."""
     text = _field(record, fields.text)
     if not isinstance(text, str) or not text.strip():
         raise RejectedLabelError(Reject.NO_TEXT, f"field {fields.text!r} holds no text")
@@ -116,7 +116,7 @@ def _field(record: Any, path: str) -> Any:
 
 
 def _plain(value: Any) -> str | None:
-    """A name or a sentence as text; None if it is empty or no such thing."""
+    """Return a name or a sentence as text; None if it is empty or of another type."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return encodable(str(value)).replace("\0", "").strip() or None

@@ -1,4 +1,4 @@
-"""How far predicted levels, or two annotators, agree: the measures of the paper, and how sure they are."""
+"""How well predicted levels, or two annotators, agree: the measures of the paper, and their confidence intervals."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ LESS_IS_BETTER = frozenset({"mae", "mse"})
 
 @dataclass(frozen=True)
 class Measured:
-    """A value, and the interval of 95 % that resampling gives it."""
+    """A value, and its 95 % interval by resampling."""
 
     value: float
     low: float
@@ -31,7 +31,7 @@ def measure_levels(truth: Levels, predicted: npt.NDArray[np.float64] | Levels) -
 
 
 def weighted_kappa(one: Levels, other: Levels) -> float:
-    """Cohen's kappa with quadratic weights: 1 where two agree, 0 where as by chance. Where both always say one level, 1."""
+    """Return Cohen's kappa with quadratic weights: 1 for full agreement, 0 for chance; 1 if both always give the same level."""
     return measure_levels(one, other)["kappa"]
 
 
@@ -50,7 +50,7 @@ def measure_with_intervals(truth: Levels, predicted: Levels, weights: npt.NDArra
 
 
 def measure_gain(truth: Levels, predicted: Levels, baseline: Levels, weights: npt.NDArray[np.float64]) -> dict[str, Measured]:
-    """By how much a prediction is better than a baseline in each of MEASURES, above 0 is better, over the same resamples."""
+    """Return by how much a prediction beats a baseline in each of MEASURES (above 0 is better), over the same resamples."""
     own, other = _weighted(truth, predicted, weights), _weighted(truth, baseline, weights)
     whole, base = measure_levels(truth, predicted), measure_levels(truth, baseline)
     found = {}

@@ -3,10 +3,10 @@
 For a score of K levels there are K - 1 binary tasks, "the score is greater than i", each a linear logit. The loss is their mean
 binary cross-entropy. Source: Niu et al. 2016, as Xi et al. 2025 (arXiv 2503.01506) use it on an encoder's pooled output.
 
-A level is predicted as the number of tasks that hold, the median of what is believed; the paper counts leading tasks whose
-probabilities multiply to more than a half, which errs downwards where a document is between two levels. Quality is the
-expected score, sum(sigmoid(logits)): of levels alone, most documents would tie. Features go in through piecewise-linear functions
-between their quantiles, so that a share of 0 and a share of 1 can both be bad.
+The predicted level is the number of tasks that hold, which is the median of the predicted distribution. The paper counts leading
+tasks whose probabilities multiply to more than a half, which errs downwards if a document is between two levels. Quality is the
+expected score, sum(sigmoid(logits)), because by levels alone most documents would tie. Features go in through piecewise-linear
+functions between their quantiles, so that a share of 0 and a share of 1 can both be bad.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
 
 KNOTS = 6
-"""Points of a feature's piecewise-linear function: as many quantiles, or fewer where they are equal."""
+"""Points of a feature's piecewise-linear function: this many quantiles, or fewer if some are equal."""
 
 MOST_ITERATIONS = 300
 _TOLERANCE = 1e-5
@@ -36,7 +36,7 @@ _LEAST_SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """How heads are fitted: strength of the penalty on weights, and how much the vector counts beside the features."""
+    """How heads are fitted: strength of the penalty on weights, and how much the vector counts compared with the features."""
 
     penalty: float = 1e-3
     vector_weight: float = 1.0
@@ -44,7 +44,7 @@ class HeadSettings:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What heads read of n documents: unit vectors, float (n, dim), and features, float64 (n, F); F may be 0."""
+    """The inputs of heads for n documents: unit vectors, float (n, dim), and features, float64 (n, F); F may be 0."""
 
     vectors: npt.NDArray[Any]
     features: Floats
@@ -59,9 +59,9 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class OrdinalHeads:
-    """Heads of several scores over the same inputs. `maxima`: score -> its highest level, in order; each has as many logits.
+    """Heads of several scores over the same inputs. `maxima`: score -> its highest level, in order; each has that many logits.
 
-    weights of vectors float32 (dim, L) and of the features' functions float32 (sum of knots, L); bias float32 (L,).
+    Weights for vectors are float32 (dim, L), and for the features' functions float32 (sum of knots, L); bias is float32 (L,).
     """
 
     maxima: Mapping[str, int]
@@ -71,8 +71,8 @@ class OrdinalHeads:
     bias: npt.NDArray[np.float32]
 
     def probabilities(self, inputs: Inputs) -> dict[str, npt.NDArray[np.float32]]:
-        """By score, the probability of each of its levels i that the score is greater, float32 (n, maximum)."""
-        # In double precision, so that how many documents are judged at once changes no bit of what is kept.
+        """Return, by score, the probability that it is greater than each level i, float32 (n, maximum)."""
+        # In double precision, so that the number of documents judged at once doesn't change a bit of the results.
         logits = inputs.vectors.astype(np.float64) @ self.vector_weights + self.bias
         if self.knots:
             logits += functions_of(inputs.features, self.knots) @ self.feature_weights
@@ -81,7 +81,7 @@ class OrdinalHeads:
         return {name: found[:, end - maximum : end] for (name, maximum), end in zip(self.maxima.items(), ends, strict=True)}
 
     def to_bytes(self) -> bytes:
-        """As safetensors; the names of the scores are not in it."""
+        """Return the heads as safetensors, without the names of the scores."""
         counts = np.array([points.size for points in self.knots], dtype=np.int64)
         tensors = {
             "vector_weights": self.vector_weights,
@@ -126,7 +126,7 @@ def expected_score(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
 
 
 def functions_of(features: Floats, knots: tuple[Floats, ...]) -> Floats:
-    """The features' functions (n, sum of knots): a value between knots counts for both, by nearness; beyond the last, for it."""
+    """Return the features' functions (n, sum of knots): a value counts for the knots around it, by nearness, or for an end knot."""
     columns = [
         np.interp(feature, points, indicator)
         for feature, points in zip(features.T, knots, strict=True)
@@ -138,10 +138,10 @@ def functions_of(features: Floats, knots: tuple[Floats, ...]) -> Floats:
 def fit_heads(
     inputs: Inputs, levels: Mapping[str, Levels], maxima: Mapping[str, int], settings: HeadSettings, start: Floats | None = None
 ) -> tuple[OrdinalHeads, Floats]:
-    """Heads of the scores in `levels` (each (n,), 0 to its maximum), and the fit's own parameters, from which another can start.
+    """Fit heads for the scores in `levels` (each (n,), 0 to its maximum); also returns the fit's parameters, to start another from.
 
-    Convex, so that where it starts changes only how long it takes. Columns are centred and scaled by their spread in these
-    documents; vectors and features weigh the same, but for settings.vector_weight.
+    The problem is convex, so the start changes only how long it takes. Columns are centred and scaled by their spread in these
+    documents; vectors and features weigh the same, apart from settings.vector_weight.
     """
     features = inputs.features
     knots = tuple(np.unique(np.quantile(feature, np.linspace(0, 1, KNOTS))) for feature in features.T)
@@ -151,7 +151,7 @@ def fit_heads(
     scales = [weight / (np.maximum(block.std(axis=0), _LEAST_SPREAD) * np.sqrt(max(1, block.shape[1]))) for block, weight in blocks]
     columns = np.hstack([(block - centre) * scale for (block, _), centre, scale in zip(blocks, centres, scales, strict=True)])
     targets = np.column_stack([levels[name][:, None] > np.arange(maximum) for name, maximum in maxima.items()]).astype(np.float64)
-    # The mean is over a score's own tasks: every score counts the same, whatever its levels.
+    # The mean is over a score's own tasks: every score counts the same, whatever its number of levels.
     weight = np.concatenate([np.full(maximum, 1.0 / maximum) for maximum in maxima.values()])
     parameters = _minimise(columns, targets, weight, settings.penalty, start)
     weights, bias = parameters[:-1] * np.concatenate(scales)[:, None], parameters[-1]
@@ -167,7 +167,7 @@ def fit_heads(
 
 
 def _minimise(columns: Floats, targets: Floats, weight: Floats, penalty: float, start: Floats | None) -> Floats:
-    """Weights and, in the last row, biases (width + 1, L) at the least mean loss plus penalty / 2 times the weights' squares."""
+    """Return weights and, in the last row, biases (width + 1, L) that minimise mean loss plus penalty / 2 times squared weights."""
     n, width = columns.shape
     shape = (width + 1, targets.shape[1])
 

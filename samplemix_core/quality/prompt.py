@@ -29,14 +29,14 @@ class Answer:
 
 
 def instructions(rubric: Rubric) -> str:
-    """What is asked, the same for every document: the task, each dimension with its range, and the form of the answer."""
+    """Return the instructions, the same for every document: the task, each dimension with its range, and the form of the answer."""
     dimensions = "\n".join(f"- {item.name}, 0 to {item.maximum}: {item.meaning}" for item in rubric.dimensions)
     form = json.dumps({RATIONALE: "...", **{item.name: 0 for item in rubric.dimensions}})
     return f"{_TASK}\n\nRubric:\n{dimensions}\n\nAnswer with one JSON object and nothing else, in this form:\n{form}"
 
 
 def ask_about(rubric: Rubric, text: str, most_characters: int) -> list[dict[str, str]]:
-    """The messages that ask for a document's scores; of a longer one its head is shown, and said to be that."""
+    """Return the messages that ask for a document's scores; a longer one is cut, and marked as cut off."""
     shown = text[:most_characters].replace(END, "DOCUMENT>")
     cut = "\n(cut off here)" if len(text) > most_characters else ""
     return [
@@ -46,7 +46,7 @@ def ask_about(rubric: Rubric, text: str, most_characters: int) -> list[dict[str,
 
 
 def ask_again(messages: list[dict[str, str]], answer: str, problem: str) -> list[dict[str, str]]:
-    """The same, after an answer that can't be used: with it, and what was wrong."""
+    """Return the same messages, followed by an answer that can't be used and what was wrong with it."""
     return [
         *messages,
         {"role": "assistant", "content": answer[:2000]},
@@ -55,7 +55,7 @@ def ask_again(messages: list[dict[str, str]], answer: str, problem: str) -> list
 
 
 def _unfenced(content: str) -> str:
-    """What stands within a Markdown fence, where all of an answer does."""
+    """Return the content of a Markdown fence if the fence encloses all of an answer, else the answer."""
     if not (content.startswith("```") and content.endswith("```") and len(content) > 6):
         return content
     language, newline, rest = content[3:-3].partition("\n")

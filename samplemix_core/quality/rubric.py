@@ -1,8 +1,8 @@
 """The rubric: what a document's quality is made of, as one versioned object.
 
-The prompt of an annotator, the form of its answers, the heads that are trained on them, the columns of scores and the documentation
-are all made of it. Source of the default: Xi et al. 2025 (arXiv 2503.01506), Table 1. The table gives significance the range
-0..1, which adds up to 9; the total of 10 that the paper states needs 0..2, so that is its range here.
+An annotator's prompt, the form of its answers, the heads trained on them, the columns of scores and the documentation are all made
+from it. Source of the default: Xi et al. 2025 (arXiv 2503.01506), Table 1. The table gives significance the range 0..1, which adds
+up to 9; the total of 10 that the paper states needs 0..2, so that is its range here.
 """
 
 import json
@@ -17,7 +17,7 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.schemas import DIMENSIONS
 
 OVERALL = "overall"
-"""What the sum over a rubric's dimensions is called, where scores have names."""
+"""The name of the sum over a rubric's dimensions, where scores have names."""
 
 RATIONALE = "rationale"
 
@@ -63,7 +63,7 @@ class Rubric(IdentifiedModel):
 
     @property
     def overall(self) -> str:
-        """What overall quality is called: of one dimension, that."""
+        """The name of overall quality: with a single dimension, that one's."""
         return OVERALL if len(self.dimensions) > 1 else self.dimensions[0].name
 
     @property
@@ -73,7 +73,7 @@ class Rubric(IdentifiedModel):
 
     @property
     def rubric_key(self) -> str:
-        """Identity: a rubric that differs in a name, a range or a meaning is another."""
+        """Identity: a rubric with a different name, range or meaning is a different rubric."""
         return fingerprint(self.identity())
 
     def answer_schema(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ assert DEFAULT_RUBRIC.names == DIMENSIONS
 
 
 def read_rubric(path: Path) -> Rubric:
-    """A team's own rubric, from a JSON file; raise ConfigError if it can't be read or is none."""
+    """Read a team's own rubric from a JSON file; raise ConfigError if it can't be read or isn't one."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

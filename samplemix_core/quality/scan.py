@@ -1,17 +1,17 @@
-"""The compiled pass over a document's bytes that counts what its features are made of.
+"""The compiled pass over a document's bytes that makes the counts its features are computed from.
 
-One character after another: its class (characters.py), whether a word, a sentence or a line ends here, and counts. The scratch
-space is fixed, whatever a document's length, and marked with the document, so nothing of one reaches the next.
+It takes one character after another: its class (characters.py), whether a word, a sentence or a line ends here, and counts. The
+scratch space is fixed, whatever a document's length, and marked with the document, so nothing carries over to the next.
 
-COUNTS is what is counted of a document, STATE where the pass is in it: records that helpers, typed by numba, write into.
+COUNTS is what is counted in a document, STATE where the pass is in it: records that helpers, typed by numba, write into.
 """
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from samplemix_core.compiled import compiled
 from samplemix_core.quality.characters import (
     ASCII_CLASS,
     CLOSER,
@@ -66,9 +66,9 @@ STATE = np.dtype(
         *[("block", np.uint64), ("block_words", np.int64)],
         # The line so far.
         *[("line_value", np.uint64), ("line_words", np.int64), ("line_characters", np.int64), ("blanks", np.int64)],
-        # Whether it is indented, ends in a sentence's mark, a sentence is to be counted, and a citation stands open.
+        # Whether it is indented, ends with a sentence mark, has a sentence to be counted, and has a citation open.
         *[("indented", np.int64), ("finished", np.int64), ("pending", np.int64), ("cited", np.int64)],
-        *[("run", np.int64), ("previous", np.int64)],  # how often the character before was repeated, and it
+        *[("run", np.int64), ("previous", np.int64)],  # how often the previous character was repeated, and which it is
         # What was seen: value and owner, two words a slot.
         *[("grams", np.uint64, 2 * _GRAM_SLOTS), ("lines", np.uint64, 2 * _LINE_SLOTS), ("words", np.uint64, 2 * _BLOCK_SLOTS)],
     ]
@@ -78,22 +78,22 @@ _ODD = tuple(np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5
 
 
 def count(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Counts (COUNTS, (n,)) of n texts data[offsets[i] : offsets[i + 1]] of valid UTF-8.
+    """Return counts (COUNTS, (n,)) of n texts data[offsets[i] : offsets[i + 1]] of valid UTF-8.
 
-    Compiled at the first call: three to four seconds a process. Not cached on disk, where read-only site-packages and processes
-    starting together make that fragile.
+    Compiled at the first call, in three to four seconds per process. Not cached on disk, because read-only site-packages and
+    processes starting together make that fragile.
     """
     counts = np.zeros(offsets.size - 1, dtype=COUNTS)
     scan(data, offsets, np.zeros(1, dtype=STATE), counts)
     return counts
 
 
-@njit(nogil=True)
+@compiled
 def scan(data, offsets, states, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill counts, one document after another; a virtual newline ends each.
 
     The helpers are given records and numbers, never arrays: numba counts references to those at every call, which took longer than
-    the pass itself. So what reads the text stands here.
+    the pass itself. So the code that reads the text is all here.
     """
     state = states[0]
     for doc in range(offsets.size - 1):
@@ -164,7 +164,7 @@ def scan(data, offsets, states, counts):  # type: ignore[no-untyped-def]  # prag
         found.kinds[NEWLINE] -= 1
 
 
-@njit(nogil=True)
+@compiled
 def _begin_document(state):  # type: ignore[no-untyped-def]  # pragma: no cover
     state.length = state.uppers = state.first = 0
     state.value = state.line_value = FNV_OFFSET
@@ -175,7 +175,7 @@ def _begin_document(state):  # type: ignore[no-untyped-def]  # pragma: no cover
     state.run = state.previous = 0
 
 
-@njit(nogil=True)
+@compiled
 def _end_word(state, found, owner):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Count the word that ends before this character."""
     length, first, value = state.length, state.first, state.value
@@ -205,9 +205,9 @@ def _end_word(state, found, owner):  # type: ignore[no-untyped-def]  # pragma: n
     state.length = 0
 
 
-@njit(nogil=True)
+@compiled
 def _take_letter(code, kind, state, found):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Take a letter or digit, but for its hash."""
+    """Take a letter or digit, except for its hash."""
     if state.length == 0:
         state.value = FNV_OFFSET
         state.uppers = 0
@@ -219,9 +219,9 @@ def _take_letter(code, kind, state, found):  # type: ignore[no-untyped-def]  # p
     found.longest_run = max(found.longest_run, state.run)
 
 
-@njit(nogil=True)
+@compiled
 def _take_ascii(characters, uppers, digits, state, found):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Take ASCII letters and digits that go on a word, but for their hash."""
+    """Take ASCII letters and digits that continue a word, except for their hash."""
     state.length += characters
     state.line_characters += characters
     state.uppers += uppers
@@ -230,7 +230,7 @@ def _take_ascii(characters, uppers, digits, state, found):  # type: ignore[no-un
     found.kinds[LOWER] += characters - uppers - digits
 
 
-@njit(nogil=True)
+@compiled
 def _after_letters(is_number, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     """A citation may stand between a sentence's mark and its end: '.[12]'."""
     state.cited = state.cited and is_number
@@ -238,7 +238,7 @@ def _after_letters(is_number, state):  # type: ignore[no-untyped-def]  # pragma:
     state.pending = state.pending and state.cited
 
 
-@njit(nogil=True)
+@compiled
 def _take_white(code, kind, state, found, owner):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Take a space, or the newline that ends a line."""
     if state.pending:
@@ -263,9 +263,9 @@ def _take_white(code, kind, state, found, owner):  # type: ignore[no-untyped-def
     state.indented = state.finished = state.cited = 0
 
 
-@njit(nogil=True)
+@compiled
 def _take_mark(code, kind, state, found):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Take a mark: what ends a sentence, may follow its end, or is neither."""
+    """Take a mark: one that ends a sentence, one that may follow its end, or another."""
     state.line_characters += 1
     state.run = state.run + 1 if code == state.previous else 1
     found.longest_run = max(found.longest_run, state.run)
@@ -285,7 +285,7 @@ def _take_mark(code, kind, state, found):  # type: ignore[no-untyped-def]  # pra
         state.finished = state.pending = state.cited = 0
 
 
-@njit(nogil=True)
+@compiled
 def _take_code_mark(code, length, following, back2, back3, back4, found):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Count marks of code, tags and links; `length` is that of the word right before, bytes around are -1 where there are none."""
     if IS_CODE_MARK[code]:

@@ -1,7 +1,7 @@
-"""Training heads on labels: settings chosen, heads judged on documents that they have not seen, beside simpler methods.
+"""Training heads on labels: settings are chosen, and heads judged on unseen documents, next to simpler methods.
 
 Every document is judged by heads that were fitted without its group (cross-fitting over folds of groups, dealt within each source);
-what is chosen is chosen within the fitted part. The heads that are kept are fitted on all.
+all choices are made within the fitted part. The heads that are kept are fitted on all documents.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ CURVE = (0.1, 0.2, 0.4, 0.7, 1.0)
 MOST_SOURCES = 12
 LEAST_OF_A_SOURCE = 20
 MOST_TO_CROSS = 20_000
-"""Documents from which on one fold is judged, and not every one in turn: enough to measure, and training takes minutes by then."""
+"""Most documents for which every fold in turn is judged. With more, one fold is enough to measure, and training takes minutes."""
 
 ORDINAL = "ordinal"
 PAPERS_RULE = "paper's rule"
@@ -42,7 +42,7 @@ PAPERS_RULE = "paper's rule"
 
 @dataclass(frozen=True)
 class SourceReport:
-    """A source's documents: mean label and mean expected score, and the error of heads that saw others of the source, or none."""
+    """A source's documents: mean label, mean expected score, and the error of heads that saw others of the source, or none."""
 
     source: str
     documents: int
@@ -54,10 +54,11 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """How one score is predicted: measures by method with intervals, and by how much the one that is kept is better.
+    """How one score is predicted: measures by method, with intervals, and how much better than each other method the kept one is.
 
-    confusion[i][j]: documents of level i that were taken for j. calibration: of documents whose expected score rounds to one level,
-    how many there are, their mean expected score and their mean label. auc: of the expected score, where there are two levels.
+    confusion[i][j]: documents of level i that were predicted as j. calibration: for documents whose expected score rounds to the
+    same level, how many there are, their mean expected score and their mean label. auc: of the expected score, if there are two
+    levels.
     """
 
     score: str
@@ -71,9 +72,9 @@ class ScoreReport:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How training went. curve: documents that were learnt from -> measures of the last score, overall quality.
+    """How training went. curve: number of documents learnt from -> measures of the last score, overall quality.
 
-    method: what is kept, among the methods of each score. tuning: documents seen -> loss on held-out ones, of an encoder.
+    method: the kept one, among the methods of each score. tuning: documents seen -> held-out loss, for an encoder.
     """
 
     method: str
@@ -99,7 +100,7 @@ def heads_loss(heads: OrdinalHeads, data: LabelledInputs) -> float:
 
 
 def choose_settings(data: LabelledInputs, seed: int) -> HeadSettings:
-    """The settings with the least loss on held-out groups of these documents: the mean of two folds."""
+    """Return the settings with the least loss on held-out groups: over two folds, or one for over MOST_TO_CROSS documents."""
     fold = assign_folds(data, 4, seed)
     has_both = data.inputs.features.shape[1] > 0 and data.inputs.vectors.shape[1] > 0
     weights = VECTOR_WEIGHTS if has_both else (1.0,)
@@ -118,7 +119,10 @@ def choose_settings(data: LabelledInputs, seed: int) -> HeadSettings:
 def train_heads(
     data: LabelledInputs, *, folds: int, seed: int, baselines: bool, on_progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> tuple[OrdinalHeads, TrainingReport]:
-    """Heads fitted on all documents, and how good heads made so are. `on_progress` gets steps done, of how many, what is next."""
+    """Fit heads on all documents, and report how good heads made this way are.
+
+    `on_progress` is called with the steps done, the number of steps, and the next step.
+    """
     fold = assign_folds(data, folds, seed)
     judged = range(folds) if len(data.inputs) <= MOST_TO_CROSS else range(1)
     steps = len(judged) + 3
@@ -159,7 +163,7 @@ def train_heads(
 
 
 def _methods(fitted: LabelledInputs, rest: LabelledInputs, seed: int, *, baselines: bool) -> dict[str, dict[str, Floats]]:
-    """By method and score, what is predicted of the rest: expected scores; of what has levels of its own, those too."""
+    """Return, by method and score, predictions for the rest: expected scores; for methods with levels of their own, those too."""
     heads, _ = fit_heads(fitted.inputs, fitted.levels, fitted.maxima, choose_settings(fitted, seed))
     found: dict[str, dict[str, Floats]] = {}
     for name, probabilities in heads.probabilities(rest.inputs).items():
@@ -205,7 +209,7 @@ def _score_report(name: str, maximum: int, truth: Levels, found: Mapping[str, Fl
 def _source_reports(
     data: LabelledInputs, rows: npt.NDArray[np.int64], overall: str, expected: Floats, settings: HeadSettings | None
 ) -> tuple[SourceReport, ...]:
-    """The largest sources; where there are several, and settings, heads are also fitted without each, and judged on it."""
+    """Report on the largest sources; with several, and settings, heads are also fitted without each source and judged on it."""
     counts = np.bincount(data.sources[rows], minlength=len(data.source_names))
     reports = []
     for source in np.argsort(-counts, kind="stable")[:MOST_SOURCES].tolist():
@@ -245,8 +249,10 @@ def judge_tuned(
     seed: int,
     baselines: bool,
 ) -> TrainingReport:
-    """How good a fine-tuned encoder is on the documents `test`, given the probabilities of their levels, beside what learnt from
-    all the others: ordinal heads on its vectors as they were, and simpler methods.
+    """Report how good a fine-tuned encoder is on the documents `test`, given its probabilities of their levels.
+
+    It is compared with methods that learnt from all other documents: ordinal heads on the encoder's vectors before tuning, and
+    simpler ones.
     """
     others = np.setdiff1d(np.arange(len(data.inputs)), test)
     fitted, rest = data.take(others), data.take(test)
@@ -280,7 +286,7 @@ def judge_tuned(
 def _learning_curve(
     data: LabelledInputs, fold: npt.NDArray[np.int64], overall: str, settings: HeadSettings, seed: int
 ) -> tuple[tuple[int, dict[str, float]], ...]:
-    """Measures on the first fold of heads that were fitted on ever more of the others' groups."""
+    """Return measures on the first fold for heads fitted on ever more of the other folds' groups."""
     rest = data.take(np.flatnonzero(fold == 0))
     learnable = np.flatnonzero(fold != 0)
     groups = np.random.default_rng(seed).permutation(np.unique(data.groups[learnable]))

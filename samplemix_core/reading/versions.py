@@ -11,7 +11,7 @@ from samplemix_core.manifest.verify import VerifyReport, verify
 
 
 def open_version(deployment: Deployment, name: str, version: int | None = None) -> Version:
-    """A version (the latest, if none is given) of a mixture by name, or the one at the URI of a manifest.json or latest.json."""
+    """Open a version of a mixture by name (the latest, if none is given), or the one at a manifest.json's or latest.json's URI."""
     if "/" not in name:
         return deployment.mixtures.open(name, version)
     if version is not None:
@@ -26,9 +26,9 @@ def open_version(deployment: Deployment, name: str, version: int | None = None) 
 def verify_version(
     deployment: Deployment, version: Version, *, check_corpus: bool = False, among: Container[str] | None = None
 ) -> VerifyReport:
-    """Check a published version; with `check_corpus`, also that its corpus still is what it was.
+    """Check a published version; with `check_corpus`, also that its corpus has not changed.
 
-    `among` names the shards to look at, where others may have landed since.
+    `among` limits that check to these shards, as others may have landed since.
     """
 
     def shards(snapshot: str) -> Iterator[ShardEntry]:

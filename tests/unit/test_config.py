@@ -107,10 +107,10 @@ def test_a_budget_that_is_none_is_refused_at_once(text: str) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"bugdet": "10%"}, "corpus_uri is missing; there is no field bugdet; is budget meant?"),
+        ({"bugdet": "10%"}, "corpus_uri is missing; there is no field bugdet (did you mean budget?)"),
         (
             {"corpus_uri": "s3://a/b", "reader": {"text_feild": "a"}},
-            "there is no field reader.text_feild; is reader.text_field meant?",
+            "there is no field reader.text_feild (did you mean reader.text_field?)",
         ),
         ({"corpus_uri": "s3://a/b", "max_copies": True}, "max_copies = True: true and false are no numbers"),
         ({"corpus_uri": "s3://a/b", "audit": {"source_r2": {"stop": False}}}, "audit.source_r2.stop = False: true and false"),

@@ -11,6 +11,8 @@ PURE = {"corpus", "quality", "embedding", "diversity", "mixing", "manifest", "sc
 KEEPERS = {"objects", "database", "compute"}
 MAY_IMPORT = {
     **{room: BASE | {room} for room in PURE},
+    **{room: BASE | {"compiled", room} for room in ("quality", "diversity", "mixing")},
+    "compiled": {"compiled"},
     "corpus": BASE | {"corpus", "objects"},
     "manifest": BASE | {"manifest", "objects"},
     "scorers": BASE | {"scorers", "quality", "embedding"},

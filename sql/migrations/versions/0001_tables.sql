@@ -667,7 +667,7 @@ COMMENT ON COLUMN mixture_copy_count.tokens IS 'Their tokens, each sample''s onc
 COMMENT ON COLUMN mixture_copy_count.mixture_id IS 'Mixture';
 COMMENT ON COLUMN mixture_copy_count.snapshot_id IS 'Snapshot';
 COMMENT ON COLUMN mixture_copy_count.domain_id IS 'Domain';
-COMMENT ON COLUMN mixture_copy_count.copies IS 'Copies; 0 for what was passed over';
+COMMENT ON COLUMN mixture_copy_count.copies IS 'Copies; 0 for a sample that was not taken';
 
 CREATE TABLE mixture_change (
     mixture_id int PRIMARY KEY REFERENCES mixture ON DELETE CASCADE,

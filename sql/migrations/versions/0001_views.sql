@@ -314,7 +314,7 @@ COMMENT ON COLUMN mixture_copy_counts.mixture IS 'Name of the mixture';
 COMMENT ON COLUMN mixture_copy_counts.version IS 'Its version';
 COMMENT ON COLUMN mixture_copy_counts.snapshot IS 'Snapshot';
 COMMENT ON COLUMN mixture_copy_counts.domain IS 'Domain';
-COMMENT ON COLUMN mixture_copy_counts.copies IS 'Copies; 0 for what was passed over';
+COMMENT ON COLUMN mixture_copy_counts.copies IS 'Copies; 0 for a sample that was not taken';
 COMMENT ON COLUMN mixture_copy_counts.samples IS 'Samples with so many copies';
 COMMENT ON COLUMN mixture_copy_counts.tokens IS 'Their tokens, each sample''s once';
 COMMENT ON COLUMN mixture_copy_counts.mixture_tokens IS 'Tokens of their copies';

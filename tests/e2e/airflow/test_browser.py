@@ -73,52 +73,6 @@ def blocks_done(settings: Deployment, corpus: str, crawl: str) -> int:
         return int(scalar(cursor))
 
 
-def test_a_form_with_a_wrong_value_says_so_and_with_right_ones_runs(
-    page: Page,
-    airflow: AirflowApi,
-    command: Command,
-    platform: Deployment,
-    corpus_uri: str,
-) -> None:
-    name = f"form-{uuid4().hex[:6]}"
-    open_store(corpus_uri, platform).put(f"{SNAPSHOT}/_SUCCESS", b"")
-    command("corpus", "add", name, corpus_uri, *settings_of(DEMO))
-    dialog = trigger_dialog(page, airflow, "samplemix_corpus_run")
-    expect(dialog.get_by_text("This field is required")).to_have_count(1)
-    expect(dialog.get_by_role("button", name="Trigger")).to_be_disabled()
-    picture(page, "form")
-    dialog.locator("#element_corpus_uri").fill(name)
-    dialog.get_by_role("button", name="How much", exact=True).click()
-    budget = dialog.locator("#element_budget")
-    budget.fill("much")
-    dialog.get_by_role("button", name="Trigger").click()
-    expect(dialog.get_by_text(re.compile("much.*does not match"))).to_be_visible()
-    picture(page, "form-wrong")
-    budget.fill("30%")
-    dialog.get_by_role("button", name="Trigger").click()
-    page.wait_for_url("**/runs/**")
-    run_id = unquote(page.url.rpartition("/runs/")[2].partition("?")[0])
-    expect(page.get_by_role("link", name="verify")).to_be_visible()
-    address = page.url
-    page.goto("about:blank")
-    finished(airflow, "samplemix_corpus_run", run_id)
-    page.goto(address)
-    expect(page.get_by_text("Success").first).to_be_visible()
-    picture(page, "run")
-    assert airflow.xcom("samplemix_corpus_run", run_id, "configure")["config"]["budget"] == "30%"
-    command("corpus", "remove", name)
-
-
-def test_the_chain_of_assets_is_a_graph(page: Page, airflow: AirflowApi) -> None:
-    page.goto(f"{airflow.url}/assets")
-    page.get_by_role("link", name="samplemix_clusters").click()
-    graph = page.locator(".react-flow")
-    made = ("samplemix_scores", "samplemix_clusters", "samplemix_mixtures")
-    for node in ("samplemix_landings", "samplemix_land_crawl", *made, "samplemix_score_crawl", "samplemix_build_mixture"):
-        expect(graph.get_by_text(node).first).to_be_visible()
-    picture(page, "assets")
-
-
 def choose_dates(page: Page, dialog: Locator, *dates: str) -> None:
     for i, date in enumerate(dates):
         field = dialog.get_by_test_id("datetime-input").nth(i)
@@ -187,3 +141,51 @@ def is_change_of_a_run(request: Request) -> bool:
 
 def airflow_is_scoring(airflow: AirflowApi, run_id: str) -> bool:
     return any(task.state == "running" for task in airflow.tasks(SCORE, run_id))
+
+
+def test_a_form_with_a_wrong_value_says_so_and_with_right_ones_runs(
+    page: Page,
+    airflow: AirflowApi,
+    command: Command,
+    platform: Deployment,
+    corpus_uri: str,
+) -> None:
+    name = f"form-{uuid4().hex[:6]}"
+    open_store(corpus_uri, platform).put(f"{SNAPSHOT}/_SUCCESS", b"")
+    command("corpus", "add", name, corpus_uri, *settings_of(DEMO))
+    dialog = trigger_dialog(page, airflow, "samplemix_corpus_run")
+    expect(dialog.get_by_text("This field is required")).to_have_count(1)
+    expect(dialog.get_by_role("button", name="Trigger")).to_be_disabled()
+    picture(page, "form")
+    dialog.locator("#element_corpus_uri").fill(name)
+    dialog.locator("[id='switch:element_dry_run']").click()
+    dialog.get_by_role("button", name="How much", exact=True).click()
+    budget = dialog.locator("#element_budget")
+    budget.fill("much")
+    dialog.get_by_role("button", name="Trigger").click()
+    expect(dialog.get_by_text(re.compile("much.*does not match"))).to_be_visible()
+    picture(page, "form-wrong")
+    budget.fill("30%")
+    dialog.get_by_role("button", name="Trigger").click()
+    page.wait_for_url("**/runs/**")
+    run_id = unquote(page.url.rpartition("/runs/")[2].partition("?")[0])
+    expect(page.get_by_role("link", name="verify")).to_be_visible()
+    address = page.url
+    page.goto("about:blank")
+    finished(airflow, "samplemix_corpus_run", run_id)
+    page.goto(address)
+    expect(page.get_by_text("Success").first).to_be_visible()
+    picture(page, "run")
+    configured = airflow.xcom("samplemix_corpus_run", run_id, "configure")
+    assert (configured["config"]["budget"], configured["dry_run"]) == ("30%", True)
+    command("corpus", "remove", name)
+
+
+def test_the_chain_of_assets_is_a_graph(page: Page, airflow: AirflowApi) -> None:
+    page.goto(f"{airflow.url}/assets")
+    page.get_by_role("link", name="samplemix_clusters").click()
+    graph = page.locator(".react-flow")
+    made = ("samplemix_scores", "samplemix_clusters", "samplemix_mixtures")
+    for node in ("samplemix_landings", "samplemix_land_crawl", *made, "samplemix_score_crawl", "samplemix_build_mixture"):
+        expect(graph.get_by_text(node).first).to_be_visible()
+    picture(page, "assets")

@@ -11,5 +11,5 @@ def test_a_task_is_taken_for_dead_after_minutes_and_a_process_for_started_after_
     service = airflow.service(setup, {}, lambda process: None)
     assert len(service.programs) == 4
     for program in service.programs:
-        assert program.environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"] == "300"
+        assert program.environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"] == "120"
         assert program.start_seconds >= 60

@@ -57,7 +57,7 @@ def test_a_run_can_be_made_by_it() -> None:
     assert config.policy == Favour(favour=1, groups={"a": 1})
     assert load_config(RunConfig, json.loads(config.model_dump_json())) == config
     assert config.canonical()["policy"] == {"name": "favour", "favour": 1.0, "groups": {"a": 1.0}}
-    for wrong, message in (({"favour": 9}, "policy.favour = 9"), ({"alpha": 0.5}, "no field policy.alpha of favour")):
+    for wrong, message in (({"favour": 9}, "policy.favour = 9"), ({"alpha": 0.5}, "policy favour has no field alpha")):
         with pytest.raises(ConfigError, match=message):
             load_config(RunConfig, {"corpus_uri": "s3://a/b", "policy": "favour", **wrong})
 

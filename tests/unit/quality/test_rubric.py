@@ -86,10 +86,10 @@ def test_one_mistake_in_a_rubric_is_one_error(tmp_path: Path) -> None:
         return raised.value.what.removeprefix("The rubric is not valid: ").removesuffix(".")
 
     first = "dimensions.0"
-    assert said(lambda v: v.update(dimension=v.pop("dimensions"))) == "there is no field dimension; is dimensions meant?"
+    assert said(lambda v: v.update(dimension=v.pop("dimensions"))) == "there is no field dimension (did you mean dimensions?)"
     assert (
         said(lambda v: v["dimensions"][0].update(max=v["dimensions"][0].pop("maximum")))
-        == f"there is no field {first}.max; is {first}.maximum meant?"
+        == f"there is no field {first}.max (did you mean {first}.maximum?)"
     )
     said_of_two = said(lambda v: v["dimensions"][0].update(best=v["dimensions"][0].pop("maximum")))
     assert said_of_two == f"{first}.maximum is missing, and there is no field {first}.best"
