@@ -59,7 +59,7 @@ DOMAINS, CLUSTERS = 20, 400
 
 @dataclass(frozen=True)
 class Corpus:
-    """The corpus that is asked about: its ids."""
+    """The ids of the corpus that is asked about."""
 
     corpus_id: int
     version: ScoreVersion
@@ -119,7 +119,7 @@ def assigned(rng: np.random.Generator, rows: int) -> pa.Table:
 
 
 def load(settings: Deployment, corpus: Corpus) -> float:
-    """Load all shards by the product's own path; returns the seconds, making up not counted."""
+    """Load all shards by the product's own path; return the seconds, not counting those of making samples up."""
     url, seconds = settings.database, 0.0
     for shard in corpus.shards:
         rng = np.random.default_rng(shard.shard_id)
@@ -147,9 +147,9 @@ def load(settings: Deployment, corpus: Corpus) -> float:
 
 
 def copy_bare(settings: Deployment, shards: int, rows: int) -> float:
-    """Seconds that COPY takes for the same rows of so many shards, so many in a transaction.
+    """Seconds that COPY takes for the same rows of several shards, `rows` in a transaction.
 
-    From Arrow, as the product has them, into tables with the same keys and indexes.
+    From Arrow, as in the product, into tables with the same keys and indexes.
     """
     rng, url = np.random.default_rng(1), settings.database
     with transaction(url) as cursor:
@@ -184,14 +184,14 @@ IDS = {
 
 
 def numbered(table: pa.Table, name: str, shard: int) -> tuple[str, bytes]:
-    """The names of a table's columns, its ids among them, and its rows as COPY takes them."""
+    """The names of a table's columns, including its ids, and its rows as COPY takes them."""
     for column, value in {**dict.fromkeys(IDS[name], 1), "shard_id": shard}.items():
         table = table.append_column(column, pa.array(np.full(table.num_rows, value, dtype=np.int32)))
     return ", ".join(table.column_names), b"".join(encode([table]))
 
 
 def measure(settings: Deployment, corpus: Corpus) -> None:
-    """Make the clusters differ in diversity, and the planner know the tables."""
+    """Make the clusters differ in diversity, and refresh the planner's statistics."""
     rng = np.random.default_rng(2)
     diversity = rng.random(CLUSTERS)
     sizes = np.full(CLUSTERS, len(corpus.shards) * SHARD_ROWS // CLUSTERS)
@@ -275,11 +275,11 @@ PLAIN = {
         SELECT copies, count(*), sum(n_tokens) FROM mixture_samples WHERE mixture = 'ask' AND version = 2 GROUP BY copies
     """,
 }
-"""What some ready queries answer, asked of the samples themselves; the least of it, where it would be several passes."""
+"""Some ready queries, asked of the samples themselves; only a part of them, if the whole would take several passes."""
 
 
 def milliseconds(call: Callable[[], object], times: int = 3) -> float:
-    """The median of so many calls."""
+    """The median of several calls."""
     took = []
     for _ in range(times):
         started = time.perf_counter()
@@ -289,7 +289,7 @@ def milliseconds(call: Callable[[], object], times: int = 3) -> float:
 
 
 def ask(settings: Deployment, corpus: Corpus) -> dict[str, float]:
-    """The ready queries, and those of them that read roll-ups against the same without."""
+    """Time the ready queries, and those that read roll-ups against the same without them."""
     reader = settings.require("reader_database_url")
     shard = corpus.shards[0].path
     known = {
@@ -329,11 +329,11 @@ CHOSEN = (
     "order=distance&cluster=300",
     "order=place&domain=domain-19&copies_to=0",
 )
-"""Samples that are asked for: the first ones, and some that are rare and far."""
+"""Samples to ask for: the first ones, and some that are rare and far."""
 
 
 def look(settings: Deployment) -> dict[str, float]:
-    """The pages, and what if: its time after the first, and how far its shares are from the solved mixture's, in points."""
+    """Time the pages, and what-if: its time after the first, and how far its shares are from the solved mixture's, in points."""
     app = make_app(lambda: None)
     app.dependency_overrides[api.reader] = lambda: settings.require("reader_database_url")
     paths = [

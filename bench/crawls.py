@@ -1,8 +1,8 @@
-"""What it costs that Airflow does it: a whole run, a crawl that lands, a cancel, a backfill over crawls that are done.
+"""The cost of using Airflow: a whole run, a crawl that lands, a cancel, a backfill over finished crawls.
 
     python -m bench.crawls [DIRECTORY]
 
-On documents of this machine, or with the files of a snapshot's directory for the whole run. All services are its own.
+Uses documents of this machine, or the files of a snapshot's directory for the whole run. It starts all services itself.
 """
 
 import json
@@ -51,7 +51,7 @@ class Platform:
     airflow: AirflowApi
 
     def upload(self, place: str, files: Mapping[str, bytes]) -> str:
-        """Put files below a prefix; returns its URI."""
+        """Put files below a prefix; return its URI."""
         uri = f"{self.settings.state_root}/corpora/{place}"
         store = open_store(uri, self.settings)
         for path, data in files.items():
@@ -59,14 +59,14 @@ class Platform:
         return uri
 
     def command(self, *arguments: str) -> Any:
-        """What `samplemix ... --json` prints."""
+        """Run `samplemix ... --json` and return what it prints."""
         path = Path(sys.executable).with_name("samplemix")
         variables = os.environ | {"SAMPLEMIX_HOME": str(self.settings.home)}
         done = subprocess.run([path, *arguments, "--json"], env=variables, stdout=subprocess.PIPE, text=True, check=True)
         return json.loads(done.stdout)
 
     def run(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> float:
-        """Trigger a run and wait for its success; returns its seconds."""
+        """Trigger a run and wait for its success; return its seconds."""
         start = time.perf_counter()
         self.airflow.trigger(dag_id, run_id, conf)
         wait_for(lambda: self.airflow.run_state(dag_id, run_id) in FINAL_STATES)
@@ -80,7 +80,7 @@ class Platform:
         return list(self.airflow.request("GET", path, params={"limit": 100})["task_instances"])
 
     def held(self) -> int:
-        """The calls that Dask's workers hold: that run, that wait, and that run on although they were cancelled."""
+        """The number of calls that Dask's workers hold: running, waiting, or still running although they were cancelled."""
 
         def held(dask_worker: Any) -> int:
             return len(dask_worker.state.tasks)
@@ -99,7 +99,7 @@ def wait_for(condition: Callable[[], Any], every: float = 0.2) -> Any:
 
 
 def documents(directory: Path, count: int, snapshots: Mapping[str, int]) -> dict[str, bytes]:
-    """Documents of this machine as shards, dealt out to snapshots by these weights: none has a document of another."""
+    """Documents of this machine as shards, dealt out to snapshots by these weights: no two share a document."""
     collect(directory, "s", count)
     hands = [name for name, weight in snapshots.items() for _ in range(weight)]
     shards: dict[str, bytes] = {}
@@ -153,7 +153,7 @@ def landing(platform: Platform, base: Mapping[str, bytes], landed: Mapping[str, 
 
 
 def second_backfill(platform: Platform) -> float:
-    """Seconds of a backfill over the two crawls of `landing`, which are done; ends the benchmark if a document was scored again."""
+    """Seconds of a backfill over the two finished crawls of `landing`; ends the benchmark if a document was scored again."""
     blocks = "SELECT count(*) AS blocks, max(done_at)::text AS last FROM block_score"
     before = platform.command("sql", blocks)
     body = {
@@ -181,14 +181,14 @@ def second_backfill(platform: Platform) -> float:
 
 
 def cancel(platform: Platform, files: Mapping[str, bytes]) -> float:
-    """Seconds from marking a run as failed until no worker has anything of it, in the middle of blocks of 2,000 documents."""
+    """Seconds from marking a run as failed until no worker holds any of its calls, in the middle of blocks of 2,000 documents."""
     uri = platform.upload("cancelled", files)
     platform.airflow.trigger(DAG_ID, "cancelled", {"corpus_uri": uri, "mixture_name": "cancelled", "diversity": LENIENT})
     wait_for(
         lambda: any(task["task_id"] == "score" and task["state"] == "running" for task in platform.instances(DAG_ID, "cancelled"))
     )
     wait_for(platform.held)
-    time.sleep(3)  # Workers hold a block from its submission on: it is to be under way.
+    time.sleep(3)  # Workers hold a block from its submission on, but it has to be under way.
     start = time.perf_counter()
     platform.airflow.fail_run(DAG_ID, "cancelled")
     wait_for(lambda: platform.held() == 0, every=0.05)

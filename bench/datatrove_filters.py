@@ -1,7 +1,7 @@
 """datatrove's quality filters, in an environment of their own: run by bench/quality.py, not by itself.
 
-Reads a JSON list of texts from the file that is its argument; prints the seconds that the four filters take together, once
-warm, and what they measure of each text.
+Reads a JSON list of texts from the file given as its argument. Prints the seconds that the four filters take together, once
+warm, and their measures of each text.
 """
 
 import json

@@ -50,7 +50,7 @@ def collect(n: int) -> list[str]:
 
 
 def encode_with(encoder: Encoder, texts: list[str]) -> object:
-    """What scoring does with a batch: tokenise whole texts, then embed."""
+    """Do what scoring does with a batch: tokenise whole texts, then embed."""
     return encoder.encode(encoder.tokenize(texts))
 
 
@@ -64,7 +64,7 @@ def seconds(encode: Callable[[list[str]], object], texts: list[str]) -> float:
 def run(documents: int = 128, rounds: int = 3) -> dict[str, float | None]:
     """Measure all in turns, print a table, and return the median over the rounds of the peer's time over ours.
 
-    encode_speedup_bf16 is None where the processor does not compute bfloat16 natively.
+    encode_speedup_bf16 is None if the processor does not compute bfloat16 natively.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)

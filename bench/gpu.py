@@ -1,7 +1,7 @@
 """One GPU: the encoder against sentence-transformers and the GPU's matrix products, and how many workers keep it busy.
 
-Documents are those of a corpus that is given as an argument, or docstrings of installed packages; each has a number before it, so
-that no two are equal.
+Documents are those of a corpus given as an argument, or docstrings of installed packages. Each begins with a number, so that no
+two are equal.
 """
 
 import itertools
@@ -37,7 +37,7 @@ PEER_BATCH = 512
 
 
 def gemm_rate(dtype: torch.dtype) -> float:
-    """Floating-point operations a second of the encoder's four matrix products."""
+    """Floating-point operations per second of the encoder's four matrix products."""
     rows = 2**16
     operands = [
         (torch.randn(rows, k, dtype=dtype, device="cuda"), torch.randn(n, k, dtype=dtype, device="cuda")) for k, n in PRODUCTS
@@ -54,7 +54,7 @@ def gemm_rate(dtype: torch.dtype) -> float:
 
 
 def measure_encoder(texts: list[str]) -> dict[str, Any]:
-    """Against SentenceTransformer.encode with its defaults, and as fast as its settings make it."""
+    """Compare with SentenceTransformer.encode at its defaults, and as fast as its settings make it."""
     precisions = candidate_precisions(EmbeddingConfig(), "cuda", detect_hardware())
     encoders = {name: load_encoder(EmbeddingConfig(precision=name, device="cuda")) for name in precisions}
     chosen = load_encoder(EmbeddingConfig(device="cuda"))
@@ -98,7 +98,7 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
 
 
 def measure_workers(texts: list[str], home: Path) -> dict[str, Any]:
-    """One file scored end to end by workers that share the GPU: documents a second, and those of several over those of one."""
+    """Score one file end to end by workers that share the GPU: documents per second, and the ratio of several workers to one."""
     owner, rates = Owner.of(os.getpid()), {}
     embedding = {"device": "cuda"}
     with services(home, owner) as (stack, _):
@@ -112,7 +112,7 @@ def measure_workers(texts: list[str], home: Path) -> dict[str, Any]:
 
 
 def measure(corpus: Path | None) -> None:
-    """In a process of one thread: print a table each, and the figures as JSON."""
+    """In a process of one thread, print a table for each, and the figures as JSON."""
     torch.set_num_threads(1)
     numbered = [f"{i} {text}" for i, text in zip(range(FILE_DOCUMENTS), itertools.cycle(texts_of(corpus, DOCUMENTS)), strict=False)]
     figures = measure_encoder(numbered[:DOCUMENTS])

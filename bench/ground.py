@@ -1,4 +1,4 @@
-"""The ground that all stands on: an idle stack's cost, what a killed owner leaves, what a run costs its driver, tests' memory."""
+"""The ground everything stands on: an idle stack's cost, a killed owner's leftovers, a run's cost to its driver, test memory."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def measure_stack() -> dict[str, float]:
 
 
 def family(owner: Owner) -> list[psutil.Process]:
-    """What carries the owner's mark, and what descends from that: Postgres' sessions write over their environment."""
+    """Processes with the owner's mark, and their descendants: Postgres's sessions overwrite their environment."""
     marked = owner.processes()
     return list({process.pid: process for one in marked for process in (one, *one.children(recursive=True))}.values())
 
@@ -68,17 +68,17 @@ def cpu_seconds(processes: list[psutil.Process]) -> dict[int, float]:
 
 
 def resident(process: psutil.Process) -> float:
-    """Memory in MB, what several share counted in parts."""
+    """Memory in MB, with shared memory counted in parts."""
     return float(process.memory_full_info().pss) / 1e6
 
 
 def title(process: psutil.Process) -> str:
-    """Its name as supervisord has it."""
+    """The process's name in supervisord."""
     return str(process.environ().get("SUPERVISOR_PROCESS_NAME") or process.name())
 
 
 def last_test_peak() -> float | None:
-    """The most memory in MB that the last test session and its children took together, as it noted down; None without one.
+    """The most memory in MB that the last test session and its children took together, as it noted; None without one.
 
     After `make test` that is its second session, which has the services and Airflow.
     """

@@ -1,6 +1,6 @@
-"""How the house stands: its files and functions, what is written twice, what a policy touches, and how long imports and tests take.
+"""The state of the code: files and functions, duplicates, the files a policy touches, and how long imports and tests take.
 
-Figures, not ratios: each is a bound that the house is held to. Last line JSON.
+Figures, not ratios: each is held to a bound. Last line JSON.
 """
 
 import ast
@@ -29,10 +29,10 @@ print(1000 * (time.perf_counter() - start))
 
 
 LAST = REPOSITORY / ".pytest_cache" / "v" / "samplemix"
-"""Here the last run of all tests, and of .ci/run, noted its time."""
+"""Where the last run of all tests, and of .ci/run, noted its time."""
 
 PARAMETER = "tau"
-"""Of policy samplemix, and a word for nothing else."""
+"""A parameter of policy samplemix, and a word used for nothing else."""
 
 
 def last_seconds(name: str) -> float | None:
@@ -58,7 +58,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef]:
 
 
 def is_kernel(function: ast.FunctionDef) -> bool:
-    """Whether numba compiles it: one loop over bytes can't be cut at will."""
+    """Whether numba compiles it: one loop over bytes can't be split at will."""
     return any(name in ast.unparse(item) for item in function.decorator_list for name in ("njit", "compiled"))
 
 
@@ -68,7 +68,7 @@ def lines_of(function: ast.FunctionDef) -> int:
 
 
 class Anonymous(ast.NodeTransformer):
-    """A function without what it is called by: names, constants, docstrings and types."""
+    """Strips names, constants and types from a function."""
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Name("x", node.ctx)
@@ -84,13 +84,13 @@ class Anonymous(ast.NodeTransformer):
 
 
 def shape_of(function: ast.FunctionDef) -> str:
-    """The text that two functions share if they do the same to things of other names."""
+    """The text that two functions share if they do the same to things with different names."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return "\n".join(ast.dump(Anonymous().visit(node)) for node in body)
 
 
 def import_milliseconds(directory: Path) -> float:
-    """Median time to import the manifest's catalogue where the wheel is installed with its base alone."""
+    """Median time to import the manifest's catalogue with the wheel installed without extras."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(directory), str(REPOSITORY)], check=True)
     (wheel,) = directory.glob("samplemix-*.whl")

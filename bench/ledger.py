@@ -1,4 +1,4 @@
-"""What a run costs its driver: time by shards that are done already, and memory by samples that are mixed.
+"""What a run costs its driver: time by number of finished shards, and memory by number of mixed samples.
 
     python -m bench.ledger
 
@@ -103,7 +103,7 @@ def stores(owner: Owner) -> Iterator[Deployment]:
 
 
 def make_corpus(settings: Deployment, name: str, shards: int, rows: int) -> Corpus:
-    """Enter a corpus of so many shards with so many samples each, scored, assigned and measured."""
+    """Enter a corpus of `shards` shards with `rows` samples each, scored, assigned and measured."""
     uri = f"s3://bench/{name}"
     entries = [ObjectInfo(f"crawl/web/{i:06}.jsonl", 1000, f"etag-{i}") for i in range(shards)]
     config = RunConfig(corpus_uri=uri, mixture_name=name, budget=Budget(percent=100), diversity=LENIENT)
@@ -233,7 +233,7 @@ def run() -> dict[str, float]:
             print(f"{shards:>7,} shards that are done: {totals[-1]:.2f} s ({steps})", flush=True)
     growth = [large - small for small, large in zip(peaks[0], peaks[-1], strict=True)]
     return {
-        # While all is solved for, or while it is written: what grows fastest is what counts in the end.
+        # Whether solving or writing, the stage that grows fastest is what counts in the end.
         "mix_bytes_per_sample": round(max(growth) * MEGABYTE / (SAMPLES[-1] - SAMPLES[0]), 1),
         "driver_exponent_shards": round(math.log(totals[-1] / totals[0]) / math.log(SHARDS[-1] / SHARDS[0]), 3),
     }

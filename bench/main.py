@@ -6,7 +6,7 @@ from bench import encode, scoring, solver
 
 
 def main() -> None:
-    """Run the three benchmarks, one after the other, and print their ratios as one line of JSON."""
+    """Run the three benchmarks, one after another, and print their ratios as one line of JSON."""
     figures: dict[str, float | None] = {}
     for benchmark in (scoring, encode, solver):
         print(f"\n{(benchmark.__doc__ or '').splitlines()[0]}")

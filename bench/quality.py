@@ -1,6 +1,6 @@
-"""Quality: the composite score against datatrove's filters, heads against the forward pass, asking against its ideal, and how good.
+"""Quality: the composite score against datatrove's filters, heads against the forward pass, asking against its ideal, and accuracy.
 
-Documents are those of --corpus, or docstrings of installed packages. What heads learn is measured on --labels, a directory with
+Documents are those of --corpus, or docstrings of installed packages. The heads' accuracy is measured on --labels, a directory with
 fineweb_legal_value_llm.jsonl.zst and hplt_natural_human.jsonl.zst; without it these figures are null. One thread. Last line JSON.
 """
 
@@ -43,7 +43,7 @@ from samplemix_core.quality.training import ORDINAL, choose_settings, train_head
 
 ROUNDS = 5
 DOCUMENTS, ENCODED, FILTERED = 20_000, 96, 200
-"""Documents that are scored, and of these the ones that are encoded, and that datatrove filters."""
+"""Numbers of documents that are scored, and of these, that are encoded and that datatrove filters."""
 
 ASKED, LATENCY, CONCURRENCY = 1000, 0.05, 32
 
@@ -57,7 +57,7 @@ def best(call: object, rounds: int = ROUNDS) -> float:
 
 
 def heads_seconds(texts: list[str], vectors: np.ndarray) -> float:
-    """Of heads for the seven dimensions and overall quality, on vectors and features, batch by batch as a worker has them."""
+    """Seconds of heads for the seven dimensions and overall quality, on vectors and features, batch by batch as in a worker."""
     features = measure(pa.array(texts, pa.large_string()))
     rng = np.random.default_rng(0)
     levels = {name: rng.integers(0, top + 1, len(texts)) for name, top in DEFAULT_RUBRIC.maxima.items()}
@@ -73,9 +73,9 @@ def heads_seconds(texts: list[str], vectors: np.ndarray) -> float:
 
 
 def datatrove_seconds(texts: list[str]) -> tuple[float, dict[str, float]]:
-    """Of datatrove's four filters together; and by feature that both measure, the rank correlation of their values on prose.
+    """Seconds of datatrove's four filters together; and for each feature that both measure, their rank correlation on prose.
 
-    datatrove has an environment of its own, which is made once and kept beside the temporary files.
+    datatrove has an environment of its own, which is made once and kept in the directory of temporary files.
     """
     environment = Path(tempfile.gettempdir()) / f"samplemix-bench-{DATATROVE[0].replace('==', '-')}"
     python = environment / "bin" / "python"
@@ -90,7 +90,7 @@ def datatrove_seconds(texts: list[str]) -> tuple[float, dict[str, float]]:
         done = subprocess.run([python, script, file.name], check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     table = pa.array(texts, pa.large_string())
-    # What a word is, they see otherwise in code.
+    # In code, they define words differently.
     prose = np.array([kind == PROSE for kind in content_types(table)])
     ours = dict(zip(FEATURES, measure(table)[prose].T, strict=True))
     theirs = {name: np.array([row[name] for row in found["measured"]])[prose] for name in found["measured"][0]}
@@ -102,7 +102,7 @@ def asking(texts: list[str]) -> float:
     with (
         tempfile.TemporaryDirectory(prefix="samplemix-bench-", ignore_cleanup_errors=True) as directory,
         services(Path(directory) / "home", Owner.of(os.getpid()), {"postgres", "s3", "dask"}) as (_, settings),
-        # A process of its own: what is measured is who asks.
+        # A process of its own, because only the asking is measured.
         subprocess.Popen(
             [sys.executable, "-m", "tests.llm_server", str(LATENCY), str(Path(directory) / "asked")],
             stdout=subprocess.PIPE,
@@ -128,7 +128,7 @@ def asking(texts: list[str]) -> float:
             seconds = time.perf_counter() - start
         finally:
             server.terminate()
-    # Of equal texts one is asked about.
+    # Of equal texts, only one is asked about.
     assert found.judged == found.documents > 0.9 * ASKED, found
     return seconds / (found.judged * LATENCY / CONCURRENCY)
 
@@ -137,7 +137,7 @@ LEARNT = ("ordinal_mae", "ordinal_cacc", "natural_auc", "natural_auc_least_langu
 
 
 def labelled(file: Path, level: str, group: str | None, source: str) -> tuple[list[str], LabelledInputs]:
-    """Texts of a label set, each once, those with one judgement; with nothing to read of them yet."""
+    """Texts of a label set, each once, without those with conflicting judgements; their inputs are still empty."""
     with file.open("rb") as stream:
         records = [json.loads(line) for line in io.TextIOWrapper(zstd.ZstdFile(stream), "utf-8")]
     judged: dict[str, dict[str, Any]] = {}
@@ -156,14 +156,14 @@ def labelled(file: Path, level: str, group: str | None, source: str) -> tuple[li
 
 
 def with_inputs(texts: list[str], data: LabelledInputs, embedding: EmbeddingConfig) -> LabelledInputs:
-    """The same with vectors of an encoder, and features."""
+    """The same data with an encoder's vectors, and features."""
     loaded = load_encoder(embedding)
     vectors = loaded.encode(loaded.tokenize(texts)).astype(np.float16)
     return replace(data, inputs=Inputs(vectors, measure(pa.array(texts, pa.large_string()))))
 
 
 def held_out_auc(data: LabelledInputs) -> tuple[float, list[tuple[float, str]]]:
-    """AUC of each half of the documents, by heads fitted on the other; and of sources of 100 documents, the lowest first."""
+    """AUC of each half of the documents, by heads fitted on the other; and of sources of at least 100 documents, lowest first."""
     ((name, levels),) = data.levels.items()
     fold = assign_folds(data, 2, seed=42)
     given = np.empty(levels.size)
@@ -182,7 +182,7 @@ def held_out_auc(data: LabelledInputs) -> tuple[float, list[tuple[float, str]]]:
 
 
 def learning(directory: Path) -> dict[str, float]:
-    """How good heads are on label sets, on documents that they have not seen; prints what stands beside them."""
+    """Measure how good heads are on unseen documents of label sets; prints what they are compared with."""
     texts, data = labelled(directory / "fineweb_legal_value_llm.jsonl.zst", "label", None, "label_name")
     data = replace(data, sources=np.zeros(len(texts), dtype=np.int64), source_names=("web",))
     _, report = train_heads(with_inputs(texts, data, EmbeddingConfig()), folds=5, seed=42, baselines=True)
@@ -194,7 +194,7 @@ def learning(directory: Path) -> dict[str, float]:
     (levels,) = data.levels.values()
     composite = score_quality(pa.array(texts, pa.large_string())).quality
     weighed = replace(data, inputs=Inputs(np.empty((len(texts), 0)), measure(pa.array(texts, pa.large_string()))))
-    # Of a page the beginning alone can be a menu: two stretches tell more than one of the length of both.
+    # A page's beginning alone can be a menu: two stretches tell more than one of their total length.
     embedding = EmbeddingConfig(encoder="multilingual-e5-small", max_seq_tokens=64, windows=2)
     (vectors, by_language), (features, _) = held_out_auc(with_inputs(texts, data, embedding)), held_out_auc(weighed)
     print(f"natural against unnatural text, {len(texts):,} labels, AUC on those that were not learnt from")

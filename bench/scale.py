@@ -1,6 +1,6 @@
 """Scoring at scale: the encoder against sentence-transformers and the machine's matrix products, blocks against the bare encoder.
 
-Documents are those of a corpus that is given as an argument, or docstrings of installed packages. One thread.
+Documents are those of a corpus given as an argument, or docstrings of installed packages. One thread.
 """
 
 import itertools
@@ -55,7 +55,7 @@ PRODUCTS = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
 
 
 def texts_of(corpus: Path | None, n: int) -> list[str]:
-    """Real texts: of each shard of a corpus the first, in turns; or docstrings."""
+    """Real texts: the first of each of a corpus's shards, in turns; or docstrings."""
     if corpus is None:
         return list(itertools.islice(itertools.cycle(collect(n)), n))
     paths = [path for path in sorted(corpus.rglob("*")) if path.is_file() and is_shard(str(path.relative_to(corpus)))]
@@ -78,7 +78,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def gemm_rate(dtype: torch.dtype) -> float:
-    """Floating-point operations a second of the encoder's four matrix products, by whichever library of torch's is faster here."""
+    """Floating-point operations per second of the encoder's four matrix products, with whichever of torch's libraries is faster."""
     rows = 2048
     operands = [(torch.randn(rows, k, dtype=dtype), torch.randn(n, k, dtype=dtype)) for k, n in PRODUCTS]
     packed = [torch.ops.mkldnn._reorder_linear_weight(weight, rows) for _, weight in operands]
@@ -103,7 +103,7 @@ def operations(tokenized: Tokenized) -> float:
 
 
 def encode_padded(encoder: Encoder, tokenized: Tokenized, pad_id: int = 0) -> None:
-    """The same documents through the same model in sorted batches that are padded, as before they were packed."""
+    """Encode the same documents with the same model in sorted and padded batches, as before they were packed."""
     lengths = np.diff(tokenized.offsets)
     order = np.argsort(-lengths, kind="stable")
     model = SentenceTransformer(str(locate_model(EmbeddingConfig())), device="cpu")[0]
@@ -123,7 +123,7 @@ def encode_padded(encoder: Encoder, tokenized: Tokenized, pad_id: int = 0) -> No
 
 
 def measure_encoder(texts: list[str]) -> dict[str, Any]:
-    """Against SentenceTransformer.encode with its defaults, padded batches, and the matrix products alone."""
+    """Compare with SentenceTransformer.encode at its defaults, padded batches, and the matrix products alone."""
     precisions = candidate_precisions(EmbeddingConfig(), "cpu", detect_hardware())
     encoders = {name: load_encoder(EmbeddingConfig(precision=name, device="cpu")) for name in precisions}
     peer = SentenceTransformer(str(locate_model(EmbeddingConfig())), device="cpu")
@@ -167,7 +167,7 @@ def measure_encoder(texts: list[str]) -> dict[str, Any]:
 
 
 def distill_shipped(to: Path) -> None:
-    """A static encoder from the shipped transformer, by its vocabulary alone."""
+    """Distil a static encoder from the shipped transformer, from its vocabulary alone."""
     config = load_config(RunConfig, {"corpus_uri": str(to)})
     made = distill_encoder(config, Deployment.load(), lambda progress: None, on_corpus=False, documents=0, dimensions=384, to=to)
     print(f"static encoder of {made.tokens:,} tokens distilled in {made.seconds:.0f} s")
@@ -180,7 +180,7 @@ def to_lines(texts: list[str]) -> list[bytes]:
 
 @contextmanager
 def services(home: Path, owner: Owner, names: Collection[str] = ("postgres", "s3")) -> Iterator[tuple[Stack, Deployment]]:
-    """These services while it is open, below a home of their own, with the tables of an empty database."""
+    """Run these services while it is open, below a home of their own, with the tables of an empty database."""
     os.environ["SAMPLEMIX_HOME"] = str(home)
     stack = Stack(home, ports="free", owner=owner)
     try:
@@ -192,7 +192,7 @@ def services(home: Path, owner: Owner, names: Collection[str] = ("postgres", "s3
 
 
 def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Path, home: Path) -> dict[str, Any]:
-    """Blocks end to end, in this process, against the bare encoder on what it reads of the same documents."""
+    """Compare blocks end to end, in this process, with the bare encoder on the same documents, already tokenised."""
     with services(home, Owner.of(os.getpid()), {"postgres", "s3", "dask"}) as (_, settings):
         lines = to_lines(texts)
 
@@ -223,7 +223,7 @@ def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Pat
             return bare, whole
 
         def recrawl() -> float:
-            """The time of a crawl of which four in five texts are in an earlier one, over that one's."""
+            """The time of a crawl that shares four in five texts with an earlier one, over that one's."""
             uri, half = fresh(), len(lines) // 2
             crawls = {"s1": lines[:half], "s2": lines[: half * 4 // 5] + lines[half : half + half - half * 4 // 5]}
             seconds = {}
@@ -233,12 +233,12 @@ def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Pat
             return seconds["s2"] / seconds["s1"]
 
         def static(texts: list[str]) -> tuple[float, float]:
-            """Seconds of blocks end to end with the encoder that is distilled from the transformer, and of tokenising after it."""
+            """Seconds of blocks end to end with the encoder distilled from the transformer, and of tokenising after it."""
             tasks = begun(fresh(), "s1", to_lines(texts), len(texts), encoder=str(static_encoder))
             whole = sum(timed(partial(score_block, task)) for task in tasks)
             return whole, timed(partial(load_encoder(tasks[0].embedding).tokenize, texts))
 
-        # Each time other documents, as in a crawl: of these, the tokenizer remembers the words of those before.
+        # Different documents each time, as in a crawl: the tokenizer remembers only the words of earlier ones.
         *unseen, first = np.array_split(np.array(other_texts, dtype=object), ROUNDS + 1)
         static(first.tolist())
         rounds = [pair() for _ in range(ROUNDS)]
@@ -265,9 +265,9 @@ def measure_blocks(texts: list[str], other_texts: list[str], static_encoder: Pat
 def score_file(
     stack: Stack, owner: Owner, texts: list[str], *, workers: int, block_documents: int, embedding: dict[str, Any]
 ) -> tuple[float, list[tuple[float, float]]]:
-    """Seconds that so many workers take to score one file of these texts, and what resident_memory() finds meanwhile.
+    """Seconds that this number of workers takes to score one file of these texts, and what resident_memory() finds meanwhile.
 
-    Postgres and S3 are up. The workers have loaded what they need before the time begins.
+    Postgres and S3 are up. The workers load everything they need before timing begins.
     """
     os.environ["SAMPLEMIX_DASK_WORKERS"] = str(workers)
     settings = stack.up({"dask"})
@@ -294,7 +294,7 @@ def score_file(
 
 
 def measure_file(texts: list[str], static_encoder: Path, home: Path) -> dict[str, Any]:
-    """One file of many documents, scored with a static encoder by one worker and by two: the time, and the workers' memory."""
+    """Score one file of many documents with a static encoder, by one worker and by two: the time, and the workers' memory."""
     owner = Owner.of(os.getpid())
     numbered = [f"{i} {text}" for i, text in zip(range(FILE_DOCUMENTS), itertools.cycle(texts), strict=False)]
     seconds, peaks = {}, {}
@@ -343,7 +343,7 @@ def resident_memory(owner: Owner, shares: list[float]) -> Iterator[list[tuple[fl
 
 
 def measure(corpus: Path | None) -> None:
-    """In a process of one thread: print a table each, and the figures as JSON."""
+    """In a process of one thread, print a table for each, and the figures as JSON."""
     torch.set_num_threads(1)
     figures = measure_encoder(texts_of(corpus, DOCUMENTS))
     with tempfile.TemporaryDirectory(prefix="samplemix-bench-") as directory:
@@ -360,6 +360,6 @@ if __name__ == "__main__":
     if "--measure" in sys.argv:
         measure(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     else:
-        # As workers run, from the start of the process: the allocator reads its settings once.
+        # Set up as for workers, from the start of the process: the allocator reads its settings once.
         command = [sys.executable, "-m", "bench.scale", "--measure", *sys.argv[1:]]
         sys.exit(subprocess.run(command, env=os.environ | ONE_THREAD, check=False).returncode)

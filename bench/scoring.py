@@ -1,6 +1,6 @@
 """Scoring through Dask on two worker processes against the same function called directly in one.
 
-Both read real documents of this machine from S3, write embeddings to S3 and scores to Postgres, with one thread a process.
+Both read real documents of this machine from S3, write embeddings to S3 and scores to Postgres, with one thread per process.
 Rounds are paired: each scores a fresh copy of the corpus both ways, in turns.
 """
 
@@ -44,7 +44,7 @@ def collect_shards(directory: Path) -> dict[str, bytes]:
 
 
 def measure(home: Path) -> None:
-    """In a process of one thread: print the seconds of each round, direct and through Dask, as JSON."""
+    """In a process of one thread, print the seconds of each round, direct and through Dask, as JSON."""
     from samplemix_core.compute.fanout import connect
     from samplemix_core.config.run import RunConfig
     from samplemix_core.database import ledger

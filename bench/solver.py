@@ -69,7 +69,7 @@ def run() -> dict[str, float]:
 
 
 def table(rows: list[dict[str, float]]) -> str:
-    """The rows as text. Time a sample grows once the arrays outgrow the cache; the numpy pass beside it grows alike."""
+    """The rows as text. Time per sample grows once the arrays outgrow the cache, and so does the numpy pass next to it."""
     head = ("samples", "seconds", "peak MB", "bytes/sample", "ns/sample", "numpy pass s", "passes")
     lines = [" ".join(f"{title:>12}" for title in head)]
     for row in rows:

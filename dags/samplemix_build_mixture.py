@@ -1,4 +1,4 @@
-"""A version of a mixture from what is scored: another policy, another budget, other crawls. Nothing is scored."""
+"""A version of a mixture from existing scores: another policy, another budget, other crawls. Nothing is scored."""
 
 from airflow.sdk import DAG
 from samplemix_operators import ASSETS, DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks

@@ -1,4 +1,4 @@
-"""The whole way of a corpus: register, score, fit, assign, measure, mix, publish, verify."""
+"""The whole pipeline for a corpus: register, score, fit, assign, measure, mix, publish, verify."""
 
 from airflow.sdk import DAG
 from samplemix_operators import DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks

@@ -1,4 +1,4 @@
-"""Clusters for a corpus: fitted if it has none for its encoder and settings, or again; then measured over all its crawls."""
+"""Clusters for a corpus: fitted if it has none for its encoder and settings, or on request, then measured over all its crawls."""
 
 from airflow.sdk import DAG
 from samplemix_operators import ASSETS, DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks

@@ -1,4 +1,4 @@
-"""A crawl that lands: scored, assigned to its corpus's clusters, and mixed into a new version, with nobody asking."""
+"""A crawl that lands: scored, assigned to its corpus's clusters, and mixed into a new version, automatically."""
 
 from airflow.sdk import DAG, Asset, AssetWatcher
 from samplemix_crawls import CrawlWatch

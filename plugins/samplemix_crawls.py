@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 5.0
 MOST_NAMED = 200
-"""Characters of a crawl's name in that of a run, which has 250 with what stands before and after."""
+"""Most characters of a crawl's name in a run's, which has at most 250 including its prefix and suffix."""
 RING_AGAIN_SECONDS = 600.0
 
 
@@ -68,7 +68,7 @@ class CrawlTimetable(Timetable):
         return crawl.partition_date
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
-        """A run by hand is about no time, but about a crawl."""
+        """A run by hand is about a crawl, not about a time."""
         return DataInterval.exact(run_after)
 
     def next_dagrun_info(self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction) -> None:
@@ -77,18 +77,18 @@ class CrawlTimetable(Timetable):
     def generate_run_id(
         self, *, run_type: DagRunType, run_after: DateTime, data_interval: DataInterval | None, **extra: Any
     ) -> str:
-        """A run is called by its crawl, so that lists and the grid show it; a crawl may have many runs."""
+        """Name a run after its crawl, so that lists and the grid show it; a crawl may have many runs."""
         crawl = re.sub(r"[^A-Za-z0-9_.~+-]+", ".", str(extra.get("partition_key") or "no-crawl"))[:MOST_NAMED]
         return f"{run_type.value}__{crawl}__{datetime.now(tz=run_after.tzinfo):%Y%m%dT%H%M%S.%f}"
 
 
 class CrawlWatch(BaseEventTrigger):
-    """An event for each crawl that lands in the place of a corpus with a name, one at a time, the longest waiting first.
+    """An event for each crawl that lands in a saved corpus's place, one at a time, the longest waiting first.
 
-    Postgres holds which crawls wait, and a run takes one of them: an event only says that there is one. So none is lost with a
-    triggerer, and one that is told of twice is scored once.
+    Postgres knows which crawls wait, and a run takes one of them: an event only says that there is one. So none is lost with a
+    triggerer, and a crawl that is announced twice is scored once.
 
-    :param poll_seconds: how long to wait before seeing whose time has come: a corpus says how often it is looked at
+    :param poll_seconds: how often to check which corpora are due: each corpus says how often it is scanned
     """
 
     def __init__(self, poll_seconds: float = POLL_SECONDS) -> None:
@@ -96,11 +96,11 @@ class CrawlWatch(BaseEventTrigger):
         self.poll_seconds = poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """How a triggerer makes it again."""
+        """How a triggerer recreates it."""
         return f"{CrawlWatch.__module__}.{CrawlWatch.__qualname__}", {"poll_seconds": self.poll_seconds}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look, tell, wait, for ever."""
+        """Look for crawls, announce one, and wait, for ever."""
         from samplemix_core.crawls.watch import Watch
 
         watch = Watch(self.log.warning)
@@ -117,7 +117,7 @@ class CrawlWatch(BaseEventTrigger):
             await asyncio.sleep(self.poll_seconds)
 
     def _look(self, watch: "Watch") -> list[dict[str, Any]]:
-        """The crawls that wait for a run. What can't be reached now is looked at again."""
+        """The crawls that wait for a run; none if looking fails, which is tried again."""
         from samplemix_core.deployment import Deployment
 
         try:
@@ -131,7 +131,7 @@ class CrawlWatch(BaseEventTrigger):
 
 
 class SampleMixPlugin(AirflowPlugin):
-    """What Airflow's processes have to know by name."""
+    """Classes that Airflow's processes have to know by name."""
 
     name = "samplemix"
     timetables = [CrawlTimetable]  # noqa: RUF012 Airflow's way

@@ -1,4 +1,4 @@
-"""What Airflow's processes do when they start: the pools that the DAGs use are there, as wide as an administrator has made them."""
+"""Make the pools that the DAGs use when Airflow's processes start; existing ones stay as an administrator has set them."""
 
 import sys
 from typing import Any
@@ -11,9 +11,9 @@ from samplemix_core.steps import Pool
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """Make the pools that are missing. Schedulers, triggerers and DAG processors all do, whoever is first.
+    """Make the pools that are missing. Schedulers, triggerers and DAG processors all do this, whichever comes first.
 
-    A task's own process starts too; it may not use Airflow's database and, unlike the others, is no job.
+    A task's own process starts too. It may not use Airflow's database and, unlike the others, isn't a job.
     """
     if not hasattr(component, "job_type"):
         return

@@ -1,4 +1,4 @@
-"""What the DAGs are made of: the assets, the operators that run the pipeline's steps, and the chain of tasks of a DAG."""
+"""Building blocks of the DAGs: the assets, the operators that run the pipeline's steps, and a DAG's chain of tasks."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 ASSETS = {news: Asset(name=news, uri=f"samplemix://{news.removeprefix('samplemix_')}") for news in News}
-"""What steps announce, as assets."""
+"""The results that steps announce, as assets."""
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ WEBHOOK = "SAMPLEMIX_WEBHOOK_URL"
 def tell_failure(context: "Context") -> None:
     """Say in the task's log, and to the webhook if there is one, what failed where, and what to do.
 
-    The webhook is posted {"text": ...}, as Slack and what imitates it take it. Its address is a secret: it is in no log.
+    The webhook is posted {"text": ...}, as Slack and its imitators take it. Its address is a secret and is never logged.
     """
     import os
 
@@ -52,7 +52,7 @@ def tell_failure(context: "Context") -> None:
 
 
 def _note_failure(run_id: str, reason: str) -> None:
-    """Have the crawl that the run took say why it is not in a version."""
+    """Record with the crawl that the run took why it is not in a version."""
     from samplemix_core.database import corpora
     from samplemix_core.deployment import Deployment
     from samplemix_core.errors import SampleMixError
@@ -94,7 +94,7 @@ LAND_CRAWL_DAG = "samplemix_land_crawl"
 
 
 def release_lost_crawls(context: "Context") -> None:
-    """Let crawls land again whose run was deleted in Airflow before it published a version with them."""
+    """Let crawls land again if their run was deleted in Airflow before it published a version with them."""
     from datetime import UTC, datetime
 
     from samplemix_core.database import corpora
@@ -113,7 +113,7 @@ def release_lost_crawls(context: "Context") -> None:
 
 
 class SampleMixConfigureOperator(BaseOperator):
-    """Say what the run is about, once: its tasks all take this result, whatever is changed meanwhile.
+    """Fix the run's configuration, once: all its tasks take this result, whatever is changed meanwhile.
 
     :param source: form (the DAG run's params), crawl (the DAG run's partition), or landed (the next crawl that has landed; the run
         ends as skipped if there is none)
@@ -126,7 +126,7 @@ class SampleMixConfigureOperator(BaseOperator):
         self.source = source
 
     def execute(self, context: "Context") -> Any:
-        """Returns a Configured as JSON."""
+        """Return a Configured as JSON."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from samplemix_core.deployment import Deployment
@@ -151,15 +151,15 @@ class SampleMixConfigureOperator(BaseOperator):
 class SampleMixStepOperator(BaseOperator):
     """Run one step of samplemix_core.pipeline.
 
-    `inputs` are the small results (keys and counts) of earlier steps. A BaseOperator and not a decorated function, because only
-    then does Airflow call `on_kill`: marking the task or its run as failed cancels the step's work on the Dask cluster.
+    `inputs` are the small results (keys and counts) of earlier steps. This is a BaseOperator and not a decorated function, because
+    only then does Airflow call `on_kill`: marking the task or its run as failed cancels the step's work on the Dask cluster.
 
-    :param step: the function of a step in samplemix_core.pipeline.steps
+    :param step: the function of a step in samplemix_core.steps
     :param configured: what SampleMixConfigureOperator returned (templated)
     :param inputs: the results of earlier tasks that the step takes, by name (templated)
     :param group: which part of the shards this task takes, for steps that are mapped over groups of shards
 
-    A dry run skips the steps that are not for it, and any other run those that are for a dry run alone.
+    A dry run skips the steps that are not for it, and any other run skips those that are only for dry runs.
     """
 
     template_fields = ("configured", "inputs", "group")
@@ -177,7 +177,7 @@ class SampleMixStepOperator(BaseOperator):
         self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
-        """Run the step in this process; its result becomes the task's XCom, and the event of the asset that it makes, if any."""
+        """Run the step in this process; its result becomes the task's XCom, and the event of its asset, if any."""
         from airflow.sdk.exceptions import AirflowSkipException
         from pydantic_core import to_jsonable_python
 
@@ -220,7 +220,7 @@ class SampleMixStepOperator(BaseOperator):
 
 
 def _partitions(corpus: str, snapshots: "Iterable[str]", warn: "Callable[[str], None]") -> list[str]:
-    """What these crawls are called as partitions; one whose name Airflow could not keep is said to be none."""
+    """Return these crawls' names as partitions; one that Airflow could not keep is left out, with a warning."""
     from samplemix_core.corpus.crawls import partition_key
     from samplemix_core.errors import CorpusError
 
@@ -234,12 +234,12 @@ def _partitions(corpus: str, snapshots: "Iterable[str]", warn: "Callable[[str], 
 
 
 class SampleMixMaintenanceOperator(BaseOperator):
-    """Do the part of the upkeep that the task is named after, as the DAG run's params want it."""
+    """Do the part of the upkeep that the task is named after, as the DAG run's params say."""
 
     ui_color = "#f3ecd9"
 
     def execute(self, context: "Context") -> Any:
-        """Returns what was found, and whether anything was done about it."""
+        """Return what was found, and whether anything was done about it."""
         from samplemix_core.deployment import Deployment
         from samplemix_core.operations.maintenance import TASKS, Upkeep
 
@@ -258,7 +258,7 @@ LANGUAGE_MODEL = "samplemix_llm"
 
 
 class SampleMixQualityOperator(BaseOperator):
-    """Do the part of making a quality model that the task is named after, annotate or train, as the DAG run's params want it.
+    """Do the part of making a quality model that the task is named after, annotate or train, as the DAG run's params say.
 
     :param asked: what annotate returned (templated); its annotator's labels are trained on too
     """
@@ -272,7 +272,7 @@ class SampleMixQualityOperator(BaseOperator):
         self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
-        """Returns what became of the documents, or how good the model is."""
+        """Return what became of the documents, or how good the model is."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         from samplemix_core.config.form import QualityForm
@@ -319,9 +319,9 @@ def quality_params() -> dict[str, Param]:
 
 
 def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
-    """Make a task of each step, one after the other, in the DAG that is being defined, after the one that says what it is about.
+    """Make a task of each step, one after another, in the DAG that is being defined, after the task that configures the run.
 
-    The step that ends a dry run, if it is among them, is on a branch of its own.
+    The step that ends a dry run, if it is among them, is on its own branch.
     """
     tasks: list[Any] = [configured]
     results: dict[str, Any] = {}
@@ -344,12 +344,12 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
             tasks.append(SampleMixStepOperator(**options))
         results[step.gives] = tasks[-1].output
         if step.dry_run is DryRun.ITS_END:
-            tasks.pop()  # Its input puts it behind register.
+            tasks.pop()  # Its input already puts it after register.
     chain(*tasks)
 
 
 def form_params(*names: str) -> dict[str, Param]:
-    """Params for these fields of a run's configuration, or for all and for a dry run; of a policy with its parameters."""
+    """Params for these fields of a run's configuration, or for all and a dry run. `policy` brings the policies' parameters."""
     schemas = form_schema(_corpora())
     wanted = {*names, *(all_parameters() if "policy" in names else ())}
     chosen = {name: schemas[name] for name in schemas if name in wanted} if names else {**schemas, DRY_RUN: DRY_RUN_SCHEMA}
@@ -357,7 +357,7 @@ def form_params(*names: str) -> dict[str, Param]:
 
 
 def _corpora() -> list[str]:
-    """The corpora that have a name, for the form to suggest. None where a task parses its DAG, or where Postgres can't be asked."""
+    """Names of saved corpora, for the form to suggest. None when a task parses its DAG, or if Postgres can't be asked."""
     from samplemix_core.database.corpora import corpus_names
     from samplemix_core.deployment import Deployment
     from samplemix_core.errors import SampleMixError

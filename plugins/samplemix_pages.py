@@ -1,4 +1,4 @@
-"""SampleMix's pages in Airflow's navigation, behind its login: who may see the DAG of corpus runs may see them."""
+"""SampleMix's pages in Airflow's navigation, behind its login: users who may see the DAG of corpus runs may see them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ PREFIX = "/samplemix"
 
 
 class Pages:
-    """The application, made when it is first asked: every process of Airflow's loads plugins, and only the API server has pages."""
+    """The application, made at the first request: every Airflow process loads plugins, and only the API server has pages."""
 
     def __init__(self) -> None:
         self._app: Any = None
@@ -26,7 +26,7 @@ class Pages:
 
 
 class SampleMixPages(AirflowPlugin):
-    """The pages, their place in the navigation, and what a run made on that run's page."""
+    """The pages, their place in the navigation, and a run's results on that run's page."""
 
     name = "samplemix_pages"
     fastapi_apps = [{"app": Pages(), "url_prefix": PREFIX, "name": "SampleMix"}]  # noqa: RUF012 Airflow's way

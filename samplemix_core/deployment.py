@@ -1,4 +1,4 @@
-"""One platform as it is set up: its database, its object stores, and every prefix that it keeps something under.
+"""One platform as it is set up: its database, its object stores, and every prefix that it keeps files under.
 
 Light: a service's package is imported where the service is asked for, so that the light base can read mixtures.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Prefix(StrEnum):
-    """What the platform's own bucket holds, by the first part of its keys."""
+    """The first parts of keys in the platform's own bucket, by what they hold."""
 
     MIXTURES = "mixtures"
     DRAFTS = "drafts"
@@ -38,11 +38,11 @@ def model_file(sha256: str) -> str:
 
 @dataclass(frozen=True)
 class Deployment(Settings):
-    """The settings of a platform, with what they lead to."""
+    """The settings of a platform, with the database and stores that they lead to."""
 
     @property
     def database(self) -> str:
-        """URL of the score store. ConfigError if none is configured, as for all below."""
+        """URL of the score store. Raises ConfigError if none is configured, as all below do."""
         return self.require("database_url")
 
     def transaction(self) -> "AbstractContextManager[Cursor]":
@@ -57,7 +57,7 @@ class Deployment(Settings):
 
     @property
     def state(self) -> ObjectStore:
-        """The store of what the platform makes, by Prefix."""
+        """The store of the platform's own files, by Prefix."""
         return self.store(self.state_root)
 
     @property

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 
 class SampleMixError(Exception):
-    """Base of all errors a user can meet. `what` went wrong, and the `remedy`.
+    """Base of all errors a user can meet: `what` went wrong, and the `remedy`.
 
-    `may_pass`: the same call may go well a little later, so it is worth trying again by itself.
+    `may_pass`: the same call may succeed a little later, so it is worth retrying automatically.
     """
 
     may_pass: ClassVar[bool] = False
@@ -25,7 +25,7 @@ class ConfigError(SampleMixError):
 
 
 class MissingPackageError(SampleMixError):
-    """A package is not installed that an extra of SampleMix brings."""
+    """A package of one of SampleMix's extras is not installed."""
 
 
 class ServiceError(SampleMixError):
@@ -35,7 +35,7 @@ class ServiceError(SampleMixError):
 
 
 class UnstorableError(SampleMixError):
-    """A value that Postgres can't hold: too long for one of its limits, or no text of its encoding. The same value fails again."""
+    """A value that Postgres can't hold: too long for one of its limits, or not text in its encoding. The same value fails again."""
 
 
 class CorpusError(SampleMixError):
@@ -66,7 +66,7 @@ class BudgetError(SampleMixError):
 
 
 class CostError(SampleMixError):
-    """Asking a language model has cost as much as it may."""
+    """Asking a language model has reached the limit of cost."""
 
 
 class ManifestError(SampleMixError):
@@ -104,7 +104,7 @@ class LossError(SampleMixError):
 
 
 class QualityAuditError(SampleMixError):
-    """A quality model that a mixture was to be made by measures sources, lengths or nothing, by the run's limits."""
+    """The quality model for a mixture measures sources, lengths or nothing, by the run's limits."""
 
 
 class AccountingError(SampleMixError):
@@ -112,4 +112,4 @@ class AccountingError(SampleMixError):
 
 
 class CancelledRunError(SampleMixError):
-    """The run was cancelled; what is done stays done, and running it again goes on from there."""
+    """The run was cancelled; finished work is kept, and running it again continues from there."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 def canonical_json(value: Any) -> bytes:
-    """Serialise to the one JSON text that stands for this value; raise TypeError where there is none.
+    """Serialise to the one JSON text that stands for this value; raise TypeError if there is none.
 
     Accepts None, bool, int, finite float, str, and lists, tuples and string-keyed dicts of them.
     """

@@ -1,7 +1,7 @@
-"""Standard logging of whoever works unattended: one line an event, for people or as JSON.
+"""Standard logging of unattended processes: one line per event, for people or as JSON.
 
-A module's logger is logging.getLogger(__name__); what it says of a shard goes into `fields`. Under Airflow nothing is configured
-here: its own handlers have every line.
+A module's logger is logging.getLogger(__name__); details of an event, such as its shard, go into `fields`. Under Airflow nothing is
+configured here: its own handlers get every line.
 """
 
 import json
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 FORMAT_VARIABLE = "SAMPLEMIX_LOG_FORMAT"
-"""'json' for a JSON object a line; anything else for text."""
+"""'json' for one JSON object per line; anything else for text."""
 
 LEVEL_VARIABLE = "SAMPLEMIX_LOG_LEVEL"
 
@@ -23,12 +23,12 @@ _NAME = "samplemix_core"
 
 
 def event(logger: logging.Logger, what: str, **fields: Any) -> None:
-    """Log that something happened, with what there is to know of it."""
+    """Log that something happened, with its details."""
     logger.info(what, extra={"fields": fields})
 
 
 def configure_logging(environ: Mapping[str, str] = os.environ) -> None:
-    """Send this package's log to standard error, as the environment says; once a process."""
+    """Send this package's log to standard error, as the environment says; once per process."""
     logger = logging.getLogger(_NAME)
     if logger.handlers:
         return
@@ -40,7 +40,7 @@ def configure_logging(environ: Mapping[str, str] = os.environ) -> None:
 
 
 _SHOWN = frozenset(("Zs", "Cn", "Co"))
-"""Categories of characters that Python calls unprintable and a terminal shows: blanks, and what is newer than Python or private."""
+"""Categories of characters that Python calls unprintable and a terminal shows: blanks, and those newer than Python or private."""
 
 _BLANK_LETTERS = re.compile("[\u115f\u1160\u3164\uffa0\u2800]")
 """Letters and a symbol that Python calls printable and that show nothing."""
@@ -49,7 +49,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str, keep: str = "") -> str:
-    """The text with each character that a terminal obeys or hides as an escape, as \\x1b; those in `keep` stay as they are."""
+    """Return the text with characters that a terminal obeys or hides as escapes, such as \\x1b; those in `keep` are unchanged."""
     if text.isprintable() and not _BLANK_LETTERS.search(text):
         return text
     shown = keep + _JOINERS
@@ -71,13 +71,13 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter.format."""
         fields = getattr(record, "fields", {})
-        # The traceback's own lines stay; what a message quotes makes none.
+        # The traceback keeps its lines, but text quoted in a message can't start new ones.
         record.msg, record.args = visible(record.getMessage(), "\t"), None
         return " ".join([visible(super().format(record), "\n\t"), *(f"{name}={_text(value)}" for name, value in fields.items())])
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time (UTC), level, logger, event and the fields."""
+    """One JSON object per record: time (UTC), level, logger, event and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter.format."""

@@ -1,4 +1,4 @@
-"""How a long step tells how far it is: to a log (Airflow) or to a terminal."""
+"""Report the progress of a long step, to a log (Airflow) or to a terminal."""
 
 import re
 import time
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Progress:
     """How far a step is. `done` and `total` count shards unless `unit` says otherwise; documents, tokens and text bytes are extra.
 
-    A total of 0 means that it is not known yet how much there is to do. `share` is the part of the work that is done, where units
-    are of unequal size.
+    A total of 0 means that the amount of work is not known yet. `share` is the part of the work that is done, if units are of
+    unequal size.
     """
 
     step: str
@@ -32,7 +32,7 @@ class Progress:
     share: float | None = None
 
     def pace(self, seconds: float) -> str:
-        """What came of so many seconds, for people: documents, what of each a second, and the time that is left at this pace."""
+        """Describe the pace over these seconds, for people: documents, amounts per second, and the time left at this pace."""
         said = [f"{self.documents:,} documents"]
         if seconds >= 1:
             said.append(f"{self.documents / seconds:,.0f} documents/s")
@@ -46,7 +46,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: '40 s', '12 min', '3 h 05 min'."""
+    """A duration as people say it: '40 s', '12 min', '3 h 05 min'."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -62,14 +62,14 @@ def describe_cost(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 class Report(Protocol):
-    """Whoever wants to hear of progress."""
+    """A callback for progress."""
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of it; must be quick and must not raise."""
+        """Take note of progress; must be quick and must not raise."""
 
 
 class LogProgress:
-    """Writes progress as log lines, at most one in `every` seconds for each step, and always the last one."""
+    """Writes progress as log lines: for each step at most one in `every` seconds, and always those with a message and the last."""
 
     def __init__(self, write: Callable[[str], None], every: float = 10.0) -> None:
         self._write = write
@@ -99,7 +99,7 @@ _LINE = re.compile(r"(?P<step>\w+): (?:(?P<done>[\d,]+) of (?P<total>[\d,]+) (?P
 
 
 def read_line(line: str) -> Progress | None:
-    """What a line that LogProgress wrote says; None if it is none of these."""
+    """Parse a line that LogProgress wrote; None for any other line."""
     found = _LINE.fullmatch(line)
     if found is None:
         return None
@@ -109,7 +109,7 @@ def read_line(line: str) -> Progress | None:
 
 @contextmanager
 def draw_bars(console: "Console") -> Iterator[Report]:
-    """A report that draws one bar a step on a terminal, below what is printed there meanwhile."""
+    """Yield a report that draws one bar per step on a terminal, below other output."""
     # Airflow's tasks import this module, and draw nothing.
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars

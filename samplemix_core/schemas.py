@@ -1,7 +1,7 @@
-"""The Arrow schemas that pass between rooms: the contract, in one place.
+"""The Arrow schemas that pass between packages: the contract, in one place.
 
 A sample is known by (snapshot, shard path relative to the corpus root, row). `row` is the 0-based index of the record in
-its shard as a reader meets it: the line number in JSON lines (blank lines count as lines, not as documents), the row
+its shard, in reading order: the line number in JSON lines (blank lines count as lines, not as documents), the row
 number in Parquet.
 """
 
@@ -50,7 +50,7 @@ QUALITY = pa.schema(
     [pa.field("row", pa.int64(), nullable=False), pa.field("quality", pa.float32(), nullable=False)]
     + [pa.field(name, pa.float32()) for name in DIMENSIONS]
 )
-"""quality -> database. quality in its scorer's range; each dimension in its rubric range, null where the scorer has none."""
+"""quality -> database. quality in its scorer's range; each dimension in its rubric range, null if the scorer has none."""
 
 LABELS = pa.schema(
     [
@@ -114,8 +114,8 @@ CELLS = pa.schema(
         )
     ]
 )
-"""mixing -> database. A mixture by domain, cluster and band of quality: its source's documents, each once, and, where a name begins
-with mixture, their copies; sums are of ten-thousandths. diversity is the cluster's."""
+"""mixing -> database. A mixture by domain, cluster and band of quality: its source's documents, each once, and, in columns named
+mixture_..., their copies. Sums are of ten-thousandths. diversity is the cluster's."""
 
 COPY_COUNTS = pa.schema(
     [
@@ -126,4 +126,4 @@ COPY_COUNTS = pa.schema(
         pa.field("tokens", pa.int64(), nullable=False),
     ]
 )
-"""mixing -> database. How many samples of a mixture's source have so many copies, 0 among them, and their tokens, each once."""
+"""mixing -> database. Samples of a mixture's source by their number of copies, including 0, and their tokens, each once."""

@@ -1,7 +1,7 @@
 """Where the services are: connections and secrets, from the environment or from what `samplemix up` wrote.
 
 A service whose address is in the environment is described by the environment; any other by `services.json` (mode 0600) under
-SAMPLEMIX_HOME, which the embedded services write. So an external service replaces its embedded one by a variable.
+SAMPLEMIX_HOME, which the embedded services write. So a variable is enough to replace an embedded service by an external one.
 """
 
 import json
@@ -54,18 +54,18 @@ ENVIRONMENT = {
 
 
 CORPUS_PLACES = "SAMPLEMIX_CORPUS_PLACES"
-"""Variable: where corpora may lie that a form names by their place, as prefixes of URIs or as directories, with commas between."""
+"""Variable: places that a form may name for a corpus, as prefixes of URIs or as directories, separated by commas."""
 
 SHIPPED = {
     "sql": ("SAMPLEMIX_SQL_DIR", "alembic.ini"),
     "dags": ("SAMPLEMIX_DAGS_FOLDER", "samplemix_corpus_run.py"),
     "plugins": ("SAMPLEMIX_PLUGINS_FOLDER", "samplemix_operators.py"),
 }
-"""A directory that ships with the package -> the variable that names another in its place, and a file by which it is known."""
+"""A directory that ships with the package -> the variable that replaces it, and a file by which it is recognised."""
 
 
 def shipped_directory(name: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where migrations and queries (sql), DAGs or plugins are: beside the package in a checkout, else where it installed them.
+    """Where migrations and queries (sql), DAGs or plugins are: next to the package in a checkout, else where it installed them.
 
     Raises ConfigError if they are in none of these places.
     """
@@ -89,17 +89,17 @@ def home_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def is_path(name: str) -> bool:
-    """Whether what a user wrote names a file or directory. Whatever else it may be, this raises no error, where pathlib does."""
+    """Whether a user's text names a file or directory. Unlike pathlib, this raises no error for any text."""
     return os.path.exists(name)  # noqa: PTH110 pathlib raises for a name that is too long
 
 
 def is_directory(name: str) -> bool:
-    """Whether what a user wrote names a directory, as is_path."""
+    """Whether a user's text names a directory; like is_path."""
     return os.path.isdir(name)  # noqa: PTH112 as above
 
 
 def is_fresh(directory: Path) -> bool:
-    """Whether nothing is in a directory, or only what a new file system has."""
+    """Whether a directory is empty, or holds only what a new file system has."""
     return all(entry.name == "lost+found" for entry in directory.iterdir())
 
 
@@ -112,7 +112,7 @@ def make_home(home: Path) -> Path:
 
 
 def _place(uri: str) -> tuple[str, str]:
-    """The scheme, and what is below it, of a place as it is opened; a directory has no scheme, however it is written."""
+    """Return a place's scheme and the rest, as it is opened; a directory has no scheme, however it is written."""
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return "", unquote(parts.path)
@@ -169,7 +169,7 @@ class Settings:
         return value
 
     def may_hold_corpora(self, place: str) -> bool:
-        """Whether a corpus may be read at a place that somebody named in a form; links in a directory's path are followed."""
+        """Whether a corpus may be read at a place named in a form; links in a directory's path are followed."""
         scheme, path = _place(place)
         for allowed in map(_place, self.corpus_places):
             if scheme != allowed[0]:
@@ -191,5 +191,5 @@ class Settings:
 
     @property
     def state_root(self) -> str:
-        """URI under which the platform keeps what it makes: embeddings, cluster models, mixtures."""
+        """URI under which the platform keeps its files: embeddings, cluster models, mixtures."""
         return f"s3://{self.require('s3_bucket')}"

@@ -1,4 +1,4 @@
-"""The steps of a run: one ordered, typed table that the command line and Airflow's DAGs are made of.
+"""The steps of a run: one ordered, typed table that the command line and Airflow's DAGs are built from.
 
 Light: DAG files import it each time they are parsed. A step's function is named here and imported where it runs.
 """
@@ -19,7 +19,7 @@ GROUPS = "groups"
 
 
 class Pool(Enum):
-    """A bound on how many tasks of a kind run at once in Airflow: its name, its slots when it is made, and what it is for."""
+    """A bound on how many tasks of a kind run at once in Airflow: its name, its initial slots, and its purpose."""
 
     GPU = ("samplemix_gpu", 16, "Tasks that embed, on GPUs where Dask's workers have them: score, estimate")
     WORKERS = ("samplemix_workers", 16, "Tasks that keep Dask's workers busy without a GPU: fit, assign, train")
@@ -30,7 +30,7 @@ class Pool(Enum):
 
 
 class News(StrEnum):
-    """What a step announces to whoever waits for it, as an asset of Airflow. SCORES are announced crawl by crawl."""
+    """Results that a step announces to DAGs that wait for them, as Airflow assets. SCORES are announced crawl by crawl."""
 
     SCORES = "samplemix_scores"
     CLUSTERS = "samplemix_clusters"
@@ -43,15 +43,15 @@ class DryRun(Enum):
     SKIPPED = "skipped"
     DONE = "done"
     ITS_END = "its end"
-    """Done in dry runs alone, and the last that they do."""
+    """Done only in dry runs, as their last step."""
 
 
 @dataclass(frozen=True)
 class Step:
     """A step: its function, "module:function" of samplemix_core.pipeline, and the results of earlier steps that it takes, by name.
 
-    The function takes the run and those results; where `mapped`, also a `group` of the shards, and is called once for each of the
-    groups. `gives` is the name of its result. `what` it does and what happens `again` are for people.
+    The function takes the run and those results. If `mapped`, it also takes a `group` of the shards, and is called once per group.
+    `gives` is the name of its result. For people, `what` says what it does, and `again` what happens when it is repeated.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Step:
     dry_run: DryRun = DryRun.SKIPPED
 
     def call(self, run: "RunContext", results: Mapping[str, Any]) -> Any:
-        """Do the step. Results of earlier steps, and the group, are given as what the functions return or as its JSON values."""
+        """Do the step. Results of earlier steps, and the group, are given as the functions return them or as JSON values."""
         function = pkgutil.resolve_name(f"samplemix_core.pipeline.{self.function}")
         types = get_type_hints(function)
         names = (*self.takes, "group") if self.mapped and "group" in results else self.takes
@@ -214,7 +214,7 @@ PUBLISH_GATHERED = Step(
 
 
 BY_FUNCTION = {step.function: step for step in (*STEPS, ESTIMATE, GATHER, PUBLISH_GATHERED)}
-"""Every step. Two have one name: a DAG has either of them."""
+"""Every step. Two have the same name: a DAG has one or the other."""
 
 
 def _named(*names: str) -> tuple[Step, ...]:
@@ -226,4 +226,4 @@ SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
 FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
 BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
 LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
-"""What the other DAGs do, each a row of the table's steps."""
+"""The other DAGs, each a sequence of the table's steps."""

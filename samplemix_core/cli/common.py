@@ -23,13 +23,13 @@ Limit = Annotated[int | None, typer.Option("--limit", help="Largest number of ro
 Services = Annotated[list[str] | None, typer.Argument(help="postgres, s3, dask, airflow; default: all")]
 
 console = PlainConsole(stderr=True)
-"""What is said on the way: standard output holds results only."""
+"""For messages along the way: standard output holds only results."""
 
 PAGE = 1000
 
 
 def say(line: str) -> None:
-    """Tell of progress, as it is."""
+    """Print a line of progress, unwrapped."""
     console.print(line, soft_wrap=True)
 
 
@@ -39,7 +39,7 @@ def print_json(value: Any) -> None:
 
 
 def location(corpus: str) -> str:
-    """A corpus as it is stored: a directory by its absolute path, so that it is the same from wherever one stands."""
+    """Return a corpus as it is stored: a directory by its absolute path, so that the current directory doesn't matter."""
     corpus = corpus.strip().rstrip("/")
     return corpus if "://" in corpus or not corpus else str(Path(corpus).absolute())
 
@@ -111,7 +111,7 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def terminal_progress(*, quiet: bool = False) -> Iterator[Report]:
-    """A report that draws one bar a step on a terminal, or writes lines where there is none; nothing if `quiet`."""
+    """Yield a report that draws one bar per step on a terminal, or writes lines if there is none; nothing if `quiet`."""
     if quiet:
         yield lambda progress: None
     elif not console.is_terminal:
@@ -122,7 +122,7 @@ def terminal_progress(*, quiet: bool = False) -> Iterator[Report]:
 
 
 def plain(value: Any) -> Any:
-    """A value as files take it: Postgres's numeric as an integer where it is whole, its JSON as text."""
+    """Convert a value for files: Postgres's numeric to an integer if it is whole, its JSON to text."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() and abs(value) < 2**63 else float(value)
     if isinstance(value, dict | list):

@@ -1,4 +1,4 @@
-"""Commands on corpora with a name: what their runs have in common, and their crawls."""
+"""Commands on saved corpora: the settings that their runs share, and their crawls."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,7 +26,7 @@ Marker = Annotated[
 def corpus_config(
     name: str, base: dict[str, Any], options: dict[str, Any], marker: str | None, assignments: Sequence[str]
 ) -> CorpusConfig:
-    """A corpus's configuration: a base, the options that were given, then --set; `landing.x=...` is about its crawls."""
+    """Return a corpus's configuration: a base, then the given options, then --set; `landing.x=...` is about its crawls."""
     landing = [text for text in assignments if text.startswith("landing.")]
     run = merged(base.get("run", {}), options)
     values = assigned({"name": name, "landing": dict(base.get("landing", {}))}, landing)
@@ -74,7 +74,7 @@ def add(
     try:
         found = scan(deployment, corpora.NamedCorpus(config), first_seen_state=corpora.CrawlState.TAKEN)
     except Exception:
-        # What can't be looked at is not added.
+        # A corpus that can't be scanned is not added.
         with deployment.transaction() as cursor:
             corpora.remove_corpus(cursor, name)
         raise

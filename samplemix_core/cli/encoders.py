@@ -1,4 +1,4 @@
-"""Commands on encoders: distil a transformer into a static one, and compare two by figures."""
+"""Commands on encoders: distil a transformer into a static one, and compare two."""
 
 from pathlib import Path
 from typing import Annotated

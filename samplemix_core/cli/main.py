@@ -1,4 +1,4 @@
-"""The command `samplemix`: the services of one machine, runs without Airflow, and a look at what they made."""
+"""The command `samplemix`: the services of one machine, runs without Airflow, and ways to inspect their results."""
 
 import sys
 from io import TextIOWrapper
@@ -31,11 +31,11 @@ app.add_typer(quality.app, name="quality")
 app.add_typer(corpora.app, name="corpus")
 
 INTERRUPTED = 130
-"""The exit code after SIGINT, which Typer turns into it."""
+"""The exit code that Typer gives after SIGINT."""
 
 
 def missing_package(error: ModuleNotFoundError) -> SampleMixError:
-    """The error for people where a package is missing, naming the extra that brings it; raises it again if it is one of ours."""
+    """Return the error to show for a missing package, naming the extra that installs it; re-raise if the module is ours."""
     name = (error.name or "").partition(".")[0]
     if not name or name == "samplemix_core":
         raise error
@@ -48,10 +48,10 @@ def missing_package(error: ModuleNotFoundError) -> SampleMixError:
 
 
 def main() -> None:
-    """Entry point: every error a user can meet is one line with its remedy, and a non-zero exit."""
+    """Entry point: print any error that a user can meet with its remedy, and exit with a non-zero code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # Where the terminal has no Unicode, a character that it lacks is an escape, not the end of the command.
+            # If the terminal has no Unicode, print escapes for characters that it lacks instead of failing.
             stream.reconfigure(errors="backslashreplace")
     try:
         app()

@@ -1,4 +1,4 @@
-"""Commands on published mixtures: list, show, changes, verify. All but changes need an object store and nothing else."""
+"""Commands on published mixtures: list, show, changes, verify. All but changes need only an object store."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

@@ -91,7 +91,7 @@ def _ready(name: str, words: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _prompt(database_url: str) -> int:
-    """Open pgcli on the database; the password goes by the environment, which other users can't see."""
+    """Open pgcli on the database; the password is passed in the environment, which other users can't see."""
     import pgcli
     from sqlalchemy.engine import make_url
 
@@ -135,7 +135,7 @@ def _write_text(rows: Iterator[Mapping[str, Any]], form: Format) -> None:
             writer.writeheader()
         cells = {name: plain(value) for name, value in row.items()}
         if sys.stdout.isatty():
-            # A file gets text as it is.
+            # A file gets the text unchanged.
             cells = {name: visible(value) if isinstance(value, str) else value for name, value in cells.items()}
         writer.writerow(cells)
 

@@ -24,7 +24,7 @@ app = typer.Typer()
 
 
 def stored_values(file: Path | None) -> dict[str, Any]:
-    """The settings in a JSON file; none where no file is given."""
+    """The settings in a JSON file; none if no file is given."""
     if file is None:
         return {}
     try:
@@ -40,7 +40,7 @@ _CONFIG_FILE = 'Give --config a JSON file of settings, as {"budget": "10%", "div
 
 
 def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings with those of --set a.b=value in their places; a value is JSON or, where it is none, text."""
+    """Return the settings with those of --set a.b=value in their places; a value is JSON or, failing that, text."""
     values = copy.deepcopy(values)
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
@@ -58,10 +58,10 @@ def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
 
 
 def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Sequence[str]) -> RunConfig:
-    """A run's configuration: a base, then the options that were given, then --set a.b=value.
+    """Return a run's configuration: a base, then the given options, then --set a.b=value.
 
-    A corpus that has a name (samplemix corpus) may be given by it: then its own configuration is below all of these. A directory of
-    that name where one stands comes first.
+    A saved corpus (samplemix corpus) may be given by its name. All of these then override its own configuration. A directory with
+    that name in the current directory takes precedence.
     """
     from samplemix_core.pipeline.configure import named_values
 
@@ -88,19 +88,19 @@ def _flags(name: str) -> tuple[str, ...]:
 
 
 _TYPES: dict[str, Any] = {"string": str, "number": float, "integer": int, "array": list[str]}
-"""What an option is read as, by its type in JSON; others are reached by --set."""
+"""Type that an option is read as, by its type in JSON; settings of other types are reached by --set."""
 
 OPTIONS = ("mixture_name", "policy", "scorers", "budget", "tokenizer", "max_copies", "max_share", "seed")
-"""Settings of a run that have an option of their own, as every parameter of a policy has."""
+"""Settings of a run that have their own option, as every policy parameter does."""
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Decorator: in place of its parameter `chosen`, give a command an option for each of these settings.
+    """Decorator: replace a command's parameter `chosen` with an option for each of these settings.
 
-    With `policy` come the parameters of all policies. The command is called with what was given, by name; paths of tokenizers are
-    absolute.
+    `policy` brings the parameters of all policies. The command is called with the given options by name, and a tokenizer's path is
+    made absolute.
     """
     schema = form_schema()
     kinds = {name: _TYPES.get(next(item for item in field["type"] if item != "null")) for name, field in schema.items()}
@@ -128,7 +128,7 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
                 chosen["tokenizer"] = location(chosen["tokenizer"])
             command(**values, chosen=chosen)
 
-        # What typer reads options from. Neither type checkers nor wraps know of a signature that is made.
+        # Typer reads options from these. Neither type checkers nor wraps handle a signature made at run time.
         called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
         return called  # type: ignore[return-value]
@@ -178,7 +178,7 @@ def run(
         "max_loss": 1.0 if accept_loss else None,
     }
     config = run_config(stored_values(config_file), options, assignments or [])
-    # Of a corpus with a name, only what has landed is taken.
+    # For a saved corpus, only landed crawls are used.
     named = corpus if corpus is not None and config.corpus_uri != location(corpus) else None
     if estimate:
         _estimate(config, named, as_json)

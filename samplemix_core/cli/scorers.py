@@ -1,4 +1,4 @@
-"""Commands that enter scorers which are brought along, so that runs can name them."""
+"""Commands that add users' own scorers, so that runs can name them."""
 
 from typing import Annotated, Literal
 

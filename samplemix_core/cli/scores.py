@@ -20,7 +20,7 @@ StoredCorpus = Annotated[str | None, typer.Argument(help="Only this corpus, by i
 
 
 def _stored(cursor: Any, corpus: str | None) -> Any:
-    """The URI of a corpus of which something is stored, by its name, URI or directory; None for all corpora."""
+    """Return the URI of a stored corpus, given by name, URI or directory; None for all corpora."""
     from samplemix_core.database.corpora import uri_of
 
     if corpus is None:
@@ -132,7 +132,7 @@ def check(
         with terminal_progress(quiet=as_json) as report:
             checked.extend(check_all(deployment, report, corpus_uri, parts=parts, deep=deep))
     finally:
-        # What was found is told, even if the rest can't be looked at.
+        # Show what was found even if the rest can't be checked.
         if as_json:
             print_json([item.model_dump() for item in checked])
         else:

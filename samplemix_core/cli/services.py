@@ -79,7 +79,7 @@ def logs(
     """Print the log of one process. Example: `samplemix logs dask-worker -f`"""
     from samplemix_core.local.stack import Stack
 
-    # An interrupt is how following ends.
+    # Following ends with an interrupt.
     with contextlib.suppress(KeyboardInterrupt):
         for line in Stack(home_directory()).log_lines(process, lines=lines, follow=follow):
             # The colours of a process's own log are for its terminal.

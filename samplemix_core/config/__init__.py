@@ -1,1 +1,1 @@
-"""What people may set: runs and corpora, quality models, budgets, and the form. Light, for DAG files that import it when parsed."""
+"""Configuration: runs and corpora, quality models, budgets, and the form. Light, for DAG files that import it when parsed."""

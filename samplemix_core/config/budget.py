@@ -13,7 +13,7 @@ _BUDGET = re.compile(r"^\s*(\d+(?:_\d+)*(?:\.\d+)?)\s*([kKmMbBtT%]?)\s*$")
 _MOST_TEXT = 64
 
 MOST_TOKENS = 2**63 - 1
-"""What Postgres and the solver count up to."""
+"""The most that Postgres and the solver can count."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
@@ -22,7 +22,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 class Budget:
     """A token budget: a number of tokens, or a percentage of the source's. As text: '100B', '2.5M', '1_000_000', '20%'.
 
-    One of the two, and more than zero: another Budget can't be made.
+    Exactly one of the two, and more than zero. Raises ValueError otherwise.
     """
 
     tokens: int | None = None
@@ -39,7 +39,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
-        """Read a budget's text; raise ValueError if it is none."""
+        """Read a budget's text; raise ValueError if it isn't one."""
         match = _BUDGET.match(text) if len(text) <= _MOST_TEXT else None
         if match is None:
             raise ValueError(f"budget {text[:_MOST_TEXT]!r} is neither a number of tokens (100B, 2.5M, 1000000) nor a share (20%)")

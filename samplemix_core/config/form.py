@@ -1,6 +1,6 @@
 """A run's configuration as a form: the JSON schema of each field, from which Airflow draws it.
 
-Only the corpus has to be filled in. What is left empty is as the corpus's own configuration has it, else the default.
+Only the corpus has to be filled in. An empty field takes the value of the corpus's own configuration, else the default.
 """
 
 import json
@@ -39,14 +39,14 @@ DRY_RUN_SCHEMA = {
     "title": "Dry run",
     "description": "Only count and estimate from a sample: documents, tokens, time and space",
 }
-"""A field of the form that is not one of the configuration's."""
+"""A field of the form that isn't in the configuration."""
 
 
 def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """One self-contained JSON schema a field of RunConfig, and a parameter of a policy, in the order of the form.
+    """Return one self-contained JSON schema per field of RunConfig and per parameter of a policy, in the order of the form.
 
-    `corpora` are names to suggest. Each has its `default`, which is null but for the corpus, and its `section`, unless it is of the
-    first. Its `description`, or `description_md` in Markdown, says what leaving it empty means.
+    `corpora` are names to suggest. Each schema has its `default`, which is null except for the corpus, and its `section`, unless it
+    is in the first. Its `description`, or `description_md` in Markdown, says what leaving it empty means.
     """
     schema = RunConfig.model_json_schema()
     definitions = schema.get("$defs", {})
@@ -94,7 +94,7 @@ def _optional(field: dict[str, Any], default: Any) -> dict[str, Any]:
 
 
 class QualityForm(FrozenModel):
-    """What a quality model is to be made of: labels that are there, a language model to ask for more, and how to train on them."""
+    """How to make a quality model: existing labels to use, a language model to ask for more, and how to train on them."""
 
     name: str = Field(
         title="Name",
@@ -117,14 +117,14 @@ class QualityForm(FrozenModel):
     dry_run: bool = Field(False, title="Dry run", description="Show what would be asked and what it would cost; train nothing")
 
     def annotation_config(self) -> AnnotationConfig | None:
-        """How the language model is asked; None if none is. Raises ConfigError for what is not allowed."""
+        """How the language model is asked; None if none is. Raises ConfigError for invalid settings."""
         if not self.model:
             return None
         own = {"corpus": self.corpus, "model": self.model, "documents": self.documents}
         return load_config(AnnotationConfig, {**self.annotation, **own})
 
     def training_config(self, *asked: str) -> TrainingConfig:
-        """How the model is trained, on the labels of these annotators too. Raises ConfigError for what is not allowed."""
+        """How the model is trained, on the labels of these annotators too. Raises ConfigError for invalid settings."""
         own: dict[str, Any] = {"name": self.name, "annotators": list(dict.fromkeys([*self.annotators, *asked]))}
         own["embedding"] = {**self.training.get("embedding", {}), "encoder": self.encoder}
         if self.finetune:
@@ -133,7 +133,7 @@ class QualityForm(FrozenModel):
 
 
 def quality_form() -> dict[str, dict[str, Any]]:
-    """One JSON schema a field of QualityForm, each with its default; what groups of settings hold is said in Markdown."""
+    """Return one JSON schema per field of QualityForm, each with its default; groups of settings are described in Markdown."""
     fields = {name: {"default": None, **field} for name, field in QualityForm.model_json_schema()["properties"].items()}
     fields["name"]["default"] = ""
     for name, kind in (("annotation", AnnotationConfig), ("training", TrainingConfig)):
@@ -144,7 +144,7 @@ def quality_form() -> dict[str, dict[str, Any]]:
 
 
 def _settings(what: str, properties: Mapping[str, Any]) -> str:
-    """What a group of settings is for, and a line for each of them, as Markdown."""
+    """Describe a group of settings in Markdown: its purpose, and a line for each of them."""
     lines = [
         f"- `{name}` ({json.dumps(field.get('default'))}): {field.get('description', ', '.join(map(str, field.get('enum', ()))))}"
         for name, field in properties.items()

@@ -1,4 +1,4 @@
-"""How quality models are made: what annotators are asked, and how heads and encoders are trained on what they said.
+"""How quality models are made: what annotators are asked, and how heads and encoders are trained on their labels.
 
 Light on purpose: DAG files import it.
 """
@@ -12,9 +12,9 @@ from samplemix_core.frozen import NAME, IdentifiedModel
 
 
 class AnnotationConfig(IdentifiedModel):
-    """Which documents a language model is asked to judge, and how it is asked. Where it is and its key are not part of it.
+    """Which documents a language model is asked to judge, and how it is asked. The endpoint and its key are not part of it.
 
-    Its identity is that of the annotator: what decides an answer, but for the prompt, which is made from the rubric.
+    Its identity is that of the annotator: everything that decides an answer, except the prompt, which is made from the rubric.
     """
 
     FIRST_FIELDS = frozenset({"model", "most_characters", "response_format", "temperature"})
@@ -75,7 +75,7 @@ class FineTuningConfig(IdentifiedModel):
 
 
 class TrainingConfig(IdentifiedModel):
-    """How a quality model is trained on what annotators said."""
+    """How a quality model is trained on annotators' labels."""
 
     name: str = Field(pattern=NAME.pattern, description="Name of the quality model; training again makes its next version")
     annotators: tuple[str, ...] = Field(

@@ -15,7 +15,7 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.policies.registry import WithPolicy, gathered
 
 ENCODERS_TOKENIZER = "encoder"
-"""The name under which RunConfig.tokenizer means the encoder's own."""
+"""The value of RunConfig.tokenizer that means the encoder's own."""
 
 COMPOSITE = "composite"
 """The scorer that needs neither labels nor a model."""
@@ -40,7 +40,7 @@ class ReaderConfig(IdentifiedModel):
 
 
 class EmbeddingConfig(IdentifiedModel):
-    """Which encoder turns text into vectors, and how. What it comes to is in the encoder's spec: see embedding/encoder.py."""
+    """Which encoder turns text into vectors, and how. The resolved settings are in the encoder's spec: see embedding/encoder.py."""
 
     FIRST_FIELDS = frozenset({"encoder", "prompt", "revision", "max_seq_tokens", "windows", "batch_tokens", "precision", "device"})
 
@@ -74,7 +74,7 @@ class EmbeddingConfig(IdentifiedModel):
 
     @property
     def worker_resources(self) -> dict[str, int]:
-        """What an embedding task asks of the worker it runs on: one GPU if the configuration insists on one."""
+        """Resources that an embedding task asks of its worker: one GPU if the configuration insists on one."""
         return {"GPU": 1} if self.device == "cuda" else {}
 
 
@@ -115,7 +115,7 @@ class DiversityConfig(IdentifiedModel):
 
 
 class BlockConfig(IdentifiedModel):
-    """How shards are cut into the blocks that are scored one by one: changes progress and what is lost with a worker, not a bit."""
+    """How shards are cut into blocks, which are scored one by one. Affects progress and what is lost with a worker, not results."""
 
     FIRST_FIELDS = frozenset({"documents", "bytes"})
     NOT_IDENTITY = FIRST_FIELDS
@@ -228,7 +228,7 @@ class RunConfig(WithPolicy):
         if not uri:
             raise ValueError("the corpus URI is empty")
         if "://" not in uri and not uri.startswith("/"):
-            # Workers and later runs stand in other directories.
+            # Workers and later runs have other current directories.
             raise ValueError("a directory's path must be absolute, or the corpus a URI such as s3://bucket/prefix")
         return uri
 
@@ -237,7 +237,7 @@ class RunConfig(WithPolicy):
     def _whole_path(cls, tokenizer: str) -> str:
         tokenizer = tokenizer.strip()
         if tokenizer.startswith(".") or (tokenizer.endswith(".json") and not tokenizer.startswith("/")):
-            # Workers stand in other directories.
+            # Workers have other current directories.
             raise ValueError("a tokenizer's path must be absolute")
         return tokenizer.rstrip("/")
 
@@ -264,7 +264,7 @@ class RunConfig(WithPolicy):
 
 
 def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's settings over a base, settings within settings each by itself; another policy replaces the base's as a whole."""
+    """Merge a run's settings over a base, nested settings one by one; a different policy replaces the base's as a whole."""
     base, values = gathered(base, RunConfig.model_fields), gathered(values, RunConfig.model_fields)
     old, new = base.get("policy"), values.get("policy")
     if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):

@@ -1,7 +1,7 @@
-"""A crawl: a snapshot of a corpus with a name, as it lands. When it is whole, which date it has, what it is called as a partition.
+"""Crawls, the snapshots of a named corpus as they land: when one is complete, its date, and its name as a partition.
 
-A marker in the snapshot's directory says that all its files are there. It vouches for what was written before it: a file that is
-newer than its marker is not taken until the marker is written again.
+A marker in the snapshot's directory says that all its files are there. It vouches for files written before it: a file newer than
+its marker is not taken until the marker is written again.
 """
 
 import re
@@ -16,10 +16,10 @@ _DATE = re.compile(r"(?<!\d)(?P<year>20\d\d)-?(?P<month>0[1-9]|1[0-2])(?:-?(?P<d
 
 
 def unfinished(marker: str, marker_at: datetime | None, files: Mapping[str, datetime]) -> str | None:
-    """Why a snapshot is not whole yet, for people; None if it is.
+    """Return why a snapshot is not complete yet, for people; None if it is.
 
-    `marker` is the marker's name and `marker_at` when it was written, None where there is none; `files` are the snapshot's shards
-    by path with the times at which they were written.
+    `marker` is the marker's name and `marker_at` when it was written, None if there is none. `files` are the snapshot's shards by
+    path with the times at which they were written.
     """
     if marker_at is None:
         return f"has no marker {marker}"
@@ -33,9 +33,9 @@ def unfinished(marker: str, marker_at: datetime | None, files: Mapping[str, date
 
 
 def crawl_date(snapshot: str, landed: datetime) -> datetime:
-    """The date of a crawl: that in its name (2024-10, 20241031, Common Crawl's CC-MAIN-2024-10 by weeks), else when it landed.
+    """Return a crawl's date: the one in its name (2024-10, 20241031, Common Crawl's CC-MAIN-2024-10 by weeks), else when it landed.
 
-    In UTC, to the second. A date to come is taken for none: nobody could backfill it.
+    In UTC, to the second. A date in the future is ignored: nobody could backfill it.
     """
     named = _named_date(snapshot)
     landed = landed.astimezone(UTC).replace(microsecond=0)
@@ -61,11 +61,11 @@ def distinct_date(date: datetime, taken: set[datetime]) -> datetime:
 
 
 MOST_KEY = 250
-"""Characters of a partition's name, as Airflow keeps it."""
+"""Most characters of a partition's name that Airflow keeps."""
 
 
 def partition_key(corpus: str, snapshot: str) -> str:
-    """What a crawl is called as a partition: 'web/crawl-a'. Raises CorpusError for a name that Airflow could not keep."""
+    """Return a crawl's name as a partition: 'web/crawl-a'. Raises CorpusError for a name that Airflow could not keep."""
     key = f"{corpus}/{snapshot}"
     if len(key) > MOST_KEY:
         raise CorpusError(
@@ -77,7 +77,7 @@ def partition_key(corpus: str, snapshot: str) -> str:
 
 
 def parse_partition_key(key: str) -> tuple[str, str]:
-    """Corpus and snapshot of a partition; raise ValueError if it is none."""
+    """Return the corpus and snapshot of a partition; raise ValueError if the key isn't one."""
     corpus, separator, snapshot = key.partition("/")
     if not (corpus and separator and snapshot) or "/" in snapshot:
         raise ValueError(f"{key!r} is no crawl: write it as corpus/snapshot")

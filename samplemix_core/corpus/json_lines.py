@@ -19,9 +19,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def split_lines(read: Callable[[int], bytes], max_bytes: int, row: int = 0, byte_offset: int = 0) -> Iterator[Record]:
-    """Split what `read` returns at newlines; the first line has the given row and place. A line's bytes don't count its newline.
+    """Split the bytes from `read` at newlines; the first line has the given row and offset. A line's size excludes its newline.
 
-    Holds one chunk and at most one line of `max_bytes`: a longer line is counted and let go, and its value is None.
+    Holds one chunk and at most one line of `max_bytes`: a longer line is counted and dropped, and its value is None.
     """
     held_bytes = 0
     held: list[bytes] = []
@@ -47,7 +47,7 @@ def split_lines(read: Callable[[int], bytes], max_bytes: int, row: int = 0, byte
 
 
 class JsonLines(Format):
-    """A shard of JSON lines. A blank line takes a row but is no record; a byte order mark at the start is passed over."""
+    """A shard of JSON lines. A blank line takes a row but isn't a record. A byte order mark at the start is skipped."""
 
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
         self._stream, self._path, self._max_bytes = stream, path, config.max_record_bytes
@@ -56,9 +56,9 @@ class JsonLines(Format):
         self._begun = False
 
     def plan(self, documents: int, n_bytes: int) -> list[Block]:
-        """Blocks of the shard, found by its newlines: one pass, nothing parsed but the first line.
+        """Cut the shard into blocks at newlines, in one pass that parses only the first line.
 
-        Raises ShardRefusedError where that begins a document of many lines: some of them may look like records.
+        Raises ShardRefusedError if that line begins a JSON document of many lines, because some of them may look like records.
         """
         self._begun = True
         cutter = _Cutter(documents, n_bytes)
@@ -76,36 +76,36 @@ class JsonLines(Format):
         return cutter.end()
 
     def place_before(self, block: Block) -> tuple[int, int]:
-        """Row and byte where reading can begin for a block: its own, or the shard's start where the bytes are compressed."""
+        """Row and byte where reading can begin for a block: its own, or the shard's start if it is compressed."""
         return (0, 0) if self._compressed else (block.first_row, block.byte_offset)
 
     def records(self, row: int, byte_offset: int) -> Iterator[Record]:
-        """The lines from a place on, BLANK ones too: a block may end with them."""
+        """Yield the lines from a place on, including BLANK ones, because a block may end with them."""
         if self._begun or byte_offset:
             self._stream.seek(byte_offset)
         self._begun = True
         for line in split_lines(open_decompressed(self._stream, self._path), self._max_bytes, row, byte_offset):
             data = line.value
             if data is not None:
-                # Files that were put together have one at the beginning of each.
+                # Concatenated files may each begin with a byte order mark.
                 data = data.removeprefix(BYTE_ORDER_MARK)
                 if data.isspace():
                     data = BLANK
             yield line._replace(value=data)
 
     def parse(self, record: Record) -> Document:
-        """The document of a record; raise RejectedRecordError if it is none."""
+        """Return a record's document; raise RejectedRecordError if it isn't one."""
         if record.value is None:
             raise RejectedRecordError(Reason.RECORD_TOO_LONG, f"the line has {record.n_bytes} bytes, more than {self._max_bytes}")
         return self._parse(record.value)
 
     def share_read(self, position: int, size: int, records: int) -> float:
-        """See Format.share_read: the bytes that were passed."""
+        """See Format.share_read: the bytes read so far."""
         return min(size, position)
 
     @classmethod
     def rows(cls, stream: BinaryIO, path: str, max_bytes: int) -> Iterator[object]:
-        """See Format.rows: blank lines are no records."""
+        """See Format.rows: blank lines aren't records."""
         for line in split_lines(open_decompressed(stream, path), max_bytes):
             if line.value is None:
                 yield RejectedRecordError(Reason.RECORD_TOO_LONG, f"the line has {line.n_bytes:,} bytes, more than {max_bytes:,}")
@@ -117,7 +117,7 @@ class JsonLines(Format):
 
 
 def _begins_a_long_document(lines: list[bytes]) -> bool:
-    """Whether the first of several lines, of which the rest is given as one, is the beginning of an object or array."""
+    """Whether the first line begins an object or array of several lines; `lines` are the first line and all others as one."""
     first = lines[0].rstrip()
     if len(lines) == 1 or first[:1] not in (b"[", b"{"):
         return False
@@ -126,7 +126,7 @@ def _begins_a_long_document(lines: list[bytes]) -> bool:
     try:
         msgspec.json.decode(first)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # A record cut short may begin with a brace; an array is no record.
+        # A truncated record may begin with a brace, but an array isn't a record.
         return first[:1] == b"["
     return False
 
@@ -135,7 +135,7 @@ _IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n\v\f"))
 
 
 class _Cutter:
-    """Cuts a stream of bytes into blocks of whole lines, of at most so many records and bytes. Blank lines are no records."""
+    """Cuts a stream of bytes into blocks of whole lines, with limits on records and bytes. Blank lines aren't records."""
 
     def __init__(self, documents: int, n_bytes: int) -> None:
         self._documents, self._n_bytes = documents, n_bytes
@@ -151,7 +151,7 @@ class _Cutter:
         self._position += len(chunk)
         used = 0
         while used < ends.size:
-            # Lines that are within the bytes, and within the records; but the first of a block always is.
+            # Take the lines within the limits of bytes and records; a block's first line is always taken.
             fitting = int(np.searchsorted(ends, self._start + self._n_bytes, side="right"))
             before = int(records[used - 1]) if used else 0
             last = int(np.searchsorted(records, before + self._documents - self._records))
@@ -168,10 +168,10 @@ class _Cutter:
                 self._cut()
 
     def _are_records(self, data: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Whether each line that ends in the data has something on it; what is left of the data counts for the next."""
+        """Whether each line that ends in the data is not blank; the rest of the data counts for the line that ends later."""
         starts = np.concatenate([[0], ends - self._position])
         lines, rest = starts[:-1], data[starts[-1] :]
-        # Nearly all begin with a brace; of the others, each byte is looked at.
+        # Nearly all lines begin with a brace; otherwise, every byte is examined.
         written = ~_IS_BLANK[data[lines]]
         if (~written & (np.diff(starts) > 1)).any():
             written = np.add.reduceat(~_IS_BLANK[data[: starts[-1]]], lines, dtype=np.int64) > 0
@@ -187,7 +187,7 @@ class _Cutter:
         self._records = 0
 
     def end(self) -> list[Block]:
-        """The blocks; the last line may lack a newline. A shard of no lines is one block of none."""
+        """Return the blocks; the last line may lack a newline. A shard without lines is one empty block."""
         if self._line_end < self._position:
             if self._rows and self._position - self._start > self._n_bytes:
                 self._cut()
@@ -224,9 +224,9 @@ _decode = msgspec.json.Decoder().decode
 
 
 def read_json(line: bytes) -> tuple[object, bool]:
-    """The value of a line, and whether strict JSON has no such: its strings may then not be fit to be encoded.
+    """Return a line's value, and whether strict JSON refuses it: its strings may then not be encodable.
 
-    Raises RejectedRecordError where it is no JSON by any measure.
+    Raises RejectedRecordError if it isn't JSON by any measure.
     """
     try:
         return _decode(line), False
@@ -235,7 +235,7 @@ def read_json(line: bytes) -> tuple[object, bool]:
 
 
 def _reach(record: object, names: list[str]) -> object:
-    """What dots lead to; a name may have dots of its own: {"a.b": 1} is reached as {"a": {"b": 1}} is, and comes first."""
+    """Follow dotted names into a record. A name may itself have dots: {"a.b": 1} counts as {"a": {"b": 1}}, and is tried first."""
     if not names:
         return record
     if isinstance(record, dict):
@@ -247,10 +247,10 @@ def _reach(record: object, names: list[str]) -> object:
 
 
 def _decode_leniently(line: bytes, error: Exception) -> object:
-    """What Python's json reads where strict JSON was refused: NaN, infinities, long numbers, half a surrogate pair, raw tabs, bytes
-    that are not UTF-8 (as half a surrogate pair).
+    """Read with Python's json a line that strict JSON refused.
 
-    All of them may stand in a field that nobody reads. Raises RejectedRecordError for what it can't read either.
+    It takes NaN, infinities, long numbers, half a surrogate pair, raw tabs, and bytes that aren't UTF-8 (as half a surrogate pair).
+    Any of these may be in a field that nobody reads. Raises RejectedRecordError if it can't read the line either.
     """
     text = line.decode(errors="surrogateescape")
     try:
@@ -269,7 +269,7 @@ def _require_utf_8(line: bytes) -> None:
 
 
 def _require_encodable(values: tuple[object, ...], line: bytes) -> None:
-    """Raise RejectedRecordError for a text, id or domain that no encoding has: of bytes that are not UTF-8, or half a pair."""
+    """Raise RejectedRecordError for a text, id or domain that can't be encoded: bytes that are not UTF-8, or half a pair."""
     try:
         for value in values:
             if isinstance(value, str):

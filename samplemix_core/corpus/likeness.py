@@ -1,4 +1,4 @@
-"""What a file that can't be read seems to be, for people who took it for their data."""
+"""Guess what a file that can't be read is, for people who took it for their data."""
 
 from samplemix_core.corpus.shards import COMPRESSIONS, FORMATS, JSON_LINES, format_of
 from samplemix_core.corpus.streams import CODECS, codec_of, is_compressed
@@ -26,7 +26,7 @@ _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz"
 
 
 def looks_like(head: bytes, path: str) -> str | None:
-    """What a file seems to be by its first HEAD_BYTES, if its name says otherwise and people mistake it for their data."""
+    """Return what a file seems to be by its first HEAD_BYTES, if its name says otherwise and people mistake it for their data."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r\n", b"\n")
     for suffix, sign in _MAGIC.items():
         if head.startswith(sign):

@@ -31,14 +31,14 @@ _ROWS_OF_DELTAS = 16
 
 
 class _TooLong(int):
-    """The bytes of a string that is over the limit and was not read."""
+    """The number of bytes of a string that is over the limit and was not read."""
 
 
 class Parquet(Format):
-    """A shard of Parquet: columns by name, one record a row.
+    """A shard of Parquet: columns by name, one record per row.
 
-    Its methods raise ShardRefusedError for a file without footer or with broken pages, and for one whose text (or domain) column is
-    missing or not of strings. An error of the stream itself passes unchanged.
+    Its methods raise ShardRefusedError for a file without a footer or with broken pages, and for one whose text (or domain) column
+    is missing or not of strings. An error of the stream itself passes unchanged.
     """
 
     def __init__(self, stream: BinaryIO, path: str, path_domain: str | None, config: ReaderConfig) -> None:
@@ -55,7 +55,7 @@ class Parquet(Format):
             self._metadata = metadata
             groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
             self._starts = np.cumsum([0] + [group.num_rows for group in groups])
-            # Others are not looked at: what is wrong with them costs nothing.
+            # Other columns are not examined, so faults in them do no harm.
             wanted = [(i, metadata.schema.column(i)) for i in range(len(metadata.schema)) if _is_wanted(metadata, i, self._columns)]
             self._group_bytes = [sum(group.column(i).total_uncompressed_size for i, _ in wanted) for group in groups]
             values = [
@@ -76,7 +76,7 @@ class Parquet(Format):
             return pq.ParquetFile(self._source, buffer_size=CHUNK_BYTES, page_checksum_verification=True, **options)
 
     def plan(self, documents: int, n_bytes: int) -> list[Block]:
-        """Blocks of the shard, by its footer alone: row groups, or slices of them whose rows take `n_bytes` on average."""
+        """Cut the shard into blocks by its footer alone: row groups, or slices of them whose rows take `n_bytes` on average."""
         blocks: list[Block] = []
         for start, stop, size in zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), self._group_bytes, strict=True):
             a_row = size / max(1, stop - start)
@@ -92,7 +92,7 @@ class Parquet(Format):
         return int(self._starts[min(group, len(self._group_bytes))]), _NO_OFFSET
 
     def records(self, row: int, byte_offset: int) -> Iterator[Record]:
-        """The records from a row group's first row on."""
+        """Yield the records from a row group's first row on."""
         batch_rows, dictionaries = _reading_plan(self._metadata, self._columns)
         file = self._open(read_dictionary=dictionaries, metadata=self._metadata)
         groups = range(int(np.searchsorted(self._starts, row)), file.num_row_groups)
@@ -123,7 +123,7 @@ class Parquet(Format):
             )
 
     def parse(self, record: Record) -> Document:
-        """The document of a record; raise RejectedRecordError if it is none."""
+        """Return a record's document; raise RejectedRecordError if it isn't one."""
         return check_document(*map(_decode, _short(record.value, self._config)))
 
     def share_read(self, position: int, size: int, records: int) -> float:
@@ -146,7 +146,7 @@ class Parquet(Format):
 
 
 def _batches(stream: BinaryIO, path: str, names: list[str] | None) -> Iterator[pa.RecordBatch]:
-    """The rows of a file, with all columns or these, in their order; raise CorpusError or ConfigError as Format.columns does."""
+    """Yield a file's rows with all columns, or these in their order; raise CorpusError or ConfigError as Format.columns does."""
     try:
         file = pq.ParquetFile(stream)
         known = file.schema_arrow.names
@@ -161,10 +161,10 @@ def _batches(stream: BinaryIO, path: str, names: list[str] | None) -> Iterator[p
 
 
 def _reading_plan(metadata: pq.FileMetaData, columns: list[str]) -> tuple[int, list[str]]:
-    """How many rows to read at once, and which columns as dictionaries.
+    """Return how many rows to read at once, and which columns to read as dictionaries.
 
-    Plain pages take as much memory as the file says. Pages that refer to a dictionary are kept so; those that refer to the value
-    before (DELTA_BYTE_ARRAY) can't be, so of a file with such a column a few rows are read at once.
+    Plain pages take as much memory as the file says. Pages that refer to a dictionary stay encoded. Those that refer to the value
+    before (DELTA_BYTE_ARRAY) can't, so a file with such a column is read a few rows at a time.
     """
     n_bytes = 0
     dictionaries: set[str] = set()
@@ -188,7 +188,7 @@ def _is_wanted(metadata: pq.FileMetaData, column: int, wanted: list[str]) -> boo
 
 
 def _names(schema: pa.Schema, field: str) -> list[str]:
-    """The names that lead to a field: dots reach into structs, and a name may have dots of its own, which comes first."""
+    """The names that lead to a field: dots reach into structs, and a name that itself has dots comes first."""
     names = field.split(".")
     return _path(schema, names) or names
 
@@ -211,7 +211,7 @@ def _column(part: pa.RecordBatch, field: str) -> pa.Array:
 
 
 def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Bytes of each string, spelled out; 0 for nulls, and for what is no string."""
+    """Bytes of each string once decoded; 0 for nulls, and for values that aren't strings."""
     if pa.types.is_dictionary(column.type):
         words = _lengths(column.dictionary)
         if not words.size:
@@ -225,7 +225,7 @@ def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _pieces(columns: list[pa.Array | None], limit: int) -> Iterator[tuple[int, int]]:
-    """Slices of the rows, each at most a batch's bytes when spelled out, texts over the limit apart; or a single row."""
+    """Slices of the rows, each at most a batch's bytes once decoded, not counting texts over the limit; or a single row."""
     text, *others = columns
     assert text is not None
     texts = _lengths(text)
@@ -240,7 +240,7 @@ def _pieces(columns: list[pa.Array | None], limit: int) -> Iterator[tuple[int, i
 
 
 def _values(column: pa.Array, config: ReaderConfig) -> _Values:
-    """Values of a column: strings as bytes, or as their length where that is over the limit."""
+    """Values of a column: strings as bytes, or as their length if it is over the limit."""
     if not _is_string(column.type):
         values: _Values = column.to_pylist()
         return values
@@ -272,7 +272,7 @@ def _decode(value: Any) -> Any:
 
 
 def _type_of(schema: pa.Schema, field: str) -> pa.DataType | None:
-    """Type of a column, or of a struct's field; None where there is no such column, or more than one."""
+    """Type of a column, or of a struct's field; None if there is no such column, or more than one."""
     name, *inner = _names(schema, field)
     index = schema.get_field_index(name)
     found = None if index < 0 else schema.field(index).type
@@ -287,7 +287,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _is_string(kind: pa.DataType) -> bool:
-    """Whether a type's values are text: also bytes, as what writes Parquet without saying that they are UTF-8 leaves them."""
+    """Whether a type's values are text. Bytes count too, because some writers of Parquet don't say that they are UTF-8."""
     kind, are = _plain(kind), pa.types
     return bool(are.is_string(kind) or are.is_large_string(kind) or are.is_string_view(kind)) or _is_bytes(kind)
 
@@ -298,7 +298,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _is_id(kind: pa.DataType | None) -> bool:
-    """Whether a type's values are ids: text, numbers, moments, bytes."""
+    """Whether a type's values are ids: text, numbers, times, bytes."""
     if kind is None:
         return False
     kind, are = _plain(kind), pa.types
@@ -311,7 +311,7 @@ def _is_id(kind: pa.DataType | None) -> bool:
 
 
 def _ids(column: pa.Array, config: ReaderConfig) -> _Values:
-    """Ids as text, numbers or bytes, None for none: decimals and moments as they are written, bytes that are no text in hex."""
+    """Ids as text, numbers or bytes, None if missing: decimals and times as they are written, bytes that aren't text in hex."""
     kind, are = _plain(column.type), pa.types
     if are.is_dictionary(column.type) and not _is_string(kind):
         column = column.dictionary_decode()
@@ -329,7 +329,7 @@ def _ids(column: pa.Array, config: ReaderConfig) -> _Values:
 
 
 def _moments(column: pa.Array) -> _Values:
-    """Moments as text, those with a zone in UTC; one that no calendar has as its number."""
+    """Times as text, those with a zone in UTC; a time outside the calendar as its number."""
     zoned = pa.types.is_timestamp(column.type) and column.type.tz is not None
     if zoned:
         column = column.cast(pa.timestamp(column.type.unit))
@@ -342,7 +342,7 @@ def _moments(column: pa.Array) -> _Values:
 
 
 def _spelled(value: bytes) -> str:
-    """Bytes as the text that they are, padding apart; in hex where they are none."""
+    """Bytes as text, without padding; in hex if they aren't text."""
     try:
         text = value.rstrip(b"\0").decode()
     except UnicodeDecodeError:
@@ -352,7 +352,7 @@ def _spelled(value: bytes) -> str:
 
 def _require_strings(schema: pa.Schema, field: str, path: str) -> None:
     kind = _type_of(schema, field)
-    # A column of nulls has no type of its own where nothing else was written.
+    # A column has no type of its own if only nulls were written.
     if kind is None or not (_is_string(kind) or pa.types.is_null(_plain(kind))):
         times = schema.names.count(field)
         problem = f"is there {times} times" if times > 1 else "is missing" if kind is None else f"has type {kind}, not string"
@@ -364,7 +364,7 @@ def _require_strings(schema: pa.Schema, field: str, path: str) -> None:
 
 @contextmanager
 def _refusing(source: GuardedStream, path: str) -> Iterator[None]:
-    """Turn what Arrow raises over a broken file into ShardRefusedError."""
+    """Turn Arrow's errors about a broken file into ShardRefusedError."""
     try:
         yield
     except (OSError, pa.ArrowException, ValueError, LookupError) as error:

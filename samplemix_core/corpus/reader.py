@@ -16,14 +16,14 @@ WHOLE_SHARD = Block()
 class ShardReader:
     """Reads a shard's blocks from a seekable stream, which stays open.
 
-    Blocks that are read in order, with gaps or without, cost one pass: the reader stays where a block ended, and begins anew only
-    for what lies before that, or where it can jump (plain JSON lines to any block, Parquet to a row group). What it passes over of
-    a compressed file is decompressed and split into lines, but not parsed.
+    Blocks read in order, with gaps or without, cost one pass: the reader stays where a block ended, and starts over only for
+    earlier rows, or where it can jump (plain JSON lines to any block, Parquet to a row group). Skipped parts of a compressed file
+    are decompressed and split into lines, but not parsed.
 
-    `path`, relative to the corpus root, decides format and compression by its suffix, and the domain where no field does. Memory is
-    bounded by a batch and a line of `config.max_record_bytes`; for Parquet by a row group's pages in addition.
+    `path`, relative to the corpus root, decides format and compression by its suffix, and the domain unless a field does. Memory is
+    bounded by a batch and a line of `config.max_record_bytes`, and for Parquet also by a row group's pages.
 
-    Raises CorpusError if the path is too shallow to name snapshot and domain, ShardRefusedError if its suffix is of no known format
+    Raises CorpusError if the path is too shallow to name snapshot and domain, ShardRefusedError if its suffix has no known format
     or the file can't be trusted as a whole: an archive cut short or with a wrong checksum, a broken Parquet file, or one without
     the columns asked for. Errors of the stream itself pass unchanged.
     """
@@ -42,14 +42,14 @@ class ShardReader:
         self._row = 0
 
     def plan(self, documents: int, n_bytes: int) -> list[Block]:
-        """Cut the shard into blocks of at most so many rows and bytes, or one longer record.
+        """Cut the shard into blocks of at most `documents` rows and `n_bytes` bytes, or one longer record.
 
         Together they hold each row once, in order. An archive is read to its end, so that a broken one is refused here.
         """
         return self._format.plan(documents, n_bytes)
 
     def share_read(self, position: int, size: int, records: int) -> float:
-        """About how many of the file's `size` bytes the first `records` take, the stream being at `position`."""
+        """Estimate how many of the file's `size` bytes the first `records` records take, with the stream at `position`."""
         return self._format.share_read(position, size, records)
 
     def read(self, block: Block = WHOLE_SHARD) -> Iterator[ShardBatch]:
@@ -59,7 +59,7 @@ class ShardReader:
         blank line takes a row but is neither document nor quarantined, and the record's index in Parquet. `byte_offset` is where
         the line begins in the decompressed bytes; -1 in Parquet.
 
-        ShardRefusedError may come after batches have been yielded: a refused shard leaves no trace.
+        ShardRefusedError may be raised after batches have been yielded. They must be dropped: a refused shard leaves no trace.
         """
         yield from gather(self._within(block), self._format.parse)
 
@@ -72,7 +72,7 @@ class ShardReader:
         for record in chain(self._put_back, self._records):
             self._put_back, self._row = [], record.row + 1
             if end is not None and record.row >= end:
-                # The first of what follows.
+                # The first record after the block.
                 self._put_back, self._row = [record], record.row
                 return
             if record.row >= block.first_row and record.value != BLANK:

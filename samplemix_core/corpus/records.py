@@ -1,4 +1,4 @@
-"""What makes a record a document, why it is set aside if it is none, and both gathered into Arrow tables of bounded size."""
+"""Rules for which records are documents, reasons why others are set aside, and Arrow tables of bounded size with both."""
 
 import hashlib
 import math
@@ -35,49 +35,45 @@ class Reason(StrEnum):
 
 
 UNREADABLE = frozenset(Reason) - {Reason.EMPTY_TEXT, Reason.NO_TEXT}
-"""Reasons that speak of the file: where every record has one of them, it is no file of documents."""
+"""Reasons that say something about the file: if every record has one of them, it isn't a file of documents."""
 
 MAX_DOMAIN_BYTES = 512
-"""Of UTF-8. A domain is in indexes of Postgres, which take 2,704 bytes, in statistics of Parquet, and in tables for people."""
+"""In UTF-8. A domain is in indexes of Postgres, which take 2,704 bytes, in statistics of Parquet, and in tables for people."""
 
 MAX_ID_BYTES = 4096
-"""Of UTF-8: as long as a URL may be. An id lies in Postgres once for each sample."""
+"""In UTF-8: as long as a URL may be. Postgres stores an id for each sample."""
 
 
 RULES = 3
-"""Version of the rules below and of how tokens are counted (embedding/tokens.py), part of a corpus's identity: what was scored by
-others is another corpus."""
+"""Version of the rules below and of how tokens are counted (embedding/tokens.py), part of a corpus's identity: documents
+scored by other rules belong to a different corpus."""
 
 _FILLERS = "\u115f\u1160\u3164\uffa0"
-"""Letters of Hangul that are blank."""
+"""Hangul letters that are blank."""
 
 _SHOW_NOTHING = "\ufffc\ufffd\u2065\u2800\U0001d159" + _FILLERS
-"""Of other categories than the next: what stands for a character or an object that is gone, and blanks."""
+"""Characters outside the categories below: stand-ins for a lost character or object, and blanks."""
 
 _LETTER = re.compile(f"[^\\W_{_FILLERS}]")
 
 _NOTHING_TO_READ = frozenset(("Cc", "Cf", "Co", "Cs", "Mn", "Me", "Zl", "Zp", "Zs"))
-"""Categories of characters that show nothing by themselves: control, format, private use, surrogate, marks on another, blanks."""
+"""Categories of characters that show nothing by themselves: control, format, private use, surrogate, combining marks, blanks."""
 
 
 def has_text(text: str) -> bool:
-    """Whether there is something to read in a text: a letter, a digit, punctuation or a symbol, U+FFFD and blank ones apart."""
+    """Whether there is something to read in a text: a letter, digit, punctuation or symbol, except U+FFFD and blank ones."""
     return _LETTER.search(text) is not None or any(map(_is_read, set(text)))
 
 
 def _is_read(character: str) -> bool:
     code = ord(character)
-    # What is no character, or has no glyph by definition.
+    # Noncharacters, and code points without a glyph by definition.
     hidden = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF or 0xFFF0 <= code <= 0xFFF8 or 0xE0000 <= code <= 0xE0FFF
-    return not (
-        hidden
-        or character in f"\ufffc\ufffd\u2065\u2800\U0001d159{_FILLERS}"
-        or unicodedata.category(character) in _NOTHING_TO_READ
-    )
+    return not (hidden or character in _SHOW_NOTHING or unicodedata.category(character) in _NOTHING_TO_READ)
 
 
 class RejectedRecordError(Exception):
-    """A record that is no document. Never leaves this room: the reader turns it into a row of the quarantine."""
+    """A record that isn't a document. The reader turns it into a row of the quarantine; Format.rows() yields it."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -94,7 +90,7 @@ class Document(NamedTuple):
 
 
 def check_document(text: object, doc_id: object, domain: object) -> Document:
-    """Apply the rules to decoded values, None standing for both null and missing; raise RejectedRecordError.
+    """Apply the rules to decoded values, where None is null or missing; raise RejectedRecordError if they fail.
 
     - the text is a string with at least one character that is not white space, and something to read (has_text);
     - the domain is a string with something to read, of at most MAX_DOMAIN_BYTES, without NUL, which PostgreSQL can't store;
@@ -121,7 +117,7 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
         try:
             doc_id = str(doc_id)
         except ValueError:
-            # Python spells out no number of more digits than its own limit.
+            # Python doesn't convert a number with more digits than its own limit to text.
             raise RejectedRecordError(Reason.ID_TOO_LONG, f"the id is a number of more than {MAX_ID_BYTES} digits") from None
     elif not isinstance(doc_id, str):
         doc_id = None
@@ -154,8 +150,8 @@ def _kind(value: object) -> str:
 class Block:
     """Consecutive rows of a shard, and where they lie in its (decompressed) bytes.
 
-    `rows` and `n_bytes` are None where the block reaches to the end. In Parquet `byte_offset` is -1, and `n_bytes` is what the rows
-    take by the file's own account.
+    `rows` and `n_bytes` are None if the block reaches to the end. In Parquet, `byte_offset` is -1 and `n_bytes` is the size of the
+    rows according to the file.
     """
 
     block: int = 0
@@ -166,7 +162,7 @@ class Block:
 
 
 class Record(NamedTuple):
-    """A record as it is met: row, where it begins in the (decompressed) bytes or -1, its size, and its value, not judged yet."""
+    """A record as read: row, where it begins in the (decompressed) bytes or -1, its size, and its value, not yet checked."""
 
     row: int
     byte_offset: int
@@ -175,7 +171,7 @@ class Record(NamedTuple):
 
 
 BLANK = b""
-"""The value of a line with nothing on it: it takes a row and is no record."""
+"""The value of a blank line, which takes a row but isn't a record."""
 
 MAX_BATCH_RECORDS = 128
 MAX_BATCH_BYTES = 32 * 2**20
@@ -185,7 +181,7 @@ MAX_BATCH_BYTES = 32 * 2**20
 class ShardBatch:
     """Consecutive records of a shard: the documents (schemas.DOCUMENTS) and the rejected ones (schemas.QUARANTINE).
 
-    `records` is how many the reader met, counted before they were judged.
+    `records` is how many were read, counted before they were checked.
     """
 
     documents: pa.Table
@@ -211,7 +207,7 @@ class BatchBuilder:
         return not n_records or (n_records < MAX_BATCH_RECORDS and self._bytes + n_bytes <= MAX_BATCH_BYTES)
 
     def meet(self) -> None:
-        """Count a record, before it is known what becomes of it."""
+        """Count a record before its outcome is known."""
         self._records += 1
 
     def add(self, row: int, document: Document, n_bytes: int) -> None:
@@ -220,11 +216,11 @@ class BatchBuilder:
         self._bytes += n_bytes
 
     def reject(self, row: int, byte_offset: int, rejected: RejectedRecordError) -> None:
-        """Append a record that is no document, with its reason."""
+        """Append a record that isn't a document, with its reason."""
         self._quarantine.append((row, byte_offset, str(rejected.reason), rejected.detail))
 
     def take(self) -> ShardBatch:
-        """The batch so far; the builder starts afresh."""
+        """Return the batch so far, and start the next."""
         documents, self._documents = self._documents, []
         quarantine, self._quarantine = self._quarantine, []
         records, self._records = self._records, 0
@@ -248,7 +244,7 @@ class BatchBuilder:
 
 
 def gather(records: Iterable[Record], parse: Callable[[Record], Document]) -> Iterator[ShardBatch]:
-    """Judge records one by one, by a function that gives a document or raises RejectedRecordError, and batch what comes of it."""
+    """Batch records, each parsed by a function that returns its document or raises RejectedRecordError."""
     batch = BatchBuilder()
     for record in records:
         if not batch.has_room(record.n_bytes):

@@ -1,4 +1,4 @@
-"""A shard: what its path says; and the files of a corpus that are none, each with its reason.
+"""Shards, what their paths say, and the files of a corpus that aren't shards, each with its reason.
 
 Paths are relative to the corpus root and '/'-separated: `<snapshot>/<domain>/<file>`. Directory 0 is the snapshot.
 """
@@ -22,14 +22,14 @@ COMPRESSIONS = {
     **{".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"},
     **{".bz2": "bzip2", ".xz": "xz", ".lz4": "lz4"},
 }
-"""Suffix of files that are compressed as a whole -> how."""
+"""Suffix of files that are compressed as a whole -> compression."""
 
 
 @dataclass(frozen=True)
 class KnownFormat:
-    """A format: its name for people, the suffixes of its files, the usual one first, and its class, "module:class" of this room.
+    """A format: its name for people, the suffixes of its files, the usual one first, and its class, "module:class" here.
 
-    Where `compressible`, its files may be compressed as a whole. `sign` is how each of its files begins, if they all do.
+    If `compressible`, its files may be compressed as a whole. `sign` is the bytes that each of its files begins with, if any.
     """
 
     name: str
@@ -40,13 +40,13 @@ class KnownFormat:
 
     @cached_property
     def kind(self) -> "type[Format]":
-        """Its class, imported where it is wanted: names are told apart without the packages that read files."""
+        """Its class, imported when needed: telling names apart doesn't need the packages that read files."""
         found: type[Format] = pkgutil.resolve_name(f"samplemix_core.corpus.{self.reader}")
         return found
 
     @cached_property
     def endings(self) -> tuple[str, ...]:
-        """What names of its files end in."""
+        """Endings of its files' names."""
         return tuple(suffix + end for suffix in self.suffixes for end in ("", *(COMPRESSIONS if self.compressible else ())))
 
 
@@ -58,7 +58,7 @@ FORMATS = (JSON_LINES, KnownFormat("Parquet", (".parquet", ".parq", ".pq"), "par
 
 _NAMED = 10
 MAX_PATH_BYTES = 1024
-"""As S3 has it; more than 2,700 bytes fit into no index of Postgres."""
+"""S3's limit. Postgres's indexes can't hold more than 2,700 bytes."""
 
 
 def _read_suffixes() -> str:
@@ -73,7 +73,7 @@ def _read_suffixes() -> str:
 READ_SUFFIXES = _read_suffixes()
 
 NOTES = frozenset({"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"})
-"""What Hugging Face's datasets write beside their data."""
+"""Files that Hugging Face's datasets write next to their data."""
 
 
 class Unread(StrEnum):
@@ -89,7 +89,7 @@ class Unread(StrEnum):
 
     @property
     def why(self) -> str:
-        """The reason as a person reads it."""
+        """The reason, for people."""
         return _WHY[self]
 
 
@@ -114,20 +114,20 @@ class UnreadFile:
 
 
 def format_of(path: str) -> KnownFormat | None:
-    """The format of a file by its name, compressed or not; None if it is none that is read."""
+    """Return a file's format by its name, compressed or not; None if it isn't one that is read."""
     name = path.lower()
     return next((known for known in FORMATS if name.endswith(known.endings)), None)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file's or a directory's name says that no data is there: what other systems, or a file system, put next to it."""
+    """Whether a file's or directory's name says it isn't data, but put next to data by other systems or by a file system."""
     return name.startswith((".", "_")) or name == "lost+found"
 
 
 def why_unread(path: str) -> Unread | None:
-    """Why a file is no shard, by its path alone; None if it is one: a suffix we read, and nothing hidden on its way.
+    """Return why a file isn't a shard, by its path alone; None if it is: it has a suffix we read, and nothing hidden on its way.
 
-    The second rule leaves out what other systems put next to data: `_SUCCESS`, `_temporary/`, `.part-0.crc`.
+    The second rule leaves out files that other systems put next to data: `_SUCCESS`, `_temporary/`, `.part-0.crc`.
     """
     names = path.split("/")
     try:
@@ -148,7 +148,7 @@ def is_shard(path: str) -> bool:
 
 
 def describe_unread(files: Sequence[UnreadFile]) -> str:
-    """How many files are not read, why, and some of them: of those that may hold data first."""
+    """Say how many files are not read, and name some with reasons, those that may hold data first."""
     shown = sorted(files, key=lambda file: (is_note(file), file.path))
     named = ", ".join(f"{file.path} ({file.reason.value})" for file in shown[:_NAMED])
     more = f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
@@ -156,7 +156,7 @@ def describe_unread(files: Sequence[UnreadFile]) -> str:
 
 
 def is_note(file: UnreadFile) -> bool:
-    """Whether a file is of those that tools leave beside data, empty or of a name that says so."""
+    """Whether a file is one that tools leave next to data: it is empty, or its name says so."""
     return not file.size_bytes or file.reason is Unread.NOTE
 
 
@@ -166,7 +166,7 @@ def unread_counts(files: Iterable[UnreadFile]) -> dict[str, int]:
 
 
 def parse_shard_path(path: str, config: ReaderConfig) -> tuple[str, str | None]:
-    """Snapshot and domain of a shard; the domain is None where it is a field of each record.
+    """Snapshot and domain of a shard; the domain is None if it is a field of each record.
 
     Raises CorpusError if the path is too shallow to hold the directories the configuration asks for.
     """
@@ -190,7 +190,7 @@ def parse_shard_path(path: str, config: ReaderConfig) -> tuple[str, str | None]:
 class Selection:
     """The shards of the wanted snapshots by snapshot, each list sorted by path; and the files of a listing that are not read.
 
-    `whole`: what lies in no snapshot's directory was listed too.
+    `whole`: files outside any snapshot's directory were listed too.
     """
 
     snapshots: dict[str, list[ObjectInfo]]
@@ -204,10 +204,10 @@ class Selection:
 
 
 def select_snapshots(files: Mapping[str, ObjectInfo], wanted: Sequence[str], config: ReaderConfig) -> Selection:
-    """The shards of the wanted snapshots (of all, if none is named), and what else lies there or in no snapshot, with its reason.
+    """Return the shards of the wanted snapshots (of all, if none is named), and other files there or in no snapshot, with reasons.
 
-    Raises CorpusError if a wanted snapshot has no shard, naming those that have, if there is no shard at all, or if a file with a
-    shard's name can't be read (a link that leads nowhere), or a directory that may hold some.
+    Raises CorpusError if a wanted snapshot has no shard, naming those that do, if there is no shard at all, or if a file with a
+    shard's name (such as a dangling link), or a directory that may hold shards, can't be read.
     """
     snapshots: dict[str, list[ObjectInfo]] = {}
     unread: list[UnreadFile] = []

@@ -22,11 +22,11 @@ else:
 CHUNK_BYTES = 2**20
 
 _MOST_MEMORY = 2**31
-"""What an archive may ask for to be read, in bytes: as much as zstd's longest window, of `zstd --long=31`."""
+"""Most memory that reading an archive may take, in bytes: zstd's longest window, of `zstd --long=31`."""
 
 
 class _Decompressor(Protocol):
-    """One member, frame or stream of an archive, as bz2, lzma, zstd and lz4 have it."""
+    """One member, frame or stream of an archive, with the interface of bz2, lzma, zstd and lz4."""
 
     @property
     def eof(self) -> bool: ...
@@ -41,7 +41,7 @@ class _Decompressor(Protocol):
 
 
 class _GzipMember:
-    """zlib's object as the others are."""
+    """zlib's decompressor with the interface of the others."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
@@ -67,7 +67,7 @@ class _GzipMember:
 
 @dataclass(frozen=True)
 class Codec:
-    """A way to compress: what reads one member of an archive, and whether zeros may follow the last, as on a tape."""
+    """A compression: its reader of one member of an archive, and whether zeros may follow the last, as on a tape."""
 
     name: str
     member: Callable[[], _Decompressor]
@@ -88,10 +88,10 @@ _BROKEN = (OSError, EOFError, RuntimeError, ValueError, zlib.error, lzma.LZMAErr
 
 
 class GuardedStream:
-    """A caller's stream as Arrow sees it: never closed by Arrow, and a failure of its own told from one of the format.
+    """A caller's stream for Arrow: never closed by Arrow, and with its own failures told from those of the format.
 
-    Arrow reports broken data as OSError, the class a failing disk or connection raises too. Only the first kind condemns the
-    shard, so what the stream itself raised is kept in `failure`.
+    Arrow reports broken data as OSError, which a failing disk or connection raises too. Only broken data condemns the shard, so
+    an error of the stream itself is kept in `failure`.
     """
 
     closed = False
@@ -141,17 +141,17 @@ def is_compressed(path: str) -> bool:
 
 
 def open_decompressed(stream: BinaryIO, path: str) -> Callable[[int], bytes]:
-    """A function that reads up to so many of the next bytes of a shard, decompressed by its path's suffix; b'' at the end.
+    """Return a function that reads up to a number of a shard's next bytes, decompressed by its path's suffix; b'' at the end.
 
-    Every member of the archive is read. The function raises ShardRefusedError where the archive is cut short, fails its checksum
-    or is followed by something else; an error of the stream itself passes unchanged.
+    Every member of the archive is read. The function raises ShardRefusedError if the archive is cut short, fails its checksum or is
+    followed by something else. An error of the stream itself passes unchanged.
     """
     codec = codec_of(path)
     return stream.read if codec is None else _Archive(stream, path, codec).read
 
 
 class _Archive:
-    """The bytes of all members of an archive, one after the other."""
+    """The bytes of all members of an archive, one after another."""
 
     def __init__(self, stream: BinaryIO, path: str, codec: Codec) -> None:
         self._stream, self._path, self._codec = stream, path, codec
@@ -160,7 +160,7 @@ class _Archive:
         self._members = self._n_bytes = 0
 
     def read(self, size: int) -> bytes:
-        """Up to so many bytes; b'' at the end."""
+        """Read up to `size` bytes; b'' at the end."""
         while True:
             if self._member is None and not self._begin():
                 return b""

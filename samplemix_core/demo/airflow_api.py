@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as runs are triggered, watched and ended by it."""
+"""Airflow's REST API, for triggering, watching and ending runs."""
 
 import time
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task instance of a DAG run; map_index is -1 where the task is not mapped."""
+    """One task instance of a DAG run; map_index is -1 if the task is not mapped."""
 
     task_id: str
     map_index: int
@@ -25,7 +25,7 @@ class TaskState:
 
 
 class AirflowApi:
-    """Signed in as the user of the settings; raise ServiceError when Airflow refuses or does not answer."""
+    """A client signed in as the user of the settings; raises ServiceError if Airflow refuses or does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.require("airflow_url").rstrip("/")
@@ -44,7 +44,7 @@ class AirflowApi:
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """One call of the REST API, with httpx's arguments; returns the answer's JSON."""
+        """Call the REST API, with httpx's arguments; return the answer's JSON."""
         try:
             response = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
@@ -81,7 +81,7 @@ class AirflowApi:
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Mark a run as failed, as the button in the UI does: its running tasks are killed.
 
-        Airflow's scheduler changes the same rows: where its database ended this change for that, it is asked again.
+        Airflow's scheduler changes the same rows: if its database aborts this change because of that, it is tried again.
         """
         for left in reversed(range(_TRIES)):
             try:
@@ -94,7 +94,7 @@ class AirflowApi:
                 return
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
-        """The run's task instances, those mapped one each."""
+        """The run's task instances, each mapped one separately."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         found: list[TaskState] = []
         while True:
@@ -112,17 +112,17 @@ class AirflowApi:
         return self.request("GET", path, params={"deserialize": True})["value"]
 
     def log(self, dag_id: str, run_id: str, task: TaskState) -> list[str]:
-        """The lines a task instance logged in its last try, what it raised last."""
+        """The lines a task instance logged in its last try, with what it raised."""
         return [text for line in self.log_lines(dag_id, run_id, task) for text in _log_texts(line)]
 
     def log_lines(self, dag_id: str, run_id: str, task: TaskState) -> list[dict[str, Any]]:
-        """The same as Airflow keeps them: each with its text as `event` and, where the task wrote it, its `level`."""
+        """The same lines as Airflow keeps them: each with its text as `event` and, if the task wrote it, its `level`."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
         content = self.request("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
         return [line if isinstance(line, dict) else {"event": line} for line in content]
 
 
 def _log_texts(line: dict[str, Any]) -> list[str]:
-    """What a line of a task's log says; Airflow keeps the error that a line is about beside its text."""
+    """The texts of a line of a task's log; Airflow keeps a line's error separate from its text."""
     raised = [f"{error['exc_type']}: {error['exc_value']}" for error in (line.get("error_detail") or ())[:1]]
     return [str(line.get("event", "")), *raised]

@@ -168,7 +168,7 @@ def cut_at_boundary(text: str) -> str:
 
 
 def _read_text(path: Path) -> str | None:
-    """The text of a plain or gzip file; None for a file that is very long, no UTF-8, or can't be read."""
+    """The text of a plain or gzip file; None for a file that is very long, not UTF-8, or can't be read."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             return None
@@ -187,7 +187,7 @@ def _rendered(text: str) -> tuple[str, str]:
 
 
 def _parse(source: str) -> ast.Module:
-    """The module's syntax tree, an empty one if it is no valid Python (templates, old syntax)."""
+    """The module's syntax tree, an empty one if it isn't valid Python (templates, old syntax)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Bad escapes in other people's sources.
         try:

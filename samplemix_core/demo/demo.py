@@ -64,7 +64,7 @@ class DemoCorpus:
 
 
 def run_demo(home: Path, documents: int, console: Console) -> None:
-    """Do it all and print what came of it; raise a SampleMixError on any failure.
+    """Run the whole demo and print its results; raise a SampleMixError on any failure.
 
     The last line on standard output is `manifest: <uri>`.
     """
@@ -98,7 +98,7 @@ def run_demo(home: Path, documents: int, console: Console) -> None:
 def upload_demo_corpus(deployment: Deployment, directory: Path, documents: int) -> DemoCorpus:
     """Collect documents from this machine and put them on S3, below a prefix named after their content.
 
-    A corpus never changes: when the machine's files do, they make another corpus.
+    A corpus never changes: if the machine's files do, they make a new corpus.
     """
     domains = collect(directory, SNAPSHOT, documents)
     shards = {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.glob(f"{SNAPSHOT}/*/*.jsonl.zst"))}
@@ -138,9 +138,9 @@ def _run_dag(airflow: AirflowApi, corpus: DemoCorpus, say: Callable[[str], None]
 
 
 def _watch(airflow: AirflowApi, run_id: str, say: Callable[[str], None], draw: Report | None) -> str:
-    """Show a run's tasks as they go, and of those that take long how far they are: as bars, or as a line every ten seconds.
+    """Show a run's tasks as they go, and the progress of those that take long, as bars or as a line every ten seconds.
 
-    Returns how the run ended.
+    Returns the run's final state.
     """
     shown: dict[tuple[str, int], str] = {}
     deadline, asked = time.monotonic() + RUN_SECONDS, time.monotonic()

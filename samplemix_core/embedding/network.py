@@ -1,8 +1,8 @@
 """Documents through a transformer in batches without padding.
 
-On a CPU, a document gets the same bits in whatever company it is embedded: every operation on a row or on a document has a shape,
-or an order of summation, that does not depend on the others. So batches, blocks and workers can be cut at will. On a GPU,
-products are summed as their shapes have it.
+On a CPU, a document gets the same bits whatever it is embedded with: every operation on a row or a document has a shape, or an
+order of summation, that doesn't depend on the others. So batches, blocks and workers can be cut at will. On a GPU, the order of
+summation depends on the shapes.
 """
 
 import copy
@@ -29,13 +29,13 @@ Ids = npt.NDArray[np.int32]
 CPU_BATCH_TOKENS = 4096
 
 MOST_GPU_TOKENS = 2**16
-"""A GPU of today has enough to do with so many."""
+"""Enough to keep a current GPU busy."""
 
 LEAST_TOKENS, LEAST_DOCUMENTS = 64, 8
-"""A smaller batch is filled up: of a few rows, matrix products are summed in another order."""
+"""A smaller batch is filled up, because matrix products of few rows are summed in a different order."""
 
 LEAST_TOKENS_BFLOAT16 = 1024
-"""The same in bfloat16 on a CPU: AMX sums in another order below 400 to 750 rows, by the width of the model."""
+"""The same for bfloat16 on a CPU: AMX sums in a different order below 400 to 750 rows, depending on the model's width."""
 
 MAX_SPREAD = 4
 """A batch's documents, padded to the longest for pooling, take at most this many times the batch's tokens."""
@@ -44,7 +44,7 @@ MAX_SPREAD = 4
 def pack(lengths: npt.NDArray[np.integer], batch_tokens: int) -> list[npt.NDArray[np.int64]]:
     """Split documents of these lengths, (n,), into batches of at most `batch_tokens` tokens, longest first, ties by index.
 
-    Returns arrays of indices into `lengths`, which together hold each index once; a longer document is a batch of its own. Raises
+    Returns arrays of indices into `lengths`, which together hold each index once. A longer document gets its own batch. Raises
     ValueError if a length or the budget is below 1.
     """
     if batch_tokens < 1:
@@ -64,15 +64,15 @@ def pack(lengths: npt.NDArray[np.integer], batch_tokens: int) -> list[npt.NDArra
 
 
 def equal_lengths(batches: Sequence[npt.NDArray[np.int64]], lengths: npt.NDArray[np.integer]) -> list[npt.NDArray[np.int64]]:
-    """Split batches further, so that all documents of one have the same length; within a batch they are sorted by it."""
+    """Split batches, each sorted by length, so that all documents in a batch have the same length."""
     return [part for batch in batches for part in np.split(batch, np.flatnonzero(np.diff(lengths[batch])) + 1)]
 
 
 class Network:
-    """A transformer and what follows it on a device: sequences of token ids in, unit vectors out.
+    """A transformer and the modules after it on a device: sequences of token ids in, unit vectors out.
 
-    `packed` lays documents end to end. Some kinds of model can't be told where one ends (their positions are relative, say), or
-    attend otherwise: for these it is false, and a batch is documents of one length.
+    `packed` lays documents end to end. It is false for models that can't be told where one ends (their positions are relative,
+    say) or that attend differently. Their batches hold documents of equal length.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Network:
         batch_tokens: int,
         pad_id: int,
     ) -> None:
-        # A copy shares with the original its parameters that are what they are to be, and its tokenizer: both can be large.
+        # The copy shares the original's tokenizer, and its parameters that need no conversion: both can be large.
         shared: dict[int, Any] = {
             id(weight): torch.nn.Parameter(weight.detach().to(device=device, dtype=dtype), requires_grad=False)
             for weight in transformer.parameters()
@@ -106,8 +106,8 @@ class Network:
     def __call__(self, sequences: Sequence[Ids]) -> npt.NDArray[np.float32]:
         """Embed sequences of token ids, none empty; float32 (n, dim) vectors in their order, of length 1 unless not finite.
 
-        Where a GPU's memory does not take a batch, batches are half as large from then on. Raises ModelError if it does not take
-        one sequence alone.
+        If a batch doesn't fit into a GPU's memory, batches are half as large from then on. Raises ModelError if a single sequence
+        doesn't fit.
         """
         lengths = np.array([ids.size for ids in sequences], dtype=np.int64)
         lanes = _Lanes(self._device)
@@ -126,9 +126,9 @@ class Network:
                     done.append(batch)
                     parts.append(vectors[: batch.size])
                     continue
-                # Only here is nothing left of what failed.
+                # Only here, after the except clause, has the failed batch's memory been released.
                 lanes.clear()
-                # One sequence that failed beside another batch is tried again by itself; several don't come together again.
+                # A single sequence that failed alongside another batch is retried alone. A batch of several never recurs.
                 self._halve(int(lengths[batch].sum()), failure, last=batch.tolist() == failed)
                 failed = batch.tolist()
                 left = deque(self._cut(lengths, np.concatenate([batch, *left])))
@@ -136,7 +136,7 @@ class Network:
         return np.asarray(torch.cat(parts).numpy()[np.argsort(np.concatenate(done))], dtype=np.float32)
 
     def _cut(self, lengths: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Batches of the chosen ones among sequences of these lengths."""
+        """Cut the chosen sequences into batches; `lengths` are those of all sequences."""
         batches = pack(lengths[chosen], self.batch_tokens)
         if not self.packed:
             batches = equal_lengths(batches, lengths[chosen])
@@ -153,22 +153,22 @@ class Network:
         event(log, "out of GPU memory", batch_tokens=self.batch_tokens)
 
     def fit_batches(self) -> None:
-        """On a GPU, make batches as large as the memory that is free now takes."""
+        """On a GPU, make batches as large as its free memory allows."""
         trial = np.full(128, self._pad_id, dtype=np.int32)
         count = CPU_BATCH_TOKENS // trial.size
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        # One batch, so the peak is one's.
+        # A single batch, so the peak is that of one.
         self([trial] * count)
         taken = torch.cuda.max_memory_allocated() - before
         self.batch_tokens = fitting_tokens(torch.cuda.mem_get_info()[0], taken / (count * trial.size))
 
     def _embed(self, sequences: list[Ids]) -> torch.Tensor:
-        """Vectors of one batch (n, dim) on the device, and after them those of what it was filled up with."""
+        """Vectors of one batch (n, dim) on the device, followed by those of its filler."""
         missing = self._least_tokens - sum(ids.size for ids in sequences)
         if missing > 0 and self.packed:
-            # In pieces, because a model has only so many positions.
+            # In pieces, because a model's positions are limited.
             fillers = np.split(np.full(missing, self._pad_id, dtype=np.int32), range(LEAST_TOKENS, missing, LEAST_TOKENS))
             sequences = [*sequences, *fillers]
         elif missing > 0:
@@ -205,7 +205,7 @@ class Network:
 
 
 class _Lanes:
-    """Where batches run: on a GPU two streams take turns, and what one copies passes while the other computes; on a CPU, here."""
+    """Where batches run: on a GPU in two streams that take turns, one copying while the other computes; on a CPU, inline."""
 
     def __init__(self, device: str) -> None:
         self._streams: list[torch.cuda.Stream] = []
@@ -216,11 +216,11 @@ class _Lanes:
             stream.wait_stream(torch.cuda.current_stream())
 
     def run(self, batch: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What a batch gives, in this process's memory; on a GPU it is there after wait()."""
+        """Run a batch and return its result in this process's memory; from a GPU it has arrived only after wait()."""
         if not self._streams:
             return batch()
         stream = self._streams[0]
-        # No more than two are on their way.
+        # At most two are in flight.
         stream.synchronize()
         with torch.cuda.stream(stream):
             made = batch()
@@ -230,18 +230,18 @@ class _Lanes:
         return here
 
     def wait(self) -> None:
-        """Until all that was run is there."""
+        """Wait until every result has arrived."""
         for stream in self._streams:
             stream.synchronize()
 
     def clear(self) -> None:
-        """Give back the memory that nothing uses."""
+        """Wait, then release unused GPU memory."""
         self.wait()
         if self._streams:
             torch.cuda.empty_cache()
 
 
 def fitting_tokens(free: int, bytes_per_token: float) -> int:
-    """Tokens of a batch of which two fit into half of the free bytes: a power of two from CPU_BATCH_TOKENS to MOST_GPU_TOKENS."""
+    """Tokens of a batch such that two fit into half the free bytes: a power of two from CPU_BATCH_TOKENS to MOST_GPU_TOKENS."""
     tokens = max(1.0, free / 4 / max(bytes_per_token, 1.0))
     return min(MOST_GPU_TOKENS, max(CPU_BATCH_TOKENS, 1 << math.floor(math.log2(tokens))))

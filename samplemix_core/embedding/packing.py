@@ -1,4 +1,4 @@
-"""Attention without padding: documents are laid end to end, and each attends to itself alone."""
+"""Attention without padding: documents are laid end to end, and each attends only to itself."""
 
 import inspect
 import math
@@ -13,20 +13,20 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 ATTENTION = "samplemix_packed"
 VARIED_LENGTHS = (8, 0)
-"""Capability of the GPUs that have a kernel for documents of several lengths, in half precision: Ampere and later."""
+"""Least capability of GPUs that have a kernel for documents of different lengths, in half precision: Ampere's."""
 
 _ONE_SPLIT: dict[str, Any] = {"num_splits": 1} if "num_splits" in inspect.signature(varlen.varlen_attn).parameters else {}
-"""A document is summed in one order, whatever its company: torch before 2.12 does so unasked."""
+"""Makes a document's order of summation independent of the other documents. torch before 2.12 does so by default."""
 
 LARGEST_SUM = 2.0**100
-"""Of exponentials of a token's scores: leaves room for their products with values in bfloat16's range."""
+"""Limit on the sum of exponentials of a token's scores: leaves room for their products with values in bfloat16's range."""
 
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """Where documents lie that are laid end to end.
+    """Positions of documents laid end to end.
 
-    lengths: their tokens. On the device, starts: int32 (n + 1,), where they start and the last ends; document and place: int64
+    lengths: tokens of each. On the device, starts: int32 (n + 1,), where each starts and the last ends; document and place: int64
     (tokens,), each token's document and its place in it.
     """
 
@@ -45,7 +45,7 @@ class Documents:
 
 
 def send(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """A tensor of this process's memory on a device; to a GPU by pinned memory, so that nobody waits for it."""
+    """Move a tensor from this process's memory to a device; to a GPU through pinned memory, so that the copy doesn't block."""
     return tensor.pin_memory().to(device, non_blocking=True) if device == "cuda" else tensor
 
 
@@ -61,10 +61,10 @@ def attend(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of each document to itself; called by transformers' models, whose attention is set to ATTENTION.
+    """Compute each document's attention to itself; called by transformers models whose attention is set to ATTENTION.
 
     query, key and value are (1, heads, tokens, size). Returns (1, tokens, heads, size).
-    Raises NotImplementedError for a layer whose tokens see their neighbourhood alone.
+    Raises NotImplementedError for a layer whose tokens see only their neighbourhood.
     """
     if sliding_window is not None:
         raise NotImplementedError("attention within a window")
@@ -85,7 +85,7 @@ def attend(
 def _attend_at_once(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, documents: Documents, scale: float
 ) -> torch.Tensor:
-    """All documents in one kernel of a GPU, in half precision; each in an order of summation of its own."""
+    """Attention of all documents in one GPU kernel, in half precision; each has its own order of summation."""
     starts, longest = documents.starts, max(documents.lengths)
     queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     out = varlen.varlen_attn(queries, keys, values, starts, starts, longest, longest, scale=scale, **_ONE_SPLIT)
@@ -93,7 +93,7 @@ def _attend_at_once(
 
 
 def _attend_padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, documents: Documents, scale: float) -> torch.Tensor:
-    """All documents in one kernel of any GPU, in any precision: for it alone they are padded to the longest."""
+    """Attention of all documents in one kernel on any GPU, in any precision. They are padded to the longest only for this."""
     shape = len(documents.lengths), max(documents.lengths)
     rows = documents.document, documents.place
 
@@ -110,10 +110,10 @@ def _attend_padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, 
 
 
 def _attend_bfloat16(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float) -> torch.Tensor:
-    """What torch's attention gives, in half its time: on CPUs that one multiplies bfloat16 no faster than float32.
+    """Compute the same as torch's attention in half the time: on CPUs, torch multiplies bfloat16 no faster than float32.
 
-    Less the mean of the keys, a query's scores have the mean 0, so their largest is not below it and the sum of the exponentials
-    can't vanish; nor does the softmax change. Where a score is so large that they could overflow, torch's attention does it.
+    Subtracting the mean of the keys gives a query's scores the mean 0 and doesn't change the softmax. So the largest score isn't
+    below 0, and the sum of exponentials can't vanish. If a score is so large that it could overflow, torch's attention is used.
     """
     centred = key - key.mean(dim=-2, keepdim=True)
     weights = torch.matmul(query * (scale * math.log2(math.e)), centred.transpose(-1, -2)).exp2_()
@@ -129,9 +129,9 @@ AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
 
 
 class OneDnnLinear(torch.nn.Module):
-    """A linear layer on oneDNN, its weight laid out once.
+    """A linear layer on oneDNN, with its weight laid out once.
 
-    torch gives float32 products to MKL, which on AMD's processors leaves AVX-512 alone: 2.3 times slower.
+    torch gives float32 products to MKL, which doesn't use AVX-512 on AMD processors and is 2.3 times slower there.
     """
 
     def __init__(self, linear: torch.nn.Linear, rows: int) -> None:
@@ -146,7 +146,7 @@ class OneDnnLinear(torch.nn.Module):
 
 
 def use_onednn(module: torch.nn.Module, rows: int) -> None:
-    """Have oneDNN compute all linear layers within, of inputs of about so many rows."""
+    """Have oneDNN compute all linear layers in the module, for inputs of about this many rows."""
     for name, child in module.named_children():
         if type(child) is torch.nn.Linear:
             setattr(module, name, OneDnnLinear(child, rows))
@@ -155,7 +155,7 @@ def use_onednn(module: torch.nn.Module, rows: int) -> None:
 
 
 def first_position(model: torch.nn.Module) -> int:
-    """The position of a first token: 0, or the one after the padding's in RoBERTa's kin."""
+    """Return the position of a document's first token: 0, or in models like RoBERTa the one after the padding's."""
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)
         if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), torch.nn.Embedding):

@@ -1,4 +1,4 @@
-"""Text to token ids, once: the same pass counts the whole document and yields what the encoder reads of it."""
+"""Tokenise text once: the same pass counts the whole document and yields the part that the encoder reads."""
 
 import json
 import re
@@ -27,10 +27,10 @@ PROBE = (
     "No.",
     "1,024 2,048 4,096 8,192 16,384",
 )
-"""Short texts of several kinds, on which a model's ways to compute are tried when it is loaded."""
+"""Short texts of several kinds, on which ways to compute a model are tried when it is loaded."""
 
 MAX_PIECE_CHARS = 1_000_000
-"""Texts longer than this are tokenised in pieces, and no call to the tokenizer gets more than this and one text's excess."""
+"""Texts longer than this are tokenised in pieces, and no call to the tokenizer gets more than this."""
 
 _PLAIN_SPACE = re.compile(r"(?<=\S) (?=\S)")
 
@@ -39,8 +39,8 @@ class Counted(NamedTuple):
     """How many tokens n texts have.
 
     n_tokens: int32 (n,), tokens of each whole text, special tokens not counted.
-    unknown: int32 (n,), how many of them are of words that the tokenizer doesn't know. It has one token for any of these, of
-        whatever length; they are counted by what they hold instead: in pieces that it knows, and each other character as one.
+    unknown: int32 (n,), how many of them belong to words that the tokenizer doesn't know. It has one token for any of these, of
+        whatever length. Instead, their contents are counted: pieces that it knows, and each other character as one.
     """
 
     n_tokens: npt.NDArray[np.int32]
@@ -52,7 +52,7 @@ class Tokenized:
     """Documents as tokens.
 
     n_tokens, unknown: int32 (n,), as in Counted.
-    ids: int32, the sequences that the encoder reads of all documents, one after the other, special tokens included.
+    ids: int32, the sequences that the encoder reads, of all documents, one after another, special tokens included.
     offsets: int64 (m + 1,), sequence j is ids[offsets[j]:offsets[j + 1]], never empty.
     first: int64 (n + 1,), document i is read as the sequences first[i]:first[i + 1], at least one.
     """
@@ -77,19 +77,19 @@ class Tokenized:
 
 
 MOST_WORDS = 2**18
-"""About 60 MB. A memory that is full is emptied: what is frequent is soon there again."""
+"""About 60 MB. A full memory is emptied, and frequent words are soon back."""
 
 MOST_CHARS = 64
-"""Longer ones seldom come again."""
+"""Longer words seldom recur, and aren't kept."""
 
 _WORD = re.compile(r"[^ \t\n\r!-/:-@\[-`{-~]+|[!-/:-@\[-`{-~]")
 
 PIECE_OF_UNKNOWN = 32
-"""Characters: BERT's tokenizers know no word of over a hundred, as many as these have at most once they are decomposed."""
+"""Characters. To BERT's tokenizers, words of over a hundred are unknown, and these have at most a hundred once decomposed."""
 
 
 class Held(NamedTuple):
-    """What is unknown of a text: how many `tokens` it counts for, and for how many the tokenizer has given its one."""
+    """The unknown parts of a text: the `tokens` they count for, and how many unknown tokens the tokenizer has `given` for them."""
 
     tokens: int
     given: int
@@ -99,7 +99,7 @@ _NOTHING_UNKNOWN = Held(0, 0)
 
 
 class _Unknown:
-    """Counts what a tokenizer's token for the unknown stands for."""
+    """Counts the text that a tokenizer's unknown token stands for."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -109,11 +109,11 @@ class _Unknown:
         self._name = None if self.id is None else tokenizer.id_to_token(self.id)
 
     def is_in(self, encoded: "Ids | Encoding") -> bool:
-        """Whether the token is among these."""
+        """Whether the unknown token is among these."""
         return self.id is not None and self.id in (encoded.ids if isinstance(encoded, Encoding) else encoded)
 
     def held(self, texts: list[str], encoding: Encoding) -> "dict[int, Held]":
-        """What is unknown of each of some texts, given the encoding of all of them as words; of the others, nothing."""
+        """Unknown parts by text, given the encoding of all texts as words; texts without any are left out."""
         found: dict[int, Held] = {}
         for token, (start, end), place in zip(encoding.ids, encoding.offsets, encoding.word_ids, strict=True):
             if token == self.id and place is not None and (piece := texts[place][start:end]) != self._name:
@@ -122,9 +122,9 @@ class _Unknown:
         return found
 
     def held_of(self, text: str, encoding: Encoding) -> "Held":
-        """What is unknown of one text, given its encoding."""
+        """The unknown parts of one text, given its encoding."""
         pieces = [text[start:end] for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if token == self.id]
-        # Where a text has that very token, it is known.
+        # A text that spells out the unknown token has nothing unknown there.
         counts = [self._of_piece(piece) for piece in pieces if piece != self._name]
         return Held(sum(counts), len(counts))
 
@@ -138,10 +138,10 @@ class _Unknown:
 
 
 class Words:
-    """A BERT tokenizer that remembers the ids of words: several times faster where words repeat, as they do.
+    """A BERT tokenizer that remembers the ids of words, which makes it several times faster because words repeat.
 
-    Such a tokenizer cleans and lowers text character by character, splits it at whitespace and punctuation, and looks at the pieces
-    one by one. So what stands between two of these has the same ids wherever it stands.
+    Such a tokenizer cleans and lowercases text character by character, splits it at whitespace and punctuation, and handles the
+    pieces one by one. So the text between two separators has the same ids wherever it stands.
     """
 
     def __init__(self, tokenizer: Tokenizer, whole_only: re.Pattern[str] | None) -> None:
@@ -153,7 +153,7 @@ class Words:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Words | None":
-        """None for a tokenizer of another kind, or with added tokens that are found in cleaned text or take blanks with them."""
+        """Return None for other kinds of tokenizer, or if added tokens match cleaned text, take blanks or are single words."""
         described = json.loads(tokenizer.to_str())
         kinds = tuple((described[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model"))
         added = described["added_tokens"]
@@ -163,7 +163,7 @@ class Words:
         return cls(tokenizer, re.compile("|".join(re.escape(token["content"]) for token in added)) if added else None)
 
     def encode(self, texts: list[str]) -> list[tuple[Ids, Held]]:
-        """The ids of each text, without special tokens, and what is unknown of it."""
+        """Return each text's ids, without special tokens, and its unknown parts."""
         found: dict[int, tuple[Ids, Held]] = {}
         for i, text in enumerate(texts):
             if self._whole_only and self._whole_only.search(text):
@@ -201,7 +201,7 @@ class Words:
 class TokenCounter:
     """Counts the tokens of whole texts with a fast tokenizer, which it takes over: truncation and padding are off from then on.
 
-    `name` is what people call it, `tokenizer_id` its identity: what a count means.
+    `name` is its usual name. `tokenizer_id` is its identity, which defines what a count means.
     """
 
     def __init__(self, tokenizer: Tokenizer, name: str) -> None:
@@ -217,8 +217,8 @@ class TokenCounter:
         """Tokens of each whole text; special tokens are not added.
 
         A text over MAX_PIECE_CHARS is tokenised in pieces, split at a single space between two words, where tokenizers in use
-        split anyway, so its count is that of the whole. Only a stretch of MAX_PIECE_CHARS without such a space is cut
-        anywhere; there the count may differ from the whole's by a few tokens a cut.
+        split anyway, so the count is that of the whole text. Only a stretch of MAX_PIECE_CHARS without such a space is cut
+        elsewhere, and there the count may be off by a few tokens per cut.
         """
         counted = _nothing_counted(len(texts))
         for document, encoded, held in self._encodings(texts):
@@ -226,7 +226,7 @@ class TokenCounter:
         return counted
 
     def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Ids | Encoding, Held]]:
-        """Piece by piece: its text's position, its ids, and what is unknown of it."""
+        """For each piece: its text's position, its ids, and its unknown parts."""
         for batch in _batches(texts):
             pieces = [piece for _, piece in batch]
             encoded: Iterable[tuple[Ids | Encoding, Held]] = self._encode_plainly(pieces)
@@ -239,7 +239,7 @@ class TokenCounter:
         for piece, encoding in zip(pieces, self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False), strict=True):
             held = _NOTHING_UNKNOWN
             if self._unknown.is_in(encoding):
-                # The fast way does not say where tokens stand.
+                # The fast encoding has no offsets.
                 held = self._unknown.held_of(piece, self._tokenizer.encode(piece, add_special_tokens=False))
             yield encoding, held
 
@@ -254,13 +254,13 @@ def _add(counted: Counted, document: int, tokens: int, held: Held) -> None:
 
 
 class DocumentTokenizer(TokenCounter):
-    """An encoder's tokenizer: in the same pass it counts and yields what the encoder reads.
+    """An encoder's tokenizer: the same pass counts a document and yields the part that the encoder reads.
 
-    Of each document, at most `windows` sequences of `max_seq` tokens are for the encoder to read, from its beginning. `pad_id`
-    stands in for a document that has no token at all in an encoder that adds no special tokens; `special_tokens` says whether it
-    gets those that its tokenizer adds, and after the first of them the prompt, which counts for none.
+    The encoder reads at most `windows` sequences of `max_seq` tokens from a document's beginning. `special_tokens` says whether
+    they get the special tokens that the tokenizer adds. The prompt follows those before the text and isn't counted. `pad_id` stands
+    in for a document without any token if nothing is added to it.
 
-    Raises ValueError if that leaves no room for text, or the prompt and what follows it are tokenised as one.
+    Raises ValueError if that leaves no room for text, or if the prompt and the text after it are tokenised as one.
     """
 
     def __init__(
@@ -283,7 +283,7 @@ class DocumentTokenizer(TokenCounter):
             raise ValueError(f"max_seq = {max_seq} leaves no room for text beside the special tokens and the prompt")
 
     def _prompt_ids(self, prompt: str) -> list[int]:
-        """The prompt's ids, where they can stand before any text's own."""
+        """The prompt's ids, if they can be put before any text's ids; raise ValueError otherwise."""
 
         def ids(text: str) -> list[int]:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -294,12 +294,13 @@ class DocumentTokenizer(TokenCounter):
         raise ValueError(f"the tokenizer reads the prompt {prompt!r} and what follows it as one")
 
     def to_tokenizer(self) -> Tokenizer:
-        """A copy of what is within, for others to use."""
+        """Return a copy of the underlying tokenizer, for others to use."""
         return Tokenizer.from_str(self._tokenizer.to_str())
 
     def tokenize(self, texts: list[str]) -> Tokenized:
-        """Tokenise whole texts, counted as by count(); memory beyond the result is bounded by the tokens of about MAX_PIECE_CHARS
-        characters.
+        """Tokenise whole texts, counted as by count().
+
+        Memory beyond the result is bounded by the tokens of about MAX_PIECE_CHARS characters.
         """
         counted = _nothing_counted(len(texts))
         bodies: list[Ids] = [np.empty(0, dtype=np.int32)] * len(texts)
@@ -312,13 +313,13 @@ class DocumentTokenizer(TokenCounter):
         return self._join(counted, bodies)
 
     def vocabulary(self) -> Tokenized:
-        """Each id from 0 to the last as a document of that one token."""
+        """Return each id from 0 to the last as a document of that one token."""
         last = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         ids = np.arange(last + 1, dtype=np.int32)
         return self._join(Counted(np.ones(ids.size, dtype=np.int32), np.zeros(ids.size, dtype=np.int32)), list(ids[:, None]))
 
     def without_special_tokens(self) -> "DocumentTokenizer":
-        """The same, but adding no special tokens and no prompt."""
+        """Return the same tokenizer, but adding no special tokens and no prompt."""
         return DocumentTokenizer(self._tokenizer, self.name, self._max_seq, self._pad_id, self._windows, special_tokens=False)
 
     def _join(self, counted: Counted, bodies: list[npt.NDArray[np.int32]]) -> Tokenized:
@@ -336,7 +337,7 @@ class DocumentTokenizer(TokenCounter):
 
 
 def _batches(texts: list[str]) -> Iterator[list[tuple[int, str]]]:
-    """The texts' pieces, each with its text's position, in batches of at most MAX_PIECE_CHARS and one text's excess."""
+    """The texts' pieces, each with its text's position, in batches of at most MAX_PIECE_CHARS characters."""
     batch: list[tuple[int, str]] = []
     chars = 0
     for document, text in enumerate(texts):

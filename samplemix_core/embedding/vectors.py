@@ -48,13 +48,13 @@ def raw_vectors(table: pa.Table) -> tuple[Rows, npt.NDArray[np.float16]]:
 
 
 class VectorDigest:
-    """A digest of rows and their vectors that does not depend on how they are cut: a sum, modulo 2**256, of their SHA-256."""
+    """A digest of rows and their vectors that doesn't depend on how they are split: the sum, modulo 2**256, of their SHA-256."""
 
     def __init__(self) -> None:
         self._sum = 0
 
     def add(self, table: pa.Table) -> None:
-        """Count in a table of schemas.embeddings(dim)."""
+        """Add a table of schemas.embeddings(dim)."""
         rows, vectors = raw_vectors(table)
         for row, vector in zip(rows.tolist(), vectors, strict=True):
             digest = hashlib.sha256(row.to_bytes(8, "little") + vector.tobytes()).digest()
@@ -66,18 +66,18 @@ class VectorDigest:
 
 
 def add_digests(digests: Sequence[str]) -> str:
-    """The digest of several parts together, from their own."""
+    """Return the digest of several parts together, from the digest of each."""
     return f"{sum(int(digest, 16) for digest in digests) % 2**256:064x}"
 
 
 GROUP_ROWS = 4096
-"""Rows of a row group: a block's, most often. Who wants few rows reads whole groups."""
+"""Rows per row group, usually those of a block. Reading a few rows means reading whole groups."""
 
 
 class EmbeddingWriter:
-    """Writes an embedding file; the same vectors give the same bytes, in however many calls they come.
+    """Writes an embedding file; the same vectors give the same bytes, however many calls they come in.
 
-    Splitting the bytes of a float16 before zstd makes the file 15 % smaller at no measurable time; zstd alone makes it 8 %.
+    Splitting the bytes of a float16 before zstd makes the file 15 % smaller in no measurable time; zstd alone makes it 8 % smaller.
     """
 
     def __init__(self, sink: Path | BinaryIO, dim: int, encoder_id: str) -> None:

@@ -1,1 +1,1 @@
-"""How quality models and encoders are made: from labels, language models, and files that people bring."""
+"""Make quality models and encoders: from labels, language models, and users' own files."""

@@ -1,6 +1,6 @@
-"""Scorers that are brought along: networks that classify, fastText models, and several combined into one or calibrated.
+"""Users' own scorers: classifier networks, fastText models, and others combined into one or calibrated.
 
-Each is entered as a quality model, its files on the object store: workers need nothing but its name.
+Each is entered as a quality model with its files on the object store, so that workers need only its name.
 """
 
 import shutil
@@ -36,12 +36,12 @@ from samplemix_core.settings import is_directory
 from samplemix_core.worker.artifacts import store_files
 
 QUANTILES = 101
-"""Points by which it is known where a score is among others."""
+"""Quantiles that say where a score is among others."""
 
 
 @dataclass(frozen=True)
 class AddedScorer:
-    """A scorer that was entered, or was there already; and what was found while reading what it is made of."""
+    """A scorer that was entered, or existed already, and what was found while reading its parts."""
 
     name: str
     key: str
@@ -67,9 +67,9 @@ def enter_scorer(
 
 
 def range_of(low: float, high: float) -> tuple[float, float]:
-    """The range that is normalised to 0..1: part of what a model is, since another range would be another quality.
+    """Return the range that is normalised to 0..1. It is part of a model's identity: a different range gives a different quality.
 
-    Raises ConfigError if it is none.
+    Raises ConfigError if it isn't a range.
     """
     if not low < high:
         raise ConfigError(f"Scores from {low:g} to {high:g} are not a range.", "Give --low and --high.")
@@ -78,7 +78,7 @@ def range_of(low: float, high: float) -> tuple[float, float]:
 
 @contextmanager
 def _local(place: str, deployment: Deployment) -> Iterator[Path]:
-    """A file that lies anywhere, as one on this disk."""
+    """Yield the path on this disk of a file that may lie anywhere."""
     path = Path(place)
     if "://" not in place:
         if not path.is_file():
@@ -106,9 +106,9 @@ def add_transformer(
 ) -> AddedScorer:
     """Enter a sequence-classification model, a directory or a repository on a hub; its weights are safetensors.
 
-    Without `output`: one logit is a regression, from low to high; with a `label` (a class's name or number) its probability
-    counts; else classes are the levels of a score. Of several numbers, as of a regression on several criteria, `label` says which
-    counts. Raises ConfigError if all of that does not say what its scores mean.
+    Without `output`, one logit is a regression, from low to high. Of several classes, the probability of `label` (a class's name or
+    number) counts; without one, they are the levels of a score. In a regression on several criteria, `label` says which counts.
+    Raises ConfigError if all of that does not say what the scores mean.
     """
     from samplemix_core.embedding.model import hub_directory
 
@@ -121,13 +121,13 @@ def add_transformer(
             "Give --low and --high, as --low 0 --high 5 for FineWeb-Edu's.",
         )
     ends = {"regression": (low, high), "level": (0.0, len(config.labels) - 1.0), "probability": (0.0, 1.0)}[chosen]
-    # Whether it works is found out here, not on every worker.
+    # Find out here whether it works, not on every worker.
     loaded = load_classifier(directory, "cpu")
     try_classifier(model, *loaded)
     most = most_tokens(*loaded)
     with deployment.scratch() as scratch:
         for path in directory.iterdir():
-            # Of what a repository holds, what a model is loaded from: no code, no other weights.
+            # Only the files that a model is loaded from: no code, no other weights.
             if path.suffix in (".json", ".txt", ".model", ".safetensors") and path.is_file():
                 shutil.copy(path.resolve(), scratch / path.name)
         files = store_files(scratch, deployment.state)
@@ -159,7 +159,7 @@ def add_fasttext(name: str, file: str, label: str, deployment: Deployment) -> Ad
     label = label if label.startswith("__label__") else f"__label__{label}"
     with _local(file, deployment) as path:
         try:
-            # Below a threshold of 0 there are also the labels that nothing speaks for.
+            # A threshold below 0 includes labels with a probability of 0.
             labels, _ = fasttext.load_model(str(path)).predict("a word", k=-1, threshold=-1.0)
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelError(f"{file} is not a readable fastText model: {error}", "Give a supervised model's file.") from error
@@ -176,9 +176,9 @@ def add_fasttext(name: str, file: str, label: str, deployment: Deployment) -> Ad
 def add_ensemble(
     name: str, members: Sequence[str], corpus: str, deployment: Deployment, *, combine: Combine = "mean"
 ) -> AddedScorer:
-    """Enter a scorer that ranks documents by several others, by quantiles of what these gave a corpus, and combines ranks.
+    """Enter a scorer that ranks documents by several others, using quantiles of their scores on a corpus, and combines the ranks.
 
-    Raises ConfigError unless there are two, each of which has scored the corpus.
+    Raises ConfigError unless there are two or more, none an ensemble, and each has scored the corpus, not all documents alike.
     """
     with deployment.transaction() as cursor:
         models: list[QualityModel] = [find_quality_model(cursor, member) for member in members]
@@ -202,10 +202,10 @@ def add_ensemble(
 
 
 def calibrate(name: str, of: str, corpus: str, deployment: Deployment, *, least: int = 200, most: float = 0.25) -> AddedScorer:
-    """Enter a scorer that compares documents within their content type and language alone, by what another gave a corpus.
+    """Enter a scorer that compares documents only within their content type and language, by another's scores on a corpus.
 
-    A cell of fewer than `least` documents is its content type's, and a content type of fewer keeps its scores. A score moves by at
-    most such a part of its range. Raises ConfigError unless the other has scored `least` of one kind.
+    A cell with fewer than `least` documents is treated as its content type, and a content type with fewer keeps its scores. A score
+    moves by at most `most` of its range. Raises ConfigError unless the other has scored `least` documents of one content type.
     """
     with deployment.transaction() as cursor:
         base = find_quality_model(cursor, of)

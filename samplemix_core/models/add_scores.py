@@ -1,4 +1,4 @@
-"""Scores that were made elsewhere, entered as a scorer: files, checked and brought into one sorted table."""
+"""Enter scores made elsewhere as a scorer: their files are checked and merged into one sorted table."""
 
 import numpy as np
 import pyarrow as pa
@@ -29,12 +29,11 @@ def add_external(
     low: float | None = None,
     high: float | None = None,
 ) -> AddedScorer:
-    """Enter scores made elsewhere: a file, or all below a directory or prefix, in formats of corpora.
+    """Enter scores made elsewhere: a file, or all files below a directory or prefix, in the formats of corpora.
 
-    A column says of which document each score is.
-
-    `by` is what that is: doc_id, the document's own id as its corpus has it, or content_hash, a document's hash as 32 hex digits or
-    16 bytes. Of a document that is there several times the mean counts. Without low and high, the lowest and highest score are.
+    `column` names the document of each score, and `by` says how: by doc_id, the document's own id in its corpus, or by
+    content_hash, its hash as 32 hex digits or 16 bytes. A document with several scores gets their mean. Without `low` and `high`,
+    the lowest and highest scores are taken.
     """
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rows = set_aside = 0

@@ -1,4 +1,4 @@
-"""Annotating documents of a corpus with a language model: chosen by the ledger, asked about, and kept answer by answer."""
+"""Annotate documents of a corpus with a language model: choose them from the ledger, ask, and keep answer by answer."""
 
 import asyncio
 import logging
@@ -51,23 +51,23 @@ from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
 log = logging.getLogger(__name__)
 
 PASSING = (Reject.NO_ANSWER.value, Reject.REQUEST_REFUSED.value)
-"""Reasons that may be the endpoint's and not the document's: the next run asks again."""
+"""Reasons that may lie with the endpoint and not the document, so the next run asks again."""
 
 OUTPUT_TOKENS = 120
-"""Of an answer: a sentence and a number for each dimension."""
+"""In an answer: a sentence and a number for each dimension."""
 
 _READ_AT_ONCE = 32
 
 LEAST_STREAK = 10
-"""After so many documents in a row without an answer that can be used, and twice as many as are in flight, asking ends."""
+"""Asking ends after this many documents in a row without a usable answer, and at least twice as many as are in flight."""
 
 
 @dataclass
 class AnnotationResult:
     """What became of the documents: documents = known + set_aside_before + judged + set aside + unread.
 
-    known: judged before; unread: not in their shards as they were scored. Tokens and cost are of all questions of this run;
-    cost is empty without prices. An estimate, of a dry run, has judged nothing.
+    known: judged before; unread: no longer in their shards as they were scored. Tokens and cost cover all questions of this run,
+    and cost is None without prices. A dry run's estimate has judged nothing.
     """
 
     annotator: str
@@ -90,7 +90,7 @@ class AnnotationResult:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be asked, shard by shard, and what is known of it."""
+    """The samples to ask about, shard by shard, and the result so far."""
 
     annotator: str
     spec: dict[str, Any]
@@ -107,11 +107,11 @@ def annotate(
     dry_run: bool = False,
     cancelled: threading.Event | None = None,
 ) -> AnnotationResult:
-    """Ask a model about documents of a corpus, and keep each answer as it comes: run again, it asks about what is left.
+    """Ask a model about documents of a corpus, and keep each answer as it comes. Running it again asks about the rest.
 
-    With `dry_run` nobody is asked: tokens and cost are an estimate. Raises CorpusError if nothing is scored, ConfigError where the
-    endpoint can't be used as configured, ServiceError where it does not answer any more, ModelError where its answers can't be
-    used, CostError at the limit of cost, CancelledRunError where `cancelled` is set; what was answered is kept.
+    With `dry_run` nothing is asked, and tokens and cost are estimates. Raises CorpusError if nothing is scored, ConfigError if the
+    endpoint can't be used as configured, ServiceError if it stops answering, ModelError if its answers can't be used, CostError at
+    the limit of cost, CancelledRunError if `cancelled` is set. Answers are kept in any case.
     """
     plan = _plan(config, deployment)
     left = [sample for _, samples in plan.chosen for sample in samples]
@@ -154,7 +154,7 @@ def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
         counts = [_count(shard, config) for shard in shards]
         positions = nested_positions(counts, config.documents, config.seed)
         chosen = [(shard, chosen_samples(cursor, shard, positions[shard.path])) for shard in shards if shard.path in positions]
-        # A text that is there several times is asked about once.
+        # A text that occurs several times is asked about once.
         first = {sample.content_hash: sample for _, samples in reversed(chosen) for sample in reversed(samples)}
         annotators = {each.name: each.annotator_id for each in list_annotators(cursor)}
         again = list(Reject) if config.retry_refused else PASSING
@@ -168,14 +168,14 @@ def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
 
 
 def _count(shard: ScoredShard, config: AnnotationConfig) -> ShardCount:
-    """The shard in its stratum: snapshot and domain, or, where every document is to count alike, that of all."""
+    """The shard in its stratum: snapshot and domain, or a single one if every document is to count alike."""
     if config.strategy == "uniform":
         return ShardCount("", shard.path, "", shard.samples)
     return ShardCount(shard.snapshot, shard.path, parse_shard_path(shard.path, shard.reader)[1] or "", shard.samples)
 
 
 def _documents(plan: _Plan, deployment: Deployment) -> Generator[Document | None]:
-    """The documents to ask about, shard by shard; None in the place of one that is not there as it was scored."""
+    """Yield the documents to ask about, shard by shard; None in place of one that is no longer there as it was scored."""
     for shard, samples in plan.chosen:
         left = {sample.row: sample for sample in samples}
         try:
@@ -194,7 +194,7 @@ def _documents(plan: _Plan, deployment: Deployment) -> Generator[Document | None
 
 
 class _Writer:
-    """Keeps answers: those that come while others are being written are written together. Who brings one waits until it is kept."""
+    """Keeps answers: those that arrive while others are written are written together. keep() returns once its answer is kept."""
 
     def __init__(self, annotator_id: int, deployment: Deployment) -> None:
         self._annotator_id, self._database = annotator_id, deployment.database
@@ -233,7 +233,7 @@ async def _ask_all(
     report: Report,
     cancelled: threading.Event,
 ) -> None:
-    """Ask about all that is left, so many at once. Whoever has asked takes the next when its answer is kept."""
+    """Ask about all remaining documents, several at once. Each task takes the next one when its answer is kept."""
     found = plan.found
     total, begun = found.documents, found.known + found.set_aside_before
     reading, read = asyncio.Lock(), deque[Document | None]()
@@ -248,7 +248,7 @@ async def _ask_all(
         report(Progress("annotate", done, total, documents=done, message=said, unit="documents", share=done / total))
 
     def spent() -> bool:
-        """Whether what was asked has cost as much as it may: what is in flight is still kept."""
+        """Whether the limit of cost is reached; answers in flight are still kept."""
         cost = _cost(config, found)
         return cost is not None and config.most_cost is not None and cost >= config.most_cost
 
@@ -308,7 +308,7 @@ def _given_up(streak: int, last: Refused, config: AnnotationConfig, deployment: 
 
 
 def _enter(found: AnnotationResult, answer: Judged | Refused, streak: int) -> int:
-    """Count an answer; returns how many in a row there were that may be the endpoint's or the model's fault."""
+    """Count an answer; return how many failures in a row may be the endpoint's or the model's fault."""
     if isinstance(answer, Judged):
         found.judged += 1
         return 0

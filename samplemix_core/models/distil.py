@@ -1,4 +1,4 @@
-"""Encoders beside runs: distil a transformer into a static one, and compare two on a corpus. In this process, without services."""
+"""Distil a transformer into a static encoder, and compare two encoders on a corpus: in this process, without runs or services."""
 
 import hashlib
 import time
@@ -22,12 +22,12 @@ from samplemix_core.worker.compare import Comparison, compare, compare_texts, em
 from samplemix_core.worker.jobs import CompareTask
 
 HELD_OUT_EVERY = 4
-"""Of a corpus's documents, one in so many is left for the comparison."""
+"""One in this many of a corpus's documents is held out for the comparison."""
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """A static encoder that was made, where it lies, and how it compares; why not, if it could not be compared."""
+    """A static encoder that was made, where it lies, and how it compares or why it could not be compared."""
 
     directory: Path
     dimensions: int
@@ -50,16 +50,16 @@ def corpus_paths(config: RunConfig, deployment: Deployment) -> tuple[str, ...]:
 def distill_encoder(
     config: RunConfig, deployment: Deployment, report: Report, *, on_corpus: bool, documents: int, dimensions: int, to: Path | None
 ) -> Distilled:
-    """Distil the configured transformer: on documents of the corpus, or by its vocabulary alone.
+    """Distil the configured transformer, on documents of the corpus or from its vocabulary alone.
 
-    It goes to the directory `to`, or to one below the home that is named by its content, where the same one may be already.
+    It is saved in the directory `to`, or in one below the home named after its content, where it may exist already.
 
-    Raises ConfigError if the directory is taken, or the encoder is static itself; CorpusError if the corpus has too few documents.
+    Raises ConfigError if `to` exists, or the encoder is static itself; CorpusError if the corpus has too few documents.
     """
     started = time.monotonic()
     if to is not None and to.exists():
         raise ConfigError(f"{to} is there already.", "Name another directory.")
-    # Tokens' vectors are fitted to what either reads of a document as one sequence.
+    # Tokens' vectors are fitted to the part of a document that both encoders read as one sequence.
     encoder = load_encoder(config.embedding.model_copy(update={"windows": 1}))
     if encoder.is_static:
         raise ConfigError(f"The encoder {encoder.spec['name']!r} is static already.", "Name a transformer.")
@@ -79,7 +79,7 @@ def distill_encoder(
     plain = encoder.tokenizer.without_special_tokens().to_tokenizer()
     name = config.embedding.encoder
     made_from = {
-        # A path is to be found from wherever one stands.
+        # A path has to be found from any directory.
         "encoder": str(Path(name).absolute()) if is_directory(name) else name,
         "weights_sha256": encoder.spec["weights_sha256"],
         "dimensions": vectors.shape[1],

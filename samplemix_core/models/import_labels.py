@@ -1,4 +1,4 @@
-"""Labels from files, people's or a model's that was asked elsewhere; and how far two annotators agree."""
+"""Import labels from files, made by people or by a model asked elsewhere, and measure how far two annotators agree."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -39,7 +39,7 @@ class SetAside:
 class Imported:
     """What became of a file's records: records = new + known + repeated + set aside.
 
-    known: the annotator had said the same of that text before; repeated: an earlier record of the file says the same.
+    known: the annotator had judged that text the same before; repeated: an earlier record of the file says the same.
     """
 
     annotator: str
@@ -64,10 +64,10 @@ def import_labels(
     *,
     dry_run: bool = False,
 ) -> Imported:
-    """Enter the labels of a file under an annotator's name: in a format that corpora may have, an absolute path or a URI.
+    """Enter the labels of a file under an annotator's name. The file, an absolute path or a URI, has a format of corpora.
 
-    One transaction: all that can be read is entered, or nothing. With `dry_run` the file is read and judged, and nothing entered;
-    what would be known is then counted as new.
+    In one transaction, everything that can be read is entered, or nothing. With `dry_run` the file is read and checked, nothing is
+    entered, and known labels count as new.
     """
     directory, _, name = uri.rpartition("/")
     found = Imported(annotator)
@@ -91,7 +91,7 @@ def import_labels(
 def _labels(
     records: Iterable[Any], rubric: Rubric, names: LabelFields, source: str, found: Imported
 ) -> Iterator[tuple[int, Label]]:
-    """The labels of distinct texts, with the numbers of their records; all others are counted in `found`."""
+    """Yield the labels of distinct texts, with the numbers of their records; all other records are counted in `found`."""
     seen: dict[bytes, tuple[int, tuple[int, ...]]] = {}
     for number, record in enumerate(records, 1):
         found.records = number
@@ -132,7 +132,7 @@ def label_table(labels: list[Label]) -> pa.Table:
 def agreement(one: str, other: str, deployment: Deployment) -> list[dict[str, Any]]:
     """How far two annotators agree on the texts that both judged, by dimension and overall: measures, and weighted kappa.
 
-    Raises ConfigError if they judged by different rubrics, or no text twice.
+    Raises ConfigError if they judged by different rubrics, or have judged no text in common.
     """
     with deployment.transaction() as cursor:
         found = {each.name: each for each in list_annotators(cursor, [one, other])}

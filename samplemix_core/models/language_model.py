@@ -1,7 +1,7 @@
-"""A language model behind an endpoint that speaks OpenAI's protocol, asked patiently, and not faster than it likes.
+"""A language model behind an endpoint that speaks OpenAI's protocol, asked patiently and no faster than it allows.
 
-Of the protocol one question is used, chat/completions, and of its answer what _Completion holds. Waiting and asking again are ours:
-they are counted, and all questions wait where one is told to.
+The only request used is chat/completions, and only the fields of _Completion are read. Waiting and asking again are our own: they
+are counted, and all questions wait if one is told to.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ from samplemix_core.quality.rubric import Rubric
 
 MOST_WAIT_SECONDS = 300.0
 MOST_ANSWER_BYTES = 2**20
-"""Of what an endpoint sends; most_output_tokens of text take a hundredth of it."""
+"""Limit on what an endpoint sends; most_output_tokens of text take a hundredth of it."""
 
 MOST_TURNED_AWAY = 30
-"""Answers of 429 to one document before it is set aside. They are no attempts: nothing was read."""
+"""429 answers to one document before it is set aside. They don't count as attempts, because nothing was read."""
 
 _WRONG_SETUP = (401, 403, 404)
 _PASSING = (408, 409)
-"""Of a client's faults, those that pass by themselves, as faults of the server do."""
+"""Client errors that pass by themselves, as server errors do."""
 
 
 class _Pace:
-    """When the next question may go out: at most so many a minute, and none while the endpoint wants to be left alone."""
+    """When the next question may go out: at most `per_minute` a minute, and none while the endpoint has asked for a pause."""
 
     def __init__(self, per_minute: int | None) -> None:
         self._interval = 60 / per_minute if per_minute else 0.0
         self._next = self._closed_until = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Let no question out for so long."""
+        """Hold all questions for this long."""
         self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + seconds)
 
     async def turn(self) -> None:
@@ -56,7 +56,7 @@ class _Pace:
 
 
 CHARACTERS_OF_A_TOKEN = 4
-"""About; for estimates, and for what an endpoint does not count."""
+"""Approximate; for estimates, and for endpoints that don't count tokens."""
 
 _MOST_TOKENS = 2**31 - 1
 
@@ -77,13 +77,13 @@ class _Choice(BaseModel):
 
 
 class _Completion(BaseModel):
-    """What is read of an answer of the protocol."""
+    """The parts of the protocol's answer that are read."""
 
     choices: list[_Choice] | None = None
     usage: Any = None
 
     def tokens(self, asked: int) -> tuple[int, int]:
-        """Tokens read and written, as the endpoint counts them; else a guess from the characters `asked` and said."""
+        """Tokens read and written, as the endpoint counts them; else a guess from the characters `asked` and answered."""
         try:
             usage = _Usage.model_validate(self.usage or {})
         except ValidationError:
@@ -97,7 +97,7 @@ class _Completion(BaseModel):
 
 
 class LanguageModel:
-    """Asks a model about documents. It counts questions that went out and those that met 429, and all tokens read and written."""
+    """Asks a model about documents. It counts questions sent and those answered with 429, and all tokens read and written."""
 
     def __init__(self, config: AnnotationConfig, rubric: Rubric, deployment: Deployment) -> None:
         self._config, self._rubric = config, rubric
@@ -130,9 +130,9 @@ class LanguageModel:
         await self._client.aclose()
 
     async def judge(self, document: Document) -> Judged | Refused:
-        """Ask about a document until there is an answer that can be used, or enough of asking.
+        """Ask about a document until there is a usable answer, or the attempts are used up.
 
-        Raises ConfigError where no question can go well: a wrong key, or a model that the endpoint does not have.
+        Raises ConfigError if no question can succeed: a wrong key, or a model that the endpoint does not have.
         """
         asked = messages = ask_about(self._rubric, document.text, self._config.most_characters)
         problem = RejectedLabelError(Reject.NO_ANSWER, "it was not asked")
@@ -160,24 +160,24 @@ class LanguageModel:
         return Refused(document, problem.reason, problem.detail, attempt + turned_away)
 
     def _wait(self, attempt: int) -> float:
-        """Before asking again: doubling, and not all at once."""
+        """Seconds to wait before asking again: doubling, and random so that questions don't come all at once."""
         longest = self._config.first_wait_seconds * 2.0 ** (attempt - 1)
         return min(MOST_WAIT_SECONDS, longest) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     async def _ask(self, messages: list[dict[str, str]], tokens: list[int]) -> str:
-        """One question; its answer's text. Raises RejectedLabelError where there is none, _TurnedAwayError where it is to wait."""
+        """Ask once and return the answer's text. Raises RejectedLabelError if there is none, _TurnedAwayError if told to wait."""
         await self._pace.turn()
         self.requests += 1
         asked = sum(len(message["content"]) for message in messages)
         try:
-            # The client's own limit is for each wait, and an answer can come drop by drop.
+            # The client's own limit applies to each wait, and an answer can trickle in.
             async with (
                 asyncio.timeout(self._config.timeout_seconds),
                 self._client.stream("POST", self._url, json={**self._form, "messages": messages}) as answer,
             ):
                 body = await _body(answer)
         except RejectedLabelError:
-            # More than an answer may be; how much it was, the endpoint did not come to say.
+            # The answer is too long, and was cut off before the endpoint said how many tokens it has.
             self._count(tokens, asked // CHARACTERS_OF_A_TOKEN, self._config.most_output_tokens)
             raise
         except (TimeoutError, httpx2.TimeoutException):
@@ -224,7 +224,7 @@ class LanguageModel:
 
 
 class _TurnedAwayError(Exception):
-    """An answer of 429: what was said, and how long the endpoint wants to be left alone, if it says."""
+    """A 429 answer: its message, and how long the endpoint asks to wait, if it says."""
 
     def __init__(self, said: str, seconds: float | None) -> None:
         super().__init__(said)
@@ -232,7 +232,7 @@ class _TurnedAwayError(Exception):
 
 
 async def _body(answer: httpx2.Response) -> bytes:
-    """What was sent; raise RejectedLabelError if it is more than MOST_ANSWER_BYTES, of which the rest is not read."""
+    """Return the body; raise RejectedLabelError if it has more than MOST_ANSWER_BYTES, without reading the rest."""
     body = bytearray()
     async for part in answer.aiter_bytes():
         body += part
@@ -242,7 +242,7 @@ async def _body(answer: httpx2.Response) -> bytes:
 
 
 def _said(answer: httpx2.Response, body: bytes) -> str:
-    """What the endpoint said, in short: its status and message, never the question, which may hold a key."""
+    """Summarise the endpoint's answer: its status and message, never the request, which may hold a key."""
     try:
         message = json.loads(body)["error"]["message"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -251,7 +251,7 @@ def _said(answer: httpx2.Response, body: bytes) -> str:
 
 
 def _retry_after(answer: httpx2.Response) -> float | None:
-    """How long the endpoint wants to be left alone, in seconds; None if it does not say."""
+    """How long the endpoint asks to wait, in seconds; None if it does not say."""
     said = answer.headers.get("retry-after", "")
     try:
         seconds = float(said)

@@ -1,4 +1,4 @@
-"""Making a quality model from Airflow: a language model is asked for labels, then a model is trained on a worker."""
+"""Make a quality model from Airflow: ask a language model for labels, then train a model on a worker."""
 
 import threading
 from dataclasses import asdict, replace
@@ -20,7 +20,7 @@ def ask(
     *,
     dry_run: bool,
 ) -> dict[str, Any]:
-    """Annotate, with this endpoint and key where the environment names none; what became of the documents, as plain values."""
+    """Annotate, with this endpoint and key if the environment names none. Returns what became of the documents, as plain values."""
     if deployment.llm_base_url is None:
         deployment = replace(deployment, llm_base_url=endpoint[0], llm_api_key=endpoint[1])
     return annotate(config, deployment, report, dry_run=dry_run, cancelled=cancelled).as_json()
@@ -29,9 +29,9 @@ def ask(
 def train_on_worker(
     config: TrainingConfig, deployment: Deployment, report: Report, cancelled: threading.Event, *, dry_run: bool
 ) -> dict[str, Any]:
-    """Train on a worker of the Dask cluster, one with a GPU if the configuration insists on it; how good the model is.
+    """Train on a worker of the Dask cluster, one with a GPU if the configuration insists on it. Returns how good the model is.
 
-    With `dry_run`, what would be read. Raises what the training raises, CancelledRunError where `cancelled` is set.
+    With `dry_run`, returns what would be read. Raises what the training raises, and CancelledRunError if `cancelled` is set.
     """
     function = "describe_training" if dry_run else "train_quality"
 

@@ -1,4 +1,4 @@
-"""Training a quality model: labels are read, their texts' vectors found or made, heads trained and judged, and all of it stored."""
+"""Train a quality model: read labels, find or make their texts' vectors, train and judge heads, and store everything."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -96,7 +96,7 @@ def train(task: TrainingConfig, on_progress: OnProgress) -> TrainedModel:
 
 
 def find_annotators(names: Sequence[str], deployment: Deployment) -> list[Annotator]:
-    """Annotators who judged by one rubric; raise ConfigError if there is none of a name, they differ, or judged too few texts."""
+    """Return annotators who judged by one rubric; raise ConfigError if a name is unknown, rubrics differ, or labels are too few."""
     with deployment.transaction() as cursor:
         annotators = list_annotators(cursor, names)
     keys = {annotator.rubric.rubric_key: annotator for annotator in annotators}
@@ -115,7 +115,7 @@ def find_annotators(names: Sequence[str], deployment: Deployment) -> list[Annota
 def _labelled_inputs(
     task: TrainingConfig, annotators: Sequence[Annotator], encoder: Encoder | None, deployment: Deployment, on_progress: OnProgress
 ) -> tuple[LabelledInputs, str, int]:
-    """What the heads read, a digest of the labels, and how many texts were embedded. Texts are here some hundreds at a time."""
+    """Return the heads' inputs, a digest of the labels, and how many texts were embedded. Holds a few hundred texts at a time."""
     total = sum(annotator.annotations for annotator in annotators)
     vectors: list[np.ndarray] = []
     features: list[np.ndarray] = []
@@ -155,7 +155,7 @@ def _labelled_inputs(
 
 
 class _Vectors:
-    """Vectors of labelled texts: those that were kept, those of corpora that hold the texts, and the rest made and kept."""
+    """Vectors of labelled texts: those that were kept, those of corpora that hold the texts, and the rest, made now and kept."""
 
     def __init__(self, encoder: Encoder, deployment: Deployment) -> None:
         self._encoder = encoder
@@ -189,7 +189,7 @@ class _Vectors:
 
 
 def describe_training(task: TrainingConfig) -> dict[str, Any]:
-    """What a training would read, without doing it: labels, rubric, and what is judged of how many levels."""
+    """Describe what a training would read, without doing it: labels, rubric, each score's levels, and the inputs."""
     annotators = find_annotators(task.annotators, Deployment.load())
     rubric = annotators[0].rubric
     return {

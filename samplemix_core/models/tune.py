@@ -28,12 +28,12 @@ TEXTS_AT_ONCE = 512
 LEAST_FOLDS = 3
 
 OnProgress = Callable[[int, int, str, str], None]
-"""Hears of progress: how much is done, of how much, its unit, and what is being done."""
+"""Called with progress: how much is done, of how much, its unit, and what is being done."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training made: heads, how good they are, on which encoder's vectors, if any; and the files of one of its own."""
+    """A training's result: heads, how good they are, the encoder of their vectors, if any, and its files if it was tuned."""
 
     heads: OrdinalHeads
     report: TrainingReport
@@ -42,7 +42,7 @@ class TrainingResult:
 
 
 def label_pages(annotator_ids: Sequence[int], deployment: Deployment) -> Iterator[pa.Table]:
-    """All labels, some hundreds at a time: no transaction is open while their texts are embedded."""
+    """Yield all labels, a few hundred at a time, so that no transaction is open while their texts are embedded."""
     after = b""
     while True:
         with deployment.transaction() as cursor:
@@ -76,9 +76,9 @@ def tune(
     deployment: Deployment,
     on_progress: OnProgress,
 ) -> TrainingResult:
-    """Train an encoder with heads of its own. One fold is for judging, one for choosing when to end; the rest is learnt from.
+    """Train an encoder with its own heads. One fold is for judging, one for choosing when to stop, the rest for learning.
 
-    A run that was cut off goes on from its last evaluation, whichever worker takes it up.
+    A training that was cut off continues from its last evaluation, on whichever worker.
     """
     assert task.finetune is not None
     _require_tunable(task, encoder)

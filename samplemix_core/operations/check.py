@@ -1,4 +1,4 @@
-"""The whole of a deployment, added up again: snapshots and versions in Postgres, and the versions that lie on the object store."""
+"""Check a whole deployment by adding it up again: snapshots and versions in Postgres, and the versions on the object store."""
 
 import hashlib
 import shlex
@@ -35,7 +35,7 @@ class Checked(FrozenModel):
 def check(
     deployment: Deployment, report: Report, corpus_uri: str | None = None, *, parts: bool = True, deep: bool = False
 ) -> Iterator[Checked]:
-    """Check all corpora and mixtures, or those of one corpus, one after the other; each is read as of one moment.
+    """Check all corpora and mixtures, or those of one corpus, one after another; each is read as of one moment.
 
     With `parts`, each version's parts are read and hashed too, which takes as long as reading the mixture. Files of vectors and of
     models have to be there; `deep` reads and hashes them too.
@@ -76,8 +76,8 @@ def check(
 
 
 def _file_problems(store: ObjectStore, files: Sequence[Artifact], *, deep: bool) -> Iterator[tuple[str, str]]:
-    """Label and trouble of each of these files that is gone or, if they are read, is another than it was."""
-    # A listing of each snapshot's vectors, in place of a question for each file.
+    """Label and trouble of each of these files that is gone or, if they are read, unreadable or changed."""
+    # List each snapshot's vectors, instead of asking for each file.
     places = {"/".join(file.key.split("/")[:4]) for file in files}
     there = {info.key for place in sorted(places) for info in store.list(place)}
 
@@ -107,7 +107,7 @@ def _sha256(stream: BinaryIO) -> str:
 
 
 def _unrecorded(deployment: Deployment, corpus_uri: str | None) -> Iterator[Checked]:
-    """Versions that lie on the object store, which is what training jobs read, and that Postgres does not know."""
+    """Versions on the object store, where training jobs read them, that Postgres does not know."""
     mixtures, url = deployment.mixtures, deployment.database
     lying = set(mixtures.list())
     with transaction(url) as cursor:
@@ -130,7 +130,7 @@ def _unrecorded(deployment: Deployment, corpus_uri: str | None) -> Iterator[Chec
 def _published_problems(
     deployment: Deployment, name: str, version: int, recorded: dict[str, Any], *, parts: bool
 ) -> Iterator[Problem]:
-    """What disagrees between a recorded version, its manifest and, if they are read, its parts."""
+    """Disagreements between a recorded version, its manifest and, if they are read, its parts."""
     try:
         published = deployment.mixtures.open(name, version)
     except ManifestError as error:
@@ -145,7 +145,7 @@ def _published_problems(
 
 
 def verify_own(deployment: Deployment, version: Version, *, check_corpus: bool = False) -> VerifyReport:
-    """Check a published version as verify_version does; one of this deployment is also compared with what Postgres has of it."""
+    """Check a published version as verify_version does; one of this deployment is also compared with Postgres."""
     report = verify_version(deployment, version, check_corpus=check_corpus)
     own, manifest = deployment.mixtures, version.manifest
     is_own = version.uri == Version(own, manifest, version.sha256).uri
@@ -159,10 +159,10 @@ def verify_own(deployment: Deployment, version: Version, *, check_corpus: bool =
 
 
 def _recorded_problems(version: Version, recorded: Mapping[str, Any]) -> Iterator[Problem]:
-    """What disagrees between a version's manifest and what Postgres has of it."""
+    """Disagreements between a version's manifest and its record in Postgres."""
     for column, value in recorded.items():
         if column == "manifest_sha256":
-            # An earlier release kept no digest, neither there nor beside the manifest.
+            # An earlier release kept no digest, neither there nor next to the manifest.
             if value not in (None, version.sha256):
                 yield Problem(version.uri, f"has SHA-256 {version.sha256}, Postgres has {value}")
             if value is not None and version.mixtures.store.head(version.key(SUMS)) is None:

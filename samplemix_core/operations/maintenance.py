@@ -1,6 +1,6 @@
 """Upkeep of a deployment: drafts, old versions, scores that no version needs, files that nothing refers to, statistics.
 
-Safe while runs are on: one that had counted on scores that go meanwhile fails, saying which shards are to be scored again.
+Safe while runs are active: a run that relied on scores dropped meanwhile fails, naming the shards to be scored again.
 """
 
 import time
@@ -21,23 +21,23 @@ from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.drafts import collect_drafts
 
 ORPHAN_PREFIXES = (Prefix.CLUSTERS, Prefix.EMBEDDINGS, Prefix.TRAINING)
-"""Where files lie that scores refer to, or nobody: of a training that nobody took up again, the last checkpoint."""
+"""Prefixes of files that may have no score referring to them; an abandoned training leaves its last checkpoint."""
 
 ORPHAN_AGE = timedelta(days=1)
-"""A file that is younger may be one that a run is about to enter."""
+"""A younger file may be one that a run is about to enter."""
 
 
 LOCK_SECONDS = 2
-"""How long a table that is to be dropped waits for its readers, and they then for no such table."""
+"""How long dropping a table waits for its readers, and new readers wait behind it."""
 
 LOCK_TRIES = 45
 """Together longer than any reader may take."""
 
 
 class Upkeep(FrozenModel):
-    """What to do. Files are deleted, and versions and models lose their rows in Postgres, only where this says so.
+    """The upkeep to do. Files are deleted, and versions and models lose their rows in Postgres, only if this says so.
 
-    `unused_days`: what no kept version was made with goes when it has been at rest for so long.
+    `unused_days`: scores that no kept version was made with are dropped when they have been at rest for this many days.
     """
 
     keep_versions: int | None = None
@@ -47,7 +47,7 @@ class Upkeep(FrozenModel):
 
     @property
     def drops_unused(self) -> bool:
-        """Whether what is unused goes, and is not only counted."""
+        """Whether unused scores are dropped, not only counted."""
         return self.unused_days is not None and not self.dry_run
 
 
@@ -74,7 +74,7 @@ def drafts(deployment: Deployment, wanted: Upkeep) -> Kept:
 
 
 def orphans(deployment: Deployment, wanted: Upkeep) -> Kept:
-    """Embeddings and cluster models, older than a day, that no score refers to: of attempts that died, of replaced files."""
+    """Embeddings, cluster models and checkpoints, older than a day, that no score refers to: of failed attempts, replaced files."""
     store = deployment.state
     limit = datetime.now(UTC) - ORPHAN_AGE
     delete = wanted.delete_orphans and not wanted.dry_run
@@ -93,7 +93,7 @@ def _is_older(info: ObjectInfo, limit: datetime) -> bool:
 
 
 def _collect(database_url: str, store: ObjectStore, key: str, limit: datetime) -> bool:
-    """Delete a file unless it was written again since it was listed, or is just now; whether it is gone."""
+    """Delete a file unless it was written again since it was listed, or is being written; return whether it was deleted."""
     with transaction(database_url) as cursor:
         if not upkeep.may_collect_file(cursor, key):
             return False
@@ -105,7 +105,7 @@ def _collect(database_url: str, store: ObjectStore, key: str, limit: datetime) -
 
 
 def _not_in(infos: Iterator[ObjectInfo], keys: Iterator[str]) -> Iterator[ObjectInfo]:
-    """Those of the objects whose key is not among the keys; both are sorted, so neither has to be in memory."""
+    """Yield the objects whose key is not among the keys; both are sorted, so neither has to be in memory."""
     key = next(keys, None)
     for info in infos:
         while key is not None and key < info.key:
@@ -129,8 +129,8 @@ def versions(deployment: Deployment, wanted: Upkeep) -> Kept:
 def _drop(database_url: str, drop: Callable[..., None], *what: Any) -> None:
     """Drop one thing in a transaction of its own, which no query has to wait for longer than LOCK_SECONDS.
 
-    Whoever asks while a table waits to be dropped waits behind it, so it gives way to a long read, and tries again until that one
-    is over or was ended. Raises ServiceError if others follow it without end.
+    Queries that arrive while a table waits to be dropped wait behind it, so it gives way to a long read, and tries again until that
+    one is over or was ended. Raises ServiceError if others follow it without end.
     """
     for attempt in range(LOCK_TRIES):
         try:
@@ -146,7 +146,7 @@ def _drop(database_url: str, drop: Callable[..., None], *what: Any) -> None:
 
 
 def models(deployment: Deployment, wanted: Upkeep) -> Kept:
-    """Scores and clusters by models with which no kept version was made. What needs them again is scored or assigned again."""
+    """Scores and clusters by models that no kept version was made with. Documents that need them are scored or assigned again."""
     found: list[tuple[Callable[..., None], Any]] = []
     database = deployment.database
     if wanted.unused_days is not None:
@@ -162,7 +162,7 @@ def models(deployment: Deployment, wanted: Upkeep) -> Kept:
 
 
 def crawls(deployment: Deployment, wanted: Upkeep) -> Kept:
-    """What is stored of crawls that were removed and that no kept version holds."""
+    """Everything stored of crawls that were removed and that no kept version holds."""
     found: list[int] = []
     database = deployment.database
     if wanted.unused_days is not None:
@@ -177,7 +177,7 @@ def crawls(deployment: Deployment, wanted: Upkeep) -> Kept:
 
 
 def dead_corpora(deployment: Deployment, wanted: Upkeep) -> Kept:
-    """Corpora of which nothing could be read, and whose place was then read in another way."""
+    """Corpora of which nothing could be read, and whose place was then read in a different way."""
     database, before = deployment.database, datetime.now(UTC) - ORPHAN_AGE
     with transaction(database) as cursor:
         found = upkeep.dead_corpora(cursor, before)
@@ -193,7 +193,7 @@ def dead_corpora(deployment: Deployment, wanted: Upkeep) -> Kept:
 
 
 def statistics(deployment: Deployment, wanted: Upkeep) -> Kept:
-    """What Postgres's planner goes by, of partitioned tables as a whole too."""
+    """The statistics of Postgres's planner, including those of partitioned tables as a whole."""
     tables = len(upkeep.STATISTICS)
     if not wanted.dry_run:
         with deployment.transaction() as cursor:
@@ -210,4 +210,4 @@ TASKS: dict[str, Callable[[Deployment, Upkeep], Kept]] = {
     "orphans": orphans,
     "statistics": statistics,
 }
-"""The parts, in the order in which they are done: the files of what was dropped are orphans."""
+"""The parts, in the order in which they are done: the files of dropped scores are then orphans."""

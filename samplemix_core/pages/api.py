@@ -1,4 +1,4 @@
-"""The same as JSON: what the pages show, and every ready query."""
+"""The API: what the pages show, as JSON, and every ready query."""
 
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ Words = Annotated[str, Query(max_length=1000, description="All of them, written 
 
 
 def reader() -> str:
-    """URL of the database, as the pages' own role that can only read; as the analysts', where there is no other."""
+    """Return the database's URL for the pages' own read-only role, or for the analysts' if there is no other."""
     deployment = Deployment.load()
     return deployment.pages_database_url or deployment.require("reader_database_url")
 
@@ -33,7 +33,7 @@ Reader = Annotated[str, Depends(reader)]
 
 @router.get("/queries")
 def list_queries() -> list[dict[str, str]]:
-    """The queries that are ready, with their parameters."""
+    """The ready queries, with their parameters."""
     return [{"query": item.name, "parameters": item.usage, "answers": item.answers} for item in ready_queries().values()]
 
 
@@ -69,12 +69,12 @@ def get_mixture(url: Reader, name: str, version: Version = None) -> dict[str, An
 
 @router.get("/mixtures/{name}/diff")
 def get_diff(url: Reader, name: str, older: Version = None, newer: Version = None) -> dict[str, Any]:
-    """Two versions beside each other; the last two if none are named."""
+    """Two versions side by side; the last two if none are named."""
     return views.diff(url, name, older, newer)
 
 
 def _settings_parameters() -> dict[str, Any]:
-    """What OpenAPI says of settings to try: a policy's parameters stand beside its name."""
+    """OpenAPI's description of settings to try: a policy's parameters stand next to its name."""
     own = {name: field for name, field in views.Settings.model_json_schema()["properties"].items() if name != "policy"}
     fields = {"policy": {"type": "string", "enum": list(POLICIES)}, **own}
     for name, kinds in all_parameters().items():

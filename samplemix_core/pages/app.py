@@ -1,6 +1,6 @@
-"""SampleMix's pages, with the same as JSON from api.py: an application that Airflow puts behind its login. Nothing here writes.
+"""SampleMix's pages, and the same as JSON from api.py: an application that Airflow puts behind its login. Nothing here writes.
 
-Errors are said with their remedy, as pages or as JSON.
+Errors are shown with their remedy, as pages or as JSON.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ router = APIRouter()
 
 
 def make_app(may_read: Callable[..., None]) -> FastAPI:
-    """The application; `may_read` is a dependency of every route that raises where the caller may not read."""
+    """Return the application; `may_read` is a dependency of every route, and raises if the caller may not read."""
     app = FastAPI(
         title="SampleMix",
         description="What SampleMix's pages show, as JSON. Everything is read only.",
@@ -43,7 +43,7 @@ def make_app(may_read: Callable[..., None]) -> FastAPI:
 
 
 async def _say(request: Request, error: Exception) -> Response:
-    """What went wrong and what to do, as the caller reads it."""
+    """Answer with what went wrong and what to do, as a page or as JSON."""
     assert isinstance(error, SampleMixError)
     if "/api/" in request.url.path:
         return JSONResponse({"detail": f"{error.what} {error.remedy}".strip()}, status_code=422)
@@ -107,7 +107,7 @@ def show_mixture(request: Request, url: Reader, name: str, version: int | None =
 
 @router.get("/mixtures/{name}/diff", response_class=HTMLResponse, include_in_schema=False)
 def show_diff(request: Request, url: Reader, name: str, older: Version = None, newer: Version = None) -> HTMLResponse:
-    """Two versions of a mixture beside each other."""
+    """Two versions of a mixture side by side."""
     return page(request, "diff.html", **views.diff(url, name, older, newer))
 
 
@@ -183,7 +183,7 @@ def _sample_link(request: Request, name: str, version: int) -> Callable[[dict[st
 
 @router.get("/runs/{run_id:path}", response_class=HTMLResponse, include_in_schema=False)
 def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
-    """What a run of Airflow's made, and what it cost."""
+    """What an Airflow run made, and what it cost."""
     values = {
         "run_id": run_id,
         "mixtures": views.ask(url, "run_mixtures", run=run_id),
@@ -194,7 +194,7 @@ def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
 
 @router.get("/run", response_class=HTMLResponse, include_in_schema=False)
 def show_run(request: Request) -> HTMLResponse:
-    """A form for a run, filled in with what the query says. Airflow takes it, from the browser, if the user may start runs."""
+    """A form for a run, filled in from the query. The browser sends it to Airflow, which takes it if the user may start runs."""
     schema = {name: field for name, field in form_schema().items() if "properties" not in field} | {DRY_RUN: DRY_RUN_SCHEMA}
     kinds = {name: _kind(field) for name, field in schema.items()}
     values = {name: value for name, value in request.query_params.items() if name in schema}

@@ -1,4 +1,4 @@
-"""Charts of a mixture for a page: pieces of HTML, and one script that draws them by BokehJS, which the page brings."""
+"""Charts of a mixture for a page: pieces of HTML, and one script that draws them with BokehJS, which the page loads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from samplemix_core.database.mixtures import ProfileCell
 from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
 
 BOKEH_JS = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
-"""What draws the charts, as it comes with Bokeh."""
+"""The script that draws the charts, as it comes with Bokeh."""
 
 _INK, _BLUE = "#75808f", "#2f7db8"
 """Colours that can be read on white and on black."""
@@ -48,10 +48,10 @@ class MixtureCharts:
 def mixture_charts(
     cells: Sequence[ProfileCell], histogram: Sequence[Mapping[str, Any]], quality_range: tuple[float, float]
 ) -> MixtureCharts | None:
-    """A map of quality, over its range, and diversity from a version's profile, and its copies; None where there is no profile."""
+    """A map of quality, over its range, and diversity from a version's profile, and its copies; None if there is no profile."""
     if not cells:
         return None
-    # Of what goes in, only text that is put into HTML by Bokeh itself is the corpus's: there is none here but numbers.
+    # Nothing but numbers goes in. Any text of the corpus would be put into HTML by Bokeh itself.
     script, parts = components({"map": _map(cells, *quality_range), "copies": _copies(histogram)})
     return MixtureCharts(Markup(script), Markup(parts["map"]), Markup(parts["copies"]))  # noqa: S704 Bokeh's own HTML
 
@@ -110,9 +110,9 @@ class ClusterMap:
 
 
 def cluster_map(clusters: Sequence[Mapping[str, Any]], colour: str, link: str) -> ClusterMap | None:
-    """A map of described clusters, each a circle by its documents, coloured by one of COLOURS; None where none is described.
+    """A map of described clusters, each a circle by its documents, coloured by one of COLOURS; None if none is described.
 
-    A click goes to `link` with the cluster's number behind it. Domains and words are the corpus's: Bokeh puts them in as text.
+    A click goes to `link` with the cluster's number appended. Domains and words come from the corpus: Bokeh inserts them as text.
     """
     placed = [row for row in clusters if row["x"] is not None]
     if not placed:

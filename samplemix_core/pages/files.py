@@ -1,4 +1,4 @@
-"""What pages give away as it is: published files, pictures, the scripts that pages need, and the API's description."""
+"""Files that the pages serve: published files, pictures, the scripts that pages need, and the API's description."""
 
 import secrets
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ STATIC = {
     "swagger-ui.css": (_SWAGGER / "swagger-ui.css", "text/css"),
     "favicon.png": (_SWAGGER / "favicon.png", "image/png"),
 }
-"""What pages need besides themselves, from the packages that ship it: nothing comes from elsewhere."""
+"""Other files that pages need, from the packages that ship them: nothing comes from elsewhere."""
 
 
 @router.get("/static/{name}", include_in_schema=False)

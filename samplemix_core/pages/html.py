@@ -1,4 +1,4 @@
-"""Pages: answers of ready queries and charts, put into HTML templates. Whatever a corpus calls things is shown as text."""
+"""Pages: answers of ready queries and charts, put into HTML templates. Names from a corpus are shown as text."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -24,22 +24,22 @@ _EXACT_BELOW = 1000
 
 
 PREFIX = "/samplemix"
-"""Where the pages are below Airflow's own."""
+"""Path of the pages below Airflow's own."""
 
 
 def page(request: Request, template: str, **values: Any) -> HTMLResponse:
-    """A rendered page, as `guarded` answers it."""
+    """Render a page, with the headers of guarded()."""
     root, nonce = str(request.scope.get("root_path", "")).rstrip("/"), secrets.token_urlsafe(16)
     return guarded(render(template, root, nonce=nonce, airflow=root.removesuffix(PREFIX), **values), nonce)
 
 
 def guarded(body: str, nonce: str) -> HTMLResponse:
-    """A page that nobody keeps and nobody else frames, and that runs no scripts but those with the nonce."""
+    """A page that isn't cached, that other sites can't frame, and that runs only scripts with the nonce."""
     headers = {"Cache-Control": "no-store", "X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": POLICY.format(nonce=nonce)}
     return HTMLResponse(body, headers=headers)
 
 
-# Charts and bars are placed by styles of their own, which can run nothing.
+# Charts and bars are placed by inline styles, which can't run anything.
 POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
@@ -49,11 +49,11 @@ HEADERS = {
     b"referrer-policy": b"same-origin",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'self'",
 }
-"""What every answer has: a browser takes it for what it says it is, and one that says nothing else may load and run nothing."""
+"""Headers of every answer: browsers don't guess its type, and without a policy of its own it may load and run nothing."""
 
 
 class Hardened:
-    """An application whose answers have HEADERS, where they have no others of that name."""
+    """Adds HEADERS to an application's answers, unless they have others with that name."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -71,12 +71,12 @@ class Hardened:
 
 
 def render(template: str, root: str, **values: Any) -> str:
-    """A page; `root` is the path below which all pages are, without a slash at its end."""
+    """Render a page; `root` is the path that all pages are below, without a trailing slash."""
     return _environment().get_template(template).render(root=root, **values)
 
 
 def nonced(html: str, nonce: str, scripts: int = 1) -> Markup:
-    """A library's HTML, whose first scripts have the page's nonce: what names of a corpus may look like comes after them."""
+    """Give a library's first scripts the page's nonce: names from a corpus, whatever they look like, come after them."""
     return Markup(str(html).replace("<script", f'<script nonce="{nonce}"', scripts))  # noqa: S704 the library's own HTML
 
 
@@ -101,7 +101,7 @@ def label(column: str) -> str:
 
 
 _LABELS = {"n_tokens": "tokens", "passed_over": "not taken"}
-"""Columns whose names say less than people need."""
+"""Columns whose own names say too little to people."""
 
 
 def short(value: float | None) -> str:
@@ -116,12 +116,12 @@ def short(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share of one."""
+    """A share as a percentage."""
     return "" if value is None else f"{float(value):.1%}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as the two largest units that say it."""
+    """Seconds in the two largest units that aren't zero."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(float(seconds)), 60)
@@ -133,7 +133,7 @@ def duration(seconds: float | None) -> str:
 
 
 def cell(value: Any, column: str = "") -> str | Markup:
-    """A value of a table by what its column is: a share, a count, a measure, a time, a yes."""
+    """A table's value as text, by its type and column: a share, a count, a measure, a time, a yes or no."""
     if value is None:
         return ""
     if isinstance(value, bool):

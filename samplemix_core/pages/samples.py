@@ -1,4 +1,4 @@
-"""What is shown of samples: which there are, why one has its copies, its text from its shard, and words in a shard."""
+"""Show samples: find them, explain a sample's copies, read its text from its shard, and search a shard for words."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ MAX_SHOWN = 200_000
 """Characters of a text that a page shows."""
 
 SEARCH_SECONDS = 5.0
-"""A search that takes longer gives what it has found and where to go on."""
+"""A search that takes longer returns what it has found and where to go on."""
 
 _AROUND = 90
 
@@ -41,7 +41,7 @@ def find(reader_url: str, name: str, version: int, wanted: SampleFilter) -> Samp
 class Chance(FrozenModel):
     """How a sample came to its copies: min(max_copies, floor(kappa * weight + u)), where u is the sample's own number in [0, 1).
 
-    `note` says why it has fewer, where it has.
+    `note` says why it has fewer, if it does.
     """
 
     weight: float
@@ -53,11 +53,11 @@ class Chance(FrozenModel):
 
 
 class Why(FrozenModel):
-    """A document and what decided its copies. `became` says it in a word; `twins` are all places of its text, the first is mixed;
-    `qualities` what each quality model says of it.
+    """A document and what decided its copies.
 
-    `chance` is None for a duplicate, which has no chance of its own, for a document that is not assigned to a cluster, and where
-    the manifest can't be read: `trouble` says why.
+    `became` says it in a word. `twins` are all places of its text, of which the first is mixed. `qualities` are each quality
+    model's scores. `chance` is None for a duplicate, which has no chance of its own, for a document that is not assigned to a
+    cluster, and if the manifest can't be read: then `trouble` says why.
     """
 
     document: dict[str, Any]
@@ -70,7 +70,7 @@ class Why(FrozenModel):
 
 
 def why(deployment: Deployment, reader_url: str, name: str, version: int, shard: str, row: int) -> Why:
-    """Why a document has the copies that it has in a version; raise QueryError if it is none of the version's documents."""
+    """Explain a document's copies in a version; raise QueryError if it isn't one of the version's documents."""
     (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     found = ask(reader_url, "sample_why", mixture=name, version=mixture["version"], shard=shard, row=row)
     if not found:
@@ -119,7 +119,7 @@ def _chance(deployment: Deployment, mixture: dict[str, Any], document: dict[str,
 
 
 def why_fewer(solver: SolverRecord, budget_tokens: int, wanted: float, copies: int, n_tokens: int) -> str:
-    """Why a sample has fewer copies than the whole part of `wanted`; empty where it has as many."""
+    """Why a sample has fewer copies than the whole part of `wanted`; empty if it has as many."""
     if copies >= min(solver.max_copies, int(wanted)):
         return ""
     if (copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
@@ -128,7 +128,7 @@ def why_fewer(solver: SolverRecord, budget_tokens: int, wanted: float, copies: i
 
 
 class Text(FrozenModel):
-    """A document's text as its shard has it, at most MAX_SHOWN characters of it. `changed` is whether it is not what was scored."""
+    """A document's text from its shard, at most MAX_SHOWN characters. `changed`: it differs from the text that was scored."""
 
     text: str
     characters: int
@@ -154,7 +154,7 @@ def text_of(deployment: Deployment, reader_url: str, corpus_id: int, shard: str,
 
 
 class Match(FrozenModel):
-    """A document with the words that were looked for: its place, and the text around the longest of them."""
+    """A document with the words searched for: its row, the text around the longest word, and its sample in the version."""
 
     row: int
     excerpt: str
@@ -162,7 +162,7 @@ class Match(FrozenModel):
 
 
 class Matches(FrozenModel):
-    """What a search of a shard found, in order; `looked` documents were read. `more` is the row to go on from, None at the end."""
+    """Results of a search in a shard, in order. `looked` documents were read. `more` is the row to go on from, None at the end."""
 
     matches: list[Match]
     looked: int
@@ -170,9 +170,9 @@ class Matches(FrozenModel):
 
 
 def search(deployment: Deployment, reader_url: str, name: str, version: int, shard: str, words: str, row: int = 0) -> Matches:
-    """Documents of a shard, from a row on, whose text has all the words, however they are written large or small.
+    """Find documents of a shard, from a row on, whose text has all the words, in upper or lower case.
 
-    With what the version has of each. Stops after PAGE_ROWS of them, or SEARCH_SECONDS.
+    Each comes with its sample in the version. Stops after PAGE_ROWS of them, or SEARCH_SECONDS.
     """
     wanted = words.casefold().split()
     if not wanted:

@@ -1,4 +1,4 @@
-"""What pages and the API show: answers of ready queries, asked as the role that can only read, and estimates from roll-ups."""
+"""What pages and the API show: answers of ready queries, asked with a read-only role, and estimates from roll-ups."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -25,21 +25,21 @@ TIMEOUT_SECONDS = 20.0
 
 
 def ask(reader_url: str, name: str, **values: Any) -> Answer:
-    """The rows of a ready query; raise QueryError as it does."""
+    """Return the rows of a ready query; raise QueryError as run_query() does."""
     found = ready_queries()[name]
     filled = found.filled({key: str(value) for key, value in values.items() if value is not None})
     return run_query(reader_url, found.sql, filled, timeout_seconds=TIMEOUT_SECONDS)
 
 
 def ask_by_name(reader_url: str, name: str, values: dict[str, str]) -> Answer:
-    """As ask, of a query and parameters that somebody named; raise QueryError if there is no such query."""
+    """Like ask(), for a query and parameters named by a caller; raise QueryError if there is no such query."""
     if name not in ready_queries():
         raise QueryError(f"There is no query {name[:100]!r}.", f"There are {', '.join(ready_queries())}.")
     return ask(reader_url, name, **values)
 
 
 def corpus_uri(reader_url: str, corpus_id: int) -> str:
-    """Where a corpus lies; raise CorpusError if there is none of that number."""
+    """Where a corpus lies; raise CorpusError if there is none with that number."""
     for row in ask(reader_url, "corpora"):
         if row["corpus_id"] == corpus_id:
             return str(row["uri"])
@@ -66,12 +66,12 @@ def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
 
 
 def audits(reader_url: str, uri: str) -> dict[str, Answer]:
-    """What quality models were found to measure on a corpus, and what they gave its groups."""
+    """What quality models were found to measure on a corpus, and their scores by group."""
     return {"audits": ask(reader_url, "quality_audits", corpus=uri), "groups": ask(reader_url, "quality_audit_groups", corpus=uri)}
 
 
 def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str, Any]:
-    """A version of a mixture, of the latest if none is given: its figures, and what it did to domains, crawls and samples."""
+    """A version of a mixture, the latest if none is given: its figures, and what it did to domains, crawls and samples."""
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     names = {
         "domains": "domain_shift",
@@ -94,7 +94,7 @@ def choices(reader_url: str, name: str, version: int) -> dict[str, list[str]]:
 
 
 def charts(reader_url: str, version: dict[str, Any], copies: Answer) -> MixtureCharts | None:
-    """The charts of a version, given as mixture_version has it; None if it has no roll-up."""
+    """The charts of a version, given as a row of mixture_version; None if it has no roll-up."""
     with transaction(reader_url) as cursor:
         cells = mixture_profile(
             cursor, version["mixture"], version["version"], quality_bins=QUALITY_BINS, diversity_bins=DIVERSITY_BINS
@@ -103,7 +103,7 @@ def charts(reader_url: str, version: dict[str, Any], copies: Answer) -> MixtureC
 
 
 def diff(reader_url: str, name: str, older: int | None, newer: int | None) -> dict[str, Any]:
-    """Two versions of a mixture beside each other, from their roll-ups; the last two, if none are named."""
+    """Two versions of a mixture side by side, from their roll-ups; the last two, if none are named."""
     versions = ask(reader_url, "mixture_versions", mixture=name)
     numbers = [row["version"] for row in versions]
     if not numbers:
@@ -123,7 +123,7 @@ class Settings(WithPolicy):
 
 
 class Figures(FrozenModel):
-    """What a mixture comes to. `epochs` are mean copies of a sample that is in it."""
+    """A mixture's totals. `epochs` is the mean number of copies of a sample that is in it."""
 
     tokens: float
     samples: float
@@ -144,8 +144,10 @@ class EstimatedDomain(FrozenModel):
 
 
 class WhatIf(FrozenModel):
-    """A mixture under other settings beside what is published. `error` is how far the estimate of a share is off at the published
-    settings, at most."""
+    """A mixture under other settings, next to the published one.
+
+    `error` is the largest error of an estimated share at the published settings.
+    """
 
     settings: Settings
     total: Figures
@@ -164,7 +166,7 @@ def published_settings(version: dict[str, Any], source_tokens: int) -> Settings:
 
 
 class SlidingParameter(NamedTuple):
-    """A parameter of a policy that the page moves, and where it stands."""
+    """A policy's parameter with a slider on the page, and its value."""
 
     name: str
     title: str
@@ -173,7 +175,7 @@ class SlidingParameter(NamedTuple):
 
 
 def sliders(kind: type[Policy], own: Policy) -> tuple[str, list[SlidingParameter]]:
-    """A policy's name, and its parameters that can be moved: where the version's own policy has them, else at their defaults."""
+    """Return a policy's name, and its parameters with sliders: at the version's values if that is its policy, else at defaults."""
     found = []
     for name, field in kind.model_fields.items():
         for slider in (item for item in field.metadata if isinstance(item, Slider)):
@@ -185,8 +187,8 @@ def sliders(kind: type[Policy], own: Policy) -> tuple[str, list[SlidingParameter
 def what_if(reader_url: str, name: str, version: int | None, wanted: Settings | None) -> WhatIf:
     """A version under other settings, or under its own.
 
-    Raises BudgetError if no copies meet the budget, ConfigError for a policy that there is none of, ManifestError for a version
-    without a roll-up.
+    Raises BudgetError if no copies meet the budget, ConfigError for an unknown policy, ManifestError for a version without a
+    roll-up.
     """
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     estimator = _estimator(reader_url, found["mixture_id"])

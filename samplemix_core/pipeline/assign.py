@@ -17,7 +17,7 @@ from samplemix_core.worker.jobs import AssignTask, DescribeTask
 
 
 def assign_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, group: Group = WHOLE) -> AssignCounts:
-    """Assign the scored shards of a group to clusters; those that are assigned already are skipped."""
+    """Assign the scored shards of a group to clusters; those already assigned are skipped."""
     with run.alone("assign", cluster_model.cluster_model_id, *registered.snapshot_ids, group):
         return _assign(run, registered, cluster_model, group)
 
@@ -76,10 +76,10 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
 
 
 def measure_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> MeasuredClusters:
-    """Compactness, separation and diversity of each cluster, from the sums that assigning left in the ledger.
+    """Measure each cluster's compactness, separation and diversity, from the sums that assigning left in the ledger.
 
-    A model is measured once; from then on its figures stay, so that a later crawl changes no earlier document's diversity. What is
-    scored and assigned by now is indexed, and the clusters are described for the pages.
+    A model is measured once. Its figures then stay, so that a later crawl changes no earlier document's diversity. Rows scored and
+    assigned so far are indexed, and the clusters are described for the pages.
     """
     with run.deployment.transaction() as cursor:
         record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)
@@ -102,9 +102,9 @@ DESCRIBED_SHARDS = 64
 
 
 def _describe(run: RunContext, registered: Registered, record: clusters.ClusterModelRecord) -> str:
-    """Have the clusters described, once, for the pages; a note for people.
+    """Have the clusters described, once, for the pages. Returns a note for people.
 
-    A run without it is the same, so an error of ours is said and does not stop it: the next run tries again.
+    The run is the same without it, so a SampleMixError goes into the note and doesn't stop it. The next run tries again.
     """
     database = run.deployment.database
     with transaction(database) as cursor:

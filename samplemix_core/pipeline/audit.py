@@ -1,4 +1,4 @@
-"""Whether a run's quality models tell good from bad: looked at before a mixture is made by one, and whenever somebody asks."""
+"""Audit whether a run's quality models tell good from bad: before a mixture is made with one, and on request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from samplemix_core.quality.audit import ModelAudit, audit_models
 
 
 class AuditVerdict(FrozenModel):
-    """What was concluded of a run's quality models, that of the mixture first: fine, warn or stop; and what was found, as lines."""
+    """Verdicts on a run's quality models, the mixture's first: fine, warn or stop. The findings are lines of text."""
 
     documents: int
     verdicts: tuple[str, ...]
@@ -25,7 +25,7 @@ class AuditVerdict(FrozenModel):
 
 @dataclass(frozen=True)
 class AuditedCorpus:
-    """What was found of quality models on a corpus, and where each document lies that was looked at."""
+    """The findings about quality models on a corpus, and where each audited document lies."""
 
     corpus: str
     snapshots: tuple[str, ...]
@@ -34,9 +34,9 @@ class AuditedCorpus:
 
 
 def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
-    """The gate before a mixture is made: QualityAuditError if the quality model that it is made by is beyond a limit that stops.
+    """Gate before a mixture is made: raise QualityAuditError if its quality model is beyond a limit that stops.
 
-    What is found of those beside it, and what only deserves a warning, is told and kept.
+    Warnings, and findings about the other models, are reported and kept.
     """
     with run.deployment.transaction() as cursor:
         found = quality_models(cursor, ids=[version.quality_model_id for version in registered.versions])
@@ -61,9 +61,9 @@ def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
 def audit_corpus(
     deployment: Deployment, corpus: str, config: AuditConfig, names: Sequence[str] = (), snapshots: Sequence[str] = ()
 ) -> AuditedCorpus:
-    """Look at quality models on a corpus, by its name or URI: those of these names, or all that scored it. What is found is kept.
+    """Audit quality models on a corpus, given by name or URI: those named, or all that scored it. The findings are kept.
 
-    Raises QueryError for an unknown corpus, ConfigError for models or snapshots that are not there, or that scored none of it.
+    Raises QueryError for an unknown corpus, ConfigError for missing models or snapshots, or models that scored none of it.
     """
     with deployment.transaction() as cursor:
         scope = audited_scope(cursor, corpus, snapshots)

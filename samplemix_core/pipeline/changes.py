@@ -1,4 +1,4 @@
-"""The last step: what the published version changed against its parent, for people and for whoever waits for new versions."""
+"""The last step: what the published version changed against its parent, for people and for consumers that wait for new versions."""
 
 from samplemix_core.database.changes import version_changes
 from samplemix_core.errors import ManifestError
@@ -8,7 +8,7 @@ from samplemix_core.progress import Progress
 
 
 def report_changes(run: RunContext, published: PublishedRef, verified: VerifiedCounts) -> ReportedChanges:
-    """Count, record and tell what a version changed. One whose parent this database does not know is told of without that."""
+    """Count, record and report what a version changed. If this database doesn't know its parent, only the version is reported."""
     try:
         with run.deployment.transaction() as cursor:
             changes = version_changes(cursor, published.name, published.version)

@@ -1,4 +1,4 @@
-"""What a run is about: a form's values, a crawl as a partition, or the next crawl that has landed, as one configuration."""
+"""Configure a run: from a form's values, a crawl given as a partition, or the next crawl that has landed."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from samplemix_core.settings import CORPUS_PLACES
 
 
 def named_values(deployment: Deployment, corpus: str) -> dict[str, Any]:
-    """The settings of the corpus of this name, as JSON values; none where no corpus is called so, or nobody can know."""
+    """Return the settings of the corpus with this name, as JSON values; none if there is no such corpus, or no database."""
     if not NAME.fullmatch(corpus) or deployment.database_url is None:
         return {}
     with transaction(deployment.database_url) as cursor:
@@ -27,10 +27,10 @@ def named_values(deployment: Deployment, corpus: str) -> dict[str, Any]:
 
 
 def from_form(deployment: Deployment, values: Mapping[str, Any]) -> Configured:
-    """A run as a form gives it: `corpus_uri` names a corpus or says where it lies, and what is left empty is as the corpus has it.
+    """Configure a run from a form: `corpus_uri` is a corpus's name or place, and empty fields take the corpus's settings.
 
-    Raises ConfigError naming each bad value, for a name that no corpus has, and for a place where corpora may not lie: whoever may
-    fill in a form may not therefore read every file of the machine.
+    Raises ConfigError naming each bad value, for a name that no corpus has, and for a place where corpora may not lie: permission
+    to fill in a form is not permission to read every file on the machine.
     """
     fields = RunConfig.model_fields.keys() | all_parameters().keys()
     filled = {name: value for name, value in values.items() if name in fields and value not in (None, "", [])}
@@ -38,7 +38,7 @@ def from_form(deployment: Deployment, values: Mapping[str, Any]) -> Configured:
     named = named_values(deployment, place)
     if NAME.fullmatch(place) and not named:
         with deployment.transaction() as cursor:
-            corpora.get_corpus(cursor, place)  # Says which there are.
+            corpora.get_corpus(cursor, place)  # Raises an error that lists the corpora.
     own = {name: value for name, value in filled.items() if not (named and name == "corpus_uri")}
     config = load_config(RunConfig, merged(named, own))
     if not named and not deployment.may_hold_corpora(config.corpus_uri):
@@ -50,9 +50,9 @@ def from_form(deployment: Deployment, values: Mapping[str, Any]) -> Configured:
 
 
 def of_crawl(deployment: Deployment, key: str | None) -> Configured:
-    """The scoring of a crawl, given as a partition 'corpus/snapshot', by its corpus's configuration.
+    """Configure the scoring of a crawl, given as a partition 'corpus/snapshot', by its corpus's configuration.
 
-    Raises ConfigError if it is no crawl that is known, CorpusError if it is one that has not landed.
+    Raises ConfigError if the key isn't a partition or its corpus is unknown, CorpusError if the crawl is unknown or hasn't landed.
     """
     try:
         corpus, snapshot = parse_partition_key(key or "")
@@ -73,9 +73,9 @@ def of_crawl(deployment: Deployment, key: str | None) -> Configured:
 
 
 def next_landed(deployment: Deployment, run_id: str) -> Configured | None:
-    """The crawl that this run is given of those that have landed, the same one if it asks again; None if none waits.
+    """Take the next landed crawl for this run, the same one if it asks again; None if none waits.
 
-    A corpus whose configuration can't be used keeps no other waiting.
+    A corpus whose configuration can't be used doesn't hold up the others.
     """
     with deployment.transaction() as cursor:
         usable, _ = corpora.usable_corpora(cursor)

@@ -1,4 +1,4 @@
-"""What every step of a run is given."""
+"""The context that every step of a run is given."""
 
 import threading
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from samplemix_core.progress import Progress, Report
 
 @dataclass(frozen=True)
 class RunContext:
-    """One run as a step sees it: what is wanted, where the services are, whom to tell, and whether to stop.
+    """One run as a step sees it: its configuration, where the services are, where to report, and whether to stop.
 
-    `corpus` is the corpus's name, if it has one; `crawl` the one snapshot that is registered and scored, where not all are.
+    `corpus` is the corpus's name, if it has one. `crawl` is the one snapshot to register and score, if not all are.
     """
 
     config: RunConfig
@@ -28,14 +28,14 @@ class RunContext:
 
     @property
     def name(self) -> str:
-        """The run as its workers' logs name it: by its Airflow run, else by its mixture."""
+        """The run's name in its workers' logs: its Airflow run, else its mixture."""
         return self.run_id or self.config.mixture_name
 
     @contextmanager
     def alone(self, step: str, *what: object) -> Iterator[None]:
-        """Do a step's work on the cluster while nobody else does the same: another waits, and then finds it done.
+        """Do a step's work on the cluster while no other process does the same: others wait, and then find it done.
 
-        So a task that Airflow took for dead and started again, while it was only slow, is not done twice at once.
+        So a task that was only slow, but that Airflow took for dead and restarted, isn't done twice at once.
         """
         name = "/".join(map(str, (step, *what)))
 

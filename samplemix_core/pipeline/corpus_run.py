@@ -10,14 +10,14 @@ from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedC
 from samplemix_core.steps import GROUPS, STEPS
 
 UNREAD_NAMED = 1000
-"""How many files that were not read a summary names; the table unread_file has all."""
+"""Most unread files that a summary names; the table unread_file has all."""
 
 
 class RunSummary(FrozenModel):
     """What a run published, what it had to leave out, and what it cost by step: tasks, core-seconds, GPU-seconds.
 
-    `unread` are the files that are not read, UNREAD_NAMED at most; `scoring` names shards that were left out as a whole; `warnings`
-    say what else may not have been expected.
+    `unread` lists the files that are not read, UNREAD_NAMED at most. `scoring` names shards that were left out as a whole.
+    `warnings` says what else may be unexpected.
     """
 
     name: str
@@ -33,7 +33,7 @@ class RunSummary(FrozenModel):
 
 
 def run_corpus(run: RunContext) -> RunSummary:
-    """From register to verify, one step after the other, each over all shards; raise the SampleMixError of the first that fails."""
+    """Run all steps, one after another, each over all shards; raise the SampleMixError of the first that fails."""
     results: dict[str, Any] = {}
     for step in STEPS:
         if step.gives != GROUPS:

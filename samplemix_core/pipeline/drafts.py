@@ -1,4 +1,4 @@
-"""Drafts: mixtures that are computed and lie on the object store, and that nobody but publish looks at."""
+"""Drafts: computed mixtures on the object store that only publishing reads."""
 
 import re
 from dataclasses import fields
@@ -24,7 +24,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Draft(FrozenModel):
-    """A mixture before it has a version, with the parts that lie beside it."""
+    """A mixture before it has a version, with the parts that lie next to it."""
 
     manifest: ManifestDraft
     parts: tuple[PartFile, ...]
@@ -38,10 +38,10 @@ class Draft(FrozenModel):
 
 
 def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directory: Path, today: date) -> str:
-    """Put a draft, the parts in `directory` and its roll-up on the store; returns the draft's prefix, one for equals of a day.
+    """Put a draft, the parts in `directory` and its roll-up on the store. Returns its prefix, the same for equal drafts of a day.
 
-    Drafts stay for KEPT_DAYS, so that tasks of a finished run can be cleared and equal runs don't remove each other's; older ones
-    are removed here.
+    Drafts are kept for KEPT_DAYS, so that tasks of a finished run can be cleared and equal runs don't remove each other's. Older
+    ones are removed here.
     """
     collect_drafts(store, today)
     prefix = f"{Prefix.DRAFTS}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
@@ -55,7 +55,7 @@ def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directo
 
 
 def read_draft(store: ObjectStore, prefix: str) -> Draft:
-    """The draft at a prefix; raise ManifestError if there is none."""
+    """Return the draft at a prefix; raise ManifestError if it is missing or damaged."""
     if store.head(f"{prefix}/{DRAFT}") is None:
         raise ManifestError(f"The draft {store.uri}/{prefix} is gone; drafts are kept for {KEPT_DAYS} days.", "Mix again.")
     try:
@@ -65,7 +65,7 @@ def read_draft(store: ObjectStore, prefix: str) -> Draft:
 
 
 def read_rollup(store: ObjectStore, prefix: str) -> MixtureRollup:
-    """What the draft at a prefix comes to; raise ManifestError if that is not there."""
+    """Return the roll-up of the draft at a prefix; raise ManifestError if it is missing or damaged."""
     tables = {}
     for field in fields(MixtureRollup):
         key = f"{prefix}/{field.name}.parquet"
@@ -79,7 +79,7 @@ def read_rollup(store: ObjectStore, prefix: str) -> MixtureRollup:
 
 
 def collect_drafts(store: ObjectStore, today: date, *, dry_run: bool = False) -> list[ObjectInfo]:
-    """Remove the drafts of days that are over for long; returns their files. A dry run leaves them."""
+    """Remove drafts older than KEPT_DAYS and return their files. A dry run leaves them."""
     oldest = (today - timedelta(days=KEPT_DAYS)).isoformat()
     days = [(info, info.key.split("/")[1]) for info in store.list(f"{Prefix.DRAFTS}/")]
     old = [info for info, day in days if not _DAY.fullmatch(day) or day < oldest]

@@ -1,4 +1,4 @@
-"""What a run would be, before it is one: counts, and an estimate of tokens, time and space from a sample."""
+"""Estimate a run before it starts: counts, and from a sample its tokens, time and space."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ from samplemix_core.worker.jobs import EstimateTask, Sampled
 
 SHARDS = 8
 _DATABASE_BYTES = 550
-"""Of a document in Postgres: its rows in sample, quality_score and diversity_score with their keys, measured over 3,300 documents.
+"""Of one document in Postgres: its rows in sample, quality_score and diversity_score with keys, measured over 3,300 documents.
 
-Larger tables waste less: it is rather too much than too little.
+Larger tables waste less, so this is more likely too high than too low.
 """
 
 
 def estimate(run: RunContext, registered: Registered) -> Estimate:
-    """Estimate what is left to score of a run's shards, from the beginnings of some of them, spread evenly over their sizes.
+    """Estimate the scoring left for a run's shards, from the beginnings of some of them, spread evenly over their sizes.
 
-    Nothing is stored. Raises CorpusError if not one document can be read.
+    Nothing is stored. Raises CorpusError if no document can be read.
     """
     with run.deployment.transaction() as cursor:
         of_versions = [shard_states(cursor, scope) for scope in registered.scopes]
-    # Of several quality models, the one that has the most to score tells what there is to do.
+    # With several quality models, the one with the most left to score determines the work.
     states = max(of_versions, key=lambda found: sum(not state.is_scored for state in found))
     done = [state for state in states if state.is_scored]
     todo = sorted((state.shard for state in states if not state.is_scored), key=lambda shard: (shard.size_bytes, shard.path))

@@ -1,4 +1,4 @@
-"""Step 3: fit clusters on a stratified sample of the scored shards, unless the corpus has fitting ones."""
+"""Step 3: fit clusters on a stratified sample of the scored shards, unless the corpus already has matching ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -28,17 +28,17 @@ from samplemix_core.worker.artifacts import load_cluster_model
 from samplemix_core.worker.jobs import CompareTask, FitTask
 
 if TYPE_CHECKING:
-    # Torch and UMAP, which a comparison needs, are for workers: Airflow's tasks would pay seconds for them.
+    # A comparison needs torch and UMAP, which are for workers: importing them would cost Airflow's tasks seconds.
     from samplemix_core.worker.compare import Comparison
 
 METHOD, ONE_CLUSTER = "pca-umap-hdbscan-2", "one-cluster"
-"""Name of the way clusters are fitted; another way gets another name, so that its models are other models."""
+"""Names of the ways to fit clusters. A different way gets a different name, so that its models are different models."""
 
 
 def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
-    """The clusters that the corpus has for this encoder and these settings; fitted on a stratified sample if it has none.
+    """Return the corpus's clusters for this encoder and these settings, fitted on a stratified sample if it has none.
 
-    Raises DiversityHealthError if they are degenerate. For a policy that looks at no diversity, one cluster then does.
+    Raises DiversityHealthError if they are degenerate. If the policy doesn't read diversity, one cluster is used instead.
     """
     with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
         record, note = _find_or_fit(run, registered)
@@ -51,7 +51,7 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
 
 
 def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
-    """The model, and a note for people on where it comes from."""
+    """Return the model, and a note for people on where it comes from."""
     if run.config.policy.reads_diversity:
         return _find_or_fit_by(METHOD, run, registered)
     try:
@@ -79,7 +79,7 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
                 raise
             run.report(Progress("fit_diversity", 0, 1, message=f"fitting again: {error.what}", unit="models"))
         else:
-            # Its gates may have been others when it was fitted.
+            # The gates may have been different when it was fitted.
             if method == METHOD:
                 check_health(fitted_before, diversity)
             return record, ", fitted before" + ("" if record.spec == spec else " on other shards; diversity.refit fits again")
@@ -106,7 +106,7 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
         run=run.name,
         sample=tuple(part for path, chosen in positions.items() for part in positions_in_files(by_path[path], chosen)),
         encoder_key=registered.encoder_key,
-        # Whether a fit was asked for is nothing that the model is made of: the same documents and settings give the same file.
+        # Whether a refit was asked for doesn't affect the model: the same documents and settings give the same file.
         diversity=diversity.model_copy(update={"refit": False}),
         one_cluster=one_cluster,
     )
@@ -120,9 +120,9 @@ COMPARED_DOCUMENTS = 2000
 
 
 def _comparison(run: RunContext, registered: Registered, record: clusters.ClusterModelRecord, *, fitted: bool) -> str:
-    """How the encoder compares with another, for people: made now if it is asked for and the model has none, and kept with it.
+    """Return a note for people on how the encoder compares with another; a missing comparison, if wanted, is made and kept.
 
-    The figures are for people: without them the run is the same, so an error of ours is said and does not stop it.
+    The run is the same without the figures, so a SampleMixError goes into the note and doesn't stop it.
     """
     wanted, known = run.config.diversity.compare_with, record.comparison
     named = wanted not in ("auto", "none")
@@ -165,7 +165,7 @@ def _compare(run: RunContext, registered: Registered, reference: str | None) -> 
 def positions_in_files(
     files: Sequence[EmbeddingFile], positions: npt.NDArray[np.int64]
 ) -> Iterator[tuple[EmbeddingFile, npt.NDArray[np.int64]]]:
-    """Positions among a shard's vectors, ascending, as positions in its blocks' files, which hold them in order."""
+    """Convert ascending positions among a shard's vectors to positions in its blocks' files, which hold them in order."""
     start = 0
     for file in files:
         inside = positions[(positions >= start) & (positions < start + file.rows)]
@@ -175,12 +175,12 @@ def positions_in_files(
 
 
 def load_model(run: RunContext, record: clusters.ClusterModelRecord) -> ClusterModel:
-    """A fitted model, from its artifact, which is compared with its SHA-256."""
+    """Load a fitted model from its artifact, which is checked against its SHA-256."""
     return load_cluster_model(run.deployment.state, record.artifact_key, record.artifact_sha256)
 
 
 def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[ShardCount]:
-    """The vectors each scored shard has, with the stratum its path puts it in."""
+    """The number of vectors of each scored shard, with the stratum its path puts it in."""
     return [
         ShardCount(state.shard.snapshot, state.shard.path, parse_shard_path(state.shard.path, reader)[1] or "", state.scored)
         for state in scored
@@ -188,6 +188,6 @@ def shard_counts(scored: Sequence[ShardState], reader: ReaderConfig) -> list[Sha
 
 
 def fit_spec(scored: Sequence[ShardState], config: DiversityConfig, method: str = METHOD) -> dict[str, Any]:
-    """All that decides a fit: the method, its settings, and the vectors that it draws from."""
+    """Everything that decides a fit: the method, its settings, and the vectors that it draws from."""
     vectors = [[state.shard.snapshot, state.shard.path, state.embedding_digest] for state in scored]
     return {"method": method, "diversity": config.identity(), "vectors": fingerprint(vectors)}

@@ -1,4 +1,4 @@
-"""All crawls of a corpus that can be mixed, together: what a landing crawl joins, and what a version is made of."""
+"""Gather all crawls of a corpus that can be mixed: a landing crawl joins them, and a version is made from them."""
 
 from samplemix_core.crawls.landing import scan
 from samplemix_core.database import corpora, registration
@@ -14,10 +14,10 @@ from samplemix_core.progress import Progress
 
 
 def gather(run: RunContext, registered: Registered) -> Registered:
-    """The run's corpus with all its snapshots that are scored with the run's models, and those that the configuration names only.
+    """Return the run's corpus with all snapshots scored with the run's models, or those of them that the configuration names.
 
-    A crawl that waits (its files changed after its marker) or is removed is left out, and said; so is one that is not scored.
-    Raises CorpusError if none is left.
+    A crawl that waits (its files changed after its marker), is removed or isn't fully scored is left out and reported. Raises
+    CorpusError if none is left.
     """
     gathered, left_out = _gather(run, registered)
     said = f"; left out: {'; '.join(left_out)}" if left_out else ""
@@ -67,9 +67,9 @@ def _gather(run: RunContext, registered: Registered) -> tuple[Registered, list[s
 
 
 def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterModelRef) -> PublishedRef:
-    """Publish a draft of gathered crawls, one run of its mixture at a time; mix again if others are fit to be mixed by now.
+    """Publish a draft of gathered crawls, one run of its mixture at a time; mix again if other crawls can be mixed by now.
 
-    So of crawls that land together, each version holds those of the version before it, whoever is first.
+    So when crawls land together, each version holds the crawls of the version before it, whichever comes first.
     """
     with run.alone("publish", run.config.mixture_name):
         mixed = read_draft(run.deployment.mixtures.store, draft.draft).registered

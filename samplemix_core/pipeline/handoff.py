@@ -11,9 +11,9 @@ from samplemix_core.frozen import FrozenModel
 
 
 class Configured(FrozenModel):
-    """What a run is about: its configuration, the name of its corpus if that has one, and the one crawl that it is to score.
+    """What a run is to do: its configuration, the name of its corpus if it has one, and the crawl to score if it is a single one.
 
-    A `dry_run` registers and estimates, and nothing else.
+    A `dry_run` only registers and estimates.
     """
 
     config: RunConfig
@@ -25,9 +25,9 @@ class Configured(FrozenModel):
 class Registered(FrozenModel):
     """A corpus in the ledger, its snapshots in the order of their names, and the models that score it.
 
-    Ids are the database's own and leave it only this way. `device`, `precision` and `batch_tokens` are what the worker that was
-    asked chose for the encoder: all others follow it. `tokenizer` names what counts tokens. The mixture is made by one quality
-    model; the others (`other_quality_model_ids`), in the order of the configuration, score the same documents in the same pass.
+    Ids are the database's own and leave it only this way. `device`, `precision` and `batch_tokens` were chosen for the encoder by
+    one worker, and all others follow it. `tokenizer` names the tokenizer that counts tokens. The mixture is made with one quality
+    model. The others (`other_quality_model_ids`), in the order of the configuration, score the same documents in the same pass.
     `unread` counts the files that are not read, by reason.
     """
 
@@ -73,9 +73,9 @@ class Registered(FrozenModel):
 
 
 class Estimate(FrozenModel):
-    """What a run has to do, about: counts of all its shards, and of what is left to score, which takes a core so many seconds.
+    """A run's approximate work: counts over all its shards, and what is left to score, with the core-seconds that takes.
 
-    `embedding_bytes` (on the object store) and `database_bytes` are what scoring adds.
+    Scoring adds `embedding_bytes` (on the object store) and `database_bytes`.
     """
 
     snapshots: tuple[str, ...]
@@ -96,7 +96,7 @@ class Estimate(FrozenModel):
 class ScoreCounts(FrozenModel):
     """What a scoring step did. Refused and poison shards are named in the ledger and in the quarantine.
 
-    `reused` documents have texts that this corpus had embedded already, and took their vectors.
+    `reused` documents took the vectors of texts that this corpus had already embedded.
     """
 
     shards: int
@@ -110,9 +110,9 @@ class ScoreCounts(FrozenModel):
 
 
 class LossCounts(FrozenModel):
-    """What of a run's documents was set aside. Documents of refused and poison shards are estimated by the size of their files.
+    """The documents of a run that were set aside. Those of refused and poison shards are estimated from the size of their files.
 
-    `share` is that of the documents; `share_of_files` and `share_of_bytes` are of files that were left out as a whole.
+    `share` is the share of documents. `share_of_files` and `share_of_bytes` are about files that were left out as a whole.
     """
 
     documents: int
@@ -149,7 +149,7 @@ class MeasuredClusters(FrozenModel):
 
 
 class DraftRef(FrozenModel):
-    """A mixture that is computed and not yet published. `warnings` are for people: what about it they may not have expected."""
+    """A mixture that is computed and not yet published. `warnings` tell people what may be unexpected about it."""
 
     draft: str
     content_digest: str
@@ -159,7 +159,7 @@ class DraftRef(FrozenModel):
 
 
 class PublishedRef(FrozenModel):
-    """A published version. `created` is False where its content was published before."""
+    """A published version. `created` is False if its content was published before."""
 
     name: str
     version: int
@@ -179,7 +179,7 @@ class VerifiedCounts(FrozenModel):
 
 
 class ReportedChanges(FrozenModel):
-    """A version that is published and verified, and what it changed; what whoever waits for versions is told."""
+    """A published and verified version and what it changed, as told to consumers that wait for versions."""
 
     name: str
     version: int

@@ -1,4 +1,4 @@
-"""Step 6: scores to weights to copies, written as a draft that publish can make a version of."""
+"""Step 6: turn scores into weights and copies, written as a draft that publish can make a version."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,7 +38,7 @@ from samplemix_core.policies.registry import record
 from samplemix_core.progress import Progress
 
 UNKNOWN_SHARE = 0.01
-"""Of a domain's tokens. With more of words that the tokenizer doesn't know, their number is no measure."""
+"""Share of a domain's tokens. If more belong to words that the tokenizer doesn't know, the count means little."""
 
 _DOMAINS_NAMED = 5
 
@@ -98,7 +98,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
 
 
 def _unknown_words(run: RunContext, registered: Registered) -> list[str]:
-    """A warning, if there is one, that names domains whose tokens are to some part words that their tokenizer doesn't know."""
+    """A warning, if there is one, that names domains with too many tokens from words that the tokenizer doesn't know."""
     with run.deployment.transaction() as cursor:
         found = unknown_words(cursor, registered.scope, UNKNOWN_SHARE)
     if not found:
@@ -116,7 +116,7 @@ def _tell(run: RunContext, stage: int, message: str) -> None:
 
 
 def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, weigh: Weigh) -> tuple[Source, Counts, Lineage]:
-    """The samples that may be mixed, what became of every document, and what it all was made from: as of one moment."""
+    """Read the samples that may be mixed, what became of every document, and the lineage, all as of one moment."""
     scope = registered.scope
     with run.deployment.transaction() as cursor:
         repeatable_read(cursor)
@@ -139,7 +139,7 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
 
 
 def require_unreplaced(registered: Registered, states: Sequence[ShardState]) -> None:
-    """Raise CorpusError if files of a run were replaced since it registered them; `states` are those that are current."""
+    """Raise CorpusError if files of a run were replaced since it registered them; `states` are the current ones."""
     if len(states) != registered.shards:
         raise CorpusError(
             f"{registered.shards - len(states)} of the run's {registered.shards} shards were replaced during the run.",
@@ -148,7 +148,7 @@ def require_unreplaced(registered: Registered, states: Sequence[ShardState]) -> 
 
 
 def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict[int, RowSet]) -> Counts:
-    """What became of every document; raise CorpusError if a shard is still to be scored."""
+    """Count what became of every document; raise CorpusError if a shard is still to be scored, or no document is scored."""
     waiting = [state for state in states if state.state not in SETTLED]
     if waiting:
         raise CorpusError(

@@ -27,9 +27,9 @@ from samplemix_core.reading.versions import open_version, verify_version
 def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     """Publish a draft as the next version of its mixture and record it in Postgres, where SQL finds it.
 
-    The manifest is the commit: killed before it, nothing is published; killed after it, running again records the version
-    that is there, whatever became of its files. Content that is published already stays the version it is. Raises CorpusError,
-    and publishes nothing, if a file was replaced after the draft was mixed.
+    Writing the manifest is the commit. If killed before it, nothing is published; if killed after it, running again records the
+    existing version, whatever became of its files. Content that is already published keeps its version. Raises CorpusError, and
+    publishes nothing, if a file was replaced after the draft was mixed.
     """
     mixtures = run.deployment.mixtures
     read = read_draft(mixtures.store, draft.draft)
@@ -59,7 +59,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
 
 @contextmanager
 def _files_held(run: RunContext, registered: Registered) -> Iterator[None]:
-    """The moment of the commit: the files of the draft are those that are registered, and none is replaced before it is over."""
+    """Hold the draft's files during the commit: they are the registered ones, and none is replaced before it is over."""
     with run.deployment.transaction() as cursor:
         hold_snapshots(cursor, registered.snapshot_ids)
         require_unreplaced(registered, shard_states(cursor, registered.scope))
@@ -67,7 +67,7 @@ def _files_held(run: RunContext, registered: Registered) -> Iterator[None]:
 
 
 def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRollup) -> None:
-    """Enter a published version into Postgres and make its models the corpus's current ones. Again changes nothing."""
+    """Enter a published version into Postgres and make its models the corpus's current ones. Repeating it changes nothing."""
     registered, cluster_model_id = draft.registered, draft.cluster_model.cluster_model_id
     provenance = recorded.Provenance(
         corpus_id=registered.corpus_id,
@@ -92,7 +92,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
 
 
 def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterator[recorded.MixtureRows]:
-    """The published rows, a piece of one shard at a time."""
+    """Yield the published rows, a piece of one shard at a time."""
     for part in parts:
         shard = part["shard"].combine_chunks()
         codes = shard.indices.to_numpy()
@@ -113,9 +113,9 @@ def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterat
 
 
 def verify(run: RunContext, published: PublishedRef) -> VerifiedCounts:
-    """Read a published version back and add it up; ManifestError if anything disagrees.
+    """Read a published version back and add it up; raise ManifestError if anything disagrees.
 
-    The corpus's files are compared with those of the run: what has landed since is for the next.
+    The corpus's files are compared with those of the run. Files that have landed since are left to the next run.
     """
     with run.deployment.transaction() as cursor:
         paths = {state.shard.path for state in shard_states(cursor, published.registered.scope)}

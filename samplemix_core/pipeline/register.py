@@ -25,13 +25,13 @@ SHARDS_PER_GROUP = 32
 MAX_GROUPS = 200
 _READS_AT_ONCE = 4
 URGENT = 2**50
-"""More than any shard's cost: a question about models does not queue behind another run's shards."""
+"""More than any shard's cost, so that a question about models doesn't queue behind another run's shards."""
 
 
 def list_corpus(config: RunConfig, deployment: Deployment, corpus: str | None = None) -> Selection:
     """List the shards of the run's snapshots and the files that are not read; raise CorpusError as select_snapshots does.
 
-    Without snapshots these are all that there are; of a `corpus` with a name, those that have landed.
+    If the configuration names no snapshots, these are all snapshots, or for a named `corpus` those that have landed.
     """
     wanted = config.snapshots
     if corpus is not None and not wanted:
@@ -45,7 +45,7 @@ def list_corpus(config: RunConfig, deployment: Deployment, corpus: str | None = 
             )
     store = deployment.store(config.corpus_uri)
     of_one = list(store.list(f"{wanted[0]}/")) if len(wanted) == 1 else []
-    # Of one that is not there, the error names all that are.
+    # If the one wanted is missing, all are listed, for the error to name.
     objects = {item.key: item for item in of_one or store.list()}
     selection = select_snapshots(objects, wanted, config.reader)
     return selection if not of_one else replace(selection, whole=False)
@@ -54,7 +54,7 @@ def list_corpus(config: RunConfig, deployment: Deployment, corpus: str | None = 
 def plan_corpus(
     config: RunConfig, deployment: Deployment, corpus: str | None = None
 ) -> tuple[list[dict[str, Any]], list[UnreadFile]]:
-    """What a run would read: for each snapshot its shards and their size; and files it would not read. Nothing is written."""
+    """Return what a run would read, each snapshot's shards and their size, and the files it would not. Nothing is written."""
     listing = list_corpus(config, deployment, corpus)
     snapshots = [
         {"snapshot": name, "shards": len(shards), "bytes": sum(info.size for info in shards)}
@@ -66,8 +66,8 @@ def plan_corpus(
 def register(run: RunContext) -> Registered:
     """Enter the corpus, its snapshots and shards, the encoder and the composite score into the ledger; find other scorers there.
 
-    Running it again changes nothing. A shard whose file was replaced is another shard, to be scored; one that vanished is a
-    CorpusError that names it.
+    Running it again changes nothing. A shard whose file was replaced is a new shard, to be scored. Raises CorpusError, naming it,
+    if a shard vanished.
     """
     one = {"snapshots": (run.crawl,)} if run.crawl is not None else {}
     listing = list_corpus(run.config.model_copy(update=one), run.deployment, run.corpus)
@@ -137,7 +137,7 @@ def _registered_message(
 
 
 def _quality_models(cursor: Cursor, names: Sequence[str], models: Mapping[str, Any]) -> list[QualityModel]:
-    """The quality models of these names, in order; raise ModelError for one that reads vectors of another encoder."""
+    """Return the quality models with these names, in order. Raises ModelError if one reads vectors of another encoder."""
     found: list[QualityModel] = []
     for name in names:
         if name == COMPOSITE:
@@ -160,7 +160,7 @@ def _quality_models(cursor: Cursor, names: Sequence[str], models: Mapping[str, A
 
 
 def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
-    """Read files of a directory for their etags, with no transaction open, because that takes as long as the disk takes."""
+    """Read files of a directory for their etags, with no transaction open, because it takes as long as the disk does."""
     if not unread:
         return
     message = f"reading {sum(entry.size for entry in unread) / 1e6:,.1f} MB of new files, to know them by their content"
@@ -174,11 +174,11 @@ def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
 
 
 def _describe_models(run: RunContext) -> dict[str, Any]:
-    """Ask a worker, where the models are going to be used, what they are; the corpus's encoder goes on as it is."""
+    """Have a worker describe the models, because that is where they are used; a corpus keeps the encoder it has."""
     with run.deployment.transaction() as cursor:
         known = registration.known_encoders(cursor, run.config.corpus_uri)
     with connect(run.deployment) as client:
-        # Where the models are going to be used: on a worker with a GPU, if the configuration insists on one.
+        # Ask where the models will be used: on a worker with a GPU, if the configuration insists on one.
         work = Work(
             "the models",
             (run.config.embedding, run.config.tokenizer, known),

@@ -1,4 +1,4 @@
-"""Step 2: score and embed every shard that the ledger does not know as done, one Dask task a block."""
+"""Step 2: score and embed every shard that isn't done in the ledger, one Dask task per block."""
 
 import time
 from collections import Counter
@@ -70,11 +70,11 @@ def _score(run: RunContext, registered: Registered, group: Group) -> ScoreCounts
 
 
 LOOK_SECONDS = 30.0
-"""How often it is looked, while others are scored, whether what is scored can still be mixed."""
+"""How often to check, during scoring, that the scored documents can still be mixed."""
 
 
 def _require_few_domains(database: str, registered: Registered) -> None:
-    """Raise CorpusError as soon as there are more domains than can be mixed, not when all is scored."""
+    """Raise CorpusError as soon as there are more domains than can be mixed, not only when everything is scored."""
     with transaction(database) as cursor:
         if count_domains(cursor, registered.scope) > MAX_DOMAINS:
             raise too_many_domains()
@@ -86,15 +86,15 @@ def _named(task: ScoreTask) -> str:
 
 
 def _work(task: ScoreTask) -> int:
-    """About how much a block is to do, in bytes: for a whole shard of old, those of its file."""
+    """A block's approximate work in bytes: for a whole shard from an old plan, the size of its file."""
     return task.shard.size_bytes if task.block.n_bytes is None else task.block.n_bytes
 
 
 def check_loss(run: RunContext, registered: Registered) -> LossCounts:
-    """The gate between scoring and mixing: LossError, with the list of it, if more was set aside than config.max_loss.
+    """Gate between scoring and mixing: raise LossError, with the reasons, if more than config.max_loss was set aside.
 
-    It judges the share of the documents, of the files and of their bytes; and a domain or a snapshot that lost all its files is too
-    much at any limit below 1. Raises CorpusError, with the reasons, if not one document is scored.
+    The limit applies to the share of documents, of files and of their bytes. Losing all files of a domain or a snapshot is too much
+    at any limit below 1. Raises CorpusError, with the reasons, if no document is scored.
     """
     with run.deployment.transaction() as cursor:
         states = ledger.shard_states(cursor, registered.scope)
@@ -123,13 +123,13 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
 
 
 def _loss(states: Sequence[ShardState]) -> LossCounts:
-    """What of these shards was set aside."""
+    """Count what was set aside of these shards."""
     by_state = {name: [state for state in states if state.state == name] for name in SETTLED}
     left_out = by_state[ScoreState.REFUSED] + by_state[ScoreState.POISON]
     documents = sum(state.documents for state in by_state[ScoreState.DONE])
     quarantined = sum(state.quarantined for state in by_state[ScoreState.DONE])
     read, unread = (sum(state.shard.size_bytes for state in some) for some in (by_state[ScoreState.DONE], left_out))
-    # As many documents a byte as in the shards that could be read; without one, all that there is.
+    # Assume as many documents per byte as in the shards that could be read; if there are none, everything is lost.
     lost = quarantined + (unread * documents / read if documents else unread)
     return LossCounts(
         documents=documents,
@@ -143,7 +143,7 @@ def _loss(states: Sequence[ShardState]) -> LossCounts:
 
 
 def _gone(states: Sequence[ShardState], reader: ReaderConfig) -> list[str]:
-    """The snapshots, and the domains that paths name, which had records and of which none is left."""
+    """Snapshots, and domains named by paths, that had records and have none left."""
     left: dict[str, int] = {}
     had: set[str] = set()
     for state in states:
@@ -174,7 +174,7 @@ def plan_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard])
 
 
 def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]) -> list[ScoreTask]:
-    """One task for each block of these shards that is still to be scored, by whichever model, shard by shard, in order of rows."""
+    """One task for each block of these shards that any model still has to score, shard by shard, in order of rows."""
     versions: dict[tuple[int, Block], list[ScoreVersion]] = {}
     with run.deployment.transaction() as cursor:
         for version in registered.versions:
@@ -204,19 +204,19 @@ def score_tasks(run: RunContext, registered: Registered, shards: Sequence[Shard]
 
 
 MOST_PATH_BYTES, MOST_NAME_BYTES = 640, 160
-"""Of a shard's path, and of a name in it, that a store's key can repeat and add to: keys end at 1,024 bytes, names at 255."""
+"""Longest path of a shard, and name in it, that a store's key can hold with additions: keys have up to 1,024 bytes, names 255."""
 
 
 def storable_name(shard: Shard) -> str:
-    """What files made of a shard are called: by its path, or by a hash of it where a store would not keep that as it is."""
+    """Return the name for files made from a shard: its path, or a hash of it if a store would not keep the path as it is."""
     names = shard.path.encode().split(b"/")
-    # Of a backslash and of slashes in a row some stores make one slash, and a relative name they refuse.
+    # Some stores turn a backslash, or several slashes in a row, into one slash, and refuse relative names.
     kept = all(len(name) <= MOST_NAME_BYTES and name not in (b"", b".", b"..") and b"\\" not in name for name in names)
     return shard.path if kept and len(shard.path.encode()) <= MOST_PATH_BYTES else fingerprint(shard.path)
 
 
 def _enter(database: str, outcome: Outcome) -> None:
-    """Enter a failure into the ledger, under each pair of models; a refused shard entered itself."""
+    """Enter a failure into the ledger, under each pair of models; a refused shard is already entered."""
     if outcome.error is None or isinstance(outcome.error, ShardRefusedError):
         return
     task: PlanTask | ScoreTask = outcome.work.arguments[0]
@@ -229,7 +229,7 @@ def _enter(database: str, outcome: Outcome) -> None:
 
 
 class _ScoreProgress:
-    """Counts outcomes and tells of them."""
+    """Counts outcomes and reports them."""
 
     def __init__(self, run: RunContext, shards: int, skipped: int) -> None:
         self._run, self._shards, self._skipped = run, shards, skipped
@@ -241,7 +241,7 @@ class _ScoreProgress:
         self._tell(f"{skipped} of {shards} shards are done already" if skipped else "")
 
     def plan(self, shards: int) -> None:
-        """Shards are about to be cut into blocks."""
+        """Report that shards are about to be cut into blocks."""
         if shards:
             self._tell(f"cutting {shards} shards into blocks")
 
@@ -252,7 +252,7 @@ class _ScoreProgress:
             self._tell(f"{outcome.work.name}: {outcome.error}")
 
     def begin(self, tasks: Sequence[ScoreTask]) -> None:
-        """These blocks are about to be scored."""
+        """Note that these blocks are about to be scored."""
         self._blocks, self._work = len(tasks), sum(map(_work, tasks))
         self._tell("")
 
@@ -276,7 +276,7 @@ class _ScoreProgress:
             self._tell(f"{outcome.work.name}: {outcome.error}")
 
     def take_part(self, documents: int) -> None:
-        """Note how many documents are done of the blocks that are not."""
+        """Note how many documents are done in unfinished blocks."""
         self._under_way = documents
         self._tell("")
 
@@ -290,7 +290,7 @@ class _ScoreProgress:
     def _tell(self, message: str) -> None:
         documents, share = self._documents + self._under_way, None
         if self._work:
-            # A document under way is taken to be as much work as those that are done were.
+            # Assume that a document under way is as much work as those already done.
             done = self._work_done * documents / self._documents if self._documents else 0
             share = min(1.0 if self._done == self._blocks else 0.99, done / self._work)
         self._run.report(
@@ -308,7 +308,7 @@ class _ScoreProgress:
         )
 
     def counts(self) -> ScoreCounts:
-        """The totals; raise ServiceError if a shard failed in a way that may pass."""
+        """Return the totals. Raises a shard's lasting error, or ServiceError if shards failed in ways that may pass."""
         named = {
             kind: tuple(sorted({item.work.arguments[0].shard.path for item in self._failed if isinstance(item.error, kind)}))
             for kind in (ShardRefusedError, PoisonShardError)

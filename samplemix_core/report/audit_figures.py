@@ -1,4 +1,4 @@
-"""One picture, and tables, of what quality models measure: what they give each domain, what predicts them, how far they agree."""
+"""One picture, and tables, of what quality models measure: their scores by domain, what predicts them, how far they agree."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ _MOST_MODELS, _MOST_DOMAINS = len(_COLOURS), 14
 
 
 def summary_rows(models: Sequence[ModelAudit]) -> list[dict[str, Any]]:
-    """A row a model: what it gives all documents, and what predicts that."""
+    """One row per model: its scores over all documents, and what predicts them."""
     rows = []
     for model in models:
         whole, by = model.groups[0], {source.grouping: source for source in model.sources}
@@ -38,13 +38,13 @@ def summary_rows(models: Sequence[ModelAudit]) -> list[dict[str, Any]]:
 
 
 def group_rows(model: ModelAudit, grouping: str) -> list[dict[str, Any]]:
-    """A row a group of one grouping, the best first."""
+    """One row per group of one grouping, the best first."""
     found = sorted((group for group in model.groups if group.grouping == grouping), key=lambda group: -group.mean)
     return [{grouping: group.name, **{k: v for k, v in vars(group).items() if k not in ("grouping", "name")}} for group in found]
 
 
 def draw_audit(path: Path, corpus: str, models: Sequence[ModelAudit], config: AuditConfig) -> None:
-    """Draw at most six models into a .png (1400 x 700 pixels) or .svg file; raise ConfigError for another."""
+    """Draw at most six models into a .png (1400 x 700 pixels) or .svg file; raise ConfigError for another suffix."""
     shown = models[:_MOST_MODELS]
     with picture(path) as figure:
         figure.text(0.028, 0.93, f"What quality models measure: {corpus}", fontsize=17, fontweight="bold")

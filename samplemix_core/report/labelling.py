@@ -1,4 +1,4 @@
-"""Names beside circles: near their own, away from others, joined by a line where they are not next to it."""
+"""Place names next to circles: near their own, away from others, joined by a line if they are not right next to it."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 GAPS = (5.0, 16.0, 30.0, 48.0, 70.0)
-"""Between a circle and its name, in pixels."""
+"""Gaps to try between a circle and its name, in pixels."""
 DIRECTIONS = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
 
 

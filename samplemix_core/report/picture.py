@@ -32,7 +32,7 @@ MAX_DOMAINS = 20
 _ADD_UP = ("source_samples", "source_tokens", "source_share", "samples", "copies", "mixture_tokens", "mixture_share")
 
 _PANELS = ((0.142, 0.34), (0.543, 0.385), (0.939, 0.009))
-"""Left edge and width of the three axes, as parts of the figure."""
+"""Left edge and width of the three axes, as fractions of the figure."""
 
 _LINE_LENGTH = 20
 INK, QUIET, LINE, BEFORE = "#1F2430", "#6B7280", "#E3E6EB", "#C5CAD3"
@@ -52,7 +52,7 @@ STYLE = {
 
 @contextmanager
 def picture(path: Path) -> Iterator[Figure]:
-    """A figure of 1400 x 700 pixels in the house's style, written to a .png or .svg file; raise ConfigError for another suffix."""
+    """A figure of 1400 x 700 pixels in the house style, written to a .png or .svg file; raise ConfigError for another suffix."""
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg"):
         raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
@@ -273,7 +273,7 @@ def _shorten(name: str, length: int) -> str:
 
 
 def wrap(name: str) -> str:
-    """A name on at most two lines, broken after a hyphen, underscore, slash, dot or space where it has any."""
+    """A name on at most two lines, broken after a hyphen, underscore, slash, dot or space if it has any."""
     name = visible(name)
     first, rest = "", re.split(r"(?<=[-_/. ])", name)
     while rest and len(first + rest[0]) <= _LINE_LENGTH:

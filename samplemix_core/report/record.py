@@ -1,4 +1,4 @@
-"""One record of a published version, for whatever it is to be shown as: its manifest, and its profile from Postgres."""
+"""One record of a published version, for any way to show it: its manifest, and its profile from Postgres."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,14 +65,14 @@ def load_record(deployment: Deployment, manifest: Manifest) -> MixtureRecord:
 
 
 def record_of(manifest: Manifest, cells: Sequence[ProfileCell], quality_range: tuple[float, float] = (0.0, 10.0)) -> MixtureRecord:
-    """The record of a version from its profile, whose bins are QUALITY_BINS, over the range of quality, by DIVERSITY_BINS."""
+    """Return a version's record from its profile, which has QUALITY_BINS bins over the range of quality by DIVERSITY_BINS."""
     source = np.zeros((QUALITY_BINS, DIVERSITY_BINS))
     mixture = np.zeros((QUALITY_BINS, DIVERSITY_BINS))
     sums = {domain.domain: np.zeros(3) for domain in manifest.domains}
     for cell in cells:
         source[cell.quality_bin, cell.diversity_bin] += cell.source_tokens
         mixture[cell.quality_bin, cell.diversity_bin] += cell.mixture_tokens
-        # A domain all of whose documents repeat others' is in the profile, not in the mixture's source.
+        # A domain whose documents all repeat others' is in the profile, but not in the mixture's source.
         if cell.domain in sums:
             sums[cell.domain] += (cell.documents, cell.quality_sum, cell.diversity_sum)
     points = tuple(

@@ -1,4 +1,4 @@
-"""Text for people: how strangers' data is printed, and a published mixture with where its tokens went and what was left out."""
+"""Text for people: print strangers' data, and a published mixture with where its tokens went and what was left out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,9 @@ MOST_DOMAINS = 40
 
 
 class PlainConsole(Console):
-    """A console for strangers' data. In text that it is given nothing has a meaning but the end of a line: no markup, no code of an
-    emoji, no control character. Style is for Text objects, which are built of `visible` text.
+    """A console for strangers' data. In its text, only line ends have a meaning: no markup, emoji code or control character does.
+
+    Style is for Text objects, which are built from `visible` text.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -73,7 +74,7 @@ def print_mixture(console: Console, manifest: Manifest, warnings: Sequence[str] 
 
 
 def _domain_cells(domains: Sequence[DomainShare]) -> tuple[str, ...]:
-    """What the table says of domains together."""
+    """The table's cells for several domains together."""
 
     def total(name: str) -> float:
         return float(sum(getattr(item, name) for item in domains))

@@ -1,4 +1,4 @@
-"""One picture, and a table, of how a quality model was trained: what it mistakes for what, beside what, and whether labels lack."""
+"""One picture, and a table, of a quality model's training: its confusions, simpler methods, and whether labels are lacking."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from samplemix_core.report.picture import INK, LINE, QUIET, picture
 
 _BLUE, _GREY = "#1B6CA8", "#9AA1AD"
 _PANELS = ((0.06, 0.24), (0.405, 0.21), (0.675, 0.13), (0.86, 0.12))
-"""Left edge and width of the four axes, as parts of the figure."""
+"""Left edge and width of the four axes, as fractions of the figure."""
 
 
 def draw_training(path: Path, name: str, report: TrainingReport) -> None:
-    """Draw how well overall quality is predicted into a .png (1400 x 700 pixels) or .svg file; raise ConfigError for another."""
+    """Draw how well overall quality is predicted into a .png (1400 x 700 pixels) or .svg file; ConfigError for other suffixes."""
     overall = report.scores[-1]
     with picture(path) as figure:
         axes = [figure.add_axes((left, 0.13, width, 0.6)) for left, width in _PANELS]
@@ -99,7 +99,7 @@ def _draw_curve(axes: Axes, report: TrainingReport) -> None:
 
 
 def method_rows(score: ScoreReport) -> list[dict[str, Any]]:
-    """A table of the methods for a score, the best first: measures, and whether the one that is kept is better beyond doubt."""
+    """A table of the methods for a score, the best first: measures, and whether the kept one is better beyond doubt."""
     rows = []
     for method, measures in sorted(score.methods.items(), key=lambda item: item[1]["mae"].value):
         row: dict[str, Any] = {"score": score.score, "method": method}

@@ -1,4 +1,4 @@
-"""Scorers give each document its quality. One file a kind: its specification, how a worker makes it, and how it scores.
+"""Scorers give each document its quality. Each kind has a file: its specification, how a worker makes it, and how it scores.
 
-Light: what a kind needs is imported where it is made or used.
+Light: packages that a kind needs are imported where it is made or used.
 """

@@ -12,7 +12,7 @@ from samplemix_core.scorers.scorer import Documents, Floats, Materials, Scorer, 
 
 
 class Cell(IdentifiedModel):
-    """Quantiles of what the scorer gave to documents of a content type in a language, '' for any."""
+    """Quantiles of the scorer's scores for documents of a content type in a language, '' for any."""
 
     FIRST_FIELDS = frozenset({"content_type", "language", "documents", "quantiles"})
 
@@ -49,11 +49,11 @@ class CalibratedSpec(ScorerSpec):
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """A scorer whose scores count within a content type and language alone: a document's rank there, taken among all documents.
+    """A scorer whose scores count only within a content type and language: a document's rank there, taken among all documents.
 
-    A score moves by `most` at most: where all of a kind are bad, being the best of them is not much.
-    `cells`: (content type, language or '' for any) -> quantiles (K,) of such documents; `overall` (K,), of all. A language that
-    is not there is any of its content type's; a content type that is not there keeps its scores.
+    A score moves by at most `most`: if all documents of a kind are bad, being the best of them is not much.
+    `cells`: (content type, language or '' for any) -> quantiles (K,) of such documents; `overall` (K,), of all. A missing language
+    counts as any of its content type; a missing content type keeps its scores.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Calibrated:
 
     @property
     def waits(self) -> bool:
-        """Whether the scorer does."""
+        """Whether the underlying scorer waits."""
         return self.base.waits
 
     def score(self, documents: Documents) -> Scores:

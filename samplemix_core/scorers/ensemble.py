@@ -15,7 +15,7 @@ Combine = Literal["mean", "max"]
 
 
 class Member(IdentifiedModel):
-    """A quality model by its key, and quantiles of what it gave to some documents."""
+    """A quality model by its key, and quantiles of its scores for some documents."""
 
     FIRST_FIELDS = frozenset({"key", "quantiles"})
 
@@ -49,7 +49,7 @@ class EnsembleSpec(ScorerSpec):
 class Ensemble:
     """Several scorers as one: each gives a rank, 0 to 1, by its own quantiles (K,), and the ranks' mean or highest counts.
 
-    Quantiles are of scores that each gave to the same documents once; they are fixed, so that new crawls move nothing.
+    Quantiles are of each member's scores for the same documents. They are fixed, so that new crawls move nothing.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Ensemble:
 
     @property
     def waits(self) -> bool:
-        """Whether one of its members does."""
+        """Whether one of its members waits."""
         return any(member.waits for member, _ in self.members)
 
     def score(self, documents: Documents) -> Scores:
@@ -71,7 +71,7 @@ class Ensemble:
 
 
 def rank(scores: npt.NDArray[Any], quantiles: Floats) -> Floats:
-    """Where scores (n,) are among quantiles (K,), 0 to 1: the middle of those that are equal, linear between others."""
+    """Ranks, 0 to 1, of scores (n,) among quantiles (K,): the middle of equal ones, linear between others."""
     values, first, counts = np.unique(quantiles, return_index=True, return_counts=True)
     places = (first + (counts - 1) / 2) / max(1, quantiles.size - 1)
     return np.interp(scores.astype(np.float64), values, places)

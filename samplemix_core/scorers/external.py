@@ -20,7 +20,7 @@ EXTERNAL = pa.schema([("high", pa.uint64()), ("low", pa.uint64()), ("score", pa.
 
 @registered
 class ExternalSpec(ScorerSpec):
-    """A table of scores by the SHA-256 of its file, what its documents are known by, and the score of those that it lacks."""
+    """A table of scores by the SHA-256 of its file, the key of its documents, and the score of documents that it lacks."""
 
     FIRST_FIELDS = frozenset({"kind", "version", "range", "scores_sha256", "by", "missing"})
 
@@ -39,7 +39,7 @@ class ExternalSpec(ScorerSpec):
 
 @dataclass(frozen=True, eq=False)
 class External:
-    """Scores made elsewhere, looked up by what identifies a document; `missing` is that of a document that has none, if allowed."""
+    """Scores made elsewhere, looked up by a document's key; `missing` is the score of a document without one, if allowed."""
 
     name: str
     key: str
@@ -49,7 +49,7 @@ class External:
     waits: bool = False
 
     def score(self, documents: Documents) -> Scores:
-        """The scores of the table; raise CorpusError for a document that it does not have, unless there is one for these."""
+        """Return the table's scores; raise CorpusError for a document that it does not have, unless `missing` is set."""
         if self.by == "content_hash":
             digests = list(documents.content_hashes)
         else:
@@ -57,7 +57,7 @@ class External:
         high, low = halves([digest or bytes(16) for digest in digests])
         all_high, all_low, scores = (self.table[name].to_numpy() for name in EXTERNAL.names)
         places, ends = (np.searchsorted(all_high, high, side) for side in ("left", "right"))
-        # Documents that share a half and are others are rare, but there may be some.
+        # Different documents that share a half are rare, but possible.
         for i in np.flatnonzero(ends - places > 1):
             same = np.flatnonzero(all_low[places[i] : ends[i]] == low[i])
             places[i] += same[0] if same.size else 0

@@ -1,4 +1,4 @@
-"""Supervised fastText models, as DCLM's."""
+"""Supervised fastText models, such as DCLM's."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,7 +38,7 @@ class FastText:
     waits: bool = False
 
     def score(self, documents: Documents) -> Scores:
-        """Probability of the label, 0 to 1. The model reads a text's words; where lines end, it does not."""
+        """Probability of the label, 0 to 1. The model reads a text's words, not where lines end."""
         found = np.zeros(len(documents), dtype=np.float32)
         for i, text in enumerate(documents.as_strings):
             labels, probabilities = self.model.predict(" ".join(text.split()), k=-1)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @registered
 class OrdinalSpec(ScorerSpec):
-    """Heads by the SHA-256 of their file, the rubric that they judge by, and what they read.
+    """Heads by the SHA-256 of their file, the rubric that they judge by, and their inputs.
 
-    `encoder` is the family of vectors (embedding.encoder.family_of), null where they read none; `encoder_files` are those of an
+    `encoder` is the family of vectors (embedding.encoder.family_of), null if they read none; `encoder_files` are the files of an
     encoder of their own, name to SHA-256. `features` are the measured features (quality.composite.feature_model).
     """
 
@@ -57,7 +57,7 @@ class OrdinalSpec(ScorerSpec):
         return Ordinal(name, key, heads, self.rubric.overall, self._embed(name, materials))
 
     def _embed(self, name: str, materials: Materials) -> Callable[[list[str]], npt.NDArray[np.float32]] | None:
-        """What makes the model's own vectors; None if it reads the run's. ModelError if these are not what it learned from."""
+        """Return what makes the model's own vectors; None if it reads the run's. Raises ModelError if it learned from others."""
         from samplemix_core.embedding.encoder import load_encoder
 
         if self.encoder_files is None:
@@ -94,7 +94,7 @@ class Ordinal:
         return bool(self.heads.vector_weights.size)
 
     def score(self, documents: Documents) -> Scores:
-        """Expected scores: overall, and of those of the rubric's dimensions that have a column."""
+        """Expected scores: overall, and for the dimensions of the rubric that have a column."""
         from samplemix_core.quality.ordinal import Inputs, expected_score
 
         vectors = np.empty((len(documents), 0)) if not self.waits else documents.vectors

@@ -17,7 +17,7 @@ for _module in iter_modules(samplemix_core.scorers.__path__, f"{samplemix_core.s
 
 
 def read_spec(name: str, spec: Mapping[str, Any]) -> ScorerSpec:
-    """The stored specification of a quality model called `name`; raise ModelError if it is of no kind that is known here."""
+    """The stored specification of a quality model called `name`; raise ModelError if its kind is unknown or it can't be read."""
     kind = KINDS.get(str(spec.get("kind")))
     if kind is None:
         raise ModelError(

@@ -1,7 +1,7 @@
-"""What a scorer is, what it reads, and what a kind of scorers is: a specification that a worker makes it from.
+"""Scorers, the documents they read, and kinds of scorers: a kind is a specification that a worker makes a scorer from.
 
-A scorer is a pure function of documents. It is stored as a quality model: its specification is all that decides its scores, and the
-fingerprint of that is its key.
+A scorer is a pure function of documents. It is stored as a quality model: its specification is everything that decides its scores,
+and the fingerprint of that is its key.
 """
 
 from abc import ABC, abstractmethod
@@ -33,10 +33,10 @@ SAME_VERSION = "Bring all workers and Airflow to the same version of SampleMix."
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """What scorers read of n documents: texts, large_string (n,), hashes of them, ids where they have one, and their vectors.
+    """The input of scorers for n documents: texts, large_string (n,), their hashes, ids if they have one, and their vectors.
 
-    Vectors, (n, dim), are the run's, as they are stored; there are none before the encoder has run. What is made on the way is
-    kept, so that scorers that read the same share it.
+    Vectors, (n, dim), are the run's, as they are stored; there are none before the encoder has run. Derived values are kept, so
+    that scorers share them.
     """
 
     texts: pa.ChunkedArray
@@ -79,7 +79,7 @@ class Documents:
         return found
 
     def scores(self, scorer: "Scorer") -> Scores:
-        """What a scorer gives these documents; it is asked once. Raises ModelError unless every quality is a finite number."""
+        """Return a scorer's scores; it is asked only once. Raises ModelError unless every quality is a finite number."""
         found: Scores = self._once(scorer.key, lambda: scorer.score(self))
         wrong = np.flatnonzero(~np.isfinite(found["quality"]))
         if wrong.size:
@@ -91,7 +91,7 @@ class Documents:
         return found
 
     def with_vectors(self, vectors: npt.NDArray[Any]) -> "Documents":
-        """The same documents, now with their vectors, and with all that was made before."""
+        """The same documents, now with their vectors, and with everything derived before."""
         return replace(self, vectors=vectors)
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
@@ -103,13 +103,13 @@ class Documents:
 class Scorer(Protocol):
     """Gives documents their quality.
 
-    One that `waits` is asked when the documents have vectors: it reads them, or has a network of its own for the same device. Any
-    other is asked beforehand, while the encoder is busy.
+    One that `waits` is asked when the documents have vectors: it reads them, or has its own network on the same device. Any other
+    is asked beforehand, while the encoder is busy.
     """
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         ...
 
     @property
@@ -123,15 +123,15 @@ class Scorer(Protocol):
         ...
 
     def score(self, documents: Documents) -> Scores:
-        """Scores of n documents, in their order; a document's do not depend on the others'."""
+        """Return scores of n documents, in their order. A document's scores don't depend on the other documents."""
         ...
 
 
 @dataclass(frozen=True)
 class Materials:
-    """What a worker makes scorers with.
+    """The means with which a worker makes scorers.
 
-    files: from names and the SHA-256 of files, a directory with them. scorers: those of other quality models, by their keys.
+    files: returns a directory with files, given their names and SHA-256. scorers: returns those of other quality models, by key.
     """
 
     encoder: "Encoder"
@@ -141,14 +141,14 @@ class Materials:
 
 
 class ScorerSpec(IdentifiedModel, ABC):
-    """The specification of a quality model: all that decides its scores.
+    """The specification of a quality model: everything that decides its scores.
 
     A kind is a file of this package with a subclass that is `registered`, and the class of its scorers. FIRST_FIELDS names all
     fields that it begins with.
     """
 
     kind: str
-    """In a subclass a Literal with its default, which it is registered by."""
+    """In a subclass, a Literal whose default is the name it is registered by."""
 
     version: int = 1
 
@@ -167,7 +167,7 @@ class ScorerSpec(IdentifiedModel, ABC):
 
     @abstractmethod
     def make(self, name: str, key: str, materials: Materials) -> Scorer:
-        """The scorer of a quality model of this name and key; raise ModelError if this worker can't make it as it was."""
+        """Make the scorer of a quality model with this name and key; raise ModelError if this worker can't make it as it was."""
 
 
 KINDS: dict[str, type[ScorerSpec]] = {}
@@ -177,7 +177,7 @@ SomeSpec = TypeVar("SomeSpec", bound=ScorerSpec)
 
 
 def registered(kind: type[SomeSpec]) -> type[SomeSpec]:
-    """Class decorator: make a kind known by its name. ValueError if that is taken, or FIRST_FIELDS is missing."""
+    """Class decorator: make a kind known by its name. Raises ValueError if that is taken, or FIRST_FIELDS is missing."""
     name = kind.model_fields["kind"].default
     if name in KINDS or not {"kind", "version"} <= kind.FIRST_FIELDS:
         raise ValueError(f"the kind {name!r} is there already, or doesn't say in FIRST_FIELDS what it begins with")

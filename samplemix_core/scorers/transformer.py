@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 Output = Literal["regression", "level", "probability"]
-"""What a model's logits mean: numbers, of which one counts; levels of a score, the expected one; classes, of which one counts."""
+"""Meaning of a model's logits: numbers, one of which counts; levels of a score, whose mean counts; classes, one of which counts."""
 
 MULTI_LABEL = "multi_label_classification"
 
@@ -49,9 +49,9 @@ class TransformerSpec(ScorerSpec):
 
 @dataclass(frozen=True, eq=False)
 class SequenceClassifier:
-    """A loaded model on its device: float32 on a CPU, bfloat16 (or float16 where the GPU lacks it) on a GPU.
+    """A loaded model on its device: float32 on a CPU, bfloat16 (or float16 if the GPU lacks it) on a GPU.
 
-    It reads the first `max_tokens` tokens of a text. `label` is the output that counts, where one does. On the same device, equal
+    It reads the first `max_tokens` tokens of a text. `label` is the output that counts, if one does. On the same device, equal
     batches of documents give equal bits; others differ by rounding.
     """
 
@@ -68,7 +68,7 @@ class SequenceClassifier:
     waits: bool = True
 
     def score(self, documents: Documents) -> Scores:
-        """The number that the model gives, cut off at low and high; the expected level; or the class's probability.
+        """The number that the model gives, clipped to low and high; the expected level; or the class's probability.
 
         Classes exclude each other, unless the model's configuration says that it has several labels at once.
         """
@@ -85,7 +85,7 @@ class SequenceClassifier:
                     padded[i, : ids[row].size] = ids[row]
                     mask[i, : ids[row].size] = 1
                 given = (torch.from_numpy(each).to(self.device) for each in (padded, mask))
-                # The next batch is made while a GPU is still at this one.
+                # The next batch is made while a GPU still works on this one.
                 logits.append(self.model(**dict(zip(("input_ids", "attention_mask"), given, strict=True))).logits)
                 order.append(rows)
         found = np.empty(len(ids), dtype=np.float32)
@@ -105,7 +105,7 @@ class SequenceClassifier:
 
 
 def _batches(lengths: Sequence[int], tokens: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows of like length together, at most so many tokens, or one row; the longest first, so that memory ends at once or never."""
+    """Batches of rows of similar length, within `tokens` or one row; longest first, so that memory runs out at once or never."""
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     start = 0
     while start < order.size:
@@ -123,7 +123,7 @@ class ClassifierConfig:
 
 
 def read_classifier(directory: Path) -> ClassifierConfig:
-    """The configuration of the model in a directory; raise ModelError if there is none, or none with weights as safetensors."""
+    """Read the configuration of the model in a directory; raise ModelError if there is none, or no weights as safetensors."""
     from transformers import AutoConfig
 
     if not any(directory.glob("*.safetensors")):
@@ -144,9 +144,9 @@ def read_classifier(directory: Path) -> ClassifierConfig:
 
 
 def most_tokens(model: Any, tokenizer: Any) -> int:
-    """How many tokens of a text a model can read: as many as it has positions for, and its tokenizer allows.
+    """How many tokens of a text a model can read: limited by its positions and by its tokenizer.
 
-    Models of RoBERTa's kind count positions from behind the padding's, so that they have fewer than their configuration says.
+    Models like RoBERTa count positions from after the padding's, so they have fewer than their configuration says.
     """
     positions = int(getattr(model.config, "max_position_embeddings", 512))
     for name, module in model.named_modules():
@@ -166,7 +166,7 @@ def try_classifier(name: str, model: Any, tokenizer: Any) -> None:
 
 
 def load_classifier(directory: Path, device: str) -> tuple[Any, Any]:
-    """A model and its tokenizer, on a device; raise ModelError if it can't be loaded. No code of its own is run."""
+    """Load a model and its tokenizer, on a device; raise ModelError if it can't be loaded. None of its own code is run."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils import logging as transformers_logging

@@ -1,6 +1,6 @@
-"""Files that steps made: kept on the object store, known by their SHA-256, and compared with it wherever they are read.
+"""Files made by steps: kept on the object store, known by their SHA-256, and checked against it whenever they are read.
 
-Those of quality models are kept by their content and fetched once to a machine.
+Those of quality models are stored by their content and fetched once per machine.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 2**20
 
 
 def download(store: ObjectStore, key: str, sha256: str, path: Path, *, what: str, remedy: str) -> Path:
-    """Copy an object to a file, and return that; raise ModelError if it is gone, or its bytes are not those of this SHA-256."""
+    """Copy an object to a file, and return its path; raise ModelError if it is gone, or its bytes have a different SHA-256."""
     digest = hashlib.sha256()
     try:
         with store.open(key) as stream, path.open("wb") as file:
@@ -50,7 +50,7 @@ def download_embeddings(store: ObjectStore, file: EmbeddingFile, path: Path) -> 
 
 
 def load_cluster_model(store: ObjectStore, key: str, sha256: str) -> ClusterModel:
-    """A fitted model, from its artifact; raise ModelError if that is gone or another than it was."""
+    """Load a fitted model from its artifact; raise ModelError if that is gone or has changed."""
     try:
         data, _ = store.get(key)
     except ObjectAccessError as error:
@@ -75,7 +75,7 @@ def _sha256(path: Path) -> str:
 
 
 def store_files(directory: Path, store: ObjectStore) -> dict[str, str]:
-    """Keep a directory's files by their content; returns the SHA-256 of each by its path in the directory."""
+    """Store a directory's files by their content; return the SHA-256 of each by its path in the directory."""
     found = {}
     for path in sorted(item for item in directory.rglob("*") if item.is_file()):
         digest = _sha256(path)
@@ -86,9 +86,9 @@ def store_files(directory: Path, store: ObjectStore) -> dict[str, str]:
 
 
 def fetch_files(files: Mapping[str, str], store: ObjectStore, home: Path) -> Path:
-    """A directory with files of these paths and SHA-256; what this machine has already is not fetched again, if it is whole.
+    """Return a directory with files of these paths and SHA-256. An undamaged copy on this machine is not fetched again.
 
-    Raises ModelError if one is gone or another than it was, or its path leads out of the directory.
+    Raises ModelError if a file is gone or has changed, or its path leads out of the directory.
     """
     kept = make_home(home) / Prefix.QUALITY_MODELS / fingerprint(dict(files))
     if kept in _found_whole:
@@ -113,7 +113,7 @@ def fetch_files(files: Mapping[str, str], store: ObjectStore, home: Path) -> Pat
     except OSError:
         if not kept.is_dir():
             raise
-        # Another process of this machine was first.
+        # Another process on this machine was first.
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return kept

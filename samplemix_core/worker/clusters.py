@@ -1,4 +1,4 @@
-"""Fitting clusters, assigning a shard's documents to them, and saying what they are about, on a Dask worker."""
+"""Fit clusters, assign a shard's documents to them, and describe what they are about, on a Dask worker."""
 
 import logging
 import time
@@ -57,7 +57,7 @@ def fit_model(task: FitTask) -> FittedModel:
 
 
 def assign_shard(task: AssignTask) -> int:
-    """Assign a shard's documents to their nearest clusters and store the result with its sums; returns how many there are."""
+    """Assign a shard's documents to their nearest clusters and store the result with its sums; return the number of documents."""
     started, deployment = time.monotonic(), Deployment.load()
     store = deployment.state
     model = load_cluster_model(store, task.artifact_key, task.artifact_sha256)
@@ -85,9 +85,9 @@ _NEAREST = 30
 
 
 def describe_clusters(task: DescribeTask) -> descriptions.Description:
-    """The clusters' places on a map, and the words that tell each from the others; of a cluster that no shard has, none.
+    """Return the clusters' places on a map, and the words that tell each from the others; none for a cluster without documents.
 
-    Reads at most DESCRIBED_DOCUMENTS, of each shard the first. A shard that can't be read now gives none.
+    Reads the first documents of each shard, about DESCRIBED_DOCUMENTS in all at most. A shard that can't be read now gives none.
     """
     started, deployment = time.monotonic(), Deployment.load()
     model = load_cluster_model(deployment.state, task.artifact_key, task.artifact_sha256)

@@ -1,4 +1,4 @@
-"""Two encoders on the same documents: how far their clusters agree, and how fast either is."""
+"""Compare two encoders on the same documents: how far their clusters agree, and how fast each is."""
 
 import json
 import time
@@ -26,9 +26,9 @@ TEXTS_AT_ONCE = 128
 
 @dataclass(frozen=True)
 class Comparison:
-    """An encoder's clusters beside a reference's, and the documents a second of either, tokenising included, in this process.
+    """An encoder's clusters against a reference's, and the documents per second of each, tokenising included, in this process.
 
-    seconds: what it took to know.
+    seconds: how long the comparison took.
     """
 
     encoder: str
@@ -52,9 +52,9 @@ MOST_SHARDS = 64
 
 
 def sample_texts(store: ObjectStore, paths: Sequence[str], config: ReaderConfig, documents: int) -> list[str]:
-    """At most so many texts: the first ones of at most 64 shards, as many of each as there are, spread evenly over the paths.
+    """Return at most this many texts: the first ones of at most 64 shards, spread evenly over the paths, equally many of each.
 
-    Where a shard has fewer, the later ones give more. A shard that is refused gives none.
+    If a shard has fewer, later ones give more. A refused shard gives none.
     """
     count = min(MOST_SHARDS, len(paths))
     texts: list[str] = []
@@ -78,7 +78,7 @@ def _first_texts(store: ObjectStore, path: str, config: ReaderConfig, wanted: in
 
 
 def embed(encoder: Encoder, texts: Sequence[str], on_progress: Callable[[int], None]) -> Vectors:
-    """Vectors of texts, (n, dim), telling of each 128."""
+    """Return vectors of texts, (n, dim), reporting progress after every 128."""
     parts = [np.empty((0, encoder.dim), dtype=np.float32)]
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         parts.append(encoder.encode(encoder.tokenize(list(texts[start : start + TEXTS_AT_ONCE]))))
@@ -89,9 +89,9 @@ def embed(encoder: Encoder, texts: Sequence[str], on_progress: Callable[[int], N
 def compare_texts(
     texts: Sequence[str], encoder: Encoder, reference: Encoder, diversity: DiversityConfig, on_progress: Callable[[int], None]
 ) -> Comparison:
-    """Embed texts with both, cluster either's vectors, and compare; tells of texts that the reference has embedded."""
+    """Embed texts with both, cluster the vectors of each, and compare; reports progress while the reference embeds."""
     began = time.perf_counter()
-    # What is done once is not counted.
+    # One-time work is not counted.
     for each in (encoder, reference):
         each.encode(each.tokenize(list(texts[:1])))
     started = time.perf_counter()
@@ -111,7 +111,7 @@ def compare_texts(
 
 
 def compare(task: CompareTask, on_progress: Callable[[int], None] = lambda _: None) -> Comparison | None:
-    """Compare the task's encoder with its reference; without one, with what it says that it was distilled from, if it says so."""
+    """Compare the task's encoder with its reference, else with the encoder it was distilled from; None if there is neither."""
     name = task.reference or _distilled_from(task.embedding)
     if name is None:
         return None

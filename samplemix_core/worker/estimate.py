@@ -1,4 +1,4 @@
-"""What scoring would be, from a sample: the beginnings of a few shards are read, and a few documents of each are scored."""
+"""Estimate scoring from a sample: the beginnings of a few shards are read, and a few documents of each are scored."""
 
 import time
 
@@ -19,7 +19,7 @@ SCORED_OF_A_SHARD = 32
 
 
 def sample_shards(task: EstimateTask) -> Sampled:
-    """Read and score a little of each of the task's shards, storing nothing. A shard that is refused tells nothing."""
+    """Read and score a little of each of the task's shards, storing nothing. A refused shard contributes nothing."""
     store = Deployment.load().store(task.corpus_uri)
     encoder = load_encoder(task.embedding)
     counter = counter_for(task.tokenizer, encoder)

@@ -1,4 +1,4 @@
-"""What each task on a Dask worker is told: keys and settings, never data. `run` is the run's name, for the log."""
+"""The input of each task on a Dask worker: keys and settings, never data. `run` is the run's name, for the log."""
 
 from dataclasses import dataclass
 
@@ -25,8 +25,9 @@ class PlanTask:
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One block to score with an encoder of this key and each of some quality models; embeddings go below the state root, at the
-    prefix and their own hash.
+    """One block to score with the encoder of this key and several quality models.
+
+    Embeddings go below the state root, at the prefix and their own hash.
     """
 
     run: str
@@ -56,9 +57,9 @@ class EstimateTask:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What was found in so many bytes of files: documents and their texts' bytes in UTF-8.
+    """What was found in `file_bytes` bytes of files: documents and their texts' bytes in UTF-8.
 
-    Of these `scored` documents were scored: their texts' bytes, tokens and the seconds it took. `dim` is the length of a vector.
+    Of these, `scored` documents were scored: their texts' bytes, tokens and the seconds it took. `dim` is the length of a vector.
     """
 
     file_bytes: float
@@ -73,9 +74,9 @@ class Sampled:
 
 @dataclass(frozen=True)
 class FitTask:
-    """A fit on a sample: embedding files below the state root, each with the positions that were drawn of it, ascending.
+    """A fit on a sample: embedding files below the state root, each with the positions drawn from it, ascending.
 
-    As `one_cluster`, all documents are made one, and no gate is looked at.
+    With `one_cluster`, all documents are in one cluster, and no gate is checked.
     """
 
     run: str
@@ -87,7 +88,7 @@ class FitTask:
 
 @dataclass(frozen=True)
 class CompareTask:
-    """Two encoders to compare on the first documents of these shards; without a reference, with what the encoder was made from."""
+    """Two encoders to compare on the first documents of these shards. The default reference is what the encoder was made from."""
 
     corpus_uri: str
     paths: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The encoder and the tokenizer, as a worker loads them, and whether they are those that the run registered."""
+"""Load a worker's encoder and tokenizer, and check that they are those that the run registered."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from samplemix_core.worker.jobs import ScoreTask
 
 
 def describe_models(embedding: EmbeddingConfig, tokenizer: str, known: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """What the configured encoder, as this worker loads it, the tokenizer that counts, and the composite score are.
+    """Describe the configured encoder as this worker loads it, the tokenizer that counts, and the composite score.
 
-    Of the `known` encoders' specs, the first that it can be decides the precision where that is "auto".
+    If the precision is "auto", the first of the `known` encoders' specs that this one can match decides it.
     """
     encoder = load_known_encoder(embedding, known)
     counter = counter_for(tokenizer, encoder)
@@ -35,7 +35,7 @@ def describe_models(embedding: EmbeddingConfig, tokenizer: str, known: Sequence[
 
 
 def load_models(task: ScoreTask) -> tuple[Encoder, TokenCounter]:
-    """The encoder and what counts tokens; raise ModelError unless they are the run's, down to device and precision."""
+    """Load the encoder and the token counter; raise ModelError unless they are the run's, down to device and precision."""
     encoder = load_encoder(task.embedding)
     if encoder.encoder_id != task.encoder_key:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Texts that were embedded before: an exact duplicate takes its vector from where it lies, and is spared the forward pass."""
+"""Reuse the vectors of texts that were embedded before: an exact duplicate takes the stored one and needs no forward pass."""
 
 import hashlib
 import io
@@ -25,14 +25,14 @@ _FILES_HELD = 64
 """Embedding files in memory, 1.5 MB each at 2,000 documents of 384 dimensions."""
 
 LEAST_TO_FETCH = {"cpu": 1, "cuda": 32}
-"""Documents of a batch for which a file is worth fetching: on a GPU, a few are embedded sooner than a file comes."""
+"""Least documents of a batch for which a file is worth fetching: on a GPU, a few are embedded faster than a file arrives."""
 
 _held: OrderedDict[tuple[str, str], tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]] | None] = OrderedDict()
 
 
 @dataclass(frozen=True)
 class EarlierVectors:
-    """The vectors that a shard's corpus has under an encoder, or, without a shard, any corpus, found by the hashes of texts."""
+    """An encoder's stored vectors in a shard's corpus, or without a shard in any corpus, found by the hashes of texts."""
 
     database: str
     store: ObjectStore
@@ -63,7 +63,7 @@ class EarlierVectors:
         )
 
     def _file(self, key: str, sha256: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]] | None:
-        """Rows and vectors of an embedding file; None, so that its texts are embedded anew, unless it is what the ledger knows."""
+        """Rows and vectors of an embedding file; None, so that its texts are embedded again, unless it matches the ledger."""
         if (key, sha256) not in _held:
             try:
                 data, _ = self.store.get(key)

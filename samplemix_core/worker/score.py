@@ -1,6 +1,6 @@
 """Scoring: a shard is cut into blocks, and each block read, hashed, counted, scored, embedded, and stored in one transaction.
 
-A worker finds the services by its own environment (settings.py): no connection and no secret travels with a task.
+A worker finds the services from its own environment (settings.py): no connection and no secret travels with a task.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ _NOTHING: Found = np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float16
 class ReadBatch:
     """A batch of n documents before it is embedded: schemas.SAMPLES, what scorers read, and what the encoder reads of each.
 
-    `set_aside` (schemas.QUARANTINE) are documents without a token, which are none of the n.
+    `set_aside` (schemas.QUARANTINE) are documents without a token, which are not among the n.
     """
 
     samples: pa.Table
@@ -88,7 +88,7 @@ def _without_tokens(documents: pa.Table, tokenizer: str) -> pa.Table:
 
 
 def plan_shard(task: PlanTask) -> int:
-    """Cut a shard into blocks and enter them into the ledger; returns how many there are. A plan that is there stays."""
+    """Cut a shard into blocks and enter them into the ledger; return their number. An existing plan stays."""
     started, deployment = time.monotonic(), Deployment.load()
     corpus = deployment.store(task.corpus_uri)
     with _refusing(task, deployment), corpus.open(task.shard.path) as stream:
@@ -103,8 +103,8 @@ def plan_shard(task: PlanTask) -> int:
 def score_block(task: ScoreTask, on_progress: Callable[[int], None] = lambda _: None) -> ScoredCounts:
     """Read a block, score and embed its documents, store all of it, and close its ledger row in one transaction.
 
-    Doing it again gives the same bytes, and does nothing where it is done. A shard that can't be trusted is entered as refused, and
-    its error raised. `on_progress` is called with how many records are done, batch by batch.
+    Running it again gives the same bytes, or does nothing if the block is done. A shard that can't be trusted is entered as
+    refused, and its error raised. `on_progress` is called with how many records are done, batch by batch.
     """
     started = time.monotonic()
     deployment = Deployment.load()
@@ -121,7 +121,7 @@ def score_block(task: ScoreTask, on_progress: Callable[[int], None] = lambda _: 
     corpus = deployment.store(task.corpus_uri)
     with _refusing(task, deployment), deployment.scratch() as directory, _reader(task, corpus) as reader:
         state, least = deployment.state, LEAST_TO_FETCH[encoder.device]
-        # A static encoder has made a vector before it could be found.
+        # A static encoder makes a vector faster than it could be found.
         earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.versions[0].encoder_id, least)
         files = score_to_files(reader.read(task.block), encoder, counter, scorers, directory, earlier, on_progress)
         _require_unchanged(corpus, task.shard)
@@ -142,7 +142,7 @@ def score_block(task: ScoreTask, on_progress: Callable[[int], None] = lambda _: 
                     embedding_sha256=files.embedding_sha256,
                     embedding_digest=files.embedding_digest,
                     embedding_dim=encoder.dim,
-                    # What the documents' facts and vectors took counts for the first, so that all of them add up to the whole.
+                    # The time for the documents' facts and vectors counts for the first, so that all add up to the whole.
                     seconds=files.seconds[i] if i else time.monotonic() - started - others,
                     records=files.records,
                     reused=files.reused,
@@ -156,7 +156,7 @@ def score_block(task: ScoreTask, on_progress: Callable[[int], None] = lambda _: 
 
 @contextmanager
 def _refusing(task: PlanTask | ScoreTask, deployment: Deployment) -> Iterator[None]:
-    """Enter a shard as refused where it is, and raise on."""
+    """Enter a shard as refused if it is, and raise the error again."""
     try:
         yield
     except ShardRefusedError as error:
@@ -171,12 +171,12 @@ def _refusing(task: PlanTask | ScoreTask, deployment: Deployment) -> Iterator[No
 
 
 _kept: dict[tuple[str, Shard, ReaderConfig], tuple[BinaryIO, ShardReader]] = {}
-"""The reader that this process used last, by what it reads: most often the next block is of the same shard, and lies ahead."""
+"""The reader that this process used last, by what it reads: usually, the next block is a later one of the same shard."""
 
 
 @contextmanager
 def _reader(task: ScoreTask, corpus: ObjectStore) -> Iterator[ShardReader]:
-    """A reader of the task's shard: the one kept from its last block here, or a new one; kept unless something is wrong."""
+    """A reader of the task's shard: the one kept from its last block here, or a new one. It is kept unless there is an error."""
     key = (task.corpus_uri, task.shard, task.reader)
     kept = _kept.pop(key, None)
     for stream, _ in _kept.values():
@@ -194,10 +194,10 @@ def _reader(task: ScoreTask, corpus: ObjectStore) -> Iterator[ShardReader]:
 
 @dataclass(frozen=True, eq=False)
 class BlockFiles:
-    """A scored block before it is stored: schemas.SAMPLES, by scorer schemas.QUALITY and its seconds, two files, and counts.
+    """A scored block before it is stored: schemas.SAMPLES, schemas.QUALITY and seconds by scorer, two files, and counts.
 
-    `records` is how many the reader met, `reused` how many documents took vectors that were there, `encoder_tokens` how many tokens
-    the documents have by the encoder's tokenizer.
+    `records` is how many were read, `reused` how many documents took stored vectors, `encoder_tokens` how many tokens the documents
+    have by the encoder's tokenizer.
     """
 
     samples: pa.Table
@@ -218,7 +218,7 @@ def _vectors(encoder: Encoder, read: ReadBatch, known: np.ndarray, stored: np.nd
     new = np.setdiff1d(np.arange(n), known, assume_unique=True)
     made = np.empty((n, encoder.dim), dtype=np.float32)
     if known.size:
-        # Rounded when it was stored: it is written as it was.
+        # Already rounded when stored, so written unchanged.
         made[known] = stored
     made[new] = encoder.encode(read.tokenized.take(new))
     return made
@@ -235,8 +235,8 @@ def score_to_files(
 ) -> BlockFiles:
     """Score a block's batches in order; while one is being encoded, the next is read, tokenised and asked about.
 
-    Vectors and quarantined records, which may be more than memory holds, go to files: the quarantine an Arrow IPC file of
-    schemas.QUARANTINE, the embeddings as in embedding/vectors.py. What `earlier` has is taken from there, not embedded.
+    Vectors and quarantined records, which may be more than memory holds, go to files: the quarantine to an Arrow IPC file of
+    schemas.QUARANTINE, the embeddings as in embedding/vectors.py. Vectors that `earlier` has are taken from there.
     """
     embeddings, quarantine = directory / "embeddings.parquet", directory / "quarantine.arrow"
     samples, scored = [schemas.SAMPLES.empty_table()], Answers(scorers)
@@ -262,7 +262,7 @@ def score_to_files(
             samples.append(result.samples)
             made = _vectors(encoder, result, known, stored)
             rows = result.samples["row"]
-            # Scorers read vectors as they are stored, so that it does not matter which of them were there.
+            # Scorers read vectors as they are stored, so that it doesn't matter which were reused.
             scored.take(rows, result.documents.with_vectors(made.astype(np.float16)))
             vectors.write(rows.to_numpy(), made)
             on_progress(records)
@@ -283,18 +283,18 @@ def score_to_files(
 
 
 _reading = ThreadPoolExecutor(1, thread_name_prefix="samplemix-ahead")
-"""One thread for the life of the process: where Dask's profiler is on, threads that come and go can stop CPython 3.11 for good."""
+"""One thread for the life of the process: with Dask's profiler on, threads that come and go can hang CPython 3.11."""
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; while one is being used, a second thread makes the next."""
+    """Yield the same items; while one is being used, a second thread makes the next."""
     following = _reading.submit(next, items, None)
     try:
         while (item := following.result()) is not None:
             following = _reading.submit(next, items, None)
             yield item
     finally:
-        # Whoever leaves early may close what the items are read from.
+        # A caller that stops early may close what the items are read from.
         wait([following])
 
 
@@ -305,7 +305,7 @@ def _log(task: PlanTask | ScoreTask, what: str, **fields: Any) -> None:
 def _require_unchanged(corpus: ObjectStore, shard: Shard) -> None:
     info = corpus.head(shard.path)
     if info is not None and shard.stamp is not None and (info.size, info.stamp) == (shard.size_bytes, shard.stamp):
-        # So is its etag, which a file is read for as a whole.
+        # Then its etag is the same too, and computing it would read the whole file.
         return
     if info is None or (info.size, info.etag) != (shard.size_bytes, shard.etag):
         raise CorpusError(

@@ -1,4 +1,4 @@
-"""The scorers of a run, as a worker makes them from the quality models that are stored."""
+"""Make a run's scorers on a worker, from stored quality models."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from samplemix_core.worker.artifacts import fetch_files
 
 
 class ScorerLoader:
-    """Makes scorers from stored quality models, for a run's encoder; members of an ensemble that a run asks too are the same."""
+    """Makes scorers from stored quality models, for a run's encoder. An ensemble shares members with the run's own scorers."""
 
     def __init__(self, deployment: Deployment, encoder: Encoder, embedding: EmbeddingConfig) -> None:
         self._deployment = deployment
@@ -55,7 +55,7 @@ _loading = threading.Lock()
 
 
 def load_scorers(quality_model_ids: Sequence[int], encoder: Encoder, embedding: EmbeddingConfig) -> list[Scorer]:
-    """The scorers of these quality models, in order; the same objects while this process is asked for the same ones."""
+    """The scorers of these quality models, in order; the same objects while this process asks for the same ones."""
     deployment = Deployment.load()
     key = (deployment.database, embedding, tuple(quality_model_ids))
     with _loading:
@@ -76,7 +76,7 @@ class Answers:
         self.seconds = [0.0] * len(scorers)
 
     def ask(self, documents: Documents, *, waiting: bool) -> None:
-        """Ask those that wait for vectors, or the others."""
+        """Ask the scorers that wait for vectors, or the others."""
         for i, scorer in enumerate(self._scorers):
             if scorer.waits == waiting:
                 started = time.monotonic()
@@ -84,7 +84,7 @@ class Answers:
                 self.seconds[i] += time.monotonic() - started
 
     def take(self, rows: pa.ChunkedArray, documents: Documents) -> None:
-        """Ask those that waited, and keep what all gave."""
+        """Ask the scorers that waited, and keep the scores of all."""
         self.ask(documents, waiting=True)
         for scorer, kept in zip(self._scorers, self.quality, strict=True):
             kept.append(quality_table(rows, documents.scores(scorer)))
