@@ -1,4 +1,4 @@
-"""The whole pipeline for a corpus: register, score, fit, assign, measure, mix, publish, verify."""
+"""The whole pipeline for a corpus, from its files to a published and verified version of a mixture."""
 
 from airflow.sdk import DAG
 from samplemix_operators import DEFAULT_ARGS, SampleMixConfigureOperator, documentation, form_params, step_tasks

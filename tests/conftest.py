@@ -119,7 +119,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if MEMORY in config.stash:
         peak = round(config.stash[MEMORY].peak_mb)
         terminalreporter.write_line(f"most memory taken together: {peak:,} MB")
-        if config.cache is not None:
+        if config.pluginmanager.has_plugin("cacheprovider"):
             config.cache.set("samplemix/peak_mb", peak)
 
 

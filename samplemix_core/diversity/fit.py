@@ -12,7 +12,6 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 from hdbscan import HDBSCAN
-from numba.core.dispatcher import Dispatcher
 from sklearn.decomposition import PCA
 
 from samplemix_core.compiled import keep
@@ -33,8 +32,7 @@ _FLOAT32_COSINE_ERROR = 1e-6
 
 
 for _function in (*vars(umap_).values(), *vars(layouts).values()):
-    if isinstance(_function, Dispatcher):
-        keep(_function)  # As it keeps other libraries' functions. Each process would compile them for 10 s.
+    keep(_function)  # Each process would compile them for 10 s.
 
 
 def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:

@@ -1,4 +1,4 @@
-"""Steps 4 and 5: assign every document to a cluster, measure the clusters over the corpus, and find words for them."""
+"""Assign every document to a cluster, measure the clusters over the corpus, and find words for them."""
 
 from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out
 from samplemix_core.database import clusters, descriptions

@@ -1,4 +1,4 @@
-"""Step 3: fit clusters on a stratified sample of the scored shards, unless the corpus already has matching ones."""
+"""Fit clusters on a stratified sample of the scored shards, unless the corpus already has matching ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Step 6: turn scores into weights and copies, written as a draft that publish can make a version."""
+"""Turn scores into weights and copies, written as a draft that publish can make a version."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Steps 7 and 8: a draft becomes the next version, in the object store and then in Postgres; the version is read back."""
+"""Make a draft the next version, in the object store and then in Postgres, and read the version back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

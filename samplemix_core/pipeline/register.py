@@ -1,4 +1,4 @@
-"""Step 1: list the corpus's shards and enter them, and the models that will score them, into the ledger."""
+"""List the corpus's shards and enter them, and the models that will score them, into the ledger."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +15,12 @@ from samplemix_core.database.quality_models import QualityModel, find_quality_mo
 from samplemix_core.database.scope import Group
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
-from samplemix_core.identity import fingerprint
+from samplemix_core.identity import canonical_json
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.progress import Progress
+from samplemix_core.scorers.composite import CompositeSpec
 
 SHARDS_PER_GROUP = 32
 MAX_GROUPS = 200
@@ -142,7 +143,7 @@ def _quality_models(cursor: Cursor, names: Sequence[str], models: Mapping[str, A
     for name in names:
         if name == COMPOSITE:
             low, high = models["composite_range"]
-            key = fingerprint(models["composite"])
+            key = CompositeSpec.model_validate_json(canonical_json(models["composite"])).key
             model_id = registration.ensure_quality_model(cursor, key, models["composite"], q_low=low, q_high=high)
             model = quality_models(cursor, ids=[model_id])[model_id]
         else:

@@ -1,4 +1,4 @@
-"""Step 2: score and embed every shard that isn't done in the ledger, one Dask task per block."""
+"""Score and embed every shard that isn't done in the ledger, one Dask task per block."""
 
 import time
 from collections import Counter

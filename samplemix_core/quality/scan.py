@@ -80,8 +80,7 @@ _ODD = tuple(np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5
 def count(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Return counts (COUNTS, (n,)) of n texts data[offsets[i] : offsets[i + 1]] of valid UTF-8.
 
-    Compiled at the first call, in three to four seconds per process. Not cached on disk, because read-only site-packages and
-    processes starting together make that fragile.
+    Compiled at the first call, in three to four seconds, unless an earlier process has done so.
     """
     counts = np.zeros(offsets.size - 1, dtype=COUNTS)
     scan(data, offsets, np.zeros(1, dtype=STATE), counts)
