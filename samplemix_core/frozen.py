@@ -107,6 +107,9 @@ def split_unknown(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[dic
             return value
         kept = {}
         values, fields = _as_fields(annotation, value)
+        variants, variant = _variants(annotation), values.get("name")
+        if variants and isinstance(variant, str) and variant not in variants:
+            return values  # The variant is gone, and nobody can say which of its fields are known.
         for name, inner in values.items():
             if (field := fields.get(name)) is None:
                 unknown.setdefault(".".join((*place, str(name))), inner)
@@ -136,7 +139,7 @@ def _unfit(kind: Any, value: Any, place: Place) -> Iterator[str]:
     """What no configuration may hold: text that can't be stored or encoded, and true or false for a number."""
     if isinstance(value, bool):
         if not _takes(kind, bool):
-            yield f"{_named(place)} = {value}: true and false are no numbers"
+            yield f"{_named(place)} = {value}: expected a number, got true or false"
     elif isinstance(value, str):
         if "\0" in value or value != value.encode(errors="replace").decode():
             yield f"{_named(place)} = {_shown(ascii(value))}: a NUL character, or bytes that are not UTF-8, can't be stored"

@@ -317,6 +317,12 @@ def test_a_name_is_given_once_and_a_corpus_without_one_is_named_in_the_error(dat
         corpora.set_corpus(cursor, load_config(CorpusConfig, known))
         assert corpora.get_corpus(cursor, "web") == corpus
     with transaction(url) as cursor:
+        cursor.execute("UPDATE corpus_config SET config = jsonb_set(config, '{run,policy,name}', '\"paper2\"')")
+    with pytest.raises(ConfigError, match=r"no run\.policy 'paper2'; choose .*--set FIELD=VALUE"), transaction(url) as cursor:
+        corpora.get_corpus(cursor, "web")
+    with transaction(url) as cursor:
+        known, gone = corpora.known_settings(cursor, "web")
+        assert (known["run"]["policy"]["name"], gone) == ("paper2", {})
         corpora.remove_corpus(cursor, "web")
         assert corpora.corpus_names(cursor) == []
 
