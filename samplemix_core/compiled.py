@@ -85,6 +85,7 @@ class _Files:
         except OSError:
             written.unlink(missing_ok=True)
             raise
+        # Another process may be writing one of these. It then keeps nothing, and the next one does.
         for path in self._directory.glob(f"{self._name}.*.nbc"):
             if not path.name.startswith(f"{self._name}.{self._sources}."):
                 path.unlink(missing_ok=True)

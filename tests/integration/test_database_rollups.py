@@ -190,7 +190,7 @@ TAMPERING = {
     "UPDATE mixture_rollup SET copies = copies + 1": "mixture_rollup (",
     "UPDATE mixture_copy_count SET samples = samples + 1 WHERE copies = 0": "mixture_copy_count (",
     "UPDATE mixture_copy_count SET samples = samples + 1 WHERE copies = 1": "mixture_copy_count (",
-    "UPDATE mixture_domain SET mixture_tokens = 0": "mixture_domain (",
+    "UPDATE mixture_domain SET mixture_tokens = 0": "mixture_tokens is 0, the rows come to ",
     "DELETE FROM mixture_sample WHERE copies = 2": "its rows in Postgres come to",
     "UPDATE mixture_sample SET copies = 4 WHERE copies = 2": "its rows in Postgres come to",
     "UPDATE mixture_sample SET cluster = 1": "mixture_rollup (",

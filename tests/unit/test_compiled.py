@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,10 @@ def test_the_next_process_finds_it_and_an_edit_of_what_it_calls_is_noticed(direc
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:500], lambda data: data[:-9] + b"x" + data[-8:]])
-def test_a_damaged_file_is_made_again(directory: Path, damage: object) -> None:
+def test_a_damaged_file_is_made_again(directory: Path, damage: Callable[[bytes], bytes]) -> None:
     run(directory)
     (path,) = kept(directory)
-    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    path.write_bytes(damage(path.read_bytes()))
     assert [run(directory), run(directory)] == [(7, 0), (7, 1)]
 
 
