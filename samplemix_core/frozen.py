@@ -5,7 +5,7 @@ Light, for DAG files that import it when parsed: pydantic, and nothing heavy.
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -53,24 +53,29 @@ class IdentifiedModel(FrozenModel):
 
     def canonical(self) -> dict[str, Any]:
         """All settings as JSON values; a field that isn't one of FIRST_FIELDS is left out at its default."""
-        values = self.model_dump(mode="json")
-        stated = {}
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if name in self.FIRST_FIELDS or value != field.get_default(call_default_factory=True, validated_data={}):
-                stated[name] = _canonical(value, values[name])
-        return stated
+        return self._stated(IdentifiedModel.canonical, frozenset())
 
     def identity(self) -> dict[str, Any]:
-        """The settings that results depend on, as JSON values: canonical() without NOT_IDENTITY."""
-        return {name: value for name, value in self.canonical().items() if name not in self.NOT_IDENTITY}
+        """The settings that results depend on, as JSON values: canonical() without NOT_IDENTITY, here and in models within."""
+        return self._stated(IdentifiedModel.identity, self.NOT_IDENTITY)
+
+    def _stated(self, within: "Callable[[IdentifiedModel], dict[str, Any]]", without: frozenset[str]) -> dict[str, Any]:
+        values = self.model_dump(mode="json", exclude=set(without))
+        stated = {}
+        for name, field in type(self).model_fields.items():
+            if name in without:
+                continue
+            value = getattr(self, name)
+            if name in self.FIRST_FIELDS or value != field.get_default(call_default_factory=True, validated_data={}):
+                stated[name] = _inner(value, values[name], within)
+        return stated
 
 
-def _canonical(value: Any, dumped: Any) -> Any:
+def _inner(value: Any, dumped: Any, within: Callable[[IdentifiedModel], dict[str, Any]]) -> Any:
     if isinstance(value, IdentifiedModel):
-        return value.canonical()
+        return within(value)
     if isinstance(value, tuple):
-        return [_canonical(*pair) for pair in zip(value, dumped, strict=True)]
+        return [_inner(*pair, within) for pair in zip(value, dumped, strict=True)]
     return dumped
 
 

@@ -65,6 +65,10 @@ class AnnotationConfig(IdentifiedModel):
 class FineTuningConfig(IdentifiedModel):
     """How an encoder is trained together with its heads: on a GPU in minutes, on a CPU for small models and few labels."""
 
+    FIRST_FIELDS = frozenset(
+        {"epochs", "learning_rate", "warmup", "weight_decay", "batch_tokens", "evaluations_per_epoch", "patience"}
+    )
+
     epochs: int = Field(4, ge=1, le=100, description="Most passes over the documents")
     learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak rate; it rises during warm-up, then falls to zero")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the updates over which the learning rate rises")
@@ -76,6 +80,9 @@ class FineTuningConfig(IdentifiedModel):
 
 class TrainingConfig(IdentifiedModel):
     """How a quality model is trained on annotators' labels."""
+
+    FIRST_FIELDS = frozenset({"name", "annotators", "embedding", "vectors", "features", "folds", "seed", "finetune"})
+    NOT_IDENTITY = frozenset({"baselines"})
 
     name: str = Field(pattern=NAME.pattern, description="Name of the quality model; training again makes its next version")
     annotators: tuple[str, ...] = Field(

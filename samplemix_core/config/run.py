@@ -5,7 +5,7 @@ Connections (databases, endpoints, secrets) are not part of a run: see settings.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -40,9 +40,14 @@ class ReaderConfig(IdentifiedModel):
 
 
 class EmbeddingConfig(IdentifiedModel):
-    """Which encoder turns text into vectors, and how. The resolved settings are in the encoder's spec: see embedding/encoder.py."""
+    """Which encoder turns text into vectors, and how."""
 
     FIRST_FIELDS = frozenset({"encoder", "prompt", "revision", "max_seq_tokens", "windows", "batch_tokens", "precision", "device"})
+    NOT_IDENTITY = frozenset({"batch_tokens"})
+
+    RESOLVED: ClassVar[frozenset[str]] = frozenset({"encoder", "prompt", "revision", "max_seq_tokens", "precision", "device"})
+    """Fields that an encoder's spec holds as they turned out on its machine, such as the device for auto. Of the others it holds
+    identity()."""
 
     encoder: str = Field(
         "all-MiniLM-L6-v2",
@@ -163,6 +168,7 @@ class RunConfig(WithPolicy):
             *("seed", "max_loss", "retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
         }
     )
+    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks"})
 
     corpus_uri: str = Field(
         description="Where the corpus is: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
@@ -259,8 +265,8 @@ class RunConfig(WithPolicy):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of this configuration: equal configurations have equal fingerprints."""
-        return fingerprint(self.canonical())
+        """Identity of this configuration: the same for configurations that ask for the same result."""
+        return fingerprint(self.identity())
 
 
 def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _model(vectors: Vectors, labels: Labels, config: DiversityConfig, seed: int,
         compactness=compactness,
         assigned=sums.counts,
         bounds=Bounds.of(sums.compactness(compactness) * separation(centroids)),
-        config=config.canonical(),
+        config=config.identity(),
         seed=seed,
         encoder_id=encoder_id,
     )

@@ -34,7 +34,7 @@ class ClusterModel:
     assigned: int64 (K,), documents of the sample by nearest centroid, noise included.
     bounds: least and greatest raw diversity in the sample by nearest centroid; they normalise d for every corpus and crawl
         that this model is applied to, so d stays comparable when new crawls land.
-    config, seed, encoder_id: what made the model, together with the sample.
+    config, seed, encoder_id: what made the model, together with the sample; config is the identity() of a DiversityConfig.
     """
 
     centroids: npt.NDArray[np.float32]

@@ -200,11 +200,11 @@ def _load(config: EmbeddingConfig) -> Encoder:
         "modules": [_describe(module) for module in head],
         "dim": model.get_embedding_dimension(),
         "max_seq": max_seq,
-        "windows": config.windows,
         "device": device,
         "precision": precision,
         "packed": network.packed,
         **({"prompt": prompt} if prompt else {}),
+        **{name: value for name, value in config.identity().items() if name not in EmbeddingConfig.RESOLVED},
     }
     encoder = Encoder(
         spec=spec,

@@ -106,8 +106,7 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
         run=run.name,
         sample=tuple(part for path, chosen in positions.items() for part in positions_in_files(by_path[path], chosen)),
         encoder_key=registered.encoder_key,
-        # Whether a refit was asked for doesn't affect the model: the same documents and settings give the same file.
-        diversity=diversity.model_copy(update={"refit": False}),
+        diversity=diversity,
         one_cluster=one_cluster,
     )
     with connect(run.deployment) as client:

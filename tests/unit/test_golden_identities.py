@@ -78,6 +78,8 @@ def test_the_golden_identities_of_configurations() -> None:
     }
     assert found == {name: GOLDEN[name] for name in found}
     assert found["cluster model"] == found["cluster model, its gates and refit"]
+    same = {"max_loss": 1, "retry_refused": True, "blocks": {"documents": 7}, "embedding": {"batch_tokens": 64}}
+    assert run(**same, diversity={"refit": True, "gate_min_clusters": 3}) == found["run"] != run(audit={"documents": 7})
 
 
 @pytest.mark.parametrize(
@@ -172,6 +174,7 @@ def test_a_field_that_is_added_within_a_runs_settings_changes_no_identity() -> N
     later_embedding = create_model("LaterEmbedding", __base__=EmbeddingConfig, added=(int, Field(5)))
     embedding = later_embedding(device="cpu", precision="float32")
     assert fingerprint(load_encoder(embedding).family) == GOLDEN["encoder"]
+    assert load_encoder(embedding.model_copy(update={"added": 6})).spec == {**load_encoder(embedding).spec, "added": 6}
 
 
 def test_every_configuration_of_identities_is_tried_here() -> None:
@@ -182,5 +185,6 @@ def test_every_configuration_of_identities_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("kind", [*CONFIGURATIONS], ids=lambda kind: kind.__name__)
-def test_the_fields_that_a_configuration_names_are_there(kind: type[IdentifiedModel]) -> None:
+def test_a_configuration_names_its_first_fields_and_they_are_there(kind: type[IdentifiedModel]) -> None:
+    assert kind.FIRST_FIELDS
     assert kind.model_fields.keys() >= kind.FIRST_FIELDS | kind.NOT_IDENTITY

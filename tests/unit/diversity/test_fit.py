@@ -5,7 +5,7 @@ import pytest
 from hdbscan import HDBSCAN
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, reduce
+from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, one_cluster, reduce
 from samplemix_core.diversity.geometry import assign
 from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import DiversityHealthError
@@ -52,6 +52,13 @@ def test_clusters_are_numbered_from_the_largest_then_by_first_member(model: Clus
 def test_equal_seed_gives_equal_bytes(blobs: Blobs, model: ClusterModel, config: DiversityConfig) -> None:
     again = fit_clusters(blobs.vectors.copy(), config, seed=42, encoder_id="encoder-1")
     assert again.to_bytes() == model.to_bytes()
+
+
+def test_what_does_not_decide_the_clusters_changes_no_byte_of_them(blobs: Blobs) -> None:
+    one = one_cluster(blobs.vectors, DiversityConfig(), 7, "e")
+    gates = DiversityConfig(refit=True, compare_with="none", gate_min_clusters=3, gate_max_largest_share=0.9)
+    assert one_cluster(blobs.vectors, gates, 7, "e").to_bytes() == one.to_bytes()
+    assert one_cluster(blobs.vectors, DiversityConfig(pca_components=3), 7, "e").digest != one.digest
 
 
 def test_labels_are_hdbscans_on_the_reduced_vectors(blobs: Blobs, config: DiversityConfig) -> None:
