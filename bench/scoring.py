@@ -63,7 +63,7 @@ def measure(home: Path) -> None:
     stack = Stack(home, ports="free", owner=Owner.of(os.getpid()))
     settings = stack.up({"postgres", "s3", "dask"})
     try:
-        migrate(settings.require("database_url"))
+        migrate(settings.database)
         files = collect_shards(home / "corpus")
 
         def fresh() -> RunContext:
@@ -81,7 +81,7 @@ def measure(home: Path) -> None:
         def direct() -> float:
             run = fresh()
             registered = register(run)
-            with transaction(settings.require("database_url")) as cursor:
+            with transaction(settings.database) as cursor:
                 shards = [state.shard for state in ledger.shard_states(cursor, registered.scope)]
             start = time.perf_counter()
             for plan in plan_tasks(run, registered, shards):

@@ -1,22 +1,27 @@
 """A quality model: documents are annotated by a language model, if one is named, and a model is trained on labels."""
 
 from airflow.sdk import DAG
-from samplemix_operators import DEFAULT_ARGS, LANGUAGE_MODEL, SampleMixQualityOperator, quality_params
+from samplemix_operators import DEFAULT_ARGS, LANGUAGE_MODEL, SampleMixQualityOperator, params, task_table
 
-from samplemix_core.steps import Pool
+from samplemix_core.config.form import quality_form
+from samplemix_core.steps import Pool, Task
 
+TASKS = (
+    Task(
+        "annotate", "asks a language model about documents of a scored corpus; skipped if none is named", "asks about what is left"
+    ),
+    Task("train", "trains on the labels, on a Dask worker; enters the model and how good it is", "trains again"),
+)
 DOCS = f"""
 ### SampleMix train quality
-Labels by a rubric, of people or of a language model, make a quality model: ordinal heads on documents' vectors, or an encoder of
-its own with them.
+Labels that people or a language model gave by a rubric make a quality model: ordinal heads on documents' vectors, or a fine-tuned
+encoder with such heads.
 
-| task | what it does | when it is cleared or retried |
-|---|---|---|
-| annotate | asks a language model about documents of a scored corpus; skipped where none is named | asks about what is left |
-| train | trains on the labels, on a Dask worker; enters the model and how good it is | trains again |
+{task_table(TASKS)}
 
 The language model is any endpoint that speaks OpenAI's protocol: connection `{LANGUAGE_MODEL}`, its host the base URL
-(https://.../v1), its password the key; or OPENAI_BASE_URL and OPENAI_API_KEY. Labels of your own: `samplemix quality import`.
+(https://.../v1), its password the key; or OPENAI_BASE_URL and OPENAI_API_KEY. Import your own labels with
+`samplemix quality import`.
 """
 
 with DAG(
@@ -27,7 +32,7 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=2,
-    params=quality_params(),
+    params=params(quality_form()),
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "quality"],
 ):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
-from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema, quality_form
+from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, Upkeep, form_schema
 from samplemix_core.policies.registry import all_parameters
-from samplemix_core.steps import BY_FUNCTION, GROUPS, DryRun, News, Step
+from samplemix_core.steps import BY_FUNCTION, GROUPS, UPKEEP, DryRun, News, Step, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -205,7 +205,7 @@ class SampleMixStepOperator(BaseOperator):
                 corpus=configured.corpus,
                 crawl=configured.crawl,
             )
-            result = to_jsonable_python(step.call(run, results))
+            result = to_jsonable_python(run.do(step, results))
         if step.announces is not None:
             event = context["outlet_events"][ASSETS[step.announces]]
             event.extra = {"corpus": configured.corpus or configured.config.corpus_uri, **result}
@@ -241,12 +241,14 @@ class SampleMixMaintenanceOperator(BaseOperator):
     def execute(self, context: "Context") -> Any:
         """Return what was found, and whether anything was done about it."""
         from samplemix_core.deployment import Deployment
-        from samplemix_core.operations.maintenance import TASKS, Upkeep
+        from samplemix_core.frozen import load_config
+        from samplemix_core.operations.maintenance import keep_up
 
         if self.task_id == "crawls" and not context["params"]["dry_run"]:
             release_lost_crawls(context)
         with final_errors():
-            kept = TASKS[self.task_id](Deployment.load(), Upkeep.model_validate(dict(context["params"])))
+            wanted = load_config(Upkeep, dict(context["params"]), "form")
+            (kept,) = keep_up(Deployment.load(), wanted, [task for task in UPKEEP if task.name == self.task_id])
         self.log.info(
             "%s %s, %s bytes: %s", f"{kept.found:,}", kept.what, f"{kept.bytes:,}", "done" if kept.done else "left as they are"
         )
@@ -313,11 +315,6 @@ def _endpoint() -> tuple[str | None, str | None]:
     return found.host, found.password
 
 
-def quality_params() -> dict[str, Param]:
-    """Params for making a quality model."""
-    return {name: Param(schema.pop("default"), **schema) for name, schema in quality_form().items()}
-
-
 def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
     """Make a task of each step, one after another, in the DAG that is being defined, after the task that configures the run.
 
@@ -353,7 +350,15 @@ def form_params(*names: str) -> dict[str, Param]:
     schemas = form_schema(_corpora())
     wanted = {*names, *(all_parameters() if "policy" in names else ())}
     chosen = {name: schemas[name] for name in schemas if name in wanted} if names else {**schemas, DRY_RUN: DRY_RUN_SCHEMA}
-    return {name: Param(schema.pop("default"), **schema) for name, schema in ((name, dict(item)) for name, item in chosen.items())}
+    return params(chosen)
+
+
+def params(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Param]:
+    """A form of Airflow from the JSON schema of each field."""
+    return {
+        name: Param(schema["default"], **{key: value for key, value in schema.items() if key != "default"})
+        for name, schema in schemas.items()
+    }
 
 
 def _corpora() -> list[str]:
@@ -371,17 +376,24 @@ def _corpora() -> list[str]:
         return []
 
 
+_CONFIGURE = Task(
+    "configure", "says what the run is about: corpus, crawl, settings", "says it anew, as the corpus is configured by then"
+)
+
+
+def task_table(tasks: "Iterable[Task]") -> str:
+    """Tasks in Markdown, each with what it does."""
+    rows = (f"| {task.name} | {task.what} | {task.again} |" for task in tasks)
+    return "\n".join(("| task | what it does | when it is cleared or retried |", "|---|---|---|", *rows))
+
+
 def documentation(title: str, what: str, steps: Sequence[Step]) -> str:
     """A DAG's page: what it is for, and a table of its tasks."""
-    rows = "\n".join(f"| {step.name} | {step.what} | {step.again} |" for step in steps)
     return f"""
 ### {title}
 {what}
 
-| task | what it does | when it is cleared or retried |
-|---|---|---|
-| configure | says what the run is about: corpus, crawl, settings | says it anew, as the corpus is configured by then |
-{rows}
+{task_table([_CONFIGURE, *steps])}
 
 Mark the run as failed to cancel it: its work on the Dask cluster is cancelled too. What is done is kept: clear a task, or trigger
 it again with the same configuration, to go on where it stopped.

@@ -79,6 +79,29 @@ def _inner(value: Any, dumped: Any, within: Callable[[IdentifiedModel], dict[str
     return dumped
 
 
+def field_schemas(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The JSON schema of each field of `kind`, with what it refers to inside."""
+    schema = kind.model_json_schema()
+    return {name: _inline(field, schema.get("$defs", {})) for name, field in schema["properties"].items()}
+
+
+def _inline(node: Any, definitions: Mapping[str, Any]) -> Any:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            target = definitions[node["$ref"].rsplit("/", 1)[1]]
+            return _inline({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+        return {key: _inline(value, definitions) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_inline(item, definitions) for item in node]
+    return node
+
+
+def json_types(field: Mapping[str, Any]) -> list[str]:
+    """The JSON types that a field's schema allows."""
+    kinds = field["type"] if "type" in field else [kind for one in field["anyOf"] for kind in json_types(one)]
+    return [kinds] if isinstance(kinds, str) else list(dict.fromkeys(kinds))
+
+
 Config = TypeVar("Config", bound=FrozenModel)
 
 

@@ -1,18 +1,10 @@
-"""The steps of a run: one ordered, typed table that the command line and Airflow's DAGs are built from.
+"""The steps of a run and the tasks of upkeep: ordered, typed tables that the command line and Airflow's DAGs are built from.
 
 Light: DAG files import it each time they are parsed. A step's function is named here and imported where it runs.
 """
 
-import pkgutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, get_type_hints
-
-from pydantic import TypeAdapter
-
-if TYPE_CHECKING:
-    from samplemix_core.pipeline.context import RunContext
 
 GROUPS = "groups"
 """The result that mapped steps are mapped over."""
@@ -47,30 +39,29 @@ class DryRun(Enum):
 
 
 @dataclass(frozen=True)
-class Step:
+class Task:
+    """A task of a DAG. For people, `what` says what it does, and `again` what happens when it is repeated."""
+
+    name: str
+    what: str
+    again: str
+
+
+@dataclass(frozen=True)
+class Step(Task):
     """A step: its function, "module:function" of samplemix_core.pipeline, and the results of earlier steps that it takes, by name.
 
     The function takes the run and those results. If `mapped`, it also takes a `group` of the shards, and is called once per group.
-    `gives` is the name of its result. For people, `what` says what it does, and `again` what happens when it is repeated.
+    `gives` is the name of its result.
     """
 
-    name: str
     function: str
     takes: tuple[str, ...]
     gives: str
-    what: str
-    again: str
     mapped: bool = False
     pool: Pool | None = None
     announces: News | None = None
     dry_run: DryRun = DryRun.SKIPPED
-
-    def call(self, run: "RunContext", results: Mapping[str, Any]) -> Any:
-        """Do the step. Results of earlier steps, and the group, are given as the functions return them or as JSON values."""
-        function = pkgutil.resolve_name(f"samplemix_core.pipeline.{self.function}")
-        types = get_type_hints(function)
-        names = (*self.takes, "group") if self.mapped and "group" in results else self.takes
-        return function(run, **{name: TypeAdapter(types[name]).validate_python(results[name]) for name in names})
 
 
 STEPS = (
@@ -227,3 +218,29 @@ FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
 BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
 LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
 """The other DAGs, each a sequence of the table's steps."""
+
+
+UPKEEP = (
+    Task("drafts", "removes drafts of mixtures that were not published for a week", "removes what is left"),
+    Task(
+        "versions",
+        "with `keep_versions`, drops the samples of older versions from Postgres; their manifests and figures stay",
+        "goes on",
+    ),
+    Task("models", "with `unused_days`, drops scores and clusters by models that no kept version was made with", "goes on"),
+    Task(
+        "crawls",
+        "with `unused_days`, drops what is stored of removed crawls that no kept version holds; crawls whose run was deleted before"
+        " it published land again",
+        "goes on",
+    ),
+    Task("corpora", "removes corpora without a score whose place is now read with other fields", "removes what is left"),
+    Task(
+        "orphans",
+        "counts embeddings and cluster models, older than a day, that no score refers to; with `delete_orphans`, deletes them",
+        "goes on",
+    ),
+    Task("statistics", "refreshes the statistics that Postgres plans its queries by", "refreshes them again"),
+)
+"""Functions of samplemix_core.operations.maintenance, in the order in which they are called: the files of dropped scores are then
+orphans."""

@@ -203,12 +203,10 @@ def _plan(config: RunConfig, corpus: str | None, as_json: bool) -> None:
 
 def _estimate(config: RunConfig, corpus: str | None, as_json: bool) -> None:
     from samplemix_core.pipeline.context import RunContext
-    from samplemix_core.pipeline.estimate import estimate
-    from samplemix_core.pipeline.register import register
+    from samplemix_core.pipeline.corpus_run import estimate_corpus
 
     with terminal_progress() as report:
-        context = RunContext(config, Deployment.load(), report, corpus=corpus)
-        found = estimate(context, register(context))
+        found = estimate_corpus(RunContext(config, Deployment.load(), report, corpus=corpus))
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:

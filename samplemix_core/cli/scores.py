@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from samplemix_core.cli.common import AsJson, Limit, location, print_json, print_rows, terminal_progress
+from samplemix_core.database.scope import ScoreState
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import NAME
@@ -34,7 +35,7 @@ def shard_list(
     corpus: StoredCorpus = None,
     snapshot: Annotated[str | None, typer.Option("--snapshot", "-s", help="Only this snapshot")] = None,
     states: Annotated[
-        list[str] | None, typer.Option("--state", help="Only shards in this state: pending, done, refused, poison, failed")
+        list[ScoreState] | None, typer.Option("--state", help="Only shards in this state; may be given several times")
     ] = None,
     limit: Limit = None,
     as_json: AsJson = False,

@@ -9,8 +9,10 @@ import typer
 from rich.text import Text
 
 from samplemix_core.cli.common import AsJson, Services, console, print_rows, say
+from samplemix_core.config.form import Upkeep
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
 from samplemix_core.settings import home_directory
 
@@ -118,26 +120,15 @@ def demo(
     run_demo(home_directory(), documents, console)
 
 
+_UPKEEP = {name: field.description for name, field in Upkeep.model_fields.items()}
+
+
 @app.command()
 def maintain(
-    keep_versions: Annotated[
-        int | None, typer.Option("--keep-versions", min=1, help="Drop the samples of older versions from Postgres; manifests stay")
-    ] = None,
-    unused_days: Annotated[
-        int | None,
-        typer.Option(
-            "--unused-days",
-            min=1,
-            help="Drop scores that no kept version uses (other models, removed crawls) this many days after the last was added",
-        ),
-    ] = None,
-    delete_orphans: Annotated[
-        bool,
-        typer.Option(
-            "--delete-orphans", help="Delete embeddings and cluster models that no score refers to; without it, only count them"
-        ),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing")] = False,
+    keep_versions: Annotated[int | None, typer.Option("--keep-versions", help=_UPKEEP["keep_versions"])] = None,
+    unused_days: Annotated[int | None, typer.Option("--unused-days", help=_UPKEEP["unused_days"])] = None,
+    delete_orphans: Annotated[bool, typer.Option("--delete-orphans", help=_UPKEEP["delete_orphans"])] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=_UPKEEP["dry_run"])] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the upkeep that Airflow runs each night: drafts, old versions, unused scores, orphans, statistics.
@@ -146,8 +137,8 @@ def maintain(
 
     Example: `samplemix maintain --keep-versions 10 --unused-days 30 --delete-orphans --dry-run`
     """
-    from samplemix_core.operations.maintenance import TASKS, Upkeep
+    from samplemix_core.operations.maintenance import keep_up
 
-    wanted = Upkeep(keep_versions=keep_versions, unused_days=unused_days, delete_orphans=delete_orphans, dry_run=dry_run)
-    deployment = Deployment.load()
-    print_rows((task(deployment, wanted).model_dump() for task in TASKS.values()), as_json=as_json)
+    options = {"keep_versions": keep_versions, "unused_days": unused_days, "delete_orphans": delete_orphans, "dry_run": dry_run}
+    wanted = load_config(Upkeep, options, "upkeep")
+    print_rows((kept.model_dump() for kept in keep_up(Deployment.load(), wanted)), as_json=as_json)

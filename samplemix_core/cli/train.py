@@ -150,7 +150,7 @@ def audit(
     `samplemix quality audit web --model legal --by language --extremes`
     """
     from samplemix_core.cli.common import location
-    from samplemix_core.pipeline.audit import audit_corpus
+    from samplemix_core.operations.quality_audit import audit_corpus
     from samplemix_core.report.audit_figures import draw_audit, group_rows, summary_rows
 
     config = load_config(AuditConfig, assigned({}, assignments or []))

@@ -11,20 +11,12 @@ from pydantic import Field
 
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import EmbeddingConfig, RunConfig
-from samplemix_core.frozen import NAME, FrozenModel, load_config
+from samplemix_core.frozen import NAME, FrozenModel, field_schemas, json_types, load_config
 from samplemix_core.policies.policy import POLICIES
-from samplemix_core.policies.registry import all_parameters
+from samplemix_core.policies.registry import parameter_schemas
 
-SECTIONS = {
-    "": ("corpus_uri", "snapshots", "mixture_name"),
-    "How much": ("budget", "tokenizer", "max_copies", "max_share", "max_loss"),
-    "How": ("policy", "scorers", "seed"),
-    "Advanced": ("retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
-}
-"""Section of the form -> its fields, in the order in which they are shown; the parameters of policies follow the policy.
-
-The first, without a name, is open from the start.
-"""
+SECTIONS = ("", "How much", "How", "Advanced")
+"""The form's sections, in order; each field of RunConfig says which it is in. The first has no name and is open from the start."""
 
 _CORPUS = (
     "Name of a corpus (from 'samplemix corpus add'), or where it is: s3://bucket/prefix, or a directory that"
@@ -48,22 +40,21 @@ def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     `corpora` are names to suggest. Each schema has its `default`, which is null except for the corpus, and its `section`, unless it
     is in the first. Its `description`, or `description_md` in Markdown, says what leaving it empty means.
     """
-    schema = RunConfig.model_json_schema()
-    definitions = schema.get("$defs", {})
+    schemas = field_schemas(RunConfig)
     unset = RunConfig.model_construct(corpus_uri="")
     defaults = {name: getattr(unset, name) for name in RunConfig.model_fields} | unset.model_dump(mode="json")
     fields: dict[str, dict[str, Any]] = {}
-    for section, names in SECTIONS.items():
-        for name in names:
-            field = _inline(schema["properties"][name], definitions)
-            if name == "corpus_uri":
-                shown = {name: field | {"title": "Corpus", "description": _CORPUS, "minLength": 1, "default": ""}}
-                shown[name] |= {"examples": list(corpora)} if corpora else {}
-            elif name == "policy":
-                shown = _policy_fields(field["title"], defaults["policy"]["name"])
-            else:
-                shown = {name: _optional(field, None if "boolean" in field["type"] or name == "snapshots" else defaults[name])}
-            fields |= {key: {**one, "section": section} if section else one for key, one in shown.items()}
+    for name, field in sorted(schemas.items(), key=lambda item: SECTIONS.index(item[1].get("section", ""))):
+        if name == "corpus_uri":
+            fields[name] = field | {"title": "Corpus", "description": _CORPUS, "minLength": 1, "default": ""}
+            fields[name] |= {"examples": list(corpora)} if corpora else {}
+        elif name == "policy":
+            fields |= {
+                key: {**one, "section": field["section"]}
+                for key, one in _policy_fields(field["title"], defaults[name]["name"]).items()
+            }
+        else:
+            fields[name] = _optional(field, None if "boolean" in field["type"] or name == "snapshots" else defaults[name])
     return fields
 
 
@@ -71,18 +62,14 @@ def _policy_fields(title: str, default: str) -> dict[str, dict[str, Any]]:
     """A field for the policy's name, and one for each parameter that any policy takes."""
     summaries = ". ".join(f"{name}: {kind.summary}" for name, kind in POLICIES.items())
     fields = {"policy": _optional({"type": "string", "enum": list(POLICIES), "title": title, "description": summaries}, default)}
-    for name, policies in all_parameters().items():
-        of = ", ".join(kind.model_fields["name"].default for kind in policies)
-        schema = policies[0].model_json_schema()
-        field = {"title": name, **_inline(schema["properties"][name], schema.get("$defs", {}))}
-        fields[name] = _optional({**field, "description": f"{field.get('description', name)} (policy {of})"}, field.get("default"))
+    for name, field in parameter_schemas().items():
+        fields[name] = _optional({"title": name, **field}, field.get("default"))
     return fields
 
 
 def _optional(field: dict[str, Any], default: Any) -> dict[str, Any]:
     """A field that may be left empty, and says what that means."""
-    types = [field["type"]] if "type" in field else [one["type"] for one in field["anyOf"]]
-    field = {**field, "type": list(dict.fromkeys([*types, "null"])), "default": None}
+    field = {**field, "type": list(dict.fromkeys([*json_types(field), "null"])), "default": None}
     if "enum" in field:
         field |= {"enum": [None, *field["enum"]], "values_display": {"null": "the corpus's setting"}}
     if "properties" in field:
@@ -143,6 +130,47 @@ def quality_form() -> dict[str, dict[str, Any]]:
     return fields
 
 
+class Upkeep(FrozenModel):
+    """The upkeep to do. Files are deleted, and versions and models lose their rows in Postgres, only if this says so."""
+
+    keep_versions: int | None = Field(
+        None,
+        ge=1,
+        title="Keep versions",
+        description="Drop the samples of all but this many last versions of each mixture from Postgres; manifests stay. Empty keeps"
+        " all",
+    )
+    unused_days: int | None = Field(
+        None,
+        ge=0,
+        title="Unused days",
+        description="Drop scores that no kept version uses (other models, removed crawls) this many days after the last was added."
+        " Empty keeps all",
+    )
+    delete_orphans: bool = Field(
+        False,
+        title="Delete orphans",
+        description="Delete embeddings and cluster models that no score refers to; otherwise they are only counted",
+    )
+    dry_run: bool = Field(False, title="Dry run", description="Show what would be done, and do nothing")
+
+    @property
+    def drops_unused(self) -> bool:
+        """Whether unused scores are dropped, not only counted."""
+        return self.unused_days is not None and not self.dry_run
+
+
+def upkeep_form() -> dict[str, dict[str, Any]]:
+    """Return one JSON schema per field of Upkeep, each with its default."""
+    fields = field_schemas(Upkeep)
+    for name, field in fields.items():
+        bounds = {key: value for one in field.get("anyOf", ()) for key, value in one.items()}
+        # Airflow's form reads a list of types, and not anyOf.
+        if bounds:
+            fields[name] = {**bounds, **field, "type": json_types(field)}
+    return fields
+
+
 def _settings(what: str, properties: Mapping[str, Any]) -> str:
     """Describe a group of settings in Markdown: its purpose, and a line for each of them."""
     lines = [
@@ -150,14 +178,3 @@ def _settings(what: str, properties: Mapping[str, Any]) -> str:
         for name, field in properties.items()
     ]
     return "\n".join([f'{what} List only the settings to change, as `{{"name": value}}`:', "", *lines])
-
-
-def _inline(node: Any, definitions: dict[str, Any]) -> Any:
-    if isinstance(node, dict):
-        if "$ref" in node:
-            target = definitions[node["$ref"].rsplit("/", 1)[1]]
-            return _inline({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
-        return {key: _inline(value, definitions) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_inline(item, definitions) for item in node]
-    return node

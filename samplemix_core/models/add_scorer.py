@@ -184,7 +184,7 @@ def add_ensemble(
         models: list[QualityModel] = [find_quality_model(cursor, member) for member in members]
         if len({model.key for model in models}) < max(2, len(models)):
             raise ConfigError("An ensemble needs at least two different quality models.", "Name them with --of, each once.")
-        if nested := [model.name for model in models if model.spec.get("kind") == "ensemble"]:
+        if nested := [model.name for model in models if model.spec.get("kind") == EnsembleSpec.model_fields["kind"].default]:
             raise ConfigError(f"{nested[0]} is an ensemble itself.", "Name its members instead.")
         spec_of: list[Member] = []
         for model in models:

@@ -69,7 +69,7 @@ def check(
         try:
             problems += map(str, _published_problems(deployment, name, version, recorded, parts=parts))
         except ObjectStoreError as error:
-            problems.append(f"can't be read: {error.what}")
+            problems.append(f"can't be read: {error}")
         yield Checked(what="mixture", name=f"{name} version {version}", problems=tuple(problems))
     yield from _unrecorded(deployment, corpus_uri)
     report(Progress("check", total, total, unit="checks", message="done"))
@@ -90,7 +90,7 @@ def _file_problems(store: ObjectStore, files: Sequence[Artifact], *, deep: bool)
             with store.open(file.key) as stream:
                 found = _sha256(stream)
         except ObjectStoreError as error:
-            return f"{file.key} can't be read: {error.what}"
+            return f"{file.key} can't be read: {error}"
         return None if found == file.sha256 else f"{file.key} is damaged: it has SHA-256 {found}, {file.sha256} was stored"
 
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
@@ -133,8 +133,8 @@ def _published_problems(
     """Disagreements between a recorded version, its manifest and, if they are read, its parts."""
     try:
         published = deployment.mixtures.open(name, version)
-    except ManifestError as error:
-        yield Problem(f"{name} version {version}", f"is recorded, but can't be opened: {error.what}")
+    except (ManifestError, ObjectStoreError) as error:
+        yield Problem(f"{name} version {version}", f"is recorded, but can't be opened: {error}")
         return
     yield from _recorded_problems(published, recorded)
     latest = published.mixtures.prefix(name) + LATEST

@@ -3,13 +3,15 @@
 Safe while runs are active: a run that relied on scores dropped meanwhile fails, naming the shards to be scored again.
 """
 
+import pkgutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg2 import errors as pg
 
+from samplemix_core.config.form import Upkeep
 from samplemix_core.database import upkeep
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import end_long_reads
@@ -19,6 +21,7 @@ from samplemix_core.errors import ServiceError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.drafts import collect_drafts
+from samplemix_core.steps import UPKEEP, Task
 
 ORPHAN_PREFIXES = (Prefix.CLUSTERS, Prefix.EMBEDDINGS, Prefix.TRAINING)
 """Prefixes of files that may have no score referring to them; an abandoned training leaves its last checkpoint."""
@@ -32,23 +35,6 @@ LOCK_SECONDS = 2
 
 LOCK_TRIES = 45
 """Together longer than any reader may take."""
-
-
-class Upkeep(FrozenModel):
-    """The upkeep to do. Files are deleted, and versions and models lose their rows in Postgres, only if this says so.
-
-    `unused_days`: scores that no kept version was made with are dropped when they have been at rest for this many days.
-    """
-
-    keep_versions: int | None = None
-    unused_days: int | None = None
-    delete_orphans: bool = False
-    dry_run: bool = False
-
-    @property
-    def drops_unused(self) -> bool:
-        """Whether unused scores are dropped, not only counted."""
-        return self.unused_days is not None and not self.dry_run
 
 
 class Kept(FrozenModel):
@@ -176,7 +162,7 @@ def crawls(deployment: Deployment, wanted: Upkeep) -> Kept:
     )
 
 
-def dead_corpora(deployment: Deployment, wanted: Upkeep) -> Kept:
+def corpora(deployment: Deployment, wanted: Upkeep) -> Kept:
     """Corpora of which nothing could be read, and whose place was then read in a different way."""
     database, before = deployment.database, datetime.now(UTC) - ORPHAN_AGE
     with transaction(database) as cursor:
@@ -201,13 +187,8 @@ def statistics(deployment: Deployment, wanted: Upkeep) -> Kept:
     return Kept(task="statistics", found=tables, bytes=0, done=not wanted.dry_run, what="tables whose statistics are counted")
 
 
-TASKS: dict[str, Callable[[Deployment, Upkeep], Kept]] = {
-    "drafts": drafts,
-    "versions": versions,
-    "models": models,
-    "crawls": crawls,
-    "corpora": dead_corpora,
-    "orphans": orphans,
-    "statistics": statistics,
-}
-"""The parts, in the order in which they are done: the files of dropped scores are then orphans."""
+def keep_up(deployment: Deployment, wanted: Upkeep, tasks: Sequence[Task] = UPKEEP) -> Iterator[Kept]:
+    """Do these tasks of the upkeep, one by one."""
+    for task in tasks:
+        found: Kept = pkgutil.resolve_name(f"{__name__}:{task.name}")(deployment, wanted)
+        yield found

@@ -10,7 +10,7 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.frozen import load_config
 from samplemix_core.pages import samples, views
 from samplemix_core.policies.policy import POLICIES
-from samplemix_core.policies.registry import all_parameters
+from samplemix_core.policies.registry import parameter_schemas
 
 router = APIRouter(prefix="/api")
 
@@ -76,9 +76,7 @@ def get_diff(url: Reader, name: str, older: Version = None, newer: Version = Non
 def _settings_parameters() -> dict[str, Any]:
     """OpenAPI's description of settings to try: a policy's parameters stand next to its name."""
     own = {name: field for name, field in views.Settings.model_json_schema()["properties"].items() if name != "policy"}
-    fields = {"policy": {"type": "string", "enum": list(POLICIES)}, **own}
-    for name, kinds in all_parameters().items():
-        fields[name] = kinds[0].model_json_schema()["properties"][name]
+    fields = {"policy": {"type": "string", "enum": list(POLICIES)}, **own, **parameter_schemas()}
     return {"parameters": [{"name": name, "in": "query", "required": False, "schema": field} for name, field in fields.items()]}
 
 

@@ -12,13 +12,12 @@ from samplemix_core.errors import CancelledRunError, SampleMixError, ServiceErro
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import load_model
 from samplemix_core.pipeline.handoff import AssignCounts, ClusterModelRef, MeasuredClusters, Registered
-from samplemix_core.progress import Progress
 from samplemix_core.worker.jobs import AssignTask, DescribeTask
 
 
 def assign_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, group: Group = WHOLE) -> AssignCounts:
     """Assign the scored shards of a group to clusters; those already assigned are skipped."""
-    with run.alone("assign", cluster_model.cluster_model_id, *registered.snapshot_ids, group):
+    with run.alone(cluster_model.cluster_model_id, *registered.snapshot_ids, group):
         return _assign(run, registered, cluster_model, group)
 
 
@@ -51,14 +50,14 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
         for state in todo
     ]
     done, documents, failed = shards - len(todo), 0, list[Outcome]()
-    run.report(Progress("assign", done, shards))
+    run.tell(done, shards)
     if work:
         with connect(run.deployment) as client:
             for outcome in fan_out(client, "samplemix_core.worker.clusters:assign_shard", work, run.cancelled):
                 done += 1
                 if outcome.error is None:
                     documents += outcome.result
-                    run.report(Progress("assign", done, shards, documents=documents))
+                    run.tell(done, shards, documents=documents)
                 else:
                     failed.append(outcome)
                     shard: Shard = outcome.work.arguments[0].shard
@@ -94,7 +93,7 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
     said = _describe(run, registered, record)
     measured = MeasuredClusters(clusters=len(sizes), documents=int(sizes.sum()), largest=int(sizes.max()))
     message = f"the largest holds {measured.largest / max(1, measured.documents):.1%} of {measured.documents:,} documents{said}"
-    run.report(Progress("measure_clusters", len(sizes), len(sizes), message=message, unit="clusters"))
+    run.tell(len(sizes), len(sizes), message, unit="clusters")
     return measured
 
 
@@ -120,7 +119,7 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
         artifact_key=record.artifact_key,
         artifact_sha256=record.artifact_sha256,
     )
-    run.report(Progress("measure_clusters", 0, 1, message="finding words that tell the clusters apart", unit="models"))
+    run.tell(0, 1, "finding words that tell the clusters apart", unit="models")
     try:
         with connect(run.deployment) as client:
             work = Work("what the clusters are about", (task,))

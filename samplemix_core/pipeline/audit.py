@@ -1,17 +1,15 @@
-"""Audit whether a run's quality models tell good from bad: before a mixture is made with one, and on request."""
+"""Audit whether a run's quality models tell good from bad, before a mixture is made with one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from samplemix_core.config.run import AuditConfig
-from samplemix_core.database.audits import Place, audited_scope, read_sampled, save_audit
-from samplemix_core.database.quality_models import QualityModel, find_quality_model, list_quality_models, quality_models
+from samplemix_core.database.audits import Place, read_sampled, save_audit
+from samplemix_core.database.quality_models import QualityModel, quality_models
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ConfigError, QualityAuditError
+from samplemix_core.errors import QualityAuditError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Registered
-from samplemix_core.progress import Progress
 from samplemix_core.quality.audit import ModelAudit, audit_models
 
 
@@ -23,16 +21,6 @@ class AuditVerdict(FrozenModel):
     findings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class AuditedCorpus:
-    """The findings about quality models on a corpus, and where each audited document lies."""
-
-    corpus: str
-    snapshots: tuple[str, ...]
-    models: tuple[ModelAudit, ...]
-    places: tuple[Place, ...]
-
-
 def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
     """Gate before a mixture is made: raise QualityAuditError if its quality model is beyond a limit that stops.
 
@@ -41,7 +29,7 @@ def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
     with run.deployment.transaction() as cursor:
         found = quality_models(cursor, ids=[version.quality_model_id for version in registered.versions])
     models = [found[version.quality_model_id] for version in registered.versions]
-    audits, _ = _look(
+    audits, _ = audit_and_keep(
         run.deployment, registered.corpus_id, registered.snapshots, registered.snapshot_ids, models, run.config.audit, run.name
     )
     lines = [f"{finding.level}: {audit.model}: {finding.said}" for audit in audits for finding in audit.findings]
@@ -54,34 +42,11 @@ def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
             " audit.source_r2.stop=null.",
         )
     message = f"{documents:,} documents looked at; " + ("; ".join(lines) if lines else "nothing found")
-    run.report(Progress("audit", 1, 1, unit="checks", message=message))
+    run.tell(1, 1, message, unit="checks")
     return AuditVerdict(documents=documents, verdicts=tuple(audit.verdict for audit in audits), findings=tuple(lines))
 
 
-def audit_corpus(
-    deployment: Deployment, corpus: str, config: AuditConfig, names: Sequence[str] = (), snapshots: Sequence[str] = ()
-) -> AuditedCorpus:
-    """Audit quality models on a corpus, given by name or URI: those named, or all that scored it. The findings are kept.
-
-    Raises QueryError for an unknown corpus, ConfigError for missing models or snapshots, or models that scored none of it.
-    """
-    with deployment.transaction() as cursor:
-        scope = audited_scope(cursor, corpus, snapshots)
-        if names:
-            models = [find_quality_model(cursor, name) for name in names]
-        else:
-            models = [model for model in list_quality_models(cursor) if model.quality_model_id in scope.quality_model_ids]
-    missing = [model.name for model in models if model.quality_model_id not in scope.quality_model_ids]
-    if missing or not models:
-        what = ", ".join(missing) if missing else "No quality model"
-        raise ConfigError(
-            f"{what} has not scored any document of {corpus}.", "Run it with that scorer first: samplemix run --scorer."
-        )
-    audits, places = _look(deployment, scope.corpus_id, scope.snapshots, scope.snapshot_ids, models, config, None)
-    return AuditedCorpus(corpus, scope.snapshots, tuple(audits), tuple(places))
-
-
-def _look(
+def audit_and_keep(
     deployment: Deployment,
     corpus_id: int,
     snapshots: Sequence[str],
@@ -90,6 +55,10 @@ def _look(
     config: AuditConfig,
     run: str | None,
 ) -> tuple[list[ModelAudit], list[Place]]:
+    """Audit models on a sample of snapshots, and keep the findings; `run` is the run that asked, if one did.
+
+    Returns the findings, and where each audited document lies.
+    """
     names = [model.name for model in models]
     names = [model.name if names.count(model.name) == 1 else f"{model.name}@{model.key[:8]}" for model in models]
     with deployment.transaction() as cursor:

@@ -4,7 +4,6 @@ from samplemix_core.database.changes import version_changes
 from samplemix_core.errors import ManifestError
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import PublishedRef, ReportedChanges, VerifiedCounts
-from samplemix_core.progress import Progress
 
 
 def report_changes(run: RunContext, published: PublishedRef, verified: VerifiedCounts) -> ReportedChanges:
@@ -15,7 +14,7 @@ def report_changes(run: RunContext, published: PublishedRef, verified: VerifiedC
         said = "\n  ".join(changes.lines())
     except ManifestError as error:
         changes, said = None, str(error)
-    run.report(Progress("report_changes", 1, 1, unit="versions", message=said))
+    run.tell(1, 1, said, unit="versions")
     return ReportedChanges(
         name=published.name,
         version=published.version,

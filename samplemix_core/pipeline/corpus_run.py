@@ -6,8 +6,8 @@ from samplemix_core.database.ledger import run_cost
 from samplemix_core.database.registration import unread_files
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.handoff import PublishedRef, ScoreCounts, VerifiedCounts
-from samplemix_core.steps import GROUPS, STEPS
+from samplemix_core.pipeline.handoff import Estimate, PublishedRef, ScoreCounts, VerifiedCounts
+from samplemix_core.steps import ESTIMATE, GROUPS, STEPS
 
 UNREAD_NAMED = 1000
 """Most unread files that a summary names; the table unread_file has all."""
@@ -32,12 +32,19 @@ class RunSummary(FrozenModel):
     cost: list[dict[str, Any]]
 
 
+def estimate_corpus(run: RunContext) -> Estimate:
+    """Do the steps of a dry run."""
+    registered = run.do(STEPS[0], {})
+    found: Estimate = run.do(ESTIMATE, {ESTIMATE.takes[0]: registered})
+    return found
+
+
 def run_corpus(run: RunContext) -> RunSummary:
     """Run all steps, one after another, each over all shards; raise the SampleMixError of the first that fails."""
     results: dict[str, Any] = {}
     for step in STEPS:
         if step.gives != GROUPS:
-            results[step.gives] = step.call(run, results)
+            results[step.gives] = run.do(step, results)
     published: PublishedRef = results["published"]
     with run.deployment.transaction() as cursor:
         cost = run_cost(cursor, run.name)

@@ -9,7 +9,7 @@ from samplemix_core.errors import CorpusError
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Estimate, Registered
 from samplemix_core.pipeline.register import URGENT
-from samplemix_core.progress import Progress, duration
+from samplemix_core.progress import duration
 from samplemix_core.worker.jobs import EstimateTask, Sampled
 
 SHARDS = 8
@@ -37,7 +37,7 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
     with connect(run.deployment) as client:
         workers = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         if chosen:
-            run.report(Progress("estimate", 0, 1, unit="samples", message=f"reading a little of {count} shards"))
+            run.tell(0, 1, f"reading a little of {count} shards", unit="samples")
             work = Work(
                 "the sample", (_task(run, registered, chosen),), cost=URGENT, resources=run.config.embedding.worker_resources
             )
@@ -73,7 +73,7 @@ def estimate(run: RunContext, registered: Registered) -> Estimate:
         f" ({core_seconds:,.0f} core-seconds), {found.embedding_bytes / 1e6:,.1f} MB of vectors,"
         f" {found.database_bytes / 1e6:,.1f} MB in Postgres; from {left.scored} documents that were scored to know"
     )
-    run.report(Progress("estimate", 1, 1, unit="samples", message=message))
+    run.tell(1, 1, message, unit="samples")
     return found
 
 

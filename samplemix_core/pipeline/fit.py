@@ -23,7 +23,6 @@ from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealt
 from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
-from samplemix_core.progress import Progress
 from samplemix_core.worker.artifacts import load_cluster_model
 from samplemix_core.worker.jobs import CompareTask, FitTask
 
@@ -40,11 +39,11 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
 
     Raises DiversityHealthError if they are degenerate. If the policy doesn't read diversity, one cluster is used instead.
     """
-    with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
+    with run.alone(registered.corpus_id, registered.encoder_id):
         record, note = _find_or_fit(run, registered)
         said = _comparison(run, registered, record, fitted=not note)
     message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}{said}"
-    run.report(Progress("fit_diversity", 1, 1, message=message, unit="models"))
+    run.tell(1, 1, message, unit="models")
     return ClusterModelRef(
         cluster_model_id=record.cluster_model_id, cluster_model_key=record.cluster_model_key, clusters=record.n_clusters
     )
@@ -77,7 +76,7 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
         except ModelError as error:
             if not diversity.refit:
                 raise
-            run.report(Progress("fit_diversity", 0, 1, message=f"fitting again: {error.what}", unit="models"))
+            run.tell(0, 1, f"fitting again: {error.what}", unit="models")
         else:
             # The gates may have been different when it was fitted.
             if method == METHOD:
@@ -96,7 +95,7 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
 
 def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], *, one_cluster: bool) -> clusters.FittedModel:
     """Draw the sample here, and fit on a worker, which has the memory and the threads set for it."""
-    run.report(Progress("fit_diversity", 0, 1, message="fitting on a sample", unit="models"))
+    run.tell(0, 1, "fitting on a sample", unit="models")
     diversity = run.config.diversity
     positions = stratified_positions(shard_counts(scored, run.config.reader), diversity.sample_size, diversity.seed)
     with run.deployment.transaction() as cursor:
@@ -126,7 +125,7 @@ def _comparison(run: RunContext, registered: Registered, record: clusters.Cluste
     wanted, known = run.config.diversity.compare_with, record.comparison
     named = wanted not in ("auto", "none")
     if (fitted and wanted == "auto") or (named and (known is None or known["reference"] not in (wanted, Path(wanted).name))):
-        run.report(Progress("fit_diversity", 0, 1, message="comparing encoders on a sample", unit="models"))
+        run.tell(0, 1, "comparing encoders on a sample", unit="models")
         try:
             found = _compare(run, registered, wanted if named else None)
         except CancelledRunError:

@@ -4,13 +4,13 @@ from samplemix_core.crawls.landing import scan
 from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import transaction
 from samplemix_core.errors import CorpusError
-from samplemix_core.pipeline.assign import assign_clusters
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import read_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered
-from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish
-from samplemix_core.progress import Progress
+from samplemix_core.steps import BY_FUNCTION
+
+_ASSIGN, _MIX = BY_FUNCTION["assign:assign_clusters"], BY_FUNCTION["mix:mix"]
 
 
 def gather(run: RunContext, registered: Registered) -> Registered:
@@ -22,7 +22,7 @@ def gather(run: RunContext, registered: Registered) -> Registered:
     gathered, left_out = _gather(run, registered)
     said = f"; left out: {'; '.join(left_out)}" if left_out else ""
     message = f"{', '.join(gathered.snapshots)}{said}"
-    run.report(Progress("gather", len(gathered.snapshots), len(gathered.snapshots), message=message, unit="snapshots"))
+    run.tell(len(gathered.snapshots), len(gathered.snapshots), message, unit="snapshots")
     return gathered
 
 
@@ -71,11 +71,12 @@ def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterMod
 
     So when crawls land together, each version holds the crawls of the version before it, whichever comes first.
     """
-    with run.alone("publish", run.config.mixture_name):
+    with run.alone(run.config.mixture_name):
         mixed = read_draft(run.deployment.mixtures.store, draft.draft).registered
         now, _ = _gather(run, mixed)
         if now.snapshots != mixed.snapshots:
-            run.report(Progress("publish", 0, 1, unit="versions", message=f"mixing again, of {', '.join(now.snapshots)}"))
-            assign_clusters(run, now, cluster_model)
-            draft = mix(run, now, cluster_model)
+            run.tell(0, 1, f"mixing again, of {', '.join(now.snapshots)}", unit="versions")
+            results = {"registered": now, "cluster_model": cluster_model}
+            run.do(_ASSIGN, results)
+            return publish(run, run.do(_MIX, results))
         return publish(run, draft)

@@ -35,7 +35,9 @@ from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.policies.policy import Scale, Weigh
 from samplemix_core.policies.registry import record
-from samplemix_core.progress import Progress
+
+_STAGES = 4
+"""Reading, solving, writing, done."""
 
 UNKNOWN_SHARE = 0.01
 """Share of a domain's tokens. If more belong to words that the tokenizer doesn't know, the count means little."""
@@ -49,15 +51,16 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     Raises BudgetError if no copies meet the budget, AccountingError if counts do not add up.
     """
     config = run.config
-    _tell(run, 0, "reading scores")
+    run.tell(0, _STAGES, "reading scores", unit="stages")
     policy, scale = config.policy, Scale(registered.quality_low, registered.quality_high)
     source, counts, lineage = _read(run, registered, cluster_model, policy.weigh(scale))
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
-    _tell(run, 1, f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}; solving")
+    found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
+    run.tell(1, _STAGES, f"{found}; solving", unit="stages")
     most = None if config.max_share == 1 else max(1, int(config.max_share * budget))
     solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies, most)
-    _tell(run, 2, f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts")
+    run.tell(2, _STAGES, f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
     manifest = ManifestDraft(
         name=config.mixture_name,
         corpus_root=config.corpus_uri,
@@ -87,7 +90,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         key = write_draft(store, draft, rollup, directory, datetime.now(UTC).date())
     warnings += unmet(manifest)
     said = "".join(f". Warning: {warning}" for warning in warnings)
-    _tell(run, 4, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts{said}")
+    run.tell(4, _STAGES, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts{said}", unit="stages")
     return DraftRef(
         draft=key,
         content_digest=draft.content_digest,
@@ -109,10 +112,6 @@ def _unknown_words(run: RunContext, registered: Registered) -> list[str]:
         f"over {UNKNOWN_SHARE:.0%} of the tokens of {named}{more} are of words that the tokenizer {registered.tokenizer} does not"
         " know, so their number is a rough guess; count by the tokenizer of the model to be trained (--tokenizer)"
     ]
-
-
-def _tell(run: RunContext, stage: int, message: str) -> None:
-    run.report(Progress("mix", stage, 4, unit="stages", message=message))
 
 
 def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, weigh: Weigh) -> tuple[Source, Counts, Lineage]:

@@ -20,7 +20,7 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, read_draft, read_rollup
 from samplemix_core.pipeline.handoff import DraftRef, PublishedRef, Registered, VerifiedCounts
 from samplemix_core.pipeline.mix import require_unreplaced
-from samplemix_core.progress import Progress, describe_cost
+from samplemix_core.progress import describe_cost
 from samplemix_core.reading.versions import open_version, verify_version
 
 
@@ -46,7 +46,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     with run.deployment.transaction() as cursor:
         cost = describe_cost(run_cost(cursor, run.name))
     message = f"{version.uri}, {'new' if published.created else 'the same content as before'}; {cost}"
-    run.report(Progress("publish", 1, 1, unit="versions", message=message))
+    run.tell(1, 1, message, unit="versions")
     return PublishedRef(
         name=manifest.name,
         version=manifest.version,
@@ -128,5 +128,5 @@ def verify(run: RunContext, published: PublishedRef) -> VerifiedCounts:
             "Do not train on it; restore what changed, or publish again.",
         )
     message = f"{report.rows:,} samples, {report.copies:,} copies, {report.tokens:,} tokens: all agree"
-    run.report(Progress("verify", report.parts, report.parts, unit="parts", message=message))
+    run.tell(report.parts, report.parts, message, unit="parts")
     return VerifiedCounts(rows=report.rows, copies=report.copies, tokens=report.tokens, manifest_uri=published.manifest_uri)

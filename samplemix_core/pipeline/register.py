@@ -19,7 +19,6 @@ from samplemix_core.identity import canonical_json
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Registered
-from samplemix_core.progress import Progress
 from samplemix_core.scorers.composite import CompositeSpec
 
 SHARDS_PER_GROUP = 32
@@ -117,7 +116,7 @@ def register(run: RunContext) -> Registered:
         )
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
     message = _registered_message(listing, models["tokenizer"], first, others, replaced)
-    run.report(Progress("register", listing.shards, listing.shards, message=message))
+    run.tell(listing.shards, listing.shards, message)
     return registered
 
 
@@ -165,13 +164,13 @@ def _read_etags(run: RunContext, unread: Sequence[ObjectInfo]) -> None:
     if not unread:
         return
     message = f"reading {sum(entry.size for entry in unread) / 1e6:,.1f} MB of new files, to know them by their content"
-    run.report(Progress("register", 0, len(unread), unit="files", message=message))
+    run.tell(0, len(unread), message, unit="files")
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         for done, _ in enumerate(pool.map(attrgetter("etag"), unread), start=1):
             if run.cancelled.is_set():
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise CancelledRunError("Cancelled while files were read.", "Run again to continue.")
-            run.report(Progress("register", done, len(unread), unit="files"))
+            run.tell(done, len(unread), unit="files")
 
 
 def _describe_models(run: RunContext) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.mixing.source import MAX_DOMAINS, too_many_domains
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import LossCounts, Registered, ScoreCounts
-from samplemix_core.progress import Progress
 from samplemix_core.worker.jobs import PlanTask, ScoreTask
 
 _REASONS, _DOMAINS = 10, 12
@@ -29,7 +28,7 @@ def score(run: RunContext, registered: Registered, group: Group = WHOLE) -> Scor
 
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
-    with run.alone("score", *registered.snapshot_ids, *registered.versions, group):
+    with run.alone(*registered.snapshot_ids, *registered.versions, group):
         return _score(run, registered, group)
 
 
@@ -118,7 +117,7 @@ def check_loss(run: RunContext, registered: Registered) -> LossCounts:
         raise LossError(
             f"Nothing is left of {', '.join(gone[:_DOMAINS])}{', ...' if len(gone) > _DOMAINS else ''}. {found}\n", remedy
         )
-    run.report(Progress("check_loss", 1, 1, message=found.partition(":\n")[0], unit="checks"))
+    run.tell(1, 1, found.partition(":\n")[0], unit="checks")
     return counts
 
 
@@ -293,18 +292,15 @@ class _ScoreProgress:
             # Assume that a document under way is as much work as those already done.
             done = self._work_done * documents / self._documents if self._documents else 0
             share = min(1.0 if self._done == self._blocks else 0.99, done / self._work)
-        self._run.report(
-            Progress(
-                "score",
-                self._done,
-                self._blocks,
-                documents=documents,
-                message=message,
-                unit="blocks",
-                tokens=self._tokens,
-                text_bytes=self._text_bytes,
-                share=share,
-            )
+        self._run.tell(
+            self._done,
+            self._blocks,
+            message,
+            unit="blocks",
+            documents=documents,
+            tokens=self._tokens,
+            text_bytes=self._text_bytes,
+            share=share,
         )
 
     def counts(self) -> ScoreCounts:

@@ -78,7 +78,8 @@ class Policy(IdentifiedModel, ABC):
 
     A policy is a file of this package with a subclass that is `registered`. Its docstring begins with its formula and names its
     source. Configuration, form, options, the what-if page, the manifest's record and docs/policies.md are made from it. Its
-    parameters must not have the names of RunConfig's fields, which are in the same forms and options.
+    parameters can't have the names of RunConfig's fields, which are in the same forms and options. Policies whose parameters have
+    one name share a field and an option.
 
     FIRST_FIELDS names its first parameters, which manifests always record. A parameter that is added later isn't recorded at its
     default, so that published bytes stay the same.

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema
 
 import samplemix_core.policies
 from samplemix_core.errors import ConfigError
-from samplemix_core.frozen import IdentifiedModel
+from samplemix_core.frozen import IdentifiedModel, field_schemas, json_types
 from samplemix_core.policies.policy import POLICIES, Policy, Scale, Weigh
 from samplemix_core.policies.samplemix import SampleMix
 
@@ -35,7 +35,16 @@ class _AnyRegistered:
 class WithPolicy(IdentifiedModel):
     """A configuration with a policy, which may be given by name with its parameters next to it: {"policy": "x", "alpha": 0.5}."""
 
-    policy: Annotated[Policy, _AnyRegistered()] = Field(SampleMix(), title="Policy", description="How samples are weighed")
+    policy: Annotated[Policy, _AnyRegistered()] = Field(
+        SampleMix(), title="Policy", description="How samples are weighed", json_schema_extra={"section": "How"}
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Raise ValueError for a policy whose parameter has the name of a setting: nobody could give it a value."""
+        for name, policies in all_parameters().items():
+            if name in cls.model_fields:
+                raise ValueError(f"{policies[0].__name__}.{name} has the name of a setting of {cls.__name__}: call it otherwise")
 
     @classmethod
     def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,6 +61,22 @@ def all_parameters() -> dict[str, list[type[Policy]]]:
     for policy in POLICIES.values():
         for name in policy.parameter_names():
             found.setdefault(name, []).append(policy)
+    return found
+
+
+def parameter_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON schema of each parameter, which says what all policies that take it agree on, and each one's words for it."""
+    found = {}
+    for name, policies in all_parameters().items():
+        schemas = [field_schemas(policy)[name] for policy in policies]
+        shared = {key: value for key, value in schemas[0].items() if all(key in one and one[key] == value for one in schemas)}
+        takers: dict[tuple[str, str], list[str]] = {}
+        for policy, one in zip(policies, schemas, strict=True):
+            default = f"; default {one['default']}" if "default" not in shared and "default" in one else ""
+            takers.setdefault((one.get("description", name), default), []).append(policy.model_fields["name"].default)
+        words = ". ".join(f"{words} (policy {', '.join(of)}{default})" for (words, default), of in takers.items())
+        kinds = {} if {"type", "anyOf"} & shared.keys() else {"type": [kind for one in schemas for kind in json_types(one)]}
+        found[name] = {**shared, **kinds, "description": words}
     return found
 
 

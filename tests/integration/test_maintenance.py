@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+from samplemix_core.config.form import Upkeep
 from samplemix_core.config.run import CorpusConfig, RunConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database import clusters, corpora, registration, scores
@@ -27,7 +28,6 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.operations import maintenance
-from samplemix_core.operations.maintenance import Upkeep
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 from tests.integration.test_database_changes import publish, scored
 
@@ -237,18 +237,18 @@ def test_a_corpus_of_which_nothing_could_be_read_goes_when_its_place_is_read_oth
         return [row["corpus_id"] for row in run_query(settings.database, "SELECT corpus_id FROM corpus ORDER BY 1")]
 
     wrong = register("body")
-    assert maintenance.dead_corpora(settings, Upkeep()).found == 0, "there is no other"
+    assert maintenance.corpora(settings, Upkeep()).found == 0, "there is no other"
     right = register("text")
-    assert maintenance.dead_corpora(settings, Upkeep()).found == 0, "something happened to it within a day"
+    assert maintenance.corpora(settings, Upkeep()).found == 0, "something happened to it within a day"
     with settings.transaction() as cursor:
         cursor.execute("UPDATE shard_score SET updated_at = now() - interval '2 days'")
-    assert maintenance.dead_corpora(settings, Upkeep(dry_run=True)).found == 1
+    assert maintenance.corpora(settings, Upkeep(dry_run=True)).found == 1
     assert {wrong.corpus_id, right.corpus_id} <= set(ids())
-    kept = maintenance.dead_corpora(settings, Upkeep())
+    kept = maintenance.corpora(settings, Upkeep())
     assert (kept.found, kept.done) == (1, True)
     assert wrong.corpus_id not in ids()
     assert right.corpus_id in ids()
-    assert maintenance.dead_corpora(settings, Upkeep()).found == 0
+    assert maintenance.corpora(settings, Upkeep()).found == 0
 
 
 def test_statistics_are_of_whole_tables_too(settings: Deployment, scored: LedgeredCorpus) -> None:

@@ -21,12 +21,12 @@ from samplemix_core.database.query import run_query
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, QueryError
 from samplemix_core.manifest.format import SolverRecord
+from samplemix_core.operations.quality_audit import audit_corpus
 from samplemix_core.pages import api
 from samplemix_core.pages import app as pages
 from samplemix_core.pages import samples as pages_samples
 from samplemix_core.pages.charts import COLOURS
 from samplemix_core.pages.html import query
-from samplemix_core.pipeline.audit import audit_corpus
 from tests.integration.conftest import TEXTS, LedgeredCorpus, mix
 
 HOSTILE = "\"><script>alert(1)</script>\u202e'; DROP TABLE sample; --"

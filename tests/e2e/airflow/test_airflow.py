@@ -23,7 +23,7 @@ from samplemix_core.local.service import PROCESSES
 from samplemix_core.local.stack import Stack
 from samplemix_core.local.supervisor import stack_processes
 from samplemix_core.objects import open_store
-from samplemix_core.operations.maintenance import TASKS
+from samplemix_core.steps import UPKEEP
 from tests.e2e.airflow.conftest import DEMO
 from tests.e2e.conftest import DOCUMENTS, Command, Upload, settings_of, wait_for
 
@@ -208,7 +208,7 @@ def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls
         cursor.execute("UPDATE crawl SET run = 'deleted', taken_at = now() WHERE corpus = %s", (run_id,))
     airflow.trigger("samplemix_maintenance", run_id, {})
     wait_for(lambda: airflow.run_state("samplemix_maintenance", run_id) in FINAL_STATES, 60, "end of the run")
-    kept = {task: airflow.xcom("samplemix_maintenance", run_id, task) for task in TASKS}
+    kept = {task.name: airflow.xcom("samplemix_maintenance", run_id, task.name) for task in UPKEEP}
     assert {task for task, item in kept.items() if item["done"]} == {"drafts", "corpora", "statistics"}
     with platform.transaction() as cursor:
         (crawl,) = corpora.crawls(cursor, run_id)

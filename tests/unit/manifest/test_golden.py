@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import samplemix_core
 from samplemix_core.cli.main import app
 from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.manifest.catalogue import Mixtures
@@ -117,13 +118,24 @@ def test_a_part_without_a_column_is_refused(golden: FileStore, tmp_path: Path) -
     assert [problem.what for problem in verify(version).problems if "no column cluster" in problem.what]
 
 
-def test_a_newer_format_is_refused_with_what_to_do_by_readers_and_publishers(store: FileStore, make_mixture: Make) -> None:
+@pytest.mark.parametrize(
+    ("written", "writer", "remedy"),
+    [
+        (2, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
+        (2.0, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
+        ("2", samplemix_core.__version__, "Upgrade SampleMix, here"),
+        (1.5, None, "Upgrade SampleMix, here"),
+    ],
+)
+def test_a_newer_format_is_refused_with_what_to_do_by_readers_and_publishers(
+    store: FileStore, make_mixture: Make, written: object, writer: object, remedy: str
+) -> None:
     version = make_mixture(seed=1).publish(store).version
     key = version.key("manifest.json")
     fields = json.loads(store.get(key)[0])
-    lineage = fields["lineage"] | {"code_version": "7.1.0"}
-    store.put(key, json.dumps({**fields, "format_version": 2, "lineage": lineage}).encode())
-    refused = r"format version 2; SampleMix \S+ reads up to 1\. Upgrade SampleMix to 7\.1\.0 or later"
+    lineage = fields["lineage"] | {"code_version": writer}
+    store.put(key, json.dumps({**fields, "format_version": written, "lineage": lineage}).encode())
+    refused = rf"format version [0-9.]+; SampleMix \S+ reads up to 1\. {remedy}"
     with pytest.raises(NewerFormatError, match=refused):
         Mixtures(store, "mixtures").open("demo")
     before = files(Path(store.uri.removeprefix("file://")))

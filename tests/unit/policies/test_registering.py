@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import typer
-from pydantic import Field
+from pydantic import Field, create_model
 from typer.testing import CliRunner
 
 from samplemix_core.cli.run import OPTIONS, run_config, with_settings
@@ -112,6 +112,30 @@ def test_pages_move_it_and_manifests_record_it() -> None:
 
 def test_it_is_documented() -> None:
     assert "| | `favour` | 2.0 | 0 to 4 | Power of quality |" in policies_table()
+
+
+class Prefer(Favour):
+    """w = 1 + favour * q, for those who mean something else by it."""
+
+    name: Literal["prefer"] = "prefer"  # type: ignore[assignment]
+    favour: int = Field(1, ge=1, le=99, description="Times")
+
+
+def test_policies_that_share_a_parameters_name_share_a_field_with_the_words_of_both() -> None:
+    registered(Prefer)
+    try:
+        field = form_schema()["favour"]
+        assert field["description"] == "Power of quality (policy favour; default 2.0). Times (policy prefer; default 1)"
+        assert field["type"] == ["number", "integer", "null"]
+        assert not {"minimum", "maximum"} & field.keys()
+        assert "Something that is no single value (policy favour, prefer)." in form_schema()["groups"]["description"]
+    finally:
+        del POLICIES["prefer"]
+
+
+def test_a_parameter_with_the_name_of_a_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Favour\.favour has the name of a setting of Clash"):
+        create_model("Clash", __base__=RunConfig, favour=(int, Field(5)))
 
 
 def test_a_name_is_registered_once_with_what_it_begins_with() -> None:
