@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import detect_hardware, locate_model
+from samplemix_core.embedding.loading import detect_hardware, locate_model
 
 PACKAGES = ("sklearn", "sqlalchemy", "dask", "distributed")
 SHORTEST, LONGEST = 300, 20_000

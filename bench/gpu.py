@@ -25,7 +25,7 @@ from bench.scale import PRODUCTS, operations, score_file, services, texts_of, ti
 from bench.scoring import ONE_THREAD
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import load_encoder
-from samplemix_core.embedding.model import candidate_precisions, detect_hardware, locate_model
+from samplemix_core.embedding.loading import candidate_precisions, detect_hardware, locate_model
 from samplemix_core.local.owner import Owner
 
 ROUNDS = 3

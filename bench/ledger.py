@@ -27,8 +27,8 @@ from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import scalar
 from samplemix_core.database.migrate import migrate
 from samplemix_core.deployment import Deployment
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.geometry import Bounds
-from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects.interface import ObjectInfo

@@ -32,7 +32,7 @@ from samplemix_core.database import ledger
 from samplemix_core.database.migrate import migrate
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import PRECISION_COSINE, candidate_precisions, detect_hardware, locate_model
+from samplemix_core.embedding.loading import PRECISION_COSINE, candidate_precisions, detect_hardware, locate_model
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.frozen import load_config
 from samplemix_core.local.owner import Owner

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from samplemix_core.config.run import ReaderConfig
-from samplemix_core.corpus.format import Format
+from samplemix_core.corpus.corpus_format import Format
 from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError

@@ -16,7 +16,7 @@ from samplemix_core.errors import CorpusError
 from samplemix_core.objects.interface import ObjectInfo
 
 if TYPE_CHECKING:
-    from samplemix_core.corpus.format import Format
+    from samplemix_core.corpus.corpus_format import Format
 
 COMPRESSIONS = {
     **{".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"},

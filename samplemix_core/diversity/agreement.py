@@ -8,9 +8,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_mutual_info_score
 
 from samplemix_core.config.run import DiversityConfig
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.fit import fit_clusters
 from samplemix_core.diversity.geometry import nearest_centroid, separation
-from samplemix_core.diversity.model import ClusterModel
 
 Vectors = npt.NDArray[np.float32]
 

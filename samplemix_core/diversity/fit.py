@@ -16,8 +16,8 @@ from sklearn.decomposition import PCA
 
 from samplemix_core.compiled import keep
 from samplemix_core.config.run import DiversityConfig
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.geometry import Bounds, ClusterSums, nearest_centroid, separation
-from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import DiversityHealthError
 
 with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_i
     The order of the vectors matters to the last bit: give them sorted by shard and row.
 
     Raises DiversityHealthError if the sample is too small or too uniform to cluster, holds values that are not finite, or has no
-    cluster at all. Whether the clusters are any good is for model.check_health to say.
+    cluster at all. Whether the clusters are any good is for cluster_model.check_health to say.
     """
     smallest = min_cluster_size(config, vectors.shape[0])
     _require_sample(vectors, config, smallest)

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.e5 import E5_MODEL, TRANSLATIONS
-from samplemix_core.embedding.model import (
+from samplemix_core.embedding.loading import (
     TIMED_TOKENS,
     DeviceName,
     Precision,

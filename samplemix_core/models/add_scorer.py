@@ -110,7 +110,7 @@ def add_transformer(
     number) counts; without one, they are the levels of a score. In a regression on several criteria, `label` says which counts.
     Raises ConfigError if all of that does not say what the scores mean.
     """
-    from samplemix_core.embedding.model import hub_directory
+    from samplemix_core.embedding.loading import hub_directory
 
     directory = Path(model) if is_directory(model) else hub_directory(model, revision)
     config = read_classifier(directory)

@@ -13,7 +13,7 @@ from samplemix_core.config.quality import TrainingConfig
 from samplemix_core.database.labels import Annotator, read_labels
 from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import detect_hardware, load_sentence_transformer, locate_model, resolve_device
+from samplemix_core.embedding.loading import detect_hardware, load_sentence_transformer, locate_model, resolve_device
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint

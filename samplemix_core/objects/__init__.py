@@ -22,7 +22,7 @@ def open_store(uri: str, settings: Settings) -> ObjectStore:
         if not parts.netloc or parts.query or parts.fragment:
             raise ConfigError(f"{uri!r} is not an S3 location.", "Write it as s3://bucket or s3://bucket/prefix.")
         return S3Store(parts.netloc, parts.path.strip("/"), settings)
-    from samplemix_core.objects.files import FileStore
+    from samplemix_core.objects.directory import FileStore
 
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return FileStore(Path(unquote(parts.path)))

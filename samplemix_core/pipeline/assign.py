@@ -7,7 +7,7 @@ from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import WHOLE, Group, Shard
 from samplemix_core.database.upkeep import index_scores
-from samplemix_core.diversity.model import cluster_table
+from samplemix_core.diversity.cluster_model import cluster_table
 from samplemix_core.errors import CancelledRunError, SampleMixError, ServiceError
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import load_model

@@ -17,7 +17,7 @@ from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.database.upkeep import hold_file
-from samplemix_core.diversity.model import ClusterModel, check_health
+from samplemix_core.diversity.cluster_model import ClusterModel, check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
 from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealthError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint

@@ -39,7 +39,7 @@ class TransformerSpec(ScorerSpec):
 
     def make(self, name: str, key: str, materials: Materials) -> Scorer:
         """See ScorerSpec.make."""
-        from samplemix_core.embedding.model import detect_hardware, resolve_device
+        from samplemix_core.embedding.loading import detect_hardware, resolve_device
 
         device = resolve_device(materials.embedding, detect_hardware())
         network, tokenizer = load_classifier(materials.files(self.files), device)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.deployment import Prefix, model_file
-from samplemix_core.diversity.model import ClusterModel
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.errors import ModelError, ObjectAccessError, ObjectStoreError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore

@@ -14,10 +14,10 @@ from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.clusters import FittedModel
 from samplemix_core.database.scope import Shard
 from samplemix_core.deployment import Deployment, Prefix
+from samplemix_core.diversity.cluster_model import check_health
 from samplemix_core.diversity.describe import MOST_CHARACTERS, map_centroids, telling_terms
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
 from samplemix_core.diversity.geometry import ClusterSums, assign
-from samplemix_core.diversity.model import check_health
 from samplemix_core.embedding.vectors import read_embeddings, read_positions
 from samplemix_core.errors import ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event

@@ -13,7 +13,7 @@ from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.agreement import Agreement, agreement
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 from samplemix_core.embedding.static import MADE_FROM
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.objects.interface import ObjectStore

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.deployment import Deployment
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 from samplemix_core.quality.kinds import language_file
 from tests.e2e.conftest import Command, Run, Upload
 

@@ -125,7 +125,7 @@ def test_a_shard_that_stays_as_it_was_is_not_read_as_a_whole_for_each_block(
         raise AssertionError("the shard is read for its etag")
 
     with monkeypatch.context() as patch:
-        patch.setattr("samplemix_core.objects.files._digest_of", refuse)
+        patch.setattr("samplemix_core.objects.directory._digest_of", refuse)
         assert plan_shard(plan_tasks(run, registered, found)[0]) == 4
         first, second, third, _ = score_tasks(run, registered, found)
         assert score_block(first).scored == 3

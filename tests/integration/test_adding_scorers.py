@@ -24,7 +24,7 @@ from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.database.connection import scalar
 from samplemix_core.database.quality_models import find_quality_model
 from samplemix_core.deployment import Deployment
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 from samplemix_core.errors import ConfigError, CorpusError, ModelError, QueryError, SampleMixError
 from samplemix_core.identity import content_hash
 from samplemix_core.models.add_scorer import AddedScorer, add_ensemble, add_fasttext, add_transformer, calibrate

@@ -16,7 +16,7 @@ from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.scope import Group, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CorpusError, ShardRefusedError
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.pipeline import register
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of

@@ -11,8 +11,8 @@ from samplemix_core.config.run import ReaderConfig
 from samplemix_core.database import clusters, descriptions, ledger
 from samplemix_core.database.connection import transaction
 from samplemix_core.deployment import Deployment
+from samplemix_core.diversity.cluster_model import ClusterModel, cluster_table
 from samplemix_core.diversity.geometry import Bounds
-from samplemix_core.diversity.model import ClusterModel, cluster_table
 from samplemix_core.settings import ENVIRONMENT
 from samplemix_core.worker.clusters import describe_clusters
 from samplemix_core.worker.jobs import DescribeTask

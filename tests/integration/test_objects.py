@@ -18,7 +18,7 @@ import pytest
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.objects import open_store, s3
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 from samplemix_core.objects.interface import ObjectStore
 
 

@@ -18,7 +18,7 @@ from samplemix_core.database.scores import commit_block
 from samplemix_core.embedding.vectors import EmbeddingWriter, raw_vectors, to_table
 from samplemix_core.errors import ObjectStoreError
 from samplemix_core.identity import content_hash
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.operations import check
 from samplemix_core.worker import reuse

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import tokens
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 from samplemix_core.embedding.tokens import TokenCounter, Words
 
 TOKENIZER = Tokenizer.from_file(str(locate_model(EmbeddingConfig()) / "tokenizer.json"))

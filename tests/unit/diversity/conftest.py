@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from samplemix_core.config.run import DiversityConfig
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.fit import fit_clusters
-from samplemix_core.diversity.model import ClusterModel
 
 Vectors = npt.NDArray[np.float32]
 

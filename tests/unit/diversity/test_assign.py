@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.geometry import assign, nearest_centroid
-from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import ModelError
 from tests.unit.diversity.conftest import Blobs
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from samplemix_core.diversity.model import ClusterModel
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.errors import ModelError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from samplemix_core import schemas
+from samplemix_core.diversity.cluster_model import ClusterModel, cluster_table
 from samplemix_core.diversity.geometry import Bounds, ClusterSums, assign, separation
-from samplemix_core.diversity.model import ClusterModel, cluster_table
 from tests.unit.diversity.conftest import Blobs, Vectors
 
 

@@ -5,9 +5,9 @@ import pytest
 from hdbscan import HDBSCAN
 
 from samplemix_core.config.run import DiversityConfig
+from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, one_cluster, reduce
 from samplemix_core.diversity.geometry import assign
-from samplemix_core.diversity.model import ClusterModel
 from samplemix_core.errors import DiversityHealthError
 from tests.unit.diversity.conftest import Blobs, Vectors
 

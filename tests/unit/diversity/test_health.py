@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from samplemix_core.config.run import DiversityConfig
+from samplemix_core.diversity.cluster_model import ClusterModel, HealthReport, check_health
 from samplemix_core.diversity.geometry import Bounds
-from samplemix_core.diversity.model import ClusterModel, HealthReport, check_health
 from samplemix_core.errors import DiversityHealthError
 from tests.unit.diversity.conftest import Blobs
 

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoTokenizer, PretrainedConfig
 
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 
 TEXTS = [
     "The lighthouse keeper climbed the stairs every evening at dusk.",

@@ -17,7 +17,7 @@ from samplemix_core.config.run import EmbeddingConfig, RunConfig
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.counter import counter_for
 from samplemix_core.embedding.encoder import Encoder
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.frozen import load_config

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.embedding.model import Hardware, candidate_precisions, detect_hardware, resolve_device
+from samplemix_core.embedding.loading import Hardware, candidate_precisions, detect_hardware, resolve_device
 from samplemix_core.errors import ConfigError
 
 NATIVE = Hardware(has_cuda=False, cuda_bfloat16=False, cpu_bfloat16=True)

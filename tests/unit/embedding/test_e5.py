@@ -12,7 +12,7 @@ import pytest
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import e5
 from samplemix_core.embedding.encoder import Encoder, load_encoder
-from samplemix_core.embedding.model import locate_model, weights_sha256
+from samplemix_core.embedding.loading import locate_model, weights_sha256
 from samplemix_core.errors import ModelError
 
 

@@ -17,9 +17,9 @@ from transformers import BertConfig, ModernBertConfig, MPNetConfig, PretrainedCo
 
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import encoder as encoder_module
-from samplemix_core.embedding import model as model_module
+from samplemix_core.embedding import loading
 from samplemix_core.embedding.encoder import Encoder, load_encoder, load_known_encoder
-from samplemix_core.embedding.model import (
+from samplemix_core.embedding.loading import (
     SHIPPED_WEIGHTS_SHA256,
     TIMED_TOKENS,
     candidate_precisions,
@@ -148,7 +148,7 @@ def test_auto_takes_the_faster_precision_that_is_true_to_float32(
         "float32": _MadeUp(exact),
         "bfloat16": _MadeUp(np.array([[np.cos(turned), np.sin(turned)]], dtype=np.float32)),
     }
-    monkeypatch.setattr(model_module, "_seconds", lambda network, _: 1.0 if network is networks["float32"] else seconds)
+    monkeypatch.setattr(loading, "_seconds", lambda network, _: 1.0 if network is networks["float32"] else seconds)
     probe = float32_encoder.tokenize(["text"])
     assert choose_network(lambda precision, _: networks[precision], ("float32", "bfloat16"), probe)[0] == chosen
 
@@ -162,7 +162,7 @@ def test_precisions_are_compared_on_as_many_tokens_as_are_embedded_at_once(
         timed.append(sum(ids.size for ids in sequences))
         return 1.0
 
-    monkeypatch.setattr(model_module, "_seconds", seconds)
+    monkeypatch.setattr(loading, "_seconds", seconds)
     network: Any = _MadeUp(np.array([[1.0, 0.0]], dtype=np.float32))
     probe = float32_encoder.tokenize(list(PROBE))
     choose_network(lambda *_: network, ("float32", "bfloat16"), probe, TIMED_TOKENS["cpu"])

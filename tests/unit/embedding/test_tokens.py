@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.encoder import Encoder
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 from samplemix_core.embedding.tokens import DocumentTokenizer, Tokenized
 
 

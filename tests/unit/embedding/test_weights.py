@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.embedding.model import (
+from samplemix_core.embedding.loading import (
     SHIPPED_MODEL,
     SHIPPED_WEIGHTS_SHA256,
     locate_model,

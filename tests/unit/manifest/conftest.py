@@ -26,7 +26,7 @@ from samplemix_core.manifest.format import (
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.publish import Published, publish
 from samplemix_core.mixing.solver import solve_copies
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 from samplemix_core.policies.policy import Columns, Scale
 from samplemix_core.policies.registry import record
 from samplemix_core.policies.samplemix import SampleMix

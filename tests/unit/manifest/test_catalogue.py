@@ -10,7 +10,7 @@ import pytest
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import Mixtures, open_key
 from samplemix_core.manifest.format import MIXTURE_PART
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 
 Make = Callable[..., Any]
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from samplemix_core.manifest.format import Manifest, columns_table
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 
 PAGE = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text()
 

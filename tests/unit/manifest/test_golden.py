@@ -23,7 +23,7 @@ from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.format import MIXTURE_PART, schema_json
 from samplemix_core.manifest.verify import verify
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mixture_v1"
 Make = Callable[..., Any]

@@ -14,7 +14,7 @@ import pytest
 from samplemix_core.errors import AccountingError, ManifestError, ObjectStoreError
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.verify import verify
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 
 PUTS = 8

@@ -12,7 +12,7 @@ import pytest
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, Mixtures, Version
 from samplemix_core.manifest.format import MIXTURE_PART, Manifest, ShardEntry
 from samplemix_core.manifest.verify import VerifyReport, verify
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 
 Make = Callable[..., Any]
 PREFIX = "mixtures/demo/v000001/"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from samplemix_core.errors import ObjectAccessError, ObjectStoreError
-from samplemix_core.objects.files import RESERVED, FileStore
+from samplemix_core.objects.directory import RESERVED, FileStore
 
 
 @pytest.mark.parametrize("key", ["../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "a\0b", f"{RESERVED}/lock"])

@@ -4,7 +4,7 @@ import pytest
 
 from samplemix_core.errors import ConfigError
 from samplemix_core.objects import open_store
-from samplemix_core.objects.files import FileStore
+from samplemix_core.objects.directory import FileStore
 from samplemix_core.objects.s3 import S3Store
 from samplemix_core.settings import Settings
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from samplemix_core import schemas
 from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.embedding.model import locate_model
+from samplemix_core.embedding.loading import locate_model
 from samplemix_core.errors import CorpusError, ModelError
 from samplemix_core.identity import content_hash
 from samplemix_core.quality import composite
