@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import VERSION, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from samplemix_core.errors import ConfigError
@@ -17,10 +17,17 @@ NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
 """What corpora, mixtures and quality models may be called."""
 
 
-class FrozenModel(BaseModel):
-    """A value object: can't be changed after validation, refuses fields it does not know."""
+_DEFERS = tuple(map(int, VERSION.split(".")[:2])) >= (2, 14)
+"""Earlier versions of pydantic can't defer building models safely: two threads that use one first build it at once, and fail."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+class FrozenModel(BaseModel):
+    """A value object: can't be changed after validation, refuses fields it does not know.
+
+    Its validator is built when it is first used: most processes import many models and use few.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=_DEFERS)
 
     @classmethod
     def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from psycopg2 import sql
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, Named, one, rows_as, transaction
@@ -37,6 +37,8 @@ class SampleFilter(FrozenModel):
     centroid, or by place: all scored documents of the mixture's snapshots, with copies 0 for those that it left out. Limits are
     inclusive.
     """
+
+    model_config = ConfigDict(defer_build=False)  # FastAPI, which reads it from a query, warns about a model that isn't built.
 
     order: Order = "copies"
     snapshot: Name | None = None
