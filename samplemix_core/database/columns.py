@@ -12,7 +12,7 @@ from samplemix_core.database.connection import Cursor, stream_rows
 from samplemix_core.database.copy import copy_out
 from samplemix_core.database.scope import Scope, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import AccountingError
-from samplemix_core.mixing.source import RowSet, ShardSamples
+from samplemix_core.mixing.shard_samples import RowSet, ShardSamples
 
 ROWS_PER_READ = 200_000
 """Samples fetched at once, approximately: a read takes whole shards of one snapshot."""

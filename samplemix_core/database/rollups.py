@@ -15,7 +15,7 @@ from samplemix_core.database.scope import Scope, Shard
 from samplemix_core.errors import AccountingError
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.mixing.rollup import QUALITY_BANDS, added_up, quality_bands
-from samplemix_core.mixing.source import SCALE, scaled
+from samplemix_core.mixing.shard_samples import SCALE, scaled
 
 KEYS = {
     "score_rollup": ("snapshot_id", "quality_model_id", "domain_id", "quality_band"),

@@ -6,13 +6,17 @@ can be subtracted again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core import schemas
-from samplemix_core.mixing.source import Source, scaled
+from samplemix_core.mixing.shard_samples import scaled
+
+if TYPE_CHECKING:
+    from samplemix_core.mixing.source import Source
 
 Int64Array = npt.NDArray[np.int64]
 UInt16Array = npt.NDArray[np.uint16]
@@ -48,12 +52,12 @@ class MixtureRollup:
     copy_counts: pa.Table
 
     @classmethod
-    def of(cls, source: Source, copies: UInt16Array, quality_low: float, quality_high: float) -> "MixtureRollup":
+    def of(cls, source: "Source", copies: UInt16Array, quality_low: float, quality_high: float) -> "MixtureRollup":
         """Add up a finished source under copies (n,); quality_low and quality_high are the bounds of the bands."""
         return cls(_cells(source, copies, quality_low, quality_high), _copy_counts(source, copies))
 
 
-def _cells(source: Source, copies: UInt16Array, quality_low: float, quality_high: float) -> pa.Table:
+def _cells(source: "Source", copies: UInt16Array, quality_low: float, quality_high: float) -> pa.Table:
     def part(start: int, stop: int) -> pa.Table:
         once, chosen = source.tokens[start:stop].astype(np.int64), copies[start:stop].astype(np.int64)
         quality, distance = scaled(source.quality[start:stop]), source.distance[start:stop].astype(np.int64)
@@ -82,7 +86,7 @@ def _cells(source: Source, copies: UInt16Array, quality_low: float, quality_high
     return cells.add_column(3, "diversity", diversity).cast(schemas.CELLS)
 
 
-def _copy_counts(source: Source, copies: UInt16Array) -> pa.Table:
+def _copy_counts(source: "Source", copies: UInt16Array) -> pa.Table:
     """schemas.COPY_COUNTS of a finished source under copies (n,), sorted."""
 
     def part(start: int, stop: int) -> pa.Table:
@@ -101,7 +105,7 @@ def _copy_counts(source: Source, copies: UInt16Array) -> pa.Table:
     return counted.set_column(0, "snapshot", names).cast(schemas.COPY_COUNTS)
 
 
-def _named(source: Source, part: Callable[[int, int], pa.Table], keys: list[str]) -> pa.Table:
+def _named(source: "Source", part: Callable[[int, int], pa.Table], keys: list[str]) -> pa.Table:
     """Return the sums over the parts of a source, with its domains' names; holds one part and the result in memory."""
     sums = [added_up(part(start, stop), keys) for start, stop in _parts(source.tokens.size)]
     total = added_up(pa.concat_tables(sums), keys)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core.errors import BudgetError
-from samplemix_core.mixing.source import SCALE
+from samplemix_core.mixing.shard_samples import SCALE
 from samplemix_core.policies.policy import Columns, Weigh
 
 Float64Array = npt.NDArray[np.float64]

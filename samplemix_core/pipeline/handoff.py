@@ -1,12 +1,14 @@
 """What steps hand to each other: keys and counts, small enough for an XCom, never data or secrets."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database.changes import Changes
-from samplemix_core.database.scope import Scope, ScoreVersion
+from samplemix_core.database.scope import Scope, ScoreVersion, ShardState
+from samplemix_core.errors import CorpusError
 from samplemix_core.frozen import FrozenModel
 
 
@@ -70,6 +72,14 @@ class Registered(FrozenModel):
     def scopes(self) -> tuple[Scope, ...]:
         """The same shards under each pair of models."""
         return tuple(Scope(self.snapshot_ids, version, self.last_shard_id) for version in self.versions)
+
+    def require_unreplaced(self, states: Sequence[ShardState]) -> None:
+        """Raise CorpusError if files were replaced since the run registered them; `states` are its shards' current ones."""
+        if len(states) != self.shards:
+            raise CorpusError(
+                f"{self.shards - len(states)} of the run's {self.shards} shards were replaced during the run.",
+                "Run again: the new files are scored.",
+            )
 
 
 class Estimate(FrozenModel):

@@ -28,8 +28,9 @@ from samplemix_core.manifest.format import (
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.shard_samples import RowSet
 from samplemix_core.mixing.solver import solve_copies
-from samplemix_core.mixing.source import RowSet, Source
+from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
@@ -120,7 +121,7 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
     with run.deployment.transaction() as cursor:
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
-        require_unreplaced(registered, states)
+        registered.require_unreplaced(states)
         duplicates = columns.find_duplicates(cursor, scope)
         counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates)
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
@@ -135,15 +136,6 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)
         }
     return source.finish(), counts, _lineage(run, registered, cluster_model, states, replaced)
-
-
-def require_unreplaced(registered: Registered, states: Sequence[ShardState]) -> None:
-    """Raise CorpusError if files of a run were replaced since it registered them; `states` are the current ones."""
-    if len(states) != registered.shards:
-        raise CorpusError(
-            f"{registered.shards - len(states)} of the run's {registered.shards} shards were replaced during the run.",
-            "Run again: the new files are scored.",
-        )
 
 
 def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict[int, RowSet]) -> Counts:

@@ -19,7 +19,6 @@ from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, read_draft, read_rollup
 from samplemix_core.pipeline.handoff import DraftRef, PublishedRef, Registered, VerifiedCounts
-from samplemix_core.pipeline.mix import require_unreplaced
 from samplemix_core.progress import describe_cost
 from samplemix_core.reading.versions import open_version, verify_version
 
@@ -62,7 +61,7 @@ def _files_held(run: RunContext, registered: Registered) -> Iterator[None]:
     """Hold the draft's files during the commit: they are the registered ones, and none is replaced before it is over."""
     with run.deployment.transaction() as cursor:
         hold_snapshots(cursor, registered.snapshot_ids)
-        require_unreplaced(registered, shard_states(cursor, registered.scope))
+        registered.require_unreplaced(shard_states(cursor, registered.scope))
         yield
 
 

@@ -15,7 +15,7 @@ from samplemix_core.database.scope import LEFT_OUT, SETTLED, WHOLE, Group, Score
 from samplemix_core.deployment import Prefix
 from samplemix_core.errors import CorpusError, LossError, PoisonShardError, SampleMixError, ServiceError, ShardRefusedError
 from samplemix_core.identity import fingerprint
-from samplemix_core.mixing.source import MAX_DOMAINS, too_many_domains
+from samplemix_core.mixing.shard_samples import MAX_DOMAINS, too_many_domains
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import LossCounts, Registered, ScoreCounts
 from samplemix_core.worker.jobs import PlanTask, ScoreTask

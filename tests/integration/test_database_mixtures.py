@@ -14,7 +14,7 @@ from samplemix_core.manifest.format import (
     Manifest,
     domain_shares,
 )
-from samplemix_core.mixing.source import ShardSamples
+from samplemix_core.mixing.shard_samples import ShardSamples
 from samplemix_core.objects.interface import ObjectInfo
 from tests.integration.conftest import TEXTS, LedgeredCorpus, rollup_for, rows_in
 from tests.manifests import LINEAGE, manifest_of

@@ -5,8 +5,9 @@ import pytest
 
 from samplemix_core.errors import BudgetError
 from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.shard_samples import ShardSamples
 from samplemix_core.mixing.solver import Solution, solve_copies
-from samplemix_core.mixing.source import ShardSamples, Source
+from samplemix_core.mixing.source import Source
 from samplemix_core.mixing.what_if import Estimator
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.policy import Policy, Scale

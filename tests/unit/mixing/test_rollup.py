@@ -9,7 +9,8 @@ import pytest
 from samplemix_core import schemas
 from samplemix_core.mixing import rollup
 from samplemix_core.mixing.rollup import MixtureRollup, quality_bands
-from samplemix_core.mixing.source import ShardSamples, Source, scaled
+from samplemix_core.mixing.shard_samples import ShardSamples, scaled
+from samplemix_core.mixing.source import Source
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.policy import Scale
 

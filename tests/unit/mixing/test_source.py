@@ -9,7 +9,8 @@ import pytest
 
 from samplemix_core.errors import AccountingError, CorpusError
 from samplemix_core.manifest.format import MIXTURE_PART
-from samplemix_core.mixing.source import MAX_DOMAINS, RowSet, ShardSamples, Source
+from samplemix_core.mixing.shard_samples import MAX_DOMAINS, RowSet, ShardSamples
+from samplemix_core.mixing.source import Source
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.policy import Columns, Scale
 from samplemix_core.policies.samplemix import SampleMix
