@@ -8,7 +8,8 @@ from samplemix_core.steps import UPKEEP, Pool
 
 WHAT = """
 ### SampleMix maintenance
-Runs each night, and from its form. It deletes only what the form tells it to; a dry run shows what would be deleted.
+Runs each night, and from its form. Beyond old drafts and dead corpora it deletes only what the form tells it to. A dry run shows
+what would be deleted.
 
 """
 

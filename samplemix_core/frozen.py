@@ -56,14 +56,14 @@ class IdentifiedModel(FrozenModel):
     """Fields that an identity always holds. Never add to these, or every stored identity changes."""
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset()
-    """Fields that no identity holds, because they don't change what the configuration's results are."""
+    """Fields that no identity holds: gates, speed, and whether something is done again."""
 
     def canonical(self) -> dict[str, Any]:
         """All settings as JSON values; a field that isn't one of FIRST_FIELDS is left out at its default."""
         return self._stated(IdentifiedModel.canonical, frozenset())
 
     def identity(self) -> dict[str, Any]:
-        """The settings that results depend on, as JSON values: canonical() without NOT_IDENTITY, here and in models within."""
+        """The settings that identify results, as JSON values: canonical() without NOT_IDENTITY, here and in models within."""
         return self._stated(IdentifiedModel.identity, self.NOT_IDENTITY)
 
     def _stated(self, within: "Callable[[IdentifiedModel], dict[str, Any]]", without: frozenset[str]) -> dict[str, Any]:
@@ -72,9 +72,11 @@ class IdentifiedModel(FrozenModel):
         for name, field in type(self).model_fields.items():
             if name in without:
                 continue
-            value = getattr(self, name)
-            if name in self.FIRST_FIELDS or value != field.get_default(call_default_factory=True, validated_data={}):
-                stated[name] = _inner(value, values[name], within)
+            value, default = getattr(self, name), field.get_default(call_default_factory=True, validated_data={})
+            own = _inner(value, values[name], within)
+            is_default = value == default or (isinstance(default, IdentifiedModel) and own == within(default))
+            if name in self.FIRST_FIELDS or not is_default:
+                stated[name] = own
         return stated
 
 
@@ -101,6 +103,14 @@ def _inline(node: Any, definitions: Mapping[str, Any]) -> Any:
     if isinstance(node, list):
         return [_inline(item, definitions) for item in node]
     return node
+
+
+def flattened(field: Mapping[str, Any]) -> dict[str, Any]:
+    """A field's schema with its types and bounds side by side, without anyOf: forms read no other."""
+    if "anyOf" not in field:
+        return dict(field)
+    bounds = {key: value for one in field["anyOf"] for key, value in one.items()}
+    return {**bounds, **{key: value for key, value in field.items() if key != "anyOf"}, "type": json_types(field)}
 
 
 def json_types(field: Mapping[str, Any]) -> list[str]:

@@ -208,10 +208,15 @@ BY_FUNCTION = {step.function: step for step in (*STEPS, ESTIMATE, GATHER, PUBLIS
 """Every step. Two have the same name: a DAG has one or the other."""
 
 
+DRY_RUN = tuple(step for step in (*STEPS, ESTIMATE) if step.dry_run is not DryRun.SKIPPED)
+"""The steps of a dry run."""
+
+
 def _named(*names: str) -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step.name in names)
 
 
+ASSIGN, MIX = _named("assign", "mix")
 _DIVERSITY = (GATHER, *_named("fit_diversity", "assign", "measure_clusters"))
 SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
 FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
@@ -221,7 +226,7 @@ LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_nam
 
 
 UPKEEP = (
-    Task("drafts", "removes drafts of mixtures that were not published for a week", "removes what is left"),
+    Task("drafts", "removes unpublished drafts of mixtures that are older than a week", "removes what is left"),
     Task(
         "versions",
         "with `keep_versions`, drops the samples of older versions from Postgres; their manifests and figures stay",
@@ -230,8 +235,8 @@ UPKEEP = (
     Task("models", "with `unused_days`, drops scores and clusters by models that no kept version was made with", "goes on"),
     Task(
         "crawls",
-        "with `unused_days`, drops what is stored of removed crawls that no kept version holds; crawls whose run was deleted before"
-        " it published land again",
+        "with `unused_days`, drops what is stored of removed crawls that no kept version holds. In Airflow, also lets crawls land"
+        " again whose run was deleted before it published",
         "goes on",
     ),
     Task("corpora", "removes corpora without a score whose place is now read with other fields", "removes what is left"),

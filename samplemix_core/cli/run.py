@@ -90,6 +90,15 @@ def _flags(name: str) -> tuple[str, ...]:
 _TYPES: dict[str, Any] = {"string": str, "number": float, "integer": int, "array": list[str]}
 """Type that an option is read as, by its type in JSON; settings of other types are reached by --set."""
 
+
+def _read_as(types: set[str]) -> Any:
+    if types == {"number", "integer"}:
+        return float
+    if len(types) > 1 and types <= {"string", "number", "integer", "boolean"}:
+        return str  # Each policy reads it in its own way.
+    return _TYPES.get(min(types))
+
+
 OPTIONS = ("mixture_name", "policy", "scorers", "budget", "tokenizer", "max_copies", "max_share", "seed")
 """Settings of a run that have their own option, as every policy parameter does."""
 
@@ -103,7 +112,7 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
     made absolute.
     """
     schema = form_schema()
-    kinds = {name: _TYPES.get(next(item for item in field["type"] if item != "null")) for name, field in schema.items()}
+    kinds = {name: _read_as(set(field["type"]) - {"null"}) for name, field in schema.items()}
     parameters_too = all_parameters() if "policy" in names else ()
     wanted = [name for name in schema if kinds[name] and (name in names or name in parameters_too)]
 

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from samplemix_core.cli.common import AsJson, Services, console, print_rows, say
-from samplemix_core.config.form import Upkeep
+from samplemix_core.config.form import Upkeep, upkeep_form
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
@@ -120,15 +120,18 @@ def demo(
     run_demo(home_directory(), documents, console)
 
 
-_UPKEEP = {name: field.description for name, field in Upkeep.model_fields.items()}
+def _upkeep(name: str) -> Any:
+    """The option for a field of Upkeep."""
+    field = upkeep_form()[name]
+    return typer.Option(f"--{name.replace('_', '-')}", min=field.get("minimum"), help=field["description"])
 
 
 @app.command()
 def maintain(
-    keep_versions: Annotated[int | None, typer.Option("--keep-versions", help=_UPKEEP["keep_versions"])] = None,
-    unused_days: Annotated[int | None, typer.Option("--unused-days", help=_UPKEEP["unused_days"])] = None,
-    delete_orphans: Annotated[bool, typer.Option("--delete-orphans", help=_UPKEEP["delete_orphans"])] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help=_UPKEEP["dry_run"])] = False,
+    keep_versions: Annotated[int | None, _upkeep("keep_versions")] = None,
+    unused_days: Annotated[int | None, _upkeep("unused_days")] = None,
+    delete_orphans: Annotated[bool, _upkeep("delete_orphans")] = False,
+    dry_run: Annotated[bool, _upkeep("dry_run")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the upkeep that Airflow runs each night: drafts, old versions, unused scores, orphans, statistics.

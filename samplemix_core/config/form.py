@@ -1,6 +1,7 @@
-"""A run's configuration as a form: the JSON schema of each field, from which Airflow draws it.
+"""The forms of a run, a quality model and upkeep: the JSON schema of each field, from which Airflow draws them.
 
-Only the corpus has to be filled in. An empty field takes the value of the corpus's own configuration, else the default.
+In a run's form only the corpus has to be filled in. An empty field takes the value of the corpus's own configuration, else the
+default.
 """
 
 import json
@@ -11,12 +12,13 @@ from pydantic import Field
 
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import EmbeddingConfig, RunConfig
-from samplemix_core.frozen import NAME, FrozenModel, field_schemas, json_types, load_config
+from samplemix_core.frozen import NAME, FrozenModel, field_schemas, flattened, json_types, load_config
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.policies.registry import parameter_schemas
 
 SECTIONS = ("", "How much", "How", "Advanced")
-"""The form's sections, in order; each field of RunConfig says which it is in. The first has no name and is open from the start."""
+"""Sections of a run's form, in order. A field of RunConfig names its section; those that name none are in the first, which is open
+from the start."""
 
 _CORPUS = (
     "Name of a corpus (from 'samplemix corpus add'), or where it is: s3://bucket/prefix, or a directory that"
@@ -131,21 +133,21 @@ def quality_form() -> dict[str, dict[str, Any]]:
 
 
 class Upkeep(FrozenModel):
-    """The upkeep to do. Files are deleted, and versions and models lose their rows in Postgres, only if this says so."""
+    """The upkeep to do. Beyond old drafts and dead corpora, nothing is deleted unless this says so."""
 
     keep_versions: int | None = Field(
         None,
         ge=1,
         title="Keep versions",
-        description="Drop the samples of all but this many last versions of each mixture from Postgres; manifests stay. Empty keeps"
-        " all",
+        description="Keep the samples of only so many versions of each mixture in Postgres, the last ones. By default all are kept;"
+        " manifests always are",
     )
     unused_days: int | None = Field(
         None,
-        ge=0,
+        ge=1,
         title="Unused days",
         description="Drop scores that no kept version uses (other models, removed crawls) this many days after the last was added."
-        " Empty keeps all",
+        " By default they are kept",
     )
     delete_orphans: bool = Field(
         False,
@@ -162,13 +164,7 @@ class Upkeep(FrozenModel):
 
 def upkeep_form() -> dict[str, dict[str, Any]]:
     """Return one JSON schema per field of Upkeep, each with its default."""
-    fields = field_schemas(Upkeep)
-    for name, field in fields.items():
-        bounds = {key: value for one in field.get("anyOf", ()) for key, value in one.items()}
-        # Airflow's form reads a list of types, and not anyOf.
-        if bounds:
-            fields[name] = {**bounds, **field, "type": json_types(field)}
-    return fields
+    return {name: flattened(field) for name, field in field_schemas(Upkeep).items()}
 
 
 def _settings(what: str, properties: Mapping[str, Any]) -> str:

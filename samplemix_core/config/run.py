@@ -166,7 +166,7 @@ _ADVANCED: dict[str, Any] = {"section": "Advanced"}
 
 
 class RunConfig(WithPolicy):
-    """Everything that decides what a corpus run produces, and nothing else. Each field names its section of the form."""
+    """Everything that decides what a corpus run produces, and nothing else. Fields name their section of the form."""
 
     FIRST_FIELDS = frozenset(
         {
@@ -174,7 +174,7 @@ class RunConfig(WithPolicy):
             *("seed", "max_loss", "retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
         }
     )
-    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks"})
+    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks", "audit"})
 
     corpus_uri: str = Field(
         description="Where the corpus is: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
@@ -279,7 +279,7 @@ class RunConfig(WithPolicy):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of this configuration: the same for configurations that ask for the same result."""
+        """Identity of this configuration, whatever its gates, its blocks, and what it does again."""
         return fingerprint(self.identity())
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
@@ -309,7 +310,8 @@ def parse_manifest(data: bytes, place: str) -> tuple[Manifest, dict[str, Any]]:
     version = _number(fields.get("format_version"))
     if version > FORMAT_VERSION:
         raise NewerFormatError(
-            f"{place} has format version {version:g}; SampleMix {samplemix_core.__version__} reads up to {FORMAT_VERSION}.",
+            f"{place} has format version {fields['format_version']}; SampleMix {samplemix_core.__version__} reads up to"
+            f" {FORMAT_VERSION}.",
             f"Upgrade SampleMix{_writer_of(fields)}, here and wherever the mixture is read or published.",
         )
     known, unknown = split_unknown(Manifest, fields)
@@ -323,11 +325,9 @@ def parse_manifest(data: bytes, place: str) -> tuple[Manifest, dict[str, Any]]:
 
 
 def _number(version: Any) -> float:
-    """A format version, which later ones may write as 2.0 or "2"; 0 for anything else."""
-    try:
-        return float(version) if isinstance(version, int | float | str) else 0.0
-    except (ValueError, OverflowError):
-        return 0.0
+    """A format version, which later ones may write as 2.0 or "2.0.1"; 0 for anything else."""
+    found = re.match(r"\d{1,9}(\.\d+)?", str(version))
+    return float(found[0]) if found else 0.0
 
 
 def _writer_of(fields: Mapping[str, Any]) -> str:

@@ -132,7 +132,7 @@ def _compare_with_own(
     try:
         return compare_texts(texts, load_encoder(own), encoder, config.diversity, on_progress), ""
     except DiversityHealthError as error:
-        return None, error.what
+        return None, str(error)
 
 
 def compare_encoders(config: RunConfig, deployment: Deployment, reference: str, documents: int, report: Report) -> Comparison:

@@ -1,1 +1,1 @@
-"""Upkeep, and checks of what is stored."""
+"""Upkeep, checks of what is stored, and audits on request."""

@@ -53,12 +53,12 @@ def check(
             files = files_of_snapshot(cursor, snapshot.id)
         uri = snapshot.label.rpartition("/")[0]
         wanted = [Artifact(path, file.key, file.sha256) for path, its_files in files.items() for file in its_files]
-        for path, trouble in _file_problems(store, wanted, deep=deep):
-            remedy = f"'samplemix shard retry {shlex.join((uri, path))} --force' has the next run make it again"
-            problems.append(f"{path}: its file of vectors {trouble}; {remedy}")
+        for path, trouble, is_lost in _file_problems(store, wanted, deep=deep):
+            remedy = f"; 'samplemix shard retry {shlex.join((uri, path))} --force' has the next run make it again"
+            problems.append(f"{path}: its file of vectors {trouble}{remedy if is_lost else ''}")
         yield Checked(what="snapshot", name=snapshot.label, problems=tuple(problems))
     report(Progress("check", len(snapshots), total, unit="checks", message="models"))
-    troubles = [f"{label}: its file {trouble}" for label, trouble in _file_problems(store, artifacts, deep=deep)]
+    troubles = [f"{label}: its file {trouble}" for label, trouble, _ in _file_problems(store, artifacts, deep=deep)]
     yield Checked(what="models", name=corpus_uri or "of all corpora", problems=tuple(troubles))
     for done, (name, version) in enumerate(versions, len(snapshots) + 1):
         report(Progress("check", done, total, unit="checks", message=f"{name} version {version}"))
@@ -75,28 +75,30 @@ def check(
     report(Progress("check", total, total, unit="checks", message="done"))
 
 
-def _file_problems(store: ObjectStore, files: Sequence[Artifact], *, deep: bool) -> Iterator[tuple[str, str]]:
-    """Label and trouble of each of these files that is gone or, if they are read, unreadable or changed."""
+def _file_problems(store: ObjectStore, files: Sequence[Artifact], *, deep: bool) -> Iterator[tuple[str, str, bool]]:
+    """Label and trouble of each of these files that is gone or, if they are read, unreadable or damaged; and whether it is lost."""
     # List each snapshot's vectors, instead of asking for each file.
     places = {"/".join(file.key.split("/")[:4]) for file in files}
     there = {info.key for place in sorted(places) for info in store.list(place)}
 
-    def trouble(file: Artifact) -> str | None:
+    def look(file: Artifact) -> tuple[str, bool] | None:
         if file.key not in there:
-            return f"{file.key} is gone"
+            return f"{file.key} is gone", True
         if not deep:
             return None
         try:
             with store.open(file.key) as stream:
                 found = _sha256(stream)
         except ObjectStoreError as error:
-            return f"{file.key} can't be read: {error}"
-        return None if found == file.sha256 else f"{file.key} is damaged: it has SHA-256 {found}, {file.sha256} was stored"
+            return f"{file.key} can't be read: {error}", False
+        if found == file.sha256:
+            return None
+        return f"{file.key} is damaged: it has SHA-256 {found}, {file.sha256} was stored", True
 
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        for file, said in zip(files, pool.map(trouble, files), strict=True):
-            if said is not None:
-                yield file.label, said
+        for file, found in zip(files, pool.map(look, files), strict=True):
+            if found is not None:
+                yield file.label, *found
 
 
 def _sha256(stream: BinaryIO) -> str:
@@ -133,7 +135,7 @@ def _published_problems(
     """Disagreements between a recorded version, its manifest and, if they are read, its parts."""
     try:
         published = deployment.mixtures.open(name, version)
-    except (ManifestError, ObjectStoreError) as error:
+    except ManifestError as error:
         yield Problem(f"{name} version {version}", f"is recorded, but can't be opened: {error}")
         return
     yield from _recorded_problems(published, recorded)

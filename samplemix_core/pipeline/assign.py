@@ -17,7 +17,7 @@ from samplemix_core.worker.jobs import AssignTask, DescribeTask
 
 def assign_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, group: Group = WHOLE) -> AssignCounts:
     """Assign the scored shards of a group to clusters; those already assigned are skipped."""
-    with run.alone(cluster_model.cluster_model_id, *registered.snapshot_ids, group):
+    with run.alone("assign", cluster_model.cluster_model_id, *registered.snapshot_ids, group):
         return _assign(run, registered, cluster_model, group)
 
 

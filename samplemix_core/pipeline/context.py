@@ -21,7 +21,7 @@ class RunContext:
     """One run as a step sees it: its configuration, where the services are, where to report, and whether to stop.
 
     `corpus` is the corpus's name, if it has one. `crawl` is the one snapshot to register and score, if not all are. `step` is the
-    name of the step at work.
+    name of the step at work, set by do().
     """
 
     config: RunConfig
@@ -51,12 +51,12 @@ class RunContext:
         self.report(Progress(self.step, done, total, message=message, unit=unit, **amounts))
 
     @contextmanager
-    def alone(self, *what: object) -> Iterator[None]:
-        """Do the step's work on the cluster while no other process does the same: others wait, and then find it done.
+    def alone(self, work: str, *what: object) -> Iterator[None]:
+        """Do work on the cluster while no other process does the same: others wait, and then find it done.
 
         So a task that was only slow, but that Airflow took for dead and restarted, isn't done twice at once.
         """
-        name = "/".join(map(str, (self.step, *what)))
+        name = "/".join(map(str, (work, *what)))
 
         def waiting() -> None:
             self.tell(0, 0, "another process is at work on the same; waiting for it")

@@ -1,5 +1,6 @@
 """A whole run in one process, from the table of steps that Airflow's tasks are made of."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from samplemix_core.database.ledger import run_cost
@@ -7,7 +8,7 @@ from samplemix_core.database.registration import unread_files
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Estimate, PublishedRef, ScoreCounts, VerifiedCounts
-from samplemix_core.steps import ESTIMATE, GROUPS, STEPS
+from samplemix_core.steps import DRY_RUN, ESTIMATE, GROUPS, STEPS, Step
 
 UNREAD_NAMED = 1000
 """Most unread files that a summary names; the table unread_file has all."""
@@ -34,17 +35,22 @@ class RunSummary(FrozenModel):
 
 def estimate_corpus(run: RunContext) -> Estimate:
     """Do the steps of a dry run."""
-    registered = run.do(STEPS[0], {})
-    found: Estimate = run.do(ESTIMATE, {ESTIMATE.takes[0]: registered})
-    return found
+    estimated: Estimate = _do(run, DRY_RUN)[ESTIMATE.gives]
+    return estimated
+
+
+def _do(run: RunContext, steps: Sequence[Step]) -> dict[str, Any]:
+    """Do steps one after another, each over all shards; returns their results by name."""
+    results: dict[str, Any] = {}
+    for step in steps:
+        if step.gives != GROUPS:
+            results[step.gives] = run.do(step, results)
+    return results
 
 
 def run_corpus(run: RunContext) -> RunSummary:
     """Run all steps, one after another, each over all shards; raise the SampleMixError of the first that fails."""
-    results: dict[str, Any] = {}
-    for step in STEPS:
-        if step.gives != GROUPS:
-            results[step.gives] = run.do(step, results)
+    results = _do(run, STEPS)
     published: PublishedRef = results["published"]
     with run.deployment.transaction() as cursor:
         cost = run_cost(cursor, run.name)

@@ -39,7 +39,7 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
 
     Raises DiversityHealthError if they are degenerate. If the policy doesn't read diversity, one cluster is used instead.
     """
-    with run.alone(registered.corpus_id, registered.encoder_id):
+    with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
         record, note = _find_or_fit(run, registered)
         said = _comparison(run, registered, record, fitted=not note)
     message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}{said}"

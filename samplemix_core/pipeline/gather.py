@@ -8,9 +8,7 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import read_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered
 from samplemix_core.pipeline.publish import publish
-from samplemix_core.steps import BY_FUNCTION
-
-_ASSIGN, _MIX = BY_FUNCTION["assign:assign_clusters"], BY_FUNCTION["mix:mix"]
+from samplemix_core.steps import ASSIGN, MIX
 
 
 def gather(run: RunContext, registered: Registered) -> Registered:
@@ -71,12 +69,12 @@ def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterMod
 
     So when crawls land together, each version holds the crawls of the version before it, whichever comes first.
     """
-    with run.alone(run.config.mixture_name):
+    with run.alone("publish", run.config.mixture_name):
         mixed = read_draft(run.deployment.mixtures.store, draft.draft).registered
         now, _ = _gather(run, mixed)
         if now.snapshots != mixed.snapshots:
             run.tell(0, 1, f"mixing again, of {', '.join(now.snapshots)}", unit="versions")
             results = {"registered": now, "cluster_model": cluster_model}
-            run.do(_ASSIGN, results)
-            return publish(run, run.do(_MIX, results))
+            run.do(ASSIGN, results)
+            return publish(run, run.do(MIX, results))
         return publish(run, draft)

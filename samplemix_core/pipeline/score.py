@@ -28,7 +28,7 @@ def score(run: RunContext, registered: Registered, group: Group = WHOLE) -> Scor
 
     A refused or poison shard does not stop the run. Any other failure is raised at the end, when all others are done.
     """
-    with run.alone(*registered.snapshot_ids, *registered.versions, group):
+    with run.alone("score", *registered.snapshot_ids, *registered.versions, group):
         return _score(run, registered, group)
 
 

@@ -114,6 +114,12 @@ class Policy(IdentifiedModel, ABC):
         """Its parameters, in order."""
         return tuple(name for name in cls.model_fields if name != "name")
 
+    @classmethod
+    def require_own_names(cls) -> None:
+        """Raise ValueError for a parameter that has the name of a setting."""
+        if taken := SETTINGS.intersection(cls.parameter_names()):
+            raise ValueError(f"{cls.__name__} has a parameter {min(taken)!r}, which is the name of a setting: call it otherwise")
+
     def parameters(self) -> dict[str, Any]:
         """Its parameters as JSON values; one that was added later is left out at its default."""
         return {name: value for name, value in self.canonical().items() if name != "name"}
@@ -127,15 +133,19 @@ class Policy(IdentifiedModel, ABC):
 POLICIES: dict[str, type[Policy]] = {}
 """Every policy by its name."""
 
+SETTINGS: set[str] = set()
+"""Names of the settings next to a policy, in any configuration that has one."""
+
 SomePolicy = TypeVar("SomePolicy", bound=Policy)
 
 
 def registered(kind: type[SomePolicy]) -> type[SomePolicy]:
-    """Class decorator: make a policy known by its name. ValueError if the name is taken, or FIRST_FIELDS is missing."""
+    """Class decorator: make a policy known by its name. ValueError if a name is taken, or FIRST_FIELDS is missing."""
     name = kind.model_fields["name"].default
     if "name" not in kind.FIRST_FIELDS:
         raise ValueError(f"policy {name!r} doesn't say in FIRST_FIELDS what it begins with: its name, and its parameters")
     if name in POLICIES:
         raise ValueError(f"there is a policy {name!r} already: {POLICIES[name].__module__}")
+    kind.require_own_names()
     POLICIES[name] = kind
     return kind

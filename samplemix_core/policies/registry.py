@@ -12,8 +12,8 @@ from pydantic_core import CoreSchema
 
 import samplemix_core.policies
 from samplemix_core.errors import ConfigError
-from samplemix_core.frozen import IdentifiedModel, field_schemas, json_types
-from samplemix_core.policies.policy import POLICIES, Policy, Scale, Weigh
+from samplemix_core.frozen import IdentifiedModel, field_schemas, flattened, json_types
+from samplemix_core.policies.policy import POLICIES, SETTINGS, Policy, Scale, Weigh
 from samplemix_core.policies.samplemix import SampleMix
 
 for _module in iter_modules(samplemix_core.policies.__path__, f"{samplemix_core.policies.__name__}."):
@@ -42,9 +42,9 @@ class WithPolicy(IdentifiedModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         """Raise ValueError for a policy whose parameter has the name of a setting: nobody could give it a value."""
-        for name, policies in all_parameters().items():
-            if name in cls.model_fields:
-                raise ValueError(f"{policies[0].__name__}.{name} has the name of a setting of {cls.__name__}: call it otherwise")
+        SETTINGS.update(cls.model_fields)
+        for policy in POLICIES.values():
+            policy.require_own_names()
 
     @classmethod
     def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,18 +65,18 @@ def all_parameters() -> dict[str, list[type[Policy]]]:
 
 
 def parameter_schemas() -> dict[str, dict[str, Any]]:
-    """The JSON schema of each parameter, which says what all policies that take it agree on, and each one's words for it."""
+    """The JSON schema of each parameter: of one that several policies take, what they agree on, all types, and each one's words."""
     found = {}
     for name, policies in all_parameters().items():
-        schemas = [field_schemas(policy)[name] for policy in policies]
+        schemas = [flattened(field_schemas(policy)[name]) for policy in policies]
         shared = {key: value for key, value in schemas[0].items() if all(key in one and one[key] == value for one in schemas)}
         takers: dict[tuple[str, str], list[str]] = {}
         for policy, one in zip(policies, schemas, strict=True):
-            default = f"; default {one['default']}" if "default" not in shared and "default" in one else ""
+            default = f"; default {one['default']}" if "default" not in shared and one.get("default") is not None else ""
             takers.setdefault((one.get("description", name), default), []).append(policy.model_fields["name"].default)
         words = ". ".join(f"{words} (policy {', '.join(of)}{default})" for (words, default), of in takers.items())
-        kinds = {} if {"type", "anyOf"} & shared.keys() else {"type": [kind for one in schemas for kind in json_types(one)]}
-        found[name] = {**shared, **kinds, "description": words}
+        kinds = list(dict.fromkeys(kind for one in schemas for kind in json_types(one)))
+        found[name] = {**shared, "type": kinds if len(kinds) > 1 else kinds[0], "description": words}
     return found
 
 

@@ -28,10 +28,14 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ServiceError
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.operations import maintenance
+from samplemix_core.steps import UPKEEP
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 from tests.integration.test_database_changes import publish, scored
 
 __all__ = ["scored"]
+
+AT_ONCE, AT_ONCE_DRY = (Upkeep.model_construct(unused_days=0, dry_run=dry_run) for dry_run in (False, True))
+"""Nobody can ask for this: people's scores may be needed the next day."""
 
 
 @pytest.fixture
@@ -176,12 +180,12 @@ def test_scores_that_no_kept_version_was_made_with_go_when_they_have_been_at_res
         clusters.commit_assignment(cursor, model, scored.shards[1], assignment_of(texts))
     before = rows(settings, *SCORED)
     assert before[0] == old[0] + 2
-    for wanted in (Upkeep(), Upkeep(unused_days=1), Upkeep(unused_days=0, dry_run=True)):
+    for wanted in (Upkeep(), Upkeep(unused_days=1), AT_ONCE_DRY):
         assert maintenance.models(settings, wanted).found == (3 if wanted.unused_days == 0 else 0)
     assert rows(settings, *SCORED) == before
-    kept = maintenance.models(settings, Upkeep(unused_days=0))
+    kept = maintenance.models(settings, AT_ONCE)
     assert (kept.found, kept.done) == (3, True)
-    assert maintenance.models(settings, Upkeep(unused_days=0)).found == 0
+    assert maintenance.models(settings, AT_ONCE).found == 0
     after = rows(settings, *SCORED)
     assert (after[:3], after[4:]) == (old[:3], old[4:]), "what the kept version was made with is as it was"
     # What needs them again makes them again.
@@ -200,12 +204,12 @@ def test_a_removed_crawl_goes_when_no_kept_version_holds_it(settings: Deployment
             observed = SnapshotObservation(snapshot, "marker", datetime.now(UTC), 3, 300, None)
             corpora.note_observed(cursor, "web", [observed], datetime.now(UTC))
         corpora.note_removed(cursor, "web", ["crawl-b"])
-    wanted = Upkeep(unused_days=0)
+    wanted = AT_ONCE
     assert maintenance.crawls(settings, wanted).found == 0, "the version holds both"
     with transaction(scored.url) as cursor:
         cursor.execute("DELETE FROM mixture_snapshot WHERE snapshot_id = %s", (scored.snapshot_ids[1],))
     assert maintenance.crawls(settings, Upkeep(unused_days=1)).found == 0
-    assert maintenance.crawls(settings, Upkeep(unused_days=0, dry_run=True)).found == 1
+    assert maintenance.crawls(settings, AT_ONCE_DRY).found == 1
     kept = maintenance.crawls(settings, wanted)
     assert (kept.found, kept.done) == (1, True)
     with transaction(scored.url) as cursor:
@@ -260,3 +264,13 @@ def test_statistics_are_of_whole_tables_too(settings: Deployment, scored: Ledger
     with transaction(scored.url) as cursor:
         cursor.execute("SELECT count(*) FROM pg_stats WHERE tablename = 'sample'")
         assert scalar(cursor) > 0
+
+
+def test_all_of_the_upkeep_is_done_in_order_and_a_dry_run_does_nothing(settings: Deployment, scored: LedgeredCorpus) -> None:
+    before = rows(settings, *SCORED)
+    found = list(maintenance.keep_up(settings, Upkeep(keep_versions=1, unused_days=1, delete_orphans=True, dry_run=True)))
+    assert [kept.task for kept in found] == [task.name for task in UPKEEP]
+    assert not any(kept.done for kept in found)
+    assert rows(settings, *SCORED) == before
+    (statistics,) = maintenance.keep_up(settings, Upkeep(), UPKEEP[-1:])
+    assert (statistics.task, statistics.done) == ("statistics", True)

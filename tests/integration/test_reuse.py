@@ -83,7 +83,7 @@ class BadBlocks(FileStore):
 
     def open(self, key: str) -> BinaryIO:
         if key.endswith("lost"):
-            raise ObjectStoreError(f"{key}: 500")
+            raise ObjectStoreError(f"{key}: 500.", "Ask again.")
         return super().open(key)
 
 
@@ -101,10 +101,11 @@ def test_a_file_that_is_gone_or_damaged_gives_nothing(ledgered: LedgeredCorpus, 
     found, vectors = earlier.find([content_hash(name) for name in keys])
     assert (found.size, vectors.size) == (0, 0)
     files = [Artifact(name, key, hashlib.sha256(name.encode()).hexdigest()) for name, key in keys.items()]
-    told = dict(check._file_problems(store, files, deep=True))
-    assert told["gone"] == "embeddings/gone is gone"
-    assert told["damaged"].startswith("embeddings/damaged is damaged")
-    assert told["lost"] == "embeddings/lost can't be read: embeddings/lost: 500"
+    told = {label: (said, is_lost) for label, said, is_lost in check._file_problems(store, files, deep=True)}
+    assert told["gone"] == ("embeddings/gone is gone", True)
+    assert told["damaged"][0].startswith("embeddings/damaged is damaged")
+    assert told["damaged"][1], "it can only be made again"
+    assert told["lost"] == ("embeddings/lost can't be read: embeddings/lost: 500. Ask again.", False)
     file = EmbeddingFile(keys["lost"], "0" * 64, 1)
     with pytest.raises(ObjectStoreError, match=r"An embedding file can't be read: .*500.*'samplemix check --deep'"):
         download_embeddings(store, file, tmp_path / "copy")

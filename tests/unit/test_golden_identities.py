@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, Field, create_model
 
@@ -16,6 +17,7 @@ from samplemix_core.config.quality import AnnotationConfig, FineTuningConfig, Tr
 from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingConfig, Limit, ReaderConfig, RunConfig
 from samplemix_core.database.clusters import cluster_model_key
 from samplemix_core.database.registration import corpus_key
+from samplemix_core.diversity.fit import one_cluster
 from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ModelError
 from samplemix_core.frozen import IdentifiedModel, load_config
@@ -61,6 +63,7 @@ def test_the_golden_identities_of_configurations() -> None:
         "corpus": corpus(),
         "corpus, other fields": corpus(**far),
         "cluster model": clusters(),
+        "cluster model, its file": one_cluster(np.eye(4, dtype=np.float32), DiversityConfig(), 42, "e").digest,
         "cluster model, its gates and refit": clusters(refit=True, compare_with="none", gate_min_clusters=3),
         "cluster model, other settings": clusters(selection="leaf", min_samples=None),
         "rubric": DEFAULT_RUBRIC.rubric_key,
@@ -78,8 +81,9 @@ def test_the_golden_identities_of_configurations() -> None:
     }
     assert found == {name: GOLDEN[name] for name in found}
     assert found["cluster model"] == found["cluster model, its gates and refit"]
-    same = {"max_loss": 1, "retry_refused": True, "blocks": {"documents": 7}, "embedding": {"batch_tokens": 64}}
-    assert run(**same, diversity={"refit": True, "gate_min_clusters": 3}) == found["run"] != run(audit={"documents": 7})
+    gates = {"max_loss": 1, "audit": {"extremes": 3}, "diversity": {"refit": True, "gate_min_clusters": 3}}
+    same = run(**gates, retry_refused=True, blocks={"documents": 7}, embedding={"batch_tokens": 64})
+    assert same == found["run"] != run(seed=7)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,10 @@ def test_a_field_that_is_added_at_its_default_changes_no_identity(kind: type[Ide
 
 def test_a_field_that_is_added_within_a_runs_settings_changes_no_identity() -> None:
     later_reader = create_model("LaterReader", __base__=ReaderConfig, added=(int, Field(5)))
-    later = create_model("LaterRun", __base__=RunConfig, reader=(later_reader, later_reader()))
+    added = create_model("Added", __base__=IdentifiedModel, gate=(int, Field(5)))
+    added.NOT_IDENTITY = frozenset({"gate"})
+    later = create_model("LaterRun", __base__=RunConfig, reader=(later_reader, later_reader()), added=(added, added()))
+    assert later.model_validate({"corpus_uri": "s3://corpora/web", "added": {"gate": 6}}).fingerprint == GOLDEN["run"]
     assert later(corpus_uri="s3://corpora/web").fingerprint == GOLDEN["run"]
     other = later_reader.model_validate({"added": 6})
     assert later(corpus_uri="s3://corpora/web", reader=other).fingerprint != GOLDEN["run"]

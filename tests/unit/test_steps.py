@@ -10,7 +10,8 @@ import pytest
 
 from samplemix_core.database.scope import Group
 from samplemix_core.frozen import FrozenModel
-from samplemix_core.steps import BUILD_MIXTURE, BY_FUNCTION, FIT_DIVERSITY, GROUPS, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
+from samplemix_core.operations import maintenance
+from samplemix_core.steps import BUILD_MIXTURE, BY_FUNCTION, FIT_DIVERSITY, GROUPS, LAND_CRAWL, SCORE_CRAWL, STEPS, UPKEEP, Step
 
 
 def hints(step: Step) -> dict[str, object]:
@@ -46,6 +47,18 @@ def test_a_result_is_small_and_plain(step: Step) -> None:
     result = hints(step)["return"]
     assert isinstance(result, type)
     assert issubclass(result, FrozenModel)
+
+
+def test_each_task_of_upkeep_is_a_function_that_is_named_after_it() -> None:
+    for task in UPKEEP:
+        assert list(inspect.signature(getattr(maintenance, task.name)).parameters) == ["deployment", "wanted"]
+
+
+def test_steps_that_only_read_and_publish_compile_nothing() -> None:
+    modules = {f"samplemix_core.pipeline.{step.function.partition(':')[0]}" for step in BY_FUNCTION.values()}
+    names = ", ".join(sorted(modules - {"samplemix_core.pipeline.mix", "samplemix_core.pipeline.audit"}))
+    code = f"import sys, {names}; print('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_the_table_is_light() -> None:

@@ -158,3 +158,10 @@ def test_status_shows_every_process(corpus: Path) -> None:
     rows = json.loads(RUN.invoke(cli.app, ["status", "--json"]).stdout)
     assert {row["state"] for row in rows} == {"stopped"}
     assert [row["process"] for row in rows][:3] == ["postgres", "postgres-guard", "s3"]
+
+
+@pytest.mark.parametrize("option", ["--unused-days", "--keep-versions"])
+def test_upkeep_that_would_drop_what_is_in_use_is_refused(option: str) -> None:
+    done = RUN.invoke(cli.app, ["maintain", option, "0"])
+    assert done.exit_code == 2
+    assert option in done.output

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.policy import POLICIES, Columns, Scale
-from samplemix_core.policies.registry import all_parameters, policies_table, record, recorded
+from samplemix_core.policies.registry import policies_table, record, recorded
 from samplemix_core.policies.samplemix import SampleMix
 
 SCALE = Scale(0.0, 10.0)
@@ -19,10 +18,6 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 def columns(quality: list[float], diversity: list[float]) -> Columns:
     return Columns(np.array(quality, dtype=np.float32), np.array(diversity, dtype=np.float32))
-
-
-def test_no_parameter_is_called_as_a_setting_of_a_run() -> None:
-    assert not all_parameters().keys() & RunConfig.model_fields.keys()
 
 
 def test_samplemix_is_the_papers_formula() -> None:

@@ -18,8 +18,8 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.manifest.format import PolicyRecord
 from samplemix_core.pages import views
-from samplemix_core.policies.policy import POLICIES, Columns, Policy, Scale, Slider, registered
-from samplemix_core.policies.registry import policies_table, record, recorded
+from samplemix_core.policies.policy import POLICIES, SETTINGS, Columns, Policy, Scale, Slider, registered
+from samplemix_core.policies.registry import parameter_schemas, policies_table, record, recorded
 
 
 class Favour(Policy):
@@ -114,28 +114,70 @@ def test_it_is_documented() -> None:
     assert "| | `favour` | 2.0 | 0 to 4 | Power of quality |" in policies_table()
 
 
-class Prefer(Favour):
+class Prefer(Policy):
     """w = 1 + favour * q, for those who mean something else by it."""
 
-    name: Literal["prefer"] = "prefer"  # type: ignore[assignment]
-    favour: int = Field(1, ge=1, le=99, description="Times")
+    summary = "by quality alone, otherwise"
+    FIRST_FIELDS = frozenset({"name", "favour", "groups", "least"})
+
+    name: Literal["prefer"] = "prefer"
+    favour: int = Field(1, ge=0, le=99, description="Times")
+    groups: dict[str, float] = Field({}, description="Something that is no single value")
+    least: int | None = Field(None, ge=1)
+
+    def weights(self, columns: Columns, scale: Scale) -> npt.NDArray[np.float64]:
+        """See Policy.weights."""
+        return self.favour * columns.unit_quality(scale) + 1.0
 
 
-def test_policies_that_share_a_parameters_name_share_a_field_with_the_words_of_both() -> None:
-    registered(Prefer)
+@pytest.mark.parametrize("order", [(Favour, Prefer), (Prefer, Favour)], ids=["decimal first", "whole first"])
+def test_policies_that_share_a_parameters_name_share_a_field_with_the_words_of_both(order: list[type[Policy]]) -> None:
+    del POLICIES["favour"]
     try:
-        field = form_schema()["favour"]
-        assert field["description"] == "Power of quality (policy favour; default 2.0). Times (policy prefer; default 1)"
-        assert field["type"] == ["number", "integer", "null"]
-        assert not {"minimum", "maximum"} & field.keys()
-        assert "Something that is no single value (policy favour, prefer)." in form_schema()["groups"]["description"]
+        for kind in order:
+            registered(kind)
+        shared = parameter_schemas()
+        said = {"Power of quality (policy favour; default 2.0)", "Times (policy prefer; default 1)"}
+        assert set(shared["favour"]["description"].split(". ")) == said
+        assert set(shared["favour"]["type"]) == {"number", "integer"}
+        assert (shared["favour"]["minimum"], shared["favour"].get("maximum")) == (0, None), "only what both say"
+        taken_by = ", ".join(POLICIES[name].model_fields["name"].default for name in POLICIES if name in ("favour", "prefer"))
+        assert shared["groups"]["description"] == f"Something that is no single value (policy {taken_by})"
+        assert shared["least"] == shared["least"] | {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "least (policy prefer)",
+        }
+        assert form_schema()["favour"].keys() >= {"minimum", "section"}
+        RunConfig.model_rebuild(force=True)
+        app, seen = typer.Typer(), list[Any]()
+
+        @app.command()
+        @with_settings(*OPTIONS)
+        def mix(chosen: dict[str, Any]) -> None:
+            seen.append(load_config(RunConfig, {"corpus_uri": "s3://a/b", **chosen}).policy)
+
+        for words in (["--policy", "favour", "--favour", "2.5"], ["--policy", "prefer", "--favour", "3"]):
+            done = CliRunner().invoke(app, words)
+            assert done.exit_code == 0, done.output
+        assert seen == [Favour(favour=2.5), Prefer(favour=3)]
     finally:
-        del POLICIES["prefer"]
+        POLICIES.pop("prefer", None)
+        POLICIES["favour"] = Favour
 
 
 def test_a_parameter_with_the_name_of_a_setting_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Favour\.favour has the name of a setting of Clash"):
+    with pytest.raises(ValueError, match="Favour has a parameter 'favour', which is the name of a setting"):
         create_model("Clash", __base__=RunConfig, favour=(int, Field(5)))
+    SETTINGS.discard("favour")
+
+    class Clash(Favour):
+        name: Literal["clash"] = "clash"  # type: ignore[assignment]
+        max_copies: int = 5
+
+    with pytest.raises(ValueError, match="Clash has a parameter 'max_copies'"):
+        registered(Clash)
+    assert "clash" not in POLICIES
 
 
 def test_a_name_is_registered_once_with_what_it_begins_with() -> None:
