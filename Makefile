@@ -29,21 +29,21 @@ demo: setup
 # A thread for each process: several with a thread for each core wait for each other, and some take three times as long.
 test: export OMP_NUM_THREADS := 1
 test: export NUMBA_NUM_THREADS := 1
-# First three at once of what needs few services, types checked beside them; then Airflow's beside the others that need a platform,
-# as they wait more than they work. ARGS=tests/unit/x for less.
+# First three at once of what needs services of its own, types checked beside them. Then Airflow's tests, which take longest and keep
+# one core busy, beside all others: those that need a platform, then those that need nothing. ARGS=tests/unit/x for less.
 BEGAN := $(shell date +%s)
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) --jobs=2 test-types test-parts
-	$(if $(ARGS),,$(BIN)/pytest -n 2 --no-loadscope-reorder tests/e2e)
+	$(if $(ARGS),,$(BIN)/pytest -n 2 --no-loadscope-reorder tests/e2e tests/unit tests/property)
 	$(if $(ARGS),,echo $$(($$(date +%s) - $(BEGAN))) >.pytest_cache/v/samplemix/seconds)
 
 test-types:
 	$(BIN)/mypy
 
 test-parts:
-	$(BIN)/pytest $(or $(ARGS),-n 3 --no-loadscope-reorder tests/local tests/integration tests/dags tests/unit tests/property)
+	$(BIN)/pytest $(or $(ARGS),-n 3 --no-loadscope-reorder tests/local tests/integration tests/dags)
 
 # Properties on examples that nobody has seen yet; SEED repeats a run. For nights, and after a change of what they hold.
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')

@@ -47,6 +47,7 @@ TOGETHER = ("tests/e2e/airflow/", "tests/e2e/", "tests/unit/embedding/")
 LONGEST = (*TOGETHER, "tests/local/", "tests/integration/", "tests/dags/")
 LOCK = pytest.StashKey[TextIO]()
 MEMORY = pytest.StashKey["Memory"]()
+STACK = pytest.StashKey[Stack]()
 
 # Examples are compiled code's first calls, on busy machines: how long one takes says nothing about the code.
 hypothesis.settings.register_profile("samplemix", deadline=None, derandomize=True)
@@ -136,7 +137,9 @@ def dask_workers() -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner, dask_workers: str) -> Iterator[Stack]:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, owner: Owner, dask_workers: str, pytestconfig: pytest.Config
+) -> Iterator[Stack]:
     """The session's embedded services, none of them started."""
     kept = os.environ.get("SAMPLEMIX_TEST_HOME")
     # Of several processes each has services of its own, as some of their tests kill them.
@@ -146,9 +149,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory, owner: Owner, dask_workers: 
     environ.setdefault(MEMORY_VARIABLE, "2GiB")
     environ.setdefault(WORKERS_VARIABLE, dask_workers)
     stack = Stack(home, ports="free", environ=environ, owner=None if kept else owner)
+    if not kept:
+        pytestconfig.stash[STACK] = stack
     yield stack
     if not kept:
         assert stack.destroy() == []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop Dask when only tests that need no service are left in this process: its workers keep models in memory."""
+    stack = item.config.stash.get(STACK, None)
+    was_used = item.nodeid.startswith("tests/e2e/") and not item.nodeid.startswith("tests/e2e/airflow/")
+    if stack and was_used and nextitem and nextitem.nodeid.startswith(("tests/unit/", "tests/property/")):
+        stack.down({"dask"})
 
 
 def forgetful(settings: Deployment) -> Deployment:

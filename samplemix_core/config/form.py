@@ -139,7 +139,7 @@ class Upkeep(FrozenModel):
         None,
         ge=1,
         title="Keep versions",
-        description="Keep the samples of only so many versions of each mixture in Postgres, the last ones. By default all are kept;"
+        description="Drop the samples of all but this many newest versions of each mixture from Postgres. By default all are kept;"
         " manifests always are",
     )
     unused_days: int | None = Field(
