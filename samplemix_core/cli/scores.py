@@ -81,7 +81,7 @@ def shard_retry(
                 f"{corpus_uri} has no {kind}shard {', '.join(map(repr, missing))}.",
                 f"See 'samplemix shard list {corpus_uri}{narrowed}'.",
             )
-    print_rows([{"shard": path, "state": "pending"} for path in retried], as_json=as_json)
+    print_rows([{"shard": path, "state": ScoreState.PENDING} for path in retried], as_json=as_json)
 
 
 @app.command()

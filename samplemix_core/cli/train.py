@@ -151,6 +151,7 @@ def audit(
     """
     from samplemix_core.cli.common import location
     from samplemix_core.operations.quality_audit import audit_corpus
+    from samplemix_core.quality.audit import Verdict
     from samplemix_core.report.audit_figures import draw_audit, group_rows, summary_rows
 
     config = load_config(AuditConfig, assigned({}, assignments or []))
@@ -170,5 +171,5 @@ def audit(
         for model in found.models:
             for finding in model.findings:
                 tell(f"{finding.level}: {model.model}: {finding.said}")
-    if any(model.verdict == "stop" for model in found.models):
+    if any(model.verdict is Verdict.STOP for model in found.models):
         raise typer.Exit(1)

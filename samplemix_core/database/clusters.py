@@ -12,7 +12,7 @@ from psycopg2.extras import Json
 from samplemix_core.database.connection import Cursor, Named, ensure_partition, one, rows_as
 from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.rollups import add_assignment, subtract_assignments
-from samplemix_core.database.scope import Shard, ShardState
+from samplemix_core.database.scope import ScoreState, Shard, ShardState
 from samplemix_core.diversity.geometry import Bounds, ClusterSums
 from samplemix_core.errors import AccountingError
 from samplemix_core.identity import fingerprint
@@ -170,7 +170,7 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
         (cluster_model_id, shard.shard_id),
     )
     before = cursor.fetchone()
-    if before == ("done", assignment.embedding_digest):
+    if before == (ScoreState.DONE, assignment.embedding_digest):
         return
     cursor.execute(
         "SELECT FROM shard_score WHERE shard_id = %s AND state = 'done' AND embedding_digest = %s AND scored = %s",
@@ -206,17 +206,22 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
         "distance_sum": pa.array(assignment.sums.distance_sum[clusters]),
     }
     copy_in(cursor, "shard_cluster", pa.table(sums))
-    _close(cursor, cluster_model_id, shard, "done", assignment=assignment)
+    _close(cursor, cluster_model_id, shard, ScoreState.DONE, assignment=assignment)
     add_assignment(cursor, cluster_model_id, shard, table)
 
 
 def fail_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, error: str) -> None:
     """Record an error; the shard counts as unassigned again in the next run."""
-    _close(cursor, cluster_model_id, shard, "failed", error=error)
+    _close(cursor, cluster_model_id, shard, ScoreState.FAILED, error=error)
 
 
 def _close(
-    cursor: Cursor, cluster_model_id: int, shard: Shard, state: str, error: str | None = None, assignment: Assignment | None = None
+    cursor: Cursor,
+    cluster_model_id: int,
+    shard: Shard,
+    state: ScoreState,
+    error: str | None = None,
+    assignment: Assignment | None = None,
 ) -> None:
     cursor.execute(
         """

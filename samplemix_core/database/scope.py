@@ -57,7 +57,7 @@ class Shard:
 
 
 class ScoreState(StrEnum):
-    """How far a shard is scored under one version: column `state` of table shard_score."""
+    """How far a shard is scored under one version, or assigned to clusters: column `state` of shard_score and shard_assignment."""
 
     PENDING = "pending"
     FAILED = "failed"

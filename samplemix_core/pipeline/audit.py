@@ -10,14 +10,14 @@ from samplemix_core.errors import QualityAuditError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Registered
-from samplemix_core.quality.audit import ModelAudit, audit_models
+from samplemix_core.quality.audit import ModelAudit, Verdict, audit_models
 
 
 class AuditVerdict(FrozenModel):
     """Verdicts on a run's quality models, the mixture's first: fine, warn or stop. The findings are lines of text."""
 
     documents: int
-    verdicts: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
     findings: tuple[str, ...]
 
 
@@ -34,7 +34,7 @@ def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
     )
     lines = [f"{finding.level}: {audit.model}: {finding.said}" for audit in audits for finding in audit.findings]
     documents = audits[0].documents
-    if audits[0].verdict == "stop":
+    if audits[0].verdict is Verdict.STOP:
         said = "".join(f"\n  {line}" for line in lines)
         raise QualityAuditError(
             f"The quality model {audits[0].model} should not decide a mixture. {documents:,} documents were looked at:{said}\n",

@@ -5,6 +5,7 @@ Computed on a sample of documents, with quality normalised to 0..1 by the model'
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -74,16 +75,24 @@ class SourceAudit:
     auc: float
 
 
+class Verdict(StrEnum):
+    """What follows for a run, the worst first. A Limit has a value for each but the last."""
+
+    STOP = "stop"
+    WARN = "warn"
+    FINE = "fine"
+
+
 @dataclass(frozen=True)
 class Finding:
-    """A measure that is beyond a limit: `level` is warn or stop, `said` is what it means."""
+    """A measure that is beyond the limit for `level`; `said` explains it."""
 
     measure: str
     grouping: str
     name: str
     value: float
     limit: float
-    level: str
+    level: Verdict
     said: str
 
 
@@ -110,10 +119,10 @@ class ModelAudit:
     findings: tuple[Finding, ...]
 
     @property
-    def verdict(self) -> str:
-        """The worst of the findings: fine, warn or stop."""
+    def verdict(self) -> Verdict:
+        """The worst of the findings."""
         levels = {finding.level for finding in self.findings}
-        return next((level for level in ("stop", "warn") if level in levels), "fine")
+        return next((level for level in Verdict if level in levels), Verdict.FINE)
 
 
 def audit_models(sampled: Sampled, config: AuditConfig) -> list[ModelAudit]:
@@ -225,7 +234,7 @@ def _findings(found: ModelAudit, config: AuditConfig) -> Iterator[Finding]:
         if names and most is not None:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             what = f"most of its scores are nearly the same within {', '.join(names[:_NAMED])}{more}"
-            yield Finding("constant_share", grouping, names[0], alike[0].constant_share, most, "warn", what)
+            yield Finding("constant_share", grouping, names[0], alike[0].constant_share, most, Verdict.WARN, what)
     for source in found.sources:
         kind = GROUPINGS.get(source.grouping, source.grouping)
         what = f"the {kind} alone predicts {source.r2:.0%} of its variance, and the better half with an AUC of {source.auc:.2f}"
@@ -243,7 +252,7 @@ def _findings(found: ModelAudit, config: AuditConfig) -> Iterator[Finding]:
 def _beyond(measure: str, group: GroupAudit, value: float, limit: Limit, said: str) -> Iterator[Finding]:
     """Yield a finding if a value is beyond a limit; values that should be high are given as negative."""
     sign = -1.0 if measure in ("spread", "agreement") else 1.0
-    for level in ("stop", "warn"):
+    for level in (Verdict.STOP, Verdict.WARN):
         most = getattr(limit, level)
         if most is not None and value > sign * most:
             yield Finding(measure, group.grouping, group.name, sign * value, most, level, said)
