@@ -50,19 +50,22 @@ def files_of_a_policy() -> list[Path]:
     return [path for path in files if re.search(rf"\b{PARAMETER}\b".encode(), path.read_bytes())]
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef]:
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(path: Path) -> Iterator[Function]:
     """The functions of a file, at any depth."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, Function):
             yield node
 
 
-def is_kernel(function: ast.FunctionDef) -> bool:
+def is_kernel(function: Function) -> bool:
     """Whether numba compiles it: one loop over bytes can't be split at will."""
     return any(name in ast.unparse(item) for item in function.decorator_list for name in ("njit", "compiled"))
 
 
-def lines_of(function: ast.FunctionDef) -> int:
+def lines_of(function: Function) -> int:
     assert function.end_lineno is not None
     return function.end_lineno - function.lineno + 1
 
@@ -83,7 +86,7 @@ class Anonymous(ast.NodeTransformer):
         return ast.Attribute(self.visit(node.value), "x", node.ctx)
 
 
-def shape_of(function: ast.FunctionDef) -> str:
+def shape_of(function: Function) -> str:
     """The text that two functions share if they do the same to things with different names."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return "\n".join(ast.dump(Anonymous().visit(node)) for node in body)

@@ -112,7 +112,7 @@ def make_corpus(settings: Deployment, name: str, shards: int, rows: int) -> Corp
     store.put(f"clusters/{name}", fitted.to_bytes())
     with settings.transaction() as cursor:
         corpus = registration.register_corpus(
-            cursor, uri=uri, reader=config.reader.model_dump(mode="json"), tokenizer="a tokenizer", tokenizer_id="none"
+            cursor, uri=uri, reader=config.reader.identity(), tokenizer="a tokenizer", tokenizer_id="none"
         )
         snapshot = registration.register_snapshot(cursor, corpus.corpus_id, "crawl", entries)
         registered = Registered(

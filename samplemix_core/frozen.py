@@ -4,6 +4,7 @@ Light, for DAG files that import it when parsed: pydantic, and nothing heavy.
 """
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, get_args
@@ -111,6 +112,13 @@ def flattened(field: Mapping[str, Any]) -> dict[str, Any]:
         return dict(field)
     bounds = {key: value for one in field["anyOf"] for key, value in one.items()}
     return {**bounds, **{key: value for key, value in field.items() if key != "anyOf"}, "type": json_types(field)}
+
+
+def shown_default(value: Any) -> str:
+    """A field's default as people write it; empty if there is none."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown_default, value))
+    return "" if value is None or value == {} else value if isinstance(value, str) else json.dumps(value)
 
 
 def json_types(field: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Commands on saved corpora: the settings that their runs share, and their crawls."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -28,9 +29,12 @@ def corpus_config(
 ) -> CorpusConfig:
     """Return a corpus's configuration: a base, then the given options, then --set; `landing.x=...` is about its crawls."""
     landing = [text for text in assignments if text.startswith("landing.")]
+    for part in ("run", "landing"):
+        if not isinstance(base.get(part, {}), dict):
+            raise ConfigError(f"{part} is {json.dumps(base[part])}, which is not an object of settings.", "Correct the file.")
     run = merged(base.get("run", {}), options)
-    values = assigned({"name": name, "landing": dict(base.get("landing", {}))}, landing)
-    values["run"] = assigned(run, [text for text in assignments if text not in landing])
+    values = assigned({"name": name, "landing": base.get("landing", {})}, landing)
+    values["run"] = merged(run, assigned({}, [text for text in assignments if text not in landing]))
     if marker is not None:
         values["landing"]["marker"] = marker
     if values["run"].get("snapshots"):

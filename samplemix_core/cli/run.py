@@ -49,7 +49,9 @@ def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
         *parents, leaf = name.split(".")
         target = values
         for parent in parents:
-            target = target.setdefault(parent, {})
+            if not isinstance(target.get(parent), dict):
+                target[parent] = {}
+            target = target[parent]
         try:
             target[leaf] = json.loads(text)
         except ValueError:
@@ -69,7 +71,7 @@ def run_config(base: dict[str, Any], options: dict[str, Any], assignments: Seque
     if isinstance(values.get("corpus_uri"), str):
         named = {} if is_directory(values["corpus_uri"]) else named_values(Deployment.load(), values["corpus_uri"])
         values = merged(named, {**values, "corpus_uri": named.get("corpus_uri") or location(values["corpus_uri"])})
-    return load_config(RunConfig, assigned(values, assignments))
+    return load_config(RunConfig, merged(values, assigned({}, assignments)))
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _flags(name: str) -> tuple[str, ...]:
     )
 
 
-_TYPES: dict[str, Any] = {"string": str, "number": float, "integer": int, "array": list[str]}
+_TYPES: dict[str, Any] = {"string": str, "number": float, "integer": int, "boolean": bool, "array": list[str]}
 """Type that an option is read as, by its type in JSON; settings of other types are reached by --set."""
 
 
@@ -117,22 +119,25 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
     wanted = [name for name in schema if kinds[name] and (name in names or name in parameters_too)]
 
     def option(name: str) -> inspect.Parameter:
-        shown = typer.Option(*_flags(name), help=_help(schema[name]), show_default=False)
+        flags = (f"{_flags(name)[0]}/--no-{name.replace('_', '-')}",) if kinds[name] is bool else _flags(name)
+        shown = typer.Option(*flags, help=_help(schema[name]), show_default=False)
         kind: Any = kinds[name]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown])
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
+        # A parameter of a policy that is called like an argument of the command is reached by --set.
+        offered = [name for name in wanted if name in names or name not in _taken(own)]
         parameters: list[inspect.Parameter] = []
         for parameter in own.parameters.values():
             if parameter.name == "chosen":
-                parameters += [option(name) for name in wanted]
+                parameters += [option(name) for name in offered]
             else:
                 parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
         @wraps(command)
         def called(**values: Any) -> None:
-            chosen = given({name: values.pop(name) for name in wanted})
+            chosen = given({name: values.pop(name) for name in offered})
             if is_path(chosen.get("tokenizer", "")):
                 chosen["tokenizer"] = location(chosen["tokenizer"])
             command(**values, chosen=chosen)
@@ -143,6 +148,16 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
         return called  # type: ignore[return-value]
 
     return decorate
+
+
+def _taken(command: inspect.Signature) -> set[str]:
+    """Names of a command's own parameters and options."""
+    taken = set(command.parameters)
+    for parameter in command.parameters.values():
+        for item in getattr(parameter.annotation, "__metadata__", ()):
+            flags = getattr(item, "param_decls", None) or ()
+            taken |= {flag.lstrip("-").replace("-", "_") for text in flags for flag in text.split("/")}
+    return taken
 
 
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any other setting, such as diversity.sample_size=5000")]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import EmbeddingConfig, RunConfig
-from samplemix_core.frozen import NAME, FrozenModel, field_schemas, flattened, json_types, load_config
+from samplemix_core.frozen import NAME, FrozenModel, field_schemas, flattened, json_types, load_config, shown_default
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.policies.registry import parameter_schemas
 
@@ -76,8 +76,7 @@ def _optional(field: dict[str, Any], default: Any) -> dict[str, Any]:
         field |= {"enum": [None, *field["enum"]], "values_display": {"null": "the corpus's setting"}}
     if "properties" in field:
         field["description_md"] = _settings(field.pop("description"), field["properties"])
-    elif default is not None:
-        shown = ", ".join(default) if isinstance(default, list) else default
+    elif shown := shown_default(default):
         field["description"] += f". Default: the corpus's setting, or {shown}"
     return field
 

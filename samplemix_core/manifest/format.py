@@ -325,9 +325,9 @@ def parse_manifest(data: bytes, place: str) -> tuple[Manifest, dict[str, Any]]:
 
 
 def _number(version: Any) -> float:
-    """A format version, which later ones may write as 2.0 or "2.0.1"; 0 for anything else."""
-    found = re.match(r"\d{1,9}(\.\d+)?", str(version))
-    return float(found[0]) if found else 0.0
+    """A format version, which later ones may write as 2.0 or "v2.0.1"; 0 for anything else."""
+    found = re.match(r"[\sv+]{0,3}(\d{1,9}(\.\d+)?)", str(version))
+    return float(found[1]) if found else 0.0
 
 
 def _writer_of(fields: Mapping[str, Any]) -> str:

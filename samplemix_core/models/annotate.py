@@ -247,17 +247,12 @@ async def _ask_all(
         said = f"{sum(found.set_aside.values()):,} set aside, {found.input_tokens + found.output_tokens:,} tokens"
         report(Progress("annotate", done, total, documents=done, message=said, unit="documents", share=done / total))
 
-    def spent() -> bool:
-        """Whether the limit of cost is reached; answers in flight are still kept."""
-        cost = _cost(config, found)
-        return cost is not None and config.most_cost is not None and cost >= config.most_cost
-
     async def work() -> None:
         nonlocal streak
         while True:
             if cancelled.is_set():
                 raise CancelledRunError("Annotating was cancelled.", "All answers are kept: run it again to go on.")
-            if spent():
+            if _is_spent(config, found):
                 return
             async with reading:
                 if not read:
@@ -284,11 +279,20 @@ async def _ask_all(
     finally:
         await model.close()
     tell()
-    left = total - begun - found.judged - found.unread - sum(found.set_aside.values())
+    _require_none_left(config, found, total - begun - found.judged - found.unread - sum(found.set_aside.values()))
+
+
+def _is_spent(config: AnnotationConfig, found: AnnotationResult) -> bool:
+    """Whether the cost limit is reached; answers in flight are still kept."""
+    cost = _cost(config, found)
+    return cost is not None and config.most_cost is not None and cost >= config.most_cost
+
+
+def _require_none_left(config: AnnotationConfig, found: AnnotationResult, left: int) -> None:
     if left:
         aside = sum(found.set_aside.values())
         raise CostError(
-            f"The limit of cost, {config.most_cost:g}, is reached: for {_cost(config, found):,.2f} {found.judged:,} documents were"
+            f"The cost limit, {config.most_cost:g}, is reached: for {_cost(config, found):,.2f} {found.judged:,} documents were"
             f" judged, {aside:,} set aside, and {left:,} are left.",
             "All answers are kept. Raise most_cost and run again, or train on the labels so far.",
         )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from samplemix_core.database.query import ready_queries
 from samplemix_core.database.samples import Name, SampleFilter, SamplePage
 from samplemix_core.deployment import Deployment
-from samplemix_core.frozen import load_config
+from samplemix_core.frozen import json_types
 from samplemix_core.pages import samples, views
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.policies.registry import parameter_schemas
@@ -76,14 +76,15 @@ def get_diff(url: Reader, name: str, older: Version = None, newer: Version = Non
 def _settings_parameters() -> dict[str, Any]:
     """OpenAPI's description of settings to try: a policy's parameters stand next to its name."""
     own = {name: field for name, field in views.Settings.model_json_schema()["properties"].items() if name != "policy"}
-    fields = {"policy": {"type": "string", "enum": list(POLICIES)}, **own, **parameter_schemas()}
+    scalars = {name: field for name, field in parameter_schemas().items() if not {"array", "object"} & set(json_types(field))}
+    fields = {"policy": {"type": "string", "enum": list(POLICIES)}, **own, **scalars}
     return {"parameters": [{"name": name, "in": "query", "required": False, "schema": field} for name, field in fields.items()]}
 
 
 @router.get("/mixtures/{name}/{version:int}/what-if", openapi_extra=_settings_parameters())
 def get_what_if(request: Request, url: Reader, name: str, version: int) -> views.WhatIf:
-    """A version under other settings, estimated from its roll-up: policy, its parameters, budget_percent and max_copies."""
-    return views.what_if(url, name, version, load_config(views.Settings, dict(request.query_params), "mixture"))
+    """A version with changes to its settings, estimated from its roll-up: policy, its parameters, budget_percent, max_copies."""
+    return views.what_if(url, name, version, request.query_params)
 
 
 @router.get("/mixtures/{name}/{version:int}/clusters")

@@ -14,6 +14,7 @@ from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
 from samplemix_core.database.samples import SampleFilter
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import SampleMixError
+from samplemix_core.frozen import json_types
 from samplemix_core.pages import api, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version, Words
 from samplemix_core.pages.charts import COLOURS, cluster_map
@@ -114,11 +115,12 @@ def show_diff(request: Request, url: Reader, name: str, older: Version = None, n
 @router.get("/mixtures/{name}/{version:int}/what-if", response_class=HTMLResponse, include_in_schema=False)
 def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTMLResponse:
     """A version under other settings."""
-    found = views.what_if(url, name, version, None)
+    found = views.what_if(url, name, version, {})
     (row,) = views.ask(url, "mixture_version", mixture=name, version=version)
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
+    own = {found.settings.policy.name: views.without_sliders(found.settings.policy)}
     policies = [views.sliders(kind, found.settings.policy) for kind in POLICIES.values()]
-    values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": policies, "run": run}
+    values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": policies, "run": run, "own": own}
     return page(request, "what_if.html", **values)
 
 
@@ -202,6 +204,5 @@ def show_run(request: Request) -> HTMLResponse:
 
 
 def _kind(field: dict[str, Any]) -> str:
-    kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
-    (kind,) = (item for item in kinds if item != "null")
-    return "number" if kind == "integer" else str(kind)
+    kinds = {"number" if kind == "integer" else kind for kind in json_types(field)} - {"null"}
+    return kinds.pop() if len(kinds) == 1 else "string"

@@ -1,5 +1,6 @@
 """What pages and the API show: answers of ready queries, asked with a read-only role, and estimates from roll-ups."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.what_if import EstimatedMixture, Estimator
 from samplemix_core.pages.charts import MixtureCharts, mixture_charts
 from samplemix_core.policies.policy import Policy, Scale, Slider
-from samplemix_core.policies.registry import WithPolicy
+from samplemix_core.policies.registry import WithPolicy, gathered
 from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
 
 Answer = list[dict[str, Any]]
@@ -180,12 +181,28 @@ def sliders(kind: type[Policy], own: Policy) -> tuple[str, list[SlidingParameter
     for name, field in kind.model_fields.items():
         for slider in (item for item in field.metadata if isinstance(item, Slider)):
             value = getattr(own, name) if isinstance(own, kind) else field.default
-            found.append(SlidingParameter(name, field.title or name, slider, value))
+            found.append(
+                SlidingParameter(name, field.title or name, slider, value if isinstance(value, int | float) else slider.low)
+            )
     return kind.model_fields["name"].default, found
 
 
-def what_if(reader_url: str, name: str, version: int | None, wanted: Settings | None) -> WhatIf:
-    """A version under other settings, or under its own.
+def _changed(own: Settings, changes: Mapping[str, Any]) -> Settings:
+    values = gathered(changes, Settings.model_fields)
+    policy = values.get("policy")
+    if isinstance(policy, dict) and policy.get("name", own.policy.name) == own.policy.name:
+        values["policy"] = {"name": own.policy.name, **own.policy.parameters(), **policy}
+    return load_config(Settings, {**own.model_dump(), **values}, "mixture")
+
+
+def without_sliders(own: Policy) -> dict[str, Any]:
+    """A policy's parameters that no slider moves: with the sliders' they make it whole."""
+    moved = {item.name for item in sliders(type(own), own)[1]}
+    return {name: value for name, value in own.parameters().items() if name not in moved}
+
+
+def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[str, Any]) -> WhatIf:
+    """A version under its own settings with these changes. Parameters of its policy stay unless another policy is named.
 
     Raises BudgetError if no copies meet the budget, ConfigError for an unknown policy, ManifestError for a version without a
     roll-up.
@@ -197,13 +214,14 @@ def what_if(reader_url: str, name: str, version: int | None, wanted: Settings | 
     }
     total = int(estimator.source_tokens.sum())
     own = published_settings(found, total)
-    estimated = _estimate(estimator, found, wanted or own, total)
-    again = _estimate(estimator, found, own, total) if wanted else estimated
+    wanted = _changed(own, changes) if changes else own
+    estimated = _estimate(estimator, found, wanted, total)
+    again = _estimate(estimator, found, own, total) if changes else estimated
     published = [float(shares.get(domain, 0.0)) for domain in estimator.domains]
     source = estimator.source_tokens / total
     rows = zip(estimator.domains, source, published, estimated.shares, estimated.samples, estimated.tokens, strict=True)
     return WhatIf(
-        settings=wanted or own,
+        settings=wanted,
         total=_figures(estimated.tokens.sum(), estimated.samples.sum(), estimated.copies.sum()),
         published=_figures(found["realised_tokens"], found["samples"], found["copies"]),
         domains=tuple(

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema
 
 import samplemix_core.policies
 from samplemix_core.errors import ConfigError
-from samplemix_core.frozen import IdentifiedModel, field_schemas, flattened, json_types
+from samplemix_core.frozen import IdentifiedModel, field_schemas, flattened, json_types, shown_default
 from samplemix_core.policies.policy import POLICIES, SETTINGS, Policy, Scale, Weigh
 from samplemix_core.policies.samplemix import SampleMix
 
@@ -72,7 +72,8 @@ def parameter_schemas() -> dict[str, dict[str, Any]]:
         shared = {key: value for key, value in schemas[0].items() if all(key in one and one[key] == value for one in schemas)}
         takers: dict[tuple[str, str], list[str]] = {}
         for policy, one in zip(policies, schemas, strict=True):
-            default = f"; default {one['default']}" if "default" not in shared and one.get("default") is not None else ""
+            shown = "" if "default" in shared else shown_default(one.get("default"))
+            default = f"; default {shown}" if shown else ""
             takers.setdefault((one.get("description", name), default), []).append(policy.model_fields["name"].default)
         words = ". ".join(f"{words} (policy {', '.join(of)}{default})" for (words, default), of in takers.items())
         kinds = list(dict.fromkeys(kind for one in schemas for kind in json_types(one)))
@@ -122,13 +123,15 @@ def recorded(name: str, parameters: Mapping[str, Any]) -> Weigh:
 
 def policies_table() -> str:
     """The policies with their parameters in Markdown, as in docs/policies.md."""
-    lines = ["| policy | parameter | default | limits | meaning |", "|---|---|---|---|---|"]
+    rows = []
     for name, kind in POLICIES.items():
-        schema = kind.model_json_schema()["properties"]
+        schemas = field_schemas(kind)
         formula = (kind.__doc__ or "").partition("\n")[0]
-        lines.append(f"| `{name}` | | | | {kind.summary}. {formula} |")
+        rows.append((f"`{name}`", "", "", "", f"{kind.summary}. {formula}"))
         for parameter in kind.parameter_names():
-            field = schema[parameter]
+            field = flattened(schemas[parameter])
             limits = " to ".join(f"{field[end]:g}" for end in ("minimum", "maximum") if end in field)
-            lines.append(f"| | `{parameter}` | {field.get('default', 'none')} | {limits} | {field.get('description', '')} |")
-    return "\n".join(lines) + "\n"
+            rows.append(("", f"`{parameter}`", shown_default(field.get("default")) or "none", limits, field.get("description", "")))
+    header = ["| policy | parameter | default | limits | meaning |", "|---|---|---|---|---|"]
+    lines = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return "\n".join([*header, *lines]).replace("|  |", "| |").replace("|  |", "| |") + "\n"

@@ -225,7 +225,7 @@ def test_a_model_whose_answers_can_not_be_used_is_asked_no_more(database: Deploy
 
 def test_asking_ends_at_the_limit_of_cost_and_goes_on_from_there(corpus: str, database: Deployment, served: Served) -> None:
     settings, prices = settings_for(database, served), {"input_price": 1000.0, "output_price": 5000.0, "documents": 100}
-    with pytest.raises(CostError, match=r"The limit of cost, 2, is reached: for 2\.\d\d 1[0-3] documents were judged, 0"):
+    with pytest.raises(CostError, match=r"The cost limit, 2, is reached: for 2\.\d\d 1[0-3] documents were judged, 0"):
         annotate(config_for(corpus, concurrency=4, most_cost=2.0, **prices), settings)
     found = annotate(config_for(corpus, most_cost=100.0, **prices), settings)
     adds_up(found)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from samplemix_core.cli import main as cli
+from samplemix_core.cli.corpora import corpus_config
 from samplemix_core.cli.run import run_config, stored_values
 from samplemix_core.config.budget import Budget
 from samplemix_core.errors import ConfigError, MissingPackageError, ServiceError
@@ -165,3 +166,17 @@ def test_upkeep_that_would_drop_what_is_in_use_is_refused(option: str) -> None:
     done = RUN.invoke(cli.app, ["maintain", option, "0"])
     assert done.exit_code == 2
     assert option in done.output
+
+
+def test_a_setting_within_one_of_the_wrong_type_takes_its_place_and_another_policy_brings_its_own_parameters() -> None:
+    stored = {"corpus_uri": "s3://a/b", "policy": {"name": "gone", "s": 1}, "audit": {"spread": 0.5}}
+    config = run_config(stored, {}, ["policy.name=natural", "audit.spread.warn=0.1"])
+    assert (config.policy.name, config.audit.spread.warn) == ("natural", 0.1)
+    with pytest.raises(ConfigError, match="seed = "):
+        run_config(stored, {}, ["policy=natural", "audit.spread.warn=0.1", "seed.x=1"])
+
+
+@pytest.mark.parametrize("part", ["run", "landing"])
+def test_a_corpus_file_whose_part_is_no_object_is_named(part: str) -> None:
+    with pytest.raises(ConfigError, match=f"{part} is null, which is not an object"):
+        corpus_config("web", {part: None}, {}, None, [])

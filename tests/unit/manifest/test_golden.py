@@ -124,7 +124,7 @@ def test_a_part_without_a_column_is_refused(golden: FileStore, tmp_path: Path) -
         (2, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
         (2.0, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
         ("2", samplemix_core.__version__, "Upgrade SampleMix, here"),
-        (1.5, None, "Upgrade SampleMix, here"),
+        ("v2.0.1", None, "Upgrade SampleMix, here"),
     ],
 )
 def test_a_newer_format_is_refused_with_what_to_do_by_readers_and_publishers(
@@ -135,7 +135,7 @@ def test_a_newer_format_is_refused_with_what_to_do_by_readers_and_publishers(
     fields = json.loads(store.get(key)[0])
     lineage = fields["lineage"] | {"code_version": writer}
     store.put(key, json.dumps({**fields, "format_version": written, "lineage": lineage}).encode())
-    refused = rf"format version [0-9.]+; SampleMix \S+ reads up to 1\. {remedy}"
+    refused = rf"format version [v0-9.]+; SampleMix \S+ reads up to 1\. {remedy}"
     with pytest.raises(NewerFormatError, match=refused):
         Mixtures(store, "mixtures").open("demo")
     before = files(Path(store.uri.removeprefix("file://")))

@@ -18,6 +18,7 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.manifest.format import PolicyRecord
 from samplemix_core.pages import views
+from samplemix_core.pages.app import _kind
 from samplemix_core.policies.policy import POLICIES, SETTINGS, Columns, Policy, Scale, Slider, registered
 from samplemix_core.policies.registry import parameter_schemas, policies_table, record, recorded
 
@@ -149,6 +150,7 @@ def test_policies_that_share_a_parameters_name_share_a_field_with_the_words_of_b
             "description": "least (policy prefer)",
         }
         assert form_schema()["favour"].keys() >= {"minimum", "section"}
+        assert _kind(form_schema()["favour"]) == "number", "of the page that starts runs"
         RunConfig.model_rebuild(force=True)
         app, seen = typer.Typer(), list[Any]()
 
@@ -164,6 +166,52 @@ def test_policies_that_share_a_parameters_name_share_a_field_with_the_words_of_b
     finally:
         POLICIES.pop("prefer", None)
         POLICIES["favour"] = Favour
+
+
+class Odd(Favour):
+    """w = 1, whatever | it says."""
+
+    FIRST_FIELDS = frozenset({"name"})
+
+    name: Literal["odd"] = "odd"  # type: ignore[assignment]
+    bands: tuple[float, ...] = Field((0.1, 0.5), description="Bands | of quality")
+    flip: bool = Field(False, description="Turn it round")
+    estimate: float | None = Field(None, gt=0, description="Called like an option of the command")
+    strength: Annotated[float | None, Slider(0, 1, 0.1, "how much")] = None
+
+
+def test_parameters_of_every_kind_are_in_forms_options_and_docs() -> None:
+    registered(Odd)
+    try:
+        RunConfig.model_rebuild(force=True)
+        fields = form_schema()
+        assert fields["bands"]["description"] == "Bands | of quality (policy odd). Default: the corpus's setting, or 0.1, 0.5"
+        assert fields["flip"]["description"] == "Turn it round (policy odd). Default: the corpus's setting, or false"
+        assert "Default" not in fields["estimate"]["description"]
+        app, seen = typer.Typer(), list[Any]()
+
+        @app.command()
+        @with_settings(*OPTIONS)
+        def mix(chosen: dict[str, Any], estimate: Annotated[bool, typer.Option("--estimate")] = False) -> None:
+            seen.append((load_config(RunConfig, {"corpus_uri": "s3://a/b", **chosen}).policy, estimate))
+
+        done = CliRunner().invoke(app, ["--policy", "odd", "--flip", "--strength", "0.5", "--estimate"])
+        assert done.exit_code == 0, done.output
+        assert seen == [(Odd(flip=True, strength=0.5), True)]
+        by_set = run_config({}, {"corpus_uri": "s3://a/b", "policy": "odd"}, ["policy.estimate=2", "bands=[1,2]"])
+        assert by_set.policy == Odd(estimate=2, bands=(1, 2))
+        table = policies_table()
+        assert "| | `bands` | 0.1, 0.5 | | Bands \\| of quality |" in table
+        assert "| | `flip` | false | | Turn it round |" in table
+        assert [item.value for item in views.sliders(Odd, Odd())[1]] == [2.0, 0]
+        assert views.without_sliders(Odd(flip=True)) == {"flip": True}
+        own = views.Settings.model_construct(policy=Odd(flip=True, favour=3), budget_percent=30, max_copies=2)
+        views.Settings.model_rebuild(force=True)
+        changed = views._changed(own, {"policy": "odd", "favour": "1"})
+        assert changed == views.Settings(policy=Odd(flip=True, favour=1), budget_percent=30, max_copies=2)
+        assert views._changed(own, {"policy": "natural", "max_copies": "3"}).policy.name == "natural"
+    finally:
+        del POLICIES["odd"]
 
 
 def test_a_parameter_with_the_name_of_a_setting_is_refused() -> None:
