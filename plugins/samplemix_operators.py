@@ -48,7 +48,7 @@ def tell_failure(context: "Context") -> None:
         try:
             httpx.post(url, json={"text": f"{text}\n{task.log_url}"}, timeout=10).raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as failure:
-            log.error("the webhook was not told: %s; look at %s and what is there", type(failure).__name__, WEBHOOK)
+            log.error("could not post to the webhook: %s; check %s and the service there", type(failure).__name__, WEBHOOK)
 
 
 def _note_failure(run_id: str, reason: str) -> None:
@@ -195,7 +195,7 @@ class SampleMixStepOperator(BaseOperator):
             configured = load_config(Configured, dict(self.configured))
             skipped = DryRun.SKIPPED if configured.dry_run else DryRun.ITS_END
             if step.dry_run is skipped:
-                raise AirflowSkipException("This is a dry run." if configured.dry_run else "This is no dry run.")
+                raise AirflowSkipException("This is a dry run." if configured.dry_run else "This is not a dry run.")
             run = RunContext(
                 config=configured.config,
                 deployment=Deployment.load(),
@@ -377,7 +377,9 @@ def _corpora() -> list[str]:
 
 
 _CONFIGURE = Task(
-    "configure", "says what the run is about: corpus, crawl, settings", "says it anew, as the corpus is configured by then"
+    "configure",
+    "determines the corpus, the crawl and the settings",
+    "does so again, by the corpus's current settings",
 )
 
 

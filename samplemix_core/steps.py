@@ -97,7 +97,7 @@ STEPS = (
         function="audit:audit_quality",
         takes=("registered",),
         gives="audited",
-        what="stops the run if the quality model merely measures sources, lengths or nothing",
+        what="stops the run if the quality model reflects only sources or lengths, or nothing",
         again="looks again",
     ),
     Step(
@@ -190,7 +190,7 @@ GATHER = Step(
     function="gather:gather",
     takes=("registered",),
     gives="registered",
-    what="takes all crawls of the corpus that are scored, so that a version is of them together",
+    what="takes all crawls of the corpus that are scored, so that the version covers all of them",
     again="gathers again: by then there may be more",
 )
 PUBLISH_GATHERED = Step(

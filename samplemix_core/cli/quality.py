@@ -69,7 +69,7 @@ def annotators(as_json: AsJson = False) -> None:
 @app.command("import")
 def import_(
     file: Annotated[str, typer.Argument(help="JSON lines, compressed or not, or Parquet: a path or s3://bucket/key")],
-    annotator: Annotated[str, typer.Option("--annotator", help="Name for whoever made the labels")],
+    annotator: Annotated[str, typer.Option("--annotator", help="Name of the annotator who made the labels")],
     file_of_rubric: RubricFile = None,
     scores: Annotated[
         list[str] | None,

@@ -66,7 +66,7 @@ class Parquet(Format):
             ]
         if metadata.num_rows != self._starts[-1] or any(rows != n for rows, n in values):
             raise ShardRefusedError(
-                f"Shard {path!r} is not a whole Parquet file: its row groups or columns have not the rows that it says.",
+                f"Shard {path!r} is not a whole Parquet file: its row groups or columns don't have the rows that it states.",
                 "No row of it is used; write or upload the file again, then run again.",
             )
 

@@ -249,12 +249,13 @@ def _no_shard(unread: Sequence[UnreadFile]) -> CorpusError:
     for file in unread:
         if file.reason in (Unread.NO_SNAPSHOT, Unread.NO_DOMAIN) and is_shard(file.path):
             return CorpusError(
-                f"The corpus holds no shard that can be placed: of {file.path!r}, {file.reason.why}.",
+                f"The corpus holds no usable shard: {file.path!r} is left out because {file.reason.why}.",
                 "Lay shards out as <snapshot>/<domain>/<file>, or set the reader's domain_field or domain_path_index.",
             )
     if unread:
         return CorpusError(
-            f"The corpus holds no shard, and {len(unread):,} files that are none: {unread[0].path!r}, as {unread[0].reason.why}.",
+            f"The corpus holds no shard, only other files ({len(unread):,}): {unread[0].path!r} is left out because"
+            f" {unread[0].reason.why}.",
             f"A shard's name ends in {READ_SUFFIXES}.",
         )
     return CorpusError("There is no file at the corpus URI.", "Check the URI: a missing place and an empty one look the same.")

@@ -111,7 +111,7 @@ def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]])
         rows = table["row"][start:stop]
         if rows.size != item.scored or not np.array_equal(rows, found.get("row", rows)):
             raise AccountingError(
-                f"{item.shard.path}: {item.scored} documents are scored, but {name} has {rows.size} rows of it, or others.",
+                f"{item.shard.path}: {item.scored} documents are scored, but {name} has {rows.size} rows of it, or other ones.",
                 "Assign the snapshot's shards to clusters first; if they are, this is a defect.",
             )
         found |= {column: values[start:stop] for column, values in table.items()}

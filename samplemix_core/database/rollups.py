@@ -170,7 +170,7 @@ def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignme
     )
     if not np.array_equal(samples["row"], assignments["row"].to_numpy()):
         raise AccountingError(
-            f"{shard.path}: {assignments.num_rows} rows were assigned, {samples['row'].size} are stored, or others."
+            f"{shard.path}: {assignments.num_rows} rows were assigned, {samples['row'].size} are stored, or other ones."
         )
     if not assignments.num_rows:
         return

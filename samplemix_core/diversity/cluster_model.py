@@ -177,7 +177,7 @@ def check_health(model: ClusterModel, config: DiversityConfig) -> HealthReport:
     if problems:
         raise DiversityHealthError(
             f"The clusters of a sample of {report.documents} documents are degenerate: {'; '.join(problems)}.",
-            f"In the run's diversity settings: {'; '.join(advice)}. If the corpus really is so, move the gate, or mix by policy"
+            f"In the run's diversity settings: {'; '.join(advice)}. If this corpus is like that, relax the gate, or mix by policy"
             " natural, which needs no clusters.",
         )
     return report

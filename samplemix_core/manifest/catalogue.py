@@ -65,7 +65,7 @@ class Mixtures:
         data, _ = self.store.get(key)
         version = parse_json(data, f"{self.store.uri}/{key}").get("version")
         if not isinstance(version, int):
-            raise ManifestError(f"{self.store.uri}/{key} names no version: {version!r}.", "Publish again: that writes it anew.")
+            raise ManifestError(f"{self.store.uri}/{key} names no version: {version!r}.", "Publish again to rewrite it.")
         return version
 
     def open(self, name: str, version: int | None = None) -> "Version":

@@ -1,4 +1,4 @@
-"""A draft becomes a version: conditional writes only, so that publishers may race, die and come back.
+"""A draft becomes a version: conditional writes only, so that publishers may race, crash and resume.
 
 The protocol, for a mixture with published versions up to 12:
 1. croissant.json of the next free version, 13, is created only if it does not exist. It names the identity of what is published

@@ -117,7 +117,7 @@ def add_transformer(
     chosen, number = _meaning(model, config, output, label)
     if chosen == "regression" and (low is None or high is None):
         raise ConfigError(
-            f"{model} gives a number of unknown range.",
+            f"{model} returns a number, but its range is unknown.",
             "Give --low and --high, as --low 0 --high 5 for FineWeb-Edu's.",
         )
     ends = {"regression": (low, high), "level": (0.0, len(config.labels) - 1.0), "probability": (0.0, 1.0)}[chosen]
@@ -141,7 +141,9 @@ def _meaning(model: str, config: ClassifierConfig, output: Output | None, label:
     outputs, names = len(config.labels), ", ".join(config.labels.values())
     chosen: Output = output or ("regression" if outputs == 1 else "probability" if label is not None else "level")
     if (chosen != "regression" and outputs == 1) or (chosen == "level" and config.multi_label):
-        raise ConfigError(f"{model} has {outputs} outputs, which are no {chosen}.", "Leave --output out, or give what fits.")
+        raise ConfigError(
+            f"{model} has {outputs} outputs, which don't fit --output {chosen}.", "Leave --output out, or choose another."
+        )
     if chosen == "level" or (outputs == 1 and label is None):
         return chosen, 0
     numbers = {**{str(number): number for number in config.labels}, **{name: number for number, name in config.labels.items()}}

@@ -72,7 +72,7 @@ def distill_encoder(
     dimensions = min(dimensions, encoder.dim)
     if on_corpus and len(fitted) < dimensions:
         raise CorpusError(
-            f"{config.corpus_uri} gave {len(fitted):,} documents to fit {dimensions} dimensions to: it takes as many at least.",
+            f"{config.corpus_uri} gave {len(fitted):,} documents; {dimensions} dimensions need at least as many.",
             "Read more documents, ask for fewer dimensions, or distil without a corpus.",
         )
     vectors = _vectors(encoder, fitted, dimensions, report)

@@ -115,7 +115,7 @@ def _enter(cursor: Cursor, annotator_id: int, part: list[tuple[int, Label]], fou
     added = add_annotations(cursor, annotator_id, label_table([label for _, label in part]))
     for number, label in part:
         if label.content_hash in added.differing:
-            detail = f"{found.annotator} said otherwise of this text before"
+            detail = f"{found.annotator} judged this text differently before"
             found.set_aside.append(SetAside(number, Reject.CONTRADICTS, detail))
     found.new += added.new
     found.known += len(part) - added.new - len(added.differing)

@@ -191,7 +191,7 @@ class LanguageModel:
             whole = encodable(json.dumps(json.loads(body), ensure_ascii=False))
             return self._text_of(_Completion.model_validate_json(whole), tokens, asked)
         except (ValueError, RecursionError):
-            raise RejectedLabelError(Reject.NO_ANSWER, "what the endpoint sent is no answer of the protocol") from None
+            raise RejectedLabelError(Reject.NO_ANSWER, "the endpoint's reply does not follow the protocol") from None
 
     def _refuse(self, answer: httpx2.Response, body: bytes) -> NoReturn:
         said = _said(answer, body)

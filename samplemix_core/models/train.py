@@ -108,7 +108,7 @@ def find_annotators(names: Sequence[str], deployment: Deployment) -> list[Annota
         )
     count = sum(annotator.annotations for annotator in annotators)
     if count < LEAST_LABELS:
-        raise ConfigError(f"There are {count} labels by {', '.join(names)}.", f"It takes {LEAST_LABELS} at least.")
+        raise ConfigError(f"There are {count} labels by {', '.join(names)}.", f"At least {LEAST_LABELS} are needed.")
     return annotators
 
 
@@ -140,7 +140,7 @@ def _labelled_inputs(
     least = max(task.folds, LEAST_GROUPS)
     if len(set(own)) < least:
         raise ConfigError(
-            f"The {len(own)} labels are of {len(set(own))} groups: to judge {task.folds} folds unseen it takes {least} at least.",
+            f"The {len(own)} labels are of {len(set(own))} groups; {task.folds} folds need at least {least}.",
             "Label documents of more sites or articles, or import without a group.",
         )
     data = LabelledInputs(

@@ -64,7 +64,7 @@ def _require_tunable(task: TrainingConfig, encoder: Encoder) -> None:
     if task.folds < LEAST_FOLDS:
         raise ConfigError(
             f"With {task.folds} folds, one for judging and one for choosing when to end, nothing is left to learn from.",
-            f"Set folds to {LEAST_FOLDS} at least.",
+            f"Set folds to at least {LEAST_FOLDS}.",
         )
 
 

@@ -48,7 +48,7 @@ class FileStore(ObjectStore):
             is_file = not directory and not is_there and start.exists()
         if is_file:
             raise ObjectAccessError(
-                f"{self.uri}: this is a file, and a directory is wanted.",
+                f"{self.uri}: this is a file, not a directory.",
                 "Give the directory that holds <snapshot>/<domain>/<file>.",
             )
         if not is_there:

@@ -1,4 +1,4 @@
-"""SampleMix's pages, and the same as JSON from api.py: an application that Airflow puts behind its login. Nothing here writes.
+"""SampleMix's pages, and the same as JSON from api.py: an application that Airflow puts behind its login. It is read-only.
 
 Errors are shown with their remedy, as pages or as JSON.
 """

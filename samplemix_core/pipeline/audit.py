@@ -38,7 +38,7 @@ def audit_quality(run: RunContext, registered: Registered) -> AuditVerdict:
         said = "".join(f"\n  {line}" for line in lines)
         raise QualityAuditError(
             f"The quality model {audits[0].model} should not decide a mixture. {documents:,} documents were looked at:{said}\n",
-            "See 'samplemix quality audit'; choose another scorer, or, if it is meant so, set its limit's stop to null, as"
+            "See 'samplemix quality audit'; choose another scorer or, if this is intended, set its limit's stop to null, such as"
             " audit.source_r2.stop=null.",
         )
     message = f"{documents:,} documents looked at; " + ("; ".join(lines) if lines else "nothing found")

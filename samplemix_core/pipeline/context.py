@@ -54,7 +54,7 @@ class RunContext:
     def alone(self, work: str, *what: object) -> Iterator[None]:
         """Do work on the cluster while no other process does the same: others wait, and then find it done.
 
-        So a task that was only slow, but that Airflow took for dead and restarted, isn't done twice at once.
+        So a task that was only slow, but that Airflow wrongly declared dead and restarted, isn't done twice at once.
         """
         name = "/".join(map(str, (work, *what)))
 

@@ -67,7 +67,7 @@ class GroupAudit:
 
 @dataclass(frozen=True)
 class SourceAudit:
-    """How well a grouping alone predicts quality: R2, adjusted for the number of groups; and AUC for telling the better half."""
+    """How well a grouping alone predicts quality: R2, adjusted for the number of groups; and AUC for predicting the better half."""
 
     grouping: str
     groups: int

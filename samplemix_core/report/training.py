@@ -99,7 +99,7 @@ def _draw_curve(axes: Axes, report: TrainingReport) -> None:
 
 
 def method_rows(score: ScoreReport) -> list[dict[str, Any]]:
-    """A table of the methods for a score, the best first: measures, and whether the kept one is better beyond doubt."""
+    """A table of the methods for a score, the best first: measures, and whether the kept one is clearly better."""
     rows = []
     for method, measures in sorted(score.methods.items(), key=lambda item: item[1]["mae"].value):
         row: dict[str, Any] = {"score": score.score, "method": method}

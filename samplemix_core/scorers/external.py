@@ -67,7 +67,7 @@ class External:
         if self.missing is None and not has.all():
             first = int(np.flatnonzero(~has)[0])
             raise CorpusError(
-                f"The scores of {self.name} have none for {int((~has).sum())} of {len(documents)} documents, as for the one of"
+                f"The scores of {self.name} lack {int((~has).sum())} of {len(documents)} documents, such as the one of"
                 f" {self.by} {documents.content_hashes[first].hex() if self.by == 'content_hash' else documents.doc_ids[first]!r}.",
                 f"Add scores for all: samplemix quality add external {self.name} ...; or set a default: --missing 0.",
             )

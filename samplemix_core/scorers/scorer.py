@@ -84,8 +84,8 @@ class Documents:
         wrong = np.flatnonzero(~np.isfinite(found["quality"]))
         if wrong.size:
             raise ModelError(
-                f"The scorer {scorer.name} gave {wrong.size} of {len(self)} documents no finite number, as the one that begins"
-                f" {self.as_strings[wrong[0]][:60]!r}.",
+                f"The scorer {scorer.name} gave {wrong.size} of {len(self)} documents a quality that is not finite, such as the one"
+                f" that begins {self.as_strings[wrong[0]][:60]!r}.",
                 "Check its model, or score without it.",
             )
         return found

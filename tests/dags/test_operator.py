@@ -102,5 +102,5 @@ def test_a_failure_names_crawl_shard_and_remedy_to_the_webhook_whose_address_sta
         " Look at its records.\nhttp://airflow/log"
     )
     assert len(told) == 2
-    assert "the webhook was not told: HTTPStatusError; look at SAMPLEMIX_WEBHOOK_URL" in said[1]
+    assert "could not post to the webhook: HTTPStatusError; check SAMPLEMIX_WEBHOOK_URL" in said[1]
     assert "secret-token" not in "".join(said)

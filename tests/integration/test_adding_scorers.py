@@ -106,7 +106,7 @@ def test_outputs_mean_what_they_are_said_to_mean(
     np.testing.assert_allclose(several, 1 / (1 + np.exp(-logits)), atol=1e-6)
     with pytest.raises(ConfigError, match="has 3 outputs, which are no level"):
         add_transformer("levels", place, database, output="level")
-    with pytest.raises(ConfigError, match=r"gives a number of unknown range(?s:.*)--low 0 --high 5"):
+    with pytest.raises(ConfigError, match=r"returns a number, but its range is unknown(?s:.*)--low 0 --high 5"):
         add_transformer("number", place, database, output="regression", label="facts")
     unknown: tuple[str | None, ...] = ("taste", None)
     for label in unknown:

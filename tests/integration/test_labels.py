@@ -1,4 +1,4 @@
-"""Labels come from files into Postgres: nothing twice, nothing lost, and whoever said otherwise before is believed."""
+"""Labels come from files into Postgres: nothing twice, nothing lost, and an annotator's earlier judgement stands."""
 
 import gzip
 import json

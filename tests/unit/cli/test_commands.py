@@ -92,7 +92,7 @@ def test_a_directory_needs_no_database_whatever_it_is_called(corpus: Path, monke
         (["run", "not/there"], "There is no file at the corpus URI", "Check the URI"),
         (["run", "x" * 300], "File name too long", "Check the name"),
         (["run", "http://[::1"], "is no URI", "s3://bucket/prefix"),
-        (["run", "corpus/crawl-a/web/one.jsonl"], "this is a file, and a directory is wanted", "Give the directory"),
+        (["run", "corpus/crawl-a/web/one.jsonl"], "this is a file, not a directory", "Give the directory"),
         (["run", "corpus", "--set", "reader.text_field="], "reader.text_field", "at least 1 character"),
     ],
 )
