@@ -104,7 +104,7 @@ def test_outputs_mean_what_they_are_said_to_mean(
     # Labels that hold at once: the probability of one is not a share of all.
     several = scorer_of(add_transformer("several", place, database, label="facts"), database, tmp_path).score(texts)["quality"]
     np.testing.assert_allclose(several, 1 / (1 + np.exp(-logits)), atol=1e-6)
-    with pytest.raises(ConfigError, match="has 3 outputs, which are no level"):
+    with pytest.raises(ConfigError, match="has 3 outputs, which don't fit --output level"):
         add_transformer("levels", place, database, output="level")
     with pytest.raises(ConfigError, match=r"returns a number, but its range is unknown(?s:.*)--low 0 --high 5"):
         add_transformer("number", place, database, output="regression", label="facts")
@@ -123,7 +123,7 @@ def test_one_output_is_a_number(database: Deployment, network: Callable[[Pretrai
     added = add_transformer("number", place, database, low=0, high=5)
     assert (added.low, added.high, added.name) == (0, 5, "number")
     assert add_transformer("number", place, database, low=0, high=5).quality_model_id == added.quality_model_id
-    with pytest.raises(ConfigError, match="has 1 outputs, which are no probability"):
+    with pytest.raises(ConfigError, match="has 1 outputs, which don't fit --output probability"):
         add_transformer("number", place, database, output="probability")
     with pytest.raises(ConfigError, match="5 to 5 are not a range"):
         add_transformer("number", place, database, low=5, high=5)

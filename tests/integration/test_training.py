@@ -138,7 +138,7 @@ def test_what_can_not_be_trained_on_is_refused(labelled: Deployment, tmp_path: P
     ):
         with pytest.raises(ConfigError, match=said):
             train(CONFIG.model_copy(update={"annotators": annotators}), lambda *_: None)
-    with pytest.raises(ConfigError, match="of 48 groups: to judge 49 folds"):
+    with pytest.raises(ConfigError, match="of 48 groups; 49 folds need at least"):
         train(CONFIG.model_copy(update={"folds": 49}), lambda *_: None)
     with labelled.transaction() as cursor, pytest.raises(ConfigError, match="no quality model 'cooking'"):
         find_quality_model(cursor, "cooking")
