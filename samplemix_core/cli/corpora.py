@@ -43,7 +43,7 @@ def corpus_config(
 
 
 @app.command()
-@with_settings(*OPTIONS)
+@with_settings(*OPTIONS, default={"mixture_name": "the corpus's name"}.get)
 def add(
     chosen: dict[str, Any],
     name: Name,
@@ -69,8 +69,9 @@ def add(
     from samplemix_core.crawls.landing import check_queue, scan
     from samplemix_core.database import corpora
 
-    options = {"corpus_uri": location(corpus_uri), "mixture_name": name, **chosen}
-    config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
+    base = {"mixture_name": name, **stored_values(config_file)}
+    options = {"corpus_uri": location(corpus_uri), **chosen}
+    config = corpus_config(name, {"run": base}, options, marker, assignments or [])
     deployment = Deployment.load()
     check_queue(deployment, config)
     with deployment.transaction() as cursor:
@@ -116,7 +117,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command("set")
-@with_settings(*OPTIONS)
+@with_settings(*OPTIONS, default=lambda _: "as it is")
 def corpus_set(
     chosen: dict[str, Any],
     name: Name,

@@ -79,8 +79,9 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, [])}
 
 
-def _help(field: Mapping[str, Any]) -> str:
-    return str(field["description"]).replace("Default: the corpus's setting, or ", "Default: ")
+def _help(field: Mapping[str, Any], default: str | None = None) -> str:
+    words, separator, own = str(field["description"]).partition("Default: the corpus's setting, or ")
+    return f"{words}Default: {default or own}" if separator else words
 
 
 def _flags(name: str) -> tuple[str, ...]:
@@ -107,8 +108,10 @@ OPTIONS = ("mixture_name", "policy", "scorers", "budget", "tokenizer", "max_copi
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def with_settings(*names: str) -> Callable[[Command], Command]:
+def with_settings(*names: str, default: Callable[[str], str | None] = lambda _: None) -> Callable[[Command], Command]:
     """Decorator: replace a command's parameter `chosen` with an option for each of these settings.
+
+    `default` gives the words for a setting's default, where they are not the run's own.
 
     `policy` brings the parameters of all policies. The command is called with the given options by name, and a tokenizer's path is
     made absolute.
@@ -120,7 +123,7 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
 
     def option(name: str) -> inspect.Parameter:
         flags = (f"{_flags(name)[0]}/--no-{name.replace('_', '-')}",) if kinds[name] is bool else _flags(name)
-        shown = typer.Option(*flags, help=_help(schema[name]), show_default=False)
+        shown = typer.Option(*flags, help=_help(schema[name], default(name)), show_default=False)
         kind: Any = kinds[name]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown])
 

@@ -41,7 +41,10 @@ _ANNOTATORS = """
 def list_annotators(cursor: Cursor, names: Sequence[str] | None = None) -> list[Annotator]:
     """Return all annotators, or those with these names, by name. Raises ConfigError for a name that nobody has."""
     cursor.execute(_ANNOTATORS, {"names": None if names is None else list(names)})
-    found = rows_as(cursor, lambda rubric, **row: Annotator(rubric=load_config(Rubric, rubric), **row))
+    found = rows_as(
+        cursor,
+        lambda rubric, name, **row: Annotator(name=name, rubric=load_config(Rubric, rubric, f"rubric of annotator {name}"), **row),
+    )
     missing = sorted(set(names or ()) - {annotator.name for annotator in found})
     if missing:
         raise ConfigError(f"There is no annotator {missing[0]!r}.", "See 'samplemix quality annotators'.")

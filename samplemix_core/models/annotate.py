@@ -137,7 +137,7 @@ def _cost(config: AnnotationConfig, found: AnnotationResult) -> float | None:
 
 
 def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
-    rubric = load_config(Rubric, config.rubric) if config.rubric else DEFAULT_RUBRIC
+    rubric = load_config(Rubric, config.rubric, "rubric") if config.rubric else DEFAULT_RUBRIC
     spec = {
         "kind": "llm",
         "prompt": fingerprint(instructions(rubric)),

@@ -5,10 +5,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from pydantic import ValidationError
-
 import samplemix_core.scorers
-from samplemix_core.errors import ModelError
+from samplemix_core.errors import ConfigError, ModelError
+from samplemix_core.frozen import load_config
 from samplemix_core.scorers.scorer import KINDS, SAME_VERSION, ScorerSpec
 
 for _module in iter_modules(samplemix_core.scorers.__path__, f"{samplemix_core.scorers.__name__}."):
@@ -24,6 +23,6 @@ def read_spec(name: str, spec: Mapping[str, Any]) -> ScorerSpec:
             f"The quality model {name} is of the kind {spec.get('kind')!r}, which this version does not know.", SAME_VERSION
         )
     try:
-        return kind.model_validate(spec)
-    except ValidationError as error:
-        raise ModelError(f"The quality model {name} can't be read here: {error}.", SAME_VERSION) from error
+        return load_config(kind, dict(spec), f"specification of quality model {name}")
+    except ConfigError as error:
+        raise ModelError(error.what, SAME_VERSION) from error
