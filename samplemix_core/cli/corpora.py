@@ -32,7 +32,7 @@ def corpus_config(
     for part in ("run", "landing"):
         if not isinstance(base.get(part, {}), dict):
             raise ConfigError(f"{part} is {json.dumps(base[part])}, which is not an object of settings.", "Correct the file.")
-    run = merged(base.get("run", {}), options)
+    run = merged({"mixture_name": name, **base.get("run", {})}, options)
     values = assigned({"name": name, "landing": base.get("landing", {})}, landing)
     values["run"] = merged(run, assigned({}, [text for text in assignments if text not in landing]))
     if marker is not None:
@@ -69,9 +69,8 @@ def add(
     from samplemix_core.crawls.landing import check_queue, scan
     from samplemix_core.database import corpora
 
-    base = {"mixture_name": name, **stored_values(config_file)}
     options = {"corpus_uri": location(corpus_uri), **chosen}
-    config = corpus_config(name, {"run": base}, options, marker, assignments or [])
+    config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
     deployment = Deployment.load()
     check_queue(deployment, config)
     with deployment.transaction() as cursor:

@@ -180,3 +180,13 @@ def test_a_setting_within_one_of_the_wrong_type_takes_its_place_and_another_poli
 def test_a_corpus_file_whose_part_is_no_object_is_named(part: str) -> None:
     with pytest.raises(ConfigError, match=f"{part} is null, which is not an object"):
         corpus_config("web", {part: None}, {}, None, [])
+
+
+def test_a_saved_corpus_names_its_mixture_unless_its_file_or_an_option_does() -> None:
+    place, file = {"corpus_uri": "s3://a/b"}, {"run": {"mixture_name": "big"}}
+    configs = [
+        corpus_config("web", base, options, None, [])
+        for base in ({}, file)
+        for options in (place, {**place, "mixture_name": "own"})
+    ]
+    assert [config.run.mixture_name for config in configs] == ["web", "own", "big", "own"]
