@@ -22,6 +22,7 @@ from samplemix_core.embedding.encoder import load_encoder
 from samplemix_core.errors import ModelError
 from samplemix_core.frozen import IdentifiedModel, load_config
 from samplemix_core.identity import fingerprint
+from samplemix_core.manifest.format import Manifest, content_digest, parse_manifest
 from samplemix_core.pipeline.fit import fit_spec
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC, Rubric
@@ -96,6 +97,14 @@ def test_the_golden_identities_of_configurations() -> None:
 )
 def test_the_golden_identities_of_encoders(name: str, embedding: dict[str, Any]) -> None:
     assert encoder(**embedding) == GOLDEN[name]
+
+
+def test_the_golden_identity_of_a_mixture() -> None:
+    place = Path(__file__).parents[1] / "golden" / "mixture_v1" / "demo" / "v000001" / "manifest.json"
+    manifest, _ = parse_manifest(place.read_bytes(), str(place))
+    assert manifest.version_identity(content_digest(manifest.parts)) == GOLDEN["mixture"]
+    later = create_model("LaterManifest", __base__=Manifest, added=(int, Field(5)))
+    assert later.model_validate(dict(manifest)).version_identity(manifest.content_digest) == GOLDEN["mixture"]
 
 
 FILE = "0" * 64
