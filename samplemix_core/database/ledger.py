@@ -122,6 +122,18 @@ def open_blocks(cursor: Cursor, shards: Sequence[Shard], version: ScoreVersion) 
     return found
 
 
+def block_starts(cursor: Cursor, shard_ids: Sequence[int]) -> dict[int, tuple[list[int], list[int]]]:
+    """Return, by shard id, the first rows of a shard's blocks and the bytes where they begin, for the shards that have a plan."""
+    cursor.execute(
+        """
+        SELECT shard_id, array_agg(first_row ORDER BY block), array_agg(byte_offset ORDER BY block)
+        FROM block WHERE shard_id = ANY(%s) GROUP BY shard_id
+        """,
+        (list(shard_ids),),
+    )
+    return {shard_id: (rows, offsets) for shard_id, rows, offsets in cursor.fetchall()}
+
+
 def block_counts(cursor: Cursor, shard: Shard, version: ScoreVersion, block: Block) -> ScoredCounts | None:
     """Return the counts of a scored block; None if it isn't scored."""
     cursor.execute(

@@ -117,13 +117,17 @@ class Version:
     def rows(self) -> Iterator[pa.Table]:
         """Yield its samples (MIXTURE_PART), one table per part, in order. ManifestError for a part that was changed."""
         for part in self.manifest.parts:
-            data, _ = self.mixtures.store.get(self.key(part.path))
-            if hashlib.sha256(data).hexdigest() != part.sha256:
-                raise ManifestError(
-                    f"{self.mixtures.store.uri}/{self.key(part.path)} has changed since it was published.",
-                    "Restore it, or use another version.",
-                )
-            yield part_table(data)
+            yield part_table(self.file(part.path, part.sha256))
+
+    def file(self, name: str, sha256: str) -> bytes:
+        """One of its files; raise ManifestError if its bytes are not those that were published."""
+        data, _ = self.mixtures.store.get(self.key(name))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ManifestError(
+                f"{self.mixtures.store.uri}/{self.key(name)} has changed since it was published.",
+                "Restore it, or use another version.",
+            )
+        return data
 
 
 def sums_text(digests: Mapping[str, str]) -> bytes:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pyarrow as pa
-from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, ValidationError
 
 import samplemix_core
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.frozen import FrozenModel, split_unknown
 from samplemix_core.identity import canonical_json
@@ -213,6 +214,21 @@ class PartFile(FrozenModel):
     sha256: str = Field(pattern=SHA256)
 
 
+SOURCES: Literal["sources.parquet"] = "sources.parquet"
+
+
+class SourcesFile(FrozenModel):
+    """The file that says which shards the corpus had: every shard of the snapshots, with its etag and size."""
+
+    path: Literal["sources.parquet"] = SOURCES
+    rows: int = Field(ge=1, description="Shards")
+    sha256: str = Field(pattern=SHA256)
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class ManifestDraft(FrozenModel):
     """A mixture's facts before it has a version."""
 
@@ -223,6 +239,14 @@ class ManifestDraft(FrozenModel):
     solver: SolverRecord
     tokenizer: TokenizerRecord | None = Field(
         None, description="Whose tokens all counts are in; null where the version is older than the field: then the encoder's"
+    )
+    reader: Annotated[ReaderConfig, PlainSerializer(ReaderConfig.canonical)] | None = Field(
+        None,
+        exclude_if=_is_absent,
+        description="How a shard's records are read as documents; absent where the version is older than the field",
+    )
+    sources: SourcesFile | None = Field(
+        None, exclude_if=_is_absent, description="The corpus's shards; absent where the version is older than the field"
     )
     budget_tokens: int = Field(ge=1)
     realised_tokens: int = Field(ge=1)
@@ -252,6 +276,16 @@ class Manifest(ManifestDraft):
     created_at: Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
     content_digest: str = Field(pattern=SHA256, description="SHA-256 of the parts' hex SHA-256, in order, joined by newlines")
     parts: tuple[PartFile, ...] = Field(min_length=1)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the files that hold its rows and its sources, by name."""
+        return files_of(self, self.parts)
+
+
+def files_of(draft: ManifestDraft, parts: Iterable[PartFile]) -> dict[str, str]:
+    """SHA-256 of a draft's parts and of its sources, by name."""
+    return {file.path: file.sha256 for file in (*parts, draft.sources) if file is not None}
 
 
 UNMET = 0.01

@@ -52,7 +52,7 @@ def write_parts(
                 writer.write_table(group, row_group_size=group.num_rows)
                 rows += group.num_rows
                 tokens += pc.sum(mixture_tokens(group)).as_py()
-        parts.append(PartFile(path=path.name, rows=rows, tokens=tokens, sha256=_sha256(path)))
+        parts.append(PartFile(path=path.name, rows=rows, tokens=tokens, sha256=file_sha256(path)))
     if not parts:
         raise ManifestError("The mixture has no samples.", "Raise the budget.")
     return tuple(parts)
@@ -109,7 +109,8 @@ def _writer(path: Path) -> pq.ParquetWriter:
     )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

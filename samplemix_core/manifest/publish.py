@@ -4,8 +4,8 @@ The protocol, for a mixture with published versions up to 12:
 1. croissant.json of the next free version, 13, is created only if it does not exist. It names the identity of what is published
 (the parts, the corpus and its files), so it is the claim of version 13 for that and nothing else. A second publisher, of a
 different mixture, goes on to 14.
-2. The parts are created only if they do not exist. A part that exists with the same bytes is ours, from a publisher of the same
-content that died or is working at the same time.
+2. The parts and the sources are created only if they do not exist. One that exists with the same bytes is ours, from a publisher
+of the same content that died or is working at the same time.
 3. manifest.json is created only if it does not exist. That is the commit. A second publisher finds the same content, and the
 two are one version.
 4. SHA256SUMS is created only if it does not exist: the SHA-256 of the other files, as they are then.
@@ -38,7 +38,7 @@ from samplemix_core.manifest.catalogue import (
     version_directory,
 )
 from samplemix_core.manifest.croissant import croissant_bytes, described_version
-from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, manifest_bytes, publishable
+from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, files_of, manifest_bytes, publishable
 from samplemix_core.manifest.verify import manifest_problems
 
 log = logging.getLogger(__name__)
@@ -59,18 +59,18 @@ def publish(
     mixtures: Mixtures,
     draft: ManifestDraft,
     parts: Sequence[PartFile],
-    read_part: Callable[[PartFile], bytes],
+    read_file: Callable[[str], bytes],
     now: datetime,
     committing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Published:
     """Publish a draft and its parts as the next version of the mixture it names.
 
-    `read_part` gives a part's bytes, one part at a time; `now` (with a time zone) becomes created_at; the commit is made within
-    `committing`, and an error from that keeps the version from being published. Raises AccountingError if the draft and the parts
-    do not add up (nothing is written then), ManifestError if a part's bytes don't match its hash or no version can be had, and
-    ObjectStoreError from the store.
+    `read_file` gives the bytes of a part, or of the sources, by name, one at a time; `now` (with a time zone) becomes created_at;
+    the commit is made within `committing`, and an error from that keeps the version from being published. Raises AccountingError if
+    the draft and the parts do not add up (nothing is written then), ManifestError if a file's bytes don't match its hash or no
+    version can be had, and ObjectStoreError from the store.
     """
-    publisher = _Publisher(mixtures, draft, tuple(parts), read_part, now, committing)
+    publisher = _Publisher(mixtures, draft, tuple(parts), read_file, now, committing)
     for _ in range(MAX_ATTEMPTS):
         published = publisher.attempt()
         if published is not None:
@@ -87,7 +87,7 @@ class _Publisher:
         mixtures: Mixtures,
         draft: ManifestDraft,
         parts: tuple[PartFile, ...],
-        read_part: Callable[[PartFile], bytes],
+        read_file: Callable[[str], bytes],
         now: datetime,
         committing: Callable[[], AbstractContextManager[None]],
     ) -> None:
@@ -97,7 +97,7 @@ class _Publisher:
                 f"Mixture {draft.name!r} does not add up, and is not published: {'; '.join(map(str, problems))}.",
                 "This is a defect of SampleMix: please report it.",
             )
-        self.mixtures, self.draft, self.parts, self.read_part, self.now = mixtures, draft, parts, read_part, now
+        self.mixtures, self.draft, self.parts, self.read_file, self.now = mixtures, draft, parts, read_file, now
         self.committing = committing
         self.store = mixtures.store
         self.identity = draft.version_identity(content_digest(parts))
@@ -116,7 +116,7 @@ class _Publisher:
                 self._move_latest(published[0])
                 return Published(found, created=False)
         version = self._begun(versions) or max(versions, default=0) + 1
-        if not (self._claim(version) and self._put_parts(version)):
+        if not (self._claim(version) and self._put_files(version)):
             return None
         result = self._commit(version, max((earlier for earlier in published if earlier < version), default=None))
         if result is not None:
@@ -164,15 +164,15 @@ class _Publisher:
             return self._claimed(version)
         return True
 
-    def _put_parts(self, version: int) -> bool:
-        for part in self.parts:
-            data = self.read_part(part)
-            if hashlib.sha256(data).hexdigest() != part.sha256:
-                raise ManifestError(f"The bytes of {part.path} are not those it was written with.", "Mix again.")
+    def _put_files(self, version: int) -> bool:
+        for name, sha256 in files_of(self.draft, self.parts).items():
+            data = self.read_file(name)
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise ManifestError(f"The bytes of {name} are not those it was written with.", "Mix again.")
             try:
-                self.store.put(self._key(version, part.path), data, if_none_match=True)
+                self.store.put(self._key(version, name), data, if_none_match=True)
             except PreconditionFailedError:
-                existing = self._existing(version, part.path)
+                existing = self._existing(version, name)
                 if existing is None:
                     return False
                 if existing != data:
@@ -196,8 +196,7 @@ class _Publisher:
         key, croissant = version.key(SUMS), self._existing(version.manifest.version, CROISSANT)
         if croissant is None or self.store.head(key) is not None:
             return
-        digests = {part.path: part.sha256 for part in version.manifest.parts}
-        digests |= {MANIFEST: version.sha256, CROISSANT: hashlib.sha256(croissant).hexdigest()}
+        digests = version.manifest.files | {MANIFEST: version.sha256, CROISSANT: hashlib.sha256(croissant).hexdigest()}
         with suppress(PreconditionFailedError):
             self.store.put(key, sums_text(digests), if_none_match=True)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from samplemix_core.errors import ManifestError
+from samplemix_core.errors import ManifestError, ObjectStoreError
 from samplemix_core.manifest.catalogue import CROISSANT, LATEST, MANIFEST, SUMS, Version, parse_sums, part_table, version_directory
 from samplemix_core.manifest.croissant import described_content
-from samplemix_core.manifest.format import Manifest, PartFile, ShardEntry, content_digest, parse_json, shards_digest
+from samplemix_core.manifest.format import SOURCES, Manifest, PartFile, ShardEntry, content_digest, parse_json, shards_digest
 from samplemix_core.manifest.parts import Place, canonical, check_rows, mixture_tokens
+from samplemix_core.manifest.sources import entries, read_sources
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
 SHARE_TOLERANCE = 1e-9
 """Shares are rounded quotients."""
+
+_NAMED = 5
+"""Shards named in a problem."""
 
 
 ShardsOfSnapshot = Callable[[str], Iterable[ShardEntry]]
@@ -74,17 +78,26 @@ def verify(version: Version, shards: ShardsOfSnapshot | None = None) -> VerifyRe
     Its parts exist with the published bytes and the schema, sorted without repeats, with copies within 1..max_copies and keys that
     are the hash of their sample; their rows, copies and tokens add up to the manifest's, in total and for each domain. The manifest
     agrees with itself, the budget is met within one document, nothing else is in the version's directory, and manifest.json and
-    croissant.json have the SHA-256 that SHA256SUMS says (a version of an earlier release has no SHA256SUMS). latest.json names this
-    version or a later one that exists. With `shards`, the corpus still has the shards, etags and sizes that the mixture was made
-    from. Holds one part in memory.
+    croissant.json have the SHA-256 that SHA256SUMS says. Its sources are the shards whose digest the lineage has, and every row is
+    in one of them. (A version of an earlier release has no SHA256SUMS or no sources.) latest.json names this version or a later one
+    that exists. With `shards`, the corpus still has the shards, etags and sizes that the mixture was made from; those that differ
+    are named. Holds one part in memory.
     """
     manifest, count = version.manifest, _Count()
     problems = [*manifest_problems(manifest), *_objects(version), *_latest(version)]
     for part in manifest.parts:
         problems.extend(count.part(version, part))
     problems.extend(count.disagreements(manifest))
+    mixed: dict[str, list[ShardEntry]] = {}
+    if manifest.sources is not None:
+        try:
+            mixed = _by_snapshot(read_sources(version))
+        except (ManifestError, ObjectStoreError) as error:
+            problems.append(Problem(SOURCES, f"can't be read: {error}"))
+        else:
+            problems.extend(_sources(manifest, mixed, count.shards))
     if shards is not None:
-        problems.extend(_corpus(manifest, shards))
+        problems.extend(_corpus(manifest, mixed, shards))
     return VerifyReport(
         manifest.name, manifest.version, len(manifest.parts), count.rows, count.copies, count.tokens, tuple(problems)
     )
@@ -155,6 +168,7 @@ class _Count:
     def __init__(self) -> None:
         self.rows = self.copies = self.tokens = 0
         self.domains: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
+        self.shards: set[str] = set()
         self.last: Place | None = None
 
     def part(self, version: Version, part: PartFile) -> Iterator[Problem]:
@@ -176,6 +190,7 @@ class _Count:
             self.last, problems = check_rows(table, self.last)
             yield from (Problem(part.path, what) for what in problems)
             yield from _rows(table, part, version.manifest.solver.max_copies)
+            self.shards.update(table["shard"].chunk(0).dictionary.to_pylist())
         tokens = mixture_tokens(table)
         total = pc.sum(tokens).as_py() or 0
         for what, counted, claimed in (("rows", table.num_rows, part.rows), ("tokens", total, part.tokens)):
@@ -230,9 +245,9 @@ def _rows(table: pa.Table, part: PartFile, max_copies: int) -> Iterator[Problem]
 def _objects(version: Version) -> Iterator[Problem]:
     """Yield what is wrong in the version's directory, apart from the parts' content."""
     store, prefix = version.mixtures.store, version.key("")
-    parts = {part.path: part.sha256 for part in version.manifest.parts}
+    files = version.manifest.files
     found = {info.key[len(prefix) :] for info in store.list(prefix)}
-    for name in sorted(found - {MANIFEST, CROISSANT, SUMS, *parts}):
+    for name in sorted(found - {MANIFEST, CROISSANT, SUMS, *files}):
         yield Problem(name, "lies in the version's directory, but is no part of it")
     croissant = store.get(version.key(CROISSANT))[0] if CROISSANT in found else None
     if croissant is None:
@@ -245,7 +260,7 @@ def _objects(version: Version) -> Iterator[Problem]:
     if sums is None:
         yield Problem(SUMS, "can't be read as what sha256sum writes")
         return
-    there = {**parts, MANIFEST: version.sha256}
+    there = {**files, MANIFEST: version.sha256}
     if croissant is not None:
         there[CROISSANT] = hashlib.sha256(croissant).hexdigest()
     for name in sorted(sums.keys() | there.keys()):
@@ -283,11 +298,45 @@ def _latest(version: Version) -> Iterator[Problem]:
             yield Problem(LATEST, f"says {field} is {named.get(field)!r}, it is {value!r}")
 
 
-def _corpus(manifest: Manifest, shards: ShardsOfSnapshot) -> Iterator[Problem]:
+def _by_snapshot(sources: pa.Table) -> dict[str, list[ShardEntry]]:
+    found: dict[str, list[ShardEntry]] = defaultdict(list)
+    for entry in entries(sources):
+        found[entry[0].partition("/")[0]].append(entry)
+    return found
+
+
+def _sources(manifest: Manifest, mixed: Mapping[str, list[ShardEntry]], named: Collection[str]) -> Iterator[Problem]:
+    """Yield where a version's sources differ from its lineage, or lack a shard that its parts name."""
+    assert manifest.sources is not None
+    rows = sum(map(len, mixed.values()))
+    if rows != manifest.sources.rows:
+        yield Problem(SOURCES, f"has {rows} shards, the manifest says {manifest.sources.rows}")
     for snapshot in manifest.lineage.snapshots:
-        entries = list(shards(snapshot.name))
-        if shards_digest(entries) != snapshot.shards_digest:
-            yield Problem(
-                f"snapshot {snapshot.name}",
-                f"has {len(entries)} shards now, {snapshot.shards} when it was mixed; a path, etag or size has changed",
-            )
+        if shards_digest(mixed.get(snapshot.name, [])) != snapshot.shards_digest:
+            yield Problem(SOURCES, f"has other shards of snapshot {snapshot.name} than the lineage")
+    missing = sorted(set(named) - {path for shards in mixed.values() for path, _, _ in shards})
+    if missing:
+        yield Problem(SOURCES, f"lacks {_named(missing)}")
+
+
+def _corpus(manifest: Manifest, mixed: Mapping[str, list[ShardEntry]], shards: ShardsOfSnapshot) -> Iterator[Problem]:
+    for snapshot in manifest.lineage.snapshots:
+        listed = list(shards(snapshot.name))
+        if shards_digest(listed) == snapshot.shards_digest:
+            continue
+        what = f"has {len(listed)} shards now, {snapshot.shards} when it was mixed; a path, etag or size has changed"
+        if snapshot.name in mixed:
+            now, then = ({path: rest for path, *rest in found} for found in (listed, mixed[snapshot.name]))
+            kinds = {
+                "changed": [path for path in then if path in now and now[path] != then[path]],
+                "gone": [path for path in then if path not in now],
+                "new": [path for path in now if path not in then],
+            }
+            what += "".join(f"; {kind}: {_named(sorted(paths))}" for kind, paths in kinds.items() if paths)
+        yield Problem(f"snapshot {snapshot.name}", what)
+
+
+def _named(paths: Sequence[str]) -> str:
+    """Paths for people: the first of them, and how many more there are."""
+    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more

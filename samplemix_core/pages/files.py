@@ -15,6 +15,7 @@ from samplemix_core.database.query import ready_queries
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, version_directory
+from samplemix_core.manifest.format import SOURCES
 from samplemix_core.pages.charts import BOKEH_JS
 from samplemix_core.pages.html import guarded, nonced, page
 from samplemix_core.reading.versions import open_version
@@ -41,7 +42,8 @@ def show_files(request: Request, name: str, version: int) -> HTMLResponse:
     link = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/files/"
     parts = [part.model_dump() for part in found.manifest.parts]
     values = {"mixture": name, "version": version, "uri": found.uri, "digest": found.manifest.content_digest, "parts": parts}
-    files = [MANIFEST, CROISSANT, *([SUMS] if found.mixtures.store.head(found.key(SUMS)) else [])]
+    sources = [SOURCES] if found.manifest.sources else []
+    files = [MANIFEST, CROISSANT, *sources, *([SUMS] if found.mixtures.store.head(found.key(SUMS)) else [])]
     return page(request, "files.html", **values, files=files, base=link, link=lambda part: f"{link}{part['path']}")
 
 
@@ -49,7 +51,7 @@ def show_files(request: Request, name: str, version: int) -> HTMLResponse:
 def download(name: str, version: int, file: str) -> StreamingResponse:
     """A published file of a version."""
     found = open_version(Deployment.load(), name, version)
-    if file not in (MANIFEST, CROISSANT, SUMS, *(part.path for part in found.manifest.parts)):
+    if file not in (MANIFEST, CROISSANT, SUMS, *found.manifest.files):
         raise ManifestError(f"Version {version} of {name!r} has no file {file[:100]!r}.", "See its files.")
     stream = found.mixtures.store.open(found.key(file))
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version_directory(version)}-{file}"'}

@@ -13,7 +13,7 @@ from samplemix_core.deployment import Prefix
 from samplemix_core.errors import ManifestError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.identity import fingerprint
-from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest
+from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, files_of
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
@@ -45,8 +45,8 @@ def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directo
     """
     collect_drafts(store, today)
     prefix = f"{Prefix.DRAFTS}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
-    for part in draft.parts:
-        store.upload(f"{prefix}/{part.path}", directory / part.path)
+    for file in files_of(draft.manifest, draft.parts):
+        store.upload(f"{prefix}/{file}", directory / file)
     for name, table in vars(rollup).items():
         pq.write_table(table, directory / name, write_page_checksum=True)
         store.upload(f"{prefix}/{name}.parquet", directory / name)

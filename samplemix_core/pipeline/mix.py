@@ -1,17 +1,19 @@
 """Turn scores into weights and copies, written as a draft that publish can make a version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import numpy as np
 
 import samplemix_core
+from samplemix_core.corpus.shards import JSON_LINES, format_of
+from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.database import columns, ledger, registration
 from samplemix_core.database.clusters import cluster_table
 from samplemix_core.database.connection import repeatable_read
 from samplemix_core.database.rollups import unknown_words
-from samplemix_core.database.scope import SETTLED, ShardState
+from samplemix_core.database.scope import SETTLED, Shard, ShardState
 from samplemix_core.errors import CancelledRunError, CorpusError
 from samplemix_core.manifest.format import (
     Counts,
@@ -27,6 +29,7 @@ from samplemix_core.manifest.format import (
     unmet,
 )
 from samplemix_core.manifest.parts import write_parts
+from samplemix_core.manifest.sources import SourceShard, write_sources
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.shard_samples import RowSet
 from samplemix_core.mixing.solver import solve_copies
@@ -44,6 +47,7 @@ UNKNOWN_SHARE = 0.01
 """Share of a domain's tokens. If more belong to words that the tokenizer doesn't know, the count means little."""
 
 _DOMAINS_NAMED = 5
+_SHARDS_AT_ONCE = 10_000
 
 
 def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> DraftRef:
@@ -54,7 +58,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
     policy, scale = config.policy, Scale(registered.quality_low, registered.quality_high)
-    source, counts, lineage = _read(run, registered, cluster_model, policy.weigh(scale))
+    source, counts, shards, lineage = _read(run, registered, cluster_model, policy.weigh(scale))
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
@@ -62,29 +66,32 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     most = None if config.max_share == 1 else max(1, int(config.max_share * budget))
     solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies, most)
     run.tell(2, _STAGES, f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
-    manifest = ManifestDraft(
-        name=config.mixture_name,
-        corpus_root=config.corpus_uri,
-        seed=config.seed,
-        policy=PolicyRecord(name=policy.name, parameters=record(policy, scale)),
-        solver=SolverRecord(
-            max_copies=config.max_copies,
-            max_share=config.max_share,
-            kappa=solution.kappa,
-            next_tokens=solution.next_tokens,
-            passed_over=solution.passed_over,
-        ),
-        tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
-        budget_tokens=budget,
-        realised_tokens=solution.realised_tokens,
-        samples=int(np.count_nonzero(solution.copies)),
-        copies=int(solution.copies.sum(dtype=np.int64)),
-        counts=counts,
-        domains=domain_shares(source.domains, **source.domain_sums(solution.copies).as_lists()),
-        lineage=lineage,
-    )
     with run.deployment.scratch() as directory:
         parts = write_parts(source.rows(solution.copies), directory)
+        sources = write_sources(_sources(run, shards), directory)
+        manifest = ManifestDraft(
+            name=config.mixture_name,
+            corpus_root=config.corpus_uri,
+            seed=config.seed,
+            policy=PolicyRecord(name=policy.name, parameters=record(policy, scale)),
+            solver=SolverRecord(
+                max_copies=config.max_copies,
+                max_share=config.max_share,
+                kappa=solution.kappa,
+                next_tokens=solution.next_tokens,
+                passed_over=solution.passed_over,
+            ),
+            tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
+            reader=config.reader,
+            sources=sources,
+            budget_tokens=budget,
+            realised_tokens=solution.realised_tokens,
+            samples=int(np.count_nonzero(solution.copies)),
+            copies=int(solution.copies.sum(dtype=np.int64)),
+            counts=counts,
+            domains=domain_shares(source.domains, **source.domain_sums(solution.copies).as_lists()),
+            lineage=lineage,
+        )
         draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model)
         rollup = MixtureRollup.of(source, solution.copies, registered.quality_low, registered.quality_high)
         store = run.deployment.state
@@ -115,8 +122,22 @@ def _unknown_words(run: RunContext, registered: Registered) -> list[str]:
     ]
 
 
-def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, weigh: Weigh) -> tuple[Source, Counts, Lineage]:
-    """Read the samples that may be mixed, what became of every document, and the lineage, all as of one moment."""
+def _sources(run: RunContext, shards: Sequence[Shard]) -> Iterator[SourceShard]:
+    """Yield the shards as the version names them, sorted by path, with the rows where plain JSON lines can be read from."""
+    in_order = sorted(shards, key=lambda shard: shard.path)
+    for start in range(0, len(in_order), _SHARDS_AT_ONCE):
+        part = in_order[start : start + _SHARDS_AT_ONCE]
+        plain = [shard.shard_id for shard in part if format_of(shard.path) is JSON_LINES and not is_compressed(shard.path)]
+        with run.deployment.transaction() as cursor:
+            starts = ledger.block_starts(cursor, plain)
+        for shard in part:
+            yield SourceShard(shard.path, shard.etag, shard.size_bytes, *starts.get(shard.shard_id, ([], [])))
+
+
+def _read(
+    run: RunContext, registered: Registered, cluster_model: ClusterModelRef, weigh: Weigh
+) -> tuple[Source, Counts, list[Shard], Lineage]:
+    """Read the samples that may be mixed, what became of every document, the shards and the lineage, all as of one moment."""
     scope = registered.scope
     with run.deployment.transaction() as cursor:
         repeatable_read(cursor)
@@ -135,7 +156,8 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
             name: registration.replaced_shards(cursor, snapshot_id)
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)
         }
-    return source.finish(), counts, _lineage(run, registered, cluster_model, states, replaced)
+    shards = [state.shard for state in states]
+    return source.finish(), counts, shards, _lineage(run, registered, cluster_model, shards, replaced)
 
 
 def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict[int, RowSet]) -> Counts:
@@ -164,23 +186,22 @@ def _lineage(
     run: RunContext,
     registered: Registered,
     model: ClusterModelRef,
-    states: Sequence[ShardState],
+    shards: Sequence[Shard],
     replaced: dict[str, list[registration.ReplacedShard]],
 ) -> Lineage:
     by_snapshot: dict[str, list[tuple[str, str, int]]] = {}
-    for state in states:
-        shard = state.shard
+    for shard in shards:
         by_snapshot.setdefault(shard.snapshot, []).append((shard.path, shard.etag, shard.size_bytes))
     return Lineage(
         corpus=registered.corpus_key,
         snapshots=tuple(
             SnapshotLineage(
                 name=name,
-                shards=len(shards),
-                shards_digest=shards_digest(shards),
+                shards=len(entries),
+                shards_digest=shards_digest(entries),
                 replaced=tuple(ReplacedFile(**asdict(shard)) for shard in replaced[name]),
             )
-            for name, shards in sorted(by_snapshot.items())
+            for name, entries in sorted(by_snapshot.items())
         ),
         quality_model=registered.quality_model_key,
         encoder=registered.encoder_key,

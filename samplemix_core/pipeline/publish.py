@@ -36,7 +36,7 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
         mixtures,
         read.manifest,
         read.parts,
-        lambda part: mixtures.store.get(f"{draft.draft}/{part.path}")[0],
+        lambda file: mixtures.store.get(f"{draft.draft}/{file}")[0],
         datetime.now(UTC),
         partial(_files_held, run, read.registered),
     )

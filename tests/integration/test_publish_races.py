@@ -49,7 +49,7 @@ def run(store: ObjectStore, seed: int, barrier: Barrier) -> Published:
         ),
     )
     barrier.wait()
-    return publish(Mixtures(store, "mixtures"), draft, parts, lambda part: contents(seed)[int(part.path[5:10])], datetime.now(UTC))
+    return publish(Mixtures(store, "mixtures"), draft, parts, lambda part: contents(seed)[int(part[5:10])], datetime.now(UTC))
 
 
 @pytest.mark.parametrize("seeds", [[1] * PUBLISHERS, list(range(PUBLISHERS)), [i // 2 for i in range(PUBLISHERS)]])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.format import (
     MIXTURE_PART,
@@ -25,6 +26,7 @@ from samplemix_core.manifest.format import (
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.publish import Published, publish
+from samplemix_core.manifest.sources import SourceShard, write_sources
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.objects.directory import FileStore
 from samplemix_core.policies.policy import Columns, Scale
@@ -46,14 +48,16 @@ class Mixture:
     parts: tuple[PartFile, ...]
     directory: Path
 
-    def read(self, part: PartFile) -> bytes:
-        return (self.directory / part.path).read_bytes()
+    def read(self, file: str) -> bytes:
+        return (self.directory / file).read_bytes()
 
     def publish(self, store: FileStore, root: str = "mixtures", now: datetime = NOW) -> Published:
         return publish(Mixtures(store, root), self.draft, self.parts, self.read, now)
 
 
-def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_part: int = 40, name: str = "demo") -> Mixture:
+def mix(
+    directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_part: int = 40, name: str = "demo", sources: bool = False
+) -> Mixture:
     """A mixture of three shards in three domains, at half of its source's tokens."""
     rng = np.random.default_rng(5)
     n = samples_a_shard * len(SHARDS)
@@ -93,8 +97,11 @@ def mix(directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_pa
         name: np.bincount(codes, weights=values.astype(np.float64), minlength=len(DOMAINS)).astype(int).tolist()
         for name, values in columns.items()
     }
+    listed = [SourceShard(*shard, [0, 50], [0, 9_000]) for shard in SHARDS]
     draft = ManifestDraft(
         name=name,
+        reader=ReaderConfig(text_field="body") if sources else None,
+        sources=write_sources(listed, directory) if sources else None,
         corpus_root="s3://corpora/demo",
         seed=seed,
         policy=PolicyRecord(name="samplemix", parameters=record(SampleMix(), SCALE)),

@@ -229,7 +229,7 @@ def test_a_draft_that_does_not_add_up_writes_nothing(store: FileStore, make_mixt
 def test_parts_that_are_not_those_of_their_hashes_are_refused(store: FileStore, make_mixture: Make, tmp_path: Path) -> None:
     mixture = make_mixture()
     for part in mixture.parts:
-        (tmp_path / part.path).write_bytes(mixture.read(part) + b"!")
+        (tmp_path / part.path).write_bytes(mixture.read(part.path) + b"!")
     with pytest.raises(ManifestError, match=r"part-00000\.parquet are not those it was written with"):
         replace(mixture, directory=tmp_path).publish(store)
     assert Mixtures(store, "mixtures").versions("demo") == {1: False}

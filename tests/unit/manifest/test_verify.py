@@ -2,15 +2,18 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from samplemix_core.config.run import ReaderConfig
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, Mixtures, Version
-from samplemix_core.manifest.format import MIXTURE_PART, Manifest, ShardEntry
+from samplemix_core.manifest.format import MIXTURE_PART, SOURCES, Manifest, ShardEntry
+from samplemix_core.manifest.sources import SourceShard, entries, read_sources, write_sources
 from samplemix_core.manifest.verify import VerifyReport, verify
 from samplemix_core.objects.directory import FileStore
 
@@ -213,3 +216,39 @@ def test_a_corpus_that_has_changed(store: FileStore, manifest: Manifest, shards:
     assert [problem.place for problem in report.problems] == ["snapshot crawl-a"]
     assert report.as_dict()["ok"] is False
     assert report.lines()[0].endswith("1 problems")
+
+
+@pytest.fixture
+def with_sources(store: FileStore, make_mixture: Make) -> Version:
+    return cast("Version", make_mixture(sources=True).publish(store).version)
+
+
+def test_a_version_says_which_files_its_corpus_had_and_how_they_are_read(with_sources: Version) -> None:
+    table = read_sources(with_sources)
+    assert list(entries(table)) == SHARDS
+    assert table["byte_offsets"].to_pylist() == [[0, 9_000]] * len(SHARDS)
+    assert with_sources.manifest.reader == ReaderConfig(text_field="body")
+    report = verify(with_sources, lambda _: SHARDS)
+    assert report.problems == ()
+
+
+def test_files_that_changed_since_are_named(with_sources: Version) -> None:
+    (first, _, size), (second, *_), third = SHARDS
+    now = [(first, "other", size), third, ("crawl-a/web/more.jsonl", "e", 1)]
+    [problem] = verify(with_sources, lambda _: now).problems
+    assert problem.what.endswith(f"; changed: {first}; gone: {second}; new: crawl-a/web/more.jsonl")
+
+
+def test_sources_that_are_not_those_that_were_mixed(store: FileStore, with_sources: Version, tmp_path: Path) -> None:
+    file = write_sources([SourceShard(*SHARDS[0], [], [])], tmp_path)
+    store.put(with_sources.key(SOURCES), (tmp_path / SOURCES).read_bytes())
+    assert ["has changed since" in str(problem) for problem in verify(with_sources).problems if problem.place == SOURCES]
+    manifest = with_sources.manifest.model_copy(update={"sources": file.model_copy(update={"rows": 2})})
+    found = [problem.what for problem in verify(replace(with_sources, manifest=manifest)).problems if problem.place == SOURCES]
+    assert found[1:] == [
+        "has 1 shards, the manifest says 2",
+        "has other shards of snapshot crawl-a than the lineage",
+        f"lacks {SHARDS[1][0]}, {SHARDS[2][0]}",
+    ]
+    store.delete(with_sources.key(SOURCES))
+    assert any("does not exist" in problem.what or "No such" in problem.what for problem in verify(with_sources).problems)
