@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for commands in (services.app, run.app, scores.app, questions.app):
+for commands in (services.app, run.app, scores.app, mixtures.trace_app, questions.app):
     app.add_typer(commands)
 app.add_typer(scores.shard_app, name="shard")
 app.add_typer(mixtures.app, name="mixture")

@@ -9,7 +9,7 @@ import typer
 
 from samplemix_core.cli.common import AsJson, print_json, print_rows, say
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ManifestError
+from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.report.text import tell
 
 app = typer.Typer(help="Published mixtures: list, show, compare, verify.", no_args_is_help=True)
@@ -144,3 +144,46 @@ def mixture_verify(
             tell(line)
     if report.problems:
         raise typer.Exit(1)
+
+
+trace_app = typer.Typer()
+
+
+@trace_app.command("trace")
+def trace(
+    name: Name,
+    version: Version = None,
+    step: Annotated[int | None, typer.Option("--step", min=0, help="List the documents that this step reads")] = None,
+    document: Annotated[
+        str | None, typer.Option("--document", help="List the steps that read this document: its sample key, or shard:row")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Documents of a rank's batch")] = 1,
+    world_size: Annotated[int, typer.Option("--world-size", min=1, help="Number of ranks")] = 1,
+    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Only this rank's documents")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The seed that the mixture was opened with")] = 0,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Look for a document in so many epochs")] = 1,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="A saved state (JSON) that the job was resumed from: steps count from there")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trace a training step to its documents, or a document to its steps, from the manifest alone.
+
+    Examples: `samplemix trace web --step 1200 --batch-size 8 --world-size 64`,
+    `samplemix trace web --document crawl-a/web/part-0.jsonl:17 --batch-size 8 --world-size 64`
+    """
+    from samplemix_core.reading.mixture import open_mixture
+    from samplemix_core.reading.trace import Steps, find_sample, read_state
+
+    if (step is None) == (document is None):
+        raise ConfigError("Give either --step or --document.", "See samplemix trace --help.")
+    saved = None if state is None else read_state(state)
+    mixture = open_mixture(name, version=version, seed=seed if saved is None else saved.get("seed", seed))
+    start = mixture.state() if saved is None else mixture.resume(saved)
+    steps = Steps(mixture, batch_size, world_size, start)
+    if step is not None:
+        found = steps.documents(step, rank)
+    else:
+        sample = find_sample(mixture, str(document))
+        found = (traced for traced in steps.of_sample(sample, epochs) if rank is None or traced.rank == rank)
+    print_rows((traced._asdict() for traced in found), as_json=as_json)

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core.config.run import ReaderConfig
-from samplemix_core.corpus.records import Block, Document, Record
+from samplemix_core.corpus.records import Block, Document, Record, documents_of
 
 ROWS_AT_ONCE = 10_000
 """Rows per batch of columns, if a format has no batch size of its own."""
@@ -32,6 +34,16 @@ class Format(ABC):
     @abstractmethod
     def place_before(self, block: Block) -> tuple[int, int]:
         """Return the nearest row and byte, at or before a block's start, where reading can begin."""
+
+    def starts(self) -> list[int] | None:
+        """Return the rows where reading can begin, ascending; None if a block's byte offset decides."""
+        return [0]
+
+    def pick(self, rows: npt.NDArray[np.int64], block: Block) -> Iterator[pa.RecordBatch]:
+        """See ShardReader.pick. A format that can make columns of many records at once does so."""
+        wanted = set(rows.tolist())
+        found = takewhile(lambda record: record.row <= rows[-1], self.records(*self.place_before(block)))
+        return documents_of((record for record in found if record.row in wanted), self.parse)
 
     @abstractmethod
     def records(self, row: int, byte_offset: int) -> Iterator[Record]:

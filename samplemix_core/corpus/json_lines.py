@@ -7,14 +7,19 @@ from typing import BinaryIO
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.json as pa_json
 
+from samplemix_core import schemas
 from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus.corpus_format import Format
-from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document
+from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document, documents_of
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError
 
 _NEWLINE = 10
+_PICK_BYTES = 4 * 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -54,6 +59,7 @@ class JsonLines(Format):
         self._parse = record_parser(path_domain, config)
         self._compressed = is_compressed(path)
         self._begun = False
+        self._columns = _Columns(path_domain, config)
 
     def plan(self, documents: int, n_bytes: int) -> list[Block]:
         """Cut the shard into blocks at newlines, in one pass that parses only the first line.
@@ -78,6 +84,39 @@ class JsonLines(Format):
     def place_before(self, block: Block) -> tuple[int, int]:
         """Row and byte where reading can begin for a block: its own, or the shard's start if it is compressed."""
         return (0, 0) if self._compressed else (block.first_row, block.byte_offset)
+
+    def starts(self) -> list[int] | None:
+        """See Format.starts."""
+        return [0] if self._compressed else None
+
+    def pick(self, rows: npt.NDArray[np.int64], block: Block) -> Iterator[pa.RecordBatch]:
+        """See Format.pick."""
+        row, byte_offset = self.place_before(block)
+        if self._begun or byte_offset:
+            self._stream.seek(byte_offset)
+        self._begun = True
+        read = open_decompressed(self._stream, self._path)
+        if not self._compressed and block.n_bytes is not None:
+            read = _Limited(read, block.n_bytes)
+        for lines, count in _pieces(read, self._max_bytes):
+            here = rows[: np.searchsorted(rows, row + count)]
+            if here.size:
+                found = self._columns.read(lines, count, here - row)
+                if found is not None:
+                    yield found
+                else:
+                    yield from self._picked(lines, row, here)
+            rows, row = rows[here.size :], row + count
+            if not rows.size:
+                return
+
+    def _picked(self, lines: bytes, row: int, rows: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+        """Yield rows of some lines, the first of which is `row`, one by one."""
+        split = lines.split(b"\n")
+        records = (
+            Record(at, 0, len(line), line.removeprefix(BYTE_ORDER_MARK)) for at in rows.tolist() for line in [split[at - row]]
+        )
+        return documents_of(records, self.parse)
 
     def records(self, row: int, byte_offset: int) -> Iterator[Record]:
         """Yield the lines from a place on, including BLANK ones, because a block may end with them."""
@@ -114,6 +153,88 @@ class JsonLines(Format):
                     yield read_json(record)[0]
                 except RejectedRecordError as error:
                     yield error
+
+
+class _Limited:
+    """Reads no more than so many bytes."""
+
+    def __init__(self, read: Callable[[int], bytes], n_bytes: int) -> None:
+        self._read, self._left = read, n_bytes
+
+    def __call__(self, size: int) -> bytes:
+        data = self._read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _pieces(read: Callable[[int], bytes], max_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Yield whole lines, many at once, and how many they are. A line of more than `max_bytes` is yielded alone and empty."""
+    held = b""
+    is_long = False
+    while chunk := read(_PICK_BYTES):
+        if is_long:
+            # What is left of a line that is too long.
+            end = chunk.find(b"\n") + 1
+            if not end:
+                continue
+            yield b"\n", 1
+            chunk, is_long = chunk[end:], False
+        lines = held + chunk
+        end = lines.rfind(b"\n") + 1
+        lines, held = lines[:end], lines[end:]
+        if lines:
+            yield lines, lines.count(b"\n")
+        if len(held) > max_bytes:
+            held, is_long = b"", True
+    if held or is_long:
+        yield held, 1
+
+
+class _Columns:
+    """Reads many lines at once, as columns, where they are as plain as most are: Arrow is several times as fast as one by one."""
+
+    def __init__(self, path_domain: str | None, config: ReaderConfig) -> None:
+        self._domain = path_domain
+        self._names = config.text_field, config.id_field, config.domain_field
+        # Of dotted names, only the parser of single records knows what they mean.
+        self._is_plain = not any("." in name for name in self._names if name) and len({*self._names}) == len(self._names)
+        self._id_types = [pa.string(), pa.int64()]
+
+    def read(self, lines: bytes, count: int, at: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
+        """The documents of some of `count` lines; None if they aren't plain enough to be sure of the same result."""
+        # A blank line is no row to Arrow, and a line may hold two: if each begins with a brace, their number tells.
+        if not self._is_plain or lines.count(b"\n{") + lines.startswith(b"{") != count:
+            return None
+        while self._id_types:
+            try:
+                found = self._parse(lines, self._id_types[0])
+            except pa.ArrowInvalid:
+                # Ids are of one type in nearly all files: what fails once isn't tried again.
+                del self._id_types[0]
+            else:
+                return self._taken(found, at) if found.num_rows == count else None
+        return None
+
+    def _parse(self, lines: bytes, id_type: pa.DataType) -> pa.Table:
+        text, identifier, domain = self._names
+        fields = [(name, kind) for name, kind in ((text, pa.string()), (identifier, id_type), (domain, pa.string())) if name]
+        return pa_json.read_json(
+            pa.BufferReader(lines),
+            read_options=pa_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+            parse_options=pa_json.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore"),
+        )
+
+    def _taken(self, found: pa.Table, at: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
+        """The rows of a table as documents; None if one lacks what it must have."""
+        text, identifier, domain = self._names
+        taken = found.take(pa.array(at)).combine_chunks()
+        texts = taken[text].cast(pa.large_string())
+        domains = taken[domain] if domain else pa.chunked_array([pa.repeat(pa.scalar(self._domain, pa.string()), len(at))])
+        if texts.null_count or domains.null_count:
+            return None
+        ids = taken[identifier].cast(pa.string()) if identifier else pa.chunked_array([pa.nulls(len(at), pa.string())])
+        columns = [pa.chunked_array([pa.array(at)]), ids, domains, texts]
+        return pa.RecordBatch.from_arrays([column.combine_chunks() for column in columns], schema=schemas.DOCUMENTS)
 
 
 def _begins_a_long_document(lines: list[bytes]) -> bool:

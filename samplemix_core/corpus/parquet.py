@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from samplemix_core import schemas
 from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus.corpus_format import ROWS_AT_ONCE, Format
 from samplemix_core.corpus.records import (
@@ -21,6 +22,7 @@ from samplemix_core.corpus.records import (
     Record,
     RejectedRecordError,
     check_document,
+    documents_of,
 )
 from samplemix_core.corpus.streams import CHUNK_BYTES, GuardedStream
 from samplemix_core.errors import ConfigError, CorpusError, ShardRefusedError
@@ -91,8 +93,30 @@ class Parquet(Format):
         group = int(np.searchsorted(self._starts, block.first_row, side="right")) - 1
         return int(self._starts[min(group, len(self._group_bytes))]), _NO_OFFSET
 
+    def starts(self) -> list[int]:
+        """See Format.starts: the first rows of row groups."""
+        found: list[int] = self._starts[:-1].tolist()
+        return found
+
     def records(self, row: int, byte_offset: int) -> Iterator[Record]:
         """Yield the records from a row group's first row on."""
+        for first, part in self._parts(row):
+            yield from self._records_in(part, np.arange(first, first + part.num_rows))
+
+    def pick(self, rows: npt.NDArray[np.int64], block: Block) -> Iterator[pa.RecordBatch]:
+        """See Format.pick: other rows are decoded with those of their row group, but become no values."""
+        for first, part in self._parts(self.place_before(block)[0]):
+            here = rows[: np.searchsorted(rows, first + part.num_rows)]
+            if here.size:
+                taken = part.take(pa.array(here - first))
+                found = self._columns_of(taken, here)
+                yield from documents_of(self._records_in(taken, here), self.parse) if found is None else [found]
+            rows = rows[here.size :]
+            if not rows.size:
+                return
+
+    def _parts(self, row: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the rows from a row group's first row on, some at a time, each with the first one's number."""
         batch_rows, dictionaries = _reading_plan(self._metadata, self._columns)
         file = self._open(read_dictionary=dictionaries, metadata=self._metadata)
         groups = range(int(np.searchsorted(self._starts, row)), file.num_row_groups)
@@ -100,20 +124,39 @@ class Parquet(Format):
         while True:
             with _refusing(self._source, self._path):
                 part = next(slices, None)
-                if part is None:
-                    self._require_all(row)
-                    return
-                read = [None if field is None else _column(part, field) for field in self._fields]
-            for start, stop in _pieces(read, self._config.max_record_bytes):
-                with _refusing(self._source, self._path):
-                    text, identifier, domain = (None if column is None else column[start:stop] for column in read)
-                    texts, domains = (None if column is None else _values(column, self._config) for column in (text, domain))
-                    ids = None if identifier is None else _ids(identifier, self._config)
-                assert texts is not None
-                for i, text in enumerate(texts):
-                    n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
-                    yield Record(row, _NO_OFFSET, n_bytes, (text, ids and ids[i], domains[i] if domains else self._path_domain))
-                    row += 1
+            if part is None:
+                self._require_all(row)
+                return
+            yield row, part
+            row += part.num_rows
+
+    def _columns_of(self, part: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
+        """A part's records as documents, without a value for each; None if its columns aren't strings without nulls."""
+        with _refusing(self._source, self._path):
+            text, identifier, domain = (None if field is None else _column(part, field) for field in self._fields)
+            columns = [column for column in (text, identifier, domain) if column is not None]
+            required = [column for column in (text, domain) if column is not None]
+            if any(not _is_string(column.type) for column in columns) or any(column.null_count for column in required):
+                return None
+            assert text is not None
+            domains = pa.repeat(pa.scalar(self._path_domain, pa.string()), part.num_rows) if domain is None else domain
+            ids = pa.nulls(part.num_rows, pa.string()) if identifier is None else identifier
+            found = [pa.array(rows), ids.cast(pa.string()), domains.cast(pa.string()), text.cast(pa.large_string())]
+            return pa.record_batch(found, schema=schemas.DOCUMENTS)
+
+    def _records_in(self, part: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> Iterator[Record]:
+        """Yield a part's records, which have these rows."""
+        with _refusing(self._source, self._path):
+            read = [None if field is None else _column(part, field) for field in self._fields]
+        for start, stop in _pieces(read, self._config.max_record_bytes):
+            with _refusing(self._source, self._path):
+                text, identifier, domain = (None if column is None else column[start:stop] for column in read)
+                texts, domains = (None if column is None else _values(column, self._config) for column in (text, domain))
+                ids = None if identifier is None else _ids(identifier, self._config)
+            assert texts is not None
+            for i, (row, text) in enumerate(zip(rows[start:stop].tolist(), texts, strict=True)):
+                n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
+                yield Record(row, _NO_OFFSET, n_bytes, (text, ids and ids[i], domains[i] if domains else self._path_domain))
 
     def _require_all(self, row: int) -> None:
         if row != self._starts[-1]:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -227,15 +227,7 @@ class BatchBuilder:
         self._bytes = 0
         return ShardBatch(
             records=records,
-            documents=pa.table(
-                [
-                    pa.array([row for row, _ in documents], pa.int64()),
-                    pa.array([document.doc_id for _, document in documents], pa.string()),
-                    pa.array([document.domain for _, document in documents], pa.string()),
-                    pa.array([document.text for _, document in documents], pa.large_string()),
-                ],
-                schema=schemas.DOCUMENTS,
-            ),
+            documents=pa.Table.from_batches([_columns(documents)]),
             quarantine=pa.table(
                 [pa.array([record[i] for record in quarantine], field.type) for i, field in enumerate(schemas.QUARANTINE)],
                 schema=schemas.QUARANTINE,
@@ -256,6 +248,32 @@ def gather(records: Iterable[Record], parse: Callable[[Record], Document]) -> It
             batch.reject(record.row, record.byte_offset, rejected)
     if batch:
         yield batch.take()
+
+
+def documents_of(records: Iterable[Record], parse: Callable[[Record], Document]) -> Iterator[pa.RecordBatch]:
+    """Batches of documents (schemas.DOCUMENTS), as gather() cuts them; the first record that isn't one raises its error."""
+    batch: list[tuple[int, Document]] = []
+    n_bytes = 0
+    for record in records:
+        if batch and (len(batch) == MAX_BATCH_RECORDS or n_bytes + record.n_bytes > MAX_BATCH_BYTES):
+            yield _columns(batch)
+            batch, n_bytes = [], 0
+        batch.append((record.row, parse(record)))
+        n_bytes += record.n_bytes
+    if batch:
+        yield _columns(batch)
+
+
+def _columns(documents: Sequence[tuple[int, Document]]) -> pa.RecordBatch:
+    return pa.record_batch(
+        [
+            pa.array([row for row, _ in documents], pa.int64()),
+            pa.array([document.doc_id for _, document in documents], pa.string()),
+            pa.array([document.domain for _, document in documents], pa.string()),
+            pa.array([document.text for _, document in documents], pa.large_string()),
+        ],
+        schema=schemas.DOCUMENTS,
+    )
 
 
 HASH_BYTES = 16

@@ -1,6 +1,7 @@
 """Amazon S3, or any store that speaks its protocol, as an object store."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -47,6 +48,10 @@ def _client(endpoint: str | None, access_key: str | None, secret_key: str | None
             s3={"addressing_style": "path" if endpoint else "auto"},
         ),
     )
+
+
+# Connections can't be shared with a child process.
+os.register_at_fork(after_in_child=_client.cache_clear)
 
 
 class S3Store(ObjectStore):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,18 +19,17 @@ from samplemix_core.local.owner import OWNER_VARIABLE, Owner, take_over
 
 REPOSITORY = Path(__file__).parents[2]
 SHIPPED = ("samplemix_core", "dags", "plugins", "sql", "pyproject.toml", "README.md", "LICENSE")
-LIGHT = {"boto3", "numpy", "pyarrow", "pydantic", "rich", "typer"}
+LIGHT = {"backports.zstd", "boto3", "lz4", "msgspec", "numpy", "pyarrow", "pydantic", "rich", "typer"}
 READ = """
 import json, sys
-from samplemix_core.manifest.catalogue import open_key
-from samplemix_core.objects import open_store
-from samplemix_core.settings import Settings
+from samplemix_core import open_mixture
 
-root, _, key = sys.argv[1].partition("/mixtures/")
-version = open_key(open_store(root, Settings.load()), "mixtures/" + key)
-copies = sum(sum(table["copies"].to_pylist()) for table in version.rows())
+mixture = open_mixture(sys.argv[1], cache_directory=sys.argv[2])
+documents = list(mixture.documents())
 heavy = {"airflow", "dask", "torch", "sqlalchemy", "psycopg2", "numba", "matplotlib"} & set(sys.modules)
-print(json.dumps({"copies": copies, "said": version.manifest.copies, "heavy": sorted(heavy)}))
+tokens = sum(document.n_tokens for document in documents)
+texts = len({document.text for document in documents})
+print(json.dumps({"copies": len(documents), "tokens": tokens, "texts": texts, "heavy": sorted(heavy)}))
 """
 
 
@@ -164,8 +164,11 @@ def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
         light.run("samplemix", "mixture", "verify", name, "--corpus", "--json", cwd=tmp_path, environ=environ).stdout
     )
     assert (verified["ok"], verified["rows"]) == (True, listed["samples"])
-    read = json.loads(light.run("python", "-c", READ, manifest, cwd=tmp_path, environ=environ).stdout)
-    assert read == {"copies": listed["copies"], "said": listed["copies"], "heavy": []}
+    read = json.loads(light.run("python", "-c", READ, manifest, str(tmp_path / "cache"), cwd=tmp_path, environ=environ).stdout)
+    facts = {"copies": listed["copies"], "tokens": listed["realised_tokens"], "texts": listed["samples"], "heavy": []}
+    assert read == facts
+    step = light.run("samplemix", "trace", name, "--step", "3", "--batch-size", "4", "--json", cwd=tmp_path, environ=environ).stdout
+    assert [row["position"] for row in json.loads(step)] == [12, 13, 14, 15]
 
 
 @pytest.mark.parametrize(("command", "extra"), [(["up"], "local"), (["sql", "SELECT 1"], "platform"), (["migrate"], "platform")])
@@ -186,4 +189,4 @@ def test_the_light_base_names_the_extra_that_brings_more(light: Installed, tmp_p
 def test_the_light_base_is_light(light: Installed, tmp_path: Path) -> None:
     code = "import importlib.metadata as m, json; print(json.dumps([r for r in m.requires('samplemix') if 'extra' not in r]))"
     needed = json.loads(light.run("python", "-c", code, cwd=tmp_path).stdout)
-    assert {item.partition(">")[0] for item in needed} == LIGHT
+    assert {re.split("[>;]", item)[0] for item in needed} == LIGHT

@@ -1,0 +1,396 @@
+"""The texts of a mixture's samples, from the shards that it was mixed from: by ranges, checked, and tried again."""
+
+import fcntl
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from samplemix_core import schemas
+from samplemix_core.config.run import ReaderConfig
+from samplemix_core.corpus.reader import ShardReader
+from samplemix_core.corpus.records import Block, Document, RejectedRecordError
+from samplemix_core.corpus.streams import is_compressed
+from samplemix_core.deployment import Deployment
+from samplemix_core.errors import CorpusError, SampleMixError, ShardRefusedError
+from samplemix_core.identity import fingerprint
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.reading.order import Int
+from samplemix_core.reading.samples import Samples
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+FIRST_WAIT_SECONDS = 0.5
+
+_WORTH_KEEPING = 2
+"""A part of a shard is kept on disk if it holds so many times the samples that are read of it together,"""
+
+_TOKEN_BYTES = 6
+"""Of text: more than most languages and tokenizers have."""
+
+_SHARDS_KNOWN = 4096
+_FILES_OPEN = 128
+
+_PART_BYTES = 2**22
+_HELD_TOKENS = 2**23
+"""or more tokens than this, some 32 MB."""
+
+
+def default_cache_directory() -> Path:
+    """Where texts are kept unless a place is given: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samplemix" / "reading"
+
+
+class Cache:
+    """Files of at most `max_bytes` together, shared by all processes of a machine: those used last are kept."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self.directory, self.max_bytes = directory, max_bytes
+        self._room = 0
+
+    def find(self, name: str) -> pa.MemoryMappedFile | None:
+        """The file of this name; None if it isn't there."""
+        try:
+            os.utime(self.directory / name)
+            return pa.memory_map(str(self.directory / name))
+        except FileNotFoundError:
+            return None
+
+    def make(self, name: str, write: Callable[[Path], None]) -> pa.MemoryMappedFile:
+        """The file of this name, written by `write` if it isn't there: one process writes, and others wait for it."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock(name):
+            if (found := self.find(name)) is not None:
+                return found
+            temporary = self.directory / f"{uuid4().hex}.part"
+            try:
+                write(temporary)
+                # Opened before it has its name, because others may then remove it.
+                opened = pa.memory_map(str(temporary))
+                self._make_room(temporary.stat().st_size)
+                temporary.replace(self.directory / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+            return opened
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        # A lock a name would leave a file for each; two names that share one only wait for each other.
+        with (self.directory / f"lock-{name[:2]}").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _make_room(self, n_bytes: int) -> None:
+        self._room -= n_bytes
+        if self._room > 0:
+            return
+        found = []
+        for path in self.directory.glob("*.arrow"):
+            with suppress(FileNotFoundError):
+                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+        left = sum(size for _, size, _ in found) + n_bytes
+        for _, size, path in sorted(found):
+            if left <= self.max_bytes:
+                break
+            # Readers that have it open keep what they opened.
+            path.unlink(missing_ok=True)
+            left -= size
+        # Others write too: look again long before it can be full.
+        self._room = (self.max_bytes - left) // 8
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Where the texts are: `sources` says which file each shard was, and is empty for versions that don't say."""
+
+    corpus_root: str
+    deployment: Deployment
+    config: ReaderConfig
+    sources: pa.Table
+    samples: Samples
+    content_digest: str
+    cache: Cache
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is open belongs to one process.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def store(self) -> ObjectStore:
+        """The corpus's store, with connections of this process."""
+        return _store_of(self.deployment, self.corpus_root, os.getpid())
+
+    @cached_property
+    def all_kept(self) -> bool:
+        """Whether the cache has room for all texts, so that none is read from its file twice."""
+        return int(self.samples.n_tokens.sum(dtype=np.int64)) * _TOKEN_BYTES <= self.cache.max_bytes
+
+    @cached_property
+    def shard(self) -> "Callable[[int], _Shard]":
+        """A shard of the mixture by its number."""
+        return lru_cache(maxsize=_SHARDS_KNOWN)(partial(_Shard, self))
+
+    def kept(self, shard: "_Shard", part: int, opened: "Open") -> "_Columns":
+        """A part's documents from the cache, which gets them first if it doesn't have them. The files used last stay open."""
+        lock, found = self._kept
+        key = shard.number, part
+        with lock:
+            if key in found:
+                found.move_to_end(key)
+                return found[key]
+        columns = shard.find_kept(part) or shard.keep(opened, part)
+        with lock:
+            found[key] = columns
+            while len(found) > _FILES_OPEN:
+                found.popitem(last=False)
+        return columns
+
+    @cached_property
+    def _kept(self) -> "tuple[Lock, OrderedDict[tuple[int, int], _Columns]]":
+        return Lock(), OrderedDict()
+
+    @cached_property
+    def source_of(self) -> npt.NDArray[np.int64]:
+        """For each shard of the mixture, its row in the sources; -1 if it has none."""
+        found = pc.index_in(pa.array(self.samples.shards), self.sources["shard"])
+        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+@lru_cache(maxsize=8)
+def _store_of(deployment: Deployment, uri: str, process: int) -> ObjectStore:
+    return deployment.store(uri)
+
+
+class Lane:
+    """Reads texts that lie ahead of each other in few shards: its last shard stays open. For one thread at a time."""
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+        self._open: tuple[_Shard, BinaryIO, ShardReader] | None = None
+        self._held: tuple[_Shard, int, _Columns] | None = None
+
+    def read(self, wanted: Int, stretch: tuple[int, int]) -> list[Document]:
+        """The documents of some samples, ascending and all in one stretch, the samples [first, last) that are read together.
+
+        What may pass is tried again. Raises CorpusError for a file that isn't the one that was mixed, naming it.
+        """
+        shard = self._texts.shard(self._texts.samples.shard_of(int(wanted[0])))
+        wait = FIRST_WAIT_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._read(shard, wanted, stretch)
+            except SampleMixError as error:
+                self.close()
+                if not error.may_pass or attempt == ATTEMPTS:
+                    raise
+                log.warning("%s Trying again in %.1f s (%s of %s).", error.what, wait, attempt, ATTEMPTS - 1)
+            time.sleep(wait)
+            wait *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+    def _read(self, shard: "_Shard", wanted: Int, stretch: tuple[int, int]) -> list[Document]:
+        parts = shard.parts(self._reader)
+        number = np.searchsorted(parts.first, wanted, side="right") - 1
+        bounds = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
+        found: list[Document] = []
+        for begin, end in zip(bounds, [*bounds[1:], wanted.size], strict=True):
+            part = int(number[begin])
+            if self._held is None or self._held[:2] != (shard, part):
+                self._held = shard, part, self._columns(shard, part, stretch)
+            found += self._held[2].documents(wanted[begin:end] - parts.first[part])
+        return found
+
+    def _columns(self, shard: "_Shard", part: int, stretch: tuple[int, int]) -> "_Columns":
+        """A part's documents: as they are read now, or from a file that keeps them for later reads."""
+        if not shard.is_worth_keeping(part, stretch):
+            return _Columns(list(shard.pick(self._reader(shard), part)))
+        return self._texts.kept(shard, part, self._reader)
+
+    def _reader(self, shard: "_Shard") -> ShardReader:
+        """The reader of a shard, which is opened and checked first."""
+        if self._open is None or self._open[0] is not shard:
+            self.close()
+            self._open = shard, *shard.open()
+        return self._open[2]
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._held = None
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+class _Parts(NamedTuple):
+    """The p parts of a shard that can be read by themselves.
+
+    first: int64 (p + 1,), the first sample of each part, and of the next shard. row: int64 (p,), its first row. bytes: where it
+    begins, and how many bytes it has, if that is known.
+    """
+
+    first: Int
+    row: Int
+    bytes: list[tuple[int, int | None]]
+
+
+Open = Callable[["_Shard"], ShardReader]
+
+
+class _Shard:
+    """A shard of the mixture, and the file that it was."""
+
+    def __init__(self, texts: Texts, number: int) -> None:
+        self._texts, self.number = texts, number
+        self._path = texts.samples.shards[number]
+        self._first, self._last = texts.samples.shard_first[number : number + 2].tolist()
+        at = int(texts.source_of[number]) if texts.sources.num_rows else -1
+        self._source = None if at < 0 else texts.sources.slice(at, 1).to_pylist()[0]
+        self._parts: _Parts | None = None
+
+    def parts(self, opened: Open) -> _Parts:
+        """Its parts; the file is opened only if its name and the sources don't tell."""
+        if self._parts is None:
+            if self._source and self._source["first_rows"]:
+                offsets = np.array(self._source["byte_offsets"], dtype=np.int64)
+                # Longer ones than the sources have are fewer requests.
+                chosen = np.unique(offsets // _PART_BYTES, return_index=True)[1]
+                starts = np.array(self._source["first_rows"], dtype=np.int64)[chosen]
+                sizes = np.diff(offsets[chosen], append=self._source["size_bytes"])
+                ranges: list[tuple[int, int | None]] = list(zip(offsets[chosen].tolist(), sizes.tolist(), strict=True))
+            else:
+                starts = np.array([0] if is_compressed(self._path) else opened(self).starts() or [0], dtype=np.int64)
+                ranges = [(0, None)] * starts.size
+            rows = self._texts.samples.row[self._first : self._last]
+            self._parts = _Parts(np.append(self._first + np.searchsorted(rows, starts), self._last), starts, ranges)
+        return self._parts
+
+    def is_worth_keeping(self, part: int, stretch: tuple[int, int]) -> bool:
+        """Whether a part is read more than once, or is too long for memory."""
+        assert self._parts is not None
+        first, last = self._parts.first[part : part + 2].tolist()
+        together = min(last, stretch[1]) - max(first, stretch[0])
+        tokens = int(self._texts.samples.n_tokens[first:last].sum(dtype=np.int64))
+        return self._texts.all_kept or last - first >= _WORTH_KEEPING * together or tokens > _HELD_TOKENS
+
+    def open(self) -> tuple[BinaryIO, ShardReader]:
+        """Open the file; raise CorpusError if it isn't the one that was mixed."""
+        stream = self._texts.store.open(self._path)
+        try:
+            self._require_unchanged()
+            return stream, ShardReader(stream, self._path, self._texts.config)
+        except ShardRefusedError as error:
+            stream.close()
+            raise self._changed(error.what) from error
+        except BaseException:
+            stream.close()
+            raise
+
+    def pick(self, reader: ShardReader, part: int) -> Iterator[pa.RecordBatch]:
+        """Yield a part's samples as documents; raise CorpusError if one isn't there."""
+        assert self._parts is not None
+        first, last = self._parts.first[part : part + 2].tolist()
+        rows = self._texts.samples.row[first:last].tolist()
+        offset, n_bytes = self._parts.bytes[part]
+        read = 0
+        try:
+            for batch in reader.pick(rows, Block(first_row=int(self._parts.row[part]), byte_offset=offset, n_bytes=n_bytes)):
+                read += batch.num_rows
+                yield batch
+        except RejectedRecordError as error:
+            raise self._changed(f"a record is no document: {error.detail}") from error
+        except ShardRefusedError as error:
+            raise self._changed(error.what) from error
+        if read != len(rows):
+            raise self._changed(f"row {rows[read]} is missing")
+
+    def find_kept(self, part: int) -> "_Columns | None":
+        """A part's documents in the cache, if they are there. They were read from the file that was mixed, wherever it is now."""
+        file = self._texts.cache.find(self._kept_name(part))
+        return None if file is None else _Columns.of(file)
+
+    def keep(self, opened: Open, part: int) -> "_Columns":
+        """Read a part into the cache."""
+
+        def write(path: Path) -> None:
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schemas.DOCUMENTS) as writer:
+                for batch in self.pick(opened(self), part):
+                    writer.write_batch(batch)
+
+        return _Columns.of(self._texts.cache.make(self._kept_name(part), write))
+
+    def _kept_name(self, part: int) -> str:
+        assert self._parts is not None
+        texts, row = self._texts, int(self._parts.row[part])
+        etag = self._source["etag"] if self._source else None
+        place = [texts.content_digest, texts.corpus_root, self._path, etag, texts.config.identity(), row]
+        return f"{fingerprint(place)}.arrow"
+
+    def _require_unchanged(self) -> None:
+        if self._source is None:
+            return
+        info = self._texts.store.head(self._path)
+        if info is None:
+            raise self._changed("it is gone")
+        if info.size != self._source["size_bytes"]:
+            raise self._changed(f"it has {info.size:,} bytes, and had {self._source['size_bytes']:,}")
+        # The etag of a directory's file is its SHA-256: once a machine, as long as its time stays the same.
+        known = fingerprint([self._texts.corpus_root, self._path, self._source["etag"], info.stamp])
+        mark = self._texts.cache.directory / "unchanged" / known
+        if info.stamp is not None and mark.exists():
+            return
+        if info.etag != self._source["etag"]:
+            raise self._changed(f"its etag is {info.etag}, and was {self._source['etag']}")
+        if info.stamp is not None:
+            mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mark.touch()
+
+    def _changed(self, what: str) -> CorpusError:
+        return CorpusError(
+            f"{self._texts.corpus_root}/{self._path} is not the file that was mixed: {what}.",
+            "Put the file back, or train on a version that was mixed from the new one. To list every file that changed, run"
+            " 'samplemix mixture verify --corpus'.",
+        )
+
+
+class _Columns:
+    """Documents in batches, each of which becomes a value when it is asked for."""
+
+    @classmethod
+    def of(cls, file: pa.MemoryMappedFile) -> "_Columns":
+        """Those of a file that was kept; they hold it open."""
+        reader = pa.ipc.open_file(file)
+        return cls([reader.get_batch(number) for number in range(reader.num_record_batches)])
+
+    def __init__(self, batches: Sequence[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._ends = np.cumsum([batch.num_rows for batch in batches])
+
+    def documents(self, at: Int) -> list[Document]:
+        """The documents at these places, ascending."""
+        found: list[Document] = []
+        numbers = np.searchsorted(self._ends, at, side="right")
+        for number in np.unique(numbers).tolist():
+            batch = self._batches[number]
+            here = at[numbers == number] - (int(self._ends[number]) - batch.num_rows)
+            ids, domains = (batch[name].take(pa.array(here)).to_pylist() for name in ("doc_id", "domain"))
+            text = batch["text"]
+            _, offsets, data = text.buffers()
+            ends = np.frombuffer(offsets, dtype=np.int64)[text.offset :]
+            view = memoryview(data)
+            bounds = zip(ends[here].tolist(), ends[here + 1].tolist(), strict=True)
+            found += map(Document, ids, domains, [str(view[start:end], "utf-8") for start, end in bounds])
+        return found

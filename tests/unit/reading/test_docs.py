@@ -1,0 +1,18 @@
+"""The examples of docs/training.md run as they stand, on a mixture that is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import Published
+
+GUIDE = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL))
+def test_an_example_runs(code: str, published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "s3://bucket/mixtures/web/latest.json" in code
+    latest = published.uri.replace("v000001/manifest.json", "latest.json")
+    exec(code.replace("s3://bucket/mixtures/web/latest.json", latest), {})

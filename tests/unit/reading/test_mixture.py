@@ -1,0 +1,179 @@
+"""A mixture read by any number of ranks and workers: each copy once, with its own text, wherever one stops."""
+
+import json
+import pickle
+import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError
+from samplemix_core.reading.mixture import Document, Mixture, open_mixture
+
+from .conftest import Published, publish_corpus, records, write_shard
+
+
+@pytest.fixture
+def mixture(published: Published, tmp_path: Path) -> Mixture:
+    return open_mixture(published.uri, cache_directory=tmp_path / "cache")
+
+
+def copies_of(documents: list[Document]) -> Counter[tuple[str, int]]:
+    return Counter((document.shard, document.row) for document in documents)
+
+
+def test_an_epoch_has_each_copy_once_with_its_text(mixture: Mixture, published: Published) -> None:
+    found = list(mixture.documents())
+    assert copies_of(found) == published.copies
+    assert len({(item.shard, item.row, item.copy) for item in found}) == len(found) == len(mixture)
+    assert all(item.text == published.texts[item.shard, item.row] for item in found)
+    assert all((item.domain, item.id is not None) == (item.shard.split("/")[1], True) for item in found)
+    assert sum(item.n_tokens for item in found) == mixture.manifest.realised_tokens
+    assert [item.position for item in found] == list(range(len(mixture)))
+
+
+@pytest.mark.parametrize(("world_size", "workers", "batch_size"), [(1, 1, 1), (2, 3, 4), (3, 1, 7), (16, 4, 2), (7, 2, 5)])
+def test_ranks_and_workers_share_an_epoch(mixture: Mixture, world_size: int, workers: int, batch_size: int) -> None:
+    whole = list(mixture.documents())
+    found: list[Document] = []
+    for rank in range(world_size):
+        mine = [list(mixture.documents(rank, world_size, worker, workers, batch_size=batch_size)) for worker in range(workers)]
+        # A loader takes batches from its workers in turns: so a rank reads every world_size-th document, in order.
+        batches = [[part[i : i + batch_size] for i in range(0, len(part), batch_size)] for part in mine]
+        turns = [batches[i % workers][i // workers] for i in range(sum(map(len, batches)))]
+        assert [item for batch in turns for item in batch] == whole[rank::world_size]
+        found += [item for part in mine for item in part]
+    assert sorted(item.position for item in found) == list(range(len(mixture)))
+
+
+def test_a_job_goes_on_with_other_ranks(mixture: Mixture) -> None:
+    whole = list(mixture.documents())
+    read: list[Document] = []
+    state: dict[str, Any] | None = None
+    for world_size, steps in ((3, 20), (1, 11), (8, 9), (2, None)):
+        readers = [mixture.documents(rank, world_size, state=state) for rank in range(world_size)]
+        for reader in readers:
+            read += list(reader) if steps is None else [next(reader) for _ in range(steps)]
+        states = [reader.state_dict() for reader in readers]
+        if steps is not None:
+            assert states == [states[0]] * world_size
+            state = json.loads(json.dumps(states[0]))
+        for reader in readers:
+            reader.close()
+    assert sorted(read, key=lambda item: item.position) == whole
+
+
+def test_epochs_follow_each_other_in_other_orders(mixture: Mixture) -> None:
+    length = len(mixture)
+    found = list(mixture.documents(batch_size=8, epochs=3))
+    assert [item.epoch for item in found] == [0] * length + [1] * length + [2] * length
+    first, second = found[:length], found[length : 2 * length]
+    assert copies_of(first) == copies_of(second) == copies_of(found[2 * length :])
+    assert [item.sample for item in first] != [item.sample for item in second]
+    later = mixture.state(2 * length - 5)
+    assert (later.epoch, later.position) == (1, length - 5)
+    assert list(mixture.documents(epochs=3, state=later)) == found[2 * length - 5 :]
+
+
+def test_a_mixture_goes_to_another_process_as_it_is(mixture: Mixture) -> None:
+    other = pickle.loads(pickle.dumps(mixture))
+    assert list(other.documents(2, 5)) == list(mixture.documents(2, 5))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"content_digest": "0" * 64}, "Open the version that the job was reading"),
+        ({"seed": 9}, "with the state's seed"),
+        ({"order": 2}, "release of SampleMix that saved it"),
+        ({"position": 10**9}, "place is not in the mixture"),
+        ({"position": -1}, "place is not in the mixture"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(mixture: Mixture, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        mixture.documents(state=mixture.state(5).as_dict() | change)
+    with pytest.raises(ManifestError, match="no state of a mixture"):
+        mixture.documents(state={"step": 5})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((2, 2), "no rank 2 of 2"), ((0, 0), "no rank 0 of 0"), ((0, 1, -1, 1), "no worker -1 of 1")]
+)
+def test_a_rank_that_is_not_there_is_refused(mixture: Mixture, arguments: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        mixture.documents(*arguments)
+
+
+def corpus_of(root: Path) -> Published:
+    for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
+        write_shard(root / "corpus" / "crawl" / "web" / name, records(name, 60))
+    return publish_corpus(root, root / "corpus", lambda n: 1 + n % 2)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "b.jsonl.gz", "c.parquet"])
+def test_a_file_that_changed_is_named_and_not_read(tmp_path: Path, name: str) -> None:
+    published = corpus_of(tmp_path)
+    path = published.corpus / "crawl" / "web" / name
+    mixture = open_mixture(published.uri, cache_directory=tmp_path / "cache")
+    assert len(list(mixture.documents())) == len(mixture)
+    write_shard(path, records(name[::-1], 60))
+    # What was kept was read before.
+    assert len(list(mixture.documents())) == len(mixture)
+    with pytest.raises(CorpusError, match=rf"crawl/web/{name} is not the file that was mixed: (its etag|it has)"):
+        list(open_mixture(published.uri, cache_directory=tmp_path / "other").documents())
+    path.unlink()
+    with pytest.raises(ObjectStoreError, match=name):
+        list(open_mixture(published.uri, cache_directory=tmp_path / "other").documents())
+
+
+def test_a_file_with_another_record_in_its_place_is_named(tmp_path: Path) -> None:
+    """Where a version doesn't say what its files were, what is missing is still noticed."""
+    published = corpus_of(tmp_path)
+    for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
+        write_shard(published.corpus / "crawl" / "web" / name, records(name, 50))
+        mixture = open_mixture(published.uri, cache_directory=tmp_path / name)
+        bare = replace(mixture, texts=replace(mixture.texts, sources=mixture.texts.sources.slice(0, 0)))
+        with pytest.raises(CorpusError, match=r"is not the file that was mixed: row \d+ is missing"):
+            list(bare.documents())
+        write_shard(published.corpus / "crawl" / "web" / name, records(name, 60))
+
+
+def test_a_corpus_that_was_copied_is_read_where_it_is_now(tmp_path: Path) -> None:
+    published = corpus_of(tmp_path)
+    shutil.move(published.corpus, tmp_path / "elsewhere")
+    mixture = open_mixture(published.uri, corpus_root=str(tmp_path / "elsewhere"), cache_directory=tmp_path / "cache")
+    assert copies_of(list(mixture.documents())) == published.copies
+
+
+def test_a_small_cache_is_kept_to_its_bound(published: Published, tmp_path: Path) -> None:
+    mixture = open_mixture(published.uri, cache_directory=tmp_path / "cache", cache_bytes=20_000)
+    assert copies_of(list(mixture.documents())) == published.copies
+    kept = list((tmp_path / "cache").glob("*.arrow"))
+    assert kept
+    assert sum(path.stat().st_size for path in kept) <= 20_000 or len(kept) == 1
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_a_version_without_sources_is_read_all_the_same(published: Published, tmp_path: Path) -> None:
+    mixture = open_mixture(published.uri, cache_directory=tmp_path / "cache")
+    bare = replace(mixture, texts=replace(mixture.texts, sources=mixture.texts.sources.slice(0, 0)))
+    assert copies_of(list(bare.documents())) == published.copies
+
+
+def test_an_epoch_is_a_sequence_too(mixture: Mixture) -> None:
+    whole = list(mixture.documents(epochs=2))
+    source = mixture.source(epoch=1)
+    assert len(source) == len(mixture)
+    assert list(source) == whole[len(mixture) :]
+    assert source[-1] == whole[-1]
+    assert source[3:5] == whole[len(mixture) + 3 : len(mixture) + 5]
+    with pytest.raises(IndexError):
+        source[len(source)]
+    scattered = [i * 7919 % len(source) for i in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        assert [item.position for item in pool.map(pickle.loads(pickle.dumps(source)).__getitem__, scattered)] == scattered
