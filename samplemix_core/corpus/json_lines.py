@@ -18,8 +18,11 @@ from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError
 
-_NEWLINE = 10
-_PICK_BYTES = 4 * 2**20
+_NEWLINE, _BRACE = b"\n{"
+_PICK_BYTES = 8 * 2**20
+
+Ends = npt.NDArray[np.int64]
+"""Where each of some lines ends: the place of its newline, or of the end."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -98,25 +101,21 @@ class JsonLines(Format):
         read = open_decompressed(self._stream, self._path)
         if not self._compressed and block.n_bytes is not None:
             read = _Limited(read, block.n_bytes)
-        for lines, count in _pieces(read, self._max_bytes):
-            here = rows[: np.searchsorted(rows, row + count)]
+        for lines, ends in _pieces(read, self._max_bytes):
+            here = rows[: np.searchsorted(rows, row + ends.size)]
             if here.size:
-                found = self._columns.read(lines, count, here - row)
-                if found is not None:
-                    yield found
-                else:
-                    yield from self._picked(lines, row, here)
-            rows, row = rows[here.size :], row + count
+                found = self._columns.read(lines, ends, row, here)
+                yield from self._picked(lines, ends, row, here) if found is None else [found]
+            rows, row = rows[here.size :], row + ends.size
             if not rows.size:
                 return
 
-    def _picked(self, lines: bytes, row: int, rows: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    def _picked(self, lines: memoryview, ends: Ends, row: int, rows: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
         """Yield rows of some lines, the first of which is `row`, one by one."""
-        split = lines.split(b"\n")
-        records = (
-            Record(at, 0, len(line), line.removeprefix(BYTE_ORDER_MARK)) for at in rows.tolist() for line in [split[at - row]]
-        )
-        return documents_of(records, self.parse)
+        starts = np.append(0, ends[:-1] + 1)
+        bounds = zip(rows.tolist(), starts[rows - row].tolist(), ends[rows - row].tolist(), strict=True)
+        split = ((at, bytes(lines[start:end]).removeprefix(BYTE_ORDER_MARK)) for at, start, end in bounds)
+        return documents_of((Record(at, 0, len(line), line) for at, line in split), self.parse)
 
     def records(self, row: int, byte_offset: int) -> Iterator[Record]:
         """Yield the lines from a place on, including BLANK ones, because a block may end with them."""
@@ -167,27 +166,28 @@ class _Limited:
         return data
 
 
-def _pieces(read: Callable[[int], bytes], max_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Yield whole lines, many at once, and how many they are. A line of more than `max_bytes` is yielded alone and empty."""
+def _pieces(read: Callable[[int], bytes], max_bytes: int) -> Iterator[tuple[memoryview, Ends]]:
+    """Yield whole lines, many at once, and where each ends. A line of more than `max_bytes` is yielded alone, and empty."""
     held = b""
     is_long = False
     while chunk := read(_PICK_BYTES):
         if is_long:
             # What is left of a line that is too long.
-            end = chunk.find(b"\n") + 1
-            if not end:
+            end = chunk.find(b"\n")
+            if end < 0:
                 continue
-            yield b"\n", 1
-            chunk, is_long = chunk[end:], False
-        lines = held + chunk
-        end = lines.rfind(b"\n") + 1
-        lines, held = lines[:end], lines[end:]
-        if lines:
-            yield lines, lines.count(b"\n")
+            yield memoryview(b""), np.zeros(1, dtype=np.int64)
+            chunk, is_long = chunk[end + 1 :], False
+        data = held + chunk if held else chunk
+        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE)
+        whole = int(ends[-1]) + 1 if ends.size else 0
+        held = data[whole:]
+        if whole:
+            yield memoryview(data)[:whole], ends
         if len(held) > max_bytes:
             held, is_long = b"", True
     if held or is_long:
-        yield held, 1
+        yield memoryview(held), np.array([len(held)])
 
 
 class _Columns:
@@ -200,10 +200,14 @@ class _Columns:
         self._is_plain = not any("." in name for name in self._names if name) and len({*self._names}) == len(self._names)
         self._id_types = [pa.string(), pa.int64()]
 
-    def read(self, lines: bytes, count: int, at: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
-        """The documents of some of `count` lines; None if they aren't plain enough to be sure of the same result."""
+    def read(self, lines: memoryview, ends: Ends, row: int, rows: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
+        """The documents in some rows of lines, the first of which is `row`.
+
+        None if the lines aren't plain enough to be sure of the same result as one by one.
+        """
+        first = np.frombuffer(lines, dtype=np.uint8)[np.append(0, ends[:-1] + 1)] if lines else np.zeros(1)
         # A blank line is no row to Arrow, and a line may hold two: if each begins with a brace, their number tells.
-        if not self._is_plain or lines.count(b"\n{") + lines.startswith(b"{") != count:
+        if not self._is_plain or not (first == _BRACE).all():
             return None
         while self._id_types:
             try:
@@ -212,28 +216,28 @@ class _Columns:
                 # Ids are of one type in nearly all files: what fails once isn't tried again.
                 del self._id_types[0]
             else:
-                return self._taken(found, at) if found.num_rows == count else None
+                return self._taken(found, row, rows) if found.num_rows == ends.size else None
         return None
 
-    def _parse(self, lines: bytes, id_type: pa.DataType) -> pa.Table:
+    def _parse(self, lines: memoryview, id_type: pa.DataType) -> pa.Table:
         text, identifier, domain = self._names
         fields = [(name, kind) for name, kind in ((text, pa.string()), (identifier, id_type), (domain, pa.string())) if name]
         return pa_json.read_json(
-            pa.BufferReader(lines),
+            pa.BufferReader(pa.py_buffer(lines)),
             read_options=pa_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
             parse_options=pa_json.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore"),
         )
 
-    def _taken(self, found: pa.Table, at: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
+    def _taken(self, found: pa.Table, row: int, rows: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
         """The rows of a table as documents; None if one lacks what it must have."""
         text, identifier, domain = self._names
-        taken = found.take(pa.array(at)).combine_chunks()
+        taken = found.take(pa.array(rows - row)).combine_chunks()
         texts = taken[text].cast(pa.large_string())
-        domains = taken[domain] if domain else pa.chunked_array([pa.repeat(pa.scalar(self._domain, pa.string()), len(at))])
+        domains = taken[domain] if domain else pa.chunked_array([pa.repeat(pa.scalar(self._domain, pa.string()), rows.size)])
         if texts.null_count or domains.null_count:
             return None
-        ids = taken[identifier].cast(pa.string()) if identifier else pa.chunked_array([pa.nulls(len(at), pa.string())])
-        columns = [pa.chunked_array([pa.array(at)]), ids, domains, texts]
+        ids = taken[identifier].cast(pa.string()) if identifier else pa.chunked_array([pa.nulls(rows.size, pa.string())])
+        columns = [pa.chunked_array([pa.array(rows)]), ids, domains, texts]
         return pa.RecordBatch.from_arrays([column.combine_chunks() for column in columns], schema=schemas.DOCUMENTS)
 
 

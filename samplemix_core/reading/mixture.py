@@ -22,7 +22,7 @@ from samplemix_core.manifest.format import Manifest
 from samplemix_core.manifest.sources import read_sources
 from samplemix_core.reading.order import ORDER_VERSION, Epoch, Int, Order, Read
 from samplemix_core.reading.samples import Samples, load_samples
-from samplemix_core.reading.texts import Cache, Lane, Texts, default_cache_directory
+from samplemix_core.reading.texts import Cache, Fetched, Lane, Texts, default_cache_directory
 from samplemix_core.reading.versions import open_version
 from samplemix_core.settings import Settings
 
@@ -125,19 +125,15 @@ class Mixture:
     def __len__(self) -> int:
         return self.manifest.copies
 
-    def read(self, lane: Lane, read: Read, epoch: int) -> list[Document]:
-        """The documents of a read, in the order of its positions."""
+    def documents_of(self, read: Read, fetched: Fetched, epoch: int) -> list[Document]:
+        """The documents of a read whose rows, in ascending order, were fetched; in the order of its positions."""
         samples = self.samples
         order = np.argsort(read.rows)
         rows = read.rows[order]
-        found = lane.read(rows, samples.layout.stretch_rows(read.run))
         shard = samples.shards[samples.shard_of(int(rows[0]))]
-        facts = zip(
-            found,
-            *(column.tolist() for column in (samples.row[rows], samples.n_tokens[rows], rows, read.positions[order], order)),
-            strict=True,
-        )
+        columns = samples.row[rows], samples.n_tokens[rows], rows, read.positions[order], order
         documents: list[Any] = [None] * rows.size
+        facts = zip(fetched.documents(), *(column.tolist() for column in columns), strict=True)
         for (identifier, domain, text), row, n_tokens, sample, position, at in facts:
             documents[at] = Document(text, identifier, domain, shard, row, read.copy, n_tokens, sample, epoch, position)
         return documents
@@ -239,8 +235,9 @@ class EpochSource(Sequence[Document]):
         with self._locks[lane]:
             held = self._held[lane]
             if not held or not held[0].position <= position <= held[-1].position:
-                held = self.mixture.read(self._lanes[lane], next(self._order.reads(lane, position)), self.epoch)
-                self._held[lane] = held
+                read = next(self._order.reads(lane, position))
+                fetched = self._lanes[lane].fetch(np.sort(read.rows), self.mixture.samples.layout.stretch_rows(read.run))
+                held = self._held[lane] = self.mixture.documents_of(read, fetched, self.epoch)
         # A lane's positions in a read have equal steps.
         step = held[1].position - held[0].position if len(held) > 1 else 1
         return held[(position - held[0].position) // step]
@@ -336,17 +333,27 @@ class _Reader:
 
         def documents() -> Iterator[Document]:
             while ahead:
-                yield from ahead.popleft().result()
+                read, fetched = ahead.popleft()
+                done = fetched.result() if isinstance(fetched, Future) else fetched
+                yield from self._mixture.documents_of(read, done, epoch.number)
                 ahead.extend(islice(begun, 1))
 
         return documents()
 
-    def _begin(self, epoch: Epoch, first: int, lane: int, position: int) -> Iterator[Future[list[Document]]]:
+    def _begin(self, epoch: Epoch, first: int, lane: int, position: int) -> Iterator[tuple[Read, Fetched | Future[Fetched]]]:
+        """Yield a lane's reads; what they need is fetched by a thread, or is there already."""
         for read in epoch.reads(lane, position):
             own = self._part.owns(read.positions + first)
             if own.any():
                 mine = read._replace(positions=read.positions[own], rows=read.rows[own])
-                yield self._threads[lane % len(self._threads)].submit(self._mixture.read, self._lanes[lane], mine, epoch.number)
+                rows = np.sort(mine.rows)
+                fetched = self._lanes[lane].fetched(rows)
+                if fetched is None:
+                    thread = self._threads[lane % len(self._threads)]
+                    stretch = self._mixture.samples.layout.stretch_rows(read.run)
+                    yield mine, thread.submit(self._lanes[lane].fetch, rows, stretch)
+                else:
+                    yield mine, fetched
 
 
 def open_mixture(

@@ -43,7 +43,8 @@ _TOKEN_BYTES = 6
 """Of text: more than most languages and tokenizers have."""
 
 _SHARDS_KNOWN = 4096
-_FILES_OPEN = 128
+_FILES_OPEN = 512
+_BATCH_BYTES = 8 * 2**20
 
 _PART_BYTES = 2**22
 _HELD_TOKENS = 2**23
@@ -146,18 +147,23 @@ class Texts:
 
     def kept(self, shard: "_Shard", part: int, opened: "Open") -> "_Columns":
         """A part's documents from the cache, which gets them first if it doesn't have them. The files used last stay open."""
-        lock, found = self._kept
-        key = shard.number, part
-        with lock:
-            if key in found:
-                found.move_to_end(key)
-                return found[key]
-        columns = shard.find_kept(part) or shard.keep(opened, part)
-        with lock:
-            found[key] = columns
-            while len(found) > _FILES_OPEN:
-                found.popitem(last=False)
+        columns = self.open_kept(shard, part)
+        if columns is None:
+            columns = shard.find_kept(part) or shard.keep(opened, part)
+            lock, found = self._kept
+            with lock:
+                found[shard.number, part] = columns
+                while len(found) > _FILES_OPEN:
+                    found.popitem(last=False)
         return columns
+
+    def open_kept(self, shard: "_Shard", part: int) -> "_Columns | None":
+        """A part's documents, if the cache has them open."""
+        lock, found = self._kept
+        with lock:
+            if (columns := found.get((shard.number, part))) is not None:
+                found.move_to_end((shard.number, part))
+            return columns
 
     @cached_property
     def _kept(self) -> "tuple[Lock, OrderedDict[tuple[int, int], _Columns]]":
@@ -183,8 +189,8 @@ class Lane:
         self._open: tuple[_Shard, BinaryIO, ShardReader] | None = None
         self._held: tuple[_Shard, int, _Columns] | None = None
 
-    def read(self, wanted: Int, stretch: tuple[int, int]) -> list[Document]:
-        """The documents of some samples, ascending and all in one stretch, the samples [first, last) that are read together.
+    def fetch(self, wanted: Int, stretch: tuple[int, int]) -> "Fetched":
+        """Read some samples, ascending and all in one stretch, the samples [first, last) that are read together.
 
         What may pass is tried again. Raises CorpusError for a file that isn't the one that was mixed, naming it.
         """
@@ -192,7 +198,9 @@ class Lane:
         wait = FIRST_WAIT_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._read(shard, wanted, stretch)
+                return Fetched(
+                    (self._columns(shard, part, stretch), at) for part, at in shard.places(wanted, shard.parts(self._reader))
+                )
             except SampleMixError as error:
                 self.close()
                 if not error.may_pass or attempt == ATTEMPTS:
@@ -202,23 +210,22 @@ class Lane:
             wait *= 2
         raise AssertionError("the last attempt returns or raises")
 
-    def _read(self, shard: "_Shard", wanted: Int, stretch: tuple[int, int]) -> list[Document]:
-        parts = shard.parts(self._reader)
-        number = np.searchsorted(parts.first, wanted, side="right") - 1
-        bounds = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
-        found: list[Document] = []
-        for begin, end in zip(bounds, [*bounds[1:], wanted.size], strict=True):
-            part = int(number[begin])
-            if self._held is None or self._held[:2] != (shard, part):
-                self._held = shard, part, self._columns(shard, part, stretch)
-            found += self._held[2].documents(wanted[begin:end] - parts.first[part])
-        return found
+    def fetched(self, wanted: Int) -> "Fetched | None":
+        """The same where the cache has it open already, else None. Any thread may ask."""
+        shard = self._texts.shard(self._texts.samples.shard_of(int(wanted[0])))
+        if (parts := shard.known_parts) is None:
+            return None
+        found = [(self._texts.open_kept(shard, part), at) for part, at in shard.places(wanted, parts)]
+        held = [(columns, at) for columns, at in found if columns is not None]
+        return Fetched(held) if len(held) == len(found) else None
 
     def _columns(self, shard: "_Shard", part: int, stretch: tuple[int, int]) -> "_Columns":
         """A part's documents: as they are read now, or from a file that keeps them for later reads."""
-        if not shard.is_worth_keeping(part, stretch):
-            return _Columns(list(shard.pick(self._reader(shard), part)))
-        return self._texts.kept(shard, part, self._reader)
+        if self._held is None or self._held[:2] != (shard, part):
+            if shard.is_worth_keeping(part, stretch):
+                return self._texts.kept(shard, part, self._reader)
+            self._held = shard, part, _Columns(list(shard.pick(self._reader(shard), part)))
+        return self._held[2]
 
     def _reader(self, shard: "_Shard") -> ShardReader:
         """The reader of a shard, which is opened and checked first."""
@@ -259,11 +266,11 @@ class _Shard:
         self._first, self._last = texts.samples.shard_first[number : number + 2].tolist()
         at = int(texts.source_of[number]) if texts.sources.num_rows else -1
         self._source = None if at < 0 else texts.sources.slice(at, 1).to_pylist()[0]
-        self._parts: _Parts | None = None
+        self.known_parts: _Parts | None = None
 
     def parts(self, opened: Open) -> _Parts:
         """Its parts; the file is opened only if its name and the sources don't tell."""
-        if self._parts is None:
+        if self.known_parts is None:
             if self._source and self._source["first_rows"]:
                 offsets = np.array(self._source["byte_offsets"], dtype=np.int64)
                 # Longer ones than the sources have are fewer requests.
@@ -275,13 +282,21 @@ class _Shard:
                 starts = np.array([0] if is_compressed(self._path) else opened(self).starts() or [0], dtype=np.int64)
                 ranges = [(0, None)] * starts.size
             rows = self._texts.samples.row[self._first : self._last]
-            self._parts = _Parts(np.append(self._first + np.searchsorted(rows, starts), self._last), starts, ranges)
-        return self._parts
+            self.known_parts = _Parts(np.append(self._first + np.searchsorted(rows, starts), self._last), starts, ranges)
+        return self.known_parts
+
+    def places(self, wanted: Int, parts: _Parts) -> Iterator[tuple[int, Int]]:
+        """Yield the parts that samples, ascending, are in, and where they are in each."""
+        number = np.searchsorted(parts.first, wanted, side="right") - 1
+        bounds = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
+        for begin, end in zip(bounds, [*bounds[1:], wanted.size], strict=True):
+            part = int(number[begin])
+            yield part, wanted[begin:end] - parts.first[part]
 
     def is_worth_keeping(self, part: int, stretch: tuple[int, int]) -> bool:
         """Whether a part is read more than once, or is too long for memory."""
-        assert self._parts is not None
-        first, last = self._parts.first[part : part + 2].tolist()
+        assert self.known_parts is not None
+        first, last = self.known_parts.first[part : part + 2].tolist()
         together = min(last, stretch[1]) - max(first, stretch[0])
         tokens = int(self._texts.samples.n_tokens[first:last].sum(dtype=np.int64))
         return self._texts.all_kept or last - first >= _WORTH_KEEPING * together or tokens > _HELD_TOKENS
@@ -301,13 +316,13 @@ class _Shard:
 
     def pick(self, reader: ShardReader, part: int) -> Iterator[pa.RecordBatch]:
         """Yield a part's samples as documents; raise CorpusError if one isn't there."""
-        assert self._parts is not None
-        first, last = self._parts.first[part : part + 2].tolist()
+        assert self.known_parts is not None
+        first, last = self.known_parts.first[part : part + 2].tolist()
         rows = self._texts.samples.row[first:last].tolist()
-        offset, n_bytes = self._parts.bytes[part]
+        offset, n_bytes = self.known_parts.bytes[part]
         read = 0
         try:
-            for batch in reader.pick(rows, Block(first_row=int(self._parts.row[part]), byte_offset=offset, n_bytes=n_bytes)):
+            for batch in reader.pick(rows, Block(first_row=int(self.known_parts.row[part]), byte_offset=offset, n_bytes=n_bytes)):
                 read += batch.num_rows
                 yield batch
         except RejectedRecordError as error:
@@ -327,14 +342,21 @@ class _Shard:
 
         def write(path: Path) -> None:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schemas.DOCUMENTS) as writer:
+                # In few batches, because each costs when it is read.
+                held: list[pa.RecordBatch] = []
                 for batch in self.pick(opened(self), part):
-                    writer.write_batch(batch)
+                    held.append(batch)
+                    if sum(each.nbytes for each in held) >= _BATCH_BYTES:
+                        writer.write_batch(pa.concat_batches(held))
+                        held = []
+                if held:
+                    writer.write_batch(pa.concat_batches(held))
 
         return _Columns.of(self._texts.cache.make(self._kept_name(part), write))
 
     def _kept_name(self, part: int) -> str:
-        assert self._parts is not None
-        texts, row = self._texts, int(self._parts.row[part])
+        assert self.known_parts is not None
+        texts, row = self._texts, int(self.known_parts.row[part])
         etag = self._source["etag"] if self._source else None
         place = [texts.content_digest, texts.corpus_root, self._path, etag, texts.config.identity(), row]
         return f"{fingerprint(place)}.arrow"
@@ -364,6 +386,14 @@ class _Shard:
             "Put the file back, or train on a version that was mixed from the new one. To list every file that changed, run"
             " 'samplemix mixture verify --corpus'.",
         )
+
+
+class Fetched(tuple["tuple[_Columns, Int]", ...]):
+    """Documents that were read, which become values when they are asked for."""
+
+    def documents(self) -> list[Document]:
+        """Return them, in the order in which they were wanted."""
+        return [document for columns, at in self for document in columns.documents(at)]
 
 
 class _Columns:

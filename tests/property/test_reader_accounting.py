@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any, BinaryIO, cast
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from samplemix_core.config.run import ReaderConfig
 from samplemix_core.corpus import json_lines, streams
 from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.records import Reason, ShardBatch, has_text
+from samplemix_core.corpus.records import Block, Reason, ShardBatch, has_text
 from samplemix_core.corpus.streams import zstd
 
 LIMIT = 120
@@ -207,3 +207,65 @@ def test_blocks_of_parquet_are_slices_of_row_groups(
         assert row // group == max(row, row + block.rows - 1) // group
         row += block.rows
     assert row == len(texts)
+
+
+_IDS: list[Callable[[int], Any]] = [
+    *(str, lambda i: i, lambda i: [i, str(i)][i % 2], lambda i: None),
+    *(lambda i: 2**70 + i, lambda i: i / 2, lambda i: i > 2),
+]
+_plain = st.builds(
+    lambda texts, ids, extra: [
+        json.dumps({"text": text, "id": ids(i), **extra}, ensure_ascii=i % 2 == 0).encode() for i, text in enumerate(texts)
+    ],
+    st.lists(_texts.filter(has_text), max_size=30),
+    st.sampled_from(_IDS),
+    st.sampled_from([{}, {"text.x": 1}, {"meta": {"text": "t"}, "n": None}, {"day": "2026-01-02"}]),
+)
+_lines = st.one_of(_plain.map(b"\n".join), _shards, st.tuples(_plain, _bad, _plain).map(lambda p: b"\n".join([*p[0], p[1], *p[2]])))
+
+
+@settings(deadline=None)
+@given(_lines, st.integers(1, 60), st.sampled_from(["", ".gz", ".zst"]), st.data())
+def test_documents_that_are_picked_are_those_that_were_read(data: bytes, piece: int, suffix: str, choose: st.DataObject) -> None:
+    """However many lines are read at once, and whether Arrow reads them or the parser of single ones."""
+    config = ReaderConfig(max_record_bytes=LIMIT)
+    documents, _ = merged(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", config).read())
+    wanted = [document for document in documents if choose.draw(st.booleans())]
+    if not wanted:
+        return
+    for size in (piece, json_lines._PICK_BYTES):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_lines, "_PICK_BYTES", size)
+            stream, path = compressed_in(suffix, data, len(data) // 2)
+            picked = ShardReader(stream, path, config).pick([document["row"] for document in wanted])
+            assert [row for batch in picked for row in batch.to_pylist()] == wanted
+
+
+_values = st.one_of(st.none(), st.text(max_size=8))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(_values, max_size=60),
+    st.integers(1, 25),
+    st.sampled_from([pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())]),
+    st.sampled_from([lambda i: i, str, lambda i: None]),
+    st.data(),
+)
+def test_documents_that_are_picked_from_parquet_are_those_that_were_read(
+    texts: list[str | None], group: int, kind: pa.DataType, number: Any, choose: st.DataObject
+) -> None:
+    values = [None if text is None else text.encode() for text in texts] if kind == pa.binary() else texts
+    sink = io.BytesIO()
+    table = {"text": pa.array(values, kind), "id": pa.array([number(i) for i in range(len(texts))])}
+    pq.write_table(pa.table(table), sink, row_group_size=group)
+    reader = ShardReader(sink, "crawl/web/p.parquet", ReaderConfig())
+    documents, _ = merged(ShardReader(sink, "crawl/web/p.parquet", ReaderConfig()).read())
+    wanted = [document for document in documents if choose.draw(st.booleans())]
+    starts = reader.starts()
+    assert starts == (list(range(0, len(texts), group)) or [0])
+    for start in starts:
+        here = [document for document in wanted if start <= document["row"] < start + group]
+        if here:
+            picked = reader.pick([document["row"] for document in here], Block(first_row=start, byte_offset=-1))
+            assert [row for batch in picked for row in batch.to_pylist()] == here
