@@ -1,151 +1,13 @@
-"""A small corpus of every kind of file, and a mixture of it, published as the pipeline does."""
+"""A small corpus of every kind of file, and a mixture of it."""
 
-import gzip
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
-from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.manifest.catalogue import Mixtures, Version
-from samplemix_core.manifest.format import (
-    MIXTURE_PART,
-    Counts,
-    Lineage,
-    ManifestDraft,
-    PolicyRecord,
-    SnapshotLineage,
-    SolverRecord,
-    domain_shares,
-    shards_digest,
-)
-from samplemix_core.manifest.parts import write_parts
-from samplemix_core.manifest.publish import publish
-from samplemix_core.manifest.sources import SourceShard, write_sources
+from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.objects.directory import FileStore
-from samplemix_core.sample_key import keys_to_bytes, sample_keys
-
-Records = Sequence[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published mixture, and what its samples are: (shard, row) -> copies, and the text."""
-
-    version: Version
-    copies: dict[tuple[str, int], int]
-    texts: dict[tuple[str, int], str]
-    corpus: Path
-
-    @property
-    def uri(self) -> str:
-        return self.version.uri
-
-
-def records(name: str, count: int) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(len(name))
-    return [{"id": f"{name}.{i}.é", "text": f"{name} {i} " + "wörd " * int(rng.integers(1, 60))} for i in range(count)]
-
-
-def write_shard(path: Path, rows: Records) -> None:
-    """Write records as the suffix says: JSON lines with a blank line in between, compressed, or Parquet in groups of 50 rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=50)
-        return
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    data = "\n".join([*lines[:3], "", *lines[3:]]).encode() + b"\n"
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-
-
-def publish_corpus(root: Path, corpus: Path, copies_of: Callable[[int], int], rows_per_part: int = 100) -> Published:
-    """Publish a mixture of all shards below `corpus`: the n-th document gets copies_of(n) copies."""
-    store, config = FileStore(corpus), ReaderConfig()
-    listed, columns = [], []
-    texts: dict[tuple[str, int], str] = {}
-    for info in store.list():
-        with store.open(info.key) as stream:
-            reader = ShardReader(stream, info.key, config)
-            plain = info.key.endswith(".jsonl")
-            blocks = reader.plan(40, 2**20) if plain else []
-            documents = [row for batch in reader.read() for row in batch.documents.to_pylist()]
-        listed.append(SourceShard(info.key, info.etag, info.size, [b.first_row for b in blocks], [b.byte_offset for b in blocks]))
-        columns += [(info.key, row["row"], row["domain"], len(row["text"].split())) for row in documents]
-        texts |= {(info.key, row["row"]): row["text"] for row in documents}
-    shard, row, domain, tokens = (list(column) for column in zip(*columns, strict=True))
-    copies = np.array([copies_of(i) for i in range(len(row))], dtype=np.int32)
-    keys = np.concatenate([sample_keys(path.split("/")[0], path, np.array([at])) for path, at in zip(shard, row, strict=True)])
-    table = pa.table(
-        {
-            "snapshot": pa.array([path.split("/")[0] for path in shard]).dictionary_encode(),
-            "shard": pa.array(shard).dictionary_encode(),
-            "row": pa.array(row, pa.int64()),
-            "sample_key": pa.array([key.tobytes() for key in keys_to_bytes(keys)], pa.binary(16)),
-            "domain": pa.array(domain).dictionary_encode(),
-            "n_tokens": pa.array(tokens, pa.int32()),
-            "copies": copies,
-            "weight": np.ones(len(row)),
-            "quality": np.ones(len(row), np.float32),
-            "diversity": np.ones(len(row), np.float32),
-            "cluster": np.zeros(len(row), np.int32),
-        },
-        schema=MIXTURE_PART,
-    )
-    draft_directory = root / "draft"
-    draft_directory.mkdir(parents=True)
-    parts = write_parts([table.filter(pa.array(copies > 0))], draft_directory, rows_per_part)
-    domains, count = sorted(set(domain)), np.array(tokens)
-    own = {each: np.array([value == each for value in domain]) for each in domains}
-    realised = int((count * copies).sum())
-    snapshots = sorted({path.split("/")[0] for path in shard})
-    draft = ManifestDraft(
-        name="demo",
-        corpus_root=store.uri,
-        seed=1,
-        policy=PolicyRecord(name="natural", parameters={}),
-        solver=SolverRecord(max_copies=max(1, int(copies.max())), kappa=1.0, next_tokens=0),
-        reader=config,
-        sources=write_sources(listed, draft_directory),
-        budget_tokens=realised,
-        realised_tokens=realised,
-        samples=int((copies > 0).sum()),
-        copies=int(copies.sum()),
-        counts=Counts(documents=len(row), scored=len(row), quarantined=0, duplicates=0, eligible=len(row)),
-        domains=domain_shares(
-            domains,
-            source_samples=[int(own[each].sum()) for each in domains],
-            source_tokens=[int(count[own[each]].sum()) for each in domains],
-            samples=[int((copies[own[each]] > 0).sum()) for each in domains],
-            copies=[int(copies[own[each]].sum()) for each in domains],
-            mixture_tokens=[int((count * copies)[own[each]].sum()) for each in domains],
-        ),
-        lineage=Lineage(
-            corpus="c",
-            snapshots=tuple(
-                SnapshotLineage(name=each, shards=len(mine), shards_digest=shards_digest(mine))
-                for each in snapshots
-                for mine in [[item.entry for item in listed if item.shard.startswith(f"{each}/")]]
-            ),
-            quality_model="q",
-            encoder="e",
-            cluster_model="k",
-            code_version="0.1.0",
-            config_fingerprint="f",
-        ),
-    )
-    mixtures = Mixtures(FileStore(root / "store"), "mixtures")
-    made = publish(mixtures, draft, parts, lambda file: (draft_directory / file).read_bytes(), datetime(2026, 3, 1, tzinfo=UTC))
-    places = zip(shard, row, copies.tolist(), strict=True)
-    return Published(made.version, {(path, at): n for path, at, n in places if n}, texts, corpus)
-
+from tests.mixtures import Published, publish_corpus, records, write_shard
 
 SHARDS = {
     "crawl-a/web/part-0.jsonl": 230,
@@ -162,4 +24,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     root = tmp_path_factory.mktemp("reading")
     for path, count in SHARDS.items():
         write_shard(root / "corpus" / path, records(path, count))
-    return publish_corpus(root, root / "corpus", lambda n: (n * 7919) % 5)
+    return publish_directory(root, lambda n: (n * 7919) % 5)
+
+
+def publish_directory(root: Path, copies_of: Callable[[int], int]) -> Published:
+    """Publish a mixture of what lies in root/corpus."""
+    mixtures = Mixtures(FileStore(root / "store"), "mixtures")
+    return publish_corpus(mixtures, FileStore(root / "corpus"), root, copies_of)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Published
+from tests.mixtures import Published
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
 

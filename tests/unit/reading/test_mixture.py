@@ -13,8 +13,9 @@ import pytest
 
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError
 from samplemix_core.reading.mixture import Document, Mixture, open_mixture
+from tests.mixtures import Published, records, write_shard
 
-from .conftest import Published, publish_corpus, records, write_shard
+from .conftest import publish_directory
 
 
 @pytest.fixture
@@ -112,13 +113,13 @@ def test_a_rank_that_is_not_there_is_refused(mixture: Mixture, arguments: tuple[
 def corpus_of(root: Path) -> Published:
     for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
         write_shard(root / "corpus" / "crawl" / "web" / name, records(name, 60))
-    return publish_corpus(root, root / "corpus", lambda n: 1 + n % 2)
+    return publish_directory(root, lambda n: 1 + n % 2)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "b.jsonl.gz", "c.parquet"])
 def test_a_file_that_changed_is_named_and_not_read(tmp_path: Path, name: str) -> None:
     published = corpus_of(tmp_path)
-    path = published.corpus / "crawl" / "web" / name
+    path = tmp_path / "corpus" / "crawl" / "web" / name
     mixture = open_mixture(published.uri, cache_directory=tmp_path / "cache")
     assert len(list(mixture.documents())) == len(mixture)
     write_shard(path, records(name[::-1], 60))
@@ -135,17 +136,17 @@ def test_a_file_with_another_record_in_its_place_is_named(tmp_path: Path) -> Non
     """Where a version doesn't say what its files were, what is missing is still noticed."""
     published = corpus_of(tmp_path)
     for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
-        write_shard(published.corpus / "crawl" / "web" / name, records(name, 50))
+        write_shard(tmp_path / "corpus" / "crawl" / "web" / name, records(name, 50))
         mixture = open_mixture(published.uri, cache_directory=tmp_path / name)
         bare = replace(mixture, texts=replace(mixture.texts, sources=mixture.texts.sources.slice(0, 0)))
         with pytest.raises(CorpusError, match=r"is not the file that was mixed: row \d+ is missing"):
             list(bare.documents())
-        write_shard(published.corpus / "crawl" / "web" / name, records(name, 60))
+        write_shard(tmp_path / "corpus" / "crawl" / "web" / name, records(name, 60))
 
 
 def test_a_corpus_that_was_copied_is_read_where_it_is_now(tmp_path: Path) -> None:
     published = corpus_of(tmp_path)
-    shutil.move(published.corpus, tmp_path / "elsewhere")
+    shutil.move(tmp_path / "corpus", tmp_path / "elsewhere")
     mixture = open_mixture(published.uri, corpus_root=str(tmp_path / "elsewhere"), cache_directory=tmp_path / "cache")
     assert copies_of(list(mixture.documents())) == published.copies
 

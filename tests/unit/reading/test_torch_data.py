@@ -9,8 +9,7 @@ import pytest
 from samplemix_core.errors import ManifestError
 from samplemix_core.reading.mixture import Document, Mixture, open_mixture
 from samplemix_core.reading.torch_data import Loader
-
-from .conftest import Published
+from tests.mixtures import Published
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from samplemix_core.cli.main import app
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.reading.mixture import Mixture, open_mixture
 from samplemix_core.reading.trace import Steps, find_sample
-
-from .conftest import Published
+from tests.mixtures import Published
 
 
 @pytest.fixture
