@@ -27,7 +27,7 @@ from samplemix_core.reading.versions import open_version
 from samplemix_core.settings import Settings
 
 CACHE_BYTES = 16 * 2**30
-THREADS = 2
+THREADS = 4
 
 _POSITIONS_AT_ONCE = 2048
 _READS_AHEAD = 2

@@ -88,7 +88,10 @@ def load_samples(version: Version, on_progress: Callable[[int, int], None] = lam
             if done + _PARTS_AT_ONCE < len(manifest.parts):
                 ahead.append(pool.submit(_read, version, manifest.parts[done + _PARTS_AT_ONCE]))
             on_progress(done + 1, len(manifest.parts))
-    return gathered.finish()
+    samples = gathered.finish()
+    # Parts are read into memory that would otherwise stay reserved for others.
+    pa.default_memory_pool().release_unused()
+    return samples
 
 
 def _read(version: Version, part: PartFile) -> pa.Table:

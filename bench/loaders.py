@@ -1,0 +1,131 @@
+"""Peers of the reader, in an environment of their own: run by bench/readers.py, not by itself.
+
+python loaders.py WHAT DIRECTORY: speeds, resume. Prints figures as one line of JSON.
+"""
+
+import importlib.machinery
+import json
+import os
+import random
+import sys
+import time
+import types
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SECONDS = 15.0
+SHUFFLE = 1000
+
+
+def without_images() -> None:
+    """Stand in for torchvision, which StreamingDataset's package imports for images."""
+    offered = {
+        "torchvision": (),
+        "torchvision.datasets": ("VisionDataset",),
+        "torchvision.transforms": (),
+        "torchvision.transforms.functional": ("to_tensor",),
+    }
+    for name, classes in offered.items():
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        for each in classes:
+            setattr(module, each, type(each, (), {}))
+        sys.modules[name] = module
+
+
+def rate(documents: Iterator[Any]) -> float:
+    """Documents a second, of all or of those that come in SECONDS."""
+    start = time.perf_counter()
+    count = 0
+    for _ in documents:
+        count += 1
+        if not count % 1000 and time.perf_counter() - start > SECONDS:
+            break
+    return count / (time.perf_counter() - start)
+
+
+def hf_stream(files: list[str]) -> Any:
+    """Hugging Face's datasets, streaming."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    return datasets.load_dataset("json", data_files=files, split="train", streaming=True)
+
+
+def to_mds(files: list[str], out: str) -> None:
+    """The same documents as MosaicML's shards."""
+    from streaming import MDSWriter
+
+    with MDSWriter(out=out, columns={"id": "str", "text": "str"}, size_limit=2**26) as writer:
+        for file in files:
+            with Path(file).open() as lines:
+                for line in lines:
+                    document = json.loads(line)
+                    writer.write({"id": document["id"], "text": document["text"]})
+
+
+def speeds(directory: Path) -> dict[str, float]:
+    """Documents a second, shuffled, from local files and from S3."""
+    without_images()
+    from streaming import StreamingDataset
+
+    files = sorted(map(str, (directory / "corpus").rglob("*.jsonl")))
+    found = {"datasets": rate(iter(hf_stream(files).shuffle(seed=0, buffer_size=SHUFFLE)))}
+    mds = str(directory / "mds")
+    to_mds(files, mds)
+    best = 0.0
+    for batch_size in (1, 64, 256):
+        dataset = StreamingDataset(local=mds, remote=None, shuffle=True, batch_size=batch_size, num_canonical_nodes=1)
+        best = max(best, rate(iter(dataset)))
+    return found | {"streaming": best}
+
+
+def resume(directory: Path) -> dict[str, Any]:
+    """Stop and go on at random places: how many documents are lost, and how many come twice, of all."""
+    files = sorted(map(str, (directory / "corpus").rglob("*.jsonl")))
+    rng = random.Random(0)
+    lost = repeated = documents = exact = failed = 0
+    cases = 20
+    for _ in range(cases):
+        before, after = rng.choice([1, 2, 4]), rng.choice([1, 2, 4])
+        seen, error = hf_case(files, before, after, rng)
+        failed += error
+        want = sum(Path(file).read_bytes().count(b"\n") for file in files)
+        documents += want
+        lost += want - len(seen)
+        twice = sum(seen.values()) - len(seen)
+        repeated += twice
+        exact += not error and not twice and len(seen) == want
+    return {"cases": cases, "exact": exact, "failed": failed, "lost": lost / documents, "repeated": repeated / documents}
+
+
+def hf_case(files: list[str], before: int, after: int, rng: random.Random) -> tuple[Counter[str], bool]:
+    """One stop and one resume, with other ranks where their numbers differ."""
+    from datasets.distributed import split_dataset_by_node
+
+    seen: Counter[str] = Counter()
+    stop = rng.randrange(50, 400)
+    states = []
+    for rank in range(before):
+        part = split_dataset_by_node(hf_stream(files).shuffle(seed=1, buffer_size=100), rank, before)
+        for count, document in enumerate(part, start=1):
+            seen[document["id"]] += 1
+            if count == stop // before:
+                break
+        states.append(part.state_dict())
+    for rank in range(after):
+        part = split_dataset_by_node(hf_stream(files).shuffle(seed=1, buffer_size=100), rank, after)
+        try:
+            part.load_state_dict(states[rank % before])
+            for document in part:
+                seen[document["id"]] += 1
+        except (ValueError, TypeError, RuntimeError, IndexError, KeyError):
+            return seen, True
+    return seen, False
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    print(json.dumps({"speeds": speeds, "resume": resume}[sys.argv[1]](Path(sys.argv[2]))))

@@ -1,0 +1,318 @@
+"""Reading mixtures: against Hugging Face's datasets and MosaicML's StreamingDataset, in time, memory and what a resumed job loses.
+
+    python -m bench.readers [--corpus DIRECTORY]
+
+Documents are those of --corpus, or docstrings of installed packages. Peers are pinned, and have an environment of their own, which
+is made once and kept in the directory of temporary files. Last line JSON.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bench.scale import texts_of, to_lines
+from bench.solver import MEGABYTE
+from samplemix_core.config.run import ReaderConfig
+from samplemix_core.manifest.catalogue import Mixtures
+from samplemix_core.manifest.format import (
+    MIXTURE_PART,
+    Counts,
+    Lineage,
+    ManifestDraft,
+    PolicyRecord,
+    SnapshotLineage,
+    SolverRecord,
+    SourcesFile,
+    domain_shares,
+    shards_digest,
+)
+from samplemix_core.manifest.parts import file_sha256, write_parts
+from samplemix_core.manifest.publish import publish
+from samplemix_core.manifest.sources import SourceShard, write_sources
+from samplemix_core.objects.directory import FileStore
+from samplemix_core.reading.mixture import Mixture, State, open_mixture
+from samplemix_core.reading.trace import Steps
+from samplemix_core.sample_key import keys_to_bytes, sample_keys
+from tests.mixtures import Published, publish_corpus
+
+DOCUMENTS, SHARD_DOCUMENTS = 60_000, 5_000
+SMALL = 240
+CASES, CASE_EPOCHS = 500, 1
+LARGE = 10_000_000
+ROUNDS = 3
+
+PEERS = (
+    *("datasets==5.2.0", "torchdata==0.11.0", "mosaicml-streaming==0.13.0", "catalogue==2.0.10", "pandas==3.1.1", "dill==0.4.1"),
+    *("multiprocess==0.70.19", "xxhash==4.1.0", "zstd==1.5.7.2", "brotli==1.2.1", "python-snappy==0.7.3", "cramjam==2.14.0"),
+    "fsspec==2026.9.0",
+)
+"""Without their dependencies: numpy, pyarrow, torch and boto3 are this environment's."""
+
+
+def peers() -> Path:
+    """The Python of an environment that has the peers, and this one's packages beside them."""
+    environment = Path(tempfile.gettempdir()) / "samplemix-bench-loaders-1"
+    python = environment / "bin" / "python"
+    if not (environment / "made").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *PEERS], check=True, stderr=subprocess.DEVNULL)
+        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        place = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        (Path(place) / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        (environment / "made").touch()
+    return python
+
+
+def peer(what: str, directory: Path) -> dict[str, Any]:
+    """What bench/loaders.py finds."""
+    script = Path(__file__).with_name("loaders.py")
+    done = subprocess.run(
+        [peers(), script, what, directory], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def make_corpus(directory: Path, texts: list[str], shard_documents: int) -> Published:
+    """JSON lines, and a mixture of them with 1 to 4 copies, 1.5 on average."""
+    for start in range(0, len(texts), shard_documents):
+        path = directory / "corpus" / "crawl" / "web" / f"part-{start // shard_documents:05d}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [{"id": str(start + i), "text": text} for i, text in enumerate(texts[start : start + shard_documents])]
+        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    mixtures = Mixtures(FileStore(directory / "store"), "mixtures")
+    corpus = FileStore(directory / "corpus")
+    return publish_corpus(mixtures, corpus, directory, lambda i: (1, 1, 1, 1, 1, 1, 1, 2, 2, 4)[i * 7 % 10], 2**20)
+
+
+def epoch_rate(uri: str, cache: Path) -> dict[str, float]:
+    """Documents a second of an epoch, and the memory that the reader takes, less that of files, at a fifth and at the end of it."""
+    before = own_megabytes()
+    mixture = open_mixture(uri, cache_directory=cache)
+    start = time.perf_counter()
+    early = 0.0
+    for count, _ in enumerate(mixture.documents(), start=1):
+        if count == len(mixture) // 5:
+            early = own_megabytes() - before
+    return {"rate": count / (time.perf_counter() - start), "early_mb": early, "late_mb": own_megabytes() - before}
+
+
+def own_megabytes() -> float:
+    """Memory of this process that isn't a file's."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024 / MEGABYTE
+
+
+def in_a_process(call: Any, *arguments: Any) -> Any:
+    """The result of a call in a process of its own, so that its memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(call, arguments)
+
+
+def first_of_many(directory: Path) -> dict[str, float]:
+    """Seconds to the first document of 10 million samples, bytes a sample, and seconds of tracing a step."""
+    uri = publish_many(directory)
+    figures: dict[str, float] = in_a_process(open_many, uri, directory / "cache")
+    return figures
+
+
+def open_many(uri: str, cache: Path) -> dict[str, float]:
+    """See first_of_many."""
+    before = own_megabytes()
+    start = time.perf_counter()
+    mixture = open_mixture(uri, cache_directory=cache)
+    next(mixture.documents())
+    first = time.perf_counter() - start
+    held = own_megabytes() - before
+    start = time.perf_counter()
+    assert len(list(Steps(mixture, 8, 64, mixture.state()).documents(1000))) == 512
+    figures = {"first_s": first, "held_mb": held, "trace_s": time.perf_counter() - start}
+    return figures | {"bytes_a_sample": mixture.samples.n_bytes / LARGE}
+
+
+def publish_many(directory: Path) -> str:
+    """Publish a mixture of 10 million samples in 1,000 shards, which are one small file under 1,000 names."""
+    shards, each = 1000, LARGE // 1000
+    corpus = directory / "many" / "corpus" / "crawl" / "web"
+    corpus.mkdir(parents=True)
+    one = corpus / "part-00000.jsonl"
+    one.write_bytes(b"".join(to_lines([f"document {row}" for row in range(each)])))
+    names = [f"crawl/web/part-{number:05d}.jsonl" for number in range(shards)]
+    for name in names[1:]:
+        (corpus / Path(name).name).hardlink_to(one)
+    etag, size = file_sha256(one), one.stat().st_size
+    scratch = directory / "many" / "draft"
+    scratch.mkdir()
+    sources = write_sources([SourceShard(name, etag, size, [0], [0]) for name in names], scratch)
+    rng = np.random.default_rng(0)
+    tokens, copies = 0, 0
+
+    def batches() -> Iterator[pa.Table]:
+        nonlocal tokens, copies
+        row = np.arange(each)
+        for name in names:
+            n_tokens = rng.integers(100, 1_500, each, dtype=np.int32)
+            many = rng.choice(np.array([1, 1, 1, 1, 1, 1, 1, 2, 2, 4], dtype=np.int32), each)
+            tokens += int((n_tokens * many).sum(dtype=np.int64))
+            copies += int(many.sum())
+            keys = keys_to_bytes(sample_keys("crawl", name, row))
+            yield pa.table(
+                {
+                    "snapshot": pa.array(["crawl"] * each).dictionary_encode(),
+                    "shard": pa.array([name] * each).dictionary_encode(),
+                    "row": row,
+                    "sample_key": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), each, [None, pa.py_buffer(keys.tobytes())]),
+                    "domain": pa.array(["web"] * each).dictionary_encode(),
+                    "n_tokens": n_tokens,
+                    "copies": many,
+                    "weight": np.ones(each),
+                    "quality": np.ones(each, dtype=np.float32),
+                    "diversity": np.ones(each, dtype=np.float32),
+                    "cluster": np.zeros(each, dtype=np.int32),
+                },
+                schema=MIXTURE_PART,
+            )
+
+    parts = write_parts(batches(), scratch)
+    draft = manifest_draft(FileStore(directory / "many" / "corpus"), sources, names, etag, size, tokens, copies)
+    mixtures = Mixtures(FileStore(directory / "many" / "store"), "mixtures")
+    return publish(mixtures, draft, parts, lambda file: (scratch / file).read_bytes(), datetime.now(UTC)).version.uri
+
+
+def manifest_draft(
+    corpus: FileStore, sources: SourcesFile, names: list[str], etag: str, size: int, tokens: int, copies: int
+) -> ManifestDraft:
+    """The facts of publish_many's mixture."""
+    digest = shards_digest((name, etag, size) for name in names)
+    sums = {
+        "source_samples": [LARGE],
+        "source_tokens": [tokens],
+        "samples": [LARGE],
+        "copies": [copies],
+        "mixture_tokens": [tokens],
+    }
+    return ManifestDraft(
+        name="many",
+        corpus_root=corpus.uri,
+        seed=0,
+        policy=PolicyRecord(name="natural", parameters={}),
+        solver=SolverRecord(max_copies=4, kappa=1.0, next_tokens=0),
+        reader=ReaderConfig(),
+        sources=sources,
+        budget_tokens=tokens,
+        realised_tokens=tokens,
+        samples=LARGE,
+        copies=copies,
+        counts=Counts(documents=LARGE, scored=LARGE, quarantined=0, duplicates=0, eligible=LARGE),
+        domains=domain_shares(["web"], **sums),
+        lineage=Lineage(
+            corpus="c",
+            snapshots=(SnapshotLineage(name="crawl", shards=len(names), shards_digest=digest),),
+            quality_model="q",
+            encoder="e",
+            cluster_model="k",
+            code_version="0",
+            config_fingerprint="f",
+        ),
+    )
+
+
+def resume(uri: str, cache: Path) -> dict[str, Any]:
+    """Stop and go on at random places with other ranks, workers and batch sizes: whether the union is the undisturbed epoch."""
+    mixture = open_mixture(uri, cache_directory=cache, threads=1)
+    whole = [(item.shard, item.row, item.copy) for item in mixture.documents()]
+    rng = random.Random(0)
+    exact = 0
+    for _ in range(CASES):
+        found: list[tuple[str, int, int]] = []
+        state = mixture.state()
+        while state.epoch == 0:
+            world_size, workers, batch_size = rng.randint(1, 16), rng.randint(0, 4), rng.randint(1, 8)
+            steps = rng.randint(1, 2 * len(mixture) // (world_size * batch_size) + 1)
+            for rank in range(world_size):
+                found += taken(mixture, rank, world_size, max(1, workers), batch_size, state, steps)
+            done = state.position + steps * world_size * batch_size
+            state = mixture.state(done) if done < len(mixture) else mixture.state(0, 1)
+        exact += sorted(found) == sorted(whole)
+    return {"cases": CASES, "exact": exact}
+
+
+def taken(
+    mixture: Mixture, rank: int, world_size: int, workers: int, batch_size: int, state: State, steps: int
+) -> list[tuple[str, int, int]]:
+    """What a rank reads in some steps, by way of its workers as a DataLoader asks them."""
+    readers = [
+        mixture.documents(rank, world_size, worker, workers, batch_size=batch_size, state=state)
+        for worker in range(min(workers, steps))
+    ]
+    found = [item for step in range(steps) for item in islice(readers[step % workers], batch_size)]
+    for reader in readers:
+        reader.close()
+    return [(item.shard, item.row, item.copy) for item in found]
+
+
+def run(corpus: Path | None) -> dict[str, Any]:
+    """Measure everything, print a table, and return the figures."""
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="samplemix-bench-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        published = make_corpus(directory / "speed", list(islice(cycle(texts_of(corpus, DOCUMENTS)), DOCUMENTS)), SHARD_DOCUMENTS)
+        rounds = [in_a_process(epoch_rate, published.uri, directory / f"cache-{number}") for number in range(ROUNDS)]
+        ours = max(rounds, key=lambda found: found["rate"])
+        kept = in_a_process(epoch_rate, published.uri, directory / "cache-0")
+        theirs = peer("speeds", directory / "speed")
+        small = make_corpus(directory / "small", texts_of(corpus, SMALL), SMALL // 4)
+        resumed, lost = resume(small.uri, directory / "cache-small"), peer("resume", directory / "small")
+        many = first_of_many(directory)
+    print(f"{'documents/s, shuffled, local JSON lines':<60} {'':>10} {'ratio':>8}")
+    print(f"{'SampleMix, an epoch from nothing kept':<60} {ours['rate']:>10,.0f}")
+    for label, key in (
+        ("datasets, streaming, shuffle buffer 1,000", "datasets"),
+        ("StreamingDataset, its own shards", "streaming"),
+    ):
+        print(f"{label:<60} {theirs[key]:>10,.0f} {ours['rate'] / theirs[key]:>8.2f}")
+        figures[f"reader_over_{key}"] = round(ours["rate"] / theirs[key], 2)
+    print(f"\n{'stopped and resumed':<60} {'cases':>10} {'exact':>8} {'lost':>8} {'twice':>8}")
+    print(f"{'SampleMix, other ranks, workers and batch sizes':<60} {resumed['cases']:>10} {resumed['exact']:>8} {0:>8} {0:>8}")
+    print(
+        f"{'datasets, other ranks':<60} {lost['cases']:>10} {lost['exact']:>8} {lost['lost']:>8.1%} {lost['repeated']:>8.1%}"
+        f"   ({lost['failed']} refused)"
+    )
+    print(f"\n10 million samples: first document {many['first_s']:.2f} s, {many['bytes_a_sample']:.1f} bytes a sample in arrays,")
+    print(f"{many['held_mb']:,.0f} MB in all; a step of 512 documents traced in {many['trace_s']:.2f} s")
+    print(f"memory that isn't of files: {ours['early_mb']:,.0f} MB at a fifth of an epoch, {ours['late_mb']:,.0f} MB at its end")
+    return figures | {
+        "reader_kept_over_datasets": round(kept["rate"] / theirs["datasets"], 2),
+        "reader_memory_mb": round(ours["late_mb"]),
+        "reader_memory_late_over_early": round(ours["late_mb"] / ours["early_mb"], 2),
+        "reader_first_document_s": round(many["first_s"], 2),
+        "reader_bytes_a_sample": round(many["bytes_a_sample"], 1),
+        "trace_step_s": round(many["trace_s"], 2),
+        "resume_cases": resumed["cases"],
+        "resume_exact": resumed["exact"],
+    }
+
+
+def main() -> None:
+    """Read the arguments, and print the figures as one line of JSON at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path)
+    print(json.dumps(run(parser.parse_args().corpus)))
+
+
+if __name__ == "__main__":
+    main()
