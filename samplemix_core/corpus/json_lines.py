@@ -18,7 +18,7 @@ from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError
 
-_NEWLINE, _BRACE = b"\n{"
+_NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
 _PICK_BYTES = 8 * 2**20
 
 Ends = npt.NDArray[np.int64]
@@ -190,6 +190,20 @@ def _pieces(read: Callable[[int], bytes], max_bytes: int) -> Iterator[tuple[memo
         yield memoryview(held), np.array([len(held)])
 
 
+def _are_whole(data: npt.NDArray[np.uint8], ends: Ends) -> bool:
+    """Whether each line begins with an opening brace and ends with a closing one.
+
+    Then no object goes on in another line, because only a comma or a closing bracket may follow a closing brace within it. So there
+    is one or more objects a line, and as many as lines only if there is one in each.
+    """
+    starts = np.append(0, ends[:-1] + 1)
+    if (ends - starts < 2).any():
+        return False
+    last = data[ends - 1]
+    last = np.where(last == _RETURN, data[ends - 2], last)
+    return bool((data[starts] == _OPENING).all() and (last == _CLOSING).all())
+
+
 class _Columns:
     """Reads many lines at once, as columns, where they are as plain as most are: Arrow is several times as fast as one by one."""
 
@@ -205,9 +219,7 @@ class _Columns:
 
         None if the lines aren't plain enough to be sure of the same result as one by one.
         """
-        first = np.frombuffer(lines, dtype=np.uint8)[np.append(0, ends[:-1] + 1)] if lines else np.zeros(1)
-        # A blank line is no row to Arrow, and a line may hold two: if each begins with a brace, their number tells.
-        if not self._is_plain or not (first == _BRACE).all():
+        if not self._is_plain or not _are_whole(np.frombuffer(lines, dtype=np.uint8), ends):
             return None
         while self._id_types:
             try:

@@ -136,6 +136,9 @@ class Parquet(Format):
             text, identifier, domain = (None if field is None else _column(part, field) for field in self._fields)
             columns = [column for column in (text, identifier, domain) if column is not None]
             required = [column for column in (text, domain) if column is not None]
+            # An id of bytes is spelled, not decoded.
+            if identifier is not None and _is_bytes(identifier.type):
+                return None
             if any(not _is_string(column.type) for column in columns) or any(column.null_count for column in required):
                 return None
             assert text is not None

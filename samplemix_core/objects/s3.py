@@ -61,8 +61,11 @@ class S3Store(ObjectStore):
         self.bucket = bucket
         self.uri = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
         self._base = prefix + "/" if prefix else ""
-        self._endpoint = settings.s3_endpoint
+        self._settings, self._endpoint = settings, settings.s3_endpoint
         self._client = _client(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key)
+
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str, Settings]]:
+        return S3Store, (self.bucket, self._base.rstrip("/"), self._settings)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore.list. Keys that end in '/' are the folder markers of some tools, not objects.

@@ -1,5 +1,6 @@
 """A published mixture as a stream of documents: on any number of ranks and workers, to be stopped and resumed anywhere."""
 
+import operator
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,8 @@ class Part:
     batch_size: int = 1
 
     def __post_init__(self) -> None:
+        if not all(isinstance(value, int) for value in vars(self).values()):
+            raise ConfigError(f"Ranks, workers and batch sizes are whole numbers: {vars(self)}.", "Give whole numbers.")
         for index, count, name in ((self.rank, self.world_size, "rank"), (self.worker, self.workers, "worker")):
             if not 0 <= index < count:
                 raise ConfigError(f"There is no {name} {index} of {count}.", f"Count from 0: the last is {count - 1}.")
@@ -147,14 +150,24 @@ class Mixture:
         more, position = divmod(position, len(self))
         return State(self.manifest.content_digest, self.seed, epoch + more, position)
 
+    def after(self, start: State, documents: int, epochs: int | None, *, ended: bool = False) -> State:
+        """The state after so many documents of all ranks; the end, if they are more than there are in so many epochs."""
+        if epochs is not None:
+            left = max(0, (epochs - start.epoch) * len(self) - start.position)
+            documents = left if ended else min(documents, left)
+        return self.state(start.position + documents, start.epoch)
+
     def resume(self, state: "State | dict[str, Any]") -> State:
         """Check a state that a job saved. Raises ManifestError if it belongs to another version, seed or order."""
-        saved = state.as_dict() if isinstance(state, State) else dict(state)
-        try:
-            found = State(*(saved[name] for name in State._fields))
-            order = saved["order"]
-        except (KeyError, TypeError):
-            raise ManifestError(f"This is no state of a mixture: {state!s:.200}.", "Give what state_dict() returned.") from None
+        saved = state.as_dict() if isinstance(state, State) else state
+        numbers = ("order", "seed", "epoch", "position")
+        if (
+            not isinstance(saved, dict)
+            or not all(type(saved.get(name)) is int for name in numbers)
+            or "content_digest" not in saved
+        ):
+            raise ManifestError(f"This is no state of a mixture: {state!s:.200}.", "Give what state_dict() returned.")
+        found = State(*(saved[name] for name in State._fields))
         here = {"order": ORDER_VERSION, "content_digest": self.manifest.content_digest, "seed": self.seed}
         for name, value in here.items():
             if saved[name] != value:
@@ -167,7 +180,7 @@ class Mixture:
                         "seed": "Open the mixture with the state's seed, or start without the state.",
                     }[name],
                 )
-        if not (order == ORDER_VERSION and found.epoch >= 0 and 0 <= found.position < len(self)):
+        if found.epoch < 0 or not 0 <= found.position < len(self):
             raise ManifestError(f"The state's place is not in the mixture: {saved}.", "Give what state_dict() returned, unchanged.")
         return found
 
@@ -188,6 +201,8 @@ class Mixture:
         ever; an epoch's last batch is filled from the next epoch. With `state`, go on from there, with as many ranks and workers as
         there are now.
         """
+        if epochs is not None and epochs < 0:
+            raise ConfigError(f"{epochs} epochs are none.", "Give 0 or more, or None to go on for ever.")
         start = self.state() if state is None else self.resume(state)
         return Documents(self, Part(rank, world_size, worker, workers, batch_size), start, epochs)
 
@@ -255,27 +270,38 @@ class Documents(Iterator[Document]):
         self.mixture, self.part, self.start = mixture, part, start
         self._epochs = epochs
         self._read = 0
+        self._ended = False
+        self._failure: Exception | None = None
         self._stream: Iterator[Document] | None = None
 
     def __next__(self) -> Document:
+        if self._failure is not None:
+            # Not the end, which is what a stream that has failed once would say.
+            raise self._failure
         if self._stream is None:
             self._stream = _Reader(self.mixture, self.part).stream(self.start, self._epochs)
-        document = next(self._stream)
+        try:
+            document = next(self._stream)
+        except StopIteration:
+            self._ended = True
+            raise
+        except Exception as error:
+            self._failure = error
+            raise
         self._read += 1
         return document
 
     def state_dict(self) -> dict[str, Any]:
         """Where all ranks are, if each has read as many documents as this one: for a checkpoint that one rank saves.
 
-        Raises ConfigError for one of several workers, because the others may be elsewhere: count the steps in the training loop
-        instead, as torch_data.Loader does.
+        Raises ConfigError for one of several workers, because the others may be elsewhere: use torch_data.Loader, which counts the
+        training loop's steps.
         """
         if self.part.workers > 1:
             raise ConfigError(
                 "One of several workers can't tell where the others are.", "Ask the loader, or give mixture.state(position)."
             )
-        position = self.start.position + self._read * self.part.world_size
-        return self.mixture.state(position, self.start.epoch).as_dict()
+        return self.mixture.after(self.start, self._read * self.part.world_size, self._epochs, ended=self._ended).as_dict()
 
     def close(self) -> None:
         """Stop reading ahead, and close what is open."""
@@ -386,6 +412,8 @@ def open_mixture(
             f"{found.uri} says how texts are read by {', '.join(unknown)}, which this SampleMix doesn't know.",
             "Upgrade SampleMix.",
         )
+    if threads < 1:
+        raise ConfigError(f"{threads} threads read nothing.", "Give at least 1.")
     manifest = found.manifest
     samples = load_samples(found, on_progress)
     texts = Texts(
@@ -397,4 +425,4 @@ def open_mixture(
         content_digest=manifest.content_digest,
         cache=Cache(Path(cache_directory or default_cache_directory()), cache_bytes),
     )
-    return Mixture(found, seed, samples, texts, threads)
+    return Mixture(found, operator.index(seed), samples, texts, threads)

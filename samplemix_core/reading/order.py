@@ -44,7 +44,7 @@ ORDER_VERSION = 1
 """Another order for the same mixture and seed gets another number: a state that was saved is then refused."""
 
 GROUPS = 4
-LANES = (8, 512)
+LANES = (8, 256)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

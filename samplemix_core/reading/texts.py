@@ -25,7 +25,7 @@ from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block, Document, RejectedRecordError
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import CorpusError, SampleMixError, ShardRefusedError
+from samplemix_core.errors import ConfigError, CorpusError, ManifestError, SampleMixError, ShardRefusedError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.reading.order import Int
@@ -42,18 +42,27 @@ _WORTH_KEEPING = 2
 _TOKEN_BYTES = 6
 """Of text: more than most languages and tokenizers have."""
 
+_ABANDONED_SECONDS = 3600.0
 _SHARDS_KNOWN = 4096
-_FILES_OPEN = 512
+_FILES_OPEN = 256
 _BATCH_BYTES = 8 * 2**20
 
 _PART_BYTES = 2**22
-_HELD_TOKENS = 2**23
-"""or more tokens than this, some 32 MB."""
+_HELD_TOKENS = 2**20
+"""or more tokens than this, some 4 MB."""
 
 
 def default_cache_directory() -> Path:
     """Where texts are kept unless a place is given: below XDG_CACHE_HOME, or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samplemix" / "reading"
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    """What names the time since the machine came up, where the system says it."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 class Cache:
@@ -64,54 +73,81 @@ class Cache:
         self._room = 0
 
     def find(self, name: str) -> pa.MemoryMappedFile | None:
-        """The file of this name; None if it isn't there."""
+        """The file of this name; None if it isn't there. Raises ConfigError if the directory can't be used."""
         try:
-            os.utime(self.directory / name)
+            with suppress(PermissionError):
+                os.utime(self.directory / name)
             return pa.memory_map(str(self.directory / name))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def make(self, name: str, write: Callable[[Path], None]) -> pa.MemoryMappedFile:
         """The file of this name, written by `write` if it isn't there: one process writes, and others wait for it."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._lock(name):
-            if (found := self.find(name)) is not None:
-                return found
-            temporary = self.directory / f"{uuid4().hex}.part"
-            try:
-                write(temporary)
-                # Opened before it has its name, because others may then remove it.
-                opened = pa.memory_map(str(temporary))
-                self._make_room(temporary.stat().st_size)
-                temporary.replace(self.directory / name)
-            finally:
-                temporary.unlink(missing_ok=True)
-            return opened
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._lock(name):
+                return self.find(name) or self._made(name, write)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _made(self, name: str, write: Callable[[Path], None]) -> pa.MemoryMappedFile:
+        temporary = self.directory / f"{uuid4().hex}.part"
+        try:
+            write(temporary)
+            # Opened before it has its name, because others may then remove it.
+            opened = pa.memory_map(str(temporary))
+            self._make_room(temporary.stat().st_size)
+            temporary.replace(self.directory / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return opened
+
+    def remove(self, name: str) -> None:
+        """Remove a file that is damaged."""
+        with suppress(OSError):
+            (self.directory / name).unlink(missing_ok=True)
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"The cache {self.directory} can't be used: {error}.",
+            "Free some space there, or give another cache_directory (and cache_bytes that fit).",
+        )
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
         # A lock a name would leave a file for each; two names that share one only wait for each other.
         with (self.directory / f"lock-{name[:2]}").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:
+                # Closing is not enough: a child that was forked meanwhile has the file open too.
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def _make_room(self, n_bytes: int) -> None:
         self._room -= n_bytes
         if self._room > 0:
             return
         found = []
-        for path in self.directory.glob("*.arrow"):
+        for path in [*self.directory.glob("*.arrow"), *self.directory.glob("*.part")]:
             with suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-        left = sum(size for _, size, _ in found) + n_bytes
-        for _, size, path in sorted(found):
+                found.append((path.stat().st_mtime, path.stat().st_size, path))
+        for modified, _, path in found:
+            # Left by a process that was killed.
+            if path.suffix == ".part" and time.time() - modified > _ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
+        kept = sorted(each for each in found if each[2].suffix == ".arrow")
+        left = sum(size for _, size, _ in kept) + n_bytes
+        for _, size, path in kept:
             if left <= self.max_bytes:
                 break
             # Readers that have it open keep what they opened.
             path.unlink(missing_ok=True)
             left -= size
-        # Others write too: look again long before it can be full.
-        self._room = (self.max_bytes - left) // 8
+        # Other processes write too: look again long before it can be full.
+        self._room = (self.max_bytes - left) // 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,9 +201,13 @@ class Texts:
                 found.move_to_end((shard.number, part))
             return columns
 
-    @cached_property
+    @property
     def _kept(self) -> "tuple[Lock, OrderedDict[tuple[int, int], _Columns]]":
-        return Lock(), OrderedDict()
+        # A process that is forked while a thread holds the lock gets its own.
+        found: tuple[Lock, OrderedDict[tuple[int, int], _Columns]] = self.__dict__.setdefault(
+            f"kept by {os.getpid()}", (Lock(), OrderedDict())
+        )
+        return found
 
     @cached_property
     def source_of(self) -> npt.NDArray[np.int64]:
@@ -223,7 +263,10 @@ class Lane:
         """A part's documents: as they are read now, or from a file that keeps them for later reads."""
         if self._held is None or self._held[:2] != (shard, part):
             if shard.is_worth_keeping(part, stretch):
-                return self._texts.kept(shard, part, self._reader)
+                kept = self._texts.kept(shard, part, self._reader)
+                # Hundreds of lanes would hold as many files open.
+                self.close()
+                return kept
             self._held = shard, part, _Columns(list(shard.pick(self._reader(shard), part)))
         return self._held[2]
 
@@ -265,6 +308,8 @@ class _Shard:
         self._path = texts.samples.shards[number]
         self._first, self._last = texts.samples.shard_first[number : number + 2].tolist()
         at = int(texts.source_of[number]) if texts.sources.num_rows else -1
+        if at < 0 and texts.sources.num_rows:
+            raise ManifestError(f"The version's sources lack {self._path}.", "Verify it: samplemix mixture verify.")
         self._source = None if at < 0 else texts.sources.slice(at, 1).to_pylist()[0]
         self.known_parts: _Parts | None = None
 
@@ -334,8 +379,19 @@ class _Shard:
 
     def find_kept(self, part: int) -> "_Columns | None":
         """A part's documents in the cache, if they are there. They were read from the file that was mixed, wherever it is now."""
-        file = self._texts.cache.find(self._kept_name(part))
-        return None if file is None else _Columns.of(file)
+        assert self.known_parts is not None
+        name = self._kept_name(part)
+        file = self._texts.cache.find(name)
+        if file is None:
+            return None
+        try:
+            found = _Columns.of(file)
+        except pa.ArrowInvalid:
+            found = _Columns([])
+        if found.rows != np.diff(self.known_parts.first)[part]:
+            self._texts.cache.remove(name)
+            return None
+        return found
 
     def keep(self, opened: Open, part: int) -> "_Columns":
         """Read a part into the cache."""
@@ -344,11 +400,13 @@ class _Shard:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schemas.DOCUMENTS) as writer:
                 # In few batches, because each costs when it is read.
                 held: list[pa.RecordBatch] = []
+                n_bytes = 0
                 for batch in self.pick(opened(self), part):
                     held.append(batch)
-                    if sum(each.nbytes for each in held) >= _BATCH_BYTES:
+                    n_bytes += batch.nbytes
+                    if n_bytes >= _BATCH_BYTES:
                         writer.write_batch(pa.concat_batches(held))
-                        held = []
+                        held, n_bytes = [], 0
                 if held:
                     writer.write_batch(pa.concat_batches(held))
 
@@ -356,9 +414,10 @@ class _Shard:
 
     def _kept_name(self, part: int) -> str:
         assert self.known_parts is not None
-        texts, row = self._texts, int(self.known_parts.row[part])
+        texts, samples = self._texts, self.known_parts.first[part : part + 2].tolist()
         etag = self._source["etag"] if self._source else None
-        place = [texts.content_digest, texts.corpus_root, self._path, etag, texts.config.identity(), row]
+        # What was kept before the machine last went down may not be whole.
+        place = [texts.content_digest, texts.corpus_root, self._path, etag, texts.config.identity(), samples, _boot()]
         return f"{fingerprint(place)}.arrow"
 
     def _require_unchanged(self) -> None:
@@ -407,7 +466,8 @@ class _Columns:
 
     def __init__(self, batches: Sequence[pa.RecordBatch]) -> None:
         self._batches = batches
-        self._ends = np.cumsum([batch.num_rows for batch in batches])
+        self._ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
+        self.rows = sum(batch.num_rows for batch in batches)
 
     def documents(self, at: Int) -> list[Document]:
         """The documents at these places, ascending."""

@@ -78,8 +78,9 @@ class Loader:
         start = self._state
         for step, batch in enumerate(loader, start=1):
             # The batch counts as read when the training loop has it: a state that is saved after its step is true.
-            self._state = self.mixture.state(start.position + step * self.batch_size * self.world_size, start.epoch)
+            self._state = self.mixture.after(start, step * self.batch_size * self.world_size, self.epochs)
             yield batch
+        self._state = self.mixture.after(start, 0, self.epochs, ended=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Where all ranks are after the batch that was given last: the same on every rank."""

@@ -51,7 +51,7 @@ class Steps:
 
     def documents(self, step: int, rank: int | None = None) -> Iterator[Traced]:
         """Yield what a step reads, rank by rank or of one rank alone, in the order of each rank's batch."""
-        if step < 0 or (rank is not None and not 0 <= rank < self.world_size):
+        if not 0 <= step < 2**40 or (rank is not None and not 0 <= rank < self.world_size):
             raise ConfigError(
                 f"There is no step {step} of rank {rank} of {self.world_size}.", "Steps and ranks are counted from 0."
             )
@@ -68,9 +68,9 @@ class Steps:
             yield self._traced(step, number, in_batch, self.start.epoch + epoch, *rest)
 
     def of_sample(self, sample: int, epochs: int = 1) -> Iterator[Traced]:
-        """Yield where the copies of a sample are read in the first `epochs` epochs, in order."""
+        """Yield where the copies of a sample are read in so many epochs, the one of `start` included, in order."""
         length = len(self.mixture)
-        for epoch in range(self.start.epoch, epochs):
+        for epoch in range(self.start.epoch, self.start.epoch + epochs):
             for position, copy in self.mixture.order.epoch(epoch).places(sample):
                 place = (epoch - self.start.epoch) * length + position - self.start.position
                 if place >= 0:

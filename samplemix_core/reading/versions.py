@@ -1,6 +1,7 @@
 """Published mixtures of a deployment, by name or by URI."""
 
 from collections.abc import Container, Iterator
+from pathlib import Path
 
 from samplemix_core.corpus.shards import is_shard
 from samplemix_core.deployment import Deployment
@@ -17,7 +18,8 @@ def open_version(deployment: Deployment, name: str, version: int | None = None) 
     if version is not None:
         raise ManifestError(f"{name} already names one version, so --version {version} can't be given.", "Leave --version out.")
     # A manifest's place is <root>/<mixture>/<version>/manifest.json: the store is opened three levels up.
-    pieces = name.rstrip("/").rsplit("/", 3)
+    place = name if "://" in name else str(Path(name).absolute())
+    pieces = place.rstrip("/").rsplit("/", 3)
     if len(pieces) < 4:
         raise ManifestError(f"{name!r} is not the URI of a manifest.", "It ends in <mixture>/v000001/manifest.json.")
     return open_key(deployment.store(pieces[0]), "/".join(pieces[1:]))

@@ -241,6 +241,17 @@ def test_documents_that_are_picked_are_those_that_were_read(data: bytes, piece: 
             assert [row for batch in picked for row in batch.to_pylist()] == wanted
 
 
+def test_lines_that_only_together_are_as_many_as_their_objects_are_read_one_by_one() -> None:
+    data = b"""{"id":"0","text":"a one"} {"id":"X","text":"b wrong"}
+{"id":"1","text":"good text"}
+{"id":"2","text":"c","m":
+{"x":1}}
+"""
+    documents, _ = merged(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).read())
+    [picked] = ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).pick([1])
+    assert picked.to_pylist() == documents == [{"row": 1, "doc_id": "1", "domain": "web", "text": "good text"}]
+
+
 _values = st.one_of(st.none(), st.text(max_size=8))
 
 
@@ -249,7 +260,7 @@ _values = st.one_of(st.none(), st.text(max_size=8))
     st.lists(_values, max_size=60),
     st.integers(1, 25),
     st.sampled_from([pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())]),
-    st.sampled_from([lambda i: i, str, lambda i: None]),
+    st.sampled_from([lambda i: i, str, lambda i: None, lambda i: bytes([i % 7, i]), lambda i: f"a{i}".encode() + bytes(2)]),
     st.data(),
 )
 def test_documents_that_are_picked_from_parquet_are_those_that_were_read(

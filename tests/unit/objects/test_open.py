@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_a_space_in_a_file_uri(tmp_path: Path) -> None:
 def test_buckets_with_and_without_prefix(uri: str) -> None:
     store = open_store(uri, SETTINGS)
     assert isinstance(store, S3Store)
-    assert store.uri == uri.rstrip("/")
+    # In another process too, with connections of its own.
+    assert store.uri == pickle.loads(pickle.dumps(store)).uri == uri.rstrip("/")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A mixture read by any number of ranks and workers: each copy once, with its own text, wherever one stops."""
 
 import json
+import multiprocessing
+import os
 import pickle
 import shutil
 from collections import Counter
@@ -93,6 +95,9 @@ def test_a_mixture_goes_to_another_process_as_it_is(mixture: Mixture) -> None:
         ({"order": 2}, "release of SampleMix that saved it"),
         ({"position": 10**9}, "place is not in the mixture"),
         ({"position": -1}, "place is not in the mixture"),
+        ({"position": "5"}, "no state of a mixture"),
+        ({"epoch": 0.5}, "no state of a mixture"),
+        ({"seed": True}, "no state of a mixture"),
     ],
 )
 def test_a_state_of_something_else_is_refused(mixture: Mixture, change: dict[str, Any], message: str) -> None:
@@ -178,3 +183,59 @@ def test_an_epoch_is_a_sequence_too(mixture: Mixture) -> None:
     scattered = [i * 7919 % len(source) for i in range(200)]
     with ThreadPoolExecutor(8) as pool:
         assert [item.position for item in pool.map(pickle.loads(pickle.dumps(source)).__getitem__, scattered)] == scattered
+
+
+def test_the_end_of_an_epoch_is_the_beginning_of_the_next_whatever_the_last_batch(mixture: Mixture) -> None:
+    readers = [mixture.documents(rank, 7, epochs=2, state=mixture.state(11)) for rank in range(7)]
+    assert sum(len(list(reader)) for reader in readers) == 2 * len(mixture) - 11
+    assert [reader.state_dict() for reader in readers] == [mixture.state(0, 2).as_dict()] * 7
+
+
+def test_what_failed_once_does_not_look_like_the_end(tmp_path: Path) -> None:
+    published = corpus_of(tmp_path)
+    shutil.rmtree(tmp_path / "corpus")
+    documents = open_mixture(published.uri, cache_directory=tmp_path / "cache").documents()
+    for _ in range(2):
+        with pytest.raises(ObjectStoreError):
+            next(documents)
+
+
+@pytest.mark.parametrize("damage", [b"", b"ARROW1", None])
+def test_a_damaged_file_of_the_cache_is_made_again(published: Published, tmp_path: Path, damage: bytes | None) -> None:
+    whole = list(open_mixture(published.uri, cache_directory=tmp_path).documents())
+    for path in tmp_path.glob("*.arrow"):
+        path.write_bytes(path.read_bytes()[:-5] if damage is None else damage)
+    assert list(open_mixture(published.uri, cache_directory=tmp_path).documents()) == whole
+
+
+def test_a_cache_that_can_t_be_written_says_so(published: Published, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ConfigError, match="another cache_directory"):
+        next(open_mixture(published.uri, cache_directory=tmp_path / "cache").documents())
+
+
+def test_what_killed_processes_leave_in_the_cache_is_removed(published: Published, tmp_path: Path) -> None:
+    left, fresh = tmp_path / "a.part", tmp_path / "b.part"
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    list(open_mixture(published.uri, cache_directory=tmp_path).documents())
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_process_that_is_forked_while_others_read_reads_too(published: Published, tmp_path: Path) -> None:
+    mixture = open_mixture(published.uri, cache_directory=tmp_path)
+    lock, _ = mixture.texts._kept
+    with lock, mixture.texts.cache._lock("00"), multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(_count, (mixture,)).get(30) == len(mixture)
+    with mixture.texts.cache._lock("00"):
+        pass
+
+
+def _count(mixture: Mixture) -> int:
+    return sum(1 for _ in mixture.documents())
+
+
+def test_relative_paths_open_too(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(published.uri.removeprefix("file://")).parents[2])
+    assert open_mixture("demo/latest.json", cache_directory=tmp_path).version.uri == published.uri

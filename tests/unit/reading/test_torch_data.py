@@ -46,3 +46,10 @@ def test_a_loader_goes_on_where_the_training_loop_was(mixture: Mixture) -> None:
 def test_a_loader_refuses_the_state_of_another_seed(mixture: Mixture, published: Published) -> None:
     with pytest.raises(ManifestError, match="saved with seed 1"):
         Loader(mixture, 2).load_state_dict(open_mixture(published.uri, seed=1).state(3).as_dict())
+
+
+def test_a_loader_that_is_done_says_where_the_next_epoch_begins(mixture: Mixture) -> None:
+    loader = Loader(mixture, 7)
+    assert sum(map(len, loader)) == len(mixture)
+    assert loader.state_dict() == mixture.state(0, 1).as_dict()
+    assert list(loader) == []
