@@ -24,6 +24,7 @@ from samplemix_core.embedding.vectors import VectorDigest
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.frozen import load_config
 from samplemix_core.identity import fingerprint
+from samplemix_core.manifest.format import files_of
 from samplemix_core.objects import open_store
 from samplemix_core.operations.check import check
 from samplemix_core.pipeline import drafts
@@ -339,8 +340,8 @@ def test_equal_drafts_share_a_place_and_old_ones_are_collected(
     store = open_store(f"{platform.state_root}/test-drafts", platform)
     draft = drafts.read_draft(platform.state, _any_draft(platform))
     rollup = drafts.read_rollup(platform.state, _any_draft(platform))
-    for part in draft.parts:
-        (tmp_path / part.path).write_bytes(b"x")
+    for file in files_of(draft.manifest, draft.parts):
+        (tmp_path / file).write_bytes(b"x")
     today = date(2030, 5, 20)
     first = drafts.write_draft(store, draft, rollup, tmp_path, today)
     assert drafts.write_draft(store, draft, rollup, tmp_path, today) == first
