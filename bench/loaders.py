@@ -67,7 +67,7 @@ def to_mds(files: list[str], out: str) -> None:
 
 
 def speeds(directory: Path) -> dict[str, float]:
-    """Documents a second, shuffled, from local files and from S3."""
+    """Documents a second, shuffled, from local files."""
     without_images()
     from streaming import StreamingDataset
 

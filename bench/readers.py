@@ -51,12 +51,12 @@ from tests.mixtures import Published, publish_corpus
 
 DOCUMENTS, SHARD_DOCUMENTS = 60_000, 5_000
 SMALL = 240
-CASES, CASE_EPOCHS = 500, 1
+CASES = 500
 LARGE = 10_000_000
 ROUNDS = 3
 
 PEERS = (
-    *("datasets==5.2.0", "torchdata==0.11.0", "mosaicml-streaming==0.13.0", "catalogue==2.0.10", "pandas==3.1.1", "dill==0.4.1"),
+    *("datasets==5.2.0", "mosaicml-streaming==0.13.0", "catalogue==2.0.10", "pandas==3.1.1", "dill==0.4.1"),
     *("multiprocess==0.70.19", "xxhash==4.1.0", "zstd==1.5.7.2", "brotli==1.2.1", "python-snappy==0.7.3", "cramjam==2.14.0"),
     "fsspec==2026.9.0",
 )

@@ -1,10 +1,11 @@
 """A shard's records, whatever its format, block by block."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core.config.run import ReaderConfig
@@ -70,14 +71,14 @@ class ShardReader:
         """Rows where reading can begin, ascending; None if only the bytes of a block tell (plain JSON lines)."""
         return self._format.starts()
 
-    def pick(self, rows: Sequence[int], block: Block = WHOLE_SHARD) -> Iterator[pa.RecordBatch]:
+    def pick(self, rows: npt.NDArray[np.int64], block: Block = WHOLE_SHARD) -> Iterator[pa.RecordBatch]:
         """Yield some rows of a block as schemas.DOCUMENTS, ascending; the block begins where reading can begin.
 
         Others are passed over. These are rows that read() gave as documents before: what decides whether a record is one isn't
         looked at again. A row that isn't there isn't yielded. Raises ShardRefusedError as read() does, and RejectedRecordError for
         a record that can't be a document.
         """
-        return self._format.pick(np.asarray(rows, dtype=np.int64), block)
+        return self._format.pick(rows, block)
 
     def _within(self, block: Block) -> Iterator[Record]:
         row, byte_offset = self._format.place_before(block)

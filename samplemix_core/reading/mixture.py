@@ -3,7 +3,7 @@
 import operator
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +21,8 @@ from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.manifest.sources import read_sources
+from samplemix_core.reading.mixture_samples import Samples, load_samples
 from samplemix_core.reading.order import ORDER_VERSION, Epoch, Int, Order, Read
-from samplemix_core.reading.samples import Samples, load_samples
 from samplemix_core.reading.texts import Cache, Fetched, Lane, Texts, default_cache_directory
 from samplemix_core.reading.versions import open_version
 from samplemix_core.settings import Settings
@@ -272,7 +272,7 @@ class Documents(Iterator[Document]):
         self._read = 0
         self._ended = False
         self._failure: Exception | None = None
-        self._stream: Iterator[Document] | None = None
+        self._stream: Generator[Document, None, None] | None = None
 
     def __next__(self) -> Document:
         if self._failure is not None:
@@ -306,7 +306,7 @@ class Documents(Iterator[Document]):
     def close(self) -> None:
         """Stop reading ahead, and close what is open."""
         if self._stream is not None:
-            self._stream.close()  # type: ignore[attr-defined]
+            self._stream.close()
 
 
 class _Reader:
@@ -319,7 +319,7 @@ class _Reader:
         # A lane has one thread, so that it reads forwards.
         self._threads = [ThreadPoolExecutor(1, "samplemix-reading") for _ in range(min(mixture.threads, len(self._lanes)))]
 
-    def stream(self, start: State, epochs: int | None) -> Iterator[Document]:
+    def stream(self, start: State, epochs: int | None) -> Generator[Document, None, None]:
         """Yield the documents from a state on."""
         try:
             number, first = start.epoch, -start.position
@@ -397,7 +397,8 @@ def open_mixture(
     """Open a published mixture: by the URI of its manifest.json or latest.json, or by name on a platform.
 
     `seed` decides the order of documents. `corpus_root` says where the corpus is now, if it was copied. `cache_directory` is where
-    texts of files that can't be read from the middle are kept, up to `cache_bytes`; all processes of a machine may share it.
+    texts are kept: all of them if they fit in `cache_bytes`, else those of parts that are read more than once. All processes of a
+    machine may share it.
     `threads` read ahead. `settings` are read from the environment if none are given. `on_progress` hears how many parts of the
     manifest are read, and of how many.
 

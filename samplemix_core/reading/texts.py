@@ -28,28 +28,25 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, SampleMixError, ShardRefusedError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.reading.mixture_samples import Samples
 from samplemix_core.reading.order import Int
-from samplemix_core.reading.samples import Samples
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 FIRST_WAIT_SECONDS = 0.5
 
-_WORTH_KEEPING = 2
-"""A part of a shard is kept on disk if it holds so many times the samples that are read of it together,"""
+_WORTH_KEEPING, _HELD_TOKENS = 2, 2**20
+"""A part of a shard is kept on disk if it holds so many times the samples that are read of it together, or more tokens (4 MB)."""
 
 _TOKEN_BYTES = 6
 """Of text: more than most languages and tokenizers have."""
 
-_ABANDONED_SECONDS = 3600.0
-_SHARDS_KNOWN = 4096
-_FILES_OPEN = 256
-_BATCH_BYTES = 8 * 2**20
+_PART_BYTES, _BATCH_BYTES = 2**22, 2**23
+"""Of plain JSON lines that are read at once, and of a batch of a kept file."""
 
-_PART_BYTES = 2**22
-_HELD_TOKENS = 2**20
-"""or more tokens than this, some 4 MB."""
+_ABANDONED_SECONDS = 3600.0
+_SHARDS_KNOWN, _FILES_OPEN = 4096, 256
 
 
 def default_cache_directory() -> Path:
@@ -108,6 +105,19 @@ class Cache:
         """Remove a file that is damaged."""
         with suppress(OSError):
             (self.directory / name).unlink(missing_ok=True)
+
+    def is_marked(self, name: str) -> bool:
+        """Whether a process of this machine has made this mark."""
+        return os.access(self._mark(name), os.F_OK)
+
+    def mark(self, name: str) -> None:
+        """Make a mark; where the directory can't be written, what it would save is done again."""
+        with suppress(OSError):
+            self._mark(name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._mark(name).touch()
+
+    def _mark(self, name: str) -> Path:
+        return self.directory / "unchanged" / name
 
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError(
@@ -363,7 +373,7 @@ class _Shard:
         """Yield a part's samples as documents; raise CorpusError if one isn't there."""
         assert self.known_parts is not None
         first, last = self.known_parts.first[part : part + 2].tolist()
-        rows = self._texts.samples.row[first:last].tolist()
+        rows = self._texts.samples.row[first:last].astype(np.int64)
         offset, n_bytes = self.known_parts.bytes[part]
         read = 0
         try:
@@ -374,7 +384,7 @@ class _Shard:
             raise self._changed(f"a record is no document: {error.detail}") from error
         except ShardRefusedError as error:
             raise self._changed(error.what) from error
-        if read != len(rows):
+        if read != rows.size:
             raise self._changed(f"row {rows[read]} is missing")
 
     def find_kept(self, part: int) -> "_Columns | None":
@@ -430,14 +440,12 @@ class _Shard:
             raise self._changed(f"it has {info.size:,} bytes, and had {self._source['size_bytes']:,}")
         # The etag of a directory's file is its SHA-256: once a machine, as long as its time stays the same.
         known = fingerprint([self._texts.corpus_root, self._path, self._source["etag"], info.stamp])
-        mark = self._texts.cache.directory / "unchanged" / known
-        if info.stamp is not None and mark.exists():
+        if info.stamp is not None and self._texts.cache.is_marked(known):
             return
         if info.etag != self._source["etag"]:
             raise self._changed(f"its etag is {info.etag}, and was {self._source['etag']}")
         if info.stamp is not None:
-            mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mark.touch()
+            self._texts.cache.mark(known)
 
     def _changed(self, what: str) -> CorpusError:
         return CorpusError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -237,7 +238,7 @@ def test_documents_that_are_picked_are_those_that_were_read(data: bytes, piece: 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_lines, "_PICK_BYTES", size)
             stream, path = compressed_in(suffix, data, len(data) // 2)
-            picked = ShardReader(stream, path, config).pick([document["row"] for document in wanted])
+            picked = ShardReader(stream, path, config).pick(np.array([document["row"] for document in wanted]))
             assert [row for batch in picked for row in batch.to_pylist()] == wanted
 
 
@@ -248,7 +249,7 @@ def test_lines_that_only_together_are_as_many_as_their_objects_are_read_one_by_o
 {"x":1}}
 """
     documents, _ = merged(ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).read())
-    [picked] = ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).pick([1])
+    [picked] = ShardReader(io.BytesIO(data), "crawl/web/p.jsonl", ReaderConfig()).pick(np.array([1]))
     assert picked.to_pylist() == documents == [{"row": 1, "doc_id": "1", "domain": "web", "text": "good text"}]
 
 
@@ -278,5 +279,5 @@ def test_documents_that_are_picked_from_parquet_are_those_that_were_read(
     for start in starts:
         here = [document for document in wanted if start <= document["row"] < start + group]
         if here:
-            picked = reader.pick([document["row"] for document in here], Block(first_row=start, byte_offset=-1))
+            picked = reader.pick(np.array([document["row"] for document in here]), Block(first_row=start, byte_offset=-1))
             assert [row for batch in picked for row in batch.to_pylist()] == here
