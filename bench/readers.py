@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from bench.scale import texts_of, to_lines
 from bench.solver import MEGABYTE
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.format import (
     MIXTURE_PART,

@@ -25,7 +25,8 @@ from sentence_transformers import SentenceTransformer
 
 from bench.encode import collect, encode_with
 from bench.scoring import ONE_THREAD
-from samplemix_core.config.run import EmbeddingConfig, ReaderConfig, RunConfig
+from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.config.run import EmbeddingConfig, RunConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import is_shard
 from samplemix_core.database import ledger

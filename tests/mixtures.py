@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.manifest.catalogue import Mixtures, Version
 from samplemix_core.manifest.format import (

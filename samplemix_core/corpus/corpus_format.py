@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.records import Block, Document, Record, documents_of
 
 ROWS_AT_ONCE = 10_000

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from samplemix_core import schemas
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.corpus_format import Format
 from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document, documents_of
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed

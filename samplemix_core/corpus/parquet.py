@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samplemix_core import schemas
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.corpus_format import ROWS_AT_ONCE, Format
 from samplemix_core.corpus.records import (
     MAX_BATCH_BYTES,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.records import BLANK, Block, Record, ShardBatch, gather
 from samplemix_core.corpus.shards import READ_SUFFIXES, format_of, parse_shard_path
 from samplemix_core.errors import ShardRefusedError

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2.extras import execute_values
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import Cursor, rows_as
 from samplemix_core.database.copy import without_nul

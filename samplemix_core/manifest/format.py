@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, ValidationError
 
 import samplemix_core
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.frozen import FrozenModel, split_unknown
 from samplemix_core.identity import canonical_json

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import transaction

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.compute.fanout import Work, call_one, connect
-from samplemix_core.config.run import DiversityConfig, ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.config.run import DiversityConfig
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database import ledger, scores

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.catalogue import Version

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samplemix_core import schemas
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block, Document, RejectedRecordError
 from samplemix_core.corpus.streams import is_compressed

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.config.run import DiversityConfig, EmbeddingConfig, ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.config.run import DiversityConfig, EmbeddingConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.agreement import Agreement, agreement

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.config.run import BlockConfig, DiversityConfig, EmbeddingConfig, ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.config.run import BlockConfig, DiversityConfig, EmbeddingConfig
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scope import ScoreVersion, Shard

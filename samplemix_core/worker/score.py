@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core import schemas
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.likeness import HEAD_BYTES, looks_like
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Reason, ShardBatch, describe

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.database import clusters, descriptions, ledger
 from samplemix_core.database.connection import transaction
 from samplemix_core.deployment import Deployment

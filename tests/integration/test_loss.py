@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from samplemix_core.config.run import ReaderConfig, RunConfig
+from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.config.run import RunConfig
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.deployment import Deployment

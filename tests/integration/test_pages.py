@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from samplemix_core.config.run import AuditConfig, Limit, ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.config.run import AuditConfig, Limit
 from samplemix_core.database import descriptions, samples
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import run_query

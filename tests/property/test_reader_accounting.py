@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus import json_lines, streams
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block, Reason, ShardBatch, has_text

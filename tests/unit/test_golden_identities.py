@@ -14,7 +14,8 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 
 from samplemix_core.config.quality import AnnotationConfig, FineTuningConfig, TrainingConfig
-from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingConfig, Limit, ReaderConfig, RunConfig
+from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingConfig, Limit, RunConfig
 from samplemix_core.database.clusters import cluster_model_key
 from samplemix_core.database.registration import corpus_key
 from samplemix_core.diversity.fit import one_cluster

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.json_lines import record_parser, split_lines
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import MAX_BATCH_RECORDS, Reason, RejectedRecordError

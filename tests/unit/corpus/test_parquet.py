@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import MAX_BATCH_BYTES
 from samplemix_core.errors import ShardRefusedError

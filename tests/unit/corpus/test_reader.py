@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from samplemix_core import schemas
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import MAX_BATCH_RECORDS
 from samplemix_core.corpus.streams import CHUNK_BYTES, zstd

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.shards import (
     Selection,
     Unread,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.format import (
     MIXTURE_PART,

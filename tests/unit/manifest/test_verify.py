@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, Mixtures, Version
 from samplemix_core.manifest.format import MIXTURE_PART, SOURCES, Manifest, ShardEntry
 from samplemix_core.manifest.sources import SourceShard, entries, read_sources, write_sources

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samplemix_core.config.run import ReaderConfig
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.objects.directory import FileStore
 from samplemix_core.worker import compare
 from samplemix_core.worker.compare import sample_texts
