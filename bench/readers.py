@@ -44,7 +44,8 @@ from samplemix_core.manifest.parts import file_sha256, write_parts
 from samplemix_core.manifest.publish import publish
 from samplemix_core.manifest.sources import SourceShard, write_sources
 from samplemix_core.objects.directory import FileStore
-from samplemix_core.reading.mixture import Mixture, State, open_mixture
+from samplemix_core.reading.feed import State
+from samplemix_core.reading.mixture import Mixture, open_mixture
 from samplemix_core.reading.trace import Steps
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 from tests.mixtures import Published, publish_corpus

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -165,22 +165,37 @@ def trace(
     state: Annotated[
         Path | None, typer.Option("--state", help="A saved state (JSON) that the job was resumed from: steps count from there")
     ] = None,
+    sequence_length: Annotated[
+        int | None, typer.Option("--sequence-length", min=2, help="Tokens of a sequence, if the job read packed sequences")
+    ] = None,
+    packing: Annotated[str, typer.Option("--packing", help="How it packed them: concatenate or best-fit")] = "concatenate",
+    end_of_document: Annotated[
+        bool, typer.Option("--end-of-document/--no-end-of-document", help="Whether a token followed each document")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Trace a training step to its documents, or a document to its steps, from the manifest alone.
 
+    With --sequence-length, a batch is of packed sequences, and tokens start to stop of each document are in one.
+
     Examples: `samplemix trace web --step 1200 --batch-size 8 --world-size 64`,
     `samplemix trace web --document crawl-a/web/part-0.jsonl:17 --batch-size 8 --world-size 64`
     """
-    from samplemix_core.reading.mixture import open_mixture
+    from samplemix_core.reading.mixture import Mixture, open_mixture
+    from samplemix_core.reading.packed import Packed
+    from samplemix_core.reading.packed_order import Method, Packing
     from samplemix_core.reading.trace import Steps, find_sample, read_state
 
     if (step is None) == (document is None):
         raise ConfigError("Give either --step or --document.", "See samplemix trace --help.")
     saved = None if state is None else read_state(state)
     mixture = open_mixture(name, version=version, seed=seed if saved is None else saved.get("seed", seed))
-    start = mixture.state() if saved is None else mixture.resume(saved)
-    steps = Steps(mixture, batch_size, world_size, start)
+    feed: Mixture | Packed = mixture
+    if sequence_length is not None:
+        packed = Packing(sequence_length, cast(Method, packing), end_of_document=end_of_document)
+        feed = Packed(mixture.version, mixture.seed, mixture.texts, mixture.threads, packed)
+    start = feed.state() if saved is None else feed.resume(saved)
+    steps = Steps(feed, batch_size, world_size, start)
     if step is not None:
         found = steps.documents(step, rank)
     else:

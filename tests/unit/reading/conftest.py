@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.objects.directory import FileStore
 from tests.mixtures import Published, publish_corpus, records, write_shard
@@ -31,3 +33,12 @@ def publish_directory(root: Path, copies_of: Callable[[int], int]) -> Published:
     """Publish a mixture of what lies in root/corpus."""
     mixtures = Mixtures(FileStore(root / "store"), "mixtures")
     return publish_corpus(mixtures, FileStore(root / "corpus"), root, copies_of)
+
+
+@pytest.fixture(scope="session")
+def words(published: Published) -> TokenCounter:
+    """A token is a word, as the published mixture counts."""
+    known = sorted({word for text in published.texts.values() for word in text.split()} | {"</s>"})
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token="</s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return TokenCounter(tokenizer, "words")

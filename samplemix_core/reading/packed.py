@@ -1,0 +1,197 @@
+"""A mixture as sequences of tokens of equal length. Needs tokenizers."""
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.errors import ConfigError, ManifestError
+from samplemix_core.reading.feed import Feed, Part, Ready, State, Stream
+from samplemix_core.reading.mixture import Mixture
+from samplemix_core.reading.order import Int, Piece, Place
+from samplemix_core.reading.packed_order import Method, PackedEpoch, PackedOrder, PackedRead, Packing
+from samplemix_core.reading.texts import Lane
+
+if TYPE_CHECKING:
+    from samplemix_core.embedding.tokens import TokenCounter
+
+Ids = npt.NDArray[np.int32]
+
+_CUT_DOCUMENTS = 512
+"""Documents of several windows whose tokens are remembered until the next is read."""
+
+
+class PackedSequence(NamedTuple):
+    """Tokens of documents, one after another.
+
+    tokens: int32 (length,). pieces: what they are of, in order; only an epoch's last sequence has fewer tokens than the length, and
+    is filled up by `padding` tokens. `position` counts the sequences of the epoch over all ranks.
+    """
+
+    tokens: Ids
+    pieces: list[Piece]
+    padding: int
+    epoch: int
+    position: int
+
+    @property
+    def cu_seqlens(self) -> Ids:
+        """Where each piece begins, and the length: int32 (p + 1,), as attention kernels for variable lengths take them."""
+        sizes = [piece.stop - piece.start for piece in self.pieces] + [self.padding] * bool(self.padding)
+        return np.cumsum([0, *sizes], dtype=np.int32)
+
+    @property
+    def position_ids(self) -> Ids:
+        """The place of each token in its piece: int32 (length,)."""
+        starts = self.cu_seqlens
+        return np.arange(self.tokens.size, dtype=np.int32) - np.repeat(starts[:-1], np.diff(starts))
+
+
+@dataclass(frozen=True, eq=False)
+class Packed(Feed[PackedSequence, PackedRead]):
+    """A mixture, tokenised and packed. Its length is that of an epoch, in sequences.
+
+    Without a tokenizer, it has an order, but nothing can be read.
+    """
+
+    packing: Packing
+    tokenizer: "TokenCounter | None" = None
+    end_id: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What it remembers belongs to one process.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def order(self) -> PackedOrder:
+        """The order of its epochs."""
+        return PackedOrder(self.document_order, self.packing, self.samples.n_tokens)
+
+    def __len__(self) -> int:
+        return self.order.length
+
+    @property
+    def packing_name(self) -> str:
+        """How it is packed."""
+        return self.packing.name
+
+    def epoch(self, number: int) -> PackedEpoch:
+        """The order of an epoch, from 0."""
+        return self.order.epoch(number)
+
+    def pieces(self, epoch: int, positions: Int) -> list[list[Piece]]:
+        """What the sequences at positions (n,) hold."""
+        order = self.epoch(epoch)
+        return [order.at(position) for position in positions.tolist()]
+
+    def places(self, epoch: int, row: int) -> list[Place]:
+        """Where the pieces of a row's copies come, in the order of positions."""
+        return self.epoch(epoch).places(row)
+
+    def ready(self, lane: Lane, read: PackedRead, epoch: int) -> None:
+        """Tokenising takes long, so it is always left to a thread."""
+
+    def fetch(self, lane: Lane, read: PackedRead, epoch: int) -> "Ready[PackedSequence]":
+        """What makes the sequences of a read, after fetching and tokenising their documents."""
+        wanted = {piece.row for pieces in read.sequences for piece in pieces}
+        tokens = self._tokens(lane, np.array(sorted(wanted), dtype=np.int64))
+        return partial(self._sequences, read, tokens, epoch)
+
+    def sequences(
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        worker: int = 0,
+        workers: int = 1,
+        *,
+        batch_size: int = 1,
+        epochs: int | None = 1,
+        state: "State | dict[str, Any] | None" = None,
+    ) -> Stream[PackedSequence]:
+        """Read the sequences of one process, as Mixture.documents() reads documents."""
+        return Stream(self, Part(rank, world_size, worker, workers, batch_size), epochs, state)
+
+    def _sequences(self, read: PackedRead, tokens: dict[int, Ids], epoch: int) -> list[PackedSequence]:
+        found = []
+        for position, pieces in zip(read.positions.tolist(), read.sequences, strict=True):
+            parts = [tokens[piece.row][piece.start : piece.stop] for piece in pieces]
+            padding = self.packing.length - sum(part.size for part in parts)
+            filler = np.full(padding, self.end_id or 0, dtype=np.int32)
+            found.append(PackedSequence(np.concatenate([*parts, filler]), pieces, padding, epoch, position))
+        return found
+
+    def _tokens(self, lane: Lane, rows: Int) -> dict[int, Ids]:
+        """The tokens of rows, ascending, each with its end-of-document token. What is long is kept: more of it comes soon."""
+        assert self.tokenizer is not None
+        lock, kept = self._kept
+        with lock:
+            found = {row: kept[row] for row in rows.tolist() if row in kept}
+        samples = self.samples
+        missing = rows[[row not in found for row in rows.tolist()]]
+        runs = np.searchsorted(samples.layout.first, missing, side="right") - 1
+        for run in np.unique(runs).tolist():
+            own = missing[runs == run]
+            texts = [document.text for document in lane.fetch(own, samples.layout.stretch_rows(run)).documents()]
+            for row, ids in zip(own.tolist(), self.tokenizer.encode(texts), strict=True):
+                if ids.size != samples.n_tokens[row]:
+                    raise ManifestError(
+                        f"Row {samples.row[row]} of {samples.shards[samples.shard_of(row)]} has {ids.size:,} tokens here, and the"
+                        f" manifest counts {samples.n_tokens[row]:,}.",
+                        "Tokenise with the versions of SampleMix and of tokenizers that counted them, or mix again.",
+                    )
+                found[row] = ids if self.end_id is None else np.append(ids, np.int32(self.end_id))
+        with lock:
+            for row in missing.tolist():
+                if found[row].size > self.packing.length:
+                    kept[row] = found[row]
+            while len(kept) > _CUT_DOCUMENTS:
+                kept.popitem(last=False)
+        return found
+
+    @property
+    def _kept(self) -> "tuple[Lock, OrderedDict[int, Ids]]":
+        # A process that is forked while a thread holds the lock gets its own.
+        found: tuple[Lock, OrderedDict[int, Ids]] = self.__dict__.setdefault(f"kept by {os.getpid()}", (Lock(), OrderedDict()))
+        return found
+
+
+def pack(
+    mixture: Mixture,
+    length: int,
+    *,
+    tokenizer: "str | TokenCounter | None" = None,
+    method: Method = "concatenate",
+    end_of_document: str | bool = True,
+) -> Packed:
+    """Tokenise and pack a mixture into sequences of `length` tokens.
+
+    `tokenizer` is the one that the manifest counts by, or where it is: a file, a directory, a hub repository or a wheel, as a run
+    names it. Without it, the manifest's name is looked for. `end_of_document` names the token that follows each document; True
+    takes the tokenizer's usual one, and False none.
+
+    Raises ModelError if there is no such tokenizer, ManifestError if it isn't the manifest's, because then its counts are not the
+    manifest's either, and ConfigError if it has no such end-of-document token.
+    """
+    from samplemix_core.embedding.counter import load_tokenizer
+    from samplemix_core.embedding.tokens import TokenCounter
+
+    record = mixture.manifest.tokenizer
+    if tokenizer is None and record is None:
+        raise ConfigError(
+            f"{mixture.version.uri} doesn't say whose tokens it counts.", "Give the tokenizer of the run that made it."
+        )
+    found = tokenizer if isinstance(tokenizer, TokenCounter) else load_tokenizer(tokenizer or str(record and record.name))
+    if record is not None and found.tokenizer_id != record.id:
+        raise ManifestError(
+            f"The manifest counts tokens of {record.name}, and {found.name} is another tokenizer, or another version of it.",
+            "Give the manifest's. To train with another, mix with it: samplemix run --tokenizer.",
+        )
+    name = end_of_document if isinstance(end_of_document, str) else None
+    end_id = None if end_of_document is False else found.end_of_document(name)
+    packing = Packing(length, method, end_of_document=end_id is not None)
+    return Packed(mixture.version, mixture.seed, mixture.texts, mixture.threads, packing, found, end_id)
