@@ -1,5 +1,5 @@
 # The habits of this project. Needs Python 3.11+ and make; everything else is installed into .venv by the first target.
-.PHONY: setup demo test test-types test-parts fuzz lint bench up down status clean
+.PHONY: setup demo test test-types test-parts fuzz conformance lint bench up down status clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -50,6 +50,10 @@ SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 fuzz: setup
 	@echo "seed $(SEED)"
 	SAMPLEMIX_HYPOTHESIS=fuzz $(BIN)/pytest --hypothesis-seed=$(SEED) $(or $(ARGS),tests/property)
+
+# Exports through the stock readers of their formats, which are installed into environments of their own.
+conformance: setup
+	$(BIN)/pytest $(or $(ARGS),tests/conformance)
 
 lint: setup
 	$(BIN)/ruff check --fix .

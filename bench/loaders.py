@@ -3,36 +3,20 @@
 python loaders.py WHAT DIRECTORY: speeds, resume. Prints figures as one line of JSON.
 """
 
-import importlib.machinery
 import json
 import os
 import random
 import sys
 import time
-import types
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.conformance.stock_readers import without_images
+
 SECONDS = 15.0
 SHUFFLE = 1000
-
-
-def without_images() -> None:
-    """Stand in for torchvision, which StreamingDataset's package imports for images."""
-    offered = {
-        "torchvision": (),
-        "torchvision.datasets": ("VisionDataset",),
-        "torchvision.transforms": (),
-        "torchvision.transforms.functional": ("to_tensor",),
-    }
-    for name, classes in offered.items():
-        module = types.ModuleType(name)
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        for each in classes:
-            setattr(module, each, type(each, (), {}))
-        sys.modules[name] = module
 
 
 def rate(documents: Iterator[Any]) -> float:

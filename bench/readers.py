@@ -9,10 +9,9 @@ is made once and kept in the directory of temporary files. Last line JSON.
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -49,6 +48,7 @@ from samplemix_core.reading.mixture import Mixture, open_mixture
 from samplemix_core.reading.trace import Steps
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 from tests.mixtures import Published, publish_corpus
+from tests.peers import peers
 
 DOCUMENTS, SHARD_DOCUMENTS = 60_000, 5_000
 SMALL = 240
@@ -64,26 +64,12 @@ PEERS = (
 """Without their dependencies: numpy, pyarrow, torch and boto3 are this environment's."""
 
 
-def peers() -> Path:
-    """The Python of an environment that has the peers, and this one's packages beside them."""
-    environment = Path(tempfile.gettempdir()) / "samplemix-bench-loaders-1"
-    python = environment / "bin" / "python"
-    if not (environment / "made").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *PEERS], check=True, stderr=subprocess.DEVNULL)
-        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        place = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        (Path(place) / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        (environment / "made").touch()
-    return python
-
-
 def peer(what: str, directory: Path) -> dict[str, Any]:
     """What bench/loaders.py finds."""
     script = Path(__file__).with_name("loaders.py")
-    done = subprocess.run(
-        [peers(), script, what, directory], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    command = [str(peers("bench-loaders", PEERS)), str(script), what, str(directory)]
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

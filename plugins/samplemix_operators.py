@@ -315,6 +315,41 @@ def _endpoint() -> tuple[str | None, str | None]:
     return found.host, found.password
 
 
+class SampleMixExportOperator(BaseOperator):
+    """Export a version of a mixture on the Dask cluster, as the DAG run's params say."""
+
+    ui_color = "#f2e6d8"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._cancelled: threading.Event | None = None
+
+    def execute(self, context: "Context") -> Any:
+        """Return what the export holds; in a dry run, what it would hold."""
+        from dataclasses import asdict
+
+        from samplemix_core.config.export import ExportForm
+        from samplemix_core.deployment import Deployment
+        from samplemix_core.exports.exporting import describe_export, export_mixture, require_place
+        from samplemix_core.frozen import load_config
+        from samplemix_core.progress import LogProgress
+
+        self._cancelled = threading.Event()
+        deployment, report = Deployment.load(), LogProgress(self.log.info)
+        with final_errors():
+            wanted = load_config(ExportForm, dict(context["params"]), "form")
+            require_place(deployment, wanted.uri)
+            what = deployment, wanted.mixture, wanted.version, wanted.uri, wanted.export
+            if wanted.dry_run:
+                return describe_export(*what)
+            return asdict(export_mixture(*what, report, self._cancelled))
+
+    def on_kill(self) -> None:
+        """Tell the export to cancel its Dask work and stop; it notices within half a second."""
+        if self._cancelled is not None:
+            self._cancelled.set()
+
+
 def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
     """Make a task of each step, one after another, in the DAG that is being defined, after the task that configures the run.
 

@@ -8,7 +8,7 @@ import json
 import os
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +54,8 @@ ENVIRONMENT = {
 
 
 CORPUS_PLACES = "SAMPLEMIX_CORPUS_PLACES"
-"""Variable: places that a form may name for a corpus, as prefixes of URIs or as directories, separated by commas."""
+EXPORT_PLACES = "SAMPLEMIX_EXPORT_PLACES"
+"""Variables: places that a form may name for a corpus and an export, as prefixes of URIs or as directories, separated by commas."""
 
 SHIPPED = {
     "sql": ("SAMPLEMIX_SQL_DIR", "alembic.ini"),
@@ -111,6 +112,20 @@ def make_home(home: Path) -> Path:
     return home
 
 
+def is_among(place: str, places: Sequence[str]) -> bool:
+    """Whether a place that a form names is at or below one of these; links in a directory's path are followed."""
+    scheme, path = _place(place)
+    for allowed in map(_place, places):
+        if scheme != allowed[0]:
+            continue
+        if not scheme:
+            if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(allowed[1])):
+                return True
+        elif ".." not in path.split("/") and f"{path}/".startswith(f"{allowed[1]}/" if allowed[1] else ""):
+            return True
+    return False
+
+
 def _place(uri: str) -> tuple[str, str]:
     """Return a place's scheme and the rest, as it is opened; a directory has no scheme, however it is written."""
     parts = urlsplit(uri)
@@ -139,6 +154,7 @@ class Settings:
     llm_base_url: str | None = None
     llm_api_key: str | None = field(default=None, repr=False)
     corpus_places: tuple[str, ...] = ("s3://",)
+    export_places: tuple[str, ...] = ("s3://",)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -158,8 +174,11 @@ class Settings:
             source = environ if environ.get(ENVIRONMENT[address]) else None
             for name in names:
                 fields[name] = (source.get(ENVIRONMENT[name]) if source else stored.get(name)) or None
-        places = tuple(place.strip() for place in environ.get(CORPUS_PLACES, "s3://").split(",") if place.strip())
-        return cls(home=home, corpus_places=places, **fields)
+        corpora, exports = (
+            tuple(place.strip() for place in environ.get(name, "s3://").split(",") if place.strip())
+            for name in (CORPUS_PLACES, EXPORT_PLACES)
+        )
+        return cls(home=home, corpus_places=corpora, export_places=exports, **fields)
 
     def require(self, name: str) -> str:
         """The value of one setting; raise ConfigError naming the variable to set if there is none."""
@@ -167,19 +186,6 @@ class Settings:
         if value is None:
             raise ConfigError(f"No {name.replace('_', ' ')} is configured.", f"Run 'samplemix up', or set {ENVIRONMENT[name]}.")
         return value
-
-    def may_hold_corpora(self, place: str) -> bool:
-        """Whether a corpus may be read at a place named in a form; links in a directory's path are followed."""
-        scheme, path = _place(place)
-        for allowed in map(_place, self.corpus_places):
-            if scheme != allowed[0]:
-                continue
-            if not scheme:
-                if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(allowed[1])):
-                    return True
-            elif ".." not in path.split("/") and f"{path}/".startswith(f"{allowed[1]}/" if allowed[1] else ""):
-                return True
-        return False
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -1,15 +1,20 @@
-"""Commands on published mixtures: list, show, changes, verify. All but changes need only an object store."""
+"""Commands on published mixtures: list, show, changes, verify, export, trace. All but changes need only an object store."""
 
+import os
+import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
-from samplemix_core.cli.common import AsJson, print_json, print_rows, say
+from samplemix_core.cli.common import AsJson, print_json, print_rows, say, terminal_progress
+from samplemix_core.config.export import ExportConfig, FormatName
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ManifestError
+from samplemix_core.frozen import load_config
 from samplemix_core.report.text import tell
 
 app = typer.Typer(help="Published mixtures: list, show, compare, verify.", no_args_is_help=True)
@@ -144,6 +149,73 @@ def mixture_verify(
             tell(line)
     if report.problems:
         raise typer.Exit(1)
+
+
+@app.command("export")
+def mixture_export(
+    name: Name,
+    uri: Annotated[str, typer.Argument(help="Where to: s3://bucket/prefix or a directory; empty, or this export to go on with")],
+    to: Annotated[str, typer.Option("--to", help=f"Format: {', '.join(get_args(FormatName))}")],
+    version: Version = None,
+    materialise: Annotated[
+        bool, typer.Option("--materialise", help="Write each copy as a row, not a column 'copies' (jsonl, parquet, hugging-face)")
+    ] = False,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Where the manifest's tokenizer is, as a run names it (megatron, olmo)")
+    ] = None,
+    end_of_document: Annotated[
+        str | None, typer.Option("--end-of-document", help="Token after each document, or none (megatron, olmo)")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", help="Where the training job sees the export, if elsewhere (megatron, olmo)")
+    ] = None,
+    licence: Annotated[str | None, typer.Option("--license", help="The data's licence, such as odc-by (hugging-face)")] = None,
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", help="A language of the texts, such as en; may be repeated (hugging-face)")
+    ] = None,
+    corpus_root: Annotated[str | None, typer.Option("--corpus-root", help="Where the corpus is now, if it was copied")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes here; default: the Dask cluster, or one per core without it")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Export a version's documents in a format that training frameworks read, as often as they have copies.
+
+    Each file is read back and checked. An export that was cut off goes on when it is asked for again, and one that is complete is
+    left as it is; samplemix.json in it names the manifest and its digest.
+
+    Examples: `samplemix mixture export web s3://bucket/exports/web-12 --to mds --version 12`,
+    `samplemix mixture export web /data/web --to megatron --tokenizer org/model`
+    """
+    from samplemix_core.exports.exporting import describe_export, export_mixture
+
+    deployment = Deployment.load()
+    given: dict[str, Any] = {
+        "materialise": materialise,
+        "tokenizer": tokenizer,
+        "end_of_document": end_of_document,
+        "prefix": prefix,
+    }
+    given |= {"license": licence, "languages": tuple(languages or ())}
+    config = load_config(ExportConfig, {"format": to, **{key: value for key, value in given.items() if value}})
+    if dry_run:
+        described = describe_export(deployment, name, version, uri, config)
+        print_json(described) if as_json else print_rows([{"export": key, "value": value} for key, value in described.items()])
+        return
+    processes = workers or (None if deployment.dask_scheduler else os.cpu_count() or 1)
+    with terminal_progress(quiet=as_json) as report:
+        found = export_mixture(
+            deployment, name, version, uri, config, report, threading.Event(), workers=processes, corpus_root=corpus_root
+        )
+    if as_json:
+        print_json(asdict(found))
+        return
+    state = "exported" if found.created else "was exported already"
+    tell(
+        f"{found.manifest} {state} to {found.uri} as {found.format}: {found.samples:,} documents in {found.copies:,} copies,"
+        f" {found.tokens:,} tokens, {found.files:,} files of {found.bytes / 1e6:,.1f} MB"
+    )
 
 
 trace_app = typer.Typer()

@@ -19,6 +19,9 @@ LATEST = "latest.json"
 SUMS = "SHA256SUMS"
 """The SHA-256 of every other file of a version, as `sha256sum --check` reads them."""
 
+EXPORTS = "exports"
+"""Directory of a mixture with a note for each export of one of its versions."""
+
 _VERSION = re.compile(r"v(\d{6,})")
 
 

@@ -14,7 +14,7 @@ from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.frozen import NAME, load_config
 from samplemix_core.pipeline.handoff import Configured
 from samplemix_core.policies.registry import all_parameters
-from samplemix_core.settings import CORPUS_PLACES
+from samplemix_core.settings import CORPUS_PLACES, is_among
 
 
 def named_values(deployment: Deployment, corpus: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def from_form(deployment: Deployment, values: Mapping[str, Any]) -> Configured:
             corpora.get_corpus(cursor, place)  # Raises an error that lists the corpora.
     own = {name: value for name, value in filled.items() if not (named and name == "corpus_uri")}
     config = load_config(RunConfig, merged(named, own))
-    if not named and not deployment.may_hold_corpora(config.corpus_uri):
+    if not named and not is_among(config.corpus_uri, deployment.corpus_places):
         raise ConfigError(
             f"The form may not name {config.corpus_uri}: corpora may lie in {', '.join(deployment.corpus_places) or 'no place'}.",
             f"Give the corpus a name where the platform runs ('samplemix corpus add'), or add its place to {CORPUS_PLACES}.",

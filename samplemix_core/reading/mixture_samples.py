@@ -94,6 +94,13 @@ def load_samples(version: Version, on_progress: Callable[[int, int], None] = lam
     return samples
 
 
+def samples_of(rows: pa.Table, max_copies: int) -> Samples:
+    """The samples of some rows of a mixture (MIXTURE_PART), sorted by shard and row."""
+    gathered = _Gathered(max_copies)
+    gathered.add(rows.select(_COLUMNS).unify_dictionaries())
+    return gathered.finish()
+
+
 def _read(version: Version, part: PartFile) -> pa.Table:
     data = version.file(part.path, part.sha256)
     return pq.read_table(pa.BufferReader(data), columns=_COLUMNS, use_threads=False).unify_dictionaries()

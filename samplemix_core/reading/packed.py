@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.errors import ConfigError, ManifestError
+from samplemix_core.manifest.catalogue import Version
 from samplemix_core.reading.feed import Feed, Part, Ready, State, Stream
 from samplemix_core.reading.mixture import Mixture
 from samplemix_core.reading.order import Int, Piece, Place
@@ -177,14 +178,21 @@ def pack(
     Raises ModelError if there is no such tokenizer, ManifestError if it isn't the manifest's, because then its counts are not the
     manifest's either, and ConfigError if it has no such end-of-document token.
     """
+    found, end_id = tokenizer_of(mixture.version, tokenizer, end_of_document)
+    packing = Packing(length, method, end_of_document=end_id is not None)
+    return Packed(mixture.version, mixture.seed, mixture.texts, mixture.threads, packing, found, end_id)
+
+
+def tokenizer_of(
+    version: Version, tokenizer: "str | TokenCounter | None", end_of_document: str | bool
+) -> tuple["TokenCounter", int | None]:
+    """The tokenizer that a version counts by, and the id that ends a document, if one is to. See pack()."""
     from samplemix_core.embedding.counter import load_tokenizer
     from samplemix_core.embedding.tokens import TokenCounter
 
-    record = mixture.manifest.tokenizer
+    record = version.manifest.tokenizer
     if tokenizer is None and record is None:
-        raise ConfigError(
-            f"{mixture.version.uri} doesn't say whose tokens it counts.", "Give the tokenizer of the run that made it."
-        )
+        raise ConfigError(f"{version.uri} doesn't say whose tokens it counts.", "Give the tokenizer of the run that made it.")
     found = tokenizer if isinstance(tokenizer, TokenCounter) else load_tokenizer(tokenizer or str(record and record.name))
     if record is not None and found.tokenizer_id != record.id:
         raise ManifestError(
@@ -193,5 +201,4 @@ def pack(
         )
     name = end_of_document if isinstance(end_of_document, str) else None
     end_id = None if end_of_document is False else found.end_of_document(name)
-    packing = Packing(length, method, end_of_document=end_id is not None)
-    return Packed(mixture.version, mixture.seed, mixture.texts, mixture.threads, packing, found, end_id)
+    return found, end_id

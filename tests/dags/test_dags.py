@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from samplemix_core.config.export import ExportConfig, ExportForm
 from samplemix_core.config.form import QualityForm
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
 from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.policies.registry import all_parameters
 from samplemix_core.steps import BUILD_MIXTURE, FIT_DIVERSITY, LAND_CRAWL, SCORE_CRAWL, STEPS, Step
@@ -107,6 +109,21 @@ def test_the_form_of_a_quality_model_wants_its_name_alone(parsed: dict[str, Any]
         own = kind.model_fields.keys() - params.keys()
         assert all(f"`{field}`" in params[name]["description_md"] for field in own)
     assert dag["tasks"]["train"]["upstream"] == ["annotate"]
+
+
+def test_the_form_of_an_export_wants_a_mixture_and_a_place(parsed: dict[str, Any]) -> None:
+    params = parsed["dags"]["samplemix_export_mixture"]["params"]
+    assert params.keys() == {"mixture", "version", "uri", "dry_run", *ExportConfig.model_fields}
+    filled = {name: schema["default"] for name, schema in params.items()} | {"mixture": "web", "uri": "s3://bucket/web"}
+    assert load_config(ExportForm, filled).export == ExportConfig(format="parquet")
+    for wrong in (
+        {"mixture": ""},
+        {"uri": ""},
+        {"mixture": "file:///etc/m/v000001/manifest.json"},
+        {"materialise": True, "format": "mds"},
+    ):
+        with pytest.raises(ConfigError):
+            load_config(ExportForm, filled | wrong)
 
 
 def test_what_a_quality_form_says_of_asking_and_training_is_checked() -> None:

@@ -16,8 +16,8 @@ def main(dag_folder: str, dag_id: str, conf: str) -> None:
     assert not bag.import_errors, bag.import_errors
     run = bag.dags[dag_id].test(run_conf=json.loads(conf))
     tasks = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()}
-    published = next(ti for ti in run.get_task_instances() if ti.task_id == "publish").xcom_pull(task_ids="publish")
-    print(json.dumps({"state": str(run.state), "tasks": tasks, "published": published}))
+    last = {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in run.get_task_instances() if ti.task_id in ("publish", "export")}
+    print(json.dumps({"state": str(run.state), "tasks": tasks, **last}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The DAG over the real services, in one process by dag.test()."""
 
+import io
 import json
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from samplemix_core.deployment import Deployment
+from tests.e2e.conftest import Command
 
 
 def test_the_dag_publishes_what_the_command_line_does(
@@ -25,5 +28,28 @@ def test_the_dag_publishes_what_the_command_line_does(
     assert run["state"] == "success"
     assert {name: state for name, state in run["tasks"].items() if state != "success"} == {"estimate[-1]": "skipped"}
     assert run["tasks"].keys() >= {"score[0]", "score[1]", "assign[0]", "assign[1]"}
-    assert run["published"]["content_digest"] == first_run["content_digest"]
-    assert (run["published"]["version"], run["published"]["created"]) == (1, False)
+    assert run["publish"]["content_digest"] == first_run["content_digest"]
+    assert (run["publish"]["version"], run["publish"]["created"]) == (1, False)
+
+
+def test_a_dag_exports_a_version_on_dask_workers(
+    first_run: dict[str, Any], platform: Deployment, airflow_json: Callable[..., dict[str, Any]], first: str, command: Command
+) -> None:
+    place = f"{platform.state_root}/exported/{first}"
+    conf = {"mixture": first, "version": 1, "uri": place, "format": "webdataset"}
+    folder = Path(__file__).parents[2] / "dags"
+    script = Path(__file__).with_name("run_dag.py")
+    run = airflow_json(
+        [sys.executable, str(script), str(folder), "samplemix_export_mixture", json.dumps(conf)], SAMPLEMIX_HOME=str(platform.home)
+    )
+    assert run["tasks"] == {"export[-1]": "success"}
+    manifest, store = platform.mixtures.open(first, 1).manifest, platform.store(place)
+    totals = {"samples": manifest.samples, "copies": manifest.copies, "tokens": manifest.realised_tokens}
+    assert run["export"].items() >= {**totals, "created": True}.items()
+    again = json.loads(command("mixture", "export", first, place, "--to", "webdataset", "--version", "1", "--json").stdout)
+    assert again.items() >= {**totals, "created": False}.items()
+    names = []
+    for info in store.list("train-"):
+        with tarfile.open(fileobj=io.BytesIO(store.get(info.key)[0])) as tar:
+            names += tar.getnames()
+    assert len(names) == len(set(names)) == 2 * manifest.copies

@@ -21,7 +21,7 @@ from dask.utils import parse_bytes
 from pre_commit.clientlib import load_config
 
 from samplemix_core.local import dask_cluster
-from samplemix_core.settings import CORPUS_PLACES, ENVIRONMENT
+from samplemix_core.settings import CORPUS_PLACES, ENVIRONMENT, EXPORT_PLACES
 
 REPOSITORY = Path(__file__).parents[2]
 INFRA = REPOSITORY / "infra"
@@ -161,7 +161,7 @@ def test_variables_without_a_default_are_required() -> None:
 def test_settings_have_the_names_that_the_code_reads(name: str) -> None:
     own = {variable for variable in SERVICES[name].get("environment", {}) if variable.startswith(("SAMPLEMIX_", "AWS_"))}
     if name != "postgres":
-        assert own <= {*ENVIRONMENT.values(), CORPUS_PLACES}
+        assert own <= {*ENVIRONMENT.values(), CORPUS_PLACES, EXPORT_PLACES}
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from samplemix_core.errors import ConfigError
-from samplemix_core.settings import SHIPPED, Settings, shipped_directory
+from samplemix_core.settings import SHIPPED, Settings, is_among, shipped_directory
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -41,9 +41,11 @@ def test_what_ships_is_found_and_can_be_another(tmp_path: Path, name: str) -> No
         ("", "s3://bucket/corpus", False),
     ],
 )
-def test_a_form_names_corpora_only_where_they_may_lie(tmp_path: Path, allowed: str | None, place: str, may: bool) -> None:
+def test_a_form_names_places_only_where_they_may_be(tmp_path: Path, allowed: str | None, place: str, may: bool) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "private").mkdir()
     (tmp_path / "data" / "link").symlink_to(tmp_path / "private")
-    environ = {} if allowed is None else {"SAMPLEMIX_CORPUS_PLACES": allowed.format(tmp_path)}
-    assert Settings.load({"SAMPLEMIX_HOME": str(tmp_path), **environ}).may_hold_corpora(place.format(tmp_path)) is may
+    for name in ("corpus_places", "export_places"):
+        environ = {} if allowed is None else {f"SAMPLEMIX_{name.upper()}": allowed.format(tmp_path)}
+        places = getattr(Settings.load({"SAMPLEMIX_HOME": str(tmp_path), **environ}), name)
+        assert is_among(place.format(tmp_path), places) is may

@@ -1,0 +1,264 @@
+"""Export a version: its parts on the workers of a Dask cluster, or in processes of this machine; then what lists them all.
+
+samplemix.json is written last: an export without it is not complete, and goes on when it is asked for again.
+"""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import Any
+
+from samplemix_core.config.export import ExportConfig
+from samplemix_core.deployment import Deployment, Prefix
+from samplemix_core.errors import AccountingError, CancelledRunError, ConfigError, ObjectStoreError, SampleMixError
+from samplemix_core.exports.export_format import Facts, json_bytes
+from samplemix_core.exports.part import RECORDS, ChunkRecord, ExportTask, export_part, read_record, require_written
+from samplemix_core.manifest.catalogue import EXPORTS, SUMS, Version, sums_text, version_directory
+from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.progress import Progress, Report
+from samplemix_core.reading.versions import open_version
+from samplemix_core.settings import EXPORT_PLACES, is_among
+
+log = logging.getLogger(__name__)
+
+COMPLETE = "samplemix.json"
+"""What the export is of; written when all else is there."""
+
+_CLAIM = f"{RECORDS}/export.json"
+"""What an export that is not complete is of."""
+
+_ATTEMPTS = 5
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A complete export: what it holds, and whether this call made it."""
+
+    uri: str
+    manifest: str
+    format: str
+    samples: int
+    copies: int
+    tokens: int
+    files: int
+    bytes: int
+    created: bool
+
+
+def export_mixture(
+    deployment: Deployment,
+    name: str,
+    version: int | None,
+    uri: str,
+    config: ExportConfig,
+    report: Report,
+    cancelled: threading.Event,
+    *,
+    workers: int | None = None,
+    corpus_root: str | None = None,
+) -> Exported:
+    """Export a version of a mixture, or go on with it. With `workers`, in so many processes here; else on the Dask cluster.
+
+    Raises ConfigError if something else is at the URI, AccountingError if what was written doesn't add up to the manifest,
+    CancelledRunError if `cancelled` is set, and what export_part() raises.
+    """
+    found, store = open_version(deployment, name, version), deployment.store(uri)
+    task = ExportTask(found.uri, config, store.uri, corpus_root=corpus_root)
+    # What can't work fails before anything is written.
+    task.format(found)
+    own = [] if deployment.s3_bucket is None else [f"{deployment.state_root}/{prefix}" for prefix in Prefix]
+    if is_among(store.uri, own):
+        raise ConfigError(f"{store.uri} is the platform's own place.", "Give another.")
+    complete = _complete(store, task, found)
+    if complete is not None:
+        return complete
+    store.put(_CLAIM, json_bytes({"export": task.identity(found), **_origin(found)}))
+    total = found.manifest.samples
+    report(Progress("export", 0, total, unit="documents"))
+    done = _in_processes(task, found, workers, cancelled) if workers else _on_cluster(deployment, task, found, cancelled)
+    for documents in done:
+        report(Progress("export", documents, total, documents=documents, unit="documents"))
+    return _finish(deployment, store, task, found)
+
+
+def require_place(deployment: Deployment, uri: str) -> None:
+    """Raise ConfigError for a place that a form may not name: who may fill it in need not be one who may write every file."""
+    if not is_among(uri, deployment.export_places):
+        raise ConfigError(
+            f"The form may not name {uri}: exports may go to {', '.join(deployment.export_places) or 'no place'}.",
+            f"Export from the command line, or add the place to {EXPORT_PLACES}.",
+        )
+
+
+def describe_export(deployment: Deployment, name: str, version: int | None, uri: str, config: ExportConfig) -> dict[str, Any]:
+    """What would be exported, without writing anything. Raises as export_mixture() does for what can't work."""
+    found, store = open_version(deployment, name, version), deployment.store(uri)
+    manifest, task = found.manifest, ExportTask(found.uri, config, store.uri)
+    exporting = task.format(found)
+    complete = _complete(store, task, found)
+    chunk = config.chunk_tokens or exporting.chunk_tokens
+    tokens = sum(share.mixture_tokens for share in manifest.domains)
+    return {
+        "manifest": found.uri,
+        "format": config.format,
+        "what": exporting.what,
+        "uri": store.uri,
+        "samples": manifest.samples,
+        "copies": manifest.copies,
+        "tokens": tokens,
+        "parts": len(manifest.parts),
+        "tokens_per_file": chunk,
+        "complete": complete is not None,
+    }
+
+
+def _complete(store: ObjectStore, task: ExportTask, version: Version) -> Exported | None:
+    """The export, if it is complete; None if it may be begun or gone on with. Raises ConfigError if something else is there."""
+    identity = task.identity(version)
+    for key in (COMPLETE, _CLAIM):
+        if store.head(key) is None:
+            continue
+        found = json.loads(store.get(key)[0])
+        if found.get("export") != identity:
+            state = "" if key == COMPLETE else ", which is not complete"
+            raise ConfigError(
+                f"{store.uri} holds another export, of {found.get('name')} version {found.get('version')}{state}.",
+                "Give another URI, or empty this one first.",
+            )
+        if key == _CLAIM:
+            return None
+        totals = {name: found[name] for name in ("samples", "copies", "tokens", "files", "bytes")}
+        return Exported(store.uri, task.manifest, task.config.format, **totals, created=False)
+    first = next((info.key for info in store.list()), None)
+    if first is not None:
+        raise ConfigError(f"{store.uri} is not empty: it has {first}.", "Give an empty place, or empty this one first.")
+    return None
+
+
+def _on_cluster(deployment: Deployment, task: ExportTask, version: Version, cancelled: threading.Event) -> Iterator[int]:
+    """Export on the workers of the Dask cluster; yield how many documents are done."""
+    from samplemix_core.compute.fanout import Work, connect, fan_out
+
+    parts = version.manifest.parts
+    work = [Work(file.path, (replace(task, part=number),), cost=file.tokens) for number, file in enumerate(parts)]
+    documents = 0
+    with connect(deployment) as client:
+        for outcome in fan_out(client, "samplemix_core.exports.part:export_part", work, cancelled):
+            if outcome.error is not None:
+                raise outcome.error
+            documents += outcome.result
+            yield documents
+
+
+def _in_processes(task: ExportTask, version: Version, workers: int, cancelled: threading.Event) -> Iterator[int]:
+    """Export in processes of this machine; yield how many documents are done."""
+    parts = len(version.manifest.parts)
+    context = multiprocessing.get_context("spawn")
+    told = context.Array("q", parts)
+    with ProcessPoolExecutor(min(workers, parts), context, _take_progress, (told,)) as pool:
+        running = {pool.submit(_with_patience, replace(task, part=part)) for part in range(parts)}
+        try:
+            while running:
+                if cancelled.is_set():
+                    raise CancelledRunError(f"Cancelled with {len(running)} parts open.", "Export again: what is whole is kept.")
+                done, running = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                yield sum(told[:])
+        except BaseException:
+            # Parts that run would otherwise be waited for.
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+_told: Any = None
+
+
+def _take_progress(told: Any) -> None:
+    global _told
+    _told = told
+
+
+def _with_patience(task: ExportTask) -> None:
+    """Export a part, again after errors that may pass."""
+
+    def on_progress(done: int) -> None:
+        _told[task.part] = done
+
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            export_part(task, on_progress)
+        except SampleMixError as error:
+            if not error.may_pass:
+                raise
+            time.sleep(2.0**attempt)
+        else:
+            return
+    export_part(task, on_progress)
+
+
+def _finish(deployment: Deployment, store: ObjectStore, task: ExportTask, version: Version) -> Exported:
+    """List what was written, in the format's own way and ours, and say that the export is complete."""
+    records = list(_records(store, task, version))
+    manifest, identity = version.manifest, task.identity(version)
+    written = {name: sum(getattr(record, name) for record in records) for name in ("samples", "copies", "tokens")}
+    wanted = {"samples": manifest.samples, "copies": manifest.copies, "tokens": sum(part.tokens for part in manifest.parts)}
+    if written != wanted:
+        raise AccountingError(f"The export holds {written}, and the manifest {wanted}.", "Empty its place, and export again.")
+    files = sorted((facts for record in records for facts in record.files), key=lambda facts: facts.path)
+    sums = {facts.path: facts.sha256 for facts in files}
+    for path, data in task.format(version).index(files).items():
+        _put(store, path, data)
+        sums[path] = hashlib.sha256(data).hexdigest()
+    text = sums_text(sums)
+    _put(store, SUMS, text)
+    totals = {**written, "files": len(files), "bytes": sum(facts.size_bytes for facts in files)}
+    facts = {**_origin(version), "format": task.config.format, "config": task.config.canonical(), **totals}
+    _put(store, COMPLETE, json_bytes({**facts, "export": identity, "sums_sha256": hashlib.sha256(text).hexdigest()}))
+    for info in list(store.list(f"{RECORDS}/")):
+        store.delete(info.key)
+    note_export(version, task.uri, task.config.format, identity)
+    return Exported(store.uri, task.manifest, task.config.format, **totals, created=True)
+
+
+def _records(store: ObjectStore, task: ExportTask, version: Version) -> Iterator[ChunkRecord]:
+    for info in store.list(f"{RECORDS}/"):
+        if info.key != _CLAIM:
+            part, _, number = info.key.removeprefix(f"{RECORDS}/").removesuffix(".json").partition("-")
+            record = read_record(store, task.identity(version), int(part), int(number))
+            if record is not None:
+                yield record
+
+
+def _put(store: ObjectStore, path: str, data: bytes) -> None:
+    store.put(path, data)
+    require_written(store, Facts(path, len(data), hashlib.sha256(data).hexdigest(), {}))
+
+
+def _origin(version: Version) -> dict[str, Any]:
+    manifest = version.manifest
+    return {
+        "manifest": version.uri,
+        "manifest_sha256": version.sha256,
+        "name": manifest.name,
+        "version": manifest.version,
+        "content_digest": manifest.content_digest,
+    }
+
+
+def note_export(version: Version, uri: str, format_name: str, identity: str) -> None:
+    """Note with the mixture that the version was exported, so that it isn't collected as garbage; where that can be written."""
+    store, manifest = version.mixtures.store, version.manifest
+    key = f"{version.mixtures.prefix(manifest.name)}{EXPORTS}/{version_directory(manifest.version)}-{identity}.json"
+    try:
+        store.put(key, json_bytes({"version": manifest.version, "uri": uri, "format": format_name}))
+    except ObjectStoreError as error:
+        log.warning("the export is complete, but was not noted with the mixture: %s", error)

@@ -1,0 +1,134 @@
+"""The stock readers of the formats, in an environment of their own: run by test_conformance.py, not by itself.
+
+python stock_readers.py FORMAT DIRECTORY: prints what the format's own reader reads, an item a line as JSON: [sample key, text], or
+the tokens of a document.
+"""
+
+import importlib.machinery
+import json
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def without_images() -> None:
+    """Stand in for torchvision, which StreamingDataset's package imports for images."""
+    offered = {
+        "torchvision": (),
+        "torchvision.datasets": ("VisionDataset",),
+        "torchvision.transforms": (),
+        "torchvision.transforms.functional": ("to_tensor",),
+    }
+    for name, classes in offered.items():
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        for each in classes:
+            setattr(module, each, type(each, (), {}))
+        sys.modules[name] = module
+
+
+def hugging_face(root: Path) -> Iterator[Any]:
+    """The hub's own way to a repository: by its card."""
+    import datasets
+
+    for row in datasets.load_dataset(str(root), split="train", streaming=True):
+        for _ in range(row.get("copies", 1)):
+            yield row["sample_key"], row["text"]
+
+
+def jsonl(root: Path) -> Iterator[Any]:
+    """As JSON files of `datasets`."""
+    import datasets
+
+    files = sorted(map(str, root.glob("data/*.jsonl")))
+    for row in datasets.load_dataset("json", data_files=files, split="train", streaming=True):
+        for _ in range(row.get("copies", 1)):
+            yield row["sample_key"], row["text"]
+
+
+def parquet(root: Path) -> Iterator[Any]:
+    """As Parquet files of `datasets`."""
+    import datasets
+
+    files = sorted(map(str, root.glob("data/*.parquet")))
+    for row in datasets.load_dataset("parquet", data_files=files, split="train", streaming=True):
+        for _ in range(row.get("copies", 1)):
+            yield row["sample_key"], row["text"]
+
+
+def webdataset(root: Path) -> Iterator[Any]:
+    """WebDataset; each key must come once."""
+    import webdataset as wds
+
+    for row in wds.WebDataset(sorted(map(str, root.glob("*.tar"))), shardshuffle=False).decode():
+        assert row["__key__"] == f"{row['json']['sample_key']}-c{row['json']['copy']}"
+        yield row["json"]["sample_key"], row["txt"]
+
+
+def mds(root: Path) -> Iterator[Any]:
+    """StreamingDataset, with the streams as streams.json lists them."""
+    without_images()
+    from streaming import Stream, StreamingDataset
+
+    listed = json.loads((root / "streams.json").read_text())["streams"]
+    streams = [Stream(local=str(root / name), validate_hash="sha256", **options) for name, options in listed.items()]
+    for row in StreamingDataset(streams=streams, batch_size=1, shuffle=True):
+        yield row["sample_key"], row["text"]
+
+
+def litdata(root: Path) -> Iterator[Any]:
+    """litdata's StreamingDataset, shuffled."""
+    import litdata as package
+
+    for row in package.StreamingDataset(str(root), shuffle=True):
+        yield row["sample_key"], row["text"]
+
+
+def megatron(root: Path) -> Iterator[Any]:
+    """Megatron's IndexedDataset, by the file for --data-args-path; and its GPTDataset, which must find as many tokens."""
+    from megatron.core.datasets.indexed_dataset import IndexedDataset
+
+    for prefix in (root / "data-args.txt").read_text().split():
+        found = IndexedDataset(prefix)
+        for number in range(len(found)):
+            yield found[number].tolist()
+
+
+def olmo(root: Path) -> Iterator[Any]:
+    """OLMo-core's dataset of padded documents, which finds them by the .csv.gz beside each array."""
+    from olmo_core.data import NumpyPaddedFSLDatasetConfig, TokenizerConfig
+    from olmo_core.data.types import NumpyDatasetDType
+
+    origin = json.loads((root / "origin.json").read_text())
+    tokenizer = TokenizerConfig(origin["vocab_size"], eos_token_id=origin["eos_token_id"], pad_token_id=origin["eos_token_id"])
+    found = NumpyPaddedFSLDatasetConfig(
+        tokenizer=tokenizer,
+        paths=(root / "paths.txt").read_text().split(),
+        sequence_length=4096,
+        dtype=NumpyDatasetDType(origin["dtype"]),
+        work_dir=str(root.parent / "olmo-work"),
+    ).build()
+    found.prepare()
+    for number in range(len(found)):
+        item = found[number]
+        yield item["input_ids"][item["label_mask"]].tolist()
+
+
+def croissant(root: Path) -> Iterator[Any]:
+    """mlcroissant: validates the description, and loads its records."""
+    import mlcroissant
+
+    described = mlcroissant.Dataset(jsonld=str(root / "croissant.json"))
+    issues = described.metadata.ctx.issues
+    assert not issues.errors, issues.report()
+    for record in described.records("samples"):
+        values = {name.rpartition("/")[2]: value for name, value in record.items()}
+        yield values["shard"].decode(), int(values["row"]), int(values["copies"])
+
+
+if __name__ == "__main__":
+    reader = globals()[sys.argv[1].replace("-", "_")]
+    for item in reader(Path(sys.argv[2])):
+        print(json.dumps(item))

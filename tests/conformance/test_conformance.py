@@ -1,0 +1,85 @@
+"""Exports through the stock reader of each format: `make conformance`. Not part of `make test`, because it installs the readers."""
+
+import json
+import os
+import subprocess
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from samplemix_core.config.export import TABLES, TOKEN_FORMATS, ExportConfig, FormatName
+from samplemix_core.deployment import Deployment
+from samplemix_core.embedding.tokens import TokenCounter
+from samplemix_core.exports.exporting import export_mixture
+from samplemix_core.sample_key import keys_to_bytes, sample_keys
+from tests.mixtures import Published
+from tests.peers import peers
+
+READERS = (
+    *("datasets==5.2.0", "pandas==3.1.1", "dill==0.4.1", "multiprocess==0.70.19", "xxhash==4.1.0", "fsspec==2026.9.0"),
+    *("mosaicml-streaming==0.13.0", "catalogue==2.0.10", "zstd==1.5.7.2", "brotli==1.2.1", "python-snappy==0.7.3"),
+    *("cramjam==2.14.0", "webdataset==1.0.2", "braceexpand==0.1.7", "litdata==0.2.76", "lightning-utilities==0.15.3"),
+    *("megatron-core==0.16.1", "mlcroissant==1.1.1", "absl-py==2.5.1", "etils==1.15.0", "jsonpath-rw==1.4.0", "ply==3.11"),
+    *("rdflib==7.6.0", "isodate==0.7.2", "decorator==5.3.1", "pandas-stubs==3.1.0.261029", "ai2-olmo-core==3.0.0"),
+    *("bettermap==1.3.1", "cached_path==1.8.10", "dataclass-extensions==0.5.0", "importlib_resources==7.1.0"),
+    *("google-cloud-storage==3.17.1", "google-api-core==2.44.0", "google-auth==2.63.0", "google-cloud-core==2.8.0"),
+    *("google-resumable-media==2.11.0", "google-crc32c==1.9.0", "proto-plus==1.29.0", "pyasn1==0.6.5", "pyasn1_modules==0.4.2"),
+)
+"""Without their dependencies, of which this environment has those that they need."""
+
+
+def read(what: str, root: Path) -> list[Any]:
+    """What the stock reader reads."""
+    script = Path(__file__).with_name("stock_readers.py")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(root.parent / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    command = [str(peers("conformance", READERS)), str(script), what, str(root)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+CASES = [(name, materialise) for name in get_args(FormatName) for materialise in (False, True) if not materialise or name in TABLES]
+
+
+@pytest.mark.parametrize(("name", "materialise"), CASES)
+def test_the_stock_reader_reads_each_copy(
+    name: FormatName,
+    materialise: bool,
+    published: Published,
+    words: TokenCounter,
+    tmp_path: Path,
+) -> None:
+    words._tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = str(tmp_path / "tokenizer.json") if name in TOKEN_FORMATS else None
+    config = ExportConfig(format=name, materialise=materialise, tokenizer=tokenizer, chunk_tokens=3_000)
+    target = str(tmp_path / "export")
+    made = export_mixture(Deployment.load(), published.uri, None, target, config, lambda _: None, threading.Event(), workers=1)
+    assert made.copies == sum(published.copies.values())
+    found = read(name, tmp_path / "export")
+    keys = {place: _key(*place) for place in published.copies}
+    if name in TOKEN_FORMATS:
+        ids = {place: [*words.encode([published.texts[place]])[0].tolist(), words.end_of_document()] for place in keys}
+        wanted = Counter({tuple(ids[place]): 0 for place in keys})
+        for place, copies in published.copies.items():
+            wanted[tuple(ids[place])] += copies
+        assert Counter(map(tuple, found)) == wanted
+    else:
+        assert Counter(map(tuple, found)) == {
+            (keys[place], published.texts[place]): copies for place, copies in published.copies.items()
+        }
+
+
+def test_mlcroissant_reads_a_version(published: Published) -> None:
+    root = Path(published.uri.removeprefix("file://")).parent
+    found = {(shard, row): copies for shard, row, copies in read("croissant", root)}
+    assert found == published.copies
+
+
+def _key(shard: str, row: int) -> str:
+
+    key: bytes = keys_to_bytes(sample_keys(shard.partition("/")[0], shard, np.array([row])))[0].tobytes()
+    return key.hex()
