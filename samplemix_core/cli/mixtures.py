@@ -1,8 +1,9 @@
-"""Commands on published mixtures: list, show, changes, verify, export, trace. All but changes need only an object store."""
+"""Commands on published mixtures. All but changes and why need only an object store."""
 
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,6 +116,84 @@ def mixture_changes(
         print_json(changes.model_dump(mode="json"))
         return
     for line in changes.lines():
+        tell(line)
+
+
+@app.command("diff")
+def mixture_diff(
+    before: Annotated[str, typer.Argument(help="A version: web@11, or the URI of a manifest.json; web alone is its latest")],
+    after: Annotated[str | None, typer.Argument(help="Another; without it, the first one is compared with its parent")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw it to this .png or .svg file")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Also write every document that changed to this file")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two versions, of one mixture or of two: what entered, left, has more copies or fewer, and where tokens moved.
+
+    The manifests are enough. Languages and content types are compared too where Postgres has both versions.
+
+    Examples: `samplemix mixture diff web@11 web@12 --plot diff.png`, `samplemix mixture diff web --parquet changed.parquet`
+    """
+    import pyarrow.parquet as pq
+
+    from samplemix_core.manifest.diff import CHANGED, diff
+    from samplemix_core.reading.versions import open_version
+
+    deployment = Deployment.load()
+    first = open_version(deployment, before)
+    if after is None:
+        parent = first.manifest.parent_version
+        if parent is None:
+            raise ManifestError(f"{before} is the first version of {first.manifest.name}: it has no parent.", "Name two versions.")
+        first, second = first.mixtures.open(first.manifest.name, parent), first
+    else:
+        second = open_version(deployment, after)
+    with pq.ParquetWriter(parquet, CHANGED, compression="zstd") if parquet else nullcontext() as writer:
+        found = diff(first, second, writer.write_table if writer else lambda rows: None)
+    if deployment.database_url is not None and find_spec("psycopg2") is not None:
+        from samplemix_core.report.kinds import with_kinds
+
+        found, said = with_kinds(deployment, found)
+        if said:
+            say(said)
+    if plot is not None:
+        from samplemix_core.report.picture import draw_diff
+
+        draw_diff(plot, found)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for line in found.lines():
+        tell(line)
+
+
+@app.command("why")
+def mixture_why(
+    document: Annotated[str, typer.Argument(help="A document: its sample key, or shard:row")],
+    name: Annotated[str | None, typer.Option("--mixture", "-m", help="The mixture; not needed if there is one alone")] = None,
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show why a document has its number of copies: quality, cluster, weight, its own number, and its duplicates.
+
+    Example: `samplemix mixture why crawl-a/web/part-0.jsonl:17 --mixture web --version 12`
+    """
+    from samplemix_core.reading.versions import open_version
+    from samplemix_core.report.why import explain, find_document
+
+    deployment = Deployment.load()
+    if name is None:
+        names = sorted({mixture for mixture, _ in deployment.mixtures.list()})
+        if len(names) != 1:
+            raise ConfigError(f"There are {len(names)} mixtures: {', '.join(names) or 'none'}.", "Name one: --mixture.")
+        (name,) = names
+    found = open_version(deployment, name, version)
+    shard, row = find_document(found, document)
+    reader = deployment.require("reader_database_url")
+    why = explain(deployment, reader, found.manifest.name, found.manifest.version, shard, row)
+    if as_json:
+        print_json(why.model_dump(mode="json"))
+        return
+    for line in why.lines():
         tell(line)
 
 

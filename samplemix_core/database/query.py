@@ -173,6 +173,24 @@ def ready_queries() -> dict[str, ReadyQuery]:
     return {path.stem: _ready(path) for path in sorted((shipped_directory("sql") / "queries").glob("*.sql"))}
 
 
+Answer = list[dict[str, Any]]
+
+PAGE_SECONDS = 20.0
+"""A page that takes longer is of no use."""
+
+
+def ask(reader_url: str, name: str, /, **values: Any) -> Answer:
+    """Return the rows of a ready query, in the time that a page has; raise QueryError as run_query() does."""
+    return answer(reader_url, name, values, PAGE_SECONDS)
+
+
+def answer(reader_url: str, name: str, values: Mapping[str, Any], timeout_seconds: float) -> Answer:
+    """Return the rows of a ready query; raise QueryError as run_query() does."""
+    found = ready_queries()[name]
+    filled = found.filled({key: str(value) for key, value in values.items() if value is not None})
+    return run_query(reader_url, found.sql, filled, timeout_seconds=timeout_seconds)
+
+
 def _ready(path: Path) -> ReadyQuery:
     lines = path.read_text().splitlines()
     header = [line.removeprefix("--").strip() for line in takewhile(lambda line: line.startswith("--"), lines)]

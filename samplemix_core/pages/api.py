@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from samplemix_core.database.query import ready_queries
+from samplemix_core.database.query import ask, ready_queries
 from samplemix_core.database.samples import Name, SampleFilter, SamplePage
 from samplemix_core.deployment import Deployment
 from samplemix_core.frozen import json_types
 from samplemix_core.pages import samples, views
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.policies.registry import parameter_schemas
+from samplemix_core.report.why import Why, explain
 
 router = APIRouter(prefix="/api")
 
@@ -46,7 +47,7 @@ def answer_query(request: Request, url: Reader, name: str) -> list[dict[str, Any
 @router.get("/corpora")
 def list_corpora(url: Reader) -> list[dict[str, Any]]:
     """All corpora, those published last first."""
-    return views.ask(url, "corpora")
+    return ask(url, "corpora")
 
 
 @router.get("/corpora/{corpus_id}")
@@ -58,7 +59,7 @@ def get_corpus(url: Reader, corpus_id: int) -> dict[str, Any]:
 @router.get("/mixtures")
 def list_mixtures(url: Reader) -> list[dict[str, Any]]:
     """All mixtures, each with its latest version."""
-    return views.ask(url, "mixtures")
+    return ask(url, "mixtures")
 
 
 @router.get("/mixtures/{name}")
@@ -90,7 +91,7 @@ def get_what_if(request: Request, url: Reader, name: str, version: int) -> views
 @router.get("/mixtures/{name}/{version:int}/clusters")
 def get_clusters(url: Reader, name: str, version: int) -> list[dict[str, Any]]:
     """What each cluster is about, and what a version did to it."""
-    return views.ask(url, "clusters", mixture=name, version=version)
+    return ask(url, "clusters", mixture=name, version=version)
 
 
 @router.get("/mixtures/{name}/{version:int}/samples")
@@ -100,9 +101,9 @@ def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleF
 
 
 @router.get("/mixtures/{name}/{version:int}/sample")
-def explain_sample(url: Reader, name: str, version: int, shard: Shard, row: Row) -> samples.Why:
+def explain_sample(url: Reader, name: str, version: int, shard: Shard, row: Row) -> Why:
     """Why a document has the copies that it has: quality, cluster, weight, kappa, its own number u, exact duplicates."""
-    return samples.why(Deployment.load(), url, name, version, shard, row)
+    return explain(Deployment.load(), url, name, version, shard, row)
 
 
 @router.get("/corpora/{corpus_id}/text")

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, form_schema
+from samplemix_core.database.query import ask
 from samplemix_core.database.samples import SampleFilter
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import SampleMixError
@@ -21,6 +22,7 @@ from samplemix_core.pages.charts import COLOURS, cluster_map
 from samplemix_core.pages.html import PREFIX, Hardened, page, query
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
+from samplemix_core.report.why import explain
 
 DAG_ID = "samplemix_corpus_run"
 
@@ -116,7 +118,7 @@ def show_diff(request: Request, url: Reader, name: str, older: Version = None, n
 def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTMLResponse:
     """A version under other settings."""
     found = views.what_if(url, name, version, {})
-    (row,) = views.ask(url, "mixture_version", mixture=name, version=version)
+    (row,) = ask(url, "mixture_version", mixture=name, version=version)
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
     own = {found.settings.policy.name: views.without_sliders(found.settings.policy)}
     policies = [views.sliders(kind, found.settings.policy) for kind in POLICIES.values()]
@@ -133,7 +135,7 @@ def show_clusters(
     colour: Literal["main_domain", "quality", "diversity", "mean_copies"] = "main_domain",
 ) -> HTMLResponse:
     """The clusters of a version: a map, and what each is about."""
-    clusters = views.ask(url, "clusters", mixture=name, version=version)
+    clusters = ask(url, "clusters", mixture=name, version=version)
     nearest = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/samples?order=distance&cluster="
     values = {"mixture": name, "version": version, "clusters": clusters, "colour": colour, "colours": COLOURS}
     links = {"cluster": lambda row: f"{nearest}{row['cluster']}"}
@@ -161,7 +163,7 @@ def show_search(
 @router.get("/mixtures/{name}/{version:int}/sample", response_class=HTMLResponse, include_in_schema=False)
 def show_sample(request: Request, url: Reader, name: str, version: int, shard: Shard, row: Row) -> HTMLResponse:
     """A document, and why it has its copies."""
-    why = samples.why(Deployment.load(), url, name, version, shard, row)
+    why = explain(Deployment.load(), url, name, version, shard, row)
     values = {"mixture": name, "version": version, "corpus_id": why.corpus_id, "shard": shard, "row": row, "why": why}
     return page(request, "sample.html", **values, rubric=DEFAULT_RUBRIC.dimensions, link=_sample_link(request, name, version))
 
@@ -188,8 +190,8 @@ def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
     """What an Airflow run made, and what it cost."""
     values = {
         "run_id": run_id,
-        "mixtures": views.ask(url, "run_mixtures", run=run_id),
-        "costs": views.ask(url, "run_costs", run=run_id),
+        "mixtures": ask(url, "run_mixtures", run=run_id),
+        "costs": ask(url, "run_costs", run=run_id),
     }
     return page(request, "made.html", **values, link=_mixture_link(request))
 

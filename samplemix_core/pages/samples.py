@@ -5,23 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.query import ask
 from samplemix_core.database.samples import PAGE_ROWS, SampleFilter, SamplePage, SamplePlace, find_samples, sample_place
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import CorpusError, QueryError, SampleMixError
+from samplemix_core.errors import CorpusError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config
 from samplemix_core.identity import content_hash
-from samplemix_core.manifest.format import SolverRecord
-from samplemix_core.pages.views import ask
-from samplemix_core.policies.policy import Columns
-from samplemix_core.policies.registry import recorded
-from samplemix_core.reading.versions import open_version
-from samplemix_core.sample_key import sample_keys, uniforms
 
 MAX_SHOWN = 200_000
 """Characters of a text that a page shows."""
@@ -36,95 +29,6 @@ def find(reader_url: str, name: str, version: int, wanted: SampleFilter) -> Samp
     """A page of samples of a version; raise QueryError as find_samples does."""
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     return find_samples(reader_url, found["mixture_id"], wanted)
-
-
-class Chance(FrozenModel):
-    """How a sample came to its copies: min(max_copies, floor(kappa * weight + u)), where u is the sample's own number in [0, 1).
-
-    `note` says why it has fewer, if it does.
-    """
-
-    weight: float
-    kappa: float
-    u: float
-    wanted: float
-    max_copies: int
-    note: str = ""
-
-
-class Why(FrozenModel):
-    """A document and what decided its copies.
-
-    `became` says it in a word. `twins` are all places of its text, of which the first is mixed. `qualities` are each quality
-    model's scores. `chance` is None for a duplicate, which has no chance of its own, for a document that is not assigned to a
-    cluster, and if the manifest can't be read: then `trouble` says why.
-    """
-
-    document: dict[str, Any]
-    became: str
-    chance: Chance | None
-    trouble: str
-    twins: list[dict[str, Any]]
-    qualities: list[dict[str, Any]]
-    corpus_id: int
-
-
-def why(deployment: Deployment, reader_url: str, name: str, version: int, shard: str, row: int) -> Why:
-    """Explain a document's copies in a version; raise QueryError if it isn't one of the version's documents."""
-    (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
-    found = ask(reader_url, "sample_why", mixture=name, version=mixture["version"], shard=shard, row=row)
-    if not found:
-        raise QueryError(
-            f"{shard[:200]!r} has no document in row {row} that this version was made from.",
-            "Its shard may have been replaced since, or the record was set aside: see the corpus's page.",
-        )
-    (document,) = found
-    among = set(mixture["snapshots"])
-    twins = [
-        item for item in ask(reader_url, "same_text", corpus=mixture["corpus"], shard=shard, row=row) if item["snapshot"] in among
-    ]
-    if document["copies"]:
-        became = "taken"
-    elif twins and (twins[0]["shard"], twins[0]["row"]) != (shard, row):
-        became = "duplicate"
-    else:
-        became = "not taken"
-    chance, trouble = None, ""
-    if became != "duplicate" and document["diversity"] is not None:
-        try:
-            chance = _chance(deployment, mixture, document)
-        except SampleMixError as error:
-            trouble = str(error)
-    return Why(
-        document=document,
-        became=became,
-        chance=chance,
-        trouble=trouble,
-        twins=twins,
-        qualities=ask(reader_url, "sample_qualities", corpus=mixture["corpus"], shard=shard, row=row),
-        corpus_id=mixture["corpus_id"],
-    )
-
-
-def _chance(deployment: Deployment, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:
-    manifest = open_version(deployment, mixture["mixture"], mixture["version"]).manifest
-    columns = Columns(np.array([document["quality"]], dtype=np.float32), np.array([document["diversity"]], dtype=np.float32))
-    weight = float(recorded(manifest.policy.name, manifest.policy.parameters)(columns)[0])
-    rows = np.array([document["row"]], dtype=np.int64)
-    u = float(uniforms(manifest.seed, sample_keys(document["snapshot"], document["shard"], rows))[0])
-    solver = manifest.solver
-    wanted = solver.kappa * weight
-    note = why_fewer(solver, manifest.budget_tokens, wanted + u, document["copies"], document["n_tokens"])
-    return Chance(weight=weight, kappa=solver.kappa, u=u, wanted=wanted, max_copies=solver.max_copies, note=note)
-
-
-def why_fewer(solver: SolverRecord, budget_tokens: int, wanted: float, copies: int, n_tokens: int) -> str:
-    """Why a sample has fewer copies than the whole part of `wanted`; empty if it has as many."""
-    if copies >= min(solver.max_copies, int(wanted)):
-        return ""
-    if (copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
-        return f"Another copy would exceed {solver.max_share:.2%} of the budget, the most for one document."
-    return "Another copy is longer than what was left of the budget, so it was skipped." if solver.passed_over else ""
 
 
 class Text(FrozenModel):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import mixture_profile
-from samplemix_core.database.query import ready_queries, run_query
+from samplemix_core.database.query import Answer, ask, ready_queries
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
@@ -18,18 +18,6 @@ from samplemix_core.pages.charts import MixtureCharts, mixture_charts
 from samplemix_core.policies.policy import Policy, Scale, Slider
 from samplemix_core.policies.registry import WithPolicy, gathered
 from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
-
-Answer = list[dict[str, Any]]
-
-TIMEOUT_SECONDS = 20.0
-"""A page that takes longer is of no use."""
-
-
-def ask(reader_url: str, name: str, **values: Any) -> Answer:
-    """Return the rows of a ready query; raise QueryError as run_query() does."""
-    found = ready_queries()[name]
-    filled = found.filled({key: str(value) for key, value in values.items() if value is not None})
-    return run_query(reader_url, found.sql, filled, timeout_seconds=TIMEOUT_SECONDS)
 
 
 def ask_by_name(reader_url: str, name: str, values: dict[str, str]) -> Answer:

@@ -12,9 +12,12 @@ from samplemix_core.manifest.verify import VerifyReport, verify
 
 
 def open_version(deployment: Deployment, name: str, version: int | None = None) -> Version:
-    """Open a version of a mixture by name (the latest, if none is given), or the one at a manifest.json's or latest.json's URI."""
+    """Open a version: by its mixture's name (the latest, if none is given), as web@12, or by a manifest's or latest.json's URI."""
     if "/" not in name:
-        return deployment.mixtures.open(name, version)
+        mixture, at, number = name.partition("@")
+        if at and (version is not None or not number.isdecimal()):
+            raise ManifestError(f"{name!r} names no version.", "Name one as web@12, without --version.")
+        return deployment.mixtures.open(mixture, int(number) if at else version)
     if version is not None:
         raise ManifestError(f"{name} already names one version, so --version {version} can't be given.", "Leave --version out.")
     # A manifest's place is <root>/<mixture>/<version>/manifest.json: the store is opened three levels up.

@@ -24,6 +24,7 @@ from matplotlib.patches import Patch
 
 from samplemix_core.errors import ConfigError
 from samplemix_core.logs import visible
+from samplemix_core.manifest.diff import GroupChange, VersionDiff
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.report.labelling import label_circles
 from samplemix_core.report.record import DomainPoint, FloatArray, MixtureRecord, SampleHistogram
@@ -279,3 +280,40 @@ def wrap(name: str) -> str:
     while rest and len(first + rest[0]) <= _LINE_LENGTH:
         first += rest.pop(0)
     return _shorten(name, _LINE_LENGTH) if not first else f"{first}\n{_shorten(''.join(rest), _LINE_LENGTH)}" if rest else first
+
+
+def draw_diff(path: Path, diff: VersionDiff) -> None:
+    """Draw two versions' tokens, by domain and by quality, into a .png or .svg file; ConfigError for another suffix.
+
+    Of many domains, those whose tokens moved most are drawn.
+    """
+    moved = sorted(diff.domains, key=lambda group: (-abs(group.gained), group.group))[:MAX_DOMAINS]
+    shown = sorted(moved, key=lambda group: (-group.after.tokens, group.group))
+    with picture(path) as figure:
+        FigureCanvasAgg(figure)
+        figure.text(0.022, 0.945, f"{diff.before} and {diff.after}", fontsize=19, fontweight="bold", va="center")
+        said = "   ·   ".join(f"{count:,} {change}" for change, count in diff.changes.items())
+        figure.text(0.022, 0.892, f"documents: {said}", fontsize=11.5, color=QUIET, va="center")
+        titles = ("Tokens, by domain", "Tokens, by quality")
+        for (left, width), title, groups in zip(((0.142, 0.34), (0.6, 0.34)), titles, (shown, diff.quality), strict=True):
+            _draw_moved(figure.add_axes((left, 0.095, width, 0.695)), title, groups)
+
+
+def _draw_moved(axes: Axes, title: str, groups: Sequence[GroupChange]) -> None:
+    """Paired bars: each group's tokens before, and after with what was gained."""
+    rows = np.arange(len(groups), dtype=np.float64)
+    before, after = (np.array([getattr(group, side).tokens for group in groups], dtype=np.float64) for side in ("before", "after"))
+    axes.barh(rows - 0.19, before, height=0.36, color=BEFORE)
+    axes.barh(rows + 0.19, after, height=0.36, color=_COPIES(0.85))
+    longest = max(before.max(initial=1), after.max(initial=1))
+    for row, group in enumerate(groups):
+        gained = f"{group.gained:+,}".replace("-", "\N{MINUS SIGN}")
+        axes.text(after[row] + 0.012 * longest, row + 0.19, gained, va="center_baseline", fontsize=8.5, color=QUIET)
+    axes.set_yticks(rows, [_shorten(group.group, 26) for group in groups], fontsize=9, color=INK)
+    axes.set_ylim(max(len(groups), 6) - 0.45, -0.55)
+    axes.set_xlim(0, 1.27 * longest)
+    axes.xaxis.set_visible(False)
+    axes.tick_params(length=0, pad=6)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=12.5, fontweight="bold", pad=12)
+    axes.legend([Patch(color=BEFORE), Patch(color=_COPIES(0.85))], ["before", "after"], loc="lower right", frameon=False)

@@ -48,8 +48,19 @@ def test_a_dag_exports_a_version_on_dask_workers(
     assert run["export"].items() >= {**totals, "created": True}.items()
     again = json.loads(command("mixture", "export", first, place, "--to", "webdataset", "--version", "1", "--json").stdout)
     assert again.items() >= {**totals, "created": False}.items()
-    names = []
+    names: list[str] = []
     for info in store.list("train-"):
         with tarfile.open(fileobj=io.BytesIO(store.get(info.key)[0])) as tar:
             names += tar.getnames()
     assert len(names) == len(set(names)) == 2 * manifest.copies
+    # Any of them says why it is there.
+    with tarfile.open(fileobj=io.BytesIO(store.get(info.key)[0])) as tar:
+        row = json.load(tar.extractfile(next(name for name in tar.getnames() if name.endswith(".json"))))  # type: ignore[arg-type]
+    for document in (f"{row['shard']}:{row['row']}", row["sample_key"]):
+        why = json.loads(command("mixture", "why", document, "--mixture", first, "--json").stdout)
+        assert (why["became"], why["document"]["row"], why["document"]["shard"]) == ("taken", row["row"], row["shard"])
+    assert "times kappa" in command("mixture", "why", row["sample_key"], "--mixture", f"{first}@1").stdout
+    kinds = json.loads(command("mixture", "diff", f"{first}@1", f"{first}@1", "--json").stdout)
+    for groups in (kinds["languages"], kinds["content_types"]):
+        assert sum(group["after"]["tokens"] for group in groups) == manifest.realised_tokens
+        assert all(group["before"] == group["after"] for group in groups)

@@ -126,6 +126,13 @@ def test_two_versions(asked: Asked) -> None:
         domain.domain: (domain.tokens_before, domain.tokens) for domain in known.domains
     }
     assert changes == asked.query("domain_changes", mixture="demo", older="1"), "the newer is the latest if none is named"
+    kinds = asked.query("kind_changes", mixture="demo", older="1", newer="2", older_mixture="demo")
+    assert {row["kind"] for row in kinds} == {"language", "content_type"}
+    for kind in ("language", "content_type"):
+        own = [row for row in kinds if row["kind"] == kind]
+        names = ("documents", "copies", "tokens")
+        found = [tuple(sum(row[f"{name}{end}"] for row in own) for name in names) for end in ("_before", "")]
+        assert found == [(m.samples, m.copies, m.realised_tokens) for m in (asked.manifests[1], asked.manifests[2])]
     moved = asked.query("copies_changed", mixture="demo", older="1", newer="2")
     assert len(moved) == known.entered + known.departed + known.more_copies + known.fewer_copies
     assert sum(row["tokens_gained"] for row in moved) == sum(row["tokens_gained"] for row in changes)

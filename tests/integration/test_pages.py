@@ -28,6 +28,7 @@ from samplemix_core.pages import app as pages
 from samplemix_core.pages import samples as pages_samples
 from samplemix_core.pages.charts import COLOURS
 from samplemix_core.pages.html import query
+from samplemix_core.report.why import why_fewer
 from tests.integration.conftest import TEXTS, LedgeredCorpus, mix
 
 HOSTILE = "\"><script>alert(1)</script>\u202e'; DROP TABLE sample; --"
@@ -468,6 +469,6 @@ def test_a_sample_with_fewer_copies_than_its_weight_gives_says_why(
     max_share: float, passed_over: int, copies: int, said: str
 ) -> None:
     solver = SolverRecord(max_copies=3, max_share=max_share, kappa=1.0, next_tokens=9, passed_over=passed_over)
-    found = pages_samples.why_fewer(solver, 10_000, 3.4, copies, 60)
+    found = why_fewer(solver, 10_000, 3.4, copies, 60)
     assert said in found
     assert bool(said) == bool(found)

@@ -1,0 +1,153 @@
+"""Why a document has its number of copies in a version: what the pages and the command line say."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from samplemix_core.database.query import ask
+from samplemix_core.deployment import Deployment
+from samplemix_core.errors import QueryError, SampleMixError
+from samplemix_core.frozen import FrozenModel
+from samplemix_core.manifest.catalogue import Version
+from samplemix_core.manifest.format import SolverRecord
+from samplemix_core.policies.policy import Columns
+from samplemix_core.policies.registry import recorded
+from samplemix_core.reading.versions import open_version
+from samplemix_core.sample_key import sample_keys, uniforms
+
+
+class Chance(FrozenModel):
+    """How a sample came to its copies: min(max_copies, floor(kappa * weight + u)), where u is the sample's own number in [0, 1).
+
+    `note` says why it has fewer, if it does.
+    """
+
+    weight: float
+    kappa: float
+    u: float
+    wanted: float
+    max_copies: int
+    note: str = ""
+
+
+class Why(FrozenModel):
+    """A document and what decided its copies.
+
+    `became` says it in a word. `twins` are all places of its text, of which the first is mixed. `qualities` are each quality
+    model's scores. `chance` is None for a duplicate, which has no chance of its own, for a document that is not assigned to a
+    cluster, and if the manifest can't be read: then `trouble` says why.
+    """
+
+    document: dict[str, Any]
+    became: str
+    chance: Chance | None
+    trouble: str
+    twins: list[dict[str, Any]]
+    qualities: list[dict[str, Any]]
+    corpus_id: int
+
+    def lines(self) -> Iterator[str]:
+        """Yield sentences for people."""
+        document, chance = self.document, self.chance
+        yield f"row {document['row']} of {document['shard']}: {document['copies']} copies ({self.became})"
+        yield (
+            f"{document['domain']}, {document['n_tokens']:,} tokens, quality {document['quality']:.3f} by"
+            f" {document['quality_model']} ({document['quality_low']:g} to {document['quality_high']:g})"
+        )
+        if document["diversity"] is not None:
+            yield f"diversity {document['diversity']:.3f}, cluster {document['cluster']}"
+        if self.became == "duplicate":
+            yield f"an exact duplicate of row {self.twins[0]['row']} of {self.twins[0]['shard']}, which is the one that is mixed"
+        elif chance is not None:
+            yield (
+                f"weight {chance.weight:.4g} times kappa {chance.kappa:.4g} is {chance.wanted:.3f} copies; with its own number"
+                f" u = {chance.u:.3f} that is {chance.wanted + chance.u:.3f}, whose whole part is its copies,"
+                f" {chance.max_copies} at most"
+            )
+            if chance.note:
+                yield chance.note
+        else:
+            yield self.trouble or "it is not assigned to a cluster of the version's model, so it has no weight"
+        if len(self.twins) > 1 and self.became != "duplicate":
+            yield f"its text is in {len(self.twins):,} places of the mixture's crawls; the others are duplicates of this one"
+
+
+def find_document(version: Version, document: str) -> tuple[str, int]:
+    """The shard and row of a document: 'shard:row', or the sample key of one that the version took.
+
+    Raises QueryError if it is neither.
+    """
+    shard, colon, row = document.rpartition(":")
+    if colon and row.isascii() and row.isdigit():
+        return shard, int(row)
+    if re.fullmatch(r"[0-9a-f]{32}", document):
+        for table in version.rows():
+            at = pc.index(table["sample_key"], pa.scalar(bytes.fromhex(document), pa.binary(16))).as_py()
+            if at >= 0:
+                return str(table["shard"][at].as_py()), int(table["row"][at].as_py())
+    raise QueryError(
+        f"{document[:200]!r} is no document of {version.manifest.name} version {version.manifest.version}.",
+        "Name it as crawl/domain/shard.jsonl:row, or by the sample key of one that was taken.",
+    )
+
+
+def explain(deployment: Deployment, reader_url: str, name: str, version: int, shard: str, row: int) -> Why:
+    """Explain a document's copies in a version; raise QueryError if it isn't one of the version's documents."""
+    (mixture,) = ask(reader_url, "mixture_version", mixture=name, version=version)
+    found = ask(reader_url, "sample_why", mixture=name, version=mixture["version"], shard=shard, row=row)
+    if not found:
+        raise QueryError(
+            f"{shard[:200]!r} has no document in row {row} that this version was made from.",
+            "Its shard may have been replaced since, or the record was set aside: see the corpus's page.",
+        )
+    (document,) = found
+    among = set(mixture["snapshots"])
+    twins = [
+        item for item in ask(reader_url, "same_text", corpus=mixture["corpus"], shard=shard, row=row) if item["snapshot"] in among
+    ]
+    if document["copies"]:
+        became = "taken"
+    elif twins and (twins[0]["shard"], twins[0]["row"]) != (shard, row):
+        became = "duplicate"
+    else:
+        became = "not taken"
+    chance, trouble = None, ""
+    if became != "duplicate" and document["diversity"] is not None:
+        try:
+            chance = _chance(deployment, mixture, document)
+        except SampleMixError as error:
+            trouble = str(error)
+    return Why(
+        document=document,
+        became=became,
+        chance=chance,
+        trouble=trouble,
+        twins=twins,
+        qualities=ask(reader_url, "sample_qualities", corpus=mixture["corpus"], shard=shard, row=row),
+        corpus_id=mixture["corpus_id"],
+    )
+
+
+def _chance(deployment: Deployment, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:
+    manifest = open_version(deployment, mixture["mixture"], mixture["version"]).manifest
+    columns = Columns(np.array([document["quality"]], dtype=np.float32), np.array([document["diversity"]], dtype=np.float32))
+    weight = float(recorded(manifest.policy.name, manifest.policy.parameters)(columns)[0])
+    rows = np.array([document["row"]], dtype=np.int64)
+    u = float(uniforms(manifest.seed, sample_keys(document["snapshot"], document["shard"], rows))[0])
+    solver = manifest.solver
+    wanted = solver.kappa * weight
+    note = why_fewer(solver, manifest.budget_tokens, wanted + u, document["copies"], document["n_tokens"])
+    return Chance(weight=weight, kappa=solver.kappa, u=u, wanted=wanted, max_copies=solver.max_copies, note=note)
+
+
+def why_fewer(solver: SolverRecord, budget_tokens: int, wanted: float, copies: int, n_tokens: int) -> str:
+    """Why a sample has fewer copies than the whole part of `wanted`; empty if it has as many."""
+    if copies >= min(solver.max_copies, int(wanted)):
+        return ""
+    if (copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
+        return f"Another copy would exceed {solver.max_share:.2%} of the budget, the most for one document."
+    return "Another copy is longer than what was left of the budget, so it was skipped." if solver.passed_over else ""

@@ -1,0 +1,115 @@
+"""Two versions compared: what entered and left, and where tokens moved, however the rows are cut into parts."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from samplemix_core.cli.main import app
+from samplemix_core.errors import ConfigError, ManifestError
+from samplemix_core.manifest.catalogue import Mixtures
+from samplemix_core.manifest.diff import diff
+from samplemix_core.objects.directory import FileStore
+from tests.mixtures import Published, publish_corpus, records, write_shard
+
+SHARDS = ("a/web/0.jsonl", "a/web/1.jsonl", "a/books/0.parquet", "b/web/0.jsonl", "b/código/part.0.jsonl")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("diff")
+    for number, path in enumerate(SHARDS):
+        write_shard(root / "corpus" / path, records(path, 40 + 30 * number))
+    return root
+
+
+def version(corpus: Path, place: str, copies_of: Callable[[int], int], rows: int) -> Published:
+    mixtures = Mixtures(FileStore(corpus / place), "mixtures")
+    return publish_corpus(mixtures, FileStore(corpus / "corpus"), corpus / uuid4().hex, copies_of, rows)
+
+
+CASES: list[tuple[Callable[[int], int], Callable[[int], int]]] = [
+    (lambda n: n * 7919 % 5, lambda n: n * 31 % 4),
+    (lambda n: 1, lambda n: 1),
+    (lambda n: int(n < 60), lambda n: int(n > 200)),
+    (lambda n: int(n == 70), lambda n: 3),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+@pytest.mark.parametrize("rows", [7, 50, 1000])
+def test_what_changed_is_counted_whatever_the_parts(corpus: Path, case: int, rows: int) -> None:
+    old, new = (version(corpus, f"{case}-{side}-{rows}", CASES[case][side], (rows, 33)[side]) for side in range(2))
+    listed: list[pa.Table] = []
+    found = diff(old.version, new.version, listed.append)
+    places = sorted({*old.copies, *new.copies})
+    both = {place: (old.copies.get(place, 0), new.copies.get(place, 0)) for place in places}
+    counted = Counter(_change(*pair) for pair in both.values())
+    assert found.changes == {change: counted[change] for change in found.changes}
+    rows_of = [row for table in listed for row in table.to_pylist()]
+    changed = {place: pair for place, pair in both.items() if pair[0] != pair[1]}
+    assert {(row["shard"], row["row"]): (row["copies_before"], row["copies"]) for row in rows_of} == changed
+    assert all(row["change"] == _change(row["copies_before"], row["copies"]) for row in rows_of)
+    for groups, key in ((found.domains, lambda place: place[0].split("/")[1]), (found.clusters, lambda place: "0")):
+        for side, published in (("before", old), ("after", new)):
+            tokens: Counter[str] = Counter()
+            for place, copies in published.copies.items():
+                tokens[key(place)] += copies * len(published.texts[place].split())
+            assert {group.group: getattr(group, side).tokens for group in groups if getattr(group, side).tokens} == tokens
+    gained = [group.gained for group in found.domains]
+    assert gained == sorted(gained, reverse=True)
+    assert sum(group.gained for group in found.quality) == found.total.gained == sum(gained)
+
+
+def _change(before: int, after: int) -> str:
+    if not before or not after:
+        return "left" if before else "entered"
+    return "as before" if before == after else "more copies" if after > before else "fewer copies"
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["mixture", "diff", *arguments])
+
+
+def test_the_command_compares_and_draws(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(tmp_path))
+    first, second = (version(corpus, "command", CASES[0][side], 60) for side in range(2))
+    changed = tmp_path / "changed.parquet"
+    options = ["--parquet", str(changed), "--plot", str(tmp_path / "diff.png")]
+    result = run(first.uri, second.uri, *options, "--json")
+    found = json.loads(result.output)
+    assert (found["before"], found["after"]) == ("demo@1", "demo@2")
+    assert pq.read_metadata(changed).num_rows == sum(found["changes"].values()) - found["changes"]["as before"]
+    assert (tmp_path / "diff.png").stat().st_size > 10_000
+    # Without another version, the parent.
+    assert json.loads(run(second.uri, "--json").output) == found
+    said = run(second.uri).output
+    assert f"{found['changes']['entered']:,} entered" in said
+    assert "código" in said
+    assert "no parent" in str(run(first.uri).exception)
+    assert isinstance(run(second.uri, "--plot", str(tmp_path / "diff.gif")).exception, ConfigError)
+
+
+def test_a_version_is_named_by_its_mixture_and_number(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from samplemix_core.deployment import Deployment
+    from samplemix_core.reading.versions import open_version
+
+    for side in range(2):
+        version(corpus, "named", CASES[0][side], 60)
+    mixtures = Mixtures(FileStore(corpus / "named"), "mixtures")
+    monkeypatch.setattr(Deployment, "mixtures", mixtures)
+    deployment = Deployment.load()
+    assert open_version(deployment, "demo@1").manifest.version == 1
+    assert open_version(deployment, "demo").manifest.version == open_version(deployment, "demo", 2).manifest.version == 2
+    for wrong in ("demo@", "demo@x", "demo@9"):
+        with pytest.raises(ManifestError):
+            open_version(deployment, wrong)
+    with pytest.raises(ManifestError, match="names no version"):
+        open_version(deployment, "demo@1", 1)
