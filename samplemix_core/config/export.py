@@ -18,6 +18,10 @@ TABLES = frozenset({"jsonl", "parquet", "hugging-face"})
 class ExportConfig(IdentifiedModel):
     """How a mixture is exported. Together with the version, it decides every byte."""
 
+    FIRST_FIELDS = frozenset(
+        {"format", "materialise", "tokenizer", "end_of_document", "prefix", "license", "languages", "chunk_tokens"}
+    )
+
     format: FormatName = Field(
         description="jsonl, parquet, hugging-face, webdataset, mds, litdata, megatron or olmo", title="Format"
     )

@@ -157,7 +157,7 @@ class RunConfig(WithPolicy):
             *("seed", "max_loss", "retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
         }
     )
-    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks", "audit"})
+    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks", "audit", "licenses"})
 
     corpus_uri: str = Field(
         description="Where the corpus is: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
@@ -215,6 +215,12 @@ class RunConfig(WithPolicy):
         json_schema_extra=_HOW,
     )
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed", json_schema_extra=_HOW)
+    licenses: tuple[str, ...] = Field(
+        (),
+        description="Licences of the corpus's data, as SPDX names or URLs; manifests, Croissant and exports name them",
+        title="Licences",
+        json_schema_extra=_ADVANCED,
+    )
     retry_refused: bool = Field(
         False, description="Try refused and poison shards again", title="Retry refused shards", json_schema_extra=_ADVANCED
     )

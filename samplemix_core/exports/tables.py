@@ -108,8 +108,11 @@ class HuggingFace(Parquet):
         manifest = self.manifest
         rows = manifest.copies if self.config.materialise else manifest.samples
         size = sum(file.size_bytes for file in files)
+        # One is written as a word, and several as a list.
+        named = [self.config.license] if self.config.license else list(manifest.licenses)
+        licences = named[0] if len(named) == 1 else named
         header = {
-            "license": self.config.license or "other",
+            "license": licences or "other",
             **({"language": list(self.config.languages)} if self.config.languages else {}),
             "task_categories": ["text-generation"],
             "size_categories": [_size_category(rows)],
@@ -121,7 +124,7 @@ class HuggingFace(Parquet):
                 "dataset_size": size,
             },
         }
-        licence = "" if self.config.license else "The licence was not given when this was exported: ask its owner.\n\n"
+        said = "" if licences else "The licence was not given when this was exported: ask its owner.\n\n"
         domains = "\n".join(
             f"| {share.domain} | {share.samples:,} | {share.copies:,} | {share.mixture_tokens:,} | {share.mixture_share:.1%} |"
             for share in manifest.domains
@@ -137,7 +140,7 @@ class HuggingFace(Parquet):
         text = (
             f"---\n{card}\n---\n\n# {manifest.name}, version {manifest.version}\n\n"
             f"A training mixture that SampleMix made of {manifest.corpus_root}: {manifest.samples:,} documents in"
-            f" {manifest.copies:,} copies, {manifest.realised_tokens:,} tokens{tokenizer}. {copies}\n\n{licence}"
+            f" {manifest.copies:,} copies, {manifest.realised_tokens:,} tokens{tokenizer}. {copies}\n\n{said}"
             f"- manifest: {self.manifest_uri}\n- content digest: {manifest.content_digest}\n"
             f"- policy: {manifest.policy.name}\n\n"
             f"| domain | documents | copies | tokens | share of tokens |\n|---|---|---|---|---|\n{domains}\n"

@@ -229,6 +229,10 @@ def _is_absent(value: object) -> bool:
     return value is None
 
 
+def _is_empty(value: tuple[str, ...]) -> bool:
+    return not value
+
+
 class ManifestDraft(FrozenModel):
     """A mixture's facts before it has a version."""
 
@@ -247,6 +251,9 @@ class ManifestDraft(FrozenModel):
     )
     sources: SourcesFile | None = Field(
         None, exclude_if=_is_absent, description="The corpus's shards; absent where the version is older than the field"
+    )
+    licenses: tuple[str, ...] = Field(
+        (), exclude_if=_is_empty, description="Licences of the data, as the corpus's configuration names them; absent if it doesn't"
     )
     budget_tokens: int = Field(ge=1)
     realised_tokens: int = Field(ge=1)

@@ -116,9 +116,10 @@ class _Publisher:
                 self._move_latest(published[0])
                 return Published(found, created=False)
         version = self._begun(versions) or max(versions, default=0) + 1
-        if not (self._claim(version) and self._put_files(version)):
+        parent = max((earlier for earlier in published if earlier < version), default=None)
+        if not (self._claim(version, parent) and self._put_files(version)):
             return None
-        result = self._commit(version, max((earlier for earlier in published if earlier < version), default=None))
+        result = self._commit(version, parent)
         if result is not None:
             self._put_sums(result.version)
             self._move_latest(max([version, *published]))
@@ -155,9 +156,11 @@ class _Publisher:
         data = self._existing(version, CROISSANT)
         return data is not None and described_version(data) == self.identity
 
-    def _claim(self, version: int) -> bool:
-        url = f"{self.store.uri}/{self._key(version, MANIFEST)}"
-        data = croissant_bytes(self.draft, version, self.parts, url, self.now)
+    def _claim(self, version: int, parent: int | None) -> bool:
+        url, parent_url = (
+            None if number is None else f"{self.store.uri}/{self._key(number, MANIFEST)}" for number in (version, parent)
+        )
+        data = croissant_bytes(self.draft, version, self.parts, str(url), self.now, parent_url)
         try:
             self.store.put(self._key(version, CROISSANT), data, if_none_match=True)
         except PreconditionFailedError:

@@ -84,6 +84,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
             tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
             reader=config.reader,
             sources=sources,
+            licenses=config.licenses,
             budget_tokens=budget,
             realised_tokens=solution.realised_tokens,
             samples=int(np.count_nonzero(solution.copies)),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field, create_model
 
+from samplemix_core.config.export import ExportConfig
 from samplemix_core.config.quality import AnnotationConfig, FineTuningConfig, TrainingConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingConfig, Limit, RunConfig
@@ -152,6 +153,7 @@ CONFIGURATIONS: dict[type[IdentifiedModel], dict[str, Any]] = {
     AnnotationConfig: {"corpus": "web", "model": "judge-1"},
     FineTuningConfig: {},
     TrainingConfig: {"name": "q", "annotators": ("a",)},
+    ExportConfig: {"format": "mds"},
     Rubric: DEFAULT_RUBRIC.model_dump(),
     **{kind: {} for kind in POLICIES.values()},
     **{type(spec): spec.model_dump() for spec in SCORERS.values()},

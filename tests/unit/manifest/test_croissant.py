@@ -15,13 +15,14 @@ Make = Callable[..., Any]
 def data(make_mixture: Make) -> bytes:
     mixture = make_mixture()
     url = "s3://bucket/mixtures/demo/v000003/manifest.json"
-    return croissant_bytes(mixture.draft, 3, mixture.parts, url, datetime(2026, 3, 1, tzinfo=UTC))
+    parent = url.replace("v000003", "v000002")
+    return croissant_bytes(mixture.draft, 3, mixture.parts, url, datetime(2026, 3, 1, tzinfo=UTC), parent)
 
 
 def test_declares_what_the_specification_asks_for(data: bytes) -> None:
     document = json.loads(data)
     assert document["@type"] == "sc:Dataset"
-    assert document["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    assert document["conformsTo"] == "http://mlcommons.org/croissant/1.1"
     assert document["@context"]["cr"] == "http://mlcommons.org/croissant/"
     assert {"name", "description", "url", "creator", "datePublished", "version"} <= document.keys()
 
@@ -35,6 +36,26 @@ def test_describes_every_part_and_every_column(data: bytes, make_mixture: Make) 
     (records,) = document["recordSet"]
     assert [field["source"]["extract"]["column"] for field in records["field"]] == MIXTURE_PART.names
     assert {field["source"]["fileSet"]["@id"] for field in records["field"]} == {file_set["@id"]}
+
+
+def test_says_what_it_is_derived_from_and_what_decided_it(data: bytes, make_mixture: Make) -> None:
+    document, draft = json.loads(data), make_mixture().draft
+    sources = [item["@id"] for item in document["prov:wasDerivedFrom"]]
+    crawls = [f"{draft.corpus_root}/{crawl.name}" for crawl in draft.lineage.snapshots]
+    assert sources == [*crawls, "s3://bucket/mixtures/demo/v000002/manifest.json"]
+    used = [item["prov:label"] for item in document["prov:wasGeneratedBy"]["prov:used"]]
+    for key in (draft.lineage.quality_model, draft.lineage.encoder, draft.lineage.cluster_model):
+        assert any(key in label for label in used)
+    fields = {field["name"]: field for field in document["recordSet"][0]["field"]}
+    assert draft.lineage.quality_model in fields["quality"]["prov:wasDerivedFrom"]["prov:label"]
+    assert "license" not in document
+
+
+def test_names_the_licences_that_are_known(make_mixture: Make) -> None:
+    mixture = make_mixture()
+    licensed = mixture.draft.model_copy(update={"licenses": ("ODC-By-1.0", "https://commoncrawl.org/terms-of-use")})
+    document = json.loads(croissant_bytes(licensed, 1, mixture.parts, "s3://b/manifest.json", datetime(2026, 3, 1, tzinfo=UTC)))
+    assert document["license"] == ["ODC-By-1.0", "https://commoncrawl.org/terms-of-use"]
 
 
 def test_every_reference_names_something(data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Versions as earlier releases wrote them, and as later ones may: they open, they verify, and what is new in them is named.
 
-tests/golden/mixture_v1 is what the first release published. It stays as it is, and a later format gets a directory of its own.
+tests/golden/mixture_v1 is what the first release published, mixture_v1_croissant_1_1 what is published since croissant.json is of
+Croissant 1.1. They stay as they are, and a later format gets a directory of its own.
 """
 
 import hashlib
@@ -25,7 +26,8 @@ from samplemix_core.manifest.format import MIXTURE_PART, schema_json
 from samplemix_core.manifest.verify import verify
 from samplemix_core.objects.directory import FileStore
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "mixture_v1"
+GOLDEN = Path(__file__).parents[2] / "golden" / "mixture_v1_croissant_1_1"
+FIRST = GOLDEN.with_name("mixture_v1")
 Make = Callable[..., Any]
 
 
@@ -41,13 +43,13 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-@pytest.fixture
-def golden(tmp_path: Path) -> FileStore:
-    shutil.copytree(GOLDEN, tmp_path / "golden" / "mixtures")
+@pytest.fixture(params=[FIRST, GOLDEN], ids=lambda path: path.name)
+def golden(tmp_path: Path, request: pytest.FixtureRequest) -> FileStore:
+    shutil.copytree(request.param, tmp_path / "golden" / "mixtures")
     return FileStore(tmp_path / "golden")
 
 
-def test_a_version_of_the_first_release_opens_and_verifies(golden: FileStore) -> None:
+def test_a_version_of_an_earlier_release_opens_and_verifies(golden: FileStore) -> None:
     version = Mixtures(golden, "mixtures").open("demo")
     assert verify(version).problems == ()
     assert (version.manifest.samples, version.unknown, version.unknown_columns()) == (148, {}, [])
@@ -58,6 +60,8 @@ def test_the_same_mixture_is_published_with_the_same_bytes(tmp_path: Path, make_
     store = Named(tmp_path / "now")
     make_mixture().publish(store)
     assert files(tmp_path / "now" / "mixtures") == files(GOLDEN)
+    changed = {Path(path).name for path, data in files(FIRST).items() if files(GOLDEN)[path] != data}
+    assert changed == {"croissant.json", "SHA256SUMS"}
 
 
 @pytest.fixture
