@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -29,11 +30,14 @@ def mixture_list(as_json: AsJson = False) -> None:
     """List every published version of every mixture. A manifest that can't be read is named, and the exit code is 1."""
 
     mixtures, troubles = Deployment.load().mixtures, []
+    listed = mixtures.list()
+    tags = {name: mixtures.tags(name) for name in dict.fromkeys(name for name, _ in listed)}
 
     def rows() -> Iterator[dict[str, Any]]:
-        for item in mixtures.list():
+        for name, version in listed:
             try:
-                yield _short(mixtures.open(*item))
+                own = ", ".join(tag for tag, number in tags[name].items() if number == version)
+                yield {**_short(mixtures.open(name, version)), "tags": own}
             except ManifestError as error:
                 troubles.append(str(error))
 
@@ -195,6 +199,94 @@ def mixture_why(
         return
     for line in why.lines():
         tell(line)
+
+
+@app.command("tag")
+def mixture_tag(
+    version: Annotated[str, typer.Argument(help="A version: web@12; web alone is its latest")],
+    tag: Annotated[str, typer.Argument(help="The tag: web@TAG then names the version, wherever a version is asked for")],
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the tag")] = False,
+) -> None:
+    """Tag a version, so that people and jobs can name it, and 'mixture gc' keeps it. A tag that is there moves.
+
+    Examples: `samplemix mixture tag web@12 stable`, `samplemix mixture tag web stable --delete`
+    """
+    from samplemix_core.manifest.life import tag as put_tag
+    from samplemix_core.manifest.life import untag
+    from samplemix_core.reading.versions import open_version
+
+    mixtures, (name, _, _) = Deployment.load().mixtures, version.partition("@")
+    if delete:
+        tell(f"{name}@{tag} named version {untag(mixtures, name, tag)}, and is removed")
+        return
+    number = open_version(Deployment.load(), version).manifest.version
+    before = put_tag(mixtures, name, number, tag)
+    moved = f"; it named version {before}" if before not in (None, number) else ""
+    tell(f"{name}@{tag} names version {number}{moved}")
+
+
+@app.command("gc")
+def mixture_gc(
+    name: Annotated[str | None, typer.Argument(help="Only this mixture")] = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Versions past the newest so many may go")] = None,
+    older_than: Annotated[
+        int | None, typer.Option("--older-than", min=0, help="Versions may go that are older than so many days")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is found; otherwise it is only shown")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show, and with --yes remove, what no mixture needs: old drafts, versions that were begun and never published, stray files.
+
+    With --keep or --older-than (or both), also the parts of versions past them, unless a tag or an export names the version, or a
+    version that is kept has it as its parent. The latest stays, and manifests always stay: 'mixture show' still works, and mixing
+    again with the same configuration fills a version again.
+
+    Example: `samplemix mixture gc web --keep 10 --older-than 90`
+    """
+    from samplemix_core.manifest.life import Garbage, Rule, collect
+
+    deployment, now, found = Deployment.load(), datetime.now(UTC), list[Garbage]()
+    mixtures = deployment.mixtures
+    names = [name] if name else sorted({mixture for mixture, _ in mixtures.list()})
+    rule = Rule(keep, None if older_than is None else timedelta(days=older_than))
+    for each in names:
+        mixtures.latest(each)
+        collect(mixtures, each, rule, now, dry_run=not yes, on_found=found.append)
+    rows = [garbage.model_dump() for garbage in found]
+    if find_spec("dask") is not None:
+        from samplemix_core.pipeline.drafts import collect_drafts
+
+        old = collect_drafts(deployment.state, now.date(), dry_run=not yes)
+        size = sum(info.size for info in old)
+        why = "drafts older than a week"
+        rows += [{"mixture": None, "version": None, "why": why, "objects": len(old), "bytes": size}] if old else []
+    print_rows(rows, as_json=as_json)
+    if not as_json:
+        total = sum(row["bytes"] for row in rows)
+        tell(f"{total / 1e6:,.1f} MB {'removed' if yes else 'would be removed: --yes does it'}")
+
+
+@app.command("copy")
+def mixture_copy(
+    name: Name,
+    uri: Annotated[str, typer.Argument(help="Where mixtures are to lie: s3://bucket/prefix or a directory")],
+    version: Version = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a version to another place, as <place>/<mixture>/<version>, each file checked when it is read and when it is written.
+
+    The corpus stays where it is. Example: `samplemix mixture copy web@12 s3://cluster-b/mixtures`
+    """
+    from samplemix_core.manifest.catalogue import Mixtures
+    from samplemix_core.manifest.life import copy_version
+    from samplemix_core.reading.versions import open_version
+
+    deployment = Deployment.load()
+    made = copy_version(open_version(deployment, name, version), Mixtures(deployment.store(uri)))
+    if as_json:
+        print_json({"manifest": made.uri, "content_digest": made.manifest.content_digest})
+        return
+    tell(f"copied to {made.uri}")
 
 
 @app.command("verify")

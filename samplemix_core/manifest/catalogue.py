@@ -1,6 +1,7 @@
 """Mixtures on an object store, and reading them back: <root>/<name>/v000012/... and <root>/<name>/latest.json."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samplemix_core.errors import ManifestError, ObjectStoreError
+from samplemix_core.errors import ManifestError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.manifest.format import MIXTURE_PART, Manifest, parse_json, parse_manifest, unknown_columns
 from samplemix_core.objects.interface import ObjectStore
 
@@ -19,8 +20,14 @@ LATEST = "latest.json"
 SUMS = "SHA256SUMS"
 """The SHA-256 of every other file of a version, as `sha256sum --check` reads them."""
 
-EXPORTS = "exports"
-"""Directory of a mixture with a note for each export of one of its versions."""
+COLLECTED = "collected.json"
+"""Says that a version's parts were removed, and why (see life.py)."""
+
+EXPORTS, TAGS = "exports", "tags"
+"""Directories of a mixture: a note for each export of one of its versions, and its tags."""
+
+MAX_ATTEMPTS = 100
+"""Each lost attempt means that another writer won; this many in a row mean that something else is wrong."""
 
 _VERSION = re.compile(r"v(\d{6,})")
 
@@ -39,6 +46,28 @@ class Mixtures:
     def key(self, name: str, version: int, file: str) -> str:
         """Key of a file of one version."""
         return f"{self.prefix(name)}{version_directory(version)}/{file}"
+
+    def tag_key(self, name: str, tag: str) -> str:
+        """Key of a tag of a mixture."""
+        return f"{self.prefix(name)}{TAGS}/{tag}.json"
+
+    def tags(self, name: str) -> dict[str, int]:
+        """The versions of a mixture that have tags, by tag."""
+        prefix = f"{self.prefix(name)}{TAGS}/"
+        tags = [info.key[len(prefix) :].removesuffix(".json") for info in self.store.list(prefix)]
+        return {tag: self.tagged(name, tag) for tag in tags}
+
+    def tagged(self, name: str, tag: str) -> int:
+        """The version that a tag names. Raises ManifestError if there is no such tag."""
+        key = self.tag_key(name, tag)
+        if self.store.head(key) is None:
+            raise ManifestError(
+                f"{name} has no tag {tag!r}.", "See samplemix mixture list, or tag a version: samplemix mixture tag."
+            )
+        version = parse_json(self.store.get(key)[0], f"{self.store.uri}/{key}").get("version")
+        if not isinstance(version, int):
+            raise ManifestError(f"{self.store.uri}/{key} names no version: {version!r}.", "Tag the version again.")
+        return version
 
     def list(self) -> list[tuple[str, int]]:
         """(name, version) of every published version, sorted."""
@@ -122,9 +151,22 @@ class Version:
         for part in self.manifest.parts:
             yield part_table(self.file(part.path, part.sha256))
 
+    def is_collected(self, name: str) -> bool:
+        """Whether one of its files is gone because the version was collected."""
+        store = self.mixtures.store
+        return store.head(self.key(name)) is None and store.head(self.key(COLLECTED)) is not None
+
     def file(self, name: str, sha256: str) -> bytes:
-        """One of its files; raise ManifestError if its bytes are not those that were published."""
-        data, _ = self.mixtures.store.get(self.key(name))
+        """One of its files; raise ManifestError if its bytes are not those that were published, or if they were collected."""
+        try:
+            data, _ = self.mixtures.store.get(self.key(name))
+        except ObjectStoreError:
+            if not self.is_collected(name):
+                raise
+            raise ManifestError(
+                f"{self.manifest.name} version {self.manifest.version} was collected as garbage: {name} is gone.",
+                "Mix again with the same configuration: publishing the same mixture fills the version again.",
+            ) from None
         if hashlib.sha256(data).hexdigest() != sha256:
             raise ManifestError(
                 f"{self.mixtures.store.uri}/{self.key(name)} has changed since it was published.",
@@ -169,3 +211,40 @@ def part_table(data: bytes) -> pa.Table:
     if missing:
         raise ManifestError(f"A part has no column {', '.join(missing)}.", "Restore it, or use another version.")
     return file.read(MIXTURE_PART.names)
+
+
+def move_latest(mixtures: Mixtures, name: str, version: int) -> None:
+    """Move latest.json of a mixture to a published version, by compare-and-swap and never backwards.
+
+    Raises ManifestError if other writers are always faster.
+    """
+    store, key = mixtures.store, mixtures.prefix(name) + LATEST
+    sums_key = mixtures.key(name, version, SUMS)
+    names: dict[str, object] = {"version": version, "manifest": f"{version_directory(version)}/{MANIFEST}"}
+    sums = (parse_sums(store.get(sums_key)[0]) if store.head(sums_key) is not None else None) or {}
+    if MANIFEST in sums:
+        names["manifest_sha256"] = sums[MANIFEST]
+    data = json.dumps(names).encode() + b"\n"
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            if store.head(key) is None:
+                store.put(key, data, if_none_match=True)
+                return
+            current, info = store.get(key)
+            if _named_version(current) < version:
+                store.put(key, data, if_match=info.etag)
+        except PreconditionFailedError:
+            continue
+        return
+    raise ManifestError(
+        f"{store.uri}/{key} changed under {MAX_ATTEMPTS} attempts to move it; version {version} itself is published.",
+        "Publish again: that moves it.",
+    )
+
+
+def _named_version(data: bytes) -> int:
+    """The version that a latest.json names; 0 if it is damaged, since it holds nothing that a listing does not."""
+    try:
+        return int(json.loads(data)["version"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return 0

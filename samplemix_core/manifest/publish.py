@@ -18,7 +18,6 @@ latest is not moved back to it. One that was claimed but not committed is contin
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -27,24 +26,21 @@ from datetime import datetime
 
 from samplemix_core.errors import AccountingError, ManifestError, NewerFormatError, PreconditionFailedError
 from samplemix_core.manifest.catalogue import (
+    COLLECTED,
     CROISSANT,
-    LATEST,
     MANIFEST,
+    MAX_ATTEMPTS,
     SUMS,
     Mixtures,
     Version,
-    parse_sums,
+    move_latest,
     sums_text,
-    version_directory,
 )
 from samplemix_core.manifest.croissant import croissant_bytes, described_version
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, files_of, manifest_bytes, publishable
 from samplemix_core.manifest.verify import manifest_problems
 
 log = logging.getLogger(__name__)
-
-MAX_ATTEMPTS = 100
-"""Each lost attempt means that another publisher won; this many in a row mean that something else is wrong."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,8 @@ class _Publisher:
             if found is not None and found.manifest.version_identity(found.manifest.content_digest) == self.identity:
                 # In case its publisher died after the commit, or was an earlier release.
                 self._put_sums(found)
-                self._move_latest(published[0])
+                self._fill(found)
+                move_latest(self.mixtures, self.draft.name, published[0])
                 return Published(found, created=False)
         version = self._begun(versions) or max(versions, default=0) + 1
         parent = max((earlier for earlier in published if earlier < version), default=None)
@@ -122,7 +119,7 @@ class _Publisher:
         result = self._commit(version, parent)
         if result is not None:
             self._put_sums(result.version)
-            self._move_latest(max([version, *published]))
+            move_latest(self.mixtures, self.draft.name, max([version, *published]))
         return result
 
     def _version(self, version: int) -> Version | None:
@@ -195,6 +192,12 @@ class _Publisher:
             return None
         return Published(Version(self.mixtures, manifest, hashlib.sha256(data).hexdigest()), created=True)
 
+    def _fill(self, version: Version) -> None:
+        """Put back the files of a version that was collected."""
+        key = version.key(COLLECTED)
+        if self.store.head(key) is not None and self._put_files(version.manifest.version):
+            self.store.delete(key)
+
     def _put_sums(self, version: Version) -> None:
         key, croissant = version.key(SUMS), self._existing(version.manifest.version, CROISSANT)
         if croissant is None or self.store.head(key) is not None:
@@ -202,34 +205,3 @@ class _Publisher:
         digests = version.manifest.files | {MANIFEST: version.sha256, CROISSANT: hashlib.sha256(croissant).hexdigest()}
         with suppress(PreconditionFailedError):
             self.store.put(key, sums_text(digests), if_none_match=True)
-
-    def _move_latest(self, version: int) -> None:
-        key = self.mixtures.prefix(self.draft.name) + LATEST
-        names: dict[str, object] = {"version": version, "manifest": f"{version_directory(version)}/{MANIFEST}"}
-        sums = parse_sums(self._existing(version, SUMS) or b"") or {}
-        if MANIFEST in sums:
-            names["manifest_sha256"] = sums[MANIFEST]
-        data = json.dumps(names).encode() + b"\n"
-        for _ in range(MAX_ATTEMPTS):
-            try:
-                if self.store.head(key) is None:
-                    self.store.put(key, data, if_none_match=True)
-                    return
-                current, info = self.store.get(key)
-                if _named_version(current) < version:
-                    self.store.put(key, data, if_match=info.etag)
-            except PreconditionFailedError:
-                continue
-            return
-        raise ManifestError(
-            f"{self.store.uri}/{key} changed under {MAX_ATTEMPTS} attempts to move it; version {version} itself is published.",
-            "Publish again: that moves it.",
-        )
-
-
-def _named_version(data: bytes) -> int:
-    """The version that a latest.json names; 0 if it is damaged, since it holds nothing that a listing does not."""
-    try:
-        return int(json.loads(data)["version"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return 0

@@ -11,7 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samplemix_core.errors import ManifestError, ObjectStoreError
-from samplemix_core.manifest.catalogue import CROISSANT, LATEST, MANIFEST, SUMS, Version, parse_sums, part_table, version_directory
+from samplemix_core.manifest.catalogue import (
+    COLLECTED,
+    CROISSANT,
+    LATEST,
+    MANIFEST,
+    SUMS,
+    Version,
+    parse_sums,
+    part_table,
+    version_directory,
+)
 from samplemix_core.manifest.croissant import described_content
 from samplemix_core.manifest.format import SOURCES, Manifest, PartFile, ShardEntry, content_digest, parse_json, shards_digest
 from samplemix_core.manifest.parts import Place, canonical, check_rows, mixture_tokens
@@ -85,6 +95,9 @@ def verify(version: Version, shards: ShardsOfSnapshot | None = None) -> VerifyRe
     """
     manifest, count = version.manifest, _Count()
     problems = [*manifest_problems(manifest), *_objects(version), *_latest(version)]
+    if version.is_collected(manifest.parts[0].path):
+        problems.append(Problem("parts", "were collected as garbage; publishing the same mixture puts them back"))
+        return VerifyReport(manifest.name, manifest.version, 0, 0, 0, 0, tuple(problems))
     for part in manifest.parts:
         problems.extend(count.part(version, part))
     problems.extend(count.disagreements(manifest))
@@ -247,7 +260,7 @@ def _objects(version: Version) -> Iterator[Problem]:
     store, prefix = version.mixtures.store, version.key("")
     files = version.manifest.files
     found = {info.key[len(prefix) :] for info in store.list(prefix)}
-    for name in sorted(found - {MANIFEST, CROISSANT, SUMS, *files}):
+    for name in sorted(found - {MANIFEST, CROISSANT, SUMS, COLLECTED, *files}):
         yield Problem(name, "lies in the version's directory, but is no part of it")
     croissant = store.get(version.key(CROISSANT))[0] if CROISSANT in found else None
     if croissant is None:

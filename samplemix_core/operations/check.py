@@ -142,7 +142,7 @@ def _published_problems(
     latest = published.mixtures.prefix(name) + LATEST
     if published.mixtures.store.head(latest) is None:
         yield Problem(latest, "is missing; publishing the mixture again writes it")
-    if parts:
+    if parts and not published.is_collected(published.manifest.parts[0].path):
         yield from verify_version(deployment, published).problems
 
 

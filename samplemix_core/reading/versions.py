@@ -12,12 +12,17 @@ from samplemix_core.manifest.verify import VerifyReport, verify
 
 
 def open_version(deployment: Deployment, name: str, version: int | None = None) -> Version:
-    """Open a version: by its mixture's name (the latest, if none is given), as web@12, or by a manifest's or latest.json's URI."""
+    """Open a version by name, or by the URI of its manifest.json or of a latest.json.
+
+    A name is web (then the version, or the latest), web@12 or web@stable. Raises ManifestError if there is none.
+    """
     if "/" not in name:
         mixture, at, number = name.partition("@")
-        if at and (version is not None or not number.isdecimal()):
-            raise ManifestError(f"{name!r} names no version.", "Name one as web@12, without --version.")
-        return deployment.mixtures.open(mixture, int(number) if at else version)
+        if at and version is not None:
+            raise ManifestError(f"{name!r} already names one version, so --version {version} can't be given.", "Leave one out.")
+        if at:
+            version = int(number) if number.isdecimal() else deployment.mixtures.tagged(mixture, number)
+        return deployment.mixtures.open(mixture, version)
     if version is not None:
         raise ManifestError(f"{name} already names one version, so --version {version} can't be given.", "Leave --version out.")
     # A manifest's place is <root>/<mixture>/<version>/manifest.json: the store is opened three levels up.

@@ -111,5 +111,5 @@ def test_a_version_is_named_by_its_mixture_and_number(corpus: Path, monkeypatch:
     for wrong in ("demo@", "demo@x", "demo@9"):
         with pytest.raises(ManifestError):
             open_version(deployment, wrong)
-    with pytest.raises(ManifestError, match="names no version"):
+    with pytest.raises(ManifestError, match="already names one version"):
         open_version(deployment, "demo@1", 1)
