@@ -13,6 +13,7 @@ import os
 import random
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,10 +23,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
 
 from bench.scale import texts_of, to_lines
 from bench.solver import MEGABYTE
+from samplemix_core.config.export import ExportConfig
 from samplemix_core.config.reader import ReaderConfig
+from samplemix_core.deployment import Deployment
+from samplemix_core.exports.exporting import export_mixture
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.format import (
     MIXTURE_PART,
@@ -50,7 +56,7 @@ from samplemix_core.sample_key import keys_to_bytes, sample_keys
 from tests.mixtures import Published, publish_corpus
 from tests.peers import peers
 
-DOCUMENTS, SHARD_DOCUMENTS = 60_000, 5_000
+DOCUMENTS, SHARD_DOCUMENTS = 200_000, 5_000
 SMALL = 240
 CASES = 500
 LARGE = 10_000_000
@@ -252,6 +258,25 @@ def taken(
     return [(item.shard, item.row, item.copy) for item in found]
 
 
+def export_rates(uri: str, corpus: Path, target: Path) -> dict[str, float]:
+    """Seconds of exporting to Parquet, and of reading and writing the same files with pyarrow; both on one core."""
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    found = {"export": float("inf"), "copy": float("inf")}
+    for number in range(ROUNDS):
+        start = time.perf_counter()
+        (target / f"copy-{number}").mkdir(parents=True)
+        for path in sorted(corpus.rglob("*.jsonl")):
+            table = pa_json.read_json(path, pa_json.ReadOptions(use_threads=False, block_size=2**24))
+            pq.write_table(table, target / f"copy-{number}" / f"{path.stem}.parquet", compression="zstd", compression_level=1)
+        found["copy"] = min(found["copy"], time.perf_counter() - start)
+        start = time.perf_counter()
+        config, place = ExportConfig(format="parquet"), str(target / f"export-{number}")
+        export_mixture(Deployment.load(), uri, None, place, config, lambda _: None, threading.Event(), workers=1)
+        found["export"] = min(found["export"], time.perf_counter() - start)
+    return found
+
+
 def run(corpus: Path | None) -> dict[str, Any]:
     """Measure everything, print a table, and return the figures."""
     figures: dict[str, Any] = {}
@@ -262,6 +287,7 @@ def run(corpus: Path | None) -> dict[str, Any]:
         ours = max(rounds, key=lambda found: found["rate"])
         kept = in_a_process(epoch_rate, published.uri, directory / "cache-0")
         theirs = peer("speeds", directory / "speed")
+        written = in_a_process(export_rates, published.uri, directory / "speed" / "corpus", directory / "exports")
         small = make_corpus(directory / "small", texts_of(corpus, SMALL), SMALL // 4)
         resumed, lost = resume(small.uri, directory / "cache-small"), peer("resume", directory / "small")
         many = first_of_many(directory)
@@ -273,6 +299,8 @@ def run(corpus: Path | None) -> dict[str, Any]:
     ):
         print(f"{label:<60} {theirs[key]:>10,.0f} {ours['rate'] / theirs[key]:>8.2f}")
         figures[f"reader_over_{key}"] = round(ours["rate"] / theirs[key], 2)
+    export_over_copy = written["copy"] / written["export"]
+    print(f"\nexport to Parquet, verified, {written['export']:.2f} s; by pyarrow {written['copy']:.2f} s: {export_over_copy:.2f}")
     print(f"\n{'stopped and resumed':<60} {'cases':>10} {'exact':>8} {'lost':>8} {'twice':>8}")
     print(f"{'SampleMix, other ranks, workers and batch sizes':<60} {resumed['cases']:>10} {resumed['exact']:>8} {0:>8} {0:>8}")
     print(
@@ -288,6 +316,7 @@ def run(corpus: Path | None) -> dict[str, Any]:
         "reader_memory_late_over_early": round(ours["late_mb"] / ours["early_mb"], 2),
         "reader_first_document_s": round(many["first_s"], 2),
         "reader_bytes_a_sample": round(many["bytes_a_sample"], 1),
+        "export_over_copy": round(export_over_copy, 2),
         "trace_step_s": round(many["trace_s"], 2),
         "resume_cases": resumed["cases"],
         "resume_exact": resumed["exact"],

@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +18,7 @@ from samplemix_core.config.export import ExportConfig
 from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.errors import AccountingError, CancelledRunError, ConfigError, ObjectStoreError, SampleMixError
 from samplemix_core.exports.export_format import Facts, json_bytes
+from samplemix_core.exports.formats import FORMATS
 from samplemix_core.exports.part import RECORDS, ChunkRecord, ExportTask, export_part, read_record, require_written
 from samplemix_core.manifest.catalogue import EXPORTS, SUMS, Version, sums_text, version_directory
 from samplemix_core.objects.interface import ObjectStore
@@ -33,7 +34,11 @@ COMPLETE = "samplemix.json"
 _CLAIM = f"{RECORDS}/export.json"
 """What an export that is not complete is of."""
 
+_STRIPE_CHUNKS, _MOST_STRIPES = 4, 16
+"""A part is shared out in stripes of at least so many chunks, and in at most so many: a compressed shard is read anew by each."""
+
 _ATTEMPTS = 5
+_FIRST_WAIT_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 
 
@@ -82,7 +87,8 @@ def export_mixture(
     store.put(_CLAIM, json_bytes({"export": task.identity(found), **_origin(found)}))
     total = found.manifest.samples
     report(Progress("export", 0, total, unit="documents"))
-    done = _in_processes(task, found, workers, cancelled) if workers else _on_cluster(deployment, task, found, cancelled)
+    tasks = _tasks(task, found)
+    done = _here(tasks, workers, cancelled) if workers else _on_cluster(deployment, tasks, found, cancelled)
     for documents in done:
         report(Progress("export", documents, total, documents=documents, unit="documents"))
     return _finish(deployment, store, task, found)
@@ -142,12 +148,12 @@ def _complete(store: ObjectStore, task: ExportTask, version: Version) -> Exporte
     return None
 
 
-def _on_cluster(deployment: Deployment, task: ExportTask, version: Version, cancelled: threading.Event) -> Iterator[int]:
+def _on_cluster(deployment: Deployment, tasks: Sequence[ExportTask], version: Version, cancelled: threading.Event) -> Iterator[int]:
     """Export on the workers of the Dask cluster; yield how many documents are done."""
     from samplemix_core.compute.fanout import Work, connect, fan_out
 
     parts = version.manifest.parts
-    work = [Work(file.path, (replace(task, part=number),), cost=file.tokens) for number, file in enumerate(parts)]
+    work = [Work(f"{parts[each.part].path}, stripe {each.stripe}", (each,), cost=parts[each.part].tokens) for each in tasks]
     documents = 0
     with connect(deployment) as client:
         for outcome in fan_out(client, "samplemix_core.exports.part:export_part", work, cancelled):
@@ -157,23 +163,46 @@ def _on_cluster(deployment: Deployment, task: ExportTask, version: Version, canc
             yield documents
 
 
-def _in_processes(task: ExportTask, version: Version, workers: int, cancelled: threading.Event) -> Iterator[int]:
-    """Export in processes of this machine; yield how many documents are done."""
-    parts = len(version.manifest.parts)
+def _tasks(task: ExportTask, version: Version) -> list[ExportTask]:
+    """The stripes of all parts: a part of many chunks is shared out, so that all workers have something to do."""
+    tasks = []
+    chunk_tokens = task.config.chunk_tokens or FORMATS[task.config.format].chunk_tokens
+    for number, part in enumerate(version.manifest.parts):
+        stripes = max(1, min(_MOST_STRIPES, part.tokens // (chunk_tokens * _STRIPE_CHUNKS)))
+        tasks += [replace(task, part=number, stripe=stripe, stripes=stripes) for stripe in range(stripes)]
+    return tasks
+
+
+def _here(tasks: Sequence[ExportTask], workers: int, cancelled: threading.Event) -> Iterator[int]:
+    """Export in processes of this machine, or in this one if one is enough; yield how many documents are done."""
+    if min(workers, len(tasks)) > 1:
+        yield from _in_processes(tasks, workers, cancelled)
+        return
+    done = 0
+    for task in tasks:
+        done += _patiently(task, lambda _: _require_wanted(cancelled))
+        yield done
+
+
+def _require_wanted(cancelled: threading.Event) -> None:
+    if cancelled.is_set():
+        raise CancelledRunError("Cancelled.", "Export again: what is whole is kept.")
+
+
+def _in_processes(tasks: Sequence[ExportTask], workers: int, cancelled: threading.Event) -> Iterator[int]:
     context = multiprocessing.get_context("spawn")
-    told = context.Array("q", parts)
-    with ProcessPoolExecutor(min(workers, parts), context, _take_progress, (told,)) as pool:
-        running = {pool.submit(_with_patience, replace(task, part=part)) for part in range(parts)}
+    told = context.Array("q", len(tasks))
+    with ProcessPoolExecutor(min(workers, len(tasks)), context, _take_progress, (told,)) as pool:
+        running = {pool.submit(_in_pool, task, number) for number, task in enumerate(tasks)}
         try:
             while running:
-                if cancelled.is_set():
-                    raise CancelledRunError(f"Cancelled with {len(running)} parts open.", "Export again: what is whole is kept.")
+                _require_wanted(cancelled)
                 done, running = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
                 yield sum(told[:])
         except BaseException:
-            # Parts that run would otherwise be waited for.
+            # Those that run would otherwise be waited for.
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
@@ -187,22 +216,21 @@ def _take_progress(told: Any) -> None:
     _told = told
 
 
-def _with_patience(task: ExportTask) -> None:
-    """Export a part, again after errors that may pass."""
+def _in_pool(task: ExportTask, number: int) -> None:
+    _patiently(task, lambda done: _told.__setitem__(number, done))
 
-    def on_progress(done: int) -> None:
-        _told[task.part] = done
 
+def _patiently(task: ExportTask, on_progress: Callable[[int], None]) -> int:
+    """Export a stripe, again after errors that may pass."""
     for attempt in range(1, _ATTEMPTS):
         try:
-            export_part(task, on_progress)
+            return export_part(task, on_progress)
         except SampleMixError as error:
             if not error.may_pass:
                 raise
-            time.sleep(2.0**attempt)
-        else:
-            return
-    export_part(task, on_progress)
+            log.warning("%s Trying again (%s of %s).", error.what, attempt, _ATTEMPTS - 1)
+            time.sleep(_FIRST_WAIT_SECONDS * 2.0**attempt)
+    return export_part(task, on_progress)
 
 
 def _finish(deployment: Deployment, store: ObjectStore, task: ExportTask, version: Version) -> Exported:

@@ -36,12 +36,17 @@ _READ_BYTES = 2**22
 
 @dataclass(frozen=True)
 class ExportTask:
-    """A part of a version to export to a URI. `corpus_root` says where the corpus is now, if it was copied."""
+    """Stripe `stripe` of `stripes` of a part of a version, to export to a URI.
+
+    `corpus_root` says where the corpus is now, if it was copied.
+    """
 
     manifest: str
     config: ExportConfig
     uri: str
     part: int = 0
+    stripe: int = 0
+    stripes: int = 1
     corpus_root: str | None = None
 
     def identity(self, version: Version) -> str:
@@ -66,7 +71,9 @@ class ChunkRecord(NamedTuple):
 
 
 def export_part(task: ExportTask, on_progress: Callable[[int], None] = lambda done: None) -> int:
-    """Export a part; chunks that are done are kept. Returns the number of documents; `on_progress` hears how many are done.
+    """Export a stripe of a part: some of its chunks, which follow each other. Chunks that are done are kept.
+
+    Returns the number of its documents; `on_progress` hears how many are done.
 
     Raises CorpusError for a file that isn't the one that was mixed, and ManifestError for other tokens than the manifest counts.
     """
@@ -76,17 +83,18 @@ def export_part(task: ExportTask, on_progress: Callable[[int], None] = lambda do
     rows = part_table(version.file(file.path, file.sha256))
     exporting = _Exporting(task, version, deployment.store(task.uri))
     bounds = chunk_bounds(rows["n_tokens"].to_numpy(), exporting.chunk_tokens)
-    done = {number for number in range(len(bounds) - 1) if read_record(exporting.store, exporting.identity, task.part, number)}
+    first, last = ((len(bounds) - 1) * (task.stripe + more) // task.stripes for more in range(2))
+    done = {number for number in range(first, last) if read_record(exporting.store, exporting.identity, task.part, number)}
     texts = _texts(deployment, task, version, samples_of(rows, version.manifest.solver.max_copies))
     told = sum(bounds[number + 1] - bounds[number] for number in done)
     on_progress(told)
-    for start, stop in _stretches(len(bounds) - 1, done):
+    for start, stop in _stretches(first, last, done):
         stream = _Stream(_with_facts(texts.stream(bounds[start], bounds[stop]), rows.slice(bounds[start]), texts.samples.shards))
         for number in range(start, stop):
             rows_of_chunk = bounds[number + 1] - bounds[number]
             exporting.chunk(number, _told(stream.take(rows_of_chunk), told, on_progress))
             told += rows_of_chunk
-    return int(rows.num_rows)
+    return bounds[last] - bounds[first]
 
 
 def chunk_bounds(n_tokens: Any, chunk_tokens: int) -> list[int]:
@@ -123,12 +131,11 @@ def _tokens(version: Version, config: ExportConfig) -> Tokens:
     return Tokens(found.encode, end_id, found.vocabulary_size)
 
 
-def _stretches(count: int, done: set[int]) -> Iterator[tuple[int, int]]:
+def _stretches(start: int, last: int, done: set[int]) -> Iterator[tuple[int, int]]:
     """Yield the numbers that are left, as [start, stop)."""
-    start = 0
-    while start < count:
+    while start < last:
         stop = start
-        while stop < count and stop not in done:
+        while stop < last and stop not in done:
             stop += 1
         if stop > start:
             yield start, stop

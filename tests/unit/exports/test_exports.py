@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from samplemix_core.exports import exporting, mds, part
 from samplemix_core.exports.export_format import COPY_FILES, ROWS
 from samplemix_core.exports.exporting import Exported, export_mixture
 from samplemix_core.exports.formats import FORMATS
-from samplemix_core.exports.part import ExportTask, chunk_bounds, export_part
+from samplemix_core.exports.part import chunk_bounds
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.objects.directory import FileStore
 from samplemix_core.reading.mixture import open_mixture
@@ -146,14 +145,7 @@ def tokenizer(words: TokenCounter, tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Parts are exported in this process: another is started by one test alone."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def in_this_process(task: ExportTask, version: Any, workers: int, cancelled: threading.Event) -> Iterator[int]:
-        for number in range(len(version.manifest.parts)):
-            yield export_part(replace(task, part=number))
-
-    monkeypatch.setattr(exporting, "_in_processes", in_this_process)
 
 
 def export(uri: str, target: Path, config: ExportConfig, **options: Any) -> Exported:
@@ -231,6 +223,7 @@ def test_an_export_goes_on_where_it_was_cut_off(published: Published, tmp_path: 
         return put(store, key, path)
 
     monkeypatch.setattr(FileStore, "upload", failing)
+    monkeypatch.setattr(exporting, "_ATTEMPTS", 1)
     for _ in range(2):
         with pytest.raises(ObjectStoreError):
             export(published.uri, cut, config)
@@ -299,6 +292,7 @@ def test_what_does_not_arrive_as_it_was_written_is_noticed(
         return put(store, key, path)
 
     monkeypatch.setattr(FileStore, "upload", damaged)
+    monkeypatch.setattr(exporting, "_FIRST_WAIT_SECONDS", 0)
     with pytest.raises(ObjectStoreError, match="is not what was written"):
         export(published.uri, tmp_path / "export", config_of("jsonl", ""))
     monkeypatch.setattr(FileStore, "upload", put)
@@ -326,9 +320,7 @@ def test_the_command_exports_in_processes_and_says_what_it_would_do(published: P
     assert str(tmp_path / "export") in "".join(path.read_text() for path in notes)
 
 
-def test_an_export_that_is_cancelled_stops(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_an_export_that_is_cancelled_stops(published: Published, tmp_path: Path) -> None:
     cancelled = threading.Event()
     cancelled.set()
     with pytest.raises(CancelledRunError):
@@ -342,6 +334,17 @@ def test_an_export_that_is_cancelled_stops(published: Published, tmp_path: Path,
             cancelled,
             workers=1,
         )
+
+
+@pytest.mark.parametrize("stripes", [1, 2, 5, 100])
+def test_stripes_make_the_same_files(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stripes: int) -> None:
+    config = config_of("jsonl", "").model_copy(update={"chunk_tokens": 700})
+    monkeypatch.setattr(exporting, "_MOST_STRIPES", 1)
+    export(published.uri, tmp_path / "one", config)
+    monkeypatch.setattr(exporting, "_MOST_STRIPES", stripes)
+    monkeypatch.setattr(exporting, "_STRIPE_CHUNKS", 1)
+    export(published.uri, tmp_path / "many", config)
+    assert files_of(tmp_path / "many") == files_of(tmp_path / "one")
 
 
 def test_chunks_are_cut_by_tokens_alone() -> None:
