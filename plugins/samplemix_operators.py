@@ -329,6 +329,7 @@ class SampleMixExportOperator(BaseOperator):
         from dataclasses import asdict
 
         from samplemix_core.config.export import ExportForm
+        from samplemix_core.database.query import ask
         from samplemix_core.deployment import Deployment
         from samplemix_core.exports.exporting import describe_export, export_mixture, require_place
         from samplemix_core.frozen import load_config
@@ -338,7 +339,8 @@ class SampleMixExportOperator(BaseOperator):
         deployment, report = Deployment.load(), LogProgress(self.log.info)
         with final_errors():
             wanted = load_config(ExportForm, dict(context["params"]), "form")
-            require_place(deployment, wanted.uri)
+            corpora = [str(row["uri"]) for row in ask(deployment.require("reader_database_url"), "corpora")]
+            require_place(deployment, wanted.uri, corpora)
             what = deployment, wanted.mixture, wanted.version, wanted.uri, wanted.export
             if wanted.dry_run:
                 return describe_export(*what)

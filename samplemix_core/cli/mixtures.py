@@ -376,9 +376,13 @@ def mixture_export(
         return
     processes = workers or (None if deployment.dask_scheduler else os.cpu_count() or 1)
     with terminal_progress(quiet=as_json) as report:
-        found = export_mixture(
-            deployment, name, version, uri, config, report, threading.Event(), workers=processes, corpus_root=corpus_root
-        )
+        try:
+            found = export_mixture(
+                deployment, name, version, uri, config, report, threading.Event(), workers=processes, corpus_root=corpus_root
+            )
+        except KeyboardInterrupt:
+            say("stopped; the same command goes on, and keeps what is whole")
+            raise
     if as_json:
         print_json(asdict(found))
         return
@@ -431,6 +435,8 @@ def trace(
 
     if (step is None) == (document is None):
         raise ConfigError("Give either --step or --document.", "See samplemix trace --help.")
+    if sequence_length is None and (packing != "concatenate" or not end_of_document):
+        raise ConfigError("--packing and --no-end-of-document are of packed sequences.", "Give --sequence-length too.")
     saved = None if state is None else read_state(state)
     mixture = open_mixture(name, version=version, seed=seed if saved is None else saved.get("seed", seed))
     feed: Mixture | Packed = mixture

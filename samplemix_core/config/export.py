@@ -21,6 +21,8 @@ class ExportConfig(IdentifiedModel):
     FIRST_FIELDS = frozenset(
         {"format", "materialise", "tokenizer", "end_of_document", "prefix", "license", "languages", "chunk_tokens"}
     )
+    # The manifest says which tokenizer it is, and this only where.
+    NOT_IDENTITY = frozenset({"tokenizer"})
 
     format: FormatName = Field(
         description="jsonl, parquet, hugging-face, webdataset, mds, litdata, megatron or olmo", title="Format"
@@ -90,7 +92,9 @@ def export_form() -> dict[str, dict[str, Any]]:
     for name in ("mixture", "uri"):
         form[name]["default"] = ""
     form["format"]["default"] = "parquet"
-    form["dry_run"] |= {"title": "Dry run", "description": "Only count: documents, copies, tokens and files"}
-    for name in ("tokenizer", "end_of_document", "prefix", "license", "languages", "chunk_tokens"):
+    form["dry_run"] |= {"title": "Dry run", "description": "Only count: documents, copies, tokens"}
+    # Whoever may fill in the form need not be one who may have a file written for each document.
+    del form["chunk_tokens"]
+    for name in ("tokenizer", "end_of_document", "prefix", "license", "languages"):
         form[name]["section"] = "Of some formats"
     return form

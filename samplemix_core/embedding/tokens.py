@@ -1,6 +1,7 @@
 """Tokenise text once: the same pass counts the whole document and yields the part that the encoder reads."""
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -161,9 +162,13 @@ class Words:
     def __init__(self, tokenizer: Tokenizer, whole_only: re.Pattern[str] | None) -> None:
         self._tokenizer, self._whole_only = tokenizer, whole_only
         self._unknown = _Unknown(tokenizer)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing."""
         self._known: dict[str, bytes] = {}
         self._held: dict[str, Held] = {}
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Words | None":
@@ -184,6 +189,9 @@ class Words:
                 encoding = self._tokenizer.encode(text, add_special_tokens=False)
                 found[i] = np.asarray(encoding.ids, dtype=np.int32), self._unknown.held_of(text, encoding)
         split = {i: _WORD.findall(text) for i, text in enumerate(texts) if i not in found}
+        if self._process != os.getpid():
+            # A process that is forked while a thread holds the lock would wait for ever.
+            self._begin()
         with self._lock:
             if len(self._known) > MOST_WORDS:
                 self._known.clear()

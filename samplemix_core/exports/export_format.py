@@ -19,9 +19,6 @@ from samplemix_core.sample_key import mix64
 CHUNK_TOKENS = 2**24
 """Of documents that are in memory at once: about 64 MB of text."""
 
-COPY_FILES = 8
-"""Copies of a chunk's documents are dealt out to at most so many files, so that copies of a document are far apart."""
-
 ROWS = pa.schema(
     [
         pa.field("text", pa.large_string(), nullable=False),
@@ -46,13 +43,8 @@ class Tokens(NamedTuple):
     end_id: int | None
     vocabulary_size: int
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The integers that ids are written as, little endian. Megatron and OLMo keep clear of the last of 16 bits."""
-        return np.dtype("<u2" if self.vocabulary_size < 65_500 else "<i4")
-
-    def of(self, table: pa.Table) -> list[npt.NDArray[Any]]:
-        """The ids of each document (ROWS), as they are written. Raises ManifestError for another number than the manifest's."""
+    def of(self, table: pa.Table, dtype: np.dtype[Any]) -> list[npt.NDArray[Any]]:
+        """The ids of each document (ROWS), as integers of a type. Raises ManifestError for another number than the manifest's."""
         end = np.array([] if self.end_id is None else [self.end_id], dtype=np.int32)
         found = self.encode(table["text"].to_pylist())
         sizes = np.array([ids.size for ids in found], dtype=np.int64)
@@ -62,7 +54,7 @@ class Tokens(NamedTuple):
                 f"Row {row['row']} of {row['shard']} has {sizes[at]:,} tokens here, and the manifest counts {row['n_tokens']:,}.",
                 "Tokenise with the versions of SampleMix and of tokenizers that counted them, or mix again.",
             )
-        return [np.concatenate([ids, end]).astype(self.dtype) for ids in found]
+        return [np.concatenate([ids, end]).astype(dtype) for ids in found]
 
 
 @dataclass(frozen=True)
@@ -116,6 +108,11 @@ class ExportFormat(ABC):
         """Files that list all others, which are given in the order of paths: path -> content."""
 
     @property
+    def root(self) -> str:
+        """Where the training job sees the export."""
+        return (self.config.prefix or self.target).rstrip("/")
+
+    @property
     def origin(self) -> dict[str, Any]:
         """What the export says about where it is from."""
         manifest = self.manifest
@@ -127,20 +124,19 @@ class ExportFormat(ABC):
         }
 
     def copies(self, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-        """Deal a chunk's copies out to files: (number of the file, its rows), shuffled; `copies` becomes `copy`, from 0.
+        """Deal a chunk's copies out to files: (number of the copy, its rows), shuffled; `copies` becomes `copy`, from 0.
 
-        Two copies of a document are in one file only if it has more than COPY_FILES.
+        A file has a document at most once, so copies of a document are far apart, and a file is no longer than its chunk.
         """
         times = table["copies"].to_numpy()
-        row = np.repeat(np.arange(table.num_rows), times)
-        copy = np.arange(row.size) - np.repeat(np.cumsum(times) - times, times)
         salt = np.uint64(int.from_bytes(bytes.fromhex(self.manifest.content_digest)[:8], "big"))
-        key = np.array([int(value[:16], 16) for value in table["sample_key"].to_pylist()], dtype=np.uint64)
-        shuffled = np.argsort(mix64(mix64(key[row] ^ salt) + copy.astype(np.uint64)), kind="stable")
+        key = mix64(np.array([int(value[:16], 16) for value in table["sample_key"].to_pylist()], dtype=np.uint64) ^ salt)
         place = table.schema.get_field_index("copies")
-        for number in range(min(COPY_FILES, int(times.max(initial=0)))):
-            own = shuffled[copy[shuffled] % COPY_FILES == number]
-            yield number, table.take(pa.array(row[own])).set_column(place, "copy", pa.array(copy[own], pa.int32()))
+        for number in range(int(times.max(initial=0))):
+            rows = np.flatnonzero(times > number)
+            shuffled = rows[np.argsort(mix64(key[rows] + np.uint64(number)), kind="stable")]
+            copy = pa.array(np.full(rows.size, number), pa.int32())
+            yield number, table.take(pa.array(shuffled)).set_column(place, "copy", copy)
 
 
 def json_bytes(value: Any) -> bytes:

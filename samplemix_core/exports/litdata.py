@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from samplemix_core.errors import ConfigError
 from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written, json_bytes
 
 _LEAVES = {
@@ -25,6 +26,8 @@ class LitData(ExportFormat):
         """See ExportFormat.write."""
         for number, table in self.copies(chunk.table()):
             items = [_item(row) for batch in table.to_batches(max_chunksize=1_000) for row in batch.to_pylist()]
+            if sum(map(len, items)) >= 2**32:
+                raise ConfigError("A chunk of litdata would be longer than 4 GiB.", "Set a smaller chunk_tokens.")
             offsets = 4 * (len(items) + 2) + np.cumsum([0, *map(len, items)])
             path = f"chunk-{chunk.name}-c{number}.bin"
             data = np.uint32(len(items)).tobytes() + offsets.astype("<u4").tobytes() + b"".join(items)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from samplemix_core.errors import ConfigError
 from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written, json_bytes
 
 _CODES = {"<i4": 4, "<u2": 8}
@@ -20,12 +21,13 @@ class Megatron(ExportFormat):
     def write(self, chunk: Chunk, directory: Path) -> Iterator[Written]:
         """See ExportFormat.write."""
         assert self.tokens is not None
-        dtype = self.tokens.dtype
+        # As Megatron's own writer chooses.
+        dtype = np.dtype("<u2" if self.tokens.vocabulary_size < 65_500 else "<i4")
         lengths, copies = [], []
         name = f"chunk-{chunk.name}"
         with (directory / f"{name}.bin").open("wb") as file:
             for table in chunk.batches:
-                for ids in self.tokens.of(table):
+                for ids in self.tokens.of(table, dtype):
                     file.write(ids.tobytes())
                     lengths.append(ids.size)
                 copies.append(table["copies"].to_numpy())
@@ -44,7 +46,11 @@ class Megatron(ExportFormat):
     def index(self, files: Sequence[Facts]) -> dict[str, bytes]:
         """See ExportFormat.index."""
         assert self.tokens is not None
-        root = self.config.prefix or self.target
+        root = self.root
+        if any(character.isspace() for character in root):
+            raise ConfigError(
+                f"Megatron can't read a list of files below {root!r}: it splits it at blanks.", "Give a --prefix without."
+            )
         prefixes = [f"{root}/{file.path.removesuffix('.idx')}" for file in files if file.path.endswith(".idx")]
         described = {"samplemix": self.origin, "end_id": self.tokens.end_id, "vocabulary_size": self.tokens.vocabulary_size}
         # Without weights, all of each is read once an epoch.

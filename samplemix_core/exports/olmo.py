@@ -5,6 +5,7 @@ import gzip
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,12 @@ class Olmo(ExportFormat):
 
     what = "OLMo-core .npy and .csv.gz, and a list of paths that repeats files as often as they have copies"
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Unsigned integers, which are all that OLMo-core knows; it guesses them by the same rule, but for 256 ids and fewer."""
+        assert self.tokens is not None
+        return np.dtype("<u2" if self.tokens.vocabulary_size <= 2**16 else "<u4")
+
     def write(self, chunk: Chunk, directory: Path) -> Iterator[Written]:
         """See ExportFormat.write."""
         assert self.tokens is not None
@@ -25,7 +32,7 @@ class Olmo(ExportFormat):
         (directory / "tokens").mkdir(exist_ok=True)
         for times in np.unique(copies).tolist():
             own = table.take(pa.array(np.flatnonzero(copies == times)))
-            ids = self.tokens.of(own)
+            ids = self.tokens.of(own, self.dtype)
             path = f"tokens/{chunk.name}-x{times:04d}.npy"
             with (directory / path).open("wb") as file:
                 file.writelines(part.tobytes() for part in ids)
@@ -43,12 +50,12 @@ class Olmo(ExportFormat):
     def index(self, files: Sequence[Facts]) -> dict[str, bytes]:
         """See ExportFormat.index."""
         assert self.tokens is not None
-        root = self.config.prefix or self.target
+        root = self.root
         arrays = [file for file in files if file.path.endswith(".npy")]
         paths = [f"{root}/{file.path}" for file in arrays for _ in range(file.facts["copies"])]
         described = {
             "samplemix": self.origin,
-            "dtype": self.tokens.dtype.name,
+            "dtype": self.dtype.name,
             "eos_token_id": self.tokens.end_id,
             "vocab_size": self.tokens.vocabulary_size,
         }

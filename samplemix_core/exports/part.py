@@ -1,12 +1,14 @@
 """Export one part of a version: chunk by chunk, each verified and recorded, so that one that was cut off goes on."""
 
+import errno
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 from samplemix_core.config.export import TOKEN_FORMATS, ExportConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ObjectStoreError
+from samplemix_core.errors import ConfigError, ObjectStoreError
 from samplemix_core.exports.export_format import ROWS, Chunk, ExportFormat, Facts, Tokens, json_bytes
 from samplemix_core.exports.formats import FORMATS
 from samplemix_core.identity import fingerprint
@@ -57,7 +59,7 @@ class ExportTask:
     def format(self, version: Version) -> ExportFormat:
         """The export's format. Raises what tokenizer_of() does, for a format of tokens."""
         tokens = _tokens(version, self.config) if self.config.format in TOKEN_FORMATS else None
-        target = self.uri.removeprefix("file://").rstrip("/")
+        target = unquote(self.uri.removeprefix("file://")) if self.uri.startswith("file://") else self.uri
         return FORMATS[self.config.format](self.config, version.manifest, self.manifest, target, tokens)
 
 
@@ -81,7 +83,7 @@ def export_part(task: ExportTask, on_progress: Callable[[int], None] = lambda do
     version = open_version(deployment, task.manifest)
     file = version.manifest.parts[task.part]
     rows = part_table(version.file(file.path, file.sha256))
-    exporting = _Exporting(task, version, deployment.store(task.uri))
+    exporting = _Exporting(task, version, deployment)
     bounds = chunk_bounds(rows["n_tokens"].to_numpy(), exporting.chunk_tokens)
     first, last = ((len(bounds) - 1) * (task.stripe + more) // task.stripes for more in range(2))
     done = {number for number in range(first, last) if read_record(exporting.store, exporting.identity, task.part, number)}
@@ -211,19 +213,33 @@ def _told(tables: Iterator[pa.Table], done: int, on_progress: Callable[[int], No
 class _Exporting:
     """Writes the chunks of one part."""
 
-    def __init__(self, task: ExportTask, version: Version, store: ObjectStore) -> None:
-        self._part, self.store = task.part, store
+    def __init__(self, task: ExportTask, version: Version, deployment: Deployment) -> None:
+        self._part, self._deployment, self.store = task.part, deployment, deployment.store(task.uri)
         self.identity = task.identity(version)
         self._format = task.format(version)
         self.chunk_tokens = task.config.chunk_tokens or self._format.chunk_tokens
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A directory for a chunk's files. Raises ConfigError if the disk is full."""
+        try:
+            with self._deployment.scratch() as directory:
+                yield directory
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise ConfigError(
+                f"There is no room for an export's files below {self._deployment.home}: {error}.",
+                "Free some space there, or set SAMPLEMIX_HOME to a place with more; then export again: what is whole is kept.",
+            ) from error
 
     def chunk(self, number: int, batches: Iterator[pa.Table]) -> None:
         """Write a chunk's files, read them back, and record it."""
         held = _Counted(batches)
         files = []
-        with tempfile.TemporaryDirectory(prefix="samplemix-export-") as directory:
-            for written in self._format.write(Chunk(f"{self._part:05d}-{number:04d}", held), Path(directory)):
-                path = Path(directory) / written.path
+        with self._scratch() as directory:
+            for written in self._format.write(Chunk(f"{self._part:05d}-{number:04d}", held), directory):
+                path = directory / written.path
                 facts = Facts(written.path, path.stat().st_size, file_sha256(path), written.facts)
                 self.store.upload(written.path, path)
                 require_written(self.store, facts)

@@ -3,6 +3,7 @@
 An item is a document, or a packed sequence of tokens.
 """
 
+import sys
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
@@ -342,7 +343,8 @@ class _Reader(Generic[Item, AnyRead]):
                 number += 1
                 first += len(self._feed)
         finally:
-            for thread in self._threads:
+            # As the interpreter exits, threads have ended, and what ends them is gone.
+            for thread in self._threads if not sys.is_finalizing() else ():
                 thread.shutdown(wait=True, cancel_futures=True)
             _close(self._lanes)
 

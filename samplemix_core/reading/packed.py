@@ -2,6 +2,7 @@
 
 import os
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from threading import Lock
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int32]
 
-_CUT_DOCUMENTS = 512
-"""Documents of several windows whose tokens are remembered until the next is read."""
+_CUT_BYTES = 2**28
+"""Of tokens of documents that go on in a later read, which are remembered until then."""
 
 
 class PackedSequence(NamedTuple):
@@ -99,8 +100,11 @@ class Packed(Feed[PackedSequence, PackedRead]):
 
     def fetch(self, lane: Lane, read: PackedRead, epoch: int) -> "Ready[PackedSequence]":
         """What makes the sequences of a read, after fetching and tokenising their documents."""
-        wanted = {piece.row for pieces in read.sequences for piece in pieces}
-        tokens = self._tokens(lane, np.array(sorted(wanted), dtype=np.int64))
+        read_to: dict[int, int] = {}
+        for pieces in read.sequences:
+            for piece in pieces:
+                read_to[piece.row] = max(piece.stop, read_to.get(piece.row, 0))
+        tokens = self._tokens(lane, read_to)
         return partial(self._sequences, read, tokens, epoch)
 
     def sequences(
@@ -126,14 +130,14 @@ class Packed(Feed[PackedSequence, PackedRead]):
             found.append(PackedSequence(np.concatenate([*parts, filler]), pieces, padding, epoch, position))
         return found
 
-    def _tokens(self, lane: Lane, rows: Int) -> dict[int, Ids]:
-        """The tokens of rows, ascending, each with its end-of-document token. What is long is kept: more of it comes soon."""
+    def _tokens(self, lane: Lane, read_to: Mapping[int, int]) -> dict[int, Ids]:
+        """The tokens of some rows, each with its end-of-document token, given how far each is read now: the rest comes soon."""
         assert self.tokenizer is not None
         lock, kept = self._kept
         with lock:
-            found = {row: kept[row] for row in rows.tolist() if row in kept}
+            found = {row: kept.pop(row) for row in read_to if row in kept}
         samples = self.samples
-        missing = rows[[row not in found for row in rows.tolist()]]
+        missing = np.array(sorted(read_to.keys() - found.keys()), dtype=np.int64)
         runs = np.searchsorted(samples.layout.first, missing, side="right") - 1
         for run in np.unique(runs).tolist():
             own = missing[runs == run]
@@ -147,10 +151,9 @@ class Packed(Feed[PackedSequence, PackedRead]):
                     )
                 found[row] = ids if self.end_id is None else np.append(ids, np.int32(self.end_id))
         with lock:
-            for row in missing.tolist():
-                if found[row].size > self.packing.length:
-                    kept[row] = found[row]
-            while len(kept) > _CUT_DOCUMENTS:
+            kept.update((row, found[row]) for row, stop in read_to.items() if stop < found[row].size)
+            # Of what goes on in another process, no later read tells here.
+            while len(kept) > 1 and sum(ids.nbytes for ids in kept.values()) > _CUT_BYTES:
                 kept.popitem(last=False)
         return found
 

@@ -8,7 +8,7 @@ documents are. The documents of a sequence thus lie near each other in the corpu
 - "best-fit" first lays the documents of a window that fit into a sequence whole, the longest first, each where the least room is
   left for it, and cuts the others to fill what is left. Fewer documents are cut (arXiv 2404.10830), and no token is lost or padded.
 
-Only the last sequence of an epoch is filled up.
+Only the last sequence in the order of lanes is filled up: among the last of an epoch, as many as there are lanes.
 """
 
 from bisect import bisect_left, insort
@@ -43,7 +43,7 @@ class Packing:
     end_of_document: bool = True
 
     def __post_init__(self) -> None:
-        if self.length < 2:
+        if not isinstance(self.length, int) or self.length < 2:
             raise ConfigError(f"Sequences of {self.length} tokens hold nothing to learn.", "Give a length of at least 2.")
         if self.method not in get_args(Method):
             raise ConfigError(f"There is no packing {self.method!r}.", f"Give {' or '.join(get_args(Method))}.")

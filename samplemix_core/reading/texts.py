@@ -25,7 +25,7 @@ from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block, Document, RejectedRecordError
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ConfigError, CorpusError, ManifestError, SampleMixError, ShardRefusedError
+from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError, SampleMixError, ShardRefusedError
 from samplemix_core.identity import fingerprint
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.reading.mixture_samples import Samples
@@ -369,7 +369,12 @@ class _Shard:
 
     def open(self) -> tuple[BinaryIO, ShardReader]:
         """Open the file; raise CorpusError if it isn't the one that was mixed."""
-        stream = self._texts.store.open(self._path)
+        try:
+            stream = self._texts.store.open(self._path)
+        except ObjectStoreError as error:
+            if self._source is None or self._texts.store.head(self._path) is not None:
+                raise
+            raise self._changed("it is gone") from error
         try:
             self._require_unchanged()
             return stream, ShardReader(stream, self._path, self._texts.config)

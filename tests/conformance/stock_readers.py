@@ -6,6 +6,7 @@ the tokens of a document.
 
 import importlib.machinery
 import json
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -126,6 +127,63 @@ def croissant(root: Path) -> Iterator[Any]:
     for record in described.records("samples"):
         values = {name.rpartition("/")[2]: value for name, value in record.items()}
         yield values["shard"].decode(), int(values["row"]), int(values["copies"])
+
+
+def page(name: str, root: Path, **replaced: str) -> dict[str, Any]:
+    """What the example of a page of docs/ defines, with these places in place of its own."""
+    text = (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    for old, new in {"/data/web-12": str(root), "/tmp/olmo-work": str(root.parent / "olmo-work"), **replaced}.items():
+        code = code.replace(old, new)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    return found
+
+
+def mosaicml_page(root: Path) -> Iterator[Any]:
+    """The dataset of docs/mosaicml.md."""
+    without_images()
+    for row in page("mosaicml", root)["dataset"]:
+        yield row["sample_key"], row["text"]
+
+
+def olmo_page(root: Path) -> Iterator[Any]:
+    """The dataset of docs/olmo.md: how many instances."""
+    found = page("olmo", root)["config"].build()
+    found.prepare()
+    yield [len(found), len(found[0]["input_ids"])]
+
+
+def noting(seen: list[int], collate: Any) -> Any:
+    """The same collate function, which notes the positions of what it gets."""
+
+    def noted(batch: list[Any]) -> Any:
+        seen.extend(item.position for item in batch)
+        return collate(batch)
+
+    return noted
+
+
+def trainer_page(root: Path) -> Iterator[Any]:
+    """The Trainer of docs/hugging-face.md: ten steps, then five more from the checkpoint; the rows that each step had."""
+    import os
+
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    os.chdir(root)
+    where = json.loads((root / "where.json").read_text())
+    config = GPT2Config(vocab_size=where["vocabulary_size"], n_positions=128, n_embd=16, n_layer=1, n_head=1)
+    make = page("hugging-face", root)["make_trainer"]
+    for steps, done in ((10, 0), (15, 10)):
+        torch.manual_seed(0)
+        trainer = make(GPT2LMHeadModel(config), where["manifest"], where["tokenizer"], steps, done)
+        trainer.args.save_strategy = "no"
+        seen: list[int] = []
+        trainer.data_collator = noting(seen, trainer.data_collator)
+        trainer.train(resume_from_checkpoint=bool(done))
+        trainer._save_checkpoint(trainer.model, trial=None)
+        yield seen[: 4 * (steps - done)]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ READERS = (
     *("rdflib==7.6.0", "isodate==0.7.2", "decorator==5.3.1", "pandas-stubs==3.1.0.261029", "ai2-olmo-core==3.0.0"),
     *("bettermap==1.3.1", "cached_path==1.8.10", "dataclass-extensions==0.5.0", "importlib_resources==7.1.0"),
     *("google-cloud-storage==3.17.1", "google-api-core==2.44.0", "google-auth==2.63.0", "google-cloud-core==2.8.0"),
+    "accelerate==1.15.0",
     *("google-resumable-media==2.11.0", "google-crc32c==1.9.0", "proto-plus==1.29.0", "pyasn1==0.6.5", "pyasn1_modules==0.4.2"),
 )
 """Without their dependencies, of which this environment has those that they need."""
@@ -35,7 +36,14 @@ READERS = (
 def read(what: str, root: Path) -> list[Any]:
     """What the stock reader reads."""
     script = Path(__file__).with_name("stock_readers.py")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(root.parent / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    places = {"PYTHONPATH": str(script.parents[2])}
+    environment = {
+        **os.environ,
+        **places,
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(root.parent / "hf"),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     command = [str(peers("conformance", READERS)), str(script), what, str(root)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -77,6 +85,31 @@ def test_mlcroissant_reads_a_version(published: Published) -> None:
     root = Path(published.uri.removeprefix("file://")).parent
     found = {(shard, row): copies for shard, row, copies in read("croissant", root)}
     assert found == published.copies
+
+
+def exported(name: FormatName, published: Published, words: TokenCounter, tmp_path: Path) -> Path:
+    tmp_path.mkdir()
+    words._tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = ExportConfig(format=name, tokenizer=str(tmp_path / "tokenizer.json") if name in TOKEN_FORMATS else None)
+    target = tmp_path / "export"
+    export_mixture(Deployment.load(), published.uri, None, str(target), config, lambda _: None, threading.Event(), workers=1)
+    return target
+
+
+def test_the_pages_of_the_guide_are_true(published: Published, words: TokenCounter, tmp_path: Path) -> None:
+    found = read("mosaicml-page", exported("mds", published, words, tmp_path / "mds"))
+    assert len(found) == sum(published.copies.values())
+    ((instances, length),) = read("olmo-page", exported("olmo", published, words, tmp_path / "olmo"))
+    assert length == 128
+    assert 200 < instances < sum(published.copies.values())
+
+
+def test_the_trainer_goes_on_where_it_stopped(published: Published, words: TokenCounter, tmp_path: Path) -> None:
+    words._tokenizer.save(str(tmp_path / "tokenizer.json"))
+    where = {"manifest": published.uri, "tokenizer": str(tmp_path / "tokenizer.json"), "vocabulary_size": words.vocabulary_size}
+    (tmp_path / "where.json").write_text(json.dumps(where))
+    first, then = read("trainer-page", tmp_path)
+    assert [*first, *then] == list(range(60))
 
 
 def _key(shard: str, row: int) -> str:

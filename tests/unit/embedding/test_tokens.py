@@ -1,6 +1,7 @@
 """One pass of the tokenizer gives the whole text's count and what the encoder reads."""
 
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import tokens
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.loading import locate_model
-from samplemix_core.embedding.tokens import DocumentTokenizer, Tokenized
+from samplemix_core.embedding.tokens import DocumentTokenizer, TokenCounter, Tokenized
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,18 @@ def test_without_special_tokens_an_empty_document_reads_as_padding() -> None:
 def test_a_sequence_without_room_for_text_is_refused(plain_tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="max_seq = 2"):
         DocumentTokenizer(plain_tokenizer, "plain", max_seq=2, pad_id=0)
+
+
+WORDS: list[TokenCounter] = []
+
+
+def test_a_process_that_is_forked_while_another_thread_tokenises_does_too(plain_tokenizer: Tokenizer) -> None:
+    counter = TokenCounter(Tokenizer.from_str(plain_tokenizer.to_str()), "words")
+    WORDS[:] = [counter]
+    assert counter._words is not None
+    with counter._words._lock, multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(_sizes, (["a lighthouse"],)).get(30) == [2]
+
+
+def _sizes(texts: list[str]) -> list[int]:
+    return [ids.size for ids in WORDS[0].encode(texts)]

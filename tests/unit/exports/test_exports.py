@@ -1,6 +1,7 @@
 """Exports, read by small readers of their own: every copy, the same text or tokens, after a kill too, and twice the same bytes."""
 
 import csv
+import errno
 import gzip
 import hashlib
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -29,10 +31,11 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import AccountingError, CancelledRunError, ConfigError, CorpusError, ManifestError, ObjectStoreError
 from samplemix_core.exports import exporting, mds, part
-from samplemix_core.exports.export_format import COPY_FILES, ROWS
+from samplemix_core.exports.export_format import ROWS, Tokens
 from samplemix_core.exports.exporting import Exported, export_mixture
 from samplemix_core.exports.formats import FORMATS
-from samplemix_core.exports.part import chunk_bounds
+from samplemix_core.exports.olmo import Olmo
+from samplemix_core.exports.part import ExportTask, chunk_bounds, export_part
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.objects.directory import FileStore
 from samplemix_core.reading.mixture import open_mixture
@@ -275,7 +278,7 @@ def test_a_file_that_changed_and_other_tokens_stop_an_export(words: TokenCounter
     with pytest.raises(ManifestError, match=r"Row 0 of crawl/web/a\.jsonl has [\d,]+ tokens here"):
         export(made.uri, tmp_path / "tokens", config_of("megatron", str(characters)))
     export(made.uri, tmp_path / "many", config_of("webdataset", ""))
-    assert len(list((tmp_path / "many").glob("train-00000-0000-c*.tar"))) == COPY_FILES
+    assert len(list((tmp_path / "many").glob("train-00000-0000-c*.tar"))) == 12
     assert len(list(of_tar(tmp_path / "many"))) == sum(made.copies.values())
     write_shard(tmp_path / "corpus" / "crawl" / "web" / "b.jsonl.gz", records("other", 60))
     with pytest.raises(CorpusError, match=r"crawl/web/b\.jsonl\.gz is not the file that was mixed"):
@@ -351,3 +354,99 @@ def test_chunks_are_cut_by_tokens_alone() -> None:
     assert chunk_bounds(np.array([5, 5, 5, 30, 1, 1], dtype=np.int32), 10) == [0, 2, 4, 6]
     assert chunk_bounds(np.array([7], dtype=np.int32), 10) == [0, 1]
     assert ROWS.names[0] == "text"
+
+
+def test_an_export_that_is_killed_leaves_no_process_and_strange_files_are_named(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import sys, threading, time
+from samplemix_core.exports import part
+def slow(*arguments, **options):
+    print("begun", flush=True)
+    time.sleep(60)
+if __name__ == "__main__":
+    from samplemix_core.cli.main import app
+    app(sys.argv[1:])
+else:
+    part.samples_of = slow
+"""
+    (tmp_path / "slow.py").write_text(code)
+    target = tmp_path / "killed"
+    command = [sys.executable, str(tmp_path / "slow.py"), "mixture", "export", published.uri, str(target), "--to", "jsonl"]
+    with subprocess.Popen([*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        process.kill()
+        # Its workers have this pipe too: it ends when they do.
+        assert "begun" not in process.stdout.read()
+    (target / "data").mkdir()
+    (target / "data" / "train-99999.jsonl").write_text("{}")
+    with pytest.raises(ConfigError, match=r"1 files that are not of this export, such as data/train-99999\.jsonl"):
+        export(published.uri, target, ExportConfig(format="jsonl"))
+    (target / "data" / "train-99999.jsonl").unlink()
+    assert export(published.uri, target, ExportConfig(format="jsonl")).created
+
+
+def test_a_second_export_of_the_same_finds_it_complete(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that run at once to one place: the slower one is done too, and leaves nothing."""
+    config, whole = config_of("jsonl", ""), export_part
+    place = tmp_path / "export"
+
+    def overtaken(task: ExportTask, on_progress: Callable[[int], None]) -> int:
+        if task.part == 3:
+            monkeypatch.setattr(exporting, "export_part", whole)
+            export(published.uri, place, config)
+        return whole(task, on_progress)
+
+    monkeypatch.setattr(exporting, "export_part", overtaken)
+    assert not export(published.uri, place, config).created
+    assert not list((place / ".samplemix").glob("*"))
+    notes = Path(published.uri.removeprefix("file://")).parents[1] / "exports"
+    for note in notes.glob("*"):
+        note.unlink()
+    (place / ".samplemix").mkdir(exist_ok=True)
+    (place / ".samplemix" / "00000-0000.json").write_text("{}")
+    assert not export(published.uri, place, config).created
+    assert len(list(notes.glob("*"))) == 1
+    assert not list((place / ".samplemix").glob("*"))
+    next(place.glob("data/*")).unlink()
+    with pytest.raises(ConfigError, match="lacks 1 files now, such as data/train-"):
+        export(published.uri, place, config)
+    (place / "samplemix.json").write_text("[]")
+    with pytest.raises(ConfigError, match="another export, that can't be read"):
+        export(published.uri, place, config)
+
+
+def test_places_are_written_as_training_jobs_read_them(published: Published, tokenizer: str, tmp_path: Path) -> None:
+    place = tmp_path / "é exports"
+    with pytest.raises(ConfigError, match="splits it at blanks"):
+        export(published.uri, place, config_of("megatron", tokenizer))
+    assert not place.exists()
+    export(published.uri, place, config_of("olmo", tokenizer))
+    assert all(Path(path).is_file() for path in (place / "paths.txt").read_text().splitlines())
+    export(published.uri, tmp_path / "é", config_of("megatron", tokenizer))
+    assert list(of_megatron(tmp_path / "é"))
+    export(published.uri, tmp_path / "prefix", config_of("olmo", tokenizer, prefix="s3://bucket/x/"))
+    assert (tmp_path / "prefix" / "paths.txt").read_text().startswith("s3://bucket/x/tokens/")
+
+
+@pytest.mark.parametrize(("size", "megatron", "olmo"), [(65_499, "<u2", "<u2"), (65_500, "<i4", "<u2"), (70_000, "<i4", "<u4")])
+def test_ids_are_of_the_types_that_each_framework_expects(published: Published, size: int, megatron: str, olmo: str) -> None:
+    manifest = open_mixture(published.uri).manifest
+    tokens = Tokens(lambda texts: [np.full(1, size - 1, np.int32) for _ in texts], None, size)
+    made = Olmo(ExportConfig(format="olmo"), manifest, published.uri, "/x", tokens)
+    assert made.dtype == np.dtype(olmo)
+    (ids,) = tokens.of(pa.table({"text": ["a"], "n_tokens": [1]}), np.dtype(megatron))
+    assert ids.tolist() == [size - 1]
+
+
+def test_a_full_disk_is_told(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ConfigError, match="There is no room for an export's files below"):
+        export(published.uri, tmp_path / "export", config_of("mds", ""))

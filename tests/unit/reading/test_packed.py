@@ -15,6 +15,7 @@ from samplemix_core.cli.main import app
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.format import TokenizerRecord
+from samplemix_core.reading import packed as packed_sequences
 from samplemix_core.reading.mixture import Mixture, open_mixture
 from samplemix_core.reading.packed import Packed, PackedSequence, pack
 from samplemix_core.reading.packed_order import Method
@@ -149,3 +150,14 @@ def test_the_command_traces_sequences_without_a_tokenizer(mixture: Mixture, word
     bad = CliRunner().invoke(app, ["trace", published.uri, "--step", "3", *options, "--packing", "tight"])
     assert bad.exit_code == 1
     assert "no packing 'tight'" in str(bad.exception)
+
+
+def test_what_is_kept_of_long_documents_is_bounded(
+    mixture: Mixture, words: TokenCounter, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_sequences, "_CUT_BYTES", 1_000)
+    # Each document is longer than a window.
+    packed = pack(mixture, 2, tokenizer=words)
+    assert documents_in(list(packed.sequences())) == expected(mixture, words, published)
+    _, kept = packed._kept
+    assert len(kept) == 1 or sum(ids.nbytes for ids in kept.values()) <= 1_000
