@@ -1,6 +1,6 @@
 """Peers of the reader, in an environment of their own: run by bench/readers.py, not by itself.
 
-python loaders.py WHAT DIRECTORY: speeds, resume. Prints figures as one line of JSON.
+python loaders.py WHAT DIRECTORY: speeds, s3, resume. Prints figures as one line of JSON.
 """
 
 import json
@@ -10,12 +10,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.conformance.stock_readers import without_images
 
-SECONDS = 15.0
+SECONDS = 8.0
 SHUFFLE = 1000
 
 
@@ -60,29 +61,78 @@ def speeds(directory: Path) -> dict[str, float]:
     mds = str(directory / "mds")
     to_mds(files, mds)
     best = 0.0
-    for batch_size in (1, 64, 256):
+    for batch_size in (1, 64):
         dataset = StreamingDataset(local=mds, remote=None, shuffle=True, batch_size=batch_size, num_canonical_nodes=1)
         best = max(best, rate(iter(dataset)))
     return found | {"streaming": best}
 
 
+def s3(directory: Path) -> dict[str, float]:
+    """Documents a second, shuffled, from a bucket: by addresses that are signed, and by StreamingDataset's own way."""
+    without_images()
+    import boto3
+    from streaming import StreamingDataset
+
+    client = boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT_URL"])
+    bucket, _, prefix = os.environ["BENCH_PLACE"].removeprefix("s3://").partition("/")
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/corpus/")
+    keys = [item["Key"] for page in pages for item in page["Contents"]]
+    files = [client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}) for key in keys]
+    found = {"datasets": rate(iter(hf_stream(files).shuffle(seed=0, buffer_size=SHUFFLE)))}
+    place, local = f"{os.environ['BENCH_PLACE']}/mds", str(directory / "streamed")
+    dataset = StreamingDataset(local=local, remote=place, shuffle=True, batch_size=64, num_canonical_nodes=1)
+    return found | {"streaming": rate(iter(dataset))}
+
+
 def resume(directory: Path) -> dict[str, Any]:
-    """Stop and go on at random places: how many documents are lost, and how many come twice, of all."""
+    """Stop and go on at random places, by loader: how many documents are lost, and how many come twice, of all."""
     files = sorted(map(str, (directory / "corpus").rglob("*.jsonl")))
+    ids = [json.loads(line)["id"] for file in files for line in Path(file).read_text().splitlines()]
+    return {"datasets": resumed(partial(hf_case, files), len(ids)), "torchdata": resumed(partial(torchdata_case, ids), len(ids))}
+
+
+def resumed(case: Any, want: int) -> dict[str, Any]:
+    """What some cases of one loader lose and repeat."""
     rng = random.Random(0)
-    lost = repeated = documents = exact = failed = 0
+    lost = repeated = exact = failed = 0
     cases = 20
     for _ in range(cases):
-        before, after = rng.choice([1, 2, 4]), rng.choice([1, 2, 4])
-        seen, error = hf_case(files, before, after, rng)
+        seen, error = case(rng.choice([1, 2, 4]), rng.choice([1, 2, 4]), rng)
         failed += error
-        want = sum(Path(file).read_bytes().count(b"\n") for file in files)
-        documents += want
         lost += want - len(seen)
         twice = sum(seen.values()) - len(seen)
         repeated += twice
         exact += not error and not twice and len(seen) == want
+    documents = cases * want
     return {"cases": cases, "exact": exact, "failed": failed, "lost": lost / documents, "repeated": repeated / documents}
+
+
+def torchdata_case(ids: list[str], before: int, after: int, rng: random.Random) -> tuple[Counter[str], bool]:
+    """One stop and one resume of StatefulDataLoader over a DistributedSampler, with other ranks and workers."""
+    from torch.utils.data import DistributedSampler
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    def loader(rank: int, world_size: int, workers: int) -> Any:
+        sampler: Any = DistributedSampler(ids, world_size, rank, seed=1, drop_last=False)  # type: ignore[arg-type]
+        return StatefulDataLoader(ids, batch_size=4, sampler=sampler, num_workers=workers, collate_fn=list)
+
+    seen: Counter[str] = Counter()
+    steps, workers = rng.randrange(5, max(6, len(ids) // before // 8)), rng.choice([0, 2])
+    states = []
+    for rank in range(before):
+        part = loader(rank, before, workers)
+        for _, batch in zip(range(steps), part, strict=False):
+            seen.update(batch)
+        states.append(part.state_dict())
+    for rank in range(after):
+        part = loader(rank, after, rng.choice([0, 2]))
+        try:
+            part.load_state_dict(states[rank % before])
+            for batch in part:
+                seen.update(batch)
+        except (StopIteration, AssertionError, ValueError, TypeError, RuntimeError, IndexError, KeyError):
+            return seen, True
+    return seen, False
 
 
 def hf_case(files: list[str], before: int, after: int, rng: random.Random) -> tuple[Counter[str], bool]:
@@ -112,4 +162,4 @@ def hf_case(files: list[str], before: int, after: int, rng: random.Random) -> tu
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
-    print(json.dumps({"speeds": speeds, "resume": resume}[sys.argv[1]](Path(sys.argv[2]))))
+    print(json.dumps({"speeds": speeds, "s3": s3, "resume": resume}[sys.argv[1]](Path(sys.argv[2]))))

@@ -32,6 +32,8 @@ from samplemix_core.config.export import ExportConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.deployment import Deployment
 from samplemix_core.exports.exporting import export_mixture
+from samplemix_core.local.owner import Owner
+from samplemix_core.local.stack import Stack
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.format import (
     MIXTURE_PART,
@@ -56,25 +58,34 @@ from samplemix_core.sample_key import keys_to_bytes, sample_keys
 from tests.mixtures import Published, publish_corpus
 from tests.peers import peers
 
-DOCUMENTS, SHARD_DOCUMENTS = 200_000, 5_000
+DOCUMENTS, SHARD_DOCUMENTS = 150_000, 5_000
 SMALL = 240
 CASES = 500
+KILLS = 5
 LARGE = 10_000_000
 ROUNDS = 3
 
 PEERS = (
     *("datasets==5.2.0", "mosaicml-streaming==0.13.0", "catalogue==2.0.10", "pandas==3.1.1", "dill==0.4.1"),
     *("multiprocess==0.70.19", "xxhash==4.1.0", "zstd==1.5.7.2", "brotli==1.2.1", "python-snappy==0.7.3", "cramjam==2.14.0"),
-    "fsspec==2026.9.0",
+    *(
+        "torchdata==0.11.0",
+        "fsspec==2026.9.0",
+        "aiohttp==3.14.5",
+        "aiohappyeyeballs==2.7.1",
+        "aiosignal==1.4.0",
+        "frozenlist==1.8.0",
+    ),
+    *("multidict==7.2.1", "propcache==0.5.4", "yarl==1.25.1"),
 )
 """Without their dependencies: numpy, pyarrow, torch and boto3 are this environment's."""
 
 
-def peer(what: str, directory: Path) -> dict[str, Any]:
+def peer(what: str, directory: Path, **variables: str) -> dict[str, Any]:
     """What bench/loaders.py finds."""
     script = Path(__file__).with_name("loaders.py")
     command = [str(peers("bench-loaders", PEERS)), str(script), what, str(directory)]
-    environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1]), **variables}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -89,7 +100,41 @@ def make_corpus(directory: Path, texts: list[str], shard_documents: int) -> Publ
         path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     mixtures = Mixtures(FileStore(directory / "store"), "mixtures")
     corpus = FileStore(directory / "corpus")
-    return publish_corpus(mixtures, corpus, directory, lambda i: (1, 1, 1, 1, 1, 1, 1, 2, 2, 4)[i * 7 % 10], 2**20)
+    return publish_corpus(mixtures, corpus, directory, copies_of, 2**20)
+
+
+def copies_of(number: int) -> int:
+    """1 to 4 copies, 1.5 on average."""
+    return (1, 1, 1, 1, 1, 1, 1, 2, 2, 4)[number * 7 % 10]
+
+
+def from_s3(directory: Path, corpus: Path, shards: Path) -> dict[str, float]:
+    """Documents a second of the same documents from the embedded S3: an epoch of ours, and the peers."""
+    stack = Stack(directory / "home", ports="free", owner=Owner.of(os.getpid()))
+    try:
+        settings = stack.up({"s3"})
+        store = settings.store(f"{settings.state_root}/bench")
+        for root, prefix in ((corpus, "corpus"), (shards, "mds")):
+            for path in sorted(path for path in root.rglob("*") if path.is_file()):
+                if path.suffix in (".jsonl", ".mds") or path.name == "index.json":
+                    store.upload(f"{prefix}/{path.relative_to(root)}", path)
+        place = f"{settings.state_root}/bench"
+        mixtures = Mixtures(settings.store(place), "mixtures")
+        scratch = directory / "s3"
+        published = publish_corpus(mixtures, settings.store(f"{place}/corpus"), scratch, copies_of, 2**20)
+        os.environ["SAMPLEMIX_HOME"] = str(settings.home)
+        ours = in_a_process(epoch_rate, published.uri, scratch / "cache")["rate"]
+        variables = {
+            "S3_ENDPOINT_URL": str(settings.s3_endpoint),
+            "AWS_ACCESS_KEY_ID": str(settings.s3_access_key),
+            "AWS_SECRET_ACCESS_KEY": str(settings.s3_secret_key),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "BENCH_PLACE": place,
+        }
+        return {"ours": ours, **peer("s3", scratch, **variables)}
+    finally:
+        os.environ.pop("SAMPLEMIX_HOME", None)
+        stack.destroy()
 
 
 def epoch_rate(uri: str, cache: Path) -> dict[str, float]:
@@ -244,6 +289,61 @@ def resume(uri: str, cache: Path) -> dict[str, Any]:
     return {"cases": CASES, "exact": exact}
 
 
+def killed(uri: str, directory: Path) -> dict[str, int]:
+    """Jobs with DataLoader workers, killed by SIGKILL and resumed with other ranks: whether each document counts exactly once.
+
+    A job writes what it read and its state after each step, as it would a checkpoint; what it read after that doesn't count.
+    """
+    whole = [(item.shard, item.row, item.copy) for item in open_mixture(uri, cache_directory=directory / "cache").documents()]
+    rng = random.Random(1)
+    exact = 0
+    for case in range(KILLS):
+        found: list[tuple[str, int, int]] = []
+        state: dict[str, Any] | None = None
+        for number in cycle(range(2**30)):
+            world_size, workers = rng.randint(1, 3), rng.randint(0, 2)
+            logs = [directory / f"killed-{case}-{number}-{rank}" for rank in range(world_size)]
+            context = multiprocessing.get_context("spawn")
+            arguments = [(uri, directory / "cache", rank, world_size, workers, state, log) for rank, log in enumerate(logs)]
+            jobs = [context.Process(target=job, args=given) for given in arguments]
+            for each in jobs:
+                each.start()
+            steps_wanted = rng.randint(1, 8) if number < 2 else 10**9
+            while any(each.is_alive() for each in jobs) and min(map(lines_of, logs)) < steps_wanted:
+                time.sleep(0.005)
+            for each in jobs:
+                each.kill() if number < 2 else each.join()
+                each.join()
+            steps = min(map(lines_of, logs))
+            for log in logs:
+                lines = [json.loads(line) for line in log.read_bytes().splitlines()[: steps if number < 2 else None]]
+                found += [tuple(place) for line in lines for place in line["read"]]
+                state = lines[-1]["state"] if lines else state
+            if number == 2:
+                break
+        exact += sorted(found) == sorted(whole)
+    return {"cases": KILLS, "exact": exact}
+
+
+def lines_of(log: Path) -> int:
+    """Whole lines of a file."""
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def job(uri: str, cache: Path, rank: int, world_size: int, workers: int, state: dict[str, Any] | None, log: Path) -> None:
+    """One rank of a job, which writes a line after each step."""
+    from samplemix_core.reading.torch_data import Loader
+
+    loader = Loader(open_mixture(uri, cache_directory=cache), 4, rank, world_size, workers=workers)
+    if state is not None:
+        loader.load_state_dict(state)
+    with log.open("w") as file:
+        for batch in loader:
+            read = [(item.shard, item.row, item.copy) for item in batch]
+            file.write(json.dumps({"read": read, "state": loader.state_dict()}) + "\n")
+            file.flush()
+
+
 def taken(
     mixture: Mixture, rank: int, world_size: int, workers: int, batch_size: int, state: State, steps: int
 ) -> list[tuple[str, int, int]]:
@@ -287,9 +387,11 @@ def run(corpus: Path | None) -> dict[str, Any]:
         ours = max(rounds, key=lambda found: found["rate"])
         kept = in_a_process(epoch_rate, published.uri, directory / "cache-0")
         theirs = peer("speeds", directory / "speed")
+        remote = from_s3(directory, directory / "speed" / "corpus", directory / "speed" / "mds")
         written = in_a_process(export_rates, published.uri, directory / "speed" / "corpus", directory / "exports")
         small = make_corpus(directory / "small", texts_of(corpus, SMALL), SMALL // 4)
         resumed, lost = resume(small.uri, directory / "cache-small"), peer("resume", directory / "small")
+        dead = killed(small.uri, directory / "small")
         many = first_of_many(directory)
     print(f"{'documents/s, shuffled, local JSON lines':<60} {'':>10} {'ratio':>8}")
     print(f"{'SampleMix, an epoch from nothing kept':<60} {ours['rate']:>10,.0f}")
@@ -299,14 +401,22 @@ def run(corpus: Path | None) -> dict[str, Any]:
     ):
         print(f"{label:<60} {theirs[key]:>10,.0f} {ours['rate'] / theirs[key]:>8.2f}")
         figures[f"reader_over_{key}"] = round(ours["rate"] / theirs[key], 2)
+    print(f"\n{'the same from the embedded S3':<60}")
+    print(f"{'SampleMix, an epoch from nothing kept':<60} {remote['ours']:>10,.0f}")
+    for label, key in (("datasets, streaming", "datasets"), ("StreamingDataset, downloading its shards", "streaming")):
+        print(f"{label:<60} {remote[key]:>10,.0f} {remote['ours'] / remote[key]:>8.2f}")
+        figures[f"reader_s3_over_{key}"] = round(remote["ours"] / remote[key], 2)
     export_over_copy = written["copy"] / written["export"]
     print(f"\nexport to Parquet, verified, {written['export']:.2f} s; by pyarrow {written['copy']:.2f} s: {export_over_copy:.2f}")
     print(f"\n{'stopped and resumed':<60} {'cases':>10} {'exact':>8} {'lost':>8} {'twice':>8}")
     print(f"{'SampleMix, other ranks, workers and batch sizes':<60} {resumed['cases']:>10} {resumed['exact']:>8} {0:>8} {0:>8}")
-    print(
-        f"{'datasets, other ranks':<60} {lost['cases']:>10} {lost['exact']:>8} {lost['lost']:>8.1%} {lost['repeated']:>8.1%}"
-        f"   ({lost['failed']} refused)"
-    )
+    print(f"{'SampleMix, killed by SIGKILL with its DataLoader workers':<60} {dead['cases']:>10} {dead['exact']:>8} {0:>8} {0:>8}")
+    for label, key in (("datasets, other ranks", "datasets"), ("torchdata's StatefulDataLoader, other ranks", "torchdata")):
+        theirs_lost = lost[key]
+        print(
+            f"{label:<60} {theirs_lost['cases']:>10} {theirs_lost['exact']:>8} {theirs_lost['lost']:>8.1%}"
+            f" {theirs_lost['repeated']:>8.1%}   ({theirs_lost['failed']} refused)"
+        )
     print(f"\n10 million samples: first document {many['first_s']:.2f} s, {many['bytes_a_sample']:.1f} bytes a sample in arrays,")
     print(f"{many['held_mb']:,.0f} MB in all; a step of 512 documents traced in {many['trace_s']:.2f} s")
     print(f"memory that isn't of files: {ours['early_mb']:,.0f} MB at a fifth of an epoch, {ours['late_mb']:,.0f} MB at its end")
@@ -320,6 +430,7 @@ def run(corpus: Path | None) -> dict[str, Any]:
         "trace_step_s": round(many["trace_s"], 2),
         "resume_cases": resumed["cases"],
         "resume_exact": resumed["exact"],
+        "resume_killed_exact": f"{dead['exact']}/{dead['cases']}",
     }
 
 

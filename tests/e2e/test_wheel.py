@@ -150,7 +150,7 @@ def test_the_dags_and_the_pages_come_with_the_wheel(alone: Path, full: Installed
     assert found["pages"] == {"/": [200, True], "/static/bokeh.min.js": [200, True]}
 
 
-def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
+def test_the_light_base_lists_shows_verifies_reads_and_exports_what_was_published(
     first_run: dict[str, Any], platform: Deployment, light: Installed, tmp_path: Path
 ) -> None:
     name, manifest = first_run["name"], first_run["manifest_uri"]
@@ -169,6 +169,9 @@ def test_the_light_base_lists_shows_verifies_and_reads_what_was_published(
     assert read == facts
     step = light.run("samplemix", "trace", name, "--step", "3", "--batch-size", "4", "--json", cwd=tmp_path, environ=environ).stdout
     assert [row["position"] for row in json.loads(step)] == [12, 13, 14, 15]
+    to = ["samplemix", "mixture", "export", name, str(tmp_path / "mds"), "--to", "mds", "--workers", "1", "--json"]
+    made = json.loads(light.run(*to, cwd=tmp_path, environ=environ).stdout)
+    assert (made["copies"], made["created"]) == (listed["copies"], True)
 
 
 @pytest.mark.parametrize(("command", "extra"), [(["up"], "local"), (["sql", "SELECT 1"], "platform"), (["migrate"], "platform")])
