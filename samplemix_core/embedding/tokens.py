@@ -32,7 +32,7 @@ PROBE = (
 """Short texts of several kinds, on which ways to compute a model are tried when it is loaded."""
 
 END_OF_DOCUMENT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "<｜end▁of▁sentence｜>", "[EOS]", "[SEP]")  # noqa: RUF001
-"""Tokens that models in use end a document with."""
+"""Tokens that models in use end a document with. DeepSeek's has full-width bars, which is why ruff is told to let it be."""
 
 MAX_PIECE_CHARS = 1_000_000
 """Texts longer than this are tokenised in pieces, and no call to the tokenizer gets more than this."""

@@ -90,7 +90,7 @@ def export_mixture(
         # In case the one that made it was stopped before it was done with everything.
         _settle(store, task, found)
         return complete
-    claim = json_bytes({"export": task.identity(found), **_origin(found)})
+    claim = json_bytes({"export": task.identity(found), **task.format(found).origin})
     with suppress(PreconditionFailedError):
         store.put(_CLAIM, claim, if_none_match=True)
     if store.get(_CLAIM)[0] != claim:
@@ -305,7 +305,8 @@ def _finish(store: ObjectStore, task: ExportTask, version: Version) -> Exported:
         raise AccountingError(f"The export holds {written}, and the manifest {wanted}.", "Empty its place, and export again.")
     files = sorted((facts for record in records for facts in record.files), key=lambda facts: facts.path)
     sums = {facts.path: facts.sha256 for facts in files}
-    indexes = task.format(version).index(files)
+    made = task.format(version)
+    indexes = made.index(files)
     strange = [
         info.key
         for info in store.list()
@@ -322,7 +323,13 @@ def _finish(store: ObjectStore, task: ExportTask, version: Version) -> Exported:
     text = sums_text(sums)
     _put(store, SUMS, text)
     totals = {**written, "files": len(files), "bytes": sum(facts.size_bytes for facts in files)}
-    facts = {**_origin(version), "format": task.config.format, "config": task.config.identity(), **totals}
+    facts = {
+        **made.origin,
+        "manifest_sha256": version.sha256,
+        "format": task.config.format,
+        "config": task.config.identity(),
+        **totals,
+    }
     _put(store, COMPLETE, json_bytes({**facts, "export": identity, "sums_sha256": hashlib.sha256(text).hexdigest()}))
     _settle(store, task, version)
     return Exported(store.uri, task.manifest, task.config.format, **totals, created=True)
@@ -347,17 +354,6 @@ def _records(store: ObjectStore, task: ExportTask, version: Version) -> Iterator
 def _put(store: ObjectStore, path: str, data: bytes) -> None:
     store.put(path, data)
     require_written(store, Facts(path, len(data), hashlib.sha256(data).hexdigest(), {}))
-
-
-def _origin(version: Version) -> dict[str, Any]:
-    manifest = version.manifest
-    return {
-        "manifest": version.uri,
-        "manifest_sha256": version.sha256,
-        "name": manifest.name,
-        "version": manifest.version,
-        "content_digest": manifest.content_digest,
-    }
 
 
 def note_export(version: Version, task: ExportTask) -> None:

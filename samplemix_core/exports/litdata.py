@@ -27,7 +27,9 @@ class LitData(ExportFormat):
         for number, table in self.copies(chunk.table()):
             items = [_item(row) for batch in table.to_batches(max_chunksize=1_000) for row in batch.to_pylist()]
             if sum(map(len, items)) >= 2**32:
-                raise ConfigError("A chunk of litdata would be longer than 4 GiB.", "Set a smaller chunk_tokens.")
+                raise ConfigError(
+                    f"{chunk.name} would be a chunk of over 4 GiB, which litdata can't have.", "Export to parquet or mds."
+                )
             offsets = 4 * (len(items) + 2) + np.cumsum([0, *map(len, items)])
             path = f"chunk-{chunk.name}-c{number}.bin"
             data = np.uint32(len(items)).tobytes() + offsets.astype("<u4").tobytes() + b"".join(items)

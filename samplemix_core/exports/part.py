@@ -91,7 +91,7 @@ def export_part(task: ExportTask, on_progress: Callable[[int], None] = lambda do
     told = sum(bounds[number + 1] - bounds[number] for number in done)
     on_progress(told)
     for start, stop in _stretches(first, last, done):
-        stream = _Stream(_with_facts(texts.stream(bounds[start], bounds[stop]), rows.slice(bounds[start]), texts.samples.shards))
+        stream = _Stream(_with_facts(texts.stream(bounds[start], bounds[stop]), rows.slice(bounds[start])))
         for number in range(start, stop):
             rows_of_chunk = bounds[number + 1] - bounds[number]
             exporting.chunk(number, _told(stream.take(rows_of_chunk), told, on_progress))
@@ -158,7 +158,7 @@ def _texts(deployment: Deployment, task: ExportTask, version: Version, samples: 
     )
 
 
-def _with_facts(documents: Iterator[pa.RecordBatch], rows: pa.Table, shards: list[str]) -> Iterator[pa.Table]:
+def _with_facts(documents: Iterator[pa.RecordBatch], rows: pa.Table) -> Iterator[pa.Table]:
     """Yield documents with what the manifest says of them (ROWS)."""
     at = 0
     for batch in documents:
