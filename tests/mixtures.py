@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +16,16 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.manifest.catalogue import Mixtures, Version
 from samplemix_core.manifest.format import (
-    MIXTURE_PART,
     Counts,
     Lineage,
     ManifestDraft,
+    PhaseRecord,
     PolicyRecord,
     SnapshotLineage,
     SolverRecord,
     domain_shares,
+    part_schema,
+    phase_column,
     shards_digest,
 )
 from samplemix_core.manifest.parts import write_parts
@@ -65,9 +67,17 @@ def write_shard(path: Path, rows: Records) -> None:
 
 
 def publish_corpus(
-    mixtures: Mixtures, corpus: ObjectStore, scratch: Path, copies_of: Callable[[int], int], rows_per_part: int = 100
+    mixtures: Mixtures,
+    corpus: ObjectStore,
+    scratch: Path,
+    copies_of: Callable[[int], int],
+    rows_per_part: int = 100,
+    phases: Mapping[str, Callable[[int], int]] | None = None,
 ) -> Published:
-    """Publish a mixture of all shards of a corpus: the n-th document gets copies_of(n) copies, a token is a word."""
+    """Publish a mixture of all shards of a corpus: the n-th document gets copies_of(n) copies, a token is a word.
+
+    With `phases`, it gets the copies that each of these gives it.
+    """
     store, config = corpus, ReaderConfig()
     listed, columns = [], []
     texts: dict[tuple[str, int], str] = {}
@@ -81,7 +91,10 @@ def publish_corpus(
         columns += [(info.key, row["row"], row["domain"], len(row["text"].split())) for row in documents]
         texts |= {(info.key, row["row"]): row["text"] for row in documents}
     shard, row, domain, tokens = (list(column) for column in zip(*columns, strict=True))
+    of_phase = {name: np.array([own(i) for i in range(len(row))], dtype=np.int32) for name, own in (phases or {}).items()}
     copies = np.array([copies_of(i) for i in range(len(row))], dtype=np.int32)
+    if of_phase:
+        copies = np.sum(list(of_phase.values()), axis=0, dtype=np.int32)
     keys = np.concatenate([sample_keys(path.split("/")[0], path, np.array([at])) for path, at in zip(shard, row, strict=True)])
     table = pa.table(
         {
@@ -96,22 +109,37 @@ def publish_corpus(
             "quality": np.ones(len(row), np.float32),
             "diversity": np.ones(len(row), np.float32),
             "cluster": np.zeros(len(row), np.int32),
+            **{phase_column(name).name: own for name, own in of_phase.items()},
         },
-        schema=MIXTURE_PART,
+        schema=part_schema(of_phase),
     )
     draft_directory = scratch / "draft"
     draft_directory.mkdir(parents=True)
-    parts = write_parts([table.filter(pa.array(copies > 0))], draft_directory, rows_per_part)
+    parts = write_parts([table.filter(pa.array(copies > 0))], draft_directory, rows_per_part, list(of_phase))
     domains, count = sorted(set(domain)), np.array(tokens)
-    own = {each: np.array([value == each for value in domain]) for each in domains}
+    in_domain = {each: np.array([value == each for value in domain]) for each in domains}
     realised = int((count * copies).sum())
+    policy, most = PolicyRecord(name="natural", parameters={}), max(1, int(copies.max()))
     snapshots = sorted({path.split("/")[0] for path in shard})
     draft = ManifestDraft(
         name="demo",
         corpus_root=store.uri,
         seed=1,
-        policy=PolicyRecord(name="natural", parameters={}),
-        solver=SolverRecord(max_copies=max(1, int(copies.max())), kappa=1.0, next_tokens=0),
+        policy=policy,
+        solver=SolverRecord(max_copies=most, kappa=1.0, next_tokens=0),
+        phases=tuple(
+            PhaseRecord(
+                name=name,
+                policy=policy,
+                solver=SolverRecord(max_copies=most, kappa=1.0, next_tokens=0),
+                held_back=0,
+                budget_tokens=int((count * own).sum()),
+                realised_tokens=int((count * own).sum()),
+                samples=int((own > 0).sum()),
+                copies=int(own.sum()),
+            )
+            for name, own in of_phase.items()
+        ),
         reader=config,
         sources=write_sources(listed, draft_directory),
         budget_tokens=realised,
@@ -121,11 +149,11 @@ def publish_corpus(
         counts=Counts(documents=len(row), scored=len(row), quarantined=0, duplicates=0, eligible=len(row)),
         domains=domain_shares(
             domains,
-            source_samples=[int(own[each].sum()) for each in domains],
-            source_tokens=[int(count[own[each]].sum()) for each in domains],
-            samples=[int((copies[own[each]] > 0).sum()) for each in domains],
-            copies=[int(copies[own[each]].sum()) for each in domains],
-            mixture_tokens=[int((count * copies)[own[each]].sum()) for each in domains],
+            source_samples=[int(in_domain[each].sum()) for each in domains],
+            source_tokens=[int(count[in_domain[each]].sum()) for each in domains],
+            samples=[int((copies[in_domain[each]] > 0).sum()) for each in domains],
+            copies=[int(copies[in_domain[each]].sum()) for each in domains],
+            mixture_tokens=[int((count * copies)[in_domain[each]].sum()) for each in domains],
         ),
         lineage=Lineage(
             corpus="c",

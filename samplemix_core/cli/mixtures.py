@@ -344,6 +344,9 @@ def mixture_export(
     languages: Annotated[
         list[str] | None, typer.Option("--language", help="A language of the texts, such as en; may be repeated (hugging-face)")
     ] = None,
+    phase: Annotated[
+        str | None, typer.Option("--phase", help="Of a mixture with phases: the one to export, or all, whose order is then lost")
+    ] = None,
     corpus_root: Annotated[str | None, typer.Option("--corpus-root", help="Where the corpus is now, if it was copied")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes here; default: the Dask cluster, or one per core without it")
@@ -368,7 +371,7 @@ def mixture_export(
         "end_of_document": end_of_document,
         "prefix": prefix,
     }
-    given |= {"license": licence, "languages": tuple(languages or ())}
+    given |= {"license": licence, "languages": tuple(languages or ()), "phase": phase}
     config = load_config(ExportConfig, {"format": to, **{key: value for key, value in given.items() if value}})
     if dry_run:
         described = describe_export(deployment, name, version, uri, config)

@@ -24,19 +24,44 @@ app = typer.Typer()
 
 
 def stored_values(file: Path | None) -> dict[str, Any]:
-    """The settings in a JSON file; none if no file is given."""
+    """The settings in a JSON or YAML file; none if no file is given."""
     if file is None:
         return {}
-    try:
-        values = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} is not a readable JSON file: {error}.", _CONFIG_FILE) from error
+    values = _read(file, _CONFIG_FILE)
     if not isinstance(values, dict):
-        raise ConfigError(f"{file} does not hold a JSON object.", _CONFIG_FILE)
+        raise ConfigError(f"{file} holds no settings by name.", _CONFIG_FILE)
     return values
 
 
-_CONFIG_FILE = 'Give --config a JSON file of settings, as {"budget": "10%", "diversity": {"sample_size": 5000}}.'
+_CONFIG_FILE = 'Give --config a JSON or YAML file of settings, as {"budget": "10%", "diversity": {"sample_size": 5000}}.'
+
+
+def stored_phases(file: Path | None) -> list[Any] | None:
+    """The phases in a JSON or YAML file, which holds a list of them, or settings with `phases`; None if no file is given."""
+    if file is None:
+        return None
+    values = _read(file, _PHASES_FILE)
+    phases = values["phases"] if isinstance(values, dict) and values.keys() == {"phases"} else values
+    if not isinstance(phases, list) or not phases:
+        raise ConfigError(f"{file} holds no list of phases.", _PHASES_FILE)
+    return phases
+
+
+_PHASES_FILE = (
+    'Give --phases a JSON or YAML file, as [{"name": "broad", "share": 0.9, "policy": "natural"}, {"name": "clean", "share": 0.1}].'
+)
+
+
+def _read(file: Path, remedy: str) -> Any:
+    """What a JSON or YAML file holds."""
+    import yaml
+
+    is_yaml = file.suffix in (".yaml", ".yml")
+    try:
+        text = file.read_text()
+        return yaml.safe_load(text) if is_yaml else json.loads(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is not a readable {'YAML' if is_yaml else 'JSON'} file: {error}.", remedy) from error
 
 
 def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -164,7 +189,7 @@ def _taken(command: inspect.Signature) -> set[str]:
 
 
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any other setting, such as diversity.sample_size=5000")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="JSON file of settings; options override it")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="JSON or YAML file of settings; options override it")]
 
 
 @app.command()
@@ -176,6 +201,10 @@ def run(
     ] = None,
     assignments: Assignments = None,
     config_file: ConfigFile = None,
+    phases: Annotated[
+        Path | None,
+        typer.Option("--phases", help="JSON or YAML file of phases, each with a name, a share of the budget, and its own policy"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, and do nothing")] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Register the corpus and estimate tokens, time and disk space from a sample")
@@ -197,10 +226,13 @@ def run(
     `samplemix run web --scorer legal --scorer composite` (mixed by legal, which 'samplemix quality train' made)
 
     `samplemix run ./corpus --budget 2B --tokenizer ~/models/ours/tokenizer.json`
+
+    `samplemix run web --budget 100B --phases phases.yaml` (a broad phase and then a clean one; see docs/training.md)
     """
     options = {
         "corpus_uri": corpus,
         **chosen,
+        "phases": stored_phases(phases),
         "retry_refused": retry_refused or None,
         "max_loss": 1.0 if accept_loss else None,
     }

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from samplemix_core.config.run import ALL_PHASES
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 
 FormatName = Literal["jsonl", "parquet", "hugging-face", "webdataset", "mds", "litdata", "megatron", "olmo"]
@@ -48,6 +49,11 @@ class ExportConfig(IdentifiedModel):
     )
     license: str | None = Field(None, description="hugging-face: the data's licence, such as odc-by", title="Licence")
     languages: tuple[str, ...] = Field((), description="hugging-face: languages of the texts, such as en", title="Languages")
+    phase: str | None = Field(
+        None,
+        description=f"Of a mixture with phases: the one to export, or {ALL_PHASES} for their copies together, in no order",
+        title="Phase",
+    )
     chunk_tokens: int | None = Field(
         None, ge=1, description="Tokens of a file, each document once; by default about what the format's readers expect"
     )

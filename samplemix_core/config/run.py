@@ -4,8 +4,9 @@ Light on purpose: DAG files import this module every time they are parsed, so it
 Connections (databases, endpoints, secrets) are not part of a run: see settings.py.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,10 +14,17 @@ from samplemix_core.config.budget import Budget, BudgetField
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
-from samplemix_core.policies.registry import WithPolicy, gathered
+from samplemix_core.policies.policy import Policy
+from samplemix_core.policies.registry import AnyRegistered, WithPolicy, gathered, with_name
 
 ENCODERS_TOKENIZER = "encoder"
 """The value of RunConfig.tokenizer that means the encoder's own."""
+
+ALL_PHASES = "all"
+"""What people say for all phases together; no phase has this name."""
+
+SHARES_TOLERANCE = 1e-6
+"""By how much the shares of phases may miss 1: people write .3333."""
 
 COMPOSITE = "composite"
 """The scorer that needs neither labels nor a model."""
@@ -142,6 +150,26 @@ class AuditConfig(IdentifiedModel):
     agreement: Limit = Field(Limit(), description="Smallest rank correlation with any other scorer of the run")
 
 
+class PhaseConfig(IdentifiedModel):
+    """One phase of a mixture: a stretch of the training that has samples weighed in its own way."""
+
+    FIRST_FIELDS = frozenset({"name", "share", "policy", "max_copies"})
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Name of the phase, such as broad; in the manifest's columns")
+    share: float = Field(gt=0, le=1, description="Its share of the token budget; those of all phases add up to 1")
+    policy: Annotated[Policy, AnyRegistered()] | None = Field(
+        None, description="How samples are weighed, with its parameters next to it; by default as the run says"
+    )
+    max_copies: int | None = Field(
+        None, ge=1, le=1000, description="Most copies of one sample in this phase; by default the run's, which holds for all phases"
+    )
+
+    @classmethod
+    def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """See FrozenModel.as_fields."""
+        return with_name(gathered(values, cls.model_fields))
+
+
 # Sections of the form.
 _HOW_MUCH: dict[str, Any] = {"section": "How much"}
 _HOW: dict[str, Any] = {"section": "How"}
@@ -215,6 +243,13 @@ class RunConfig(WithPolicy):
         json_schema_extra=_HOW,
     )
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed", json_schema_extra=_HOW)
+    phases: tuple[PhaseConfig, ...] = Field(
+        (),
+        description="Phases that training reads one after another, such as a broad one and then a clean one, each with a name, its"
+        " share of the budget, and a policy or max_copies of its own. A sample's copies in all phases count towards max_copies",
+        title="Phases",
+        json_schema_extra=_HOW,
+    )
     licenses: tuple[str, ...] = Field(
         (),
         description="Licences of the corpus's data, as SPDX names or URLs; manifests, Croissant and exports name them",
@@ -265,6 +300,23 @@ class RunConfig(WithPolicy):
             if not NAME.fullmatch(name.partition("@")[0]) or names.count(name) > 1:
                 raise ValueError(f"{name!r} is there twice" if names.count(name) > 1 else f"a scorer can't be called {name!r}")
         return names
+
+    @field_validator("phases")
+    @classmethod
+    def _phases_add_up(cls, phases: tuple[PhaseConfig, ...]) -> tuple[PhaseConfig, ...]:
+        names = [phase.name for phase in phases]
+        for name in names:
+            if name == ALL_PHASES or names.count(name) > 1:
+                raise ValueError(f"a phase can't be called {name!r}" if name == ALL_PHASES else f"two phases are called {name!r}")
+        total = math.fsum(phase.share for phase in phases)
+        if phases and abs(total - 1) > SHARES_TOLERANCE:
+            raise ValueError(f"the shares add up to {total:g}, not to 1")
+        return phases
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The policies that weigh samples: of each phase, or the run's own if it has no phases."""
+        return tuple(phase.policy or self.policy for phase in self.phases) or (self.policy,)
 
     @property
     def fingerprint(self) -> str:

@@ -164,6 +164,7 @@ def mixture_problems(cursor: Cursor, name: str, version: int) -> Iterator[Proble
     if mixture["has_samples"]:
         yield from _compared(cursor, "held", values)
         yield from _compared(cursor, "held_copies", values)
+        yield from _compared(cursor, "phases", values)
     cursor.execute(_ELIGIBLE, values)
     cursor.execute(
         "SELECT (SELECT count(*) FROM eligible) = %s AND"
@@ -243,6 +244,16 @@ _COMPARED = {
         """,
         "SELECT * FROM mixture_copy_count WHERE mixture_id = %(mixture)s AND copies > 0",
     ),
+    "phases": (
+        ("phase",),
+        ("samples", "copies", "realised_tokens"),
+        """
+        SELECT phase::int, count(*) FILTER (WHERE own > 0) AS samples, sum(own)::bigint AS copies,
+               sum(n_tokens::bigint * own)::bigint AS realised_tokens
+        FROM mixture_sample, unnest(phase_copies) WITH ORDINALITY AS each(own, phase) WHERE mixture_id = %(mixture)s GROUP BY 1
+        """,
+        "SELECT * FROM mixture_phase WHERE mixture_id = %(mixture)s",
+    ),
     "source": (
         _CELL,
         ("documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum"),
@@ -270,6 +281,7 @@ _TABLES = {
     "mixture_domain": "mixture_domain",
     "held": "mixture_rollup",
     "held_copies": "mixture_copy_count",
+    "phases": "mixture_phase",
     "source": "mixture_rollup",
     "source_copies": "mixture_copy_count",
 }

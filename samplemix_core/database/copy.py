@@ -28,8 +28,9 @@ _WIDTHS: dict[str, str] = {"int16": ">i2", "int32": ">i4", "int64": ">i8", "floa
 def copy_in(cursor: Cursor, table: str, data: pa.Table | Iterable[pa.Table]) -> int:
     """Append rows to `table`, matching columns by name; returns how many.
 
-    Arrow's int16, int32, int64, float32, float64 and bool go to the column types of the same width, binary(16) to uuid, strings to
-    text. Postgres text can't hold the character NUL: it is stored as U+FFFD. NULLs are allowed everywhere.
+    Arrow's int16, int32, int64, float32, float64 and bool go to the column types of the same width, lists of them to arrays,
+    binary(16) to uuid, strings to text. Postgres text can't hold the character NUL: it is stored as U+FFFD. NULLs are allowed
+    everywhere.
     """
     tables = iter((data,) if isinstance(data, pa.Table) else data)
     first = next(tables, None)

@@ -28,6 +28,7 @@ _OF_DOMAIN = (
     *("domain", "source_samples", "source_tokens", "source_share"),
     *("mixture_tokens", "mixture_share", "mean_copies"),
 )
+_OF_PHASE = {"name", "budget_tokens", "realised_tokens", "samples", "copies", "held_back"}
 """Fields of a manifest's records that are columns of the tables, under the same names."""
 
 
@@ -47,7 +48,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class MixtureRows:
-    """A shard's samples in a mixture, one entry per sample: copies (at least 1), and the values it was mixed by."""
+    """A shard's n samples in a mixture: copies (at least 1), and the values they were mixed by, one entry a sample.
+
+    phase_copies: int32 (n, phases), the copies in each phase; None without phases.
+    """
 
     shard: Shard
     row: npt.NDArray[np.int64]
@@ -58,6 +62,7 @@ class MixtureRows:
     quality: npt.NDArray[np.float32]
     diversity: npt.NDArray[np.float32]
     cluster: npt.NDArray[np.int32]
+    phase_copies: npt.NDArray[np.int32] | None = None
 
 
 def save_mixture(
@@ -113,12 +118,7 @@ def _insert_version(cursor: Cursor, manifest: Manifest, provenance: Provenance, 
         "airflow_run_id": manifest.lineage.airflow_run_id,
         "config": Json(config),
     }
-    cursor.execute(
-        sql.SQL("INSERT INTO mixture ({}) VALUES ({}) RETURNING mixture_id").format(
-            sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(map(sql.Placeholder, values))
-        ),
-        values,
-    )
+    _insert(cursor, "mixture", values)
     mixture_id = int(scalar(cursor))
     execute_values(
         cursor,
@@ -132,7 +132,24 @@ def _insert_version(cursor: Cursor, manifest: Manifest, provenance: Provenance, 
         ),
         [(mixture_id, *(getattr(item, name) for name in _OF_DOMAIN)) for item in manifest.domains],
     )
+    for number, phase in enumerate(manifest.phases, start=1):
+        own = {
+            **phase.model_dump(include=_OF_PHASE),
+            "mixture_id": mixture_id,
+            "phase": number,
+            "policy": phase.policy.name,
+            "parameters": Json(phase.policy.parameters),
+            "max_copies": phase.solver.max_copies,
+            "kappa": phase.solver.kappa,
+        }
+        _insert(cursor, "mixture_phase", own)
     return mixture_id
+
+
+def _insert(cursor: Cursor, table: str, values: Mapping[str, Any]) -> None:
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING mixture_id")
+    names, places = (sql.SQL(", ").join(map(kind, values)) for kind in (sql.Identifier, sql.Placeholder))
+    cursor.execute(statement.format(sql.Identifier(table), names, places), values)
 
 
 def recorded_figures(cursor: Cursor, name: str, version: int) -> dict[str, Any]:
@@ -196,8 +213,15 @@ def _tables(mixture_id: int, rows: Iterable[MixtureRows], domains: Mapping[str, 
                 "quality": item.quality,
                 "diversity": item.diversity,
                 "cluster": item.cluster,
+                **({} if item.phase_copies is None else {"phase_copies": _lists(item.phase_copies)}),
             }
         )
+
+
+def _lists(rows: npt.NDArray[np.int32]) -> pa.Array:
+    """The rows of an array (n, m) as lists."""
+    n, m = rows.shape
+    return pa.ListArray.from_arrays(np.arange(0, n * m + 1, m, dtype=np.int32), rows.ravel())
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core.config.export import ExportConfig
-from samplemix_core.errors import ManifestError
+from samplemix_core.config.run import ALL_PHASES
+from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.identity import canonical_json
-from samplemix_core.manifest.format import Manifest
+from samplemix_core.manifest.format import Manifest, PhaseRecord
 from samplemix_core.sample_key import mix64
 
 CHUNK_TOKENS = 2**24
@@ -32,6 +33,36 @@ ROWS = pa.schema(
     ]
 )
 """Documents of a mixture, each once, sorted by shard and row. sample_key is in hex."""
+
+
+class Amount(NamedTuple):
+    """What an export holds: distinct documents, their copies, and the tokens of these."""
+
+    samples: int
+    copies: int
+    tokens: int
+
+
+def phase_of(manifest: Manifest, config: ExportConfig) -> PhaseRecord | None:
+    """The phase that is exported; None for the whole mixture.
+
+    Raises ConfigError for a mixture with phases if none is named, ManifestError for one that it doesn't have.
+    """
+    if manifest.phases and config.phase is None:
+        raise ConfigError(
+            f"{manifest.name} has phases, to be read one after another: {', '.join(manifest.phase_names)}. An export has no order.",
+            f"Export each to its own place (--phase {manifest.phase_names[0]}), or their copies together (--phase {ALL_PHASES}).",
+        )
+    if config.phase is None or (manifest.phases and config.phase == ALL_PHASES):
+        return None
+    return manifest.phase(config.phase)
+
+
+def amount(manifest: Manifest, config: ExportConfig) -> Amount:
+    """What an export is to hold. Raises as phase_of() does."""
+    whole = phase_of(manifest, config) or manifest
+    return Amount(whole.samples, whole.copies, whole.realised_tokens)
+
 
 Encode = Callable[[list[str]], list[npt.NDArray[np.int32]]]
 
@@ -121,7 +152,13 @@ class ExportFormat(ABC):
             "name": manifest.name,
             "version": manifest.version,
             "content_digest": manifest.content_digest,
+            **({"phase": self.config.phase} if self.config.phase else {}),
         }
+
+    @property
+    def amount(self) -> Amount:
+        """What it holds."""
+        return amount(self.manifest, self.config)
 
     def copies(self, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         """Deal a chunk's copies out to files: (number of the copy, its rows), shuffled; `copies` becomes `copy`, from 0.

@@ -27,7 +27,7 @@ from samplemix_core.errors import (
     PreconditionFailedError,
     SampleMixError,
 )
-from samplemix_core.exports.export_format import Facts, json_bytes
+from samplemix_core.exports.export_format import Facts, amount, json_bytes
 from samplemix_core.exports.formats import FORMATS
 from samplemix_core.exports.part import RECORDS, ChunkRecord, ExportTask, export_part, read_record, require_written
 from samplemix_core.identity import fingerprint
@@ -97,7 +97,7 @@ def export_mixture(
         raise _other(store, claim=True)
     # Before the first part is read, so that the version isn't collected as garbage meanwhile.
     note_export(found, task)
-    total = found.manifest.samples
+    total = amount(found.manifest, config).samples
     report(Progress("export", 0, total, unit="documents"))
     tasks = _tasks(task, found)
     done = _here(tasks, workers, cancelled) if workers else _on_cluster(deployment, tasks, found, cancelled)
@@ -111,6 +111,7 @@ def _prepared(
 ) -> tuple[Version, ObjectStore, ExportTask, "Exported | None"]:
     """What is to be exported where, and the export if it is complete. What can't work fails here, before anything is written."""
     found, store = open_version(deployment, name, version), deployment.store(uri)
+    amount(found.manifest, config)
     task = ExportTask(found.uri, config, store.uri, corpus_root=corpus_root)
     made = task.format(found)
     # An index that can't be written is an error now, not after all else.
@@ -140,15 +141,13 @@ def describe_export(deployment: Deployment, name: str, version: int | None, uri:
     found, store, _, complete = _prepared(deployment, name, version, uri, config)
     manifest, exporting = found.manifest, FORMATS[config.format]
     chunk = config.chunk_tokens or exporting.chunk_tokens
-    tokens = sum(share.mixture_tokens for share in manifest.domains)
     return {
         "manifest": found.uri,
         "format": config.format,
         "what": exporting.what,
         "uri": store.uri,
-        "samples": manifest.samples,
-        "copies": manifest.copies,
-        "tokens": tokens,
+        **({"phase": config.phase} if config.phase else {}),
+        **amount(manifest, config)._asdict(),
         "parts": len(manifest.parts),
         "tokens_per_file": chunk,
         "complete": complete is not None,
@@ -294,9 +293,9 @@ def _patiently(task: ExportTask, on_progress: Callable[[int], None]) -> int:
 def _finish(store: ObjectStore, task: ExportTask, version: Version) -> Exported:
     """List what was written, in the format's own way and ours, and say that the export is complete."""
     records = list(_records(store, task, version))
-    manifest, identity = version.manifest, task.identity(version)
+    identity = task.identity(version)
     written = {name: sum(getattr(record, name) for record in records) for name in ("samples", "copies", "tokens")}
-    wanted = {"samples": manifest.samples, "copies": manifest.copies, "tokens": sum(part.tokens for part in manifest.parts)}
+    wanted = amount(version.manifest, task.config)._asdict()
     if written != wanted:
         if store.head(COMPLETE) is not None and (complete := _complete(store, task, version)) is not None:
             # Another process exported the same to the same place, and was faster.
@@ -360,7 +359,7 @@ def note_export(version: Version, task: ExportTask) -> None:
     """Note with the mixture that the version is exported, so that it isn't collected as garbage; where that can be written."""
     store, manifest = version.mixtures.store, version.manifest
     name = f"{version_directory(manifest.version)}-{fingerprint([task.uri, task.identity(version)])}"
-    note = {"version": manifest.version, "uri": task.uri, "format": task.config.format}
+    note = {"version": manifest.version, "uri": task.uri, "format": task.config.format, "phase": task.config.phase}
     try:
         store.put(f"{version.mixtures.prefix(manifest.name)}{EXPORTS}/{name}.json", json_bytes(note))
     except ObjectStoreError as error:

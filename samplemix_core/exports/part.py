@@ -18,10 +18,11 @@ from samplemix_core.config.export import TOKEN_FORMATS, ExportConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ObjectStoreError
-from samplemix_core.exports.export_format import ROWS, Chunk, ExportFormat, Facts, Tokens, json_bytes
+from samplemix_core.exports.export_format import ROWS, Chunk, ExportFormat, Facts, Tokens, json_bytes, phase_of
 from samplemix_core.exports.formats import FORMATS
 from samplemix_core.identity import fingerprint
-from samplemix_core.manifest.catalogue import Version, part_table
+from samplemix_core.manifest.catalogue import Version
+from samplemix_core.manifest.format import PhaseRecord, phase_column
 from samplemix_core.manifest.parts import file_sha256
 from samplemix_core.manifest.sources import read_sources
 from samplemix_core.objects.interface import ObjectStore
@@ -81,8 +82,9 @@ def export_part(task: ExportTask, on_progress: Callable[[int], None] = lambda do
     """
     deployment = Deployment.load()
     version = open_version(deployment, task.manifest)
-    file = version.manifest.parts[task.part]
-    rows = part_table(version.file(file.path, file.sha256))
+    rows = _chosen(version.table(version.manifest.parts[task.part]), phase_of(version.manifest, task.config))
+    if not rows.num_rows:
+        return 0
     exporting = _Exporting(task, version, deployment)
     bounds = chunk_bounds(rows["n_tokens"].to_numpy(), exporting.chunk_tokens)
     first, last = ((len(bounds) - 1) * (task.stripe + more) // task.stripes for more in range(2))
@@ -97,6 +99,15 @@ def export_part(task: ExportTask, on_progress: Callable[[int], None] = lambda do
             exporting.chunk(number, _told(stream.take(rows_of_chunk), told, on_progress))
             told += rows_of_chunk
     return bounds[last] - bounds[first]
+
+
+def _chosen(rows: pa.Table, phase: PhaseRecord | None) -> pa.Table:
+    """The rows of a phase, with its copies; all rows for None."""
+    if phase is None:
+        return rows
+    own = rows[phase_column(phase.name).name]
+    place = rows.schema.get_field_index("copies")
+    return rows.set_column(place, rows.schema.field(place), own).filter(pc.greater(own, 0))
 
 
 def chunk_bounds(n_tokens: Any, chunk_tokens: int) -> list[int]:

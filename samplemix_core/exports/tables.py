@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written
+from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written, phase_of
 
 _GROUP_ROWS = 2**13
 
@@ -105,8 +105,8 @@ class HuggingFace(Parquet):
 
     def index(self, files: Sequence[Facts]) -> dict[str, bytes]:
         """See ExportFormat.index."""
-        manifest = self.manifest
-        rows = manifest.copies if self.config.materialise else manifest.samples
+        manifest, (samples, copies, tokens) = self.manifest, self.amount
+        rows = copies if self.config.materialise else samples
         size = sum(file.size_bytes for file in files)
         # One is written as a word, and several as a list.
         named = [self.config.license] if self.config.license else list(manifest.licenses)
@@ -125,12 +125,14 @@ class HuggingFace(Parquet):
             },
         }
         said = "" if licences else "The licence was not given when this was exported: ask its owner.\n\n"
-        domains = "\n".join(
-            f"| {share.domain} | {share.samples:,} | {share.copies:,} | {share.mixture_tokens:,} | {share.mixture_share:.1%} |"
+        domains = "".join(
+            f"| {share.domain} | {share.samples:,} | {share.copies:,} | {share.mixture_tokens:,} | {share.mixture_share:.1%} |\n"
             for share in manifest.domains
         )
+        table = f"\n| domain | documents | copies | tokens | share of tokens |\n|---|---|---|---|---|\n{domains}"
+        phase = phase_of(manifest, self.config)
         tokenizer = f" of {manifest.tokenizer.name}" if manifest.tokenizer else ""
-        copies = (
+        repeated = (
             "Each copy is a row; `copy` counts those of a document."
             if self.config.materialise
             else "`copies` says how often a document is to be seen in an epoch."
@@ -139,11 +141,11 @@ class HuggingFace(Parquet):
         card = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in header.items())
         text = (
             f"---\n{card}\n---\n\n# {manifest.name}, version {manifest.version}\n\n"
-            f"A training mixture that SampleMix made of {manifest.corpus_root}: {manifest.samples:,} documents in"
-            f" {manifest.copies:,} copies, {manifest.realised_tokens:,} tokens{tokenizer}. {copies}\n\n{said}"
+            f"A training mixture that SampleMix made of {manifest.corpus_root}{f', its phase {phase.name}' if phase else ''}:"
+            f" {samples:,} documents in {copies:,} copies, {tokens:,} tokens{tokenizer}. {repeated}\n\n{said}"
             f"- manifest: {self.manifest_uri}\n- content digest: {manifest.content_digest}\n"
-            f"- policy: {manifest.policy.name}\n\n"
-            f"| domain | documents | copies | tokens | share of tokens |\n|---|---|---|---|---|\n{domains}\n"
+            f"- policy: {(phase or manifest).policy.name}\n"
+            f"{'' if phase else table}"
         )
         return {"README.md": text.encode()}
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samplemix_core.errors import ManifestError, ObjectStoreError, PreconditionFailedError
-from samplemix_core.manifest.format import MIXTURE_PART, Manifest, parse_json, parse_manifest, unknown_columns
+from samplemix_core.manifest.format import Manifest, PartFile, parse_json, parse_manifest, part_schema, unknown_columns
 from samplemix_core.objects.interface import ObjectStore
 
 MANIFEST = "manifest.json"
@@ -142,14 +142,18 @@ class Version:
         """Columns of its parts that this SampleMix doesn't know, by the first part; none if that can't be read (see verify)."""
         try:
             with self.mixtures.store.open(self.key(self.manifest.parts[0].path)) as stream:
-                return unknown_columns(pq.read_schema(stream))
+                return unknown_columns(pq.read_schema(stream), self.manifest.phase_names)
         except (ObjectStoreError, OSError, pa.ArrowException):
             return []
 
     def rows(self) -> Iterator[pa.Table]:
-        """Yield its samples (MIXTURE_PART), one table per part, in order. ManifestError for a part that was changed."""
+        """Yield its samples (part_schema of its phases), a table per part, in order. ManifestError for a part that was changed."""
         for part in self.manifest.parts:
-            yield part_table(self.file(part.path, part.sha256))
+            yield self.table(part)
+
+    def table(self, part: PartFile) -> pa.Table:
+        """The samples of a part. ManifestError if it was changed."""
+        return part_table(self.file(part.path, part.sha256), self.manifest.phase_names)
 
     def is_collected(self, name: str) -> bool:
         """Whether one of its files is gone because the version was collected."""
@@ -204,13 +208,16 @@ def open_key(store: ObjectStore, key: str) -> Version:
     )
 
 
-def part_table(data: bytes) -> pa.Table:
-    """A part's rows (MIXTURE_PART) from its bytes; columns of later releases are left out. ManifestError if one is missing."""
-    file = pq.ParquetFile(pa.BufferReader(data))
-    missing = [name for name in MIXTURE_PART.names if name not in file.schema_arrow.names]
+def part_table(data: bytes, phases: Sequence[str]) -> pa.Table:
+    """A part's rows (part_schema of the phases) from its bytes; columns of later releases are left out.
+
+    Raises ManifestError if one is missing.
+    """
+    file, names = pq.ParquetFile(pa.BufferReader(data)), part_schema(phases).names
+    missing = [name for name in names if name not in file.schema_arrow.names]
     if missing:
         raise ManifestError(f"A part has no column {', '.join(missing)}.", "Restore it, or use another version.")
-    return file.read(MIXTURE_PART.names)
+    return file.read(names)
 
 
 def move_latest(mixtures: Mixtures, name: str, version: int) -> None:

@@ -8,7 +8,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from samplemix_core.manifest.format import COLUMNS, ManifestDraft, PartFile, content_digest
+from samplemix_core.manifest.format import ManifestDraft, PartFile, columns, content_digest
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -82,7 +82,7 @@ def croissant_bytes(
         "identifier": draft.version_identity(content_digest(parts)),
         "description": (
             f"Training mixture {draft.name}, version {version}: {draft.samples} samples of {draft.corpus_root} in {draft.copies} "
-            f"copies, {draft.realised_tokens} tokens{by}, chosen by the policy {draft.policy.name}. The rows name samples of the "
+            f"copies, {draft.realised_tokens} tokens{by}, chosen by {_policies(draft)}. The rows name samples of the "
             "corpus and how often each is repeated; the texts stay in the corpus."
         ),
         "version": f"{version}.0.0",
@@ -96,6 +96,12 @@ def croissant_bytes(
         "recordSet": [_record_set(draft)],
     }
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _policies(draft: ManifestDraft) -> str:
+    if not draft.phases:
+        return f"the policy {draft.policy.name}"
+    return "phases " + ", ".join(f"{phase.name} by the policy {phase.policy.name}" for phase in draft.phases)
 
 
 def described_version(data: bytes) -> str | None:
@@ -164,7 +170,7 @@ def _mixing(draft: ManifestDraft) -> dict[str, Any]:
     }
     return {
         "@type": "prov:Activity",
-        "prov:label": f"mixing by the policy {draft.policy.name}, configuration {draft.lineage.config_fingerprint}",
+        "prov:label": f"mixing by {_policies(draft)}, configuration {draft.lineage.config_fingerprint}",
         "prov:used": [_model(kind, key) for kind, key in used.items()],
         "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "prov:label": f"SampleMix {draft.lineage.code_version}"},
     }
@@ -199,6 +205,6 @@ def _record_set(draft: ManifestDraft) -> dict[str, Any]:
                 "source": {"fileSet": {"@id": "parts"}, "extract": {"column": column.name}},
                 **({"prov:wasDerivedFrom": given[column.name]} if column.name in given else {}),
             }
-            for column in COLUMNS
+            for column in columns(draft.phase_names)
         ],
     }

@@ -1,4 +1,7 @@
-"""The manifest's format, version 1: its records, its columns, its JSON schema (docs/manifest.schema.json)."""
+"""The manifest's format, versions 1 and 2: its records, its columns, its JSON schema (docs/manifest.schema.json).
+
+A version of a mixture with phases has format version 2, which an earlier SampleMix refuses: it would read all phases as one.
+"""
 
 import hashlib
 import json
@@ -16,7 +19,9 @@ from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.frozen import FrozenModel, split_unknown
 from samplemix_core.identity import canonical_json
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION = 2
+"""The newest that is read and written."""
+
 SHA256 = r"^[0-9a-f]{64}$"
 
 ShardEntry = tuple[str, str, int]
@@ -62,7 +67,23 @@ COLUMNS = (
 )
 """Every column, in order: the Arrow schema, the Parquet encoding, Croissant and the table in docs/manifest.md are made from it."""
 
-MIXTURE_PART = pa.schema([pa.field(column.name, column.type, nullable=False) for column in COLUMNS])
+
+def phase_column(phase: str) -> Column:
+    """The column with a sample's copies in a phase; those of all phases add up to `copies`."""
+    return Column(f"copies_{phase}", pa.int32(), "sc:Integer", f"how often the sample is to be seen in the phase {phase}", True)
+
+
+def columns(phases: Iterable[str] = ()) -> tuple[Column, ...]:
+    """The columns of a mixture with these phases, in order."""
+    return (*COLUMNS, *map(phase_column, phases))
+
+
+def part_schema(phases: Iterable[str] = ()) -> pa.Schema:
+    """The rows of a mixture with these phases: MIXTURE_PART, and a column for each."""
+    return pa.schema([pa.field(column.name, column.type, nullable=False) for column in columns(phases)])
+
+
+MIXTURE_PART = part_schema()
 """pipeline -> manifest -> training jobs: the rows of a mixture. Sorted by shard, row; copies >= 1."""
 
 
@@ -194,6 +215,19 @@ class SolverRecord(FrozenModel):
     )
 
 
+class PhaseRecord(FrozenModel):
+    """A phase of a mixture: what gave its copies, and what they come to. The column copies_<name> has them for each sample."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    policy: PolicyRecord
+    solver: SolverRecord
+    held_back: int = Field(ge=0, description="Samples with fewer copies than it wants, because earlier phases had spent them")
+    budget_tokens: int = Field(ge=1, description="Its share of the budget, and what earlier phases left of theirs")
+    realised_tokens: int = Field(ge=1)
+    samples: int = Field(ge=1, description="Samples with a copy or more in it")
+    copies: int = Field(ge=1)
+
+
 class Counts(FrozenModel):
     """Where every input document went: documents = scored + quarantined + duplicates."""
 
@@ -229,7 +263,7 @@ def _is_absent(value: object) -> bool:
     return value is None
 
 
-def _is_empty(value: tuple[str, ...]) -> bool:
+def _is_empty(value: tuple[Any, ...]) -> bool:
     return not value
 
 
@@ -255,6 +289,12 @@ class ManifestDraft(FrozenModel):
     licenses: tuple[str, ...] = Field(
         (), exclude_if=_is_empty, description="Licences of the data, as the corpus's configuration names them; absent if it doesn't"
     )
+    phases: tuple[PhaseRecord, ...] = Field(
+        (),
+        exclude_if=_is_empty,
+        description="Phases in the order in which they are read; absent where all is one. The mixture's own weights are then the"
+        " copies that all phases want of a sample, and its solver says what holds for all",
+    )
     budget_tokens: int = Field(ge=1)
     realised_tokens: int = Field(ge=1)
     samples: int = Field(ge=1, description="Rows of all parts")
@@ -262,6 +302,19 @@ class ManifestDraft(FrozenModel):
     counts: Counts
     domains: tuple[DomainShare, ...]
     lineage: Lineage
+
+    @property
+    def phase_names(self) -> tuple[str, ...]:
+        """The names of its phases, in order; none if it has no phases."""
+        return tuple(phase.name for phase in self.phases)
+
+    def phase(self, name: str) -> PhaseRecord:
+        """The phase of that name. Raises ManifestError if there is none."""
+        found = next((phase for phase in self.phases if phase.name == name), None)
+        if found is None:
+            known = f"Name one of {', '.join(self.phase_names)}." if self.phases else "Leave the phase out."
+            raise ManifestError(f"The mixture {self.name} has no phase {name!r}.", known)
+        return found
 
     def version_identity(self, digest: str) -> str:
         """Return the identity of a version whose parts have this content digest, as hex; it depends on where its documents are too.
@@ -275,7 +328,7 @@ class ManifestDraft(FrozenModel):
 class Manifest(ManifestDraft):
     """A published version of a mixture."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1, 2] = Field(1, description="2 where there are phases")
     version: int = Field(ge=1)
     parent_version: int | None = Field(
         ge=1, description="The newest version that was published when this one was begun; null for the first"
@@ -316,6 +369,20 @@ def unmet(manifest: ManifestDraft) -> list[str]:
     ]
 
 
+HELD_BACK = 0.01
+"""Share of a phase's samples that earlier phases may have held back without a warning."""
+
+
+def held_back(manifest: ManifestDraft) -> list[str]:
+    """Return a warning for people for each phase that earlier phases left too little for."""
+    return [
+        f"phase {phase.name} wanted more copies of {phase.held_back:,} samples ({phase.held_back / phase.samples:.1%} of those it"
+        " has), which earlier phases had spent; it has others in their place. A max_copies of their own leaves more for it"
+        for phase in manifest.phases
+        if phase.held_back > HELD_BACK * phase.samples
+    ]
+
+
 def content_digest(parts: Iterable[PartFile]) -> str:
     """Identity of a mixture's content: SHA-256 (hex) of the parts' hex SHA-256, in order, joined by newlines."""
     return hashlib.sha256("\n".join(part.sha256 for part in parts).encode()).hexdigest()
@@ -325,6 +392,7 @@ def publishable(draft: ManifestDraft, version: int, parent: int | None, parts: t
     """Return the draft as a version."""
     return Manifest(
         **dict(draft),
+        format_version=2 if draft.phases else 1,
         version=version,
         parent_version=parent,
         created_at=now,
@@ -377,9 +445,9 @@ def _writer_of(fields: Mapping[str, Any]) -> str:
     return f" to {writer:.40} or later" if isinstance(writer, str) and writer != samplemix_core.__version__ else ""
 
 
-def unknown_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns of a part that this version doesn't know."""
-    return [name for name in schema.names if name not in MIXTURE_PART.names]
+def unknown_columns(schema: pa.Schema, phases: Sequence[str]) -> list[str]:
+    """Return the columns of a part, of a mixture with these phases, that this version doesn't know."""
+    return [name for name in schema.names if name not in part_schema(phases).names]
 
 
 def parse_json(data: bytes, place: str) -> dict[str, Any]:

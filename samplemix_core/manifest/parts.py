@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.format import COLUMNS, MIXTURE_PART, PartFile
+from samplemix_core.manifest.format import PartFile, columns, part_schema, phase_column
 
 ROWS_PER_PART = 2**20
 """About 50 MB per part: small enough to be put in one conditional request, large enough to read in bulk."""
@@ -20,33 +20,34 @@ ROWS_PER_PART = 2**20
 ROWS_PER_GROUP = 2**17
 """Rows of a Parquet row group, which is all that is in memory while writing. Part of the format: it decides the bytes."""
 
-_REPEATING = [column.name for column in COLUMNS if column.repeats]
-
 Place = tuple[str, int]
 """Shard path and row of a sample."""
 
 
 def write_parts(
-    batches: Iterable[pa.Table | pa.RecordBatch], directory: Path, rows_per_part: int = ROWS_PER_PART
+    batches: Iterable[pa.Table | pa.RecordBatch],
+    directory: Path,
+    rows_per_part: int = ROWS_PER_PART,
+    phases: Sequence[str] = (),
 ) -> tuple[PartFile, ...]:
-    """Write rows (MIXTURE_PART, sorted by shard and row) as part-00000.parquet ... into an existing directory.
+    """Write rows (part_schema of the phases, sorted by shard and row) as part-00000.parquet ... into an existing directory.
 
     The bytes depend on the rows and on rows_per_part: not on how the input is cut into batches, nor on its dictionaries.
     Holds one row group in memory, and one batch. Raises ManifestError for no rows, another schema, nulls, rows out of
-    order or twice, copies below 1.
+    order or twice, copies below 1, or other copies than those of the phases together.
     """
     if rows_per_part < 1:
         raise ValueError(f"rows_per_part is {rows_per_part}, below 1")
     parts: list[PartFile] = []
-    groups = _Groups(batches)
+    groups = _Groups(batches, part_schema(phases))
     last: Place | None = None
     while not groups.exhausted():
         path = directory / f"part-{len(parts):05d}.parquet"
         rows = tokens = 0
-        with _writer(path) as writer:
+        with _writer(path, phases) as writer:
             while rows < rows_per_part and not groups.exhausted():
-                group = canonical(groups.take(min(ROWS_PER_GROUP, rows_per_part - rows)))
-                last, problems = check_rows(group, last)
+                group = canonical(groups.take(min(ROWS_PER_GROUP, rows_per_part - rows)), phases)
+                last, problems = check_rows(group, last, phases)
                 if problems:
                     raise ManifestError(f"These rows can't be a mixture: {problems[0]}.", "Give samples sorted by shard and row.")
                 writer.write_table(group, row_group_size=group.num_rows)
@@ -61,8 +62,8 @@ def write_parts(
 class _Groups:
     """Cuts a stream of batches into tables of wanted sizes."""
 
-    def __init__(self, batches: Iterable[pa.Table | pa.RecordBatch]) -> None:
-        self._batches = iter(batches)
+    def __init__(self, batches: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema) -> None:
+        self._batches, self._schema = iter(batches), schema
         self._pending: deque[pa.Table] = deque()
         self._rows = 0
 
@@ -87,19 +88,20 @@ class _Groups:
     def _fill(self, wanted: int) -> None:
         while self._rows < wanted and (batch := next(self._batches, None)) is not None:
             if batch.num_rows:
-                self._pending.append(conforming(pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch))
+                table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+                self._pending.append(conforming(table, self._schema))
                 self._rows += batch.num_rows
 
 
-def _writer(path: Path) -> pq.ParquetWriter:
+def _writer(path: Path, phases: Sequence[str]) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path,
-        MIXTURE_PART,
+        part_schema(phases),
         version="2.6",
         data_page_version="1.0",
         compression="zstd",
         compression_level=3,
-        use_dictionary=_REPEATING,
+        use_dictionary=[column.name for column in columns(phases) if column.repeats],
         column_encoding={"row": "DELTA_BINARY_PACKED"},
         write_statistics=True,
         data_page_size=2**20,
@@ -115,34 +117,35 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def conforming(table: pa.Table) -> pa.Table:
-    """Return the table with MIXTURE_PART itself as its schema; raise ManifestError if its columns have other names or types."""
-    if table.schema.names != MIXTURE_PART.names or table.schema.types != MIXTURE_PART.types:
+def conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the table with the schema of parts itself; raise ManifestError if its columns have other names or types."""
+    if table.schema.names != schema.names or table.schema.types != schema.types:
         raise ManifestError(
-            f"Rows have the columns {_brief(table.schema)}, not {_brief(MIXTURE_PART)}.", "Give them the schema MIXTURE_PART."
+            f"Rows have the columns {_brief(table.schema)}, not {_brief(schema)}.", "Give them the schema part_schema()."
         )
-    return pa.Table.from_arrays(table.columns, schema=MIXTURE_PART)
+    return pa.Table.from_arrays(table.columns, schema=schema)
 
 
-def canonical(table: pa.Table) -> pa.Table:
+def canonical(table: pa.Table, phases: Sequence[str] = ()) -> pa.Table:
     """The rows of a conforming table in one chunk, each dictionary in order of first appearance: equal rows, equal memory.
 
     Raises ManifestError for a null.
     """
-    columns = []
-    for field, column in zip(MIXTURE_PART, conforming(table).columns, strict=True):
+    schema, canonised = part_schema(phases), []
+    for field, column in zip(schema, conforming(table, schema).columns, strict=True):
         if pa.types.is_dictionary(field.type):
             column = pc.dictionary_encode(column.cast(pa.string()).combine_chunks())
         if column.null_count:
             raise ManifestError(f"Column {field.name} has {column.null_count} nulls.", "Every sample of a mixture has every field.")
-        columns.append(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
-    return pa.Table.from_arrays(columns, schema=MIXTURE_PART)
+        canonised.append(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+    return pa.Table.from_arrays(canonised, schema=schema)
 
 
-def check_rows(table: pa.Table, after: Place | None) -> tuple[Place, list[str]]:
+def check_rows(table: pa.Table, after: Place | None, phases: Sequence[str] = ()) -> tuple[Place, list[str]]:
     """Check canonical rows that follow the sample `after`; returns the last sample's place, and what is wrong, if anything.
 
-    Rows must be sorted by (shard path in code point order, row), without repeats; copies at least 1; tokens not negative.
+    Rows must be sorted by (shard path in code point order, row), without repeats; copies at least 1, and those of the phases
+    together; tokens not negative.
     """
     shards, codes, row = _shards(table)
     problems = []
@@ -154,11 +157,20 @@ def check_rows(table: pa.Table, after: Place | None) -> tuple[Place, list[str]]:
         bad = np.concatenate([[0], bad])
     if bad.size:
         problems.append(f"{shards[codes[bad[0]]]} row {row[bad[0]]} is out of order, or comes twice")
-    for name, least in (("copies", 1), ("n_tokens", 0)):
+    own = [phase_column(phase).name for phase in phases]
+    for name, least in (("copies", 1), ("n_tokens", 0), *((name, 0) for name in own)):
         low = np.flatnonzero(table[name].to_numpy() < least)
         if low.size:
             place = f"{shards[codes[low[0]]]} row {row[low[0]]}"
             problems.append(f"{place} has {name} {table[name][int(low[0])].as_py()}, below {least}")
+    if own:
+        together = np.sum([table[name].to_numpy() for name in own], axis=0)
+        other = np.flatnonzero(together != table["copies"].to_numpy())
+        if other.size:
+            place = f"{shards[codes[other[0]]]} row {row[other[0]]}"
+            problems.append(
+                f"{place} has {table['copies'][int(other[0])].as_py()} copies, and {together[other[0]]} in all phases together"
+            )
     return (shards[codes[-1]], int(row[-1])), problems
 
 

@@ -23,7 +23,16 @@ from samplemix_core.manifest.catalogue import (
     version_directory,
 )
 from samplemix_core.manifest.croissant import described_content
-from samplemix_core.manifest.format import SOURCES, Manifest, PartFile, ShardEntry, content_digest, parse_json, shards_digest
+from samplemix_core.manifest.format import (
+    SOURCES,
+    Manifest,
+    PartFile,
+    ShardEntry,
+    content_digest,
+    parse_json,
+    phase_column,
+    shards_digest,
+)
 from samplemix_core.manifest.parts import Place, canonical, check_rows, mixture_tokens
 from samplemix_core.manifest.sources import entries, read_sources
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
@@ -141,23 +150,34 @@ def _sums(manifest: Manifest) -> Iterator[Problem]:
         "domains, copies": (sum(row.copies for row in domains), manifest.copies, "copies"),
         "domains, mixture tokens": (sum(row.mixture_tokens for row in domains), manifest.realised_tokens, "realised_tokens"),
     }
+    if manifest.phases:
+        for field in ("realised_tokens", "copies"):
+            together = sum(getattr(phase, field) for phase in manifest.phases)
+            claims[f"phases, {field}"] = (together, getattr(manifest, field), field)
+        claims["format_version"] = (manifest.format_version, 2, "the version that has phases")
     for place, (claimed, expected, source) in claims.items():
         if claimed != expected:
             yield Problem(place, f"{claimed}, but {source}: {expected}")
     if counts.eligible > counts.scored:
         yield Problem("counts.eligible", f"{counts.eligible}, more than the {counts.scored} scored")
-    for kind, names in (("parts", [part.path for part in parts]), ("domains", [row.domain for row in domains])):
+    named = {
+        "parts": [part.path for part in parts],
+        "domains": [row.domain for row in domains],
+        "phases": list(manifest.phase_names),
+    }
+    for kind, names in named.items():
         if len(set(names)) != len(names):
             yield Problem(kind, f"a name comes twice: {', '.join(names)}")
 
 
 def _budget(manifest: Manifest) -> Iterator[Problem]:
-    missing, next_tokens = manifest.budget_tokens - manifest.realised_tokens, manifest.solver.next_tokens
-    if missing and not 0 < missing < next_tokens:
-        yield Problem(
-            "realised_tokens",
-            f"{manifest.realised_tokens}, not within one document ({next_tokens} tokens) of the budget of {manifest.budget_tokens}",
-        )
+    whole = {"realised_tokens": (manifest.budget_tokens, manifest.realised_tokens, manifest.solver.next_tokens)}
+    for phase in manifest.phases:
+        whole[f"phases, {phase.name}, realised_tokens"] = (phase.budget_tokens, phase.realised_tokens, phase.solver.next_tokens)
+    for place, (budget, realised, next_tokens) in whole.items():
+        missing = budget - realised
+        if missing and not 0 < missing < next_tokens:
+            yield Problem(place, f"{realised}, not within one document ({next_tokens} tokens) of the budget of {budget}")
 
 
 def _shares(manifest: Manifest) -> Iterator[Problem]:
@@ -181,12 +201,13 @@ class _Count:
     def __init__(self) -> None:
         self.rows = self.copies = self.tokens = 0
         self.domains: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
+        self.phases: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
         self.shards: set[str] = set()
         self.last: Place | None = None
 
     def part(self, version: Version, part: PartFile) -> Iterator[Problem]:
         """Add one part, and say what is wrong with it."""
-        store, key = version.mixtures.store, version.key(part.path)
+        store, key, phases = version.mixtures.store, version.key(part.path), version.manifest.phase_names
         if store.head(key) is None:
             yield Problem(part.path, "is missing")
             return
@@ -195,14 +216,14 @@ class _Count:
         if digest != part.sha256:
             yield Problem(part.path, f"has SHA-256 {digest}, the manifest says {part.sha256}")
         try:
-            table = canonical(part_table(data))
+            table = canonical(part_table(data, phases), phases)
         except (pa.ArrowException, OSError, ManifestError) as error:
             yield Problem(part.path, f"can't be read as a part: {error}")
             return
         if table.num_rows:
-            self.last, problems = check_rows(table, self.last)
+            self.last, problems = check_rows(table, self.last, phases)
             yield from (Problem(part.path, what) for what in problems)
-            yield from _rows(table, part, version.manifest.solver.max_copies)
+            yield from _rows(table, part, version.manifest)
             self.shards.update(table["shard"].chunk(0).dictionary.to_pylist())
         tokens = mixture_tokens(table)
         total = pc.sum(tokens).as_py() or 0
@@ -212,6 +233,10 @@ class _Count:
         self.rows += table.num_rows
         self.tokens += total
         self.copies += pc.sum(table["copies"]).as_py() or 0
+        for phase in phases:
+            copies, old = table[phase_column(phase).name].to_numpy().astype(np.int64), self.phases[phase]
+            sums = int(np.count_nonzero(copies)), int(copies.sum()), int((copies * table["n_tokens"].to_numpy()).sum())
+            self.phases[phase] = (old[0] + sums[0], old[1] + sums[1], old[2] + sums[2])
         by_domain = (
             table.append_column("tokens", tokens)
             .group_by("domain")
@@ -227,21 +252,26 @@ class _Count:
         for field, counted in totals.items():
             if counted != getattr(manifest, field):
                 yield Problem(field, f"the parts add up to {counted}, the manifest says {getattr(manifest, field)}")
-        claimed = {row.domain: (row.samples, row.copies, row.mixture_tokens) for row in manifest.domains}
-        for domain in sorted(claimed.keys() | self.domains.keys()):
-            counts, figures = self.domains.get(domain, (0, 0, 0)), claimed.get(domain, (0, 0, 0))
-            if counts != figures:
-                yield Problem(
-                    f"domains, {domain}",
-                    "the parts have {} samples, {} copies, {} tokens".format(*counts)
-                    + ", the manifest says {}, {}, {}".format(*figures),
-                )
+        domains = {row.domain: (row.samples, row.copies, row.mixture_tokens) for row in manifest.domains}
+        phases = {phase.name: (phase.samples, phase.copies, phase.realised_tokens) for phase in manifest.phases}
+        for kind, claimed, found in (("domains", domains, self.domains), ("phases", phases, self.phases)):
+            for name in sorted(claimed.keys() | found.keys()):
+                counts, figures = found.get(name, (0, 0, 0)), claimed.get(name, (0, 0, 0))
+                if counts != figures:
+                    yield Problem(
+                        f"{kind}, {name}",
+                        "the parts have {} samples, {} copies, {} tokens".format(*counts)
+                        + ", the manifest says {}, {}, {}".format(*figures),
+                    )
 
 
-def _rows(table: pa.Table, part: PartFile, max_copies: int) -> Iterator[Problem]:
-    most = pc.max(table["copies"]).as_py()
-    if most > max_copies:
-        yield Problem(part.path, f"has a sample with {most} copies, the manifest allows {max_copies}")
+def _rows(table: pa.Table, part: PartFile, manifest: Manifest) -> Iterator[Problem]:
+    caps = [("copies", "", manifest.solver.max_copies)]
+    caps += [(phase_column(each.name).name, f" in phase {each.name}", each.solver.max_copies) for each in manifest.phases]
+    for column, where, max_copies in caps:
+        most = pc.max(table[column]).as_py()
+        if most > max_copies:
+            yield Problem(part.path, f"has a sample with {most} copies{where}, the manifest allows {max_copies}")
     row, keys = table["row"].to_numpy(), table["sample_key"].chunk(0)
     stored = np.frombuffer(keys.buffers()[1], dtype="V16")[keys.offset : keys.offset + len(keys)]
     snapshot, shard = table["snapshot"].chunk(0), table["shard"].chunk(0)

@@ -71,46 +71,50 @@ def solve_copies(
     budget_tokens: int,
     max_copies: int,
     max_tokens: int | None = None,
+    room: UInt16Array | None = None,
 ) -> Solution:
     """Return copies (n,) of n samples with these weights, tokens and uniform numbers in [0, 1), within one document of the budget.
 
-    Only the ratios of the weights matter. `max_tokens` limits the tokens of one sample's copies together. Time is at most 80 passes
-    over the samples, and as many again each time that samples are passed over; memory is the three inputs and the result.
+    Only the ratios of the weights matter. `max_tokens` limits the tokens of one sample's copies together, and `room` (n,) the
+    copies of each sample. Time is at most 80 passes over the samples, and as many again each time that samples are passed over;
+    memory is the inputs and the result.
 
     Raises ConfigError for a weight that is not between MIN_WEIGHT and MAX_WEIGHT or a cap outside 1..65535; BudgetError for a
     budget that no copies can meet, stating the largest or smallest that they can; ValueError for malformed arrays.
     """
     _check_arrays(weights, tokens, uniforms)
+    room = np.empty(0, dtype=np.uint16) if room is None else room
     if not 1 <= max_copies <= MAX_COPIES:
         raise ConfigError(f"max_copies = {max_copies!r} is not in 1..{MAX_COPIES}.", "Muennighoff et al. 2023 advise 4 at most.")
     if max_copies * int(tokens.sum(dtype=np.int64)) > _ANY:
         raise ConfigError(f"{max_copies} copies of all samples are too many tokens to count.", "Lower max_copies.")
     most = _ANY if max_tokens is None else min(max(max_tokens, 0), _ANY)
-    largest = int(_largest(tokens, max_copies, most))
+    largest = int(_largest(tokens, room, max_copies, most))
     if not 1 <= budget_tokens <= largest:
         limited = "" if max_tokens is None else f" and {max_tokens} tokens"
+        fewer = f", of which {np.count_nonzero(room < max_copies)} may have fewer," if room.size else ""
         raise BudgetError(
             f"The budget of {budget_tokens} tokens can't be met: {weights.size} eligible samples with at most {max_copies} "
-            f"copies{limited} each give between 1 and {largest} tokens.",
+            f"copies{limited} each{fewer} give between 1 and {largest} tokens.",
             (f"Ask for at most {largest} tokens, raise max_copies{' or max_share' if limited else ''}, or add snapshots.")
             if largest
             else ("Raise max_share or the budget." if limited else "Add documents to the corpus."),
         )
     upper = (max_copies + 1) / float(weights.min())
     copies, longest = np.zeros(weights.size, dtype=np.uint16), _ANY
-    line = _Line(weights, tokens, uniforms, copies, max_copies, most)
+    line = _Line(weights, tokens, uniforms, copies, room, max_copies, most)
     for _ in range(MOST_ROUNDS):
         low, high = (upper, upper) if budget_tokens == largest else _bisect(line, budget_tokens, longest, upper)
         realised, next_tokens = _settle(*line, longest, low, high, budget_tokens)
         left = budget_tokens - realised
-        if left <= FILL_ABOVE * budget_tokens or not _shortest_open(tokens, copies, max_copies, most) <= left:
+        if left <= FILL_ABOVE * budget_tokens or not _shortest_open(tokens, copies, room, max_copies, most) <= left:
             break
         longest = left
     if not next_tokens and longest != _ANY:
         # All samples except those passed over have all their copies.
-        next_tokens = _shortest_open(tokens, copies, max_copies, most)
+        next_tokens = _shortest_open(tokens, copies, room, max_copies, most)
     if realised == 0:
-        least = _shortest_open(tokens, copies, max_copies, most)
+        least = _shortest_open(tokens, copies, room, max_copies, most)
         raise BudgetError(
             f"The budget of {budget_tokens} tokens buys nothing: the shortest document has {least} tokens.",
             f"Ask for at least {least} tokens.",
@@ -161,6 +165,7 @@ class _Line(NamedTuple):
     tokens: Int32Array
     uniforms: Float64Array
     copies: UInt16Array
+    room: UInt16Array
     cap: int
     most: int
 
@@ -205,11 +210,12 @@ def _float(bits: int) -> float:
 
 
 @compiled
-def _limit(tokens: int, cap: int, most: int) -> int:
-    """Return the most copies that a sample with this many tokens may have."""
+def _limit(tokens: int, room: UInt16Array, i: int, cap: int, most: int) -> int:
+    """Return the most copies that sample `i`, with this many tokens, may have; without room for each, `room` is empty."""
     if tokens == 0:
         return 0
-    return cap if tokens * cap <= most else most // tokens
+    limit = cap if tokens * cap <= most else most // tokens
+    return limit if room.size == 0 or limit <= room[i] else int(room[i])
 
 
 @compiled
@@ -219,26 +225,20 @@ def _wanted(weight: float, uniform: float, kappa: float, cap: int) -> int:
 
 
 @compiled
-def _copies(weight: float, tokens: int, uniform: float, kappa: float, cap: int, most: int) -> int:
-    copies: int = min(_wanted(weight, uniform, kappa, cap), _limit(tokens, cap, most))
-    return copies
-
-
-@compiled
-def _largest(tokens: Int32Array, cap: int, most: int) -> int:
+def _largest(tokens: Int32Array, room: UInt16Array, cap: int, most: int) -> int:
     """Tokens of all copies that there can be."""
     total = 0
     for i in range(tokens.size):
-        total += _limit(tokens[i], cap, most) * tokens[i]
+        total += _limit(tokens[i], room, i, cap, most) * tokens[i]
     return total
 
 
 @compiled
-def _shortest_open(tokens: Int32Array, copies: UInt16Array, cap: int, most: int) -> int:
+def _shortest_open(tokens: Int32Array, copies: UInt16Array, room: UInt16Array, cap: int, most: int) -> int:
     """Return the fewest tokens of a sample that may have another copy; the largest integer if there is none."""
     found = np.iinfo(np.int64).max
     for i in range(tokens.size):
-        if tokens[i] < found and copies[i] < _limit(tokens[i], cap, most):
+        if tokens[i] < found and copies[i] < _limit(tokens[i], room, i, cap, most):
             found = int(tokens[i])
     return found
 
@@ -249,6 +249,7 @@ def _total(
     tokens: Int32Array,
     uniforms: Float64Array,
     copies: UInt16Array,
+    room: UInt16Array,
     cap: int,
     most: int,
     longest: int,
@@ -256,19 +257,19 @@ def _total(
 ) -> int:
     """Tokens of all copies at kappa, where samples over `longest` tokens keep the copies they have."""
     total = 0
-    if longest == most == _ANY:
+    if longest == most == _ANY and room.size == 0:
         # The usual case, in a loop that the compiler turns into vector instructions.
         for i in range(weights.size):
             total += _wanted(weights[i], uniforms[i], kappa, cap) * tokens[i]
         return total
-    if most == _ANY:
+    if most == _ANY and room.size == 0:
         for i in range(weights.size):
             wanted = _wanted(weights[i], uniforms[i], kappa, cap)
             total += (wanted if tokens[i] <= longest else np.int64(copies[i])) * tokens[i]
         return total
     for i in range(weights.size):
-        count = _copies(weights[i], tokens[i], uniforms[i], kappa, cap, most) if tokens[i] <= longest else np.int64(copies[i])
-        total += count * tokens[i]
+        wanted = min(_wanted(weights[i], uniforms[i], kappa, cap), _limit(tokens[i], room, i, cap, most))
+        total += (wanted if tokens[i] <= longest else np.int64(copies[i])) * tokens[i]
     return total
 
 
@@ -278,6 +279,7 @@ def _settle(
     tokens: Int32Array,
     uniforms: Float64Array,
     copies: UInt16Array,
+    room: UInt16Array,
     cap: int,
     most: int,
     longest: int,
@@ -289,14 +291,15 @@ def _settle(
 
     Returns the realised tokens, and the tokens of the sample that did not fit (0 if all did).
     """
-    realised = _total(weights, tokens, uniforms, copies, cap, most, longest, low)
+    realised = _total(weights, tokens, uniforms, copies, room, cap, most, longest, low)
     next_tokens = 0
     for i in range(weights.size):
         if tokens[i] > longest:
             continue
-        count = _copies(weights[i], tokens[i], uniforms[i], low, cap, most)
+        limit = _limit(tokens[i], room, i, cap, most)
+        count = min(_wanted(weights[i], uniforms[i], low, cap), limit)
         if next_tokens == 0:
-            target = _copies(weights[i], tokens[i], uniforms[i], high, cap, most)
+            target = min(_wanted(weights[i], uniforms[i], high, cap), limit)
             while count < target and next_tokens == 0:
                 if realised + tokens[i] <= budget:
                     count += 1
@@ -313,6 +316,7 @@ def _passed_over(
     tokens: Int32Array,
     uniforms: Float64Array,
     copies: UInt16Array,
+    room: UInt16Array,
     cap: int,
     most: int,
     longest: int,
@@ -321,5 +325,6 @@ def _passed_over(
     """How many samples over `longest` tokens have fewer copies than at kappa."""
     found = 0
     for i in range(weights.size):
-        found += tokens[i] > longest and copies[i] < _copies(weights[i], tokens[i], uniforms[i], kappa, cap, most)
+        wanted = min(_wanted(weights[i], uniforms[i], kappa, cap), _limit(tokens[i], room, i, cap, most))
+        found += tokens[i] > longest and copies[i] < wanted
     return found

@@ -129,8 +129,19 @@ class Source:
         ends = np.array([item.stop for item in self._slices], dtype=np.int64)
         return codes[np.searchsorted(ends, np.arange(start, stop), side="right")]
 
-    def rows(self, copies: UInt16Array) -> Iterator[pa.Table]:
-        """Yield the samples that have copies (n,), as a manifest's columns: one table per shard, sorted by path and row."""
+    def weights(self, weigh: Weigh) -> npt.NDArray[np.float64]:
+        """The weights of all samples by another policy, float64 (n,)."""
+        found = np.empty(self.tokens.size, dtype=np.float64)
+        for start in range(0, found.size, _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            found[part] = weigh(Columns(self.quality[part], self.diversity[self.cluster[part]]))
+        return found
+
+    def rows(self, copies: UInt16Array, others: Mapping[str, UInt16Array] | None = None) -> Iterator[pa.Table]:
+        """Yield the samples that have copies (n,), as a manifest's columns: one table per shard, sorted by path and row.
+
+        `others` are more columns of copies (n,) by name: those of phases.
+        """
         names = pa.array(self.domains, pa.string())
         for part in sorted(self._slices, key=lambda item: item.path):
             within = np.flatnonzero(copies[part.start : part.stop])
@@ -151,6 +162,7 @@ class Source:
                 "diversity": self.diversity[self.cluster[chosen]],
                 "cluster": self.cluster[chosen].astype(np.int32),
             }
+            columns |= {name: own[chosen].astype(np.int32) for name, own in (others or {}).items()}
             yield pa.table(columns)
 
     def domain_sums(self, copies: UInt16Array) -> DomainSums:

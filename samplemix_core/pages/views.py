@@ -10,7 +10,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import mixture_profile
 from samplemix_core.database.query import Answer, ask, ready_queries
 from samplemix_core.database.rollups import load_cells
-from samplemix_core.errors import CorpusError, ManifestError, QueryError
+from samplemix_core.errors import ConfigError, CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.what_if import EstimatedMixture, Estimator
@@ -69,6 +69,7 @@ def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str,
         "copies": "copies_histogram",
         "repeated": "most_repeated",
         "cutoff": "near_cutoff",
+        "phases": "mixture_phases",
     }
     answers = {key: ask(reader_url, query, mixture=name, version=found["version"]) for key, query in names.items()}
     unmet = unmet_share(found["budget_tokens"], found["realised_tokens"])
@@ -196,6 +197,11 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
     roll-up.
     """
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
+    if found["config"].get("phases"):
+        raise ConfigError(
+            f"{name} version {found['version']} has phases, and only a mixture without them can be estimated.",
+            "Look at a version without phases, or mix with other phases and compare the two.",
+        )
     estimator = _estimator(reader_url, found["mixture_id"])
     shares = {
         row["domain"]: row["mixture_share"] for row in ask(reader_url, "domain_shift", mixture=name, version=found["version"])

@@ -52,13 +52,14 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
 
 def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
     """Return the model, and a note for people on where it comes from."""
-    if run.config.policy.reads_diversity:
+    if any(policy.reads_diversity for policy in run.config.policies):
         return _find_or_fit_by(METHOD, run, registered)
     try:
         return _find_or_fit_by(METHOD, run, registered)
     except DiversityHealthError as error:
         record, note = _find_or_fit_by(ONE_CLUSTER, run, registered)
-        return record, f"{note}; all documents are one, which policy {run.config.policy.name} does not mind: {error.what}"
+        names = ", ".join(policy.name for policy in run.config.policies)
+        return record, f"{note}; all documents are one, which policy {names} does not mind: {error.what}"
 
 
 def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:

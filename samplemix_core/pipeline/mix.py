@@ -19,12 +19,12 @@ from samplemix_core.manifest.format import (
     Counts,
     Lineage,
     ManifestDraft,
-    PolicyRecord,
     ReplacedFile,
     SnapshotLineage,
-    SolverRecord,
     TokenizerRecord,
     domain_shares,
+    held_back,
+    phase_column,
     shards_digest,
     unmet,
 )
@@ -32,13 +32,12 @@ from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.sources import SourceShard, write_sources
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.shard_samples import RowSet
-from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
+from samplemix_core.pipeline.solve import solve
 from samplemix_core.policies.policy import Scale, Weigh
-from samplemix_core.policies.registry import record
 
 _STAGES = 4
 """Reading, solving, writing, done."""
@@ -57,47 +56,42 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     """
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
-    policy, scale = config.policy, Scale(registered.quality_low, registered.quality_high)
-    source, counts, shards, lineage = _read(run, registered, cluster_model, policy.weigh(scale))
+    scale = Scale(registered.quality_low, registered.quality_high)
+    source, counts, shards, lineage = _read(run, registered, cluster_model, config.policies[0].weigh(scale))
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
     run.tell(1, _STAGES, f"{found}; solving", unit="stages")
-    most = None if config.max_share == 1 else max(1, int(config.max_share * budget))
-    solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies, most)
-    run.tell(2, _STAGES, f"{solution.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
+    solved = solve(config, source, scale, budget)
+    run.tell(2, _STAGES, f"{solved.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
     with run.deployment.scratch() as directory:
-        parts = write_parts(source.rows(solution.copies), directory)
+        in_phases = {phase_column(name).name: copies for name, copies in solved.in_phases.items()}
+        parts = write_parts(source.rows(solved.copies, in_phases), directory, phases=list(solved.in_phases))
         sources = write_sources(_sources(run, shards), directory)
         manifest = ManifestDraft(
             name=config.mixture_name,
             corpus_root=config.corpus_uri,
             seed=config.seed,
-            policy=PolicyRecord(name=policy.name, parameters=record(policy, scale)),
-            solver=SolverRecord(
-                max_copies=config.max_copies,
-                max_share=config.max_share,
-                kappa=solution.kappa,
-                next_tokens=solution.next_tokens,
-                passed_over=solution.passed_over,
-            ),
+            policy=solved.policy,
+            solver=solved.solver,
+            phases=solved.phases,
             tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
             reader=config.reader,
             sources=sources,
             licenses=config.licenses,
             budget_tokens=budget,
-            realised_tokens=solution.realised_tokens,
-            samples=int(np.count_nonzero(solution.copies)),
-            copies=int(solution.copies.sum(dtype=np.int64)),
+            realised_tokens=solved.realised_tokens,
+            samples=int(np.count_nonzero(solved.copies)),
+            copies=int(solved.copies.sum(dtype=np.int64)),
             counts=counts,
-            domains=domain_shares(source.domains, **source.domain_sums(solution.copies).as_lists()),
+            domains=domain_shares(source.domains, **source.domain_sums(solved.copies).as_lists()),
             lineage=lineage,
         )
         draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model)
-        rollup = MixtureRollup.of(source, solution.copies, registered.quality_low, registered.quality_high)
+        rollup = MixtureRollup.of(source, solved.copies, registered.quality_low, registered.quality_high)
         store = run.deployment.state
         key = write_draft(store, draft, rollup, directory, datetime.now(UTC).date())
-    warnings += unmet(manifest)
+    warnings += [*unmet(manifest), *held_back(manifest)]
     said = "".join(f". Warning: {warning}" for warning in warnings)
     run.tell(4, _STAGES, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts{said}", unit="stages")
     return DraftRef(

@@ -1,6 +1,6 @@
 """Make a draft the next version, in the object store and then in Postgres, and read the version back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +14,7 @@ from samplemix_core.database.registration import hold_snapshots, set_current_mod
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import Version
+from samplemix_core.manifest.format import phase_column
 from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.pipeline.context import RunContext
@@ -80,7 +81,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
     )
     with run.deployment.transaction() as cursor:
         shards = {shard.path: shard for shard in registered_shards(cursor, registered.scope)}
-        rows = _mixture_rows(version.rows(), shards)
+        rows = _mixture_rows(version.rows(), shards, [phase_column(name).name for name in version.manifest.phase_names])
         recorded.save_mixture(cursor, version.manifest, provenance, run.config.model_dump(mode="json"), rows, rollup)
         set_current_models(
             cursor,
@@ -90,8 +91,8 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
         )
 
 
-def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterator[recorded.MixtureRows]:
-    """Yield the published rows, a piece of one shard at a time."""
+def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard], phases: Sequence[str]) -> Iterator[recorded.MixtureRows]:
+    """Yield the published rows, a piece of one shard at a time; `phases` are the columns with their copies."""
     for part in parts:
         shard = part["shard"].combine_chunks()
         codes = shard.indices.to_numpy()
@@ -108,6 +109,7 @@ def _mixture_rows(parts: Iterator[pa.Table], shards: dict[str, Shard]) -> Iterat
                 quality=piece["quality"].to_numpy(),
                 diversity=piece["diversity"].to_numpy(),
                 cluster=piece["cluster"].to_numpy(),
+                phase_copies=np.stack([piece[name].to_numpy() for name in phases], axis=1) if phases else None,
             )
 
 

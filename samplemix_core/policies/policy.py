@@ -133,6 +133,9 @@ class Policy(IdentifiedModel, ABC):
 POLICIES: dict[str, type[Policy]] = {}
 """Every policy by its name."""
 
+PHASES = "phases"
+"""What a manifest with phases says for its policy: each phase has its own. No policy has this name."""
+
 SETTINGS: set[str] = set()
 """Names of the settings next to a policy, in any configuration that has one."""
 
@@ -144,6 +147,8 @@ def registered(kind: type[SomePolicy]) -> type[SomePolicy]:
     name = kind.model_fields["name"].default
     if "name" not in kind.FIRST_FIELDS:
         raise ValueError(f"policy {name!r} doesn't say in FIRST_FIELDS what it begins with: its name, and its parameters")
+    if name == PHASES:
+        raise ValueError(f"no policy can be called {name!r}, which manifests say of mixtures with phases")
     if name in POLICIES:
         raise ValueError(f"there is a policy {name!r} already: {POLICIES[name].__module__}")
     kind.require_own_names()

@@ -20,11 +20,11 @@ for _module in iter_modules(samplemix_core.policies.__path__, f"{samplemix_core.
     if _module.name != __name__ and not _module.name.endswith(".exponential"):
         import_module(_module.name)
 
-_SCALE = ("q_low", "q_high")
+SCALE_ENDS = ("q_low", "q_high")
 """How a manifest names the ends of a quality model's scale, next to the policy's parameters."""
 
 
-class _AnyRegistered:
+class AnyRegistered:
     """A field's validator: whichever policy its `name` says."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -35,7 +35,7 @@ class _AnyRegistered:
 class WithPolicy(IdentifiedModel):
     """A configuration with a policy, which may be given by name with its parameters next to it: {"policy": "x", "alpha": 0.5}."""
 
-    policy: Annotated[Policy, _AnyRegistered()] = Field(
+    policy: Annotated[Policy, AnyRegistered()] = Field(
         SampleMix(), title="Policy", description="How samples are weighed", json_schema_extra={"section": "How"}
     )
 
@@ -49,10 +49,7 @@ class WithPolicy(IdentifiedModel):
     @classmethod
     def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """See FrozenModel.as_fields."""
-        fields = gathered(values, cls.model_fields)
-        if isinstance(fields.get("policy"), dict):
-            fields["policy"] = {"name": SampleMix.model_fields["name"].default, **fields["policy"]}
-        return fields
+        return with_name(gathered(values, cls.model_fields))
 
 
 def all_parameters() -> dict[str, list[type[Policy]]]:
@@ -97,6 +94,14 @@ def gathered(values: Mapping[str, Any], fields: Collection[str] = ()) -> dict[st
     return rest if policy is None else {**rest, "policy": dict(policy) if isinstance(policy, Mapping) else policy}
 
 
+def with_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose policy, if it is there and only has parameters, is samplemix."""
+    policy = values.get("policy")
+    if not isinstance(policy, dict):
+        return dict(values)
+    return {**values, "policy": {"name": SampleMix.model_fields["name"].default, **policy}}
+
+
 def policy_kind(name: str) -> type[Policy]:
     """The policy of that name; raise ConfigError if there is none."""
     if name not in POLICIES:
@@ -106,18 +111,18 @@ def policy_kind(name: str) -> type[Policy]:
 
 def record(policy: Policy, scale: Scale) -> dict[str, Any]:
     """Return everything that the policy's weights depend on besides the columns, as a manifest records it."""
-    return {**policy.parameters(), **(dict(zip(_SCALE, scale, strict=True)) if policy.reads_quality else {})}
+    return {**policy.parameters(), **(dict(zip(SCALE_ENDS, scale, strict=True)) if policy.reads_quality else {})}
 
 
 def recorded(name: str, parameters: Mapping[str, Any]) -> Weigh:
     """Return the weights of a policy as a manifest records it. Raises ConfigError if they can't be computed here."""
-    own = {key: value for key, value in parameters.items() if key not in _SCALE}
+    own = {key: value for key, value in parameters.items() if key not in SCALE_ENDS}
     kind = policy_kind(name)
     if unknown := own.keys() - kind.model_fields.keys():
         raise ConfigError(
             f"Policy {name!r} has no parameter {', '.join(sorted(unknown))} here.", "Look with the SampleMix that made the mixture."
         )
-    low, high = (float(parameters.get(end, default)) for end, default in zip(_SCALE, (0.0, 1.0), strict=True))
+    low, high = (float(parameters.get(end, default)) for end, default in zip(SCALE_ENDS, (0.0, 1.0), strict=True))
     return kind.model_validate(own).weigh(Scale(low, high))
 
 

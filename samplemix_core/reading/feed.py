@@ -44,6 +44,9 @@ class LaneRead(Protocol):
     def positions(self) -> Int:
         """Int64 (n,)."""
 
+    def within(self, phase: int, start: int) -> Self:
+        """The same as a read of a phase that begins at position `start`."""
+
     def of(self, own: npt.NDArray[np.bool_]) -> Self:
         """Some of them: bool (n,)."""
 
@@ -57,13 +60,47 @@ Ready = Callable[[], list[Item]]
 
 
 class EpochOrder(Protocol[AnyRead_co]):
-    """The order of one epoch."""
+    """The order of one epoch, of one phase."""
 
-    number: int
     turns: Turns
 
     def reads(self, lane: int, position: int = 0) -> Iterator[AnyRead_co]:
         """Yield what a lane reads, in order, from this position on."""
+
+
+AnyEpoch = TypeVar("AnyEpoch", bound=EpochOrder[Any])
+
+
+class Phase(NamedTuple):
+    """A phase of a mixture: its items have positions [start, stop) of each epoch. Without phases, there is one without a name."""
+
+    name: str | None
+    start: int
+    stop: int
+
+
+class Phases(Generic[AnyEpoch]):
+    """An epoch: that of each phase, one after another. Positions are 0 to the number of all items less one."""
+
+    def __init__(self, number: int, phases: Sequence[Phase], epochs: Sequence[AnyEpoch]) -> None:
+        self.number, self.phases, self.epochs = number, phases, epochs
+        segments = [epoch.turns.segments + phase.start for phase, epoch in zip(phases, epochs, strict=True)]
+        self.turns = Turns(np.concatenate([*(bounds[:-1] for bounds in segments), segments[-1][-1:]]), epochs[0].turns.lanes)
+        self._starts = np.array([phase.start for phase in phases])
+
+    def reads(self, lane: int, position: int = 0) -> Iterator[Any]:
+        """Yield what a lane reads, in order, from this position on."""
+        for number, (phase, epoch) in enumerate(zip(self.phases, self.epochs, strict=True)):
+            if position < phase.stop:
+                reads = epoch.reads(lane, max(0, position - phase.start))
+                yield from reads if number == 0 else (read.within(number, phase.start) for read in reads)
+
+    def parted(self, positions: Int) -> Iterator[tuple[AnyEpoch, Int, Int]]:
+        """Yield positions (n,) phase by phase: the phase's epoch, which of them are in it, and where in the phase they are."""
+        own = np.searchsorted(self._starts, positions, side="right") - 1
+        for number in np.unique(own).tolist():
+            at = np.flatnonzero(own == number)
+            yield self.epochs[number], at, positions[at] - self._starts[number]
 
 
 class State(NamedTuple):
@@ -137,13 +174,30 @@ class Feed(ABC, Generic[Item, AnyRead]):
         return self.texts.samples
 
     @cached_property
-    def document_order(self) -> Order:
-        """The order of its documents."""
-        return Order(self.manifest.content_digest, self.seed, self.samples.layout, self.samples.copies)
+    def document_orders(self) -> tuple[Order, ...]:
+        """The order of its documents, of each phase."""
+        samples, digest = self.samples, self.manifest.content_digest
+        each = samples.in_phases or (samples.copies,)
+        return tuple(Order(digest, self.seed, samples.layout, copies, phase) for phase, copies in enumerate(each))
 
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """Where each phase is in an epoch; one without a name if the mixture has no phases."""
+        stops = np.cumsum(self.phase_lengths).tolist()
+        names = self.manifest.phase_names or (None,)
+        return tuple(Phase(name, start, stop) for name, start, stop in zip(names, [0, *stops], stops, strict=False))
+
+    def phase_number(self, position: int) -> int:
+        """Which of its phases a position is in."""
+        return next(number for number, phase in enumerate(self.phases) if position < phase.stop)
+
+    @property
     @abstractmethod
+    def phase_lengths(self) -> tuple[int, ...]:
+        """Items of each phase."""
+
     def __len__(self) -> int:
-        """Items of an epoch."""
+        return self.phases[-1].stop
 
     @property
     @abstractmethod
@@ -151,7 +205,7 @@ class Feed(ABC, Generic[Item, AnyRead]):
         """How its items are packed; None if they are documents."""
 
     @abstractmethod
-    def epoch(self, number: int) -> EpochOrder[AnyRead]:
+    def epoch(self, number: int) -> Phases[Any]:
         """The order of an epoch, from 0."""
 
     @abstractmethod
@@ -348,7 +402,7 @@ class _Reader(Generic[Item, AnyRead]):
                 thread.shutdown(wait=True, cancel_futures=True)
             _close(self._lanes)
 
-    def _epoch(self, epoch: EpochOrder[AnyRead], first: int) -> Iterator[Item]:
+    def _epoch(self, epoch: Phases[Any], first: int) -> Iterator[Item]:
         """Yield the items of an epoch.
 
         Its position 0 has the place `first` in the stream of all ranks, which is below 0 if the epoch was begun before.
@@ -369,7 +423,7 @@ class _Reader(Generic[Item, AnyRead]):
             for lane in order.tolist():
                 yield next(lanes[lane])
 
-    def _lane(self, epoch: EpochOrder[AnyRead], first: int, lane: int, position: int) -> Iterator[Item]:
+    def _lane(self, epoch: Phases[Any], first: int, lane: int, position: int) -> Iterator[Item]:
         """The own items of a lane, from a position on; two reads are begun at once."""
         begun = self._begin(epoch, first, lane, position)
         ahead = deque(islice(begun, _READS_AHEAD))
@@ -383,9 +437,7 @@ class _Reader(Generic[Item, AnyRead]):
 
         return items()
 
-    def _begin(
-        self, epoch: EpochOrder[AnyRead], first: int, lane: int, position: int
-    ) -> Iterator["Ready[Item] | Future[Ready[Item]]"]:
+    def _begin(self, epoch: Phases[Any], first: int, lane: int, position: int) -> Iterator["Ready[Item] | Future[Ready[Item]]"]:
         """Yield a lane's reads; what they need is fetched by a thread, or is there already."""
         for read in epoch.reads(lane, position):
             own = self._part.owns(read.positions + first)

@@ -13,7 +13,7 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.sources import read_sources
-from samplemix_core.reading.feed import Feed, Part, Ready, State, Stream
+from samplemix_core.reading.feed import Feed, Part, Phases, Ready, State, Stream
 from samplemix_core.reading.mixture_samples import load_samples
 from samplemix_core.reading.order import Epoch, Int, Piece, Place, Read
 from samplemix_core.reading.texts import Cache, Fetched, Lane, Texts, default_cache_directory
@@ -28,7 +28,7 @@ class Document(NamedTuple):
     """One copy of a sample, as a training job reads it.
 
     `id` is the document's own id, if it has one. `position` counts the documents of the epoch over all ranks. `copy` is 0 to the
-    sample's copies less one, in no order. `n_tokens` is the manifest's count.
+    sample's copies (in its phase) less one, in no order. `n_tokens` is the manifest's count. `phase` is None if there are none.
     """
 
     text: str
@@ -41,6 +41,7 @@ class Document(NamedTuple):
     sample: int
     epoch: int
     position: int
+    phase: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,27 +51,34 @@ class Mixture(Feed[Document, Read]):
     Its length is that of an epoch: all copies. It may be given to other processes.
     """
 
-    def __len__(self) -> int:
-        return self.manifest.copies
+    @property
+    def phase_lengths(self) -> tuple[int, ...]:
+        """Documents of each phase."""
+        return tuple(phase.copies for phase in self.manifest.phases) or (self.manifest.copies,)
 
     @property
     def packing_name(self) -> None:
         """Its items are documents."""
 
-    def epoch(self, number: int) -> Epoch:
+    def epoch(self, number: int) -> Phases[Epoch]:
         """The order of an epoch, from 0."""
-        return self.document_order.epoch(number)
+        return Phases(number, self.phases, [order.epoch(number) for order in self.document_orders])
 
     def pieces(self, epoch: int, positions: Int) -> list[list[Piece]]:
         """The documents at positions (n,), each whole."""
-        found = zip(*(part.tolist() for part in self.epoch(epoch).at(positions)), strict=True)
-        return [[Piece(row, copy, 0, int(self.samples.n_tokens[row]))] for row, copy in found]
+        pieces: list[list[Piece]] = [[] for _ in range(positions.size)]
+        for order, at, inside in self.epoch(epoch).parted(positions):
+            for place, row, copy in zip(at.tolist(), *(found.tolist() for found in order.at(inside)), strict=True):
+                pieces[place] = [Piece(row, copy, 0, int(self.samples.n_tokens[row]))]
+        return pieces
 
     def places(self, epoch: int, row: int) -> list[Place]:
         """Where the copies of a row come, in the order of positions."""
-        n_tokens = int(self.samples.n_tokens[row])
-        positions = self.epoch(epoch).places(row).tolist()
-        return sorted(Place(position, 0, Piece(row, copy, 0, n_tokens)) for copy, position in enumerate(positions))
+        n_tokens, places = int(self.samples.n_tokens[row]), []
+        for phase, order in zip(self.phases, self.epoch(epoch).epochs, strict=True):
+            for copy, position in enumerate(order.places(row).tolist()):
+                places.append(Place(phase.start + position, 0, Piece(row, copy, 0, n_tokens)))
+        return sorted(places)
 
     def ready(self, lane: Lane, read: Read, epoch: int) -> "Ready[Document] | None":
         """What makes the documents of a read, if the cache has them open."""
@@ -90,9 +98,10 @@ class Mixture(Feed[Document, Read]):
         shard = samples.shards[samples.shard_of(int(rows[0]))]
         columns = samples.row[rows], samples.n_tokens[rows], rows, read.positions[order], order
         documents: list[Any] = [None] * rows.size
+        phase, copy = self.phases[read.phase].name, read.copy
         facts = zip(fetched.documents(), *(column.tolist() for column in columns), strict=True)
         for (identifier, domain, text), row, n_tokens, sample, position, at in facts:
-            documents[at] = Document(text, identifier, domain, shard, row, read.copy, n_tokens, sample, epoch, position)
+            documents[at] = Document(text, identifier, domain, shard, row, copy, n_tokens, sample, epoch, position, phase)
         return documents
 
     def documents(

@@ -1,6 +1,6 @@
 """A mixture's rows in memory: what the order of its documents and the way to their texts need, in some 12 bytes a row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.manifest.format import PartFile
+from samplemix_core.manifest.format import PartFile, phase_column
 from samplemix_core.reading.order import Int, Layout, lay_out
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
@@ -27,6 +27,7 @@ class Samples:
     """The n samples of a mixture, in the order of its parts: sorted by shard and row.
 
     row: uint32 or int64 (n,), the record in its shard. copies, domain: unsigned (n,). n_tokens: int32 (n,).
+    in_phases: the copies in each phase, unsigned (n,); empty if the mixture has no phases.
     shards, domains: names. shard_first: int64 (shards + 1,), the first sample of each shard, and n.
     layout: how they are cut into runs and stretches.
     """
@@ -35,6 +36,7 @@ class Samples:
     copies: npt.NDArray[np.unsignedinteger]
     domain: npt.NDArray[np.unsignedinteger]
     n_tokens: npt.NDArray[np.int32]
+    in_phases: tuple[npt.NDArray[np.unsignedinteger], ...]
     shards: list[str]
     domains: list[str]
     shard_first: Int
@@ -46,7 +48,7 @@ class Samples:
     @property
     def n_bytes(self) -> int:
         """Bytes of the arrays."""
-        arrays = (self.row, self.copies, self.domain, self.n_tokens, self.shard_first, *self.layout)
+        arrays = (self.row, self.copies, self.domain, self.n_tokens, *self.in_phases, self.shard_first, *self.layout)
         return sum(array.nbytes for array in arrays)
 
     def shard_of(self, sample: int) -> int:
@@ -79,7 +81,7 @@ def load_samples(version: Version, on_progress: Callable[[int, int], None] = lam
     `on_progress` hears how many parts are read, and of how many.
     """
     manifest = version.manifest
-    gathered = _Gathered(manifest.solver.max_copies)
+    gathered = _Gathered(manifest.solver.max_copies, manifest.phase_names)
     with ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
         # No more in memory than are read at once.
         ahead = [pool.submit(_read, version, part) for part in manifest.parts[:_PARTS_AT_ONCE]]
@@ -102,19 +104,24 @@ def samples_of(rows: pa.Table, max_copies: int) -> Samples:
 
 
 def _read(version: Version, part: PartFile) -> pa.Table:
-    data = version.file(part.path, part.sha256)
-    return pq.read_table(pa.BufferReader(data), columns=_COLUMNS, use_threads=False).unify_dictionaries()
+    data, columns = version.file(part.path, part.sha256), [*_COLUMNS, *_columns_of(version.manifest.phase_names)]
+    return pq.read_table(pa.BufferReader(data), columns=columns, use_threads=False).unify_dictionaries()
+
+
+def _columns_of(phases: Iterable[str]) -> list[str]:
+    return [phase_column(phase).name for phase in phases]
 
 
 class _Gathered:
     """The rows of parts that follow each other."""
 
-    def __init__(self, max_copies: int) -> None:
+    def __init__(self, max_copies: int, phases: Iterable[str] = ()) -> None:
         self._copies_type = np.min_scalar_type(max_copies)
+        self._phases = _columns_of(phases)
         self._shards: dict[str, int] = {}
         self._domains: dict[str, int] = {}
         self._shard_first: list[Int] = []
-        self._columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _KEPT}
+        self._columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in (*_KEPT, *self._phases)}
         self._rows = 0
 
     def add(self, table: pa.Table) -> None:
@@ -128,7 +135,8 @@ class _Gathered:
         tokens = table["n_tokens"].to_numpy()
         row = table["row"].to_numpy()
         self._columns["row"].append(row.astype(np.uint32) if row.max() < 2**32 else row)
-        self._columns["copies"].append(table["copies"].to_numpy().astype(self._copies_type))
+        for name in ("copies", *self._phases):
+            self._columns[name].append(table[name].to_numpy().astype(self._copies_type))
         domain = _codes(table["domain"], self._domains)
         self._columns["domain"].append(domain.astype(np.min_scalar_type(len(self._domains))))
         self._columns["n_tokens"].append(tokens)
@@ -137,6 +145,7 @@ class _Gathered:
     def finish(self) -> Samples:
         """Return all rows."""
         row, copies, domain, n_tokens = (np.concatenate(self._columns.pop(name)) for name in _KEPT)
+        in_phases = tuple(np.concatenate(self._columns.pop(name)) for name in self._phases)
         shard_first = np.append(np.concatenate(self._shard_first), self._rows)
         is_archive = np.array([is_compressed(path) for path in self._shards])
         return Samples(
@@ -144,6 +153,7 @@ class _Gathered:
             copies=copies,
             domain=domain,
             n_tokens=n_tokens,
+            in_phases=in_phases,
             shards=list(self._shards),
             domains=list(self._domains),
             shard_first=shard_first,

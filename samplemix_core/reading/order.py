@@ -109,16 +109,19 @@ class Visits(NamedTuple):
 
 
 def visits(layout: Layout, copies: npt.NDArray[np.unsignedinteger]) -> Visits:
-    """Count the rows of every visit; `copies` are those of each row, at least 1."""
+    """Count the rows of every visit; `copies` are those of each row."""
     n_runs = layout.stretch.size
     most = np.maximum.reduceat(copies, layout.first[:-1]).astype(np.int64)
     of_run = np.concatenate([[0], np.cumsum(most)])
     run = np.repeat(np.arange(n_runs, dtype=np.int32), most)
     copy = (np.arange(run.size) - of_run[run]).astype(np.int32)
     rows = np.empty(run.size, dtype=np.int64)
-    rows[of_run[:-1]] = np.diff(layout.first)
-    left = np.flatnonzero(copies > 1)
-    for number in range(1, int(most.max())):
+    counted = 0
+    if copies.all():
+        rows[of_run[:-1]] = np.diff(layout.first)
+        counted = 1
+    left = np.flatnonzero(copies > counted)
+    for number in range(counted, int(most.max())):
         counts = np.bincount(np.searchsorted(layout.first, left, side="right") - 1, minlength=n_runs)
         has = np.flatnonzero(most > number)
         rows[of_run[has] + number] = counts[has]
@@ -197,20 +200,26 @@ class Read(NamedTuple):
     copy: int
     positions: Int
     rows: Int
+    phase: int = 0
 
     def of(self, own: npt.NDArray[np.bool_]) -> "Read":
         """Some of its positions."""
         return self._replace(positions=self.positions[own], rows=self.rows[own])
 
+    def within(self, phase: int, start: int) -> "Read":
+        """The same as a read of a phase that begins at position `start`."""
+        return self._replace(positions=self.positions + start, phase=phase)
+
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """The order of a mixture's documents: `copies` (n,) are those of each row, at least 1."""
+    """The order of a mixture's documents, or of those of one of its phases: `copies` (n,) are those of each row."""
 
     content_digest: str
     seed: int
     layout: Layout
     copies: npt.NDArray[np.unsignedinteger]
+    phase: int = 0
 
     @cached_property
     def visits(self) -> Visits:
@@ -242,7 +251,9 @@ class Epoch:
 
     def __init__(self, order: Order, number: int) -> None:
         self.order, self.number = order, number
-        digest = hashlib.blake2b(canonical_json([order.content_digest, order.seed, number]), digest_size=16).digest()
+        # A mixture without phases is its own first phase.
+        name = [order.content_digest, order.seed, number, *([order.phase] if order.phase else [])]
+        digest = hashlib.blake2b(canonical_json(name), digest_size=16).digest()
         self._salt, self._row_salt = (np.uint64(int.from_bytes(digest[start : start + 8], "big")) for start in (0, 8))
         found, layout = order.visits, order.layout
         stretches = layout.shard.size

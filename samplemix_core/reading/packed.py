@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.reading.feed import Feed, Part, Ready, State, Stream
+from samplemix_core.reading.feed import Feed, Part, Phases, Ready, State, Stream
 from samplemix_core.reading.mixture import Mixture
 from samplemix_core.reading.order import Int, Piece, Place
 from samplemix_core.reading.packed_order import Method, PackedEpoch, PackedOrder, PackedRead, Packing
@@ -31,8 +31,9 @@ _CUT_BYTES = 2**28
 class PackedSequence(NamedTuple):
     """Tokens of documents, one after another.
 
-    tokens: int32 (length,). pieces: what they are of, in order; only an epoch's last sequence has fewer tokens than the length, and
-    is filled up by `padding` tokens. `position` counts the sequences of the epoch over all ranks.
+    tokens: int32 (length,). pieces: what they are of, in order; only the last sequence of an epoch, or of a phase, has fewer tokens
+    than the length, and is filled up by `padding` tokens. `position` counts the sequences of the epoch over all ranks. `phase` is
+    None if there are none.
     """
 
     tokens: Ids
@@ -40,6 +41,7 @@ class PackedSequence(NamedTuple):
     padding: int
     epoch: int
     position: int
+    phase: str | None = None
 
     @property
     def cu_seqlens(self) -> Ids:
@@ -70,30 +72,39 @@ class Packed(Feed[PackedSequence, PackedRead]):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
-    def order(self) -> PackedOrder:
-        """The order of its epochs."""
-        return PackedOrder(self.document_order, self.packing, self.samples.n_tokens)
+    def orders(self) -> tuple[PackedOrder, ...]:
+        """The order of its epochs, of each phase."""
+        return tuple(PackedOrder(order, self.packing, self.samples.n_tokens) for order in self.document_orders)
 
-    def __len__(self) -> int:
-        return self.order.length
+    @property
+    def phase_lengths(self) -> tuple[int, ...]:
+        """Sequences of each phase."""
+        return tuple(order.length for order in self.orders)
 
     @property
     def packing_name(self) -> str:
         """How it is packed."""
         return self.packing.name
 
-    def epoch(self, number: int) -> PackedEpoch:
+    def epoch(self, number: int) -> Phases[PackedEpoch]:
         """The order of an epoch, from 0."""
-        return self.order.epoch(number)
+        return Phases(number, self.phases, [order.epoch(number) for order in self.orders])
 
     def pieces(self, epoch: int, positions: Int) -> list[list[Piece]]:
         """What the sequences at positions (n,) hold."""
-        order = self.epoch(epoch)
-        return [order.at(position) for position in positions.tolist()]
+        pieces: list[list[Piece]] = [[] for _ in range(positions.size)]
+        for order, at, inside in self.epoch(epoch).parted(positions):
+            for place, position in zip(at.tolist(), inside.tolist(), strict=True):
+                pieces[place] = order.at(position)
+        return pieces
 
     def places(self, epoch: int, row: int) -> list[Place]:
         """Where the pieces of a row's copies come, in the order of positions."""
-        return self.epoch(epoch).places(row)
+        return [
+            place._replace(position=phase.start + place.position)
+            for phase, order in zip(self.phases, self.epoch(epoch).epochs, strict=True)
+            for place in order.places(row)
+        ]
 
     def ready(self, lane: Lane, read: PackedRead, epoch: int) -> None:
         """Tokenising takes long, so it is always left to a thread."""
@@ -122,12 +133,12 @@ class Packed(Feed[PackedSequence, PackedRead]):
         return Stream(self, Part(rank, world_size, worker, workers, batch_size), epochs, state)
 
     def _sequences(self, read: PackedRead, tokens: dict[int, Ids], epoch: int) -> list[PackedSequence]:
-        found = []
+        found, phase = [], self.phases[read.phase].name
         for position, pieces in zip(read.positions.tolist(), read.sequences, strict=True):
             parts = [tokens[piece.row][piece.start : piece.stop] for piece in pieces]
             padding = self.packing.length - sum(part.size for part in parts)
             filler = np.full(padding, self.end_id or 0, dtype=np.int32)
-            found.append(PackedSequence(np.concatenate([*parts, filler]), pieces, padding, epoch, position))
+            found.append(PackedSequence(np.concatenate([*parts, filler]), pieces, padding, epoch, position, phase))
         return found
 
     def _tokens(self, lane: Lane, read_to: Mapping[int, int]) -> dict[int, Ids]:

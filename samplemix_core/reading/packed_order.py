@@ -8,7 +8,8 @@ documents are. The documents of a sequence thus lie near each other in the corpu
 - "best-fit" first lays the documents of a window that fit into a sequence whole, the longest first, each where the least room is
   left for it, and cuts the others to fill what is left. Fewer documents are cut (arXiv 2404.10830), and no token is lost or padded.
 
-Only the last sequence in the order of lanes is filled up: among the last of an epoch, as many as there are lanes.
+Only the last sequence in the order of lanes is filled up: among the last of an epoch, as many as there are lanes. Each phase of a
+mixture is packed by itself, so no sequence has documents of two.
 """
 
 from bisect import bisect_left, insort
@@ -60,6 +61,11 @@ class PackedRead(NamedTuple):
     lane: int
     positions: Int
     sequences: list[list[Piece]]
+    phase: int = 0
+
+    def within(self, phase: int, start: int) -> "PackedRead":
+        """The same as a read of a phase that begins at position `start`."""
+        return self._replace(positions=self.positions + start, phase=phase)
 
     def of(self, own: npt.NDArray[np.bool_]) -> "PackedRead":
         """Some of its positions."""
@@ -68,7 +74,7 @@ class PackedRead(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PackedOrder:
-    """The order of a mixture's sequences: `n_tokens` int32 (n,) are those of each row."""
+    """The order of the sequences of a mixture, or of one of its phases: `n_tokens` int32 (n,) are those of each row."""
 
     order: Order
     packing: Packing
@@ -80,9 +86,12 @@ class PackedOrder:
         found, layout, end = self.order.visits, self.order.layout, self.packing.end_of_document
         tokens = np.empty(found.run.size, dtype=np.int64)
         sizes = self.n_tokens.astype(np.int64) + end
-        tokens[found.of_run[:-1]] = np.add.reduceat(sizes, layout.first[:-1])
-        left = np.flatnonzero(self.order.copies > 1)
-        for number in range(1, int(found.copy.max()) + 1):
+        counted = 0
+        if self.order.copies.all():
+            tokens[found.of_run[:-1]] = np.add.reduceat(sizes, layout.first[:-1])
+            counted = 1
+        left = np.flatnonzero(self.order.copies > counted)
+        for number in range(counted, int(found.copy.max()) + 1):
             run = np.searchsorted(layout.first, left, side="right") - 1
             sums = np.bincount(run, weights=sizes[left], minlength=layout.stretch.size).astype(np.int64)
             has = np.flatnonzero(np.diff(found.of_run) > number)

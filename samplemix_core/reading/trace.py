@@ -19,7 +19,7 @@ class Traced(NamedTuple):
     """A copy of a sample, or a piece of one, and where it is read: by `rank`, as item `in_batch` of its batch in `step`.
 
     An item is a document or a packed sequence; `inside` is the piece's place in the sequence, and tokens [start, stop) of the
-    document are in it.
+    document are in it. `copies` are the document's in `phase`, which is None if there are none.
     """
 
     step: int
@@ -37,6 +37,7 @@ class Traced(NamedTuple):
     inside: int
     start: int
     stop: int
+    phase: str | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Steps:
         """`place` is that of the item in the step."""
         samples, piece = self.feed.samples, found.piece
         in_batch, rank = divmod(place, self.world_size)
+        phase = self.feed.phase_number(found.position)
         return Traced(
             step=step,
             rank=rank,
@@ -98,13 +100,14 @@ class Steps:
             shard=samples.shards[samples.shard_of(piece.row)],
             row=int(samples.row[piece.row]),
             copy=piece.copy,
-            copies=int(samples.copies[piece.row]),
+            copies=int(self.feed.document_orders[phase].copies[piece.row]),
             domain=samples.domains[int(samples.domain[piece.row])],
             n_tokens=int(samples.n_tokens[piece.row]),
             sample_key=samples.key(piece.row),
             inside=found.inside,
             start=piece.start,
             stop=piece.stop,
+            phase=self.feed.phases[phase].name,
         )
 
 

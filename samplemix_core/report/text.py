@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from samplemix_core.logs import visible
-from samplemix_core.manifest.format import DomainShare, Manifest, unmet
+from samplemix_core.manifest.format import DomainShare, Manifest, held_back, unmet
 
 WIDE = 1000
 
@@ -61,14 +61,20 @@ def print_mixture(console: Console, manifest: Manifest, warnings: Sequence[str] 
     short = manifest.budget_tokens - manifest.realised_tokens
     by_less = f", less than the {manifest.solver.next_tokens:,} tokens of the next copy" if short else ""
     for line in (
-        f"policy: {manifest.policy.name} {dict(manifest.policy.parameters)}, seed {manifest.seed}",
+        *([] if manifest.phases else [f"policy: {manifest.policy.name} {dict(manifest.policy.parameters)}"]),
+        *(
+            f"phase {phase.name}: {phase.realised_tokens:,} tokens, {phase.samples:,} samples, {phase.copies:,} copies; policy"
+            f" {phase.policy.name} {dict(phase.policy.parameters)}, at most {phase.solver.max_copies} copies"
+            for phase in manifest.phases
+        ),
+        f"seed: {manifest.seed}",
         f"budget: {manifest.budget_tokens:,} tokens{by}; realised: {manifest.realised_tokens:,} ({short:,} short{by_less})",
         f"mixture: {manifest.samples:,} samples, {manifest.copies:,} copies",
         f"documents: {counts.documents:,} = {counts.scored:,} scored + {counts.quarantined:,} quarantined + "
         f"{counts.duplicates:,} exact duplicates",
         *([f"shards left out as a whole: {counts.refused_shards}"] if counts.refused_shards else []),
         f"content digest: {manifest.content_digest}",
-        *(f"warning: {warning}" for warning in dict.fromkeys([*unmet(manifest), *warnings])),
+        *(f"warning: {warning}" for warning in dict.fromkeys([*unmet(manifest), *held_back(manifest), *warnings])),
     ):
         console.print(line, soft_wrap=True)
 

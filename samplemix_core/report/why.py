@@ -13,7 +13,8 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import QueryError, SampleMixError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.manifest.format import SolverRecord
+from samplemix_core.manifest.format import PolicyRecord, SolverRecord
+from samplemix_core.mixing.phases import carried_on
 from samplemix_core.policies.policy import Columns
 from samplemix_core.policies.registry import recorded
 from samplemix_core.reading.versions import open_version
@@ -23,9 +24,11 @@ from samplemix_core.sample_key import sample_keys, uniforms
 class Chance(FrozenModel):
     """How a sample came to its copies: min(max_copies, floor(kappa * weight + u)), where u is the sample's own number in [0, 1).
 
-    `note` says why it has fewer, if it does.
+    `note` says why it has fewer, if it does. In a mixture with phases there is one for each, by its name, with the copies it gave.
     """
 
+    phase: str | None = None
+    copies: int = 0
     weight: float
     kappa: float
     u: float
@@ -38,13 +41,13 @@ class Why(FrozenModel):
     """A document and what decided its copies.
 
     `became` says it in a word. `twins` are all places of its text, of which the first is mixed. `qualities` are each quality
-    model's scores. `chance` is None for a duplicate, which has no chance of its own, for a document that is not assigned to a
-    cluster, and if the manifest can't be read: then `trouble` says why.
+    model's scores. `chances` has one chance, or one for each phase; none for a duplicate, which has no chance of its own, for a
+    document that is not assigned to a cluster, and if the manifest can't be read: then `trouble` says why.
     """
 
     document: dict[str, Any]
     became: str
-    chance: Chance | None
+    chances: list[Chance]
     trouble: str
     twins: list[dict[str, Any]]
     qualities: list[dict[str, Any]]
@@ -52,7 +55,7 @@ class Why(FrozenModel):
 
     def lines(self) -> Iterator[str]:
         """Yield sentences for people."""
-        document, chance = self.document, self.chance
+        document = self.document
         yield f"row {document['row']} of {document['shard']}: {document['copies']} copies ({self.became})"
         yield (
             f"{document['domain']}, {document['n_tokens']:,} tokens, quality {document['quality']:.3f} by"
@@ -62,15 +65,16 @@ class Why(FrozenModel):
             yield f"diversity {document['diversity']:.3f}, cluster {document['cluster']}"
         if self.became == "duplicate":
             yield f"an exact duplicate of row {self.twins[0]['row']} of {self.twins[0]['shard']}, which is the one that is mixed"
-        elif chance is not None:
+        for chance in self.chances:
+            own, phase = ("its own number", "") if chance.phase is None else ("its number there", f"phase {chance.phase}: ")
             yield (
-                f"weight {chance.weight:.4g} times kappa {chance.kappa:.4g} is {chance.wanted:.3f} copies; with its own number"
+                f"{phase}weight {chance.weight:.4g} times kappa {chance.kappa:.4g} is {chance.wanted:.3f} copies; with {own}"
                 f" u = {chance.u:.3f} that is {chance.wanted + chance.u:.3f}, whose whole part is its copies,"
-                f" {chance.max_copies} at most"
+                f" {chance.max_copies} at most: {chance.copies}"
             )
             if chance.note:
                 yield chance.note
-        else:
+        if not self.chances and self.became != "duplicate":
             yield self.trouble or "it is not assigned to a cluster of the version's model, so it has no weight"
         if len(self.twins) > 1 and self.became != "duplicate":
             yield f"its text is in {len(self.twins):,} places of the mixture's crawls; the others are duplicates of this one"
@@ -115,16 +119,16 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
         became = "duplicate"
     else:
         became = "not taken"
-    chance, trouble = None, ""
+    chances, trouble = list[Chance](), ""
     if became != "duplicate" and document["diversity"] is not None:
         try:
-            chance = _chance(deployment, mixture, document)
+            chances = _chances(deployment, mixture, document)
         except SampleMixError as error:
             trouble = str(error)
     return Why(
         document=document,
         became=became,
-        chance=chance,
+        chances=chances,
         trouble=trouble,
         twins=twins,
         qualities=ask(reader_url, "sample_qualities", corpus=mixture["corpus"], shard=shard, row=row),
@@ -132,22 +136,40 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
     )
 
 
-def _chance(deployment: Deployment, mixture: dict[str, Any], document: dict[str, Any]) -> Chance:
+def _chances(deployment: Deployment, mixture: dict[str, Any], document: dict[str, Any]) -> list[Chance]:
     manifest = open_version(deployment, mixture["mixture"], mixture["version"]).manifest
     columns = Columns(np.array([document["quality"]], dtype=np.float32), np.array([document["diversity"]], dtype=np.float32))
-    weight = float(recorded(manifest.policy.name, manifest.policy.parameters)(columns)[0])
     rows = np.array([document["row"]], dtype=np.int64)
     u = float(uniforms(manifest.seed, sample_keys(document["snapshot"], document["shard"], rows))[0])
-    solver = manifest.solver
-    wanted = solver.kappa * weight
-    note = why_fewer(solver, manifest.budget_tokens, wanted + u, document["copies"], document["n_tokens"])
-    return Chance(weight=weight, kappa=solver.kappa, u=u, wanted=wanted, max_copies=solver.max_copies, note=note)
+    parts: list[tuple[str | None, PolicyRecord, SolverRecord]] = [(item.name, item.policy, item.solver) for item in manifest.phases]
+    parts = parts or [(None, manifest.policy, manifest.solver)]
+    in_phases = document["phase_copies"] or [0] * len(manifest.phases)
+    own_copies = in_phases if manifest.phases else [document["copies"]]
+    chances, spent = [], 0
+    for (name, policy, solver), copies in zip(parts, own_copies, strict=True):
+        weight = float(recorded(policy.name, policy.parameters)(columns)[0])
+        wanted = solver.kappa * weight
+        most = min(solver.max_copies, manifest.solver.max_copies - spent)
+        note = why_fewer(solver, manifest.budget_tokens, wanted + u, copies, document["n_tokens"], spent, most)
+        chances.append(
+            Chance(phase=name, copies=copies, weight=weight, kappa=solver.kappa, u=u, wanted=wanted, max_copies=most, note=note)
+        )
+        u, spent = carried_on(u, wanted, copies), spent + copies
+    return chances
 
 
-def why_fewer(solver: SolverRecord, budget_tokens: int, wanted: float, copies: int, n_tokens: int) -> str:
-    """Why a sample has fewer copies than the whole part of `wanted`; empty if it has as many."""
-    if copies >= min(solver.max_copies, int(wanted)):
-        return ""
-    if (copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
-        return f"Another copy would exceed {solver.max_share:.2%} of the budget, the most for one document."
-    return "Another copy is longer than what was left of the budget, so it was skipped." if solver.passed_over else ""
+def why_fewer(
+    solver: SolverRecord, budget_tokens: int, wanted: float, copies: int, n_tokens: int, spent: int = 0, most: int | None = None
+) -> str:
+    """Why a sample has fewer copies than the whole part of `wanted`; empty if it has as many.
+
+    `spent` copies were given by earlier phases, so that `most` are left; without phases, as many as the solver allows.
+    """
+    most = solver.max_copies if most is None else most
+    if copies < min(most, int(wanted)):
+        if (spent + copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
+            return f"Another copy would exceed {solver.max_share:.2%} of the budget, the most for one document."
+        return "Another copy is longer than what was left of the budget, so it was skipped." if solver.passed_over else ""
+    if most < min(solver.max_copies, int(wanted)):
+        return f"Earlier phases had spent {spent} of its copies, so that {most} were left."
+    return ""

@@ -38,6 +38,7 @@ from samplemix_core.errors import QueryError
 from samplemix_core.identity import content_hash
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
+from samplemix_core.reading.mixture import open_mixture
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 from samplemix_core.worker.jobs import ScoreTask
 from tests.e2e.conftest import Command, Run, Upload
@@ -182,6 +183,59 @@ def test_natural_takes_every_domain_alike(run_command: Run, corpus_uri: str, s3:
     assert {row["copies"] for row in rows} == {1}
     assert all(domain["mixture_share"] == domain["source_share"] for domain in manifest["domains"])
     assert manifest["counts"]["eligible"] == len(rows)
+
+
+PHASES = """
+- {name: broad, share: 0.7, policy: natural, max_copies: 1}
+- {name: clean, share: 0.3, alpha: 0.1, tau: 0.05}
+"""
+
+
+def test_phases_are_mixed_under_one_ledger_and_read_one_after_another(
+    run_command: Run, command: Command, corpus_uri: str, s3: pyarrow.fs.S3FileSystem, platform: Deployment, tmp_path: Path
+) -> None:
+    file, name = tmp_path / "phases.yaml", f"phased-{uuid4().hex[:8]}"
+    file.write_text(PHASES)
+    options = ("--name", name, "--phases", str(file), "--budget", "80%", "--max-copies", "2")
+    run = run_command(corpus_uri, *options)
+    manifest, rows = read_mixture(s3, run["manifest_uri"])
+    spent = [(row["copies_broad"], row["copies_clean"], row["copies"]) for row in rows]
+    assert all(broad + clean == copies <= 2 and broad <= 1 for broad, clean, copies in spent)
+    assert {copies for _, clean, copies in spent if clean == 2} == {2}
+    broad, clean = manifest["phases"]
+    for phase, share, column in ((broad, 0.7, "copies_broad"), (clean, 0.3, "copies_clean")):
+        assert phase["realised_tokens"] == sum(row[column] * row["n_tokens"] for row in rows)
+        assert phase["realised_tokens"] / manifest["budget_tokens"] == pytest.approx(share, abs=0.05)
+    assert manifest["budget_tokens"] - manifest["realised_tokens"] < manifest["solver"]["next_tokens"]
+    quality = [sum(row[c] * row["quality"] for row in rows) / sum(row[c] for row in rows) for c in ("copies_broad", "copies_clean")]
+    assert quality[1] > quality[0]
+    assert not run_command(corpus_uri, *options)["created"]
+
+    recorded = json.loads(command("sql", "--query", "mixture_phases", f"mixture={name}", "--format", "json").stdout)
+    assert [(row["name"], row["samples"], row["copies"], row["held_back"]) for row in recorded] == [
+        (phase["name"], phase["samples"], phase["copies"], phase["held_back"]) for phase in (broad, clean)
+    ]
+    assert "all agree" in command("mixture", "verify", name).stdout
+    assert "phase clean: " in command("mixture", "show", name).stdout
+    both = max(rows, key=lambda row: (row["copies_broad"] > 0, row["copies_clean"], row["weight"]))
+    place = f"{both['shard']}:{both['row']}"
+    why = json.loads(command("mixture", "why", place, "--mixture", name, "--json").stdout)
+    assert [(item["phase"], item["copies"]) for item in why["chances"]] == [("broad", 1), ("clean", both["copies_clean"])]
+    for row in (row for row in rows if not broad["solver"].get("passed_over") and row["row"] % 9 == 0):
+        found = json.loads(command("mixture", "why", f"{row['shard']}:{row['row']}", "--mixture", name, "--json").stdout)
+        for item in found["chances"]:
+            given = min(item["max_copies"], int(item["wanted"] + item["u"]))
+            assert item["copies"] in (given, given + 1) or item["note"]
+
+    documents = list(open_mixture(name, settings=platform).documents())
+    assert [item.phase for item in documents] == ["broad"] * broad["copies"] + ["clean"] * clean["copies"]
+    traced = json.loads(command("trace", name, "--document", place, "--json").stdout)
+    assert Counter(item["phase"] for item in traced) == {"broad": 1, "clean": both["copies_clean"]}
+    refused = command("mixture", "export", name, str(tmp_path / "export"), "--to", "parquet", check=False)
+    assert (refused.returncode, "--phase broad" in refused.stderr) == (1, True)
+    command("mixture", "export", name, str(tmp_path / "export"), "--to", "parquet", "--phase", "clean", "--workers", "1")
+    exported = pq.read_table(sorted((tmp_path / "export" / "data").glob("*.parquet")))
+    assert sum(exported["copies"].to_pylist()) == clean["copies"]
 
 
 def test_a_crawl_that_repeats_an_earlier_one_takes_its_vectors_from_there(

@@ -411,7 +411,7 @@ def test_words_are_found_in_a_shard_a_page_at_a_time(
 def test_a_duplicate_says_of_which_document(client: TestClient, assigned: LedgeredCorpus) -> None:
     shard = assigned.shards[0].path
     why = client.get(f"/api/mixtures/demo/2/sample?shard={quote(shard)}&row=3").json()
-    assert (why["became"], why["chance"]) == ("duplicate", None)
+    assert (why["became"], why["chances"]) == ("duplicate", [])
     assert (why["twins"][0]["shard"], why["twins"][0]["row"]) == (shard, 0)
     shown = client.get(f"/mixtures/demo/2/sample?shard={quote(shard)}&row=3")
     assert f"row 0 of {shard}" in Seen(shown.text).texts
@@ -472,3 +472,9 @@ def test_a_sample_with_fewer_copies_than_its_weight_gives_says_why(
     found = why_fewer(solver, 10_000, 3.4, copies, 60)
     assert said in found
     assert bool(said) == bool(found)
+
+
+def test_a_sample_that_earlier_phases_had_spent_says_so() -> None:
+    solver = SolverRecord(max_copies=3, kappa=1.0, next_tokens=9)
+    assert "had spent 2 of its copies, so that 1 were left" in why_fewer(solver, 10_000, 3.4, 1, 60, spent=2, most=1)
+    assert why_fewer(solver, 10_000, 1.4, 1, 60, spent=2, most=1) == ""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, create_model
 from samplemix_core.config.export import ExportConfig
 from samplemix_core.config.quality import AnnotationConfig, FineTuningConfig, TrainingConfig
 from samplemix_core.config.reader import ReaderConfig
-from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingConfig, Limit, RunConfig
+from samplemix_core.config.run import AuditConfig, DiversityConfig, EmbeddingConfig, Limit, PhaseConfig, RunConfig
 from samplemix_core.database.clusters import cluster_model_key
 from samplemix_core.database.registration import corpus_key
 from samplemix_core.diversity.fit import one_cluster
@@ -150,6 +150,7 @@ CONFIGURATIONS: dict[type[IdentifiedModel], dict[str, Any]] = {
     AuditConfig: {},
     Limit: {},
     RunConfig: {"corpus_uri": "s3://a/b"},
+    PhaseConfig: {"name": "broad", "share": 0.5},
     AnnotationConfig: {"corpus": "web", "model": "judge-1"},
     FineTuningConfig: {},
     TrainingConfig: {"name": "q", "annotators": ("a",)},

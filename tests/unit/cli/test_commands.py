@@ -1,20 +1,23 @@
 """Commands in this process: their configuration, their errors with a remedy, and what they say without any service."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from samplemix_core.cli import main as cli
 from samplemix_core.cli.corpora import corpus_config
-from samplemix_core.cli.run import run_config, stored_values
+from samplemix_core.cli.run import run_config, stored_phases, stored_values
 from samplemix_core.config.budget import Budget
 from samplemix_core.errors import ConfigError, MissingPackageError, ServiceError
 from samplemix_core.local.stack import Stack
 from samplemix_core.pipeline import register
+from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.samplemix import SampleMix
 
 RUN = CliRunner()
@@ -33,8 +36,49 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("text", ["[1]", "7", "{", "[" * 9999, ""])
 def test_a_file_of_no_settings_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"run\.json (does not hold a JSON object|is not a readable JSON file)(?s:.*)--config"):
+    with pytest.raises(ConfigError, match=r"run\.json (holds no settings by name|is not a readable JSON file)(?s:.*)--config"):
         stored_values(tmp_path / "run.json")
+
+
+def test_yaml_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("budget: 10%\ndiversity: {sample_size: 50}\n")
+    assert stored_values(tmp_path / "run.yaml") == {"budget": "10%", "diversity": {"sample_size": 50}}
+    (tmp_path / "run.yml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"run\.yml is not a readable YAML file"):
+        stored_values(tmp_path / "run.yml")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"phases": []}', "7", '{"phases": [], "budget": 1}', ""])
+def test_a_file_of_no_phases_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "phases.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"phases\.json (holds no list of phases|is not a readable JSON file)(?s:.*)--phases"):
+        stored_phases(tmp_path / "phases.json")
+
+
+def test_phases_are_read_with_their_policies(tmp_path: Path) -> None:
+    file = tmp_path / "phases.yaml"
+    file.write_text("phases:\n- {name: broad, share: 0.9, max_copies: 2}\n- {name: clean, share: 0.1, tau: 0.1}\n")
+    config = run_config({"policy": "natural"}, {"corpus_uri": "s3://a/b", "phases": stored_phases(file)}, [])
+    assert config.policies == (Natural(), SampleMix(tau=0.1))
+    assert [phase.max_copies for phase in config.phases] == [2, None]
+    assert run_config({}, {"corpus_uri": "s3://a/b"}, []).policies == (SampleMix(),)
+    assert stored_phases(None) is None
+
+
+@pytest.mark.parametrize(
+    ("phases", "said"),
+    [
+        ([{"name": "a", "share": 0.5}], "the shares add up to 0.5, not to 1"),
+        ([{"name": "a", "share": 0.5}, {"name": "a", "share": 0.5}], "two phases are called 'a'"),
+        ([{"name": "all", "share": 1}], "a phase can't be called 'all'"),
+        ([{"name": "A", "share": 1}], "phases.0.name = 'A'"),
+        ([{"name": "a", "share": 1, "budget": "10B"}], "there is no field phases.0.budget"),
+        ([{"name": "a", "share": 1, "policy": "best"}], "there is no phases.0.policy 'best'"),
+    ],
+)
+def test_bad_phases_are_named(phases: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        run_config({}, {"corpus_uri": "s3://a/b", "phases": phases}, [])
 
 
 def test_options_override_the_file_and_set_overrides_both(tmp_path: Path) -> None:

@@ -196,6 +196,40 @@ def test_each_copy_is_exported_and_twice_the_same(
     assert files_of(root) == first
 
 
+@pytest.mark.parametrize("name", ["parquet", "hugging-face", "mds", "megatron"])
+def test_a_phase_is_exported_by_itself(
+    name: FormatName, published: Published, words: TokenCounter, tokenizer: str, tmp_path: Path
+) -> None:
+    corpus = FileStore(Path(published.version.manifest.corpus_root.removeprefix("file://")))
+    # The second has no document of the first part.
+    phases = {"broad": lambda n: n % 2, "clean": lambda n: 3 * (n > 300 and n % 5 == 0)}
+    store = FileStore(tmp_path / "store")
+    made = publish_corpus(Mixtures(store, "mixtures"), corpus, tmp_path, lambda n: 0, phases=phases)
+    with pytest.raises(ConfigError, match=r"broad, clean\. An export has no order"):
+        export(made.uri, tmp_path / "none", config_of(name, tokenizer))
+    with pytest.raises(ManifestError, match=r"no phase 'cleen'\. Name one of broad, clean"):
+        export(made.uri, tmp_path / "none", config_of(name, tokenizer, phase="cleen"))
+    with pytest.raises(ManifestError, match=r"no phase 'all'\. Leave the phase out"):
+        export(published.uri, tmp_path / "none", config_of(name, tokenizer, phase="all"))
+    assert not (tmp_path / "none").exists()
+    rows = [row for table in made.version.rows() for row in table.to_pylist()]
+    for phase, column in (("broad", "copies_broad"), ("clean", "copies_clean"), ("all", "copies")):
+        root = tmp_path / phase
+        done = export(made.uri, root, config_of(name, tokenizer, phase=phase))
+        wanted: Counter[Any] = Counter()
+        for row in rows:
+            text = published.texts[row["shard"], row["row"]]
+            ids = (*words.encode([text])[0].tolist(), words.end_of_document())
+            wanted[ids if name in TOKEN_FORMATS else (row["sample_key"].hex(), text)] += row[column]
+        found = READERS[name](root)
+        assert Counter(map(tuple, found)) == +wanted
+        assert (done.copies, done.tokens) == (sum(wanted.values()), sum(row[column] * row["n_tokens"] for row in rows))
+        said = json.loads((root / "samplemix.json").read_text())
+        assert (said["phase"], said["copies"]) == (phase, done.copies)
+        with pytest.raises(ConfigError, match="holds another export"):
+            export(made.uri, root, config_of(name, tokenizer, phase="clean" if phase == "broad" else "broad"))
+
+
 @pytest.mark.parametrize("name", ["jsonl", "parquet"])
 def test_copies_may_be_rows_far_apart(name: FormatName, published: Published, tmp_path: Path) -> None:
     export(published.uri, tmp_path / "export", config_of(name, "", materialise=True))

@@ -13,23 +13,26 @@ import pytest
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.format import (
-    MIXTURE_PART,
     Counts,
     Lineage,
     ManifestDraft,
     PartFile,
+    PhaseRecord,
     PolicyRecord,
     SnapshotLineage,
     SolverRecord,
     domain_shares,
+    part_schema,
+    phase_column,
     shards_digest,
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.publish import Published, publish
 from samplemix_core.manifest.sources import SourceShard, write_sources
+from samplemix_core.mixing.phases import PhaseWanted, solve_phases
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.objects.directory import FileStore
-from samplemix_core.policies.policy import Columns, Scale
+from samplemix_core.policies.policy import PHASES, Columns, Scale
 from samplemix_core.policies.registry import record
 from samplemix_core.policies.samplemix import SampleMix
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
@@ -56,9 +59,15 @@ class Mixture:
 
 
 def mix(
-    directory: Path, seed: int = 42, samples_a_shard: int = 120, rows_per_part: int = 40, name: str = "demo", sources: bool = False
+    directory: Path,
+    seed: int = 42,
+    samples_a_shard: int = 120,
+    rows_per_part: int = 40,
+    name: str = "demo",
+    sources: bool = False,
+    phases: bool = False,
 ) -> Mixture:
-    """A mixture of three shards in three domains, at half of its source's tokens."""
+    """A mixture of three shards in three domains, at half of its source's tokens; or in two phases."""
     rng = np.random.default_rng(5)
     n = samples_a_shard * len(SHARDS)
     row = np.tile(np.arange(samples_a_shard), len(SHARDS))
@@ -68,6 +77,10 @@ def mix(
     weights = SampleMix().weigh(SCALE)(Columns(quality, diversity))
     budget = int(tokens.sum()) // 2
     solution = solve_copies(weights, tokens, uniforms(seed, keys), budget, 4)
+    wanted = [PhaseWanted("broad", 0.75, 2, lambda: np.ones(n)), PhaseWanted("clean", 0.25, 3, lambda: weights)] if phases else []
+    solved = solve_phases(wanted, tokens, uniforms(seed, keys), budget, 4)
+    chosen = solved.copies if phases else solution.copies
+    policy = PolicyRecord(name="samplemix", parameters=record(SampleMix(), SCALE))
     rows = pa.table(
         {
             "snapshot": pa.array(["crawl-a"] * n).dictionary_encode(),
@@ -76,16 +89,17 @@ def mix(
             "sample_key": pa.array([key.tobytes() for key in keys_to_bytes(keys)], pa.binary(16)),
             "domain": pa.DictionaryArray.from_arrays(codes.astype(np.int32), DOMAINS),
             "n_tokens": tokens,
-            "copies": solution.copies.astype(np.int32),
-            "weight": weights,
+            "copies": chosen.astype(np.int32),
+            "weight": solved.wanted if phases else weights,
             "quality": quality,
             "diversity": diversity,
             "cluster": (row % 7).astype(np.int32),
+            **{phase_column(phase.name).name: phase.solution.copies.astype(np.int32) for phase in solved.phases},
         },
-        schema=MIXTURE_PART,
+        schema=part_schema(phase.name for phase in solved.phases),
     )
     directory.mkdir(parents=True, exist_ok=True)
-    copies = solution.copies.astype(np.int64)
+    copies = chosen.astype(np.int64)
     columns: dict[str, npt.NDArray[np.generic]] = {
         "source_samples": np.ones(n),
         "source_tokens": tokens,
@@ -104,12 +118,29 @@ def mix(
         sources=write_sources(listed, directory) if sources else None,
         corpus_root="s3://corpora/demo",
         seed=seed,
-        policy=PolicyRecord(name="samplemix", parameters=record(SampleMix(), SCALE)),
-        solver=SolverRecord(max_copies=4, kappa=solution.kappa, next_tokens=solution.next_tokens),
+        policy=PolicyRecord(name=PHASES, parameters={"q_low": 0.0, "q_high": 10.0}) if phases else policy,
+        solver=SolverRecord(
+            max_copies=4,
+            kappa=1.0 if phases else solution.kappa,
+            next_tokens=(solved.phases[-1].solution if phases else solution).next_tokens,
+        ),
+        phases=tuple(
+            PhaseRecord(
+                name=phase.name,
+                policy=policy if own.name == "clean" else PolicyRecord(name="natural", parameters={}),
+                solver=SolverRecord(max_copies=own.max_copies, kappa=phase.solution.kappa, next_tokens=phase.solution.next_tokens),
+                held_back=phase.held_back,
+                budget_tokens=phase.budget_tokens,
+                realised_tokens=phase.solution.realised_tokens,
+                samples=int(np.count_nonzero(phase.solution.copies)),
+                copies=int(phase.solution.copies.sum()),
+            )
+            for phase, own in zip(solved.phases, wanted, strict=True)
+        ),
         budget_tokens=budget,
-        realised_tokens=solution.realised_tokens,
-        samples=int(np.count_nonzero(solution.copies)),
-        copies=int(solution.copies.sum()),
+        realised_tokens=int((copies * tokens).sum()),
+        samples=int(np.count_nonzero(copies)),
+        copies=int(copies.sum()),
         counts=Counts(documents=n + 7, scored=n, quarantined=3, duplicates=4, eligible=n),
         domains=domain_shares(DOMAINS, **sums),
         lineage=Lineage(
@@ -122,7 +153,7 @@ def mix(
             config_fingerprint="f1",
         ),
     )
-    return Mixture(draft, write_parts([rows.filter(solution.copies > 0)], directory, rows_per_part), directory)
+    return Mixture(draft, write_parts([rows.filter(copies > 0)], directory, rows_per_part, draft.phase_names), directory)
 
 
 @pytest.fixture(scope="session")

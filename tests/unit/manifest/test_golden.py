@@ -1,7 +1,7 @@
 """Versions as earlier releases wrote them, and as later ones may: they open, they verify, and what is new in them is named.
 
 tests/golden/mixture_v1 is what the first release published, mixture_v1_croissant_1_1 what is published since croissant.json is of
-Croissant 1.1. They stay as they are, and a later format gets a directory of its own.
+Croissant 1.1, and mixture_v2 is a mixture with phases. They stay as they are, and a later format gets a directory of its own.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ from samplemix_core.objects.directory import FileStore
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mixture_v1_croissant_1_1"
 FIRST = GOLDEN.with_name("mixture_v1")
+PHASES = GOLDEN.with_name("mixture_v2")
 Make = Callable[..., Any]
 
 
@@ -62,6 +63,16 @@ def test_the_same_mixture_is_published_with_the_same_bytes(tmp_path: Path, make_
     assert files(tmp_path / "now" / "mixtures") == files(GOLDEN)
     changed = {Path(path).name for path, data in files(FIRST).items() if files(GOLDEN)[path] != data}
     assert changed == {"croissant.json", "SHA256SUMS"}
+
+
+def test_a_mixture_with_phases_is_published_with_the_same_bytes(tmp_path: Path, make_mixture: Make) -> None:
+    store = Named(tmp_path / "now")
+    make_mixture(phases=True).publish(store)
+    assert files(tmp_path / "now" / "mixtures") == files(PHASES)
+    shutil.copytree(PHASES, tmp_path / "golden" / "mixtures")
+    version = Mixtures(FileStore(tmp_path / "golden"), "mixtures").open("demo")
+    assert (version.manifest.format_version, version.manifest.phase_names) == (2, ("broad", "clean"))
+    assert (verify(version).problems, version.unknown, version.unknown_columns()) == ((), {}, [])
 
 
 @pytest.fixture
@@ -125,10 +136,10 @@ def test_a_part_without_a_column_is_refused(golden: FileStore, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("written", "writer", "remedy"),
     [
-        (2, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
-        (2.0, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
-        ("2", samplemix_core.__version__, "Upgrade SampleMix, here"),
-        ("v2.0.1", None, "Upgrade SampleMix, here"),
+        (3, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
+        (3.0, "7.1.0", r"Upgrade SampleMix to 7\.1\.0 or later, here"),
+        ("3", samplemix_core.__version__, "Upgrade SampleMix, here"),
+        ("v3.0.1", None, "Upgrade SampleMix, here"),
     ],
 )
 def test_a_newer_format_is_refused_with_what_to_do_by_readers_and_publishers(
@@ -139,7 +150,7 @@ def test_a_newer_format_is_refused_with_what_to_do_by_readers_and_publishers(
     fields = json.loads(store.get(key)[0])
     lineage = fields["lineage"] | {"code_version": writer}
     store.put(key, json.dumps({**fields, "format_version": written, "lineage": lineage}).encode())
-    refused = rf"format version [v0-9.]+; SampleMix \S+ reads up to 1\. {remedy}"
+    refused = rf"format version [v0-9.]+; SampleMix \S+ reads up to 2\. {remedy}"
     with pytest.raises(NewerFormatError, match=refused):
         Mixtures(store, "mixtures").open("demo")
     before = files(Path(store.uri.removeprefix("file://")))

@@ -14,7 +14,7 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, Mixtures, Version
 from samplemix_core.manifest.format import MIXTURE_PART, SOURCES, Manifest, ShardEntry
 from samplemix_core.manifest.sources import SourceShard, entries, read_sources, write_sources
-from samplemix_core.manifest.verify import VerifyReport, verify
+from samplemix_core.manifest.verify import VerifyReport, manifest_problems, verify
 from samplemix_core.objects.directory import FileStore
 
 Make = Callable[..., Any]
@@ -252,3 +252,34 @@ def test_sources_that_are_not_those_that_were_mixed(store: FileStore, with_sourc
     ]
     store.delete(with_sources.key(SOURCES))
     assert any("does not exist" in problem.what or "No such" in problem.what for problem in verify(with_sources).problems)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"realised_tokens": 1}, "not within one document"),
+        ({"copies": 5}, "phases, copies"),
+        ({"samples": 5}, "phases, broad: the parts have"),
+        ({"name": "clean"}, "phases: a name comes twice"),
+    ],
+)
+def test_phases_that_disagree_with_the_parts_are_found(
+    store: FileStore, make_mixture: Make, values: dict[str, Any], found: str
+) -> None:
+    manifest = make_mixture(phases=True).publish(store).version.manifest
+    first, *others = manifest.phases
+    changed = manifest.model_copy(update={"phases": (first.model_copy(update=values), *others)})
+    if "name" in values:
+        assert any(found in str(problem) for problem in manifest_problems(changed))
+    else:
+        assert any(found in problem for problem in problems(store, changed))
+
+
+def test_copies_that_are_not_those_of_the_phases_together_are_found(store: FileStore, make_mixture: Make, tmp_path: Path) -> None:
+    manifest = make_mixture(phases=True).publish(store).version.manifest
+    assert problems(store, manifest) == []
+    assert [str(problem) for problem in manifest_problems(manifest.model_copy(update={"format_version": 1}))] == [
+        "format_version: 1, but the version that has phases: 2"
+    ]
+    found = problems(store, rewrite(store, manifest, set_value("copies", 3, 4), tmp_path))
+    assert any("has 4 copies, and " in problem and "in all phases together" in problem for problem in found)

@@ -114,7 +114,7 @@ def test_a_loader_gives_tensors_that_are_the_same_with_workers(mixture: Mixture,
     assert set(after.tolist()) <= set(plain[0]["cu_seqlens"].tolist())
     assert (plain[0]["position_ids"].flatten()[plain[0]["cu_seqlens"][:-1].long()] == 0).all()
     padded = torch.cat([batch["labels"] for batch in plain]) == -100
-    assert int(padded.sum()) == len(packed) * LENGTH - packed.order.tokens
+    assert int(padded.sum()) == len(packed) * LENGTH - packed.orders[0].tokens
 
 
 def test_a_trace_says_what_was_read(mixture: Mixture, words: TokenCounter, published: Published) -> None:

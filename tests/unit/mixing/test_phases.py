@@ -1,0 +1,122 @@
+"""Phases under one ledger: against a plain reference, and what they promise."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samplemix_core.errors import BudgetError
+from samplemix_core.mixing.phases import PhaseWanted, carried_on, solve_phases
+from samplemix_core.mixing.solver import solve_copies
+from samplemix_core.sample_key import sample_keys, uniforms
+
+N = 5000
+TOKENS = np.random.default_rng(0).integers(0, 900, N).astype(np.int32)
+U = uniforms(3, sample_keys("crawl", "crawl/web/a.jsonl", np.arange(N)))
+TOTAL = int(TOKENS.sum())
+ONES, STEEP = np.ones(N), np.exp(4 * np.random.default_rng(1).random(N))
+
+
+def phase(name: str, share: float, weights: np.ndarray, max_copies: int = 4) -> PhaseWanted:
+    return PhaseWanted(name, share, max_copies, lambda: weights)
+
+
+def test_one_phase_is_a_mixture_without_phases() -> None:
+    found = solve_phases([phase("all", 1.0, STEEP)], TOKENS, U, TOTAL, 4)
+    alone = solve_copies(STEEP, TOKENS, U, TOTAL, 4)
+    assert (found.copies == alone.copies).all()
+    assert found.phases[0].solution.kappa == alone.kappa
+    assert found.wanted.tolist() == (alone.kappa * STEEP).tolist()
+
+
+def test_nothing_is_repeated_before_everything_was_used_once() -> None:
+    third = [phase(name, 1 / 3, ONES) for name in ("a", "b", "c")]
+    found = solve_phases(third, TOKENS, U, TOTAL - 1, 4)
+    assert found.copies.max() == 1
+    assert (found.copies[TOKENS > 0] == 0).sum() <= 3
+    # By itself, each phase would take the same samples.
+    alone = solve_copies(ONES, TOKENS, U, TOTAL // 3, 4)
+    assert np.count_nonzero(alone.copies & found.phases[0].solution.copies) == np.count_nonzero(alone.copies)
+
+
+def test_two_phases_of_equal_weights_give_what_one_gives() -> None:
+    both = solve_phases([phase("a", 0.5, STEEP), phase("b", 0.5, STEEP)], TOKENS, U, TOTAL, 100)
+    one = solve_copies(STEEP, TOKENS, U, TOTAL, 100)
+    assert np.abs(both.copies.astype(int) - one.copies).max() <= 1
+    assert np.count_nonzero(both.copies != one.copies) < N / 50
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shares=st.lists(st.integers(1, 20), min_size=1, max_size=4),
+    caps=st.lists(st.integers(1, 5), min_size=4, max_size=4),
+    max_copies=st.integers(1, 6),
+    percent=st.integers(2, 120),
+    seed=st.integers(0, 99),
+    limited=st.booleans(),
+)
+def test_no_sample_is_over_its_cap_and_each_boundary_is_met_within_a_document(
+    shares: list[int], caps: list[int], max_copies: int, percent: int, seed: int, limited: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(0, 500, 300).astype(np.int32)
+    u = rng.random(300)
+    budget = int(tokens.sum()) * percent // 100
+    most = 800 if limited else None
+    asked = [
+        phase(str(at), share / sum(shares), np.exp(rng.random(300) * 6), min(cap, max_copies))
+        for at, (share, cap) in enumerate(zip(shares, caps, strict=False))
+    ]
+    try:
+        found = solve_phases(asked, tokens, u, budget, max_copies, most)
+    except BudgetError:
+        return
+    spent, boundary, realised = np.zeros(300, dtype=int), 0.0, 0
+    for wanted, solved in zip(asked, found.phases, strict=True):
+        copies, solution = solved.solution.copies.astype(int), solved.solution
+        assert copies.max() <= wanted.max_copies
+        spent += copies
+        assert (copies[tokens == 0] == 0).all()
+        assert solution.realised_tokens == int((copies * tokens).sum())
+        boundary += wanted.share
+        realised += solution.realised_tokens
+        short = boundary * budget - realised
+        assert short == pytest.approx(0, abs=1) if solution.next_tokens == 0 else -1 <= short < solution.next_tokens + 1
+    assert (spent == found.copies).all()
+    assert spent.max() <= max_copies
+    assert most is None or (spent * tokens).max() <= most
+    assert found.realised_tokens == realised <= budget
+
+
+def test_a_number_is_carried_on_one_by_one_as_in_arrays() -> None:
+    found = solve_phases(
+        [phase("a", 0.5, ONES, 1), phase("b", 0.3, STEEP, 2), phase("c", 0.2, STEEP)], TOKENS, U, 2 * TOTAL // 3, 3
+    )
+    for i in range(0, N, 7):
+        u, spent = float(U[i]), 0
+        for solved, weights, cap in zip(found.phases, (ONES, STEEP, STEEP), (1, 2, 4), strict=True):
+            asked = solved.solution.kappa * weights[i]
+            copies = int(solved.solution.copies[i])
+            limit = min(cap, 3 - spent) if TOKENS[i] else 0
+            assert copies in (min(limit, int(asked + u)), min(limit, int(asked + u) + 1))
+            u, spent = carried_on(u, asked, copies), spent + copies
+
+
+def test_what_earlier_phases_spent_is_held_back_and_counted() -> None:
+    weights, tokens, u = np.array([9.0, 9.0, 1.0, 1.0]), np.full(4, 10, dtype=np.int32), np.full(4, 0.5)
+    first = PhaseWanted("first", 0.5, 2, lambda: weights)
+    found = solve_phases([first, PhaseWanted("last", 0.5, 2, lambda: weights)], tokens, u, 80, 2)
+    assert [item.solution.copies.tolist() for item in found.phases] == [[2, 2, 0, 0], [0, 0, 2, 2]]
+    assert [item.held_back for item in found.phases] == [0, 2]
+
+
+def test_a_phase_that_cannot_be_met_is_named_with_those_before_it() -> None:
+    with pytest.raises(BudgetError, match=r"Phase 'last' can't be met with what first left: .*4 may have fewer") as error:
+        solve_phases(
+            [phase("first", 0.9, np.ones(4), 1), phase("last", 0.1, np.ones(4), 1)],
+            np.full(4, 10, dtype=np.int32),
+            np.full(4, 0.5),
+            44,
+            1,
+        )
+    assert "max_copies of its own" in error.value.remedy
