@@ -161,6 +161,34 @@ def in_a_process(call: Any, *arguments: Any) -> Any:
         return pool.apply(call, arguments)
 
 
+def shuffled(uri: str) -> dict[str, float]:
+    """What the order of an epoch gives in spread, and what it costs in reading where the cache has no room.
+
+    gap: between a copy and the next one of the same sample, as a share of the epoch: the least, and the median. stretches: that a
+    thousand documents in a row come from, and that a thousand drawn by chance do. amplification: documents in the runs that are
+    read, over those that are wanted of them.
+    """
+    mixture = open_mixture(uri)
+    layout, epoch = mixture.samples.layout, mixture.epoch(0).epochs[0]
+    rows, _ = epoch.at(np.arange(len(mixture)))
+    at = np.argsort(rows, kind="stable")
+    gaps = np.diff(at)[np.diff(rows[at]) == 0] / len(mixture)
+    stretch = layout.stretch[np.searchsorted(layout.first, rows, side="right") - 1]
+    chance = np.random.default_rng(0).permutation(stretch)
+    in_row, by_chance = (
+        float(np.mean([np.unique(numbers[i : i + 1000]).size for i in range(0, numbers.size - 1000, 1000)]))
+        for numbers in (stretch, chance)
+    )
+    read = np.diff(layout.first)[epoch.order.visits.run].sum()
+    return {
+        "least_gap": float(gaps.min()),
+        "median_gap": float(np.median(gaps)),
+        "in_row": in_row,
+        "by_chance": by_chance,
+        "amplification": float(read) / len(mixture),
+    }
+
+
 def first_of_many(directory: Path) -> dict[str, float]:
     """Seconds to the first document of 10 million samples, bytes a sample, and seconds of tracing a step."""
     uri = publish_many(directory)
@@ -386,6 +414,7 @@ def run(corpus: Path | None) -> dict[str, Any]:
         rounds = [in_a_process(epoch_rate, published.uri, directory / f"cache-{number}") for number in range(ROUNDS)]
         ours = max(rounds, key=lambda found: found["rate"])
         kept = in_a_process(epoch_rate, published.uri, directory / "cache-0")
+        order = shuffled(published.uri)
         theirs = peer("speeds", directory / "speed")
         remote = from_s3(directory, directory / "speed" / "corpus", directory / "speed" / "mds")
         written = in_a_process(export_rates, published.uri, directory / "speed" / "corpus", directory / "exports")
@@ -406,6 +435,9 @@ def run(corpus: Path | None) -> dict[str, Any]:
     for label, key in (("datasets, streaming", "datasets"), ("StreamingDataset, downloading its shards", "streaming")):
         print(f"{label:<60} {remote[key]:>10,.0f} {remote['ours'] / remote[key]:>8.2f}")
         figures[f"reader_s3_over_{key}"] = round(remote["ours"] / remote[key], 2)
+    print(f"\nthe next copy of a sample is {order['median_gap']:.2f} of an epoch away, at least {order['least_gap']:.3f};")
+    print(f"1,000 documents in a row are of {order['in_row']:.0f} stretches, by chance of {order['by_chance']:.0f};", end=" ")
+    print(f"without a cache, {order['amplification']:.2f} documents are read for each")
     export_over_copy = written["copy"] / written["export"]
     print(f"\nexport to Parquet, verified, {written['export']:.2f} s; by pyarrow {written['copy']:.2f} s: {export_over_copy:.2f}")
     print(f"\n{'stopped and resumed':<60} {'cases':>10} {'exact':>8} {'lost':>8} {'twice':>8}")
@@ -422,6 +454,9 @@ def run(corpus: Path | None) -> dict[str, Any]:
     print(f"memory that isn't of files: {ours['early_mb']:,.0f} MB at a fifth of an epoch, {ours['late_mb']:,.0f} MB at its end")
     return figures | {
         "reader_kept_over_datasets": round(kept["rate"] / theirs["datasets"], 2),
+        "copies_median_gap": round(order["median_gap"], 3),
+        "copies_least_gap": round(order["least_gap"], 3),
+        "read_amplification": round(order["amplification"], 2),
         "reader_memory_mb": round(ours["late_mb"]),
         "reader_memory_late_over_early": round(ours["late_mb"] / ours["early_mb"], 2),
         "reader_first_document_s": round(many["first_s"], 2),

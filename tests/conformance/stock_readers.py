@@ -88,13 +88,68 @@ def litdata(root: Path) -> Iterator[Any]:
 
 
 def megatron(root: Path) -> Iterator[Any]:
-    """Megatron's IndexedDataset, by the file for --data-args-path; and its GPTDataset, which must find as many tokens."""
+    """Megatron's IndexedDataset, by the file for --data-args-path."""
     from megatron.core.datasets.indexed_dataset import IndexedDataset
 
     for prefix in (root / "data-args.txt").read_text().split():
         found = IndexedDataset(prefix)
         for number in range(len(found)):
             yield found[number].tolist()
+
+
+def megatron_gpt(root: Path) -> Iterator[Any]:
+    """Megatron's GPTDataset, built as its training script does from --data-args-path, and an epoch of it: all its tokens.
+
+    Of each dataset its prefix, how many documents an epoch has, and the tokens of its sequences end to end.
+    """
+    import numpy as np
+    from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+    from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+
+    class Tokenizer:
+        """What the dataset asks of one."""
+
+        eod, vocab_size, unique_identifiers = 0, 2**16, {"class": "words"}
+
+    for prefix in (root / "data-args.txt").read_text().split():
+        config = GPTDatasetConfig(
+            random_seed=1,
+            sequence_length=16,
+            blend=([prefix], None),
+            split="100,0,0",
+            path_to_cache=str(root.parent / "megatron-cache"),
+            tokenizer=Tokenizer(),
+            reset_position_ids=False,
+            reset_attention_mask=False,
+            eod_mask_loss=False,
+            mid_level_dataset_surplus=0.005,
+        )
+        train, _, _ = BlendedMegatronDatasetBuilder(GPTDataset, [None, None, None], lambda: True, config).build()
+        # In the order of sequences before they were shuffled, they are the shuffled documents end to end.
+        order = np.argsort(train.shuffle_index)
+        tokens = [train[int(number)]["tokens"].tolist() for number in order]
+        yield [prefix, len(train.document_index), [token for sequence in tokens for token in sequence]]
+
+
+def energon(root: Path) -> Iterator[Any]:
+    """Energon, after `energon prepare`."""
+    import subprocess
+
+    import megatron.energon as package
+
+    prepare = [str(Path(sys.executable).with_name("energon")), "prepare", str(root), "--non-interactive", "--no-progress"]
+    options = ["--split-ratio", "1,0,0", "--sample-type", "TextSample", "--field-map", '{"text": "txt"}']
+    subprocess.run([*prepare, *options], check=True, stdout=subprocess.DEVNULL)
+    dataset = package.get_train_dataset(
+        root,
+        worker_config=package.WorkerConfig(rank=0, world_size=1, num_workers=0),
+        batch_size=1,
+        shuffle_buffer_size=100,
+        max_samples_per_sequence=None,
+        repeat=False,
+    )
+    for batch in package.get_loader(dataset):
+        yield batch.__key__[0].rpartition("/")[2].rpartition("-c")[0], batch.text[0]
 
 
 def olmo(root: Path) -> Iterator[Any]:

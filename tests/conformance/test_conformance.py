@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +28,8 @@ READERS = (
     *("rdflib==7.6.0", "isodate==0.7.2", "decorator==5.3.1", "pandas-stubs==3.1.0.261029", "ai2-olmo-core==3.0.0"),
     *("bettermap==1.3.1", "cached_path==1.8.10", "dataclass-extensions==0.5.0", "importlib_resources==7.1.0"),
     *("google-cloud-storage==3.17.1", "google-api-core==2.44.0", "google-auth==2.63.0", "google-cloud-core==2.8.0"),
-    "accelerate==1.15.0",
+    *("accelerate==1.15.0", "megatron-energon==7.4.1", "multi-storage-client==1.3.1", "xattr==1.3.0", "lark==1.3.1"),
+    *("wcmatch==12.0.1", "bracex==3.2.3", "rapidyaml==0.15.2", "deprecation==2.1.0", "filetype==1.2.0"),
     *("google-resumable-media==2.11.0", "google-crc32c==1.9.0", "proto-plus==1.29.0", "pyasn1==0.6.5", "pyasn1_modules==0.4.2"),
 )
 """Without their dependencies, of which this environment has those that they need."""
@@ -79,6 +81,31 @@ def test_the_stock_reader_reads_each_copy(
         assert Counter(map(tuple, found)) == {
             (keys[place], published.texts[place]): copies for place, copies in published.copies.items()
         }
+
+
+def test_energon_reads_what_it_has_prepared(published: Published, words: TokenCounter, tmp_path: Path) -> None:
+    found = read("energon", exported("webdataset", published, words, tmp_path / "webdataset"))
+    assert Counter(map(tuple, found)) == {
+        (_key(*place), published.texts[place]): copies for place, copies in published.copies.items()
+    }
+
+
+def test_megatrons_gpt_dataset_reads_each_copy(published: Published, words: TokenCounter, tmp_path: Path) -> None:
+    """Of a whole epoch, in an order of Megatron's own; it drops the tail that fills no sequence."""
+    found = read("megatron-gpt", exported("megatron", published, words, tmp_path / "megatron"))
+    wanted = Counter[tuple[int, ...]]()
+    for place, copies in published.copies.items():
+        wanted[*words.encode([published.texts[place]])[0].tolist(), words.end_of_document()] += copies
+    assert sum(documents for _, documents, _ in found) == sum(wanted.values())
+    longest = max(map(len, wanted))
+    end = words.end_of_document()
+    for _, _, tokens in found:
+        ends = [at + 1 for at, token in enumerate(tokens) if token == end]
+        whole = Counter(tuple(tokens[start:stop]) for start, stop in pairwise([0, *ends]))
+        assert not whole - wanted
+        wanted -= whole
+    # Of each dataset, the document that the tail begins in is cut.
+    assert sum(len(ids) * copies for ids, copies in wanted.items()) <= (16 + longest) * len(found)
 
 
 def test_mlcroissant_reads_a_version(published: Published) -> None:
