@@ -192,7 +192,8 @@ def _unfit(kind: Any, value: Any, place: Place) -> Iterator[str]:
     """What no configuration may hold: text that can't be stored or encoded, and true or false for a number."""
     if isinstance(value, bool):
         if not _takes(kind, bool):
-            yield f"{_named(place)} = {value}: expected a number, got true or false"
+            wanted = "text (in YAML, put it in quotes)" if _takes(kind, str) else "a number"
+            yield f"{_named(place)} = {value}: expected {wanted}, got true or false"
     elif isinstance(value, str):
         if "\0" in value or value != value.encode(errors="replace").decode():
             yield f"{_named(place)} = {_shown(ascii(value))}: a NUL character, or bytes that are not UTF-8, can't be stored"

@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, say, terminal_progress
-from samplemix_core.config.form import form_schema
+from samplemix_core.config.files import read_settings
+from samplemix_core.config.form import PHASES_EXAMPLE, form_schema
 from samplemix_core.config.run import RunConfig, merged
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
@@ -27,7 +28,7 @@ def stored_values(file: Path | None) -> dict[str, Any]:
     """The settings in a JSON or YAML file; none if no file is given."""
     if file is None:
         return {}
-    values = _read(file, _CONFIG_FILE)
+    values = read_settings(file, _CONFIG_FILE)
     if not isinstance(values, dict):
         raise ConfigError(f"{file} holds no settings by name.", _CONFIG_FILE)
     return values
@@ -40,28 +41,14 @@ def stored_phases(file: Path | None) -> list[Any] | None:
     """The phases in a JSON or YAML file, which holds a list of them, or settings with `phases`; None if no file is given."""
     if file is None:
         return None
-    values = _read(file, _PHASES_FILE)
+    values = read_settings(file, _PHASES_FILE)
     phases = values["phases"] if isinstance(values, dict) and values.keys() == {"phases"} else values
     if not isinstance(phases, list) or not phases:
         raise ConfigError(f"{file} holds no list of phases.", _PHASES_FILE)
     return phases
 
 
-_PHASES_FILE = (
-    'Give --phases a JSON or YAML file, as [{"name": "broad", "share": 0.9, "policy": "natural"}, {"name": "clean", "share": 0.1}].'
-)
-
-
-def _read(file: Path, remedy: str) -> Any:
-    """What a JSON or YAML file holds."""
-    import yaml
-
-    is_yaml = file.suffix in (".yaml", ".yml")
-    try:
-        text = file.read_text()
-        return yaml.safe_load(text) if is_yaml else json.loads(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} is not a readable {'YAML' if is_yaml else 'JSON'} file: {error}.", remedy) from error
+_PHASES_FILE = f"Give --phases a JSON or YAML file of a list of phases, as {PHASES_EXAMPLE}."
 
 
 def assigned(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

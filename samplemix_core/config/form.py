@@ -26,6 +26,11 @@ _CORPUS = (
 )
 
 
+PHASES_EXAMPLE = (
+    '[{"name": "broad", "share": 0.9, "policy": "natural", "max_copies": 2}, {"name": "clean", "share": 0.1, "tau": 0.05}]'
+)
+"""Phases as people write them."""
+
 DRY_RUN = "dry_run"
 DRY_RUN_SCHEMA = {
     "type": "boolean",
@@ -50,6 +55,10 @@ def form_schema(corpora: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         if name == "corpus_uri":
             fields[name] = field | {"title": "Corpus", "description": _CORPUS, "minLength": 1, "default": ""}
             fields[name] |= {"examples": list(corpora)} if corpora else {}
+        elif name == "phases":
+            # People write a policy's parameters beside its name, which the model's own schema doesn't know.
+            fields[name] = _optional({**field, "items": {"type": "object"}}, None)
+            fields[name]["description"] += f". For example {PHASES_EXAMPLE}"
         elif name == "policy":
             fields |= {
                 key: {**one, "section": field["section"]}

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from samplemix_core.config.budget import Budget, BudgetField
 from samplemix_core.config.reader import ReaderConfig
@@ -23,8 +23,8 @@ ENCODERS_TOKENIZER = "encoder"
 ALL_PHASES = "all"
 """What people say for all phases together; no phase has this name."""
 
-SHARES_TOLERANCE = 1e-6
-"""By how much the shares of phases may miss 1: people write .3333."""
+SHARES_TOLERANCE = 1e-3
+"""By how much the shares of phases may miss 1, as people write .333: they count as parts of their sum."""
 
 COMPOSITE = "composite"
 """The scorer that needs neither labels nor a model."""
@@ -158,7 +158,7 @@ class PhaseConfig(IdentifiedModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Name of the phase, such as broad; in the manifest's columns")
     share: float = Field(gt=0, le=1, description="Its share of the token budget; those of all phases add up to 1")
     policy: Annotated[Policy, AnyRegistered()] | None = Field(
-        None, description="How samples are weighed, with its parameters next to it; by default as the run says"
+        None, description="How samples are weighed, with its parameters next to it; if neither is given, as the run says"
     )
     max_copies: int | None = Field(
         None, ge=1, le=1000, description="Most copies of one sample in this phase; by default the run's, which holds for all phases"
@@ -303,8 +303,11 @@ class RunConfig(WithPolicy):
 
     @field_validator("phases")
     @classmethod
-    def _phases_add_up(cls, phases: tuple[PhaseConfig, ...]) -> tuple[PhaseConfig, ...]:
-        names = [phase.name for phase in phases]
+    def _phases_add_up(cls, phases: tuple[PhaseConfig, ...], info: ValidationInfo) -> tuple[PhaseConfig, ...]:
+        names, most = [phase.name for phase in phases], info.data.get("max_copies")
+        for phase in phases:
+            if most is not None and phase.max_copies is not None and phase.max_copies > most:
+                raise ValueError(f"max_copies of {phase.name!r} is {phase.max_copies}, and the run's, for all phases, is {most}")
         for name in names:
             if name == ALL_PHASES or names.count(name) > 1:
                 raise ValueError(f"a phase can't be called {name!r}" if name == ALL_PHASES else f"two phases are called {name!r}")

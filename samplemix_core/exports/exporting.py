@@ -190,7 +190,8 @@ def _read(store: ObjectStore, key: str) -> dict[str, Any]:
 
 def _other(store: ObjectStore, *, claim: bool) -> ConfigError:
     found = _read(store, _CLAIM if claim else COMPLETE)
-    what = f"of {found['name']} version {found['version']}" if {"name", "version"} <= found.keys() else "that can't be read"
+    phase = f", phase {found['phase']}" if "phase" in found else ""
+    what = f"of {found['name']} version {found['version']}{phase}" if {"name", "version"} <= found.keys() else "that can't be read"
     state = ", which is not complete" if claim else ""
     return ConfigError(f"{store.uri} holds another export, {what}{state}.", "Give another URI, or empty this one first.")
 

@@ -151,9 +151,9 @@ class Version:
         for part in self.manifest.parts:
             yield self.table(part)
 
-    def table(self, part: PartFile) -> pa.Table:
-        """The samples of a part. ManifestError if it was changed."""
-        return part_table(self.file(part.path, part.sha256), self.manifest.phase_names)
+    def table(self, part: PartFile, columns: Sequence[str] | None = None) -> pa.Table:
+        """The samples of a part, or some columns of them. ManifestError if it was changed, or lacks a column."""
+        return part_table(self.file(part.path, part.sha256), self.manifest.phase_names, columns)
 
     def is_collected(self, name: str) -> bool:
         """Whether one of its files is gone because the version was collected."""
@@ -208,8 +208,8 @@ def open_key(store: ObjectStore, key: str) -> Version:
     )
 
 
-def part_table(data: bytes, phases: Sequence[str]) -> pa.Table:
-    """A part's rows (part_schema of the phases) from its bytes; columns of later releases are left out.
+def part_table(data: bytes, phases: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """A part's rows (part_schema of the phases), or some columns of them, from its bytes; columns of later releases are left out.
 
     Raises ManifestError if one is missing.
     """
@@ -217,7 +217,7 @@ def part_table(data: bytes, phases: Sequence[str]) -> pa.Table:
     missing = [name for name in names if name not in file.schema_arrow.names]
     if missing:
         raise ManifestError(f"A part has no column {', '.join(missing)}.", "Restore it, or use another version.")
-    return file.read(names)
+    return file.read(columns or names, use_threads=columns is None)
 
 
 def move_latest(mixtures: Mixtures, name: str, version: int) -> None:

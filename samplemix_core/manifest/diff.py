@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.manifest.format import MIXTURE_PART, Manifest
+from samplemix_core.manifest.format import MIXTURE_PART, Manifest, phase_column
 
 Int = npt.NDArray[np.int64]
 
@@ -64,7 +64,8 @@ class VersionDiff(FrozenModel):
     """Two versions compared. `changes` are documents by what became of them; groups are sorted by the tokens that they gained.
 
     Clusters are compared only if both versions have the same cluster model. `languages` and `content_types` are empty where they
-    are not known: a manifest doesn't have them.
+    are not known: a manifest doesn't have them. `phases` are empty where neither version has any; `moved` documents have as many
+    copies as before, but in other phases.
     """
 
     before: str
@@ -76,12 +77,15 @@ class VersionDiff(FrozenModel):
     quality: tuple[GroupChange, ...]
     languages: tuple[GroupChange, ...] = ()
     content_types: tuple[GroupChange, ...] = ()
+    phases: tuple[GroupChange, ...] = ()
+    moved: int = 0
 
     def lines(self) -> Iterator[str]:
         """Yield lines for people: a sentence, and a table for each way to group documents."""
         said = ", ".join(f"{count:,} {change}" for change, count in self.changes.items())
         before, after = self.total.before, self.total.after
-        yield f"{self.before} to {self.after}: documents {said}"
+        moved = f" ({self.moved:,} of them in other phases)" if self.moved else ""
+        yield f"{self.before} to {self.after}: documents {said}{moved}"
         yield (
             f"documents {before.documents:,} to {after.documents:,}, copies {before.copies:,} to {after.copies:,},"
             f" tokens {before.tokens:,} to {after.tokens:,} ({self.total.gained:+,})"
@@ -101,7 +105,7 @@ class VersionDiff(FrozenModel):
     def tables(self) -> dict[str, tuple[GroupChange, ...]]:
         """The ways in which documents are grouped that are known of both versions, by name."""
         tables = {"domain": self.domains, "language": self.languages, "content type": self.content_types}
-        tables |= {"cluster": self.clusters, "quality": self.quality}
+        tables |= {"cluster": self.clusters, "quality": self.quality, "phase": self.phases}
         return {name: groups for name, groups in tables.items() if groups}
 
 
@@ -113,11 +117,14 @@ def diff(before: Version, after: Version, on_changed: Callable[[pa.Table], None]
     same_clusters = before.manifest.lineage.cluster_model == after.manifest.lineage.cluster_model
     groups: dict[str, _Sums] = {name: _Sums() for name in ("domain", "cluster", "band")}
     changes: dict[Change, int] = dict.fromkeys(CHANGES, 0)
+    moved, phases = 0, [phase_column(name).name for name in before.manifest.phase_names if name in after.manifest.phase_names]
     for old, new in _aligned(_rows(before), _rows(after)):
         for side, rows in enumerate((old, new)):
             for name, sums in groups.items() if len(rows) else ():
                 sums.add(side, *rows.grouped(name), rows)
-        for change, table in _changes(old, new):
+        shared = _shared(old, new)
+        moved += _moved(old, new, shared, phases)
+        for change, table in _changes(old, new, shared):
             changes[change] += table.num_rows
             if change != "as before" and table.num_rows:
                 on_changed(table)
@@ -130,7 +137,23 @@ def diff(before: Version, after: Version, on_changed: Callable[[pa.Table], None]
         domains=by_gain(domains),
         clusters=by_gain(groups["cluster"].listed()) if same_clusters else (),
         quality=tuple(sorted(groups["band"].listed(), key=lambda change: change.group)),
+        phases=tuple(_of_phases(before.manifest, after.manifest)),
+        moved=moved,
     )
+
+
+def _of_phases(before: Manifest, after: Manifest) -> Iterator[GroupChange]:
+    """Yield every phase that either version has."""
+    none = Amount(documents=0, copies=0, tokens=0)
+    own = [
+        {
+            phase.name: Amount(documents=phase.samples, copies=phase.copies, tokens=phase.realised_tokens)
+            for phase in manifest.phases
+        }
+        for manifest in (before, after)
+    ]
+    for name in dict.fromkeys((*after.phase_names, *before.phase_names)):
+        yield GroupChange(group=name, before=own[0].get(name, none), after=own[1].get(name, none))
 
 
 def by_gain(groups: Iterable[GroupChange]) -> tuple[GroupChange, ...]:
@@ -223,10 +246,25 @@ def _compared(names: list[str], bound: str) -> tuple[list[bool], list[bool]]:
     return [name < bound for name in names], [name <= bound for name in names]
 
 
-def _changes(old: _Rows, new: _Rows) -> Iterator[tuple[Change, pa.Table]]:
+def _shared(old: _Rows, new: _Rows) -> tuple[Int, Int]:
+    """The documents that aligned rows have in common: their indices in both."""
+    _, there, here = np.intersect1d(*_places(old, new), assume_unique=True, return_indices=True)
+    return there, here
+
+
+def _moved(old: _Rows, new: _Rows, shared: tuple[Int, Int], columns: list[str]) -> int:
+    """How many shared documents have as many copies as before, but others in one of these columns."""
+    if not columns or not shared[0].size:
+        return 0
+    before, after = (
+        np.stack([rows.numbers(name)[at] for name in ("copies", *columns)]) for rows, at in zip((old, new), shared, strict=True)
+    )
+    return int(np.count_nonzero((before[0] == after[0]) & (before[1:] != after[1:]).any(axis=0)))
+
+
+def _changes(old: _Rows, new: _Rows, shared: tuple[Int, Int]) -> Iterator[tuple[Change, pa.Table]]:
     """Yield the documents of aligned rows by what became of them."""
-    was_at, is_at = _places(old, new)
-    _, there, here = np.intersect1d(was_at, is_at, assume_unique=True, return_indices=True)
+    there, here = shared
     was, now = old.numbers("copies"), new.numbers("copies")
     came, gone = np.delete(np.arange(len(new)), here), np.delete(np.arange(len(old)), there)
     yield "entered", _table("entered", new, came, np.zeros(came.size, dtype=np.int64), now[came])

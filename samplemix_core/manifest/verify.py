@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from samplemix_core.errors import ManifestError, ObjectStoreError
 from samplemix_core.manifest.catalogue import (
@@ -150,14 +151,23 @@ def _sums(manifest: Manifest) -> Iterator[Problem]:
         "domains, copies": (sum(row.copies for row in domains), manifest.copies, "copies"),
         "domains, mixture tokens": (sum(row.mixture_tokens for row in domains), manifest.realised_tokens, "realised_tokens"),
     }
+    claims["format_version"] = (manifest.format_version, 2 if manifest.phases else 1, "by whether there are phases")
     if manifest.phases:
         for field in ("realised_tokens", "copies"):
             together = sum(getattr(phase, field) for phase in manifest.phases)
             claims[f"phases, {field}"] = (together, getattr(manifest, field), field)
-        claims["format_version"] = (manifest.format_version, 2, "the version that has phases")
+        last = manifest.phases[-1]
+        left = manifest.budget_tokens - sum(phase.realised_tokens for phase in manifest.phases[:-1])
+        claims[f"phases, {last.name}, budget_tokens"] = (last.budget_tokens, left, "what earlier phases leave of the budget")
     for place, (claimed, expected, source) in claims.items():
         if claimed != expected:
             yield Problem(place, f"{claimed}, but {source}: {expected}")
+    for phase in manifest.phases:
+        if phase.held_back > counts.eligible:
+            yield Problem(f"phases, {phase.name}, held_back", f"{phase.held_back}, more than the {counts.eligible} eligible")
+        if phase.solver.max_copies > manifest.solver.max_copies:
+            most = f"{phase.solver.max_copies}, more than the {manifest.solver.max_copies} over all phases"
+            yield Problem(f"phases, {phase.name}, max_copies", most)
     if counts.eligible > counts.scored:
         yield Problem("counts.eligible", f"{counts.eligible}, more than the {counts.scored} scored")
     named = {
@@ -216,6 +226,10 @@ class _Count:
         if digest != part.sha256:
             yield Problem(part.path, f"has SHA-256 {digest}, the manifest says {part.sha256}")
         try:
+            own = [name for name in pq.read_schema(pa.BufferReader(data)).names if name.startswith(phase_column("").name)]
+            if own != [phase_column(phase).name for phase in phases]:
+                there, wanted = ", ".join(own) or "of no phase", ", ".join(phases) or "none"
+                yield Problem(part.path, f"has the columns {there}, and phases are {wanted}")
             table = canonical(part_table(data, phases), phases)
         except (pa.ArrowException, OSError, ManifestError) as error:
             yield Problem(part.path, f"can't be read as a part: {error}")

@@ -11,6 +11,7 @@ would repeat some samples and leave out others.)
 The budget's boundaries between phases are met within one document too: what a phase leaves of its share is the next one's.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 
 from samplemix_core.compiled import compiled
 from samplemix_core.errors import BudgetError
-from samplemix_core.mixing.solver import MAX_COPIES, Float64Array, Int32Array, Solution, UInt16Array, solve_copies
+from samplemix_core.mixing.solver import MAX_COPIES, MAX_TOKENS, Float64Array, Int32Array, Solution, UInt16Array, solve_copies
 
 
 class PhaseWanted(NamedTuple):
@@ -46,7 +47,10 @@ class SolvedPhase:
 
 @dataclass(frozen=True)
 class SolvedPhases:
-    """All phases; `copies` (n,) of each sample over them, and `wanted` float64 (n,), the sum of kappa times its weight."""
+    """All phases; `copies` (n,) of each sample over them, and `wanted` float64 (n,).
+
+    `wanted` is the sum over the phases of kappa times the sample's weight, or of the phase's most copies where that is less.
+    """
 
     phases: tuple[SolvedPhase, ...]
     copies: UInt16Array
@@ -68,43 +72,65 @@ def solve_phases(
 ) -> SolvedPhases:
     """Solve phases one after another, each by solve_copies(). `max_copies` and `max_tokens` are of a sample over all phases.
 
-    Time and memory are those of solving each phase; its copies are kept, 2 bytes a sample.
+    Shares count as parts of their sum. `uniforms` are overwritten: they are carried from phase to phase. Time is that of solving
+    each phase; memory is what the phases' weights take, 12 bytes a sample, and 2 for each phase.
 
     Raises BudgetError, which names the phase, if one can't be met with what earlier ones left.
     """
-    spent = np.zeros(tokens.size, dtype=np.uint16)
-    wanted, carried = np.zeros(tokens.size), uniforms.copy()
+    spent, room = np.zeros(tokens.size, dtype=np.uint16), np.empty(tokens.size, dtype=np.uint16)
+    wanted = np.zeros(tokens.size)
+    most = MAX_TOKENS * MAX_COPIES if max_tokens is None else min(max_tokens, MAX_TOKENS * MAX_COPIES)
     solved: list[SolvedPhase] = []
-    share, realised = 0.0, 0
+    share, total, realised = 0.0, math.fsum(phase.share for phase in phases), 0
     for number, phase in enumerate(phases):
         share += phase.share
-        target = (budget_tokens if number == len(phases) - 1 else round(budget_tokens * share)) - realised
-        alone = np.full(tokens.size, min(phase.max_copies, MAX_COPIES), dtype=np.uint16)
-        if max_tokens is not None:
-            np.minimum(alone, max_tokens // np.maximum(tokens, 1), out=alone, casting="unsafe")
-        room = np.minimum(alone, _left(tokens, spent, max_copies, max_tokens))
+        target = (budget_tokens if number == len(phases) - 1 else round(budget_tokens * share / total)) - realised
+        largest = int(_fill_room(tokens, spent, min(phase.max_copies, max_copies), max_copies, most, room))
+        if not 1 <= target <= largest:
+            raise _unmet(phase, target, largest, [item.name for item in solved], max_copies, max_tokens)
         weights = phase.weights()
         try:
-            solution = solve_copies(weights, tokens, carried, target, phase.max_copies, room=room)
+            solution = solve_copies(weights, tokens, uniforms, target, phase.max_copies, room=room)
         except BudgetError as error:
-            earlier = ", ".join(item.name for item in solved)
-            raise BudgetError(
-                f"Phase {phase.name!r} can't be met{f' with what {earlier} left' if earlier else ''}: {error.what}",
-                f"{error.remedy} An earlier phase leaves more with a max_copies of its own." if earlier else error.remedy,
-            ) from None
-        held_back = int(_advance(weights, solution.kappa, solution.copies, alone, room, carried, wanted))
+            raise BudgetError(f"Phase {phase.name!r}: {error.what}", error.remedy) from None
+        cap = min(phase.max_copies, max_copies)
+        held_back = _advance(weights, solution.kappa, solution.copies, tokens, room, cap, most, uniforms, wanted)
         spent += solution.copies
         realised += solution.realised_tokens
-        solved.append(SolvedPhase(phase.name, target, solution, held_back))
+        solved.append(SolvedPhase(phase.name, target, solution, int(held_back)))
     return SolvedPhases(tuple(solved), spent, wanted)
 
 
-def _left(tokens: Int32Array, spent: UInt16Array, max_copies: int, max_tokens: int | None) -> UInt16Array:
-    """Copies that each sample may still have."""
-    left = np.full(tokens.size, max_copies, dtype=np.int64)
-    if max_tokens is not None:
-        np.minimum(left, max_tokens // np.maximum(tokens, 1), out=left)
-    return (left - spent).astype(np.uint16)
+def _unmet(
+    phase: PhaseWanted, target: int, largest: int, earlier: list[str], max_copies: int, max_tokens: int | None
+) -> BudgetError:
+    if target < 1:
+        return BudgetError(
+            f"The share {phase.share:g} of phase {phase.name!r} is less than one token of the budget.", "Raise it, or the budget."
+        )
+    is_own = phase.max_copies < max_copies
+    limits = f"{min(phase.max_copies, max_copies)} copies" + ("" if max_tokens is None else f" and {max_tokens:,} tokens")
+    left = f" of what {', '.join(earlier)} left" if earlier else ""
+    raised = ["its max_copies" if is_own else "the run's max_copies", *(["max_share"] if max_tokens is not None else [])]
+    spent = f" A max_copies of their own for {', '.join(earlier)} leaves more." if earlier else ""
+    return BudgetError(
+        f"Phase {phase.name!r} is to have {target:,} tokens, and at most {largest:,} can be had{left}: {limits} of a sample.",
+        f"Lower the budget or the phase's share, raise {' or '.join(raised)}, or add snapshots.{spent}",
+    )
+
+
+@compiled
+def _fill_room(tokens: Int32Array, spent: UInt16Array, cap: int, max_copies: int, most: int, room: UInt16Array) -> int:
+    """Fill in how many copies each sample may still have in a phase; returns the tokens of all these."""
+    largest = 0
+    for i in range(tokens.size):
+        left = max_copies
+        if tokens[i] * max_copies > most:
+            left = most // tokens[i]
+        left = min(max(left - spent[i], 0), cap)
+        room[i] = left
+        largest += left * tokens[i]
+    return largest
 
 
 @compiled
@@ -112,26 +138,31 @@ def _advance(
     weights: Float64Array,
     kappa: float,
     copies: UInt16Array,
-    alone: UInt16Array,
+    tokens: Int32Array,
     room: UInt16Array,
+    cap: int,
+    most: int,
     carried: Float64Array,
     wanted: Float64Array,
 ) -> int:
     """Carry the uniform numbers on past a phase and add up what was wanted; returns how many samples earlier phases held back."""
     held_back = 0
     for i in range(weights.size):
-        asked = kappa * weights[i]
+        asked = min(kappa * weights[i], float(cap))
         total = asked + carried[i]
         whole = np.floor(total)
         wanted[i] += asked
         # A copy that a tie gave early is not given again.
         carried[i] = total - whole if whole >= copies[i] else 0.0
-        held_back += room[i] < alone[i] and whole > room[i]
+        alone = cap
+        if tokens[i] * cap > most:
+            alone = most // tokens[i]
+        held_back += tokens[i] > 0 and room[i] < alone and whole > room[i]
     return held_back
 
 
-def carried_on(uniform: float, wanted: float, copies: int) -> float:
+def carried_on(uniform: float, wanted: float, copies: int, max_copies: int) -> float:
     """A sample's uniform number after a phase that wanted it `wanted` times and gave it `copies`. See solve_phases()."""
-    total = wanted + uniform
+    total = min(wanted, float(max_copies)) + uniform
     whole = float(np.floor(total))
     return total - whole if whole >= copies else 0.0

@@ -267,6 +267,10 @@ def _total(
             wanted = _wanted(weights[i], uniforms[i], kappa, cap)
             total += (wanted if tokens[i] <= longest else np.int64(copies[i])) * tokens[i]
         return total
+    if longest == most == _ANY:
+        for i in range(weights.size):
+            total += min(_wanted(weights[i], uniforms[i], kappa, cap), np.int64(room[i])) * tokens[i]
+        return total
     for i in range(weights.size):
         wanted = min(_wanted(weights[i], uniforms[i], kappa, cap), _limit(tokens[i], room, i, cap, most))
         total += (wanted if tokens[i] <= longest else np.int64(copies[i])) * tokens[i]

@@ -129,13 +129,12 @@ class Source:
         ends = np.array([item.stop for item in self._slices], dtype=np.int64)
         return codes[np.searchsorted(ends, np.arange(start, stop), side="right")]
 
-    def weights(self, weigh: Weigh) -> npt.NDArray[np.float64]:
-        """The weights of all samples by another policy, float64 (n,)."""
-        found = np.empty(self.tokens.size, dtype=np.float64)
-        for start in range(0, found.size, _ROWS_AT_ONCE):
+    def weigh(self, weigh: Weigh) -> npt.NDArray[np.float64]:
+        """Weigh all samples by another policy; returns the weights, float64 (n,), which are the source's from now on."""
+        for start in range(0, self.weight.size, _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            found[part] = weigh(Columns(self.quality[part], self.diversity[self.cluster[part]]))
-        return found
+            self.weight[part] = weigh(Columns(self.quality[part], self.diversity[self.cluster[part]]))
+        return self.weight
 
     def rows(self, copies: UInt16Array, others: Mapping[str, UInt16Array] | None = None) -> Iterator[pa.Table]:
         """Yield the samples that have copies (n,), as a manifest's columns: one table per shard, sorted by path and row.

@@ -32,7 +32,7 @@ def _policy(policy: Policy, scale: Scale) -> PolicyRecord:
 
 
 def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solved:
-    """Solve the mixture, or its phases; the source's weights then become the copies that all phases want."""
+    """Solve the mixture, or its phases: the source's weights then become the copies that these want, and its numbers are spent."""
     most = None if config.max_share == 1 else max(1, int(config.max_share * budget))
 
     def solver(solution: Solution, max_copies: int) -> SolverRecord:
@@ -52,7 +52,7 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
             phase.name,
             phase.share,
             min(phase.max_copies or config.max_copies, config.max_copies),
-            partial(source.weights, policy.weigh(scale)),
+            partial(source.weigh, policy.weigh(scale)),
         )
         for phase, policy in zip(config.phases, config.policies, strict=True)
     ]

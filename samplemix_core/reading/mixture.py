@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,13 +97,15 @@ class Mixture(Feed[Document, Read]):
         order = np.argsort(read.rows)
         rows = read.rows[order]
         shard = samples.shards[samples.shard_of(int(rows[0]))]
-        columns = samples.row[rows], samples.n_tokens[rows], rows, read.positions[order], order
-        documents: list[Any] = [None] * rows.size
-        phase, copy = self.phases[read.phase].name, read.copy
-        facts = zip(fetched.documents(), *(column.tolist() for column in columns), strict=True)
-        for (identifier, domain, text), row, n_tokens, sample, position, at in facts:
-            documents[at] = Document(text, identifier, domain, shard, row, copy, n_tokens, sample, epoch, position, phase)
-        return documents
+        ids, domains, texts = fetched.values()
+        columns = samples.row[rows], samples.n_tokens[rows], rows, read.positions[order]
+        row, n_tokens, sample, position = (column.tolist() for column in columns)
+        constant = (repeat(value) for value in (shard, read.copy, epoch, self.phases[read.phase].name))
+        shards, copies, epochs, phases = constant
+        values = zip(texts, ids, domains, shards, row, copies, n_tokens, sample, epochs, position, phases, strict=False)
+        # Without a call of Python's for each.
+        found = list(map(tuple.__new__, repeat(Document), values))
+        return [found[at] for at in np.argsort(order).tolist()]
 
     def documents(
         self,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.manifest.catalogue import Version
@@ -104,8 +103,8 @@ def samples_of(rows: pa.Table, max_copies: int) -> Samples:
 
 
 def _read(version: Version, part: PartFile) -> pa.Table:
-    data, columns = version.file(part.path, part.sha256), [*_COLUMNS, *_columns_of(version.manifest.phase_names)]
-    return pq.read_table(pa.BufferReader(data), columns=columns, use_threads=False).unify_dictionaries()
+    columns = [*_COLUMNS, *_columns_of(version.manifest.phase_names)]
+    return version.table(part, columns).unify_dictionaries()
 
 
 def _columns_of(phases: Iterable[str]) -> list[str]:

@@ -152,7 +152,7 @@ class Packed(Feed[PackedSequence, PackedRead]):
         runs = np.searchsorted(samples.layout.first, missing, side="right") - 1
         for run in np.unique(runs).tolist():
             own = missing[runs == run]
-            texts = [document.text for document in lane.fetch(own, samples.layout.stretch_rows(run)).documents()]
+            texts = lane.fetch(own, samples.layout.stretch_rows(run)).values().texts
             for row, ids in zip(own.tolist(), self.tokenizer.encode(texts), strict=True):
                 if ids.size != samples.n_tokens[row]:
                     raise ManifestError(

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from samplemix_core import schemas
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.records import Block, Document, RejectedRecordError
+from samplemix_core.corpus.records import Block, RejectedRecordError
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError, SampleMixError, ShardRefusedError
@@ -354,6 +354,9 @@ class _Shard:
     def places(self, wanted: Int, parts: _Parts) -> Iterator[tuple[int, Int]]:
         """Yield the parts that samples, ascending, are in, and where they are in each."""
         number = np.searchsorted(parts.first, wanted, side="right") - 1
+        if number[0] == number[-1]:
+            yield int(number[0]), wanted - parts.first[number[0]]
+            return
         bounds = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
         for begin, end in zip(bounds, [*bounds[1:], wanted.size], strict=True):
             part = int(number[begin])
@@ -490,12 +493,23 @@ class _Shard:
         )
 
 
+class Values(NamedTuple):
+    """The ids, domains and texts of documents."""
+
+    ids: list[str | None]
+    domains: list[str]
+    texts: list[str]
+
+
 class Fetched(tuple["tuple[_Columns, Int]", ...]):
     """Documents that were read, which become values when they are asked for."""
 
-    def documents(self) -> list[Document]:
+    def values(self) -> Values:
         """Return them, in the order in which they were wanted."""
-        return [document for columns, at in self for document in columns.documents(at)]
+        found = Values([], [], [])
+        for columns, at in self:
+            columns.add_to(found, at)
+        return found
 
 
 class _Columns:
@@ -512,18 +526,24 @@ class _Columns:
         self._ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
         self.rows = sum(batch.num_rows for batch in batches)
 
-    def documents(self, at: Int) -> list[Document]:
-        """The documents at these places, ascending."""
-        found: list[Document] = []
+    def add_to(self, found: Values, at: Int) -> None:
+        """Add the documents at these places, ascending."""
         numbers = np.searchsorted(self._ends, at, side="right")
-        for number in np.unique(numbers).tolist():
+        for number in [numbers[0]] if numbers[0] == numbers[-1] else np.unique(numbers):
             batch = self._batches[number]
-            here = at[numbers == number] - (int(self._ends[number]) - batch.num_rows)
-            ids, domains = (batch[name].take(pa.array(here)).to_pylist() for name in ("doc_id", "domain"))
-            text = batch["text"]
-            _, offsets, data = text.buffers()
-            ends = np.frombuffer(offsets, dtype=np.int64)[text.offset :]
-            view = memoryview(data)
-            bounds = zip(ends[here].tolist(), ends[here + 1].tolist(), strict=True)
-            found += map(Document, ids, domains, [str(view[start:end], "utf-8") for start, end in bounds])
-        return found
+            here = at[numbers == number] - (self._ends[number] - batch.num_rows)
+            found.ids.extend(_strings(batch["doc_id"], here))
+            found.domains.extend(_strings(batch["domain"], here))
+            found.texts.extend(_strings(batch["text"], here))
+
+
+def _strings(column: pa.StringArray | pa.LargeStringArray, at: Int) -> list[Any]:
+    """Values of a column of text: for a few of many, faster than pyarrow's take() and to_pylist()."""
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64 if pa.types.is_large_string(column.type) else np.int32)[column.offset :]
+    view = memoryview(data or b"")
+    found: list[Any] = [str(view[start:end], "utf-8") for start, end in zip(ends[at].tolist(), ends[at + 1].tolist(), strict=True)]
+    if column.null_count:
+        for number in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)[at]).tolist():
+            found[number] = None
+    return found

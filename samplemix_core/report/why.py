@@ -154,7 +154,7 @@ def _chances(deployment: Deployment, mixture: dict[str, Any], document: dict[str
         chances.append(
             Chance(phase=name, copies=copies, weight=weight, kappa=solver.kappa, u=u, wanted=wanted, max_copies=most, note=note)
         )
-        u, spent = carried_on(u, wanted, copies), spent + copies
+        u, spent = carried_on(u, wanted, copies, min(solver.max_copies, manifest.solver.max_copies)), spent + copies
     return chances
 
 

@@ -1,15 +1,20 @@
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from samplemix_core.config.budget import Budget
-from samplemix_core.config.form import form_schema
+from samplemix_core.config.form import PHASES_EXAMPLE, form_schema
 from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.policies.registry import all_parameters
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,14 @@ def test_the_form_has_every_field_self_contained_and_only_the_corpus_is_not_opti
         assert "null" in field["type"], name
         jsonschema.validate(None, field)
     assert "or 0.8" in schema["alpha"]["description"]
+
+
+def test_the_form_takes_phases_as_people_write_them() -> None:
+    (example,) = re.findall(r"```yaml\n(- name: broad.*?)```", (DOCS / "training.md").read_text(), re.DOTALL)
+    for phases in (json.loads(PHASES_EXAMPLE), yaml.safe_load(example)):
+        jsonschema.validate(phases, form_schema()["phases"])
+        config = load_config(RunConfig, {"corpus_uri": "s3://a/b", "phases": phases})
+        assert [policy.name for policy in config.policies] == ["natural", "samplemix"]
 
 
 def test_a_configuration_can_not_be_changed() -> None:

@@ -28,7 +28,7 @@ COMMENT ON COLUMN mixture_phase.copies IS 'Copies of samples it holds';
 COMMENT ON COLUMN mixture_phase.held_back IS 'Samples with fewer copies than it wants, because earlier phases had spent them';
 
 ALTER TABLE mixture_sample ADD COLUMN phase_copies int[];
-COMMENT ON COLUMN mixture_sample.phase_copies IS 'Copies in each phase: phase_copies[1] are those in the first; empty without phases';
+COMMENT ON COLUMN mixture_sample.phase_copies IS 'Copies in each phase: phase_copies[1] are those in the first; null without phases';
 
 CREATE OR REPLACE VIEW mixture_samples AS
 SELECT
@@ -81,4 +81,4 @@ CROSS JOIN LATERAL (
         AND mixture_sample.snapshot_id = snapshot.snapshot_id
     ORDER BY mixture.mixture_id
 ) AS mixed;
-COMMENT ON COLUMN mixture_samples.phase_copies IS 'Copies in each phase, phase_copies[1] in the first; empty without phases';
+COMMENT ON COLUMN mixture_samples.phase_copies IS 'Copies in each phase, phase_copies[1] in the first; null without phases';

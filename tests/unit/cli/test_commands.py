@@ -36,22 +36,43 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("text", ["[1]", "7", "{", "[" * 9999, ""])
 def test_a_file_of_no_settings_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"run\.json (holds no settings by name|is not a readable JSON file)(?s:.*)--config"):
+    with pytest.raises(ConfigError, match=r"run\.json (holds no settings by name|can't be read)(?s:.*)--config"):
         stored_values(tmp_path / "run.json")
 
 
 def test_yaml_is_read_too(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("budget: 10%\ndiversity: {sample_size: 50}\n")
     assert stored_values(tmp_path / "run.yaml") == {"budget": "10%", "diversity": {"sample_size": 50}}
-    (tmp_path / "run.yml").write_text("a: [")
-    with pytest.raises(ConfigError, match=r"run\.yml is not a readable YAML file"):
-        stored_values(tmp_path / "run.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "line 1, expected the node content"),
+        ("a: 1\n  b: 2\n", "line 2, mapping values are not allowed here"),
+        ("&a {b: *a}", "line 1, aliases are not read here"),
+        ("a: 1\nb: {c: 1, d: [{e: 1, e: 2}]}\n", "'e' is there twice"),
+        ("a: !!python/object:os.system x", "line 1, could not determine a constructor"),
+        ("--- 1\n--- 2\n", "line 2, but found another document"),
+        ("{a: 1}: 2", "found unhashable key"),
+    ],
+)
+def test_yaml_that_can_not_be_read_is_named_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+    for name in ("run.YML", "run"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError) as error:
+            stored_values(tmp_path / name)
+        assert said in error.value.what
+        assert "\n" not in error.value.what
+    (tmp_path / "run.json").write_text('{"a": {"b": 1, "b": 2}}')
+    with pytest.raises(ConfigError, match="'b' is there twice"):
+        stored_values(tmp_path / "run.json")
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"phases": []}', "7", '{"phases": [], "budget": 1}', ""])
 def test_a_file_of_no_phases_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "phases.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"phases\.json (holds no list of phases|is not a readable JSON file)(?s:.*)--phases"):
+    with pytest.raises(ConfigError, match=r"phases\.json (holds no list of phases|can't be read)(?s:.*)--phases"):
         stored_phases(tmp_path / "phases.json")
 
 
@@ -73,6 +94,9 @@ def test_phases_are_read_with_their_policies(tmp_path: Path) -> None:
         ([{"name": "all", "share": 1}], "a phase can't be called 'all'"),
         ([{"name": "A", "share": 1}], "phases.0.name = 'A'"),
         ([{"name": "a", "share": 1, "budget": "10B"}], "there is no field phases.0.budget"),
+        ([{"name": "a", "share": 0.9989}], "the shares add up to 0.9989, not to 1"),
+        ([{"name": "a", "share": 1, "max_copies": 9}], "max_copies of 'a' is 9, and the run's, for all phases, is 4"),
+        ([{"name": True, "share": 1}], "phases.0.name = True: expected text (in YAML, put it in quotes)"),
         ([{"name": "a", "share": 1, "policy": "best"}], "there is no phases.0.policy 'best'"),
     ],
 )
@@ -94,7 +118,11 @@ def test_options_override_the_file_and_set_overrides_both(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "assignments", "message"),
-    [("{", [], "is not a readable JSON file"), ("{}", ["alpha"], "has no '='"), ("{}", ["alpha=2"], "alpha = 2")],
+    [
+        ("{", [], "run.json can't be read: Expecting"),
+        ("{}", ["alpha"], "has no '='"),
+        ("{}", ["alpha=2"], "alpha = 2"),
+    ],
 )
 def test_bad_settings_are_named(tmp_path: Path, content: str, assignments: list[str], message: str) -> None:
     file = tmp_path / "run.json"

@@ -226,7 +226,7 @@ def test_a_phase_is_exported_by_itself(
         assert (done.copies, done.tokens) == (sum(wanted.values()), sum(row[column] * row["n_tokens"] for row in rows))
         said = json.loads((root / "samplemix.json").read_text())
         assert (said["phase"], said["copies"]) == (phase, done.copies)
-        with pytest.raises(ConfigError, match="holds another export"):
+        with pytest.raises(ConfigError, match=f"holds another export, of demo version 1, phase {phase}"):
             export(made.uri, root, config_of(name, tokenizer, phase="clean" if phase == "broad" else "broad"))
 
 

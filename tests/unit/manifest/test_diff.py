@@ -113,3 +113,22 @@ def test_a_version_is_named_by_its_mixture_and_number(corpus: Path, monkeypatch:
             open_version(deployment, wrong)
     with pytest.raises(ManifestError, match="already names one version"):
         open_version(deployment, "demo@1", 1)
+
+
+def test_documents_that_moved_between_phases_are_counted(corpus: Path) -> None:
+    def phased(place: str, **phases: Callable[[int], int]) -> Published:
+        mixtures = Mixtures(FileStore(corpus / place), "mixtures")
+        return publish_corpus(mixtures, FileStore(corpus / "corpus"), corpus / uuid4().hex, lambda n: 0, 50, phases)
+
+    old = phased("phased-1", broad=lambda n: 1, clean=lambda n: n % 2)
+    new = phased("phased-2", broad=lambda n: int(n >= 9 or n % 2), clean=lambda n: int(n < 9) + int(n >= 9 and n % 2))
+    found = diff(old.version, new.version)
+    # The even ones below 9 are read later, and the odd ones below 9 as before.
+    assert (found.moved, found.changes["as before"]) == (5, len(old.copies))
+    assert [(group.group, group.after.copies - group.before.copies) for group in found.phases] == [("broad", -5), ("clean", 5)]
+    assert "(5 of them in other phases)" in next(iter(found.lines()))
+    plain = version(corpus, "phased-none", lambda n: 1, 50)
+    assert [(group.group, group.before.copies > 0, group.after.copies) for group in diff(old.version, plain.version).phases] == [
+        ("broad", True, 0),
+        ("clean", True, 0),
+    ]

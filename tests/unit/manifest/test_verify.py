@@ -12,7 +12,7 @@ import pytest
 
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, Mixtures, Version
-from samplemix_core.manifest.format import MIXTURE_PART, SOURCES, Manifest, ShardEntry
+from samplemix_core.manifest.format import MIXTURE_PART, SOURCES, Manifest, ShardEntry, SolverRecord
 from samplemix_core.manifest.sources import SourceShard, entries, read_sources, write_sources
 from samplemix_core.manifest.verify import VerifyReport, manifest_problems, verify
 from samplemix_core.objects.directory import FileStore
@@ -260,6 +260,8 @@ def test_sources_that_are_not_those_that_were_mixed(store: FileStore, with_sourc
         ({"realised_tokens": 1}, "not within one document"),
         ({"copies": 5}, "phases, copies"),
         ({"samples": 5}, "phases, broad: the parts have"),
+        ({"held_back": 10**9}, "held_back: 1000000000, more than the"),
+        ({"solver": SolverRecord(max_copies=9, kappa=1, next_tokens=10**6)}, "max_copies: 9, more than the 4 over all phases"),
         ({"name": "clean"}, "phases: a name comes twice"),
     ],
 )
@@ -279,7 +281,10 @@ def test_copies_that_are_not_those_of_the_phases_together_are_found(store: FileS
     manifest = make_mixture(phases=True).publish(store).version.manifest
     assert problems(store, manifest) == []
     assert [str(problem) for problem in manifest_problems(manifest.model_copy(update={"format_version": 1}))] == [
-        "format_version: 1, but the version that has phases: 2"
+        "format_version: 1, but by whether there are phases: 2"
     ]
+    for phases, said in ((manifest.phases[::-1], "clean, broad"), ((), "none")):
+        found = problems(store, manifest.model_copy(update={"phases": phases}))
+        assert any(f"has the columns copies_broad, copies_clean, and phases are {said}" in problem for problem in found)
     found = problems(store, rewrite(store, manifest, set_value("copies", 3, 4), tmp_path))
     assert any("has 4 copies, and " in problem and "in all phases together" in problem for problem in found)
