@@ -61,7 +61,7 @@ from tests.peers import peers
 DOCUMENTS, SHARD_DOCUMENTS = 150_000, 5_000
 SMALL = 240
 CASES = 500
-KILLS = 5
+KILLS = 20
 LARGE = 10_000_000
 ROUNDS = 3
 
@@ -325,13 +325,15 @@ def killed(uri: str, directory: Path) -> dict[str, int]:
     whole = [(item.shard, item.row, item.copy) for item in open_mixture(uri, cache_directory=directory / "cache").documents()]
     rng = random.Random(1)
     exact = 0
+    # Its jobs have their imports from the start.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.readers", "samplemix_core.reading.torch_data"])
     for case in range(KILLS):
         found: list[tuple[str, int, int]] = []
         state: dict[str, Any] | None = None
         for number in cycle(range(2**30)):
             world_size, workers = rng.randint(1, 3), rng.randint(0, 2)
             logs = [directory / f"killed-{case}-{number}-{rank}" for rank in range(world_size)]
-            context = multiprocessing.get_context("spawn")
             arguments = [(uri, directory / "cache", rank, world_size, workers, state, log) for rank, log in enumerate(logs)]
             jobs = [context.Process(target=job, args=given) for given in arguments]
             for each in jobs:
@@ -362,7 +364,9 @@ def job(uri: str, cache: Path, rank: int, world_size: int, workers: int, state: 
     """One rank of a job, which writes a line after each step."""
     from samplemix_core.reading.torch_data import Loader
 
-    loader = Loader(open_mixture(uri, cache_directory=cache), 4, rank, world_size, workers=workers)
+    # Else its workers would be made as it was itself, with all their imports.
+    fork = {"multiprocessing_context": "fork"} if workers else {}
+    loader = Loader(open_mixture(uri, cache_directory=cache), 4, rank, world_size, workers=workers, **fork)
     if state is not None:
         loader.load_state_dict(state)
     with log.open("w") as file:
