@@ -327,7 +327,9 @@ def killed(uri: str, directory: Path) -> dict[str, int]:
     exact = 0
     # Its jobs have their imports from the start.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.readers", "samplemix_core.reading.torch_data"])
+    context.set_forkserver_preload(
+        ["bench.scale", "samplemix_core.local.stack", "samplemix_core.reading.torch_data", "tests.mixtures"]
+    )
     for case in range(KILLS):
         found: list[tuple[str, int, int]] = []
         state: dict[str, Any] | None = None
@@ -365,7 +367,7 @@ def job(uri: str, cache: Path, rank: int, world_size: int, workers: int, state: 
     from samplemix_core.reading.torch_data import Loader
 
     # Else its workers would be made as it was itself, with all their imports.
-    fork = {"multiprocessing_context": "fork"} if workers else {}
+    fork: dict[str, Any] = {"multiprocessing_context": "fork"} if workers else {}
     loader = Loader(open_mixture(uri, cache_directory=cache), 4, rank, world_size, workers=workers, **fork)
     if state is not None:
         loader.load_state_dict(state)

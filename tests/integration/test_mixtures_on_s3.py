@@ -3,6 +3,7 @@
 import io
 import threading
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from samplemix_core.reading.mixture import open_mixture
 from tests.mixtures import publish_corpus, records, write_shard
 
 
+def copies_of(step: int) -> Callable[[int], int]:
+    return lambda n: (n + step) % 4
+
+
 def test_read_export_copy_and_collect(
     services: Deployment, object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,7 +37,7 @@ def test_read_export_copy_and_collect(
         object_store.upload(f"corpus/{path}", tmp_path / path)
     corpus = open_store(f"{object_store.uri}/corpus", services)
     mixtures = Mixtures(object_store, "mixtures")
-    first, *_ = (publish_corpus(mixtures, corpus, tmp_path / str(k), lambda n, k=k: (n + k) % 4, 150) for k in range(4))
+    first, *_ = (publish_corpus(mixtures, corpus, tmp_path / str(step), copies_of(step), 150) for step in range(4))
     assert first.version.manifest.parts[1:]
 
     found = list(open_mixture(first.uri, settings=services).documents())
