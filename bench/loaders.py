@@ -17,6 +17,7 @@ from typing import Any
 from tests.conformance.stock_readers import without_images
 
 SECONDS = 8.0
+ROUNDS = 3
 SHUFFLE = 1000
 
 
@@ -57,7 +58,7 @@ def speeds(directory: Path) -> dict[str, float]:
     from streaming import StreamingDataset
 
     files = sorted(map(str, (directory / "corpus").rglob("*.jsonl")))
-    found = {"datasets": rate(iter(hf_stream(files).shuffle(seed=0, buffer_size=SHUFFLE)))}
+    found = {"datasets": max(rate(iter(hf_stream(files).shuffle(seed=0, buffer_size=SHUFFLE))) for _ in range(ROUNDS))}
     mds = str(directory / "mds")
     to_mds(files, mds)
     best = 0.0
@@ -78,7 +79,7 @@ def s3(directory: Path) -> dict[str, float]:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/corpus/")
     keys = [item["Key"] for page in pages for item in page["Contents"]]
     files = [client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}) for key in keys]
-    found = {"datasets": rate(iter(hf_stream(files).shuffle(seed=0, buffer_size=SHUFFLE)))}
+    found = {"datasets": max(rate(iter(hf_stream(files).shuffle(seed=0, buffer_size=SHUFFLE))) for _ in range(ROUNDS))}
     place, local = f"{os.environ['BENCH_PLACE']}/mds", str(directory / "streamed")
     dataset = StreamingDataset(local=local, remote=place, shuffle=True, batch_size=64, num_canonical_nodes=1)
     return found | {"streaming": rate(iter(dataset))}
