@@ -274,8 +274,12 @@ async def _ask_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(min(config.concurrency, total - begun)):
                 group.create_task(work())
-    except* (ConfigError, ModelError, ServiceError, CancelledRunError) as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:
+        # Not by except*: before 3.11.4, Python wraps what is raised there in a group again.
+        known, others = errors.split((ConfigError, ModelError, ServiceError, CancelledRunError))
+        if known is None or others is not None:
+            raise
+        raise known.exceptions[0] from None
     finally:
         await model.close()
     tell()
