@@ -240,10 +240,11 @@ def test_copies_are_what_weight_kappa_and_u_make_of_them(first_run: dict[str, An
     explained = [viewer.get(f"{mixture}/sample", params={"shard": row["shard"], "row": row["row"]}).json() for row in found]
     assert {why["became"] for why in explained} >= {"taken", "not taken"}
     for why in explained:
-        chance = why["chance"]
-        if chance is None:
-            assert why["became"] == "duplicate"
+        if why["became"] == "duplicate":
+            assert why["chances"] == []
         else:
+            (chance,) = why["chances"]
+            assert chance["phase"] is None
             copies = min(chance["max_copies"], int(chance["wanted"] + chance["u"]))
             if chance["note"]:
                 assert why["document"]["copies"] < copies, why
