@@ -17,9 +17,10 @@ from samplemix_core.corpus.corpus_format import Format
 from samplemix_core.corpus.records import BLANK, Block, Document, Reason, Record, RejectedRecordError, check_document, documents_of
 from samplemix_core.corpus.streams import CHUNK_BYTES, is_compressed, open_decompressed
 from samplemix_core.errors import ShardRefusedError
+from samplemix_core.objects.interface import Announced
 
 _NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
-_PICK_BYTES = 8 * 2**20
+_PICK_BYTES = 4 * 2**20
 
 Ends = npt.NDArray[np.int64]
 """Where each of some lines ends: the place of its newline, or of the end."""
@@ -101,6 +102,8 @@ class JsonLines(Format):
         read = open_decompressed(self._stream, self._path)
         if not self._compressed and block.n_bytes is not None:
             read = _Limited(read, block.n_bytes)
+            if isinstance(self._stream, Announced):
+                self._stream.announce(block.n_bytes)
         for lines, ends in _pieces(read, self._max_bytes):
             here = rows[: np.searchsorted(rows, row + ends.size)]
             if here.size:
@@ -243,7 +246,7 @@ class _Columns:
     def _taken(self, found: pa.Table, row: int, rows: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
         """The rows of a table as documents; None if one lacks what it must have."""
         text, identifier, domain = self._names
-        taken = found.take(pa.array(rows - row)).combine_chunks()
+        taken = (found if rows.size == found.num_rows else found.take(pa.array(rows - row))).combine_chunks()
         texts = taken[text].cast(pa.large_string())
         domains = taken[domain] if domain else pa.chunked_array([pa.repeat(pa.scalar(self._domain, pa.string()), rows.size)])
         if texts.null_count or domains.null_count:

@@ -7,9 +7,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -98,11 +98,16 @@ class FileStore(ObjectStore):
             is_there = path.is_file()
         return self._info(key, path) if is_there else None
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, version: ObjectInfo | None = None) -> BinaryIO:
         """See ObjectStore.open. Writers replace files, so an open file stays the version that was opened."""
         path = self._path(key)
-        with self._errors(key):
-            return path.open("rb")
+        with self._errors(key), ExitStack() as stack:
+            file = stack.enter_context(path.open("rb"))
+            found = os.fstat(file.fileno())
+            if version is not None and (version.size, version.modified) != (found.st_size, _modified(found)):
+                raise ObjectStoreError(f"{self.uri}/{key} changed when it was opened.", "Stop what writes to it, then run again.")
+            stack.pop_all()
+            return file
 
     def get(self, key: str) -> tuple[bytes, ObjectInfo]:
         """See ObjectStore.get."""
@@ -192,8 +197,8 @@ class FileStore(ObjectStore):
             # A clock ticks every few milliseconds: a file written just now may be written again with the same time.
             settled = time.time() - found.st_mtime > _SETTLED_SECONDS
             stamp = str(found.st_mtime_ns) if settled else None
-            modified = datetime.fromtimestamp(found.st_mtime, UTC)
-            return ObjectInfo(key, found.st_size, lambda: self._digest(key, path, found, settled=settled), stamp, modified)
+            digest = partial(self._digest, key, path, found, settled=settled)
+            return ObjectInfo(key, found.st_size, digest, stamp, _modified(found))
 
     def _digest(self, key: str, path: Path, found: os.stat_result, *, settled: bool) -> str:
         read = _digest_of if settled else _digest_of.__wrapped__
@@ -216,6 +221,10 @@ class FileStore(ObjectStore):
             kind = ObjectAccessError if lacking else ObjectStoreError
             remedy = "Check the name." if misnamed else "Check the directory's permissions and free space."
             raise kind(f"{self.uri}/{key}: {error}.", remedy) from error
+
+
+def _modified(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC)
 
 
 def _troubled(key: str, problem: ObjectStoreError) -> ObjectInfo:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,14 @@ class ObjectInfo:
         return hash((self.key, self.size))
 
 
+@runtime_checkable
+class Announced(Protocol):
+    """A stream that reads better if it knows how much will be read."""
+
+    def announce(self, n_bytes: int) -> None:
+        """Say how many bytes will be read from here on, before they are read in pieces."""
+
+
 class ObjectStore(ABC):
     """Objects below `uri`. Every method raises ObjectStoreError where the object or the store can't be reached."""
 
@@ -60,8 +68,11 @@ class ObjectStore(ABC):
         """One object's size and etag; None if there is no such object."""
 
     @abstractmethod
-    def open(self, key: str) -> BinaryIO:
-        """A seekable stream over one version of an object; raise ObjectStoreError if it is missing, or changes while it is read."""
+    def open(self, key: str, version: ObjectInfo | None = None) -> BinaryIO:
+        """A seekable stream over one version of an object: the one that head() said is there, if `version` is given.
+
+        Raises ObjectStoreError if it is missing or changes while it is read, at the latest when it is read.
+        """
 
     @abstractmethod
     def get(self, key: str) -> tuple[bytes, ObjectInfo]:

@@ -24,6 +24,9 @@ MAX_RESUMES = 5
 
 BUFFER_BYTES = 2**20
 CHUNK_BYTES = 8 * 2**20
+RANGE_BYTES = 64 * 2**20
+"""The longest range of what is read in small pieces from within an object."""
+
 PART_BYTES = 64 * 2**20
 
 _MISSING = {"404", "NoSuchKey", "NotFound"}
@@ -99,13 +102,17 @@ class S3Store(ObjectStore):
                 raise
         return ObjectInfo(key, answer["ContentLength"], _etag(answer), modified=answer["LastModified"])
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, version: ObjectInfo | None = None) -> BinaryIO:
         """See ObjectStore.open. A dropped connection is resumed where it broke, on the same version of the object."""
-        return cast(BinaryIO, io.BufferedReader(_S3Reader(self, key), BUFFER_BYTES))
+        # The answer to a HEAD doesn't say whether the object is missing or its bucket; that to a GET does.
+        version = version or self.head(key) or self.get(key)[1]
+        return cast(BinaryIO, _BufferedS3Reader(_S3Reader(self, version)))
 
     def get(self, key: str) -> tuple[bytes, ObjectInfo]:
         """See ObjectStore.get."""
-        with _S3Reader(self, key) as reader:
+        with self._errors(key):
+            answer = self._read(key, 0, None, None)
+        with _S3Reader(self, ObjectInfo(key, answer["ContentLength"], _etag(answer)), answer["Body"]) as reader:
             return reader.readall(), reader.info
 
     def put(self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None) -> ObjectInfo:
@@ -145,9 +152,11 @@ class S3Store(ObjectStore):
         with self._errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=self._base + key)
 
-    def _read(self, key: str, position: int, etag: str | None) -> Any:
-        """A response whose body starts at `position`, of the version `etag` if one is given."""
-        options = {"Range": f"bytes={position}-"} if position else {}
+    def _read(self, key: str, position: int, end: int | None, etag: str | None) -> Any:
+        """A response with the bytes [position, end) as its body, of the version `etag` if one is given."""
+        options = {}
+        if position or end is not None:
+            options["Range"] = f"bytes={position}-" if end is None else f"bytes={position}-{end - 1}"
         if etag is not None:
             options["IfMatch"] = f'"{etag}"'
         return self._client.get_object(Bucket=self.bucket, Key=self._base + key, **options)
@@ -188,15 +197,19 @@ class S3Store(ObjectStore):
 
 
 class _S3Reader(io.RawIOBase):
-    """A seekable stream over one version of an object, by range requests that carry on after a dropped connection."""
+    """A seekable stream over one version of an object, by requests that carry on after a dropped connection.
 
-    def __init__(self, store: S3Store, key: str) -> None:
-        self._store = store
-        self._position = 0
-        with store._errors(key):
-            answer = store._read(key, 0, None)
-        self._body: Any = answer["Body"]
-        self.info = ObjectInfo(key, answer["ContentLength"], _etag(answer))
+    A request is for as much as will be read, because its connection can be used again only after all of its answer was read: for
+    the whole object if it is read from its start on in small pieces, for a long read as one, and from any other place for ranges
+    that grow as long as each follows the one before. `body` is the answer to a request for the whole object, if there was one.
+    """
+
+    def __init__(self, store: S3Store, info: ObjectInfo, body: Any = None) -> None:
+        self._store, self.info, self._body = store, info, body
+        self._position = self._range = 0
+        # Where the body ends, which the position reaches unless the connection breaks.
+        self._end = 0 if body is None else info.size
+        self.known_end = 0
 
     def readable(self) -> bool:
         return True
@@ -213,7 +226,7 @@ class _S3Reader(io.RawIOBase):
             raise ValueError(f"seek to {position}, before the start of {self._store.uri}/{self.info.key}")
         if position != self._position:
             self._drop()
-            self._position = position
+            self._position, self._range, self._end, self.known_end = position, 0, position, 0
         return position
 
     def readinto(self, buffer: Any) -> int:
@@ -239,9 +252,13 @@ class _S3Reader(io.RawIOBase):
         for _ in range(MAX_RESUMES):
             try:
                 if self._body is None:
-                    with self._version_errors():
-                        self._body = self._store._read(self.info.key, self._position, self.info.etag)["Body"]
-                data: bytes = self._body.read(wanted)
+                    self._end = self._next_end(wanted)
+                    self._body = self._request()
+                data: bytes = self._body.read(min(wanted, self._end - self._position))
+                if self._position + len(data) == self._end:
+                    # It compares the checksum at its end.
+                    self._body.read(1)
+                    self._drop()
                 if data:
                     return data
                 failure = EOFError("the connection ended early")
@@ -257,11 +274,21 @@ class _S3Reader(io.RawIOBase):
             "Check the network and the store, then run again.",
         ) from failure
 
-    @contextmanager
-    def _version_errors(self) -> Iterator[None]:
+    def _next_end(self, wanted: int) -> int:
+        if self._position < self._end:
+            return self._end
+        if self._position < self.known_end:
+            return min(self.known_end, self.info.size)
+        if self._position == 0:
+            return self.info.size
+        self._range = min(max(wanted, 2 * self._range), RANGE_BYTES)
+        return min(self._position + self._range, self.info.size)
+
+    def _request(self) -> Any:
         try:
             with self._store._errors(self.info.key):
-                yield
+                end = None if self._end == self.info.size else self._end
+                return self._store._read(self.info.key, self._position, end, self.info.etag)["Body"]
         except PreconditionFailedError as error:
             raise ObjectStoreError(
                 f"{self._store.uri}/{self.info.key} changed while it was being read.", "Stop what writes to it, then run again."
@@ -275,6 +302,24 @@ class _S3Reader(io.RawIOBase):
     def close(self) -> None:
         self._drop()
         super().close()
+
+
+class _BufferedS3Reader(io.BufferedReader):
+    """Gets small reads from a buffer, and lets the reader know of long ones, which it would see in pieces."""
+
+    def __init__(self, reader: _S3Reader) -> None:
+        super().__init__(reader, BUFFER_BYTES)
+        self._reader = reader
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        length = self._reader.info.size if size is None or size < 0 else size
+        if length > BUFFER_BYTES:
+            self.announce(length)
+        return super().read(size)
+
+    def announce(self, n_bytes: int) -> None:
+        """See Announced."""
+        self._reader.known_end = max(self._reader.known_end, self.tell() + n_bytes)
 
 
 def _etag(answer: dict[str, Any]) -> str:

@@ -25,9 +25,9 @@ from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.records import Block, RejectedRecordError
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError, SampleMixError, ShardRefusedError
+from samplemix_core.errors import ConfigError, CorpusError, ManifestError, SampleMixError, ShardRefusedError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.reading.mixture_samples import Samples
 from samplemix_core.reading.order import Int
 
@@ -42,8 +42,11 @@ _WORTH_KEEPING, _HELD_TOKENS = 2, 2**20
 _TOKEN_BYTES = 6
 """Of text: more than most languages and tokenizers have."""
 
-_PART_BYTES, _BATCH_BYTES = 2**22, 2**23
-"""Of plain JSON lines that are read at once, and of a batch of a kept file."""
+_PART_BYTES, _KEPT_PART_BYTES, _BATCH_BYTES = 2**22, 2**24, 2**23
+"""Of plain JSON lines that are read at once, of those where all texts are kept, and of a batch of a kept file.
+
+Fewer and longer requests are faster, but where a part isn't kept, what isn't wanted of it now is read again later.
+"""
 
 _ABANDONED_SECONDS = 3600.0
 _SHARDS_KNOWN, _FILES_OPEN = 4096, 256
@@ -339,8 +342,8 @@ class _Shard:
         if self.known_parts is None:
             if self._source and self._source["first_rows"]:
                 offsets = np.array(self._source["byte_offsets"], dtype=np.int64)
-                # Longer ones than the sources have are fewer requests.
-                chosen = np.unique(offsets // _PART_BYTES, return_index=True)[1]
+                n_bytes = _KEPT_PART_BYTES if self._texts.all_kept else _PART_BYTES
+                chosen = np.unique(offsets // n_bytes, return_index=True)[1]
                 starts = np.array(self._source["first_rows"], dtype=np.int64)[chosen]
                 sizes = np.diff(offsets[chosen], append=self._source["size_bytes"])
                 ranges: list[tuple[int, int | None]] = list(zip(offsets[chosen].tolist(), sizes.tolist(), strict=True))
@@ -372,14 +375,8 @@ class _Shard:
 
     def open(self) -> tuple[BinaryIO, ShardReader]:
         """Open the file; raise CorpusError if it isn't the one that was mixed."""
+        stream = self._texts.store.open(self._path, None if self._source is None else self._unchanged(self._source))
         try:
-            stream = self._texts.store.open(self._path)
-        except ObjectStoreError as error:
-            if self._source is None or self._texts.store.head(self._path) is not None:
-                raise
-            raise self._changed("it is gone") from error
-        try:
-            self._require_unchanged()
             return stream, ShardReader(stream, self._path, self._texts.config)
         except ShardRefusedError as error:
             stream.close()
@@ -468,22 +465,22 @@ class _Shard:
         place = [texts.content_digest, texts.corpus_root, self._path, etag, texts.config.identity(), samples, _boot()]
         return f"{fingerprint(place)}.arrow"
 
-    def _require_unchanged(self) -> None:
-        if self._source is None:
-            return
+    def _unchanged(self, source: dict[str, Any]) -> ObjectInfo:
+        """The file that is there, if it is the one of the source; raise CorpusError if it isn't."""
         info = self._texts.store.head(self._path)
         if info is None:
             raise self._changed("it is gone")
-        if info.size != self._source["size_bytes"]:
-            raise self._changed(f"it has {info.size:,} bytes, and had {self._source['size_bytes']:,}")
+        if info.size != source["size_bytes"]:
+            raise self._changed(f"it has {info.size:,} bytes, and had {source['size_bytes']:,}")
         # The etag of a directory's file is its SHA-256: once a machine, as long as its time stays the same.
-        known = fingerprint([self._texts.corpus_root, self._path, self._source["etag"], info.stamp])
+        known = fingerprint([self._texts.corpus_root, self._path, source["etag"], info.stamp])
         if info.stamp is not None and self._texts.cache.is_marked(known):
-            return
-        if info.etag != self._source["etag"]:
-            raise self._changed(f"its etag is {info.etag}, and was {self._source['etag']}")
+            return info
+        if info.etag != source["etag"]:
+            raise self._changed(f"its etag is {info.etag}, and was {source['etag']}")
         if info.stamp is not None:
             self._texts.cache.mark(known)
+        return info
 
     def _changed(self, what: str) -> CorpusError:
         return CorpusError(

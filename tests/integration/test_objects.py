@@ -19,7 +19,7 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ObjectAccessError, ObjectStoreError, PreconditionFailedError
 from samplemix_core.objects import open_store, s3
 from samplemix_core.objects.directory import FileStore
-from samplemix_core.objects.interface import ObjectStore
+from samplemix_core.objects.interface import Announced, ObjectStore
 
 
 @pytest.fixture(params=["s3", "files"])
@@ -153,6 +153,48 @@ def test_streams_seek(store: ObjectStore) -> None:
         assert stream.read() == data
         stream.seek(len(data) + 10)
         assert stream.read() == b""
+
+
+@pytest.mark.parametrize("start", [0, 1, 5 * 2**20])
+def test_streams_are_read_in_pieces_of_any_length(store: ObjectStore, start: int) -> None:
+    data = np.random.default_rng(4).bytes(12 * 2**20)
+    store.put("a", data)
+    with store.open("a", store.head("a")) as stream:
+        stream.seek(start)
+        pieces = []
+        for size in (10, 2**20, 3 * 2**20 + 7, 1, 2**21, 100, -1):
+            pieces.append(stream.read(size))
+            assert stream.tell() == start + sum(map(len, pieces))
+        assert b"".join(pieces) == data[start:]
+        assert stream.read() == stream.read(2**22) == b""
+        assert stream.seek(start) == start
+        assert stream.read(2**22) == data[start : start + 2**22]
+
+
+def test_a_stream_of_a_version_that_is_there_no_more(store: ObjectStore) -> None:
+    store.put("a", b"old")
+    info = store.head("a")
+    store.put("a", b"newer")
+    with pytest.raises(ObjectStoreError, match="changed"), store.open("a", info) as stream:
+        stream.read()
+
+
+def test_ranges_use_their_connection_again(services: Deployment, object_store: ObjectStore) -> None:
+    object_store.put("a", b"x" * 8 * 2**20)
+    connections = [10**9] * 5
+    with flaky(str(services.s3_endpoint), connections) as endpoint:
+        store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
+        with store.open("a") as stream:
+            for start in (2**22, 2**20, 0):
+                stream.seek(start)
+                assert len(stream.read(2**21)) == 2**21
+            assert isinstance(stream, Announced)
+            stream.seek(2**20)
+            stream.announce(5 * 2**19)
+            assert sum(len(stream.read(2**19)) for _ in range(5)) == 5 * 2**19
+            stream.seek(0)
+            assert len(stream.read(2**21)) == 2**21
+    assert len(connections) == 4
 
 
 def test_parquet_reads_from_a_stream(store: ObjectStore) -> None:

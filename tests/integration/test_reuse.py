@@ -81,10 +81,10 @@ def test_vectors_are_found_by_the_hash_of_their_text(ledgered: LedgeredCorpus, t
 class BadBlocks(FileStore):
     """A store that can't deliver what is called lost."""
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, version: ObjectInfo | None = None) -> BinaryIO:
         if key.endswith("lost"):
             raise ObjectStoreError(f"{key}: 500.", "Ask again.")
-        return super().open(key)
+        return super().open(key, version)
 
 
 def test_a_file_that_is_gone_or_damaged_gives_nothing(ledgered: LedgeredCorpus, tmp_path: Path) -> None:
