@@ -207,8 +207,11 @@ def test_parquet_reads_from_a_stream(store: ObjectStore) -> None:
 
 
 @contextmanager
-def flaky(endpoint: str, cuts: list[int]) -> Iterator[str]:
-    """A proxy before an endpoint: its first connections are cut after so many bytes of answer, the rest go through."""
+def flaky(endpoint: str, cuts: list[int], damage: tuple[bytes, bytes] | None = None) -> Iterator[str]:
+    """A proxy before an endpoint: its first connections are cut after so many bytes of answer, the rest go through.
+
+    `damage` are bytes of an answer, and others that arrive in their place.
+    """
     target = urlsplit(endpoint)
     server = socket.create_server(("127.0.0.1", 0))
     stopped = threading.Event()
@@ -217,6 +220,8 @@ def flaky(endpoint: str, cuts: list[int]) -> Iterator[str]:
         passed = 0
         with suppress(OSError):
             while data := source.recv(65_536):
+                if damage and limit is not None:
+                    data = data.replace(*damage)
                 if limit is not None and passed + len(data) > limit:
                     sink.sendall(data[: limit - passed])
                     break
@@ -262,6 +267,16 @@ def test_reading_survives_dropped_connections(services: Deployment, object_store
             assert stream.read() == data
     with flaky(str(services.s3_endpoint), [1_000_000]) as endpoint:
         assert open_store(object_store.uri, replace(services, s3_endpoint=endpoint)).get("a")[0] == data
+
+
+def test_damage_on_the_way_is_noticed(services: Deployment, object_store: ObjectStore) -> None:
+    object_store.put("a", b"whole" * 1000)
+    with flaky(str(services.s3_endpoint), [10**9], (b"wholewhole", b"whole?hole")) as endpoint:
+        store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
+        with pytest.raises(ObjectStoreError, match="arrived damaged"):
+            store.get("a")
+        with store.open("a") as stream, pytest.raises(ObjectStoreError, match="arrived damaged"):
+            stream.read(10)
 
 
 def test_a_resumed_read_never_mixes_versions(services: Deployment, object_store: ObjectStore) -> None:
