@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -103,8 +104,7 @@ class FileStore(ObjectStore):
         path = self._path(key)
         with self._errors(key), ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))
-            found = os.fstat(file.fileno())
-            if version is not None and (version.size, version.modified) != (found.st_size, _modified(found)):
+            if version is not None and not _is_of(version, file):
                 raise ObjectStoreError(f"{self.uri}/{key} changed when it was opened.", "Stop what writes to it, then run again.")
             stack.pop_all()
             return file
@@ -221,6 +221,15 @@ class FileStore(ObjectStore):
             kind = ObjectAccessError if lacking else ObjectStoreError
             remedy = "Check the name." if misnamed else "Check the directory's permissions and free space."
             raise kind(f"{self.uri}/{key}: {error}.", remedy) from error
+
+
+def _is_of(version: ObjectInfo, file: BufferedReader) -> bool:
+    found = os.fstat(file.fileno())
+    if version.modified is not None:
+        return (version.size, version.modified) == (found.st_size, _modified(found))
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest == version.etag
 
 
 def _modified(found: os.stat_result) -> datetime:

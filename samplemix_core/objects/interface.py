@@ -69,9 +69,9 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def open(self, key: str, version: ObjectInfo | None = None) -> BinaryIO:
-        """A seekable stream over one version of an object: the one that head() said is there, if `version` is given.
+        """A seekable stream over one version of an object: `version`, if it is given, which is this key's.
 
-        Raises ObjectStoreError if it is missing or changes while it is read, at the latest when it is read.
+        Raises ObjectStoreError if it is missing or isn't that version any more: at once, or when it is read.
         """
 
     @abstractmethod

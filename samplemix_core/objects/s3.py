@@ -99,12 +99,15 @@ class S3Store(ObjectStore):
             except ClientError as error:
                 if _code(error) in _MISSING:
                     return None
+                if _code(error) not in _DENIED:
+                    # The answer to a HEAD has no body that says what is wrong, as an expired token; that to a GET has one.
+                    self._read(key, 0, 1, None)
                 raise
         return ObjectInfo(key, answer["ContentLength"], _etag(answer), modified=answer["LastModified"])
 
     def open(self, key: str, version: ObjectInfo | None = None) -> BinaryIO:
         """See ObjectStore.open. A dropped connection is resumed where it broke, on the same version of the object."""
-        # The answer to a HEAD doesn't say whether the object is missing or its bucket; that to a GET does.
+        # The answer to a HEAD doesn't say whether the object is missing or its bucket.
         version = version or self.head(key) or self.get(key)[1]
         return cast(BinaryIO, _BufferedS3Reader(_S3Reader(self, version)))
 
@@ -199,9 +202,10 @@ class S3Store(ObjectStore):
 class _S3Reader(io.RawIOBase):
     """A seekable stream over one version of an object, by requests that carry on after a dropped connection.
 
-    A request is for as much as will be read, because its connection can be used again only after all of its answer was read: for
-    the whole object if it is read from its start on in small pieces, for a long read as one, and from any other place for ranges
-    that grow as long as each follows the one before. `body` is the answer to a request for the whole object, if there was one.
+    A connection can be used again only after its whole answer was read, so each request asks for what will be read: up to
+    `announced_end` if that is known; from the start, the whole object; elsewhere a read as long as it is (`read_end`), and then
+    ranges that double while they follow each other, up to RANGE_BYTES. `body` is the answer to a request for the whole object, if
+    there was one.
     """
 
     def __init__(self, store: S3Store, info: ObjectInfo, body: Any = None) -> None:
@@ -209,7 +213,7 @@ class _S3Reader(io.RawIOBase):
         self._position = self._range = 0
         # Where the body ends, which the position reaches unless the connection breaks.
         self._end = 0 if body is None else info.size
-        self.known_end = 0
+        self.announced_end = self.read_end = 0
 
     def readable(self) -> bool:
         return True
@@ -226,7 +230,8 @@ class _S3Reader(io.RawIOBase):
             raise ValueError(f"seek to {position}, before the start of {self._store.uri}/{self.info.key}")
         if position != self._position:
             self._drop()
-            self._position, self._range, self._end, self.known_end = position, 0, position, 0
+            self._position, self._range, self._end = position, 0, position
+            self.announced_end = self.read_end = 0
         return position
 
     def readinto(self, buffer: Any) -> int:
@@ -275,24 +280,33 @@ class _S3Reader(io.RawIOBase):
         ) from failure
 
     def _next_end(self, wanted: int) -> int:
+        """Where the next answer ends: where one that broke would have, or where the class says."""
         if self._position < self._end:
             return self._end
-        if self._position < self.known_end:
-            return min(self.known_end, self.info.size)
+        if self._position < self.announced_end:
+            return min(self.announced_end, self.info.size)
         if self._position == 0:
             return self.info.size
-        self._range = min(max(wanted, 2 * self._range), RANGE_BYTES)
+        self._range = max(wanted, self.read_end - self._position, min(2 * self._range, RANGE_BYTES))
         return min(self._position + self._range, self.info.size)
 
     def _request(self) -> Any:
         try:
             with self._store._errors(self.info.key):
                 end = None if self._end == self.info.size else self._end
-                return self._store._read(self.info.key, self._position, end, self.info.etag)["Body"]
+                answer = self._store._read(self.info.key, self._position, end, self.info.etag)
         except PreconditionFailedError as error:
             raise ObjectStoreError(
                 f"{self._store.uri}/{self.info.key} changed while it was being read.", "Stop what writes to it, then run again."
             ) from error
+        if answer["ContentLength"] != self._end - self._position:
+            answer["Body"].close()
+            raise ObjectStoreError(
+                f"{self._store.uri}/{self.info.key}: the answer to a request for {self._end - self._position:,} bytes from byte"
+                f" {self._position:,} on has {answer['ContentLength']:,}.",
+                "The store, or a proxy before it, has to answer requests for ranges.",
+            )
+        return answer["Body"]
 
     def _drop(self) -> None:
         if self._body is not None:
@@ -314,12 +328,12 @@ class _BufferedS3Reader(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         length = self._reader.info.size if size is None or size < 0 else size
         if length > BUFFER_BYTES:
-            self.announce(length)
+            self._reader.read_end = self.tell() + length
         return super().read(size)
 
     def announce(self, n_bytes: int) -> None:
         """See Announced."""
-        self._reader.known_end = max(self._reader.known_end, self.tell() + n_bytes)
+        self._reader.announced_end = max(self._reader.announced_end, self.tell() + n_bytes)
 
 
 def _etag(answer: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, SampleMixError, ShardRefusedError
 from samplemix_core.identity import fingerprint
-from samplemix_core.objects.interface import ObjectInfo, ObjectStore
+from samplemix_core.objects.interface import Announced, ObjectInfo, ObjectStore
 from samplemix_core.reading.mixture_samples import Samples
 from samplemix_core.reading.order import Int
 
@@ -43,7 +43,7 @@ _TOKEN_BYTES = 6
 """Of text: more than most languages and tokenizers have."""
 
 _PART_BYTES, _KEPT_PART_BYTES, _BATCH_BYTES = 2**22, 2**24, 2**23
-"""Of plain JSON lines that are read at once, of those where all texts are kept, and of a batch of a kept file.
+"""Bytes: of plain JSON lines that are read at once, the same where all texts are kept, and of a batch of a kept file.
 
 Fewer and longer requests are faster, but where a part isn't kept, what isn't wanted of it now is read again later.
 """
@@ -407,8 +407,15 @@ class _Shard:
         """Yield those of the samples [first, last) that are the shard's, in order."""
         stream, reader = self.open()
         with stream:
-            bounds = self.parts(lambda _: reader).first
-            for part in range(int(np.searchsorted(bounds, first, side="right")) - 1, bounds.size - 1):
+            parts = self.parts(lambda _: reader)
+            bounds, begin = parts.first, int(np.searchsorted(parts.first, first, side="right")) - 1
+            offset, n_bytes = parts.bytes[begin]
+            if n_bytes is not None and isinstance(stream, Announced):
+                # All parts by one request.
+                end, more = parts.bytes[int(np.searchsorted(bounds, min(last, bounds[-1]))) - 1]
+                stream.seek(offset)
+                stream.announce(end + (more or 0) - offset)
+            for part in range(begin, bounds.size - 1):
                 at = int(bounds[part])
                 if at >= last:
                     return

@@ -1,12 +1,14 @@
 """The promises of ObjectStore, kept alike by S3 and by a directory."""
 
 import io
+import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -172,29 +174,56 @@ def test_streams_are_read_in_pieces_of_any_length(store: ObjectStore, start: int
 
 
 def test_a_stream_of_a_version_that_is_there_no_more(store: ObjectStore) -> None:
-    store.put("a", b"old")
-    info = store.head("a")
-    store.put("a", b"newer")
-    with pytest.raises(ObjectStoreError, match="changed"), store.open("a", info) as stream:
-        stream.read()
+    info = store.put("a", b"old")
+    infos = [store.head("a"), store.get("a")[1], next(store.list("a")), info]
+    for known in infos:
+        with store.open("a", known) as stream:
+            assert stream.read() == b"old"
+    store.put("a", b"new")
+    for known in infos:
+        with pytest.raises(ObjectStoreError, match="changed"), store.open("a", known) as stream:
+            stream.read()
 
 
-def test_ranges_use_their_connection_again(services: Deployment, object_store: ObjectStore) -> None:
-    object_store.put("a", b"x" * 8 * 2**20)
-    connections = [10**9] * 5
-    with flaky(str(services.s3_endpoint), connections) as endpoint:
-        store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
-        with store.open("a") as stream:
-            for start in (2**22, 2**20, 0):
-                stream.seek(start)
-                assert len(stream.read(2**21)) == 2**21
-            assert isinstance(stream, Announced)
-            stream.seek(2**20)
-            stream.announce(5 * 2**19)
-            assert sum(len(stream.read(2**19)) for _ in range(5)) == 5 * 2**19
-            stream.seek(0)
-            assert len(stream.read(2**21)) == 2**21
-    assert len(connections) == 4
+def test_a_request_is_for_what_will_be_read(services: Deployment, object_store: ObjectStore) -> None:
+    object_store.put("a", b"x" * 32 * 2**20)
+    asked: list[str] = []
+
+    def request(data: bytes) -> bytes:
+        if data.startswith(b"GET "):
+            found = re.search(rb"\r\nRange: bytes=(.*?)\r\n", data, re.IGNORECASE)
+            asked.append(found[1].decode() if found else "")
+        return data
+
+    def ranges(*read: tuple[int, int]) -> list[int]:
+        """The bytes of each request that some reads make: of so many bytes, so many times."""
+        asked.clear()
+        for n_bytes, times in read:
+            for _ in range(times):
+                stream.read(n_bytes)
+        return [int(last) - int(first) + 1 for first, last in (each.split("-") for each in asked)]
+
+    connections = [10**9] * 9
+    with (
+        flaky(str(services.s3_endpoint), connections, request) as endpoint,
+        open_store(object_store.uri, replace(services, s3_endpoint=endpoint)).open("a") as stream,
+    ):
+        stream.seek(100)
+        assert ranges((2**22, 1)) == [2**22]
+        stream.seek(10 * 2**20)
+        assert ranges((2**20, 7)) == [2**20, 2**21, 2**22]
+        stream.seek(1)
+        assert ranges((2**21, 3)) == [2**21, 2**22]
+        assert isinstance(stream, Announced)
+        stream.seek(2**20)
+        stream.announce(5 * 2**19)
+        assert ranges((2**19, 5)) == [5 * 2**19]
+        # All that was asked for was read, by the same connection.
+        assert len(connections) == 8
+        stream.seek(0)
+        asked.clear()
+        assert len(stream.read(10)) + len(stream.read()) == 32 * 2**20
+        assert asked == [""]
 
 
 def test_parquet_reads_from_a_stream(store: ObjectStore) -> None:
@@ -207,21 +236,24 @@ def test_parquet_reads_from_a_stream(store: ObjectStore) -> None:
 
 
 @contextmanager
-def flaky(endpoint: str, cuts: list[int], damage: tuple[bytes, bytes] | None = None) -> Iterator[str]:
+def flaky(
+    endpoint: str,
+    cuts: list[int],
+    request: Callable[[bytes], bytes] = bytes,
+    answer: Callable[[bytes], bytes] = bytes,
+) -> Iterator[str]:
     """A proxy before an endpoint: its first connections are cut after so many bytes of answer, the rest go through.
 
-    `damage` are bytes of an answer, and others that arrive in their place.
+    `request` and `answer` get what passes, and return what goes on.
     """
     target = urlsplit(endpoint)
     server = socket.create_server(("127.0.0.1", 0))
     stopped = threading.Event()
 
-    def pump(source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+    def pump(source: socket.socket, sink: socket.socket, limit: int | None, through: Callable[[bytes], bytes]) -> None:
         passed = 0
         with suppress(OSError):
-            while data := source.recv(65_536):
-                if damage and limit is not None:
-                    data = data.replace(*damage)
+            while data := through(source.recv(65_536)):
                 if limit is not None and passed + len(data) > limit:
                     sink.sendall(data[: limit - passed])
                     break
@@ -241,8 +273,8 @@ def flaky(endpoint: str, cuts: list[int], damage: tuple[bytes, bytes] | None = N
             upstream = socket.create_connection((str(target.hostname), int(target.port or 80)))
             limit = cuts.pop(0) if cuts else None
             threads = [
-                threading.Thread(target=pump, args=(client, upstream, None), daemon=True),
-                threading.Thread(target=pump, args=(upstream, client, limit), daemon=True),
+                threading.Thread(target=pump, args=(client, upstream, None, request), daemon=True),
+                threading.Thread(target=pump, args=(upstream, client, limit, answer), daemon=True),
             ]
             for thread in threads:
                 thread.start()
@@ -271,7 +303,7 @@ def test_reading_survives_dropped_connections(services: Deployment, object_store
 
 def test_damage_on_the_way_is_noticed(services: Deployment, object_store: ObjectStore) -> None:
     object_store.put("a", b"whole" * 1000)
-    with flaky(str(services.s3_endpoint), [10**9], (b"wholewhole", b"whole?hole")) as endpoint:
+    with flaky(str(services.s3_endpoint), [], answer=lambda data: data.replace(b"wholewhole", b"whole?hole")) as endpoint:
         store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
         with pytest.raises(ObjectStoreError, match="arrived damaged"):
             store.get("a")
@@ -296,6 +328,44 @@ def test_reading_gives_up_where_nothing_comes(services: Deployment, object_store
         store = open_store(object_store.uri, replace(services, s3_endpoint=endpoint))
         with store.open("a") as stream, pytest.raises(ObjectStoreError):
             stream.read()
+
+
+class Unusual(BaseHTTPRequestHandler):
+    """A store that knows no ranges, and has heard of no token but an expired one."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        expired = b"<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
+        status, body = (400, expired) if self.path.endswith("expired") else (200, b"0123456789")
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"1"')
+        self.send_header("Last-Modified", "Sun, 29 Nov 2026 00:00:00 GMT")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_store_that_answers_something_else_is_not_believed(services: Deployment) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unusual) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = open_store("s3://bucket", replace(services, s3_endpoint=f"http://127.0.0.1:{server.server_port}"))
+        with store.open("a") as stream:
+            assert stream.read() == b"0123456789"
+            stream.seek(5)
+            with pytest.raises(ObjectStoreError, match="request for 5 bytes from byte 5 on has 10"):
+                stream.read(2)
+        for asked in (store.head, store.open, store.get):
+            with pytest.raises(ObjectAccessError, match=r"access denied \(ExpiredToken\)"):
+                asked("expired")
+        server.shutdown()
 
 
 def test_a_creator_whose_answer_was_lost_still_knows_that_it_won(services: Deployment, object_store: ObjectStore) -> None:
