@@ -114,6 +114,7 @@ def torchdata_case(ids: list[str], before: int, after: int, rng: random.Random) 
     from torchdata.stateful_dataloader import StatefulDataLoader
 
     def loader(rank: int, world_size: int, workers: int) -> Any:
+        # A list is a map-style dataset, which its type doesn't say.
         sampler: Any = DistributedSampler(ids, world_size, rank, seed=1, drop_last=False)  # type: ignore[arg-type]
         return StatefulDataLoader(ids, batch_size=4, sampler=sampler, num_workers=workers, collate_fn=list)
 
@@ -131,6 +132,7 @@ def torchdata_case(ids: list[str], before: int, after: int, rng: random.Random) 
             part.load_state_dict(states[rank % before])
             for batch in part:
                 seen.update(batch)
+        # What it raises for states of other ranks or workers: they count as refused.
         except (StopIteration, AssertionError, ValueError, TypeError, RuntimeError, IndexError, KeyError):
             return seen, True
     return seen, False

@@ -12,9 +12,11 @@ import multiprocessing
 import os
 import random
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import cycle, islice
@@ -81,6 +83,14 @@ PEERS = (
 """Without their dependencies: numpy, pyarrow, torch and boto3 are this environment's."""
 
 
+BEGAN = time.perf_counter()
+
+
+def tell(what: str) -> None:
+    """Say what is done, and after how many seconds."""
+    print(f"{time.perf_counter() - BEGAN:5.0f} s  {what}", file=sys.stderr, flush=True)
+
+
 def peer(what: str, directory: Path, **variables: str) -> dict[str, Any]:
     """What bench/loaders.py finds."""
     script = Path(__file__).with_name("loaders.py")
@@ -113,13 +123,13 @@ def from_s3(directory: Path, corpus: Path, shards: Path) -> dict[str, float]:
     stack = Stack(directory / "home", ports="free", owner=Owner.of(os.getpid()))
     try:
         settings = stack.up({"s3"})
-        store = settings.store(f"{settings.state_root}/bench")
+        place = f"{settings.state_root}/bench"
+        store = settings.store(place)
         for root, prefix in ((corpus, "corpus"), (shards, "mds")):
             for path in sorted(path for path in root.rglob("*") if path.is_file()):
                 if path.suffix in (".jsonl", ".mds") or path.name == "index.json":
                     store.upload(f"{prefix}/{path.relative_to(root)}", path)
-        place = f"{settings.state_root}/bench"
-        mixtures = Mixtures(settings.store(place), "mixtures")
+        mixtures = Mixtures(store, "mixtures")
         scratch = directory / "s3"
         published = publish_corpus(mixtures, settings.store(f"{place}/corpus"), scratch, copies_of, 2**20)
         os.environ["SAMPLEMIX_HOME"] = str(settings.home)
@@ -302,7 +312,7 @@ def resume(uri: str, cache: Path) -> dict[str, Any]:
     mixture = open_mixture(uri, cache_directory=cache, threads=1)
     whole = [(item.shard, item.row, item.copy) for item in mixture.documents()]
     rng = random.Random(0)
-    exact = 0
+    exact = lost = twice = 0
     for _ in range(CASES):
         found: list[tuple[str, int, int]] = []
         state = mixture.state()
@@ -314,17 +324,20 @@ def resume(uri: str, cache: Path) -> dict[str, Any]:
             done = state.position + steps * world_size * batch_size
             state = mixture.state(done) if done < len(mixture) else mixture.state(0, 1)
         exact += sorted(found) == sorted(whole)
-    return {"cases": CASES, "exact": exact}
+        lost += (Counter(whole) - Counter(found)).total()
+        twice += (Counter(found) - Counter(whole)).total()
+    documents = CASES * len(whole)
+    return {"cases": CASES, "exact": exact, "lost": lost / documents, "repeated": twice / documents}
 
 
-def killed(uri: str, directory: Path) -> dict[str, int]:
+def killed(uri: str, directory: Path) -> dict[str, float]:
     """Jobs with DataLoader workers, killed by SIGKILL and resumed with other ranks: whether each document counts exactly once.
 
     A job writes what it read and its state after each step, as it would a checkpoint; what it read after that doesn't count.
     """
     whole = [(item.shard, item.row, item.copy) for item in open_mixture(uri, cache_directory=directory / "cache").documents()]
     rng = random.Random(1)
-    exact = 0
+    exact = lost = twice = 0
     # Its jobs have their imports from the start.
     context = multiprocessing.get_context("forkserver")
     heavy = ["bench.scale", "samplemix_core.local.stack", "samplemix_core.reading.torch_data", "tests.mixtures"]
@@ -332,7 +345,7 @@ def killed(uri: str, directory: Path) -> dict[str, int]:
     for case in range(KILLS):
         found: list[tuple[str, int, int]] = []
         state: dict[str, Any] | None = None
-        for number in cycle(range(2**30)):
+        for number in range(3):
             world_size, workers = rng.randint(1, 3), rng.randint(0, 2)
             logs = [directory / f"killed-{case}-{number}-{rank}" for rank in range(world_size)]
             arguments = [(uri, directory / "cache", rank, world_size, workers, state, log) for rank, log in enumerate(logs)]
@@ -341,6 +354,7 @@ def killed(uri: str, directory: Path) -> dict[str, int]:
                 each.start()
             steps_wanted = rng.randint(1, 8) if number < 2 else 10**9
             while any(each.is_alive() for each in jobs) and min(map(lines_of, logs)) < steps_wanted:
+                # What another process writes can't be waited for.
                 time.sleep(0.005)
             for each in jobs:
                 each.kill() if number < 2 else each.join()
@@ -350,10 +364,11 @@ def killed(uri: str, directory: Path) -> dict[str, int]:
                 lines = [json.loads(line) for line in log.read_bytes().splitlines()[: steps if number < 2 else None]]
                 found += [tuple(place) for line in lines for place in line["read"]]
                 state = lines[-1]["state"] if lines else state
-            if number == 2:
-                break
         exact += sorted(found) == sorted(whole)
-    return {"cases": KILLS, "exact": exact}
+        lost += (Counter(whole) - Counter(found)).total()
+        twice += (Counter(found) - Counter(whole)).total()
+    documents = KILLS * len(whole)
+    return {"cases": KILLS, "exact": exact, "lost": lost / documents, "repeated": twice / documents}
 
 
 def lines_of(log: Path) -> int:
@@ -415,18 +430,27 @@ def run(corpus: Path | None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="samplemix-bench-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
-        published = make_corpus(directory / "speed", list(islice(cycle(texts_of(corpus, DOCUMENTS)), DOCUMENTS)), SHARD_DOCUMENTS)
+        speed = directory / "speed"
+        published = make_corpus(speed, list(islice(cycle(texts_of(corpus, DOCUMENTS)), DOCUMENTS)), SHARD_DOCUMENTS)
+        tell("corpus made")
         rounds = [in_a_process(epoch_rate, published.uri, directory / f"cache-{number}") for number in range(ROUNDS)]
         ours = max(rounds, key=lambda found: found["rate"])
         kept = in_a_process(epoch_rate, published.uri, directory / "cache-0")
         order = shuffled(published.uri)
-        theirs = peer("speeds", directory / "speed")
-        remote = from_s3(directory, directory / "speed" / "corpus", directory / "speed" / "mds")
-        written = in_a_process(export_rates, published.uri, directory / "speed" / "corpus", directory / "exports")
+        tell("local epochs read")
+        theirs = peer("speeds", speed)
+        tell("local peers read")
+        remote = from_s3(directory, speed / "corpus", speed / "mds")
+        tell("epochs and peers read from S3")
+        written = in_a_process(export_rates, published.uri, speed / "corpus", directory / "exports")
+        tell("exported")
         small = make_corpus(directory / "small", texts_of(corpus, SMALL), SMALL // 4)
         resumed, lost = resume(small.uri, directory / "cache-small"), peer("resume", directory / "small")
+        tell("stopped and resumed")
         dead = killed(small.uri, directory / "small")
+        tell("killed and resumed")
         many = first_of_many(directory)
+        tell("10 million samples opened")
     print(f"{'documents/s, shuffled, local JSON lines':<60} {'':>10} {'ratio':>8}")
     print(f"{'SampleMix, an epoch from nothing kept':<60} {ours['rate']:>10,.0f}")
     for label, key in (
@@ -437,7 +461,7 @@ def run(corpus: Path | None) -> dict[str, Any]:
         figures[f"reader_over_{key}"] = round(ours["rate"] / theirs[key], 2)
     print(f"\n{'the same from the embedded S3':<60}")
     print(f"{'SampleMix, an epoch from nothing kept':<60} {remote['ours']:>10,.0f}")
-    for label, key in (("datasets, streaming", "datasets"), ("StreamingDataset, downloading its shards", "streaming")):
+    for label, key in (("datasets, streaming", "datasets"), ("StreamingDataset, downloading its shards, one round", "streaming")):
         print(f"{label:<60} {remote[key]:>10,.0f} {remote['ours'] / remote[key]:>8.2f}")
         figures[f"reader_s3_over_{key}"] = round(remote["ours"] / remote[key], 2)
     print(f"\nthe next copy of a sample is {order['median_gap']:.2f} of an epoch away, at least {order['least_gap']:.3f};")
@@ -446,14 +470,14 @@ def run(corpus: Path | None) -> dict[str, Any]:
     export_over_copy = written["copy"] / written["export"]
     print(f"\nexport to Parquet, verified, {written['export']:.2f} s; by pyarrow {written['copy']:.2f} s: {export_over_copy:.2f}")
     print(f"\n{'stopped and resumed':<60} {'cases':>10} {'exact':>8} {'lost':>8} {'twice':>8}")
-    print(f"{'SampleMix, other ranks, workers and batch sizes':<60} {resumed['cases']:>10} {resumed['exact']:>8} {0:>8} {0:>8}")
-    print(f"{'SampleMix, killed by SIGKILL with its DataLoader workers':<60} {dead['cases']:>10} {dead['exact']:>8} {0:>8} {0:>8}")
-    for label, key in (("datasets, other ranks", "datasets"), ("torchdata's StatefulDataLoader, other ranks", "torchdata")):
-        theirs_lost = lost[key]
-        print(
-            f"{label:<60} {theirs_lost['cases']:>10} {theirs_lost['exact']:>8} {theirs_lost['lost']:>8.1%}"
-            f" {theirs_lost['repeated']:>8.1%}   ({theirs_lost['failed']} refused)"
-        )
+    for label, cases in (
+        ("SampleMix, other ranks, workers and batch sizes", resumed),
+        ("SampleMix, killed by SIGKILL with its DataLoader workers", dead),
+        ("datasets, other ranks", lost["datasets"]),
+        ("torchdata's StatefulDataLoader, other ranks", lost["torchdata"]),
+    ):
+        refused = f"   ({cases['failed']} refused)" if cases.get("failed") else ""
+        print(f"{label:<60} {cases['cases']:>10} {cases['exact']:>8} {cases['lost']:>8.1%} {cases['repeated']:>8.1%}{refused}")
     print(f"\n10 million samples: first document {many['first_s']:.2f} s, {many['bytes_a_sample']:.1f} bytes a sample in arrays,")
     print(f"{many['held_mb']:,.0f} MB in all; a step of 512 documents traced in {many['trace_s']:.2f} s")
     print(f"memory that isn't of files: {ours['early_mb']:,.0f} MB at a fifth of an epoch, {ours['late_mb']:,.0f} MB at its end")

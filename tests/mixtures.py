@@ -23,9 +23,9 @@ from samplemix_core.manifest.format import (
     PolicyRecord,
     SnapshotLineage,
     SolverRecord,
+    copies_in,
     domain_shares,
     part_schema,
-    phase_column,
     shards_digest,
 )
 from samplemix_core.manifest.parts import write_parts
@@ -109,7 +109,7 @@ def publish_corpus(
             "quality": np.ones(len(row), np.float32),
             "diversity": np.ones(len(row), np.float32),
             "cluster": np.zeros(len(row), np.int32),
-            **{phase_column(name).name: own for name, own in of_phase.items()},
+            **{copies_in(name): own for name, own in of_phase.items()},
         },
         schema=part_schema(of_phase),
     )

@@ -34,6 +34,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _yaml(text: str) -> Any:
     """The value of a YAML text. Aliases, by which a few lines could become endless, are refused. Raises ValueError in one line."""
+    # The light wheel has none.
     import yaml
 
     try:

@@ -24,11 +24,11 @@ _OF_MANIFEST = {
     *("budget_tokens", "realised_tokens", "samples", "copies"),
 }
 _OF_COUNTS = {"documents", "scored", "quarantined", "duplicates", "eligible"}
+_OF_PHASE = {"name", "budget_tokens", "realised_tokens", "samples", "copies", "held_back"}
 _OF_DOMAIN = (
     *("domain", "source_samples", "source_tokens", "source_share"),
     *("mixture_tokens", "mixture_share", "mean_copies"),
 )
-_OF_PHASE = {"name", "budget_tokens", "realised_tokens", "samples", "copies", "held_back"}
 """Fields of a manifest's records that are columns of the tables, under the same names."""
 
 

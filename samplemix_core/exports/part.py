@@ -22,7 +22,7 @@ from samplemix_core.exports.export_format import ROWS, Chunk, ExportFormat, Fact
 from samplemix_core.exports.formats import FORMATS
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.manifest.format import PhaseRecord, phase_column
+from samplemix_core.manifest.format import PhaseRecord, copies_in
 from samplemix_core.manifest.parts import file_sha256
 from samplemix_core.manifest.sources import read_sources
 from samplemix_core.objects.interface import ObjectStore
@@ -105,7 +105,7 @@ def _chosen(rows: pa.Table, phase: PhaseRecord | None) -> pa.Table:
     """The rows of a phase, with its copies; all rows for None."""
     if phase is None:
         return rows
-    own = rows[phase_column(phase.name).name]
+    own = rows[copies_in(phase.name)]
     place = rows.schema.get_field_index("copies")
     return rows.set_column(place, rows.schema.field(place), own).filter(pc.greater(own, 0))
 

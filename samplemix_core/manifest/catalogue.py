@@ -213,6 +213,7 @@ def part_table(data: bytes, phases: Sequence[str], columns: Sequence[str] | None
 
     Raises ManifestError if one is missing.
     """
+    # Those who want some columns read several parts at once.
     file, names = pq.ParquetFile(pa.BufferReader(data)), part_schema(phases).names
     missing = [name for name in names if name not in file.schema_arrow.names]
     if missing:

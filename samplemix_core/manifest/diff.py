@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.manifest.format import MIXTURE_PART, Manifest, phase_column
+from samplemix_core.manifest.format import MIXTURE_PART, Manifest, copies_in
 
 Int = npt.NDArray[np.int64]
 
@@ -117,7 +117,7 @@ def diff(before: Version, after: Version, on_changed: Callable[[pa.Table], None]
     same_clusters = before.manifest.lineage.cluster_model == after.manifest.lineage.cluster_model
     groups: dict[str, _Sums] = {name: _Sums() for name in ("domain", "cluster", "band")}
     changes: dict[Change, int] = dict.fromkeys(CHANGES, 0)
-    moved, phases = 0, [phase_column(name).name for name in before.manifest.phase_names if name in after.manifest.phase_names]
+    moved, phases = 0, [copies_in(name) for name in before.manifest.phase_names if name in after.manifest.phase_names]
     for old, new in _aligned(_rows(before), _rows(after)):
         for side, rows in enumerate((old, new)):
             for name, sums in groups.items() if len(rows) else ():

@@ -68,14 +68,22 @@ COLUMNS = (
 """Every column, in order: the Arrow schema, the Parquet encoding, Croissant and the table in docs/manifest.md are made from it."""
 
 
-def phase_column(phase: str) -> Column:
+PHASE_PREFIX = "copies_"
+
+
+def copies_in(phase: str) -> str:
+    """The name of the column with a sample's copies in a phase."""
+    return PHASE_PREFIX + phase
+
+
+def _phase_column(phase: str) -> Column:
     """The column with a sample's copies in a phase; those of all phases add up to `copies`."""
-    return Column(f"copies_{phase}", pa.int32(), "sc:Integer", f"how often the sample is to be seen in the phase {phase}", True)
+    return Column(copies_in(phase), pa.int32(), "sc:Integer", f"how often the sample is to be seen in the phase {phase}", True)
 
 
 def columns(phases: Iterable[str] = ()) -> tuple[Column, ...]:
     """The columns of a mixture with these phases, in order."""
-    return (*COLUMNS, *map(phase_column, phases))
+    return (*COLUMNS, *map(_phase_column, phases))
 
 
 def part_schema(phases: Iterable[str] = ()) -> pa.Schema:
@@ -377,7 +385,7 @@ def held_back(manifest: ManifestDraft) -> list[str]:
     """Return a warning for people for each phase that earlier phases left too little for."""
     return [
         f"phase {phase.name} wanted more copies of {phase.held_back:,} samples ({phase.held_back / phase.samples:.1%} of those it"
-        " has), which earlier phases had spent; it has others in their place. A max_copies of their own leaves more for it"
+        " has), which earlier phases had spent; it has others in their place. Give those a smaller max_copies to leave more"
         for phase in manifest.phases
         if phase.held_back > HELD_BACK * phase.samples
     ]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samplemix_core.errors import ManifestError
-from samplemix_core.manifest.format import PartFile, columns, part_schema, phase_column
+from samplemix_core.manifest.format import PartFile, columns, copies_in, part_schema
 
 ROWS_PER_PART = 2**20
 """About 50 MB per part: small enough to be put in one conditional request, large enough to read in bulk."""
@@ -157,7 +157,7 @@ def check_rows(table: pa.Table, after: Place | None, phases: Sequence[str] = ())
         bad = np.concatenate([[0], bad])
     if bad.size:
         problems.append(f"{shards[codes[bad[0]]]} row {row[bad[0]]} is out of order, or comes twice")
-    own = [phase_column(phase).name for phase in phases]
+    own = [copies_in(phase) for phase in phases]
     for name, least in (("copies", 1), ("n_tokens", 0), *((name, 0) for name in own)):
         low = np.flatnonzero(table[name].to_numpy() < least)
         if low.size:

@@ -25,13 +25,14 @@ from samplemix_core.manifest.catalogue import (
 )
 from samplemix_core.manifest.croissant import described_content
 from samplemix_core.manifest.format import (
+    PHASE_PREFIX,
     SOURCES,
     Manifest,
     PartFile,
     ShardEntry,
     content_digest,
+    copies_in,
     parse_json,
-    phase_column,
     shards_digest,
 )
 from samplemix_core.manifest.parts import Place, canonical, check_rows, mixture_tokens
@@ -226,8 +227,8 @@ class _Count:
         if digest != part.sha256:
             yield Problem(part.path, f"has SHA-256 {digest}, the manifest says {part.sha256}")
         try:
-            own = [name for name in pq.read_schema(pa.BufferReader(data)).names if name.startswith(phase_column("").name)]
-            if own != [phase_column(phase).name for phase in phases]:
+            own = [name for name in pq.read_schema(pa.BufferReader(data)).names if name.startswith(PHASE_PREFIX)]
+            if own != [copies_in(phase) for phase in phases]:
                 there, wanted = ", ".join(own) or "of no phase", ", ".join(phases) or "none"
                 yield Problem(part.path, f"has the columns {there}, and phases are {wanted}")
             table = canonical(part_table(data, phases), phases)
@@ -248,7 +249,7 @@ class _Count:
         self.tokens += total
         self.copies += pc.sum(table["copies"]).as_py() or 0
         for phase in phases:
-            copies, old = table[phase_column(phase).name].to_numpy().astype(np.int64), self.phases[phase]
+            copies, old = table[copies_in(phase)].to_numpy().astype(np.int64), self.phases[phase]
             sums = int(np.count_nonzero(copies)), int(copies.sum()), int((copies * table["n_tokens"].to_numpy()).sum())
             self.phases[phase] = (old[0] + sums[0], old[1] + sums[1], old[2] + sums[2])
         by_domain = (
@@ -281,7 +282,7 @@ class _Count:
 
 def _rows(table: pa.Table, part: PartFile, manifest: Manifest) -> Iterator[Problem]:
     caps = [("copies", "", manifest.solver.max_copies)]
-    caps += [(phase_column(each.name).name, f" in phase {each.name}", each.solver.max_copies) for each in manifest.phases]
+    caps += [(copies_in(each.name), f" in phase {each.name}", each.solver.max_copies) for each in manifest.phases]
     for column, where, max_copies in caps:
         most = pc.max(table[column]).as_py()
         if most > max_copies:

@@ -19,8 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from samplemix_core.compiled import compiled
-from samplemix_core.errors import BudgetError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.solver import MAX_COPIES, MAX_TOKENS, Float64Array, Int32Array, Solution, UInt16Array, solve_copies
+
+_MORE = "Raise the phase's share, or the budget."
 
 
 class PhaseWanted(NamedTuple):
@@ -85,15 +87,26 @@ def solve_phases(
     for number, phase in enumerate(phases):
         share += phase.share
         target = (budget_tokens if number == len(phases) - 1 else round(budget_tokens * share / total)) - realised
-        largest = int(_fill_room(tokens, spent, min(phase.max_copies, max_copies), max_copies, most, room))
-        if not 1 <= target <= largest:
-            raise _unmet(phase, target, largest, [item.name for item in solved], max_copies, max_tokens)
+        cap = min(phase.max_copies, max_copies)
+        if target < 1:
+            share_of = f"The share {phase.share:g} of phase {phase.name!r}"
+            raise BudgetError(f"{share_of} is less than one token of the budget.", _MORE)
+        largest = int(_fill_room(tokens, spent, cap, max_copies, most, room))
+        if target > largest:
+            limits = {
+                "its max_copies": _fill_room(tokens, spent, max_copies, max_copies, most, room),
+                "the run's max_copies": _fill_room(tokens, spent, MAX_COPIES if cap == max_copies else cap, MAX_COPIES, most, room),
+                "max_share": _fill_room(tokens, spent, cap, max_copies, MAX_TOKENS * MAX_COPIES, room),
+            }
+            raised = [name for name, more in limits.items() if more > largest]
+            raise _unmet(phase.name, target, largest, f"{cap} {'copy' if cap == 1 else 'copies'}", raised, max_tokens, solved)
         weights = phase.weights()
         try:
-            solution = solve_copies(weights, tokens, uniforms, target, phase.max_copies, room=room)
+            solution = solve_copies(weights, tokens, uniforms, target, cap, room=room)
         except BudgetError as error:
-            raise BudgetError(f"Phase {phase.name!r}: {error.what}", error.remedy) from None
-        cap = min(phase.max_copies, max_copies)
+            raise BudgetError(f"Phase {phase.name!r}: {error.what}", _MORE) from None
+        except ConfigError as error:
+            raise ConfigError(f"Phase {phase.name!r}: {error.what}", error.remedy) from None
         held_back = _advance(weights, solution.kappa, solution.copies, tokens, room, cap, most, uniforms, wanted)
         spent += solution.copies
         realised += solution.realised_tokens
@@ -102,20 +115,15 @@ def solve_phases(
 
 
 def _unmet(
-    phase: PhaseWanted, target: int, largest: int, earlier: list[str], max_copies: int, max_tokens: int | None
+    name: str, target: int, largest: int, cap: str, raised: list[str], max_tokens: int | None, solved: list[SolvedPhase]
 ) -> BudgetError:
-    if target < 1:
-        return BudgetError(
-            f"The share {phase.share:g} of phase {phase.name!r} is less than one token of the budget.", "Raise it, or the budget."
-        )
-    is_own = phase.max_copies < max_copies
-    limits = f"{min(phase.max_copies, max_copies)} copies" + ("" if max_tokens is None else f" and {max_tokens:,} tokens")
-    left = f" of what {', '.join(earlier)} left" if earlier else ""
-    raised = ["its max_copies" if is_own else "the run's max_copies", *(["max_share"] if max_tokens is not None else [])]
-    spent = f" A max_copies of their own for {', '.join(earlier)} leaves more." if earlier else ""
+    earlier = ", ".join(item.name for item in solved)
+    limits = cap + ("" if max_tokens is None else f" and {max_tokens:,} tokens")
+    left, spent = (f" of what {earlier} left", f" A smaller max_copies for {earlier} leaves more.") if earlier else ("", "")
+    more = f" raise {' or '.join(raised)}," if raised else ""
     return BudgetError(
-        f"Phase {phase.name!r} is to have {target:,} tokens, and at most {largest:,} can be had{left}: {limits} of a sample.",
-        f"Lower the budget or the phase's share, raise {' or '.join(raised)}, or add snapshots.{spent}",
+        f"Phase {name!r} is to have {target:,} tokens, and at most {largest:,} can be had{left}: {limits} of a sample.",
+        f"Lower the budget or the phase's share,{more} or add snapshots.{spent}",
     )
 
 

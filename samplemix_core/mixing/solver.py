@@ -92,10 +92,9 @@ def solve_copies(
     largest = int(_largest(tokens, room, max_copies, most))
     if not 1 <= budget_tokens <= largest:
         limited = "" if max_tokens is None else f" and {max_tokens} tokens"
-        fewer = f", of which {np.count_nonzero(room < max_copies)} may have fewer," if room.size else ""
         raise BudgetError(
             f"The budget of {budget_tokens} tokens can't be met: {weights.size} eligible samples with at most {max_copies} "
-            f"copies{limited} each{fewer} give between 1 and {largest} tokens.",
+            f"copies{limited} each give between 1 and {largest} tokens.",
             (f"Ask for at most {largest} tokens, raise max_copies{' or max_share' if limited else ''}, or add snapshots.")
             if largest
             else ("Raise max_share or the budget." if limited else "Add documents to the corpus."),

@@ -193,8 +193,8 @@ def without_sliders(own: Policy) -> dict[str, Any]:
 def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[str, Any]) -> WhatIf:
     """A version under its own settings with these changes. Parameters of its policy stay unless another policy is named.
 
-    Raises BudgetError if no copies meet the budget, ConfigError for an unknown policy, ManifestError for a version without a
-    roll-up.
+    Raises BudgetError if no copies meet the budget, ConfigError for an unknown policy or a version with phases, ManifestError for a
+    version without a roll-up.
     """
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     if found["config"].get("phases"):

@@ -22,9 +22,9 @@ from samplemix_core.manifest.format import (
     ReplacedFile,
     SnapshotLineage,
     TokenizerRecord,
+    copies_in,
     domain_shares,
     held_back,
-    phase_column,
     shards_digest,
     unmet,
 )
@@ -65,7 +65,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     solved = solve(config, source, scale, budget)
     run.tell(2, _STAGES, f"{solved.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
     with run.deployment.scratch() as directory:
-        in_phases = {phase_column(name).name: copies for name, copies in solved.in_phases.items()}
+        in_phases = {copies_in(name): copies for name, copies in solved.in_phases.items()}
         parts = write_parts(source.rows(solved.copies, in_phases), directory, phases=list(solved.in_phases))
         sources = write_sources(_sources(run, shards), directory)
         manifest = ManifestDraft(

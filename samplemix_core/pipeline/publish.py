@@ -14,7 +14,7 @@ from samplemix_core.database.registration import hold_snapshots, set_current_mod
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.manifest.format import phase_column
+from samplemix_core.manifest.format import copies_in
 from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.pipeline.context import RunContext
@@ -81,7 +81,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
     )
     with run.deployment.transaction() as cursor:
         shards = {shard.path: shard for shard in registered_shards(cursor, registered.scope)}
-        rows = _mixture_rows(version.rows(), shards, [phase_column(name).name for name in version.manifest.phase_names])
+        rows = _mixture_rows(version.rows(), shards, [copies_in(name) for name in version.manifest.phase_names])
         recorded.save_mixture(cursor, version.manifest, provenance, run.config.model_dump(mode="json"), rows, rollup)
         set_current_models(
             cursor,

@@ -1,6 +1,6 @@
 """A run's copies: of one mixture, or of phases under one ledger; and what the manifest records of how they came to be."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -9,7 +9,7 @@ import numpy as np
 from samplemix_core.config.run import RunConfig
 from samplemix_core.manifest.format import PhaseRecord, PolicyRecord, SolverRecord
 from samplemix_core.mixing.phases import PhaseWanted, solve_phases
-from samplemix_core.mixing.solver import Solution, UInt16Array, solve_copies
+from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array, solve_copies
 from samplemix_core.mixing.source import Source
 from samplemix_core.policies.policy import PHASES, Policy, Scale
 from samplemix_core.policies.registry import SCALE_ENDS, record
@@ -47,14 +47,12 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
     if not config.phases:
         solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies, most)
         return Solved(solution.copies, solution.realised_tokens, _policy(config.policy, scale), solver(solution, config.max_copies))
+    # The source comes with the weights of the first.
+    weights: list[Callable[[], Float64Array]] = [lambda: source.weight]
+    weights += [partial(source.weigh, policy.weigh(scale)) for policy in config.policies[1:]]
     wanted = [
-        PhaseWanted(
-            phase.name,
-            phase.share,
-            min(phase.max_copies or config.max_copies, config.max_copies),
-            partial(source.weigh, policy.weigh(scale)),
-        )
-        for phase, policy in zip(config.phases, config.policies, strict=True)
+        PhaseWanted(phase.name, phase.share, phase.max_copies or config.max_copies, own)
+        for phase, own in zip(config.phases, weights, strict=True)
     ]
     found = solve_phases(wanted, source.tokens, source.uniform, budget, config.max_copies, most)
     source.weight = found.wanted

@@ -53,22 +53,21 @@ class LaneRead(Protocol):
 
 Item = TypeVar("Item", bound=Placed)
 AnyRead = TypeVar("AnyRead", bound=LaneRead)
-AnyRead_co = TypeVar("AnyRead_co", bound=LaneRead, covariant=True)
 
 Ready = Callable[[], list[Item]]
 """Makes the items of a read that was fetched."""
 
 
-class EpochOrder(Protocol[AnyRead_co]):
+class EpochOrder(Protocol):
     """The order of one epoch, of one phase."""
 
     turns: Turns
 
-    def reads(self, lane: int, position: int = 0) -> Iterator[AnyRead_co]:
+    def reads(self, lane: int, position: int = 0) -> Iterator[Any]:
         """Yield what a lane reads, in order, from this position on."""
 
 
-AnyEpoch = TypeVar("AnyEpoch", bound=EpochOrder[Any])
+AnyEpoch = TypeVar("AnyEpoch", bound=EpochOrder)
 
 
 class Phase(NamedTuple):
@@ -93,6 +92,7 @@ class Phases(Generic[AnyEpoch]):
         for number, (phase, epoch) in enumerate(zip(self.phases, self.epochs, strict=True)):
             if position < phase.stop:
                 reads = epoch.reads(lane, max(0, position - phase.start))
+                # Those of the first are within it already.
                 yield from reads if number == 0 else (read.within(number, phase.start) for read in reads)
 
     def parted(self, positions: Int) -> Iterator[tuple[AnyEpoch, Int, Int]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.manifest.catalogue import Version
-from samplemix_core.manifest.format import PartFile, phase_column
+from samplemix_core.manifest.format import PartFile, copies_in
 from samplemix_core.reading.order import Int, Layout, lay_out
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
@@ -108,7 +108,7 @@ def _read(version: Version, part: PartFile) -> pa.Table:
 
 
 def _columns_of(phases: Iterable[str]) -> list[str]:
-    return [phase_column(phase).name for phase in phases]
+    return [copies_in(phase) for phase in phases]
 
 
 class _Gathered:

@@ -250,7 +250,7 @@ class Epoch:
     """
 
     def __init__(self, order: Order, number: int) -> None:
-        self.order, self.number = order, number
+        self.order = order
         # A mixture without phases is its own first phase.
         name = [order.content_digest, order.seed, number, *([order.phase] if order.phase else [])]
         digest = hashlib.blake2b(canonical_json(name), digest_size=16).digest()

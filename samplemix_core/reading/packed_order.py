@@ -124,7 +124,7 @@ class PackedEpoch:
     """The sequences of one epoch: position -> pieces, and back. Positions are 0 to the order's length less one."""
 
     def __init__(self, order: PackedOrder, documents: Epoch) -> None:
-        self.order, self.documents, self.number = order, documents, documents.number
+        self.order, self.documents = order, documents
         self._tokens = np.concatenate([[0], np.cumsum(order.visit_tokens[documents.visits])])
         # A window belongs to the segment in which it begins.
         bounds = self._tokens[np.searchsorted(documents.starts, documents.turns.segments)]

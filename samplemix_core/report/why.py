@@ -65,10 +65,11 @@ class Why(FrozenModel):
             yield f"diversity {document['diversity']:.3f}, cluster {document['cluster']}"
         if self.became == "duplicate":
             yield f"an exact duplicate of row {self.twins[0]['row']} of {self.twins[0]['shard']}, which is the one that is mixed"
-        for chance in self.chances:
-            own, phase = ("its own number", "") if chance.phase is None else ("its number there", f"phase {chance.phase}: ")
+        for number, chance in enumerate(self.chances):
+            phase, left = "" if chance.phase is None else f"phase {chance.phase}: ", "what is left of " if number else ""
             yield (
-                f"{phase}weight {chance.weight:.4g} times kappa {chance.kappa:.4g} is {chance.wanted:.3f} copies; with {own}"
+                f"{phase}weight {chance.weight:.4g} times kappa {chance.kappa:.4g} is {chance.wanted:.3f} copies; with"
+                f" {left}its own number"
                 f" u = {chance.u:.3f} that is {chance.wanted + chance.u:.3f}, whose whole part is its copies,"
                 f" {chance.max_copies} at most: {chance.copies}"
             )

@@ -34,10 +34,11 @@ from samplemix_core.database.query import run_query
 from samplemix_core.database.scope import ScoredCounts
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import load_encoder
-from samplemix_core.errors import QueryError
+from samplemix_core.errors import ConfigError, QueryError
 from samplemix_core.identity import content_hash
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
+from samplemix_core.pages.views import what_if
 from samplemix_core.reading.mixture import open_mixture
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 from samplemix_core.worker.jobs import ScoreTask
@@ -233,6 +234,8 @@ def test_phases_are_mixed_under_one_ledger_and_read_one_after_another(
     assert Counter(item["phase"] for item in traced) == {"broad": 1, "clean": both["copies_clean"]}
     refused = command("mixture", "export", name, str(tmp_path / "export"), "--to", "parquet", check=False)
     assert (refused.returncode, "--phase broad" in refused.stderr) == (1, True)
+    with pytest.raises(ConfigError, match="has phases, and only a mixture without them can be estimated"):
+        what_if(platform.database, name, None, {})
     command("mixture", "export", name, str(tmp_path / "export"), "--to", "parquet", "--phase", "clean", "--workers", "1")
     exported = pq.read_table(sorted((tmp_path / "export" / "data").glob("*.parquet")))
     assert sum(exported["copies"].to_pylist()) == clean["copies"]

@@ -22,6 +22,32 @@ def relations(url: str) -> set[str]:
         return {name for (name,) in cursor.fetchall()}
 
 
+COLUMNS = """
+SELECT relname, obj_description(pg_class.oid), CASE relkind WHEN 'v' THEN pg_get_viewdef(pg_class.oid) END, attname,
+       format_type(atttypid, atttypmod), col_description(pg_class.oid, attnum)
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+ORDER BY relname, attnum
+"""
+
+
+def columns(url: str) -> list[tuple[str, ...]]:
+    with transaction(url) as cursor:
+        cursor.execute(COLUMNS)
+        return cursor.fetchall()
+
+
+def test_a_step_back_leaves_what_was_there_before(empty_database: Deployment) -> None:
+    url = empty_database.database
+    migrate(url, "first_release")
+    first = columns(url)
+    assert len(first) > 100
+    migrate(url)
+    assert columns(url) != first
+    downgrade(url, "first_release")
+    assert columns(url) == first
+
+
 def test_up_again_down_and_up(empty_database: Deployment) -> None:
     url = empty_database.database
     migrate(url)

@@ -21,9 +21,9 @@ from samplemix_core.manifest.format import (
     PolicyRecord,
     SnapshotLineage,
     SolverRecord,
+    copies_in,
     domain_shares,
     part_schema,
-    phase_column,
     shards_digest,
 )
 from samplemix_core.manifest.parts import write_parts
@@ -94,7 +94,7 @@ def mix(
             "quality": quality,
             "diversity": diversity,
             "cluster": (row % 7).astype(np.int32),
-            **{phase_column(phase.name).name: phase.solution.copies.astype(np.int32) for phase in solved.phases},
+            **{copies_in(phase.name): phase.solution.copies.astype(np.int32) for phase in solved.phases},
         },
         schema=part_schema(phase.name for phase in solved.phases),
     )

@@ -12,6 +12,7 @@ from samplemix_core.manifest.format import (
     DomainShare,
     content_digest,
     domain_shares,
+    held_back,
     manifest_bytes,
     parse_manifest,
     publishable,
@@ -29,6 +30,19 @@ def manifest(make_mixture: Callable[..., Any]) -> Any:
 
 def test_reads_back_what_was_written(manifest: Any) -> None:
     assert parse_manifest(manifest_bytes(manifest), "here") == (manifest, {})
+
+
+def test_a_phase_that_earlier_ones_left_too_little_for_is_warned_of(make_mixture: Callable[..., Any]) -> None:
+    draft = make_mixture(phases=True).draft
+    broad, clean = draft.phases
+
+    def warnings(samples: int, spent: int) -> list[str]:
+        phases = (broad, clean.model_copy(update={"samples": samples, "held_back": spent}))
+        return held_back(draft.model_copy(update={"phases": phases}))
+
+    assert warnings(1000, 10) == []
+    (warning,) = warnings(1000, 11)
+    assert "phase clean wanted more copies of 11 samples (1.1% of those it has)" in warning
 
 
 def test_times_are_utc(manifest: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplemix_core.errors import BudgetError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.phases import PhaseWanted, carried_on, solve_phases
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.sample_key import sample_keys, uniforms
@@ -89,17 +89,22 @@ def test_no_sample_is_over_its_cap_and_each_boundary_is_met_within_a_document(
 
 
 def test_a_number_is_carried_on_one_by_one_as_in_arrays() -> None:
+    carried, ties = U.copy(), 0
     found = solve_phases(
-        [phase("a", 0.5, ONES, 1), phase("b", 0.3, STEEP, 2), phase("c", 0.2, STEEP)], TOKENS, U.copy(), 2 * TOTAL // 3, 3
+        [phase("a", 0.5, ONES, 1), phase("b", 0.3, STEEP, 2), phase("c", 0.2, STEEP)], TOKENS, carried, 2 * TOTAL // 3, 3
     )
-    for i in range(0, N, 7):
+    for i in range(N):
         u, spent = float(U[i]), 0
         for solved, weights, cap in zip(found.phases, (ONES, STEEP, STEEP), (1, 2, 4), strict=True):
             asked = solved.solution.kappa * weights[i]
             copies = int(solved.solution.copies[i])
             limit = min(cap, 3 - spent) if TOKENS[i] else 0
+            ties += copies == min(limit, int(asked + u) + 1) != min(limit, int(asked + u))
             assert copies in (min(limit, int(asked + u)), min(limit, int(asked + u) + 1))
             u, spent = carried_on(u, asked, copies, min(cap, 3)), spent + copies
+        assert u == carried[i]
+    # Of the samples at a phase's boundary.
+    assert ties <= 3
 
 
 def test_what_earlier_phases_spent_is_held_back_and_counted() -> None:
@@ -119,8 +124,8 @@ def test_what_earlier_phases_spent_is_held_back_and_counted() -> None:
             44,
             1,
             None,
-            "have 4 tokens, and at most 0 can be had of what first left: 1 copies",
-            "for first",
+            "have 4 tokens, and at most 0 can be had of what first left: 1 copy of",
+            "raise the run's max_copies, or add snapshots. A smaller max_copies for first leaves more.",
         ),
         (
             (0.5, 0.5),
@@ -129,7 +134,7 @@ def test_what_earlier_phases_spent_is_held_back_and_counted() -> None:
             4,
             9,
             "have 15 tokens, and at most 0 can be had: 4 copies and 9 tokens",
-            "max_share",
+            "the phase's share, raise max_share, or add",
         ),
         (
             (0.5, 0.5),
@@ -138,10 +143,18 @@ def test_what_earlier_phases_spent_is_held_back_and_counted() -> None:
             4,
             None,
             "'first' is to have 100 tokens, and at most 40 can be had",
-            "raise its max_copies",
+            "share, raise its max_copies, or",
         ),
-        ((1e-6, 1.0), (4, 4), 100, 4, None, "share 1e-06 of phase 'first' is less than one token", "Raise it, or the budget"),
-        ((0.1, 0.9), (4, 4), 50, 4, None, "'first': The budget of 5 tokens buys nothing", "at least 10 tokens"),
+        (
+            (1e-6, 1.0),
+            (4, 4),
+            100,
+            4,
+            None,
+            "share 1e-06 of phase 'first' is less than one token",
+            "Raise the phase's share, or the budget",
+        ),
+        ((0.1, 0.9), (4, 4), 50, 4, None, "'first': The budget of 5 tokens buys nothing", "Raise the phase's share, or the budget"),
     ],
 )
 def test_a_phase_that_can_not_be_met_says_what_limits_it(
@@ -166,3 +179,8 @@ def test_a_limit_of_billions_of_tokens_and_weights_of_any_magnitude() -> None:
     found = solve_phases(three, tokens, np.array([0.25, 0.75]), 5 * 2**31, 9, 2**40)
     assert found.copies.tolist() == [9, 4]
     assert np.isfinite(found.wanted).all()
+
+
+def test_a_weight_that_is_none_names_its_phase() -> None:
+    with pytest.raises(ConfigError, match="Phase 'b': The weight of sample 0 is inf"):
+        solve_phases([phase("a", 0.5, ONES), phase("b", 0.5, ONES * np.inf)], TOKENS, U.copy(), TOTAL, 4)
