@@ -149,6 +149,8 @@ def cell(value: Any, column: str = "") -> str | Markup:
         return f"{number:,.3f}" if abs(number) < _EXACT_BELOW else f"{number:,.0f}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
     return str(value)
 
 

@@ -172,5 +172,5 @@ def why_fewer(
             return f"Another copy would exceed {solver.max_share:.2%} of the budget, the most for one document."
         return "Another copy is longer than what was left of the budget, so it was skipped." if solver.passed_over else ""
     if most < min(solver.max_copies, int(wanted)):
-        return f"Earlier phases had spent {spent} of its copies, so that {most} were left."
+        return f"Earlier phases had spent {spent} of its copies, so that {most} {'was' if most == 1 else 'were'} left."
     return ""

@@ -476,5 +476,5 @@ def test_a_sample_with_fewer_copies_than_its_weight_gives_says_why(
 
 def test_a_sample_that_earlier_phases_had_spent_says_so() -> None:
     solver = SolverRecord(max_copies=3, kappa=1.0, next_tokens=9)
-    assert "had spent 2 of its copies, so that 1 were left" in why_fewer(solver, 10_000, 3.4, 1, 60, spent=2, most=1)
+    assert "had spent 2 of its copies, so that 1 was left" in why_fewer(solver, 10_000, 3.4, 1, 60, spent=2, most=1)
     assert why_fewer(solver, 10_000, 1.4, 1, 60, spent=2, most=1) == ""
