@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from samplemix_core.errors import ConfigError, CorpusError, ManifestError
+from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError
+from samplemix_core.objects.directory import FileStore
+from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.reading.mixture import Document, Mixture, open_mixture
 from tests.mixtures import Published, records, write_shard
 
@@ -156,6 +158,36 @@ def test_a_corpus_that_was_copied_is_read_where_it_is_now(tmp_path: Path) -> Non
     shutil.move(tmp_path / "corpus", tmp_path / "elsewhere")
     mixture = open_mixture(published.uri, corpus_root=str(tmp_path / "elsewhere"), cache_directory=tmp_path / "cache")
     assert copies_of(list(mixture.documents())) == published.copies
+
+
+@pytest.mark.parametrize("failures", [2, 5])
+def test_a_store_that_fails_is_asked_again(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    waits, left, opened = list[float](), [failures], FileStore.open
+
+    def failing(store: FileStore, key: str, version: ObjectInfo | None = None) -> Any:
+        if key.endswith("part.0.jsonl") and left[0]:
+            left[0] -= 1
+            raise ObjectStoreError("The store is busy.", "Ask again.")
+        return opened(store, key, version)
+
+    monkeypatch.setattr(FileStore, "open", failing)
+    monkeypatch.setattr("samplemix_core.reading.texts.time.sleep", waits.append)
+    found = open_mixture(published.uri, cache_directory=tmp_path / "cache", threads=1).documents()
+    if failures == 5:
+        with pytest.raises(ObjectStoreError, match="The store is busy"):
+            list(found)
+        assert waits == [0.5, 1, 2, 4]
+    else:
+        assert len(list(found)) == sum(published.copies.values())
+        assert waits == [0.5, 1]
+
+
+def test_opening_says_how_far_it_is(published: Published) -> None:
+    told: list[tuple[int, int]] = []
+    mixture = open_mixture(published.uri, on_progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (len(mixture.manifest.parts),) * 2
 
 
 def test_a_small_cache_is_kept_to_its_bound(published: Published, tmp_path: Path) -> None:
