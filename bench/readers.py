@@ -59,6 +59,7 @@ from samplemix_core.reading.feed import State
 from samplemix_core.reading.mixture import Mixture, open_mixture
 from samplemix_core.reading.trace import Steps
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
+from samplemix_core.settings import Settings
 from tests.mixtures import Published, publish_corpus
 from tests.peers import peers
 
@@ -145,8 +146,8 @@ def from_s3(directory: Path, corpus: Path, shards: Path) -> dict[str, float]:
         mixtures = Mixtures(store, "mixtures")
         scratch = directory / "s3"
         published = publish_corpus(mixtures, settings.store(f"{place}/corpus"), scratch, copies_of, 2**20)
-        os.environ["SAMPLEMIX_HOME"] = str(settings.home)
-        ours = max(in_a_process(epoch_rate, published.uri, scratch / f"cache-{number}")["rate"] for number in range(ROUNDS))
+        caches = [scratch / f"cache-{number}" for number in range(ROUNDS)]
+        ours = max(in_a_process(epoch_rate, published.uri, cache, settings)["rate"] for cache in caches)
         variables = {
             "S3_ENDPOINT_URL": str(settings.s3_endpoint),
             "AWS_ACCESS_KEY_ID": str(settings.s3_access_key),
@@ -156,14 +157,13 @@ def from_s3(directory: Path, corpus: Path, shards: Path) -> dict[str, float]:
         }
         return {"ours": ours, **peer("s3", scratch, **variables)}
     finally:
-        os.environ.pop("SAMPLEMIX_HOME", None)
         stack.destroy()
 
 
-def epoch_rate(uri: str, cache: Path) -> dict[str, float]:
+def epoch_rate(uri: str, cache: Path, settings: Settings | None = None) -> dict[str, float]:
     """Documents a second of an epoch, and the most memory that the reader takes in each half of it, less that of files."""
     before = own_megabytes()
-    mixture = open_mixture(uri, cache_directory=cache)
+    mixture = open_mixture(uri, cache_directory=cache, settings=settings)
     start = time.perf_counter()
     held = []
     for count, _ in enumerate(mixture.documents(), start=1):
