@@ -1,19 +1,23 @@
 """Mixtures of corpora that are files in an object store, published as the pipeline does, without a platform."""
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import lz4.frame
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
+from samplemix_core.corpus.streams import zstd
 from samplemix_core.manifest.catalogue import Mixtures, Version
 from samplemix_core.manifest.format import (
     Counts,
@@ -55,6 +59,15 @@ def records(name: str, count: int) -> list[dict[str, Any]]:
     return [{"id": f"{name}.{i}.é", "text": f"{name} {i} " + "wörd " * int(rng.integers(1, 60))} for i in range(count)]
 
 
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda data: gzip.compress(data, mtime=0),
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".lz4": lz4.frame.compress,
+    ".zst": zstd.compress,
+}
+
+
 def write_shard(path: Path, rows: Records) -> None:
     """Write records as the suffix says: JSON lines with a blank line in between, compressed, or Parquet in groups of 50 rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +76,17 @@ def write_shard(path: Path, rows: Records) -> None:
         return
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     data = "\n".join([*lines[:3], "", *lines[3:]]).encode() + b"\n"
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    path.write_bytes(COMPRESS.get(path.suffix, bytes)(data))
+
+
+def quality_of(number: int) -> float:
+    """0 to 10."""
+    return number * 37 % 101 / 10
+
+
+def cluster_of(number: int) -> int:
+    """0 to 2."""
+    return number % 3
 
 
 def publish_corpus(
@@ -73,12 +96,14 @@ def publish_corpus(
     copies_of: Callable[[int], int],
     rows_per_part: int = 100,
     phases: Mapping[str, Callable[[int], int]] | None = None,
+    config: ReaderConfig | None = None,
+    licenses: tuple[str, ...] = (),
 ) -> Published:
     """Publish a mixture of all shards of a corpus: the n-th document gets copies_of(n) copies, a token is a word.
 
-    With `phases`, it gets the copies that each of these gives it.
+    It has quality_of(n), and is in cluster_of(n). With `phases`, it gets the copies that each of these gives it.
     """
-    store, config = corpus, ReaderConfig()
+    store, config = corpus, config or ReaderConfig()
     listed, columns = [], []
     texts: dict[tuple[str, int], str] = {}
     for info in store.list():
@@ -106,9 +131,9 @@ def publish_corpus(
             "n_tokens": pa.array(tokens, pa.int32()),
             "copies": copies,
             "weight": np.ones(len(row)),
-            "quality": np.ones(len(row), np.float32),
+            "quality": np.array([quality_of(n) for n in range(len(row))], dtype=np.float32),
             "diversity": np.ones(len(row), np.float32),
-            "cluster": np.zeros(len(row), np.int32),
+            "cluster": np.array([cluster_of(n) for n in range(len(row))], dtype=np.int32),
             **{copies_in(name): own for name, own in of_phase.items()},
         },
         schema=part_schema(of_phase),
@@ -125,6 +150,7 @@ def publish_corpus(
         name="demo",
         corpus_root=store.uri,
         seed=1,
+        licenses=licenses,
         policy=policy,
         solver=SolverRecord(max_copies=most, kappa=1.0, next_tokens=0),
         phases=tuple(

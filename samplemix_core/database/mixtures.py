@@ -132,18 +132,24 @@ def _insert_version(cursor: Cursor, manifest: Manifest, provenance: Provenance, 
         ),
         [(mixture_id, *(getattr(item, name) for name in _OF_DOMAIN)) for item in manifest.domains],
     )
-    for number, phase in enumerate(manifest.phases, start=1):
-        own = {
-            **phase.model_dump(include=_OF_PHASE),
-            "mixture_id": mixture_id,
+    for phase in phase_figures(manifest):
+        _insert(cursor, "mixture_phase", {**phase, "mixture_id": mixture_id, "parameters": Json(phase["parameters"])})
+    return mixture_id
+
+
+def phase_figures(manifest: Manifest) -> list[dict[str, Any]]:
+    """What mixture_phase has of each phase."""
+    return [
+        {
             "phase": number,
+            **phase.model_dump(include=_OF_PHASE),
             "policy": phase.policy.name,
-            "parameters": Json(phase.policy.parameters),
+            "parameters": phase.policy.parameters,
             "max_copies": phase.solver.max_copies,
             "kappa": phase.solver.kappa,
         }
-        _insert(cursor, "mixture_phase", own)
-    return mixture_id
+        for number, phase in enumerate(manifest.phases, start=1)
+    ]
 
 
 def _insert(cursor: Cursor, table: str, values: Mapping[str, Any]) -> None:
@@ -153,13 +159,16 @@ def _insert(cursor: Cursor, table: str, values: Mapping[str, Any]) -> None:
 
 
 def recorded_figures(cursor: Cursor, name: str, version: int) -> dict[str, Any]:
-    """Return a version's recorded figures under the names of its manifest's fields, and its manifest_sha256.
+    """Return a version's recorded figures under the names of its manifest's fields, its manifest_sha256, and phase_figures().
 
-    The latter is None if an earlier release recorded the version.
+    manifest_sha256 is None if an earlier release recorded the version.
     """
-    columns = sql.SQL(", ").join(map(sql.Identifier, sorted(_OF_MANIFEST | {"manifest_sha256"})))
+    columns = sql.SQL(", ").join(map(sql.Identifier, ["mixture_id", *sorted(_OF_MANIFEST | {"manifest_sha256"})]))
     cursor.execute(sql.SQL("SELECT {} FROM mixture WHERE name = %s AND version = %s").format(columns), (name, version))
-    return one(cursor, Named)
+    found: dict[str, Any] = one(cursor, Named)
+    cursor.execute("SELECT * FROM mixture_phase WHERE mixture_id = %s ORDER BY phase", (found.pop("mixture_id"),))
+    phases = rows_as(cursor, Named)
+    return {**found, "phases": [{name: value for name, value in phase.items() if name != "mixture_id"} for phase in phases]}
 
 
 def _load_rollup(cursor: Cursor, manifest: Manifest, mixture_id: int, rollup: MixtureRollup, domains: Mapping[str, int]) -> None:

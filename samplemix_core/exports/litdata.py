@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from samplemix_core.errors import ConfigError
-from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written, json_bytes
+from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written, cut, json_bytes
+
+CHUNK_BYTES = 2**28
+"""Most bytes of a chunk's items, unless one is longer. Offsets are of 32 bits, so none may come near 4 GiB."""
 
 _LEAVES = {
     **{"text": "str", "id": "str", "domain": "str", "sample_key": "str", "shard": "str"},
@@ -25,16 +27,12 @@ class LitData(ExportFormat):
     def write(self, chunk: Chunk, directory: Path) -> Iterator[Written]:
         """See ExportFormat.write."""
         for number, table in self.copies(chunk.table()):
-            items = [_item(row) for batch in table.to_batches(max_chunksize=1_000) for row in batch.to_pylist()]
-            if sum(map(len, items)) >= 2**32:
-                raise ConfigError(
-                    f"{chunk.name} would be a chunk of over 4 GiB, which litdata can't have.", "Export to parquet or mds."
-                )
-            offsets = 4 * (len(items) + 2) + np.cumsum([0, *map(len, items)])
-            path = f"chunk-{chunk.name}-c{number}.bin"
-            data = np.uint32(len(items)).tobytes() + offsets.astype("<u4").tobytes() + b"".join(items)
-            (directory / path).write_bytes(data)
-            yield Written(path, {"chunk_size": len(items)})
+            for place, items in enumerate(cut(table, _item, CHUNK_BYTES)):
+                offsets = 4 * (len(items) + 2) + np.cumsum([0, *map(len, items)])
+                path = f"chunk-{chunk.name}-c{number}-{place:05d}.bin"
+                data = np.uint32(len(items)).tobytes() + offsets.astype("<u4").tobytes() + b"".join(items)
+                (directory / path).write_bytes(data)
+                yield Written(path, {"chunk_size": len(items)})
 
     def index(self, files: Sequence[Facts]) -> dict[str, bytes]:
         """See ExportFormat.index."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written, json_bytes
+from samplemix_core.exports.export_format import Chunk, ExportFormat, Facts, Written, cut, json_bytes
 from samplemix_core.identity import canonical_json
 
 SHARD_BYTES = 2**28
@@ -33,7 +33,7 @@ class Mds(ExportFormat):
             own = table.take(pa.array(np.flatnonzero(copies == times)))
             stream = f"copies-{times:04d}"
             (directory / stream).mkdir(exist_ok=True)
-            for number, samples in enumerate(_shards(own)):
+            for number, samples in enumerate(cut(own, _sample, SHARD_BYTES)):
                 name = f"shard.{chunk.name}.{number:05d}.mds"
                 data = _shard(samples)
                 (directory / stream / name).write_bytes(data)
@@ -50,22 +50,6 @@ class Mds(ExportFormat):
         }
         listed = {f"copies-{times:04d}": {"repeat": times} for times in sorted(streams)}
         return {**found, "streams.json": json_bytes({"streams": listed, "samplemix": self.origin})}
-
-
-def _shards(table: pa.Table) -> Iterator[list[bytes]]:
-    """Yield the encoded samples of each shard."""
-    samples: list[bytes] = []
-    size = 0
-    for batch in table.to_batches(max_chunksize=1_000):
-        for row in batch.to_pylist():
-            data = _sample(row)
-            if samples and size + len(data) > SHARD_BYTES:
-                yield samples
-                samples, size = [], 0
-            samples.append(data)
-            size += len(data)
-    if samples:
-        yield samples
 
 
 def _sample(row: dict[str, Any]) -> bytes:

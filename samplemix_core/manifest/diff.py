@@ -34,9 +34,12 @@ CHANGED = pa.schema(
         pa.field("n_tokens", pa.int32(), nullable=False),
         pa.field("copies_before", pa.int32(), nullable=False),
         pa.field("copies", pa.int32(), nullable=False),
+        pa.field("quality", pa.float32(), nullable=False),
+        pa.field("cluster", pa.int32(), nullable=False),
     ]
 )
-"""Documents that are not as before, in the order of shards and rows."""
+"""Documents that are not as before, in the order of shards and rows. Their quality and cluster are the later version's, or the
+earlier one's for those that left."""
 
 
 class Amount(FrozenModel):
@@ -104,8 +107,8 @@ class VersionDiff(FrozenModel):
 
     def tables(self) -> dict[str, tuple[GroupChange, ...]]:
         """The ways in which documents are grouped that are known of both versions, by name."""
-        tables = {"domain": self.domains, "language": self.languages, "content type": self.content_types}
-        tables |= {"cluster": self.clusters, "quality": self.quality, "phase": self.phases}
+        tables = {"domain": self.domains, "quality": self.quality, "language": self.languages}
+        tables |= {"content type": self.content_types, "cluster": self.clusters, "phase": self.phases}
         return {name: groups for name, groups in tables.items() if groups}
 
 
@@ -304,6 +307,8 @@ def _table(change: Change, rows: _Rows, at: Int, was: Int, now: Int) -> pa.Table
         "n_tokens": own["n_tokens"],
         "copies_before": pa.array(was, pa.int32()),
         "copies": pa.array(now, pa.int32()),
+        "quality": own["quality"],
+        "cluster": own["cluster"],
     }
     return pa.table(columns, schema=CHANGED)
 

@@ -5,13 +5,14 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any, BinaryIO
 
 from samplemix_core.database import check as database
 from samplemix_core.database.check import Artifact
 from samplemix_core.database.connection import repeatable_read, transaction
 from samplemix_core.database.embeddings import files_of_snapshot
-from samplemix_core.database.mixtures import recorded_figures
+from samplemix_core.database.mixtures import phase_figures, recorded_figures
 from samplemix_core.deployment import MODEL_FILES, Deployment
 from samplemix_core.errors import ManifestError, ObjectStoreError
 from samplemix_core.frozen import FrozenModel
@@ -169,5 +170,12 @@ def _recorded_problems(version: Version, recorded: Mapping[str, Any]) -> Iterato
                 yield Problem(version.uri, f"has SHA-256 {version.sha256}, Postgres has {value}")
             if value is not None and version.mixtures.store.head(version.key(SUMS)) is None:
                 yield Problem(version.key(SUMS), "is missing")
+        elif column == "phases":
+            nothing: dict[str, Any] = {}
+            both = zip_longest(phase_figures(version.manifest), value, fillvalue=nothing)
+            for number, (claim, held) in enumerate(both, start=1):
+                for name in sorted({*claim, *held}):
+                    if claim.get(name) != held.get(name):
+                        yield Problem(version.uri, f"phase {number}, {name} is {claim.get(name)}, Postgres has {held.get(name)}")
         elif (claimed := getattr(version.manifest, column)) != value:
             yield Problem(version.uri, f"{column} is {claimed}, Postgres has {value}")

@@ -147,6 +147,11 @@ class Part:
         batch, inside = np.divmod(own, self.batch_size)
         return ((batch * self.workers + self.worker) * self.batch_size + inside) * self.world_size + self.rank
 
+    @property
+    def is_all(self) -> bool:
+        """Whether it is the only one."""
+        return self.world_size * self.workers == 1
+
     def owns(self, places: Int) -> npt.NDArray[np.bool_]:
         """Whether places in the stream of all ranks are its own."""
         batch = places // self.world_size // self.batch_size
@@ -440,9 +445,8 @@ class _Reader(Generic[Item, AnyRead]):
     def _begin(self, epoch: Phases[Any], first: int, lane: int, position: int) -> Iterator["Ready[Item] | Future[Ready[Item]]"]:
         """Yield a lane's reads; what they need is fetched by a thread, or is there already."""
         for read in epoch.reads(lane, position):
-            own = self._part.owns(read.positions + first)
-            if own.any():
-                mine = read.of(own)
+            if self._part.is_all or (own := self._part.owns(read.positions + first)).any():
+                mine = read if self._part.is_all else read.of(own)
                 ready = self._feed.ready(self._lanes[lane], mine, epoch.number)
                 thread = self._threads[lane % len(self._threads)]
                 yield ready or thread.submit(self._feed.fetch, self._lanes[lane], mine, epoch.number)

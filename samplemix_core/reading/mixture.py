@@ -83,18 +83,19 @@ class Mixture(Feed[Document, Read]):
 
     def ready(self, lane: Lane, read: Read, epoch: int) -> "Ready[Document] | None":
         """What makes the documents of a read, if the cache has them open."""
-        fetched = lane.fetched(np.sort(read.rows))
-        return None if fetched is None else partial(self._documents_of, read, fetched, epoch)
+        order = np.argsort(read.rows)
+        fetched = lane.fetched(read.rows[order])
+        return None if fetched is None else partial(self._documents_of, read, order, fetched, epoch)
 
     def fetch(self, lane: Lane, read: Read, epoch: int) -> "Ready[Document]":
         """What makes the documents of a read, after fetching them."""
-        fetched = lane.fetch(np.sort(read.rows), self.samples.layout.stretch_rows(read.run))
-        return partial(self._documents_of, read, fetched, epoch)
-
-    def _documents_of(self, read: Read, fetched: Fetched, epoch: int) -> list[Document]:
-        """The documents of a read whose rows, in ascending order, were fetched; in the order of its positions."""
-        samples = self.samples
         order = np.argsort(read.rows)
+        fetched = lane.fetch(read.rows[order], self.samples.layout.stretch_rows(read.run))
+        return partial(self._documents_of, read, order, fetched, epoch)
+
+    def _documents_of(self, read: Read, order: Int, fetched: Fetched, epoch: int) -> list[Document]:
+        """The documents of a read whose rows were fetched in this order, which is ascending; in the order of its positions."""
+        samples = self.samples
         rows = read.rows[order]
         shard = samples.shards[samples.shard_of(int(rows[0]))]
         ids, domains, texts = fetched.values()

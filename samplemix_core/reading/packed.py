@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.errors import ConfigError, ManifestError
+from samplemix_core.errors import ConfigError, ManifestError, ModelError
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.reading.feed import Feed, Part, Phases, Ready, State, Stream
 from samplemix_core.reading.mixture import Mixture
@@ -207,7 +207,15 @@ def tokenizer_of(
     record = version.manifest.tokenizer
     if tokenizer is None and record is None:
         raise ConfigError(f"{version.uri} doesn't say whose tokens it counts.", "Give the tokenizer of the run that made it.")
-    found = tokenizer if isinstance(tokenizer, TokenCounter) else load_tokenizer(tokenizer or str(record and record.name))
+    try:
+        found = tokenizer if isinstance(tokenizer, TokenCounter) else load_tokenizer(tokenizer or str(record and record.name))
+    except ModelError as error:
+        if tokenizer is not None:
+            raise
+        raise ModelError(
+            f"The manifest counts tokens of {record and record.name}, which isn't found by that name: {error.what}",
+            "Say where it is: tokenizer=... or --tokenizer. An encoder's is the tokenizer.json in its directory.",
+        ) from error
     if record is not None and found.tokenizer_id != record.id:
         raise ManifestError(
             f"The manifest counts tokens of {record.name}, and {found.name} is another tokenizer, or another version of it.",

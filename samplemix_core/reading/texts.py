@@ -42,7 +42,7 @@ _WORTH_KEEPING, _HELD_TOKENS = 2, 2**20
 _TOKEN_BYTES = 6
 """Of text: more than most languages and tokenizers have."""
 
-_PART_BYTES, _KEPT_PART_BYTES, _BATCH_BYTES = 2**22, 2**24, 2**23
+_PART_BYTES, _KEPT_PART_BYTES, _BATCH_BYTES = 2**22, 2**24, 2**22
 """Bytes: of plain JSON lines that are read at once, the same where all texts are kept, and of a batch of a kept file.
 
 Fewer and longer requests are faster, but where a part isn't kept, what isn't wanted of it now is read again later.
@@ -452,15 +452,13 @@ class _Shard:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schemas.DOCUMENTS) as writer:
                 # In few batches, because each costs when it is read.
                 held: list[pa.RecordBatch] = []
-                n_bytes = 0
                 for batch in self.pick(opened(self), part):
                     held.append(batch)
-                    n_bytes += batch.nbytes
-                    if n_bytes >= _BATCH_BYTES:
-                        writer.write_batch(pa.concat_batches(held))
-                        held, n_bytes = [], 0
+                    if sum(each.nbytes for each in held) >= _BATCH_BYTES:
+                        writer.write_batch(_joined(held))
+                        held = []
                 if held:
-                    writer.write_batch(pa.concat_batches(held))
+                    writer.write_batch(_joined(held))
 
         return _Columns.of(self._texts.cache.make(self._kept_name(part), write))
 
@@ -529,25 +527,58 @@ class _Columns:
         self._batches = batches
         self._ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
         self.rows = sum(batch.num_rows for batch in batches)
+        self._columns: dict[int, tuple[_Strings, _Names, _Strings]] = {}
 
     def add_to(self, found: Values, at: Int) -> None:
         """Add the documents at these places, ascending."""
-        numbers = np.searchsorted(self._ends, at, side="right")
-        for number in [numbers[0]] if numbers[0] == numbers[-1] else np.unique(numbers):
-            batch = self._batches[number]
-            here = at[numbers == number] - (self._ends[number] - batch.num_rows)
-            found.ids.extend(_strings(batch["doc_id"], here))
-            found.domains.extend(_strings(batch["domain"], here))
-            found.texts.extend(_strings(batch["text"], here))
+        first, last = np.searchsorted(self._ends, at[[0, -1]], side="right").tolist()
+        for number in range(first, last + 1):
+            start = int(self._ends[number]) - self._batches[number].num_rows
+            here = at - start
+            if first < last:
+                here = here[(here >= 0) & (here < self._batches[number].num_rows)]
+            ids, domains, texts = self._columns.get(number) or self._prepared(number)
+            found.ids.extend(ids.take(here))
+            found.domains.extend(domains.take(here))
+            found.texts.extend(texts.take(here))
+
+    def _prepared(self, number: int) -> "tuple[_Strings, _Names, _Strings]":
+        batch = self._batches[number]
+        made = self._columns[number] = _Strings(batch["doc_id"]), _Names(batch["domain"]), _Strings(batch["text"])
+        return made
 
 
-def _strings(column: pa.StringArray | pa.LargeStringArray, at: Int) -> list[Any]:
-    """Values of a column of text: for a few of many, faster than pyarrow's take() and to_pylist()."""
-    _, offsets, data = column.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64 if pa.types.is_large_string(column.type) else np.int32)[column.offset :]
-    view = memoryview(data or b"")
-    found: list[Any] = [str(view[start:end], "utf-8") for start, end in zip(ends[at].tolist(), ends[at + 1].tolist(), strict=True)]
-    if column.null_count:
-        for number in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)[at]).tolist():
-            found[number] = None
-    return found
+class _Strings:
+    """A column of text of which a few values are taken: faster than pyarrow's take() and to_pylist()."""
+
+    def __init__(self, column: pa.StringArray | pa.LargeStringArray) -> None:
+        _, offsets, data = column.buffers()
+        ends = np.frombuffer(offsets, dtype=np.int64 if pa.types.is_large_string(column.type) else np.int32)[column.offset :]
+        self._starts, self._stops, self._view = ends[:-1], ends[1:], memoryview(data or b"")
+        self._is_null = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+
+    def take(self, at: Int) -> list[Any]:
+        """The values at these places."""
+        bounds, view = zip(self._starts[at].tolist(), self._stops[at].tolist(), strict=True), self._view
+        found: list[Any] = [str(view[start:stop], "utf-8") for start, stop in bounds]
+        if self._is_null is not None:
+            for number in np.flatnonzero(self._is_null[at]).tolist():
+                found[number] = None
+        return found
+
+
+class _Names:
+    """A column of text that repeats much."""
+
+    def __init__(self, column: pa.StringArray) -> None:
+        encoded = column.dictionary_encode()
+        self._names, self._codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+
+    def take(self, at: Int) -> list[str]:
+        """The values at these places."""
+        return [self._names[code] for code in self._codes[at].tolist()] if len(self._names) > 1 else self._names * at.size
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of several: concat_batches() copies even one."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

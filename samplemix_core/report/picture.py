@@ -285,20 +285,27 @@ def wrap(name: str) -> str:
 
 
 def draw_diff(path: Path, diff: VersionDiff) -> None:
-    """Draw two versions' tokens, by domain and by quality, into a .png or .svg file; ConfigError for another suffix.
+    """Draw two versions' tokens, by all that is known of both, into a .png or .svg file; ConfigError for another suffix.
 
-    Of many domains, those whose tokens moved most are drawn.
+    Of many groups, those whose tokens moved most are drawn.
     """
-    moved = sorted(diff.domains, key=lambda group: (-abs(group.gained), group.group))[:MAX_DOMAINS]
-    shown = sorted(moved, key=lambda group: (-group.after.tokens, group.group))
+    tables = diff.tables()
+    below = (len(tables) - 1) // 2
     with picture(path) as figure:
         FigureCanvasAgg(figure)
-        figure.text(0.022, 0.945, f"{diff.before} and {diff.after}", fontsize=19, fontweight="bold", va="center")
+        height = 7 + 5.9 * below
+        figure.set_figheight(height)
+        title = f"{diff.before} and {diff.after}"
+        figure.text(0.022, 1 - 0.385 / height, title, fontsize=19, fontweight="bold", va="center")
         said = "   ·   ".join(f"{count:,} {change}" for change, count in diff.changes.items())
-        figure.text(0.022, 0.892, f"documents: {said}", fontsize=11.5, color=QUIET, va="center")
-        titles = ("Tokens, by domain", "Tokens, by quality")
-        for (left, width), title, groups in zip(((0.142, 0.34), (0.6, 0.34)), titles, (shown, diff.quality), strict=True):
-            _draw_moved(figure.add_axes((left, 0.095, width, 0.695)), title, groups)
+        figure.text(0.022, 1 - 0.756 / height, f"documents: {said}", fontsize=11.5, color=QUIET, va="center")
+        for number, (name, groups) in enumerate(tables.items()):
+            bottom, left = 0.665 + 5.9 * (below - number // 2), (0.142, 0.6)[number % 2]
+            shown = groups
+            if name not in ("quality", "phase"):
+                moved = sorted(groups, key=lambda group: (-abs(group.gained), group.group))[:MAX_DOMAINS]
+                shown = tuple(sorted(moved, key=lambda group: (-group.after.tokens, group.group)))
+            _draw_moved(figure.add_axes((left, bottom / height, 0.34, 4.865 / height)), f"Tokens, by {name}", shown)
 
 
 def _draw_moved(axes: Axes, title: str, groups: Sequence[GroupChange]) -> None:

@@ -1,7 +1,7 @@
 """The stock readers of the formats, in an environment of their own: run by test_conformance.py, not by itself.
 
-python stock_readers.py FORMAT DIRECTORY: prints what the format's own reader reads, an item a line as JSON: [sample key, text], or
-the tokens of a document.
+python stock_readers.py FORMAT DIRECTORY: prints what the format's own reader reads, an item a line as JSON: [sample key, number of
+the copy or null, id, text, tokens], or the tokens of a document.
 """
 
 import importlib.machinery
@@ -30,13 +30,18 @@ def without_images() -> None:
         sys.modules[name] = module
 
 
+def rows(row: dict[str, Any]) -> Iterator[Any]:
+    """A document as often as it has copies, or the copy that it is."""
+    for _ in range(row.get("copies", 1)):
+        yield row["sample_key"], row.get("copy"), row["id"], row["text"], int(row["n_tokens"])
+
+
 def hugging_face(root: Path) -> Iterator[Any]:
     """The hub's own way to a repository: by its card."""
     import datasets
 
     for row in datasets.load_dataset(str(root), split="train", streaming=True):
-        for _ in range(row.get("copies", 1)):
-            yield row["sample_key"], row["text"]
+        yield from rows(row)
 
 
 def jsonl(root: Path) -> Iterator[Any]:
@@ -45,8 +50,7 @@ def jsonl(root: Path) -> Iterator[Any]:
 
     files = sorted(map(str, root.glob("data/*.jsonl")))
     for row in datasets.load_dataset("json", data_files=files, split="train", streaming=True):
-        for _ in range(row.get("copies", 1)):
-            yield row["sample_key"], row["text"]
+        yield from rows(row)
 
 
 def parquet(root: Path) -> Iterator[Any]:
@@ -55,8 +59,7 @@ def parquet(root: Path) -> Iterator[Any]:
 
     files = sorted(map(str, root.glob("data/*.parquet")))
     for row in datasets.load_dataset("parquet", data_files=files, split="train", streaming=True):
-        for _ in range(row.get("copies", 1)):
-            yield row["sample_key"], row["text"]
+        yield from rows(row)
 
 
 def webdataset(root: Path) -> Iterator[Any]:
@@ -65,7 +68,7 @@ def webdataset(root: Path) -> Iterator[Any]:
 
     for row in wds.WebDataset(sorted(map(str, root.glob("*.tar"))), shardshuffle=False).decode():
         assert row["__key__"] == f"{row['json']['sample_key']}-c{row['json']['copy']}"
-        yield row["json"]["sample_key"], row["txt"]
+        yield from rows({**row["json"], "text": row["txt"]})
 
 
 def mds(root: Path) -> Iterator[Any]:
@@ -76,7 +79,7 @@ def mds(root: Path) -> Iterator[Any]:
     listed = json.loads((root / "streams.json").read_text())["streams"]
     streams = [Stream(local=str(root / name), validate_hash="sha256", **options) for name, options in listed.items()]
     for row in StreamingDataset(streams=streams, batch_size=1, shuffle=True):
-        yield row["sample_key"], row["text"]
+        yield from rows(row)
 
 
 def litdata(root: Path) -> Iterator[Any]:
@@ -84,7 +87,7 @@ def litdata(root: Path) -> Iterator[Any]:
     import litdata as package
 
     for row in package.StreamingDataset(str(root), shuffle=True):
-        yield row["sample_key"], row["text"]
+        yield from rows(row)
 
 
 def megatron(root: Path) -> Iterator[Any]:
@@ -149,7 +152,8 @@ def energon(root: Path) -> Iterator[Any]:
         repeat=False,
     )
     for batch in package.get_loader(dataset):
-        yield batch.__key__[0].rpartition("/")[2].rpartition("-c")[0], batch.text[0]
+        key, _, copy = batch.__key__[0].rpartition("/")[2].rpartition("-c")
+        yield key, int(copy), batch.text[0]
 
 
 def olmo(root: Path) -> Iterator[Any]:

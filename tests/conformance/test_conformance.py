@@ -15,9 +15,12 @@ import pytest
 from samplemix_core.config.export import TABLES, TOKEN_FORMATS, ExportConfig, FormatName
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.tokens import TokenCounter
+from samplemix_core.exports import litdata, mds
 from samplemix_core.exports.exporting import export_mixture
+from samplemix_core.manifest.catalogue import Mixtures
+from samplemix_core.objects.directory import FileStore
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
-from tests.mixtures import Published
+from tests.mixtures import Published, publish_corpus
 from tests.peers import peers
 
 READERS = (
@@ -62,7 +65,11 @@ def test_the_stock_reader_reads_each_copy(
     published: Published,
     words: TokenCounter,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The same copies, ids, texts or tokens, and sums; with shards as full as they may be, and documents longer than a shard."""
+    monkeypatch.setattr(mds, "SHARD_BYTES", 400)
+    monkeypatch.setattr(litdata, "CHUNK_BYTES", 400)
     words._tokenizer.save(str(tmp_path / "tokenizer.json"))
     tokenizer = str(tmp_path / "tokenizer.json") if name in TOKEN_FORMATS else None
     config = ExportConfig(format=name, materialise=materialise, tokenizer=tokenizer, chunk_tokens=3_000)
@@ -71,23 +78,32 @@ def test_the_stock_reader_reads_each_copy(
     assert made.copies == sum(published.copies.values())
     found = read(name, tmp_path / "export")
     keys = {place: _key(*place) for place in published.copies}
+    realised = published.version.manifest.realised_tokens
     if name in TOKEN_FORMATS:
         ids = {place: [*words.encode([published.texts[place]])[0].tolist(), words.end_of_document()] for place in keys}
         wanted = Counter({tuple(ids[place]): 0 for place in keys})
         for place, copies in published.copies.items():
             wanted[tuple(ids[place])] += copies
         assert Counter(map(tuple, found)) == wanted
+        # Less a token after each.
+        assert sum(map(len, found)) - len(found) == realised
     else:
-        assert Counter(map(tuple, found)) == {
-            (keys[place], published.texts[place]): copies for place, copies in published.copies.items()
+        assert Counter((key, id_, text) for key, _, id_, text, _ in found) == {
+            (keys[place], _id(*place), published.texts[place]): copies for place, copies in published.copies.items()
         }
+        assert sum(tokens for *_, tokens in found) == realised
+        numbered = [(key, copy) for key, copy, *_ in found]
+        if name in ("webdataset", "litdata") or materialise:
+            assert sorted(numbered) == sorted((keys[place], copy) for place, n in published.copies.items() for copy in range(n))
+        else:
+            # A reader that repeats a document doesn't number its copies.
+            assert {copy for _, copy in numbered} == {None}
 
 
 def test_energon_reads_what_it_has_prepared(published: Published, words: TokenCounter, tmp_path: Path) -> None:
     found = read("energon", exported("webdataset", published, words, tmp_path / "webdataset"))
-    assert Counter(map(tuple, found)) == {
-        (_key(*place), published.texts[place]): copies for place, copies in published.copies.items()
-    }
+    wanted = [(_key(*place), copy, published.texts[place]) for place, n in published.copies.items() for copy in range(n)]
+    assert sorted(map(tuple, found)) == sorted(wanted)
 
 
 def test_megatrons_gpt_dataset_reads_each_copy(published: Published, words: TokenCounter, tmp_path: Path) -> None:
@@ -112,6 +128,18 @@ def test_mlcroissant_reads_a_version(published: Published) -> None:
     root = Path(published.uri.removeprefix("file://")).parent
     found = {(shard, row): copies for shard, row, copies in read("croissant", root)}
     assert found == published.copies
+
+
+def test_mlcroissant_reads_a_version_with_a_parent_phases_and_licences(published: Published, tmp_path: Path) -> None:
+    corpus = FileStore(Path(published.version.manifest.corpus_root.removeprefix("file://")))
+    mixtures, phases = Mixtures(FileStore(tmp_path / "store"), "mixtures"), {"broad": lambda n: 1, "clean": lambda n: n % 2}
+    publish_corpus(mixtures, corpus, tmp_path / "first", lambda n: 1)
+    licences = ("https://opendatacommons.org/licenses/by/1-0/", "CC-BY-4.0")
+    made = publish_corpus(mixtures, corpus, tmp_path / "second", lambda n: 0, phases=phases, licenses=licences)
+    assert (made.version.manifest.version, made.version.manifest.parent_version) == (2, 1)
+    root = Path(made.uri.removeprefix("file://")).parent
+    assert all(licence in (root / "croissant.json").read_text() for licence in licences)
+    assert {(shard, row): copies for shard, row, copies in read("croissant", root)} == made.copies
 
 
 def exported(name: FormatName, published: Published, words: TokenCounter, tmp_path: Path) -> Path:
@@ -139,7 +167,11 @@ def test_the_trainer_goes_on_where_it_stopped(published: Published, words: Token
     assert [*first, *then] == list(range(60))
 
 
-def _key(shard: str, row: int) -> str:
+def _id(shard: str, row: int) -> str:
+    """The id that the corpus gives a document, of which JSON lines have a blank one in between."""
+    return f"{shard}.{row - (row > 3 and not shard.endswith('.parquet'))}.é"
 
+
+def _key(shard: str, row: int) -> str:
     key: bytes = keys_to_bytes(sample_keys(shard.partition("/")[0], shard, np.array([row])))[0].tobytes()
     return key.hex()

@@ -38,8 +38,11 @@ from samplemix_core.errors import ConfigError, QueryError
 from samplemix_core.identity import content_hash
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects import open_store
+from samplemix_core.operations.check import verify_own
 from samplemix_core.pages.views import what_if
 from samplemix_core.reading.mixture import open_mixture
+from samplemix_core.reading.packed import pack
+from samplemix_core.reading.versions import open_version
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 from samplemix_core.worker.jobs import ScoreTask
 from tests.e2e.conftest import Command, Run, Upload
@@ -239,6 +242,21 @@ def test_phases_are_mixed_under_one_ledger_and_read_one_after_another(
     command("mixture", "export", name, str(tmp_path / "export"), "--to", "parquet", "--phase", "clean", "--workers", "1")
     exported = pq.read_table(sorted((tmp_path / "export" / "data").glob("*.parquet")))
     assert sum(exported["copies"].to_pylist()) == clean["copies"]
+    # The manifest names its tokenizer, which is found without being given.
+    sequences = list(pack(open_mixture(name, settings=platform), 128, end_of_document=False).sequences())
+    assert sum(sequence.tokens.size - sequence.padding for sequence in sequences) == manifest["realised_tokens"]
+    command("mixture", "export", name, str(tmp_path / "tokens"), "--to", "megatron", "--phase", "clean", "--workers", "1")
+    assert json.loads((tmp_path / "tokens" / "samplemix.json").read_text())["tokens"] == clean["realised_tokens"]
+
+    version, change = open_version(platform, name), "UPDATE mixture_phase SET held_back = held_back + %s WHERE name = 'broad'"
+    own = " AND mixture_id = (SELECT mixture_id FROM mixture WHERE mixture.name = %s)"
+    with platform.transaction() as cursor:
+        cursor.execute(change + own, (1, name))
+    (problem,) = verify_own(platform, version).problems
+    assert f"phase 1, held_back is {broad['held_back']}, Postgres has {broad['held_back'] + 1}" in problem.what
+    with platform.transaction() as cursor:
+        cursor.execute(change + own, (-1, name))
+    assert verify_own(platform, version).problems == ()
 
 
 def test_a_crawl_that_repeats_an_earlier_one_takes_its_vectors_from_there(

@@ -133,6 +133,19 @@ def test_two_versions(asked: Asked) -> None:
         names = ("documents", "copies", "tokens")
         found = [tuple(sum(row[f"{name}{end}"] for row in own) for name in names) for end in ("_before", "")]
         assert found == [(m.samples, m.copies, m.realised_tokens) for m in (asked.manifests[1], asked.manifests[2])]
+        for version, end in ((1, "_before"), (2, "")):
+            grouped = asked.sql(
+                f"SELECT coalesce({kind}, 'not known') AS name, count(*) AS documents, sum(mixture_sample.copies) AS copies,"
+                " sum(mixture_sample.n_tokens::bigint * mixture_sample.copies) AS tokens"
+                " FROM mixture_sample JOIN sample USING (snapshot_id, shard_id, row) JOIN mixture USING (mixture_id)"
+                f" WHERE mixture.version = {version} GROUP BY 1"
+            )
+            counted = {row["name"]: tuple(row[name] for name in names) for row in grouped}
+            assert counted == {
+                row["name"]: (row[f"documents{end}"], row[f"copies{end}"], row[f"tokens{end}"])
+                for row in own
+                if row[f"documents{end}"]
+            }
     moved = asked.query("copies_changed", mixture="demo", older="1", newer="2")
     assert len(moved) == known.entered + known.departed + known.more_copies + known.fewer_copies
     assert sum(row["tokens_gained"] for row in moved) == sum(row["tokens_gained"] for row in changes)

@@ -12,6 +12,7 @@ import pytest
 
 from samplemix_core.config.export import ExportConfig
 from samplemix_core.deployment import Deployment
+from samplemix_core.errors import CorpusError
 from samplemix_core.exports.exporting import export_mixture
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.life import Garbage, Rule, collect, copy_version
@@ -55,6 +56,13 @@ def test_read_export_copy_and_collect(
         for row in pq.read_table(io.BytesIO(object_store.get(key)[0])).to_pylist():
             texts[row["text"]] += row["copies"]
     assert texts == Counter({first.texts[place]: copies for place, copies in first.copies.items()})
+
+    changed = object_store.get("corpus/a/web/1.jsonl.gz")[0]
+    write_shard(tmp_path / "changed.jsonl.gz", records("changed", 200))
+    object_store.upload("corpus/a/web/1.jsonl.gz", tmp_path / "changed.jsonl.gz")
+    with pytest.raises(CorpusError, match=r"corpus/a/web/1\.jsonl\.gz is not the file that was mixed: it"):
+        list(open_mixture(first.uri, settings=services, cache_directory=tmp_path / "other").documents())
+    object_store.put("corpus/a/web/1.jsonl.gz", changed)
 
     copied = copy_version(first.version, Mixtures(open_store(f"{object_store.uri}/elsewhere", services)))
     assert verify(copied).problems == ()

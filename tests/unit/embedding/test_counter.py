@@ -84,6 +84,8 @@ def test_the_encoders_own_file_gives_its_identity_and_its_counts(
 ) -> None:
     own = counter_for("encoder", float32_encoder)
     assert (own.name, own.tokenizer_id) == ("all-MiniLM-L6-v2", float32_encoder.tokenizer_id)
+    # As a manifest names it.
+    assert counter_for(own.name, float32_encoder).tokenizer_id == own.tokenizer_id
     shutil.copy(shipped_tokenizer, tmp_path / "mine.json")
     same = counter_for(str(tmp_path / "mine.json"), float32_encoder)
     assert (same.name, same.tokenizer_id) == ("mine", own.tokenizer_id)

@@ -11,6 +11,7 @@ import pytest
 
 from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.embedding import e5
+from samplemix_core.embedding.counter import load_tokenizer
 from samplemix_core.embedding.encoder import Encoder, load_encoder
 from samplemix_core.embedding.loading import locate_model, weights_sha256
 from samplemix_core.errors import ModelError
@@ -40,6 +41,7 @@ def test_it_is_made_once_and_is_what_it_is_known_to_be(encoder: Encoder, home: P
     assert weights_sha256(directory) == encoder.spec["weights_sha256"] == e5.E5_WEIGHTS_SHA256
     assert encoder.spec["prompt"] == "passage: "
     assert encoder.spec["packed"]
+    assert load_tokenizer("multilingual-e5-small").tokenizer_id == encoder.tokenizer_id
 
 
 def test_its_vectors_are_the_engines(encoder: Encoder, engine: Any, texts: list[str]) -> None:

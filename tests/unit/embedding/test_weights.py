@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from samplemix_core.config.run import EmbeddingConfig
+from samplemix_core.config.run import SHIPPED_MODEL, EmbeddingConfig
 from samplemix_core.embedding.loading import (
-    SHIPPED_MODEL,
     SHIPPED_WEIGHTS_SHA256,
     locate_model,
     require_shipped_weights,

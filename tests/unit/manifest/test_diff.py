@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,9 +16,9 @@ from typer.testing import CliRunner
 from samplemix_core.cli.main import app
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.catalogue import Mixtures
-from samplemix_core.manifest.diff import diff
+from samplemix_core.manifest.diff import GroupChange, diff
 from samplemix_core.objects.directory import FileStore
-from tests.mixtures import Published, publish_corpus, records, write_shard
+from tests.mixtures import Published, cluster_of, publish_corpus, quality_of, records, write_shard
 
 SHARDS = ("a/web/0.jsonl", "a/web/1.jsonl", "a/books/0.parquet", "b/web/0.jsonl", "b/código/part.0.jsonl")
 
@@ -57,7 +58,15 @@ def test_what_changed_is_counted_whatever_the_parts(corpus: Path, case: int, row
     changed = {place: pair for place, pair in both.items() if pair[0] != pair[1]}
     assert {(row["shard"], row["row"]): (row["copies_before"], row["copies"]) for row in rows_of} == changed
     assert all(row["change"] == _change(row["copies_before"], row["copies"]) for row in rows_of)
-    for groups, key in ((found.domains, lambda place: place[0].split("/")[1]), (found.clusters, lambda place: "0")):
+    number = {place: n for n, place in enumerate(old.texts)}
+    assert all(row["cluster"] == cluster_of(number[row["shard"], row["row"]]) for row in rows_of)
+    assert all(row["quality"] == np.float32(quality_of(number[row["shard"], row["row"]])) for row in rows_of)
+    keys: list[tuple[tuple[GroupChange, ...], Callable[[tuple[str, int]], str]]] = [
+        (found.domains, lambda place: place[0].split("/")[1]),
+        (found.clusters, lambda place: str(cluster_of(number[place]))),
+        (found.quality, lambda place: band(quality_of(number[place]))),
+    ]
+    for groups, key in keys:
         for side, published in (("before", old), ("after", new)):
             tokens: Counter[str] = Counter()
             for place, copies in published.copies.items():
@@ -66,6 +75,11 @@ def test_what_changed_is_counted_whatever_the_parts(corpus: Path, case: int, row
     gained = [group.gained for group in found.domains]
     assert gained == sorted(gained, reverse=True)
     assert sum(group.gained for group in found.quality) == found.total.gained == sum(gained)
+
+
+def band(quality: float) -> str:
+    low = 10 * min(9, int(quality))
+    return f"{low:02d} to {low + 10} %"
 
 
 def _change(before: int, after: int) -> str:

@@ -166,8 +166,13 @@ def test_the_commands(
     assert "named version 1, and is removed" in run("tag", "demo", "candidate", "--delete")
     assert [row["version"] for row in run("gc", "--keep", "1", "--json")] == [1]
     assert readable(mixtures) == [1, 2, 3]
+    day = datetime.now(UTC).date()
+    for days in (1, 30):
+        mixtures.store.put(f"drafts/{day - timedelta(days=days)}/abc/part-00000.parquet", b"draft")
+    assert [(row["why"], row["objects"], row["bytes"]) for row in run("gc", "--json")] == [("drafts older than a week", 1, 5)]
     assert "removed" in run("gc", "demo", "--keep", "1", "--yes")
     assert readable(mixtures) == [2, 3]
+    assert [info.key.split("/")[1] for info in mixtures.store.list("drafts/")] == [str(day - timedelta(days=1))]
     copied = run("copy", "demo@3", str(tmp_path / "copy"), "--json")
     assert copied["content_digest"] == mixtures.open("demo", 3).manifest.content_digest
     with pytest.raises(ManifestError, match="No mixture 'none'"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.objects.directory import FileStore
@@ -29,10 +30,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     return publish_directory(root, lambda n: (n * 7919) % 5)
 
 
-def publish_directory(root: Path, copies_of: Callable[[int], int]) -> Published:
+def publish_directory(root: Path, copies_of: Callable[[int], int], config: ReaderConfig | None = None) -> Published:
     """Publish a mixture of what lies in root/corpus."""
     mixtures = Mixtures(FileStore(root / "store"), "mixtures")
-    return publish_corpus(mixtures, FileStore(root / "corpus"), root, copies_of)
+    return publish_corpus(mixtures, FileStore(root / "corpus"), root, copies_of, config=config)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError
 from samplemix_core.objects.directory import FileStore
 from samplemix_core.objects.interface import ObjectInfo
 from samplemix_core.reading.mixture import Document, Mixture, open_mixture
-from tests.mixtures import Published, records, write_shard
+from samplemix_core.reading.texts import Lane
+from tests.mixtures import COMPRESS, Published, records, write_shard
 
 from .conftest import publish_directory
 
@@ -139,6 +142,41 @@ def test_a_file_that_changed_is_named_and_not_read(tmp_path: Path, name: str) ->
     path.unlink()
     with pytest.raises(CorpusError, match=rf"crawl/web/{name} is not the file that was mixed: it is gone"):
         list(open_mixture(published.uri, cache_directory=tmp_path / "other").documents())
+
+
+def test_every_compression_and_other_fields_are_read(tmp_path: Path) -> None:
+    suffixes = (*COMPRESS, "", "parquet")
+    for number, suffix in enumerate(suffixes):
+        name = f"{number}.parquet" if suffix == "parquet" else f"{number}.jsonl{suffix}"
+        rows = [
+            {"body": item["text"], "key": item["id"], "about": ("müsic", "art")[n % 2]} for n, item in enumerate(records(name, 60))
+        ]
+        write_shard(tmp_path / "corpus" / "crawl" / "web" / name, rows)
+    config = ReaderConfig(text_field="body", id_field="key", domain_field="about")
+    published = publish_directory(tmp_path, lambda n: n % 3, config)
+    found = list(open_mixture(published.uri, cache_directory=tmp_path / "cache").documents())
+    assert copies_of(found) == published.copies
+    assert {item.shard.rpartition("/")[2][0] for item in found} == {str(number) for number in range(len(suffixes))}
+    assert all(item.text == published.texts[item.shard, item.row] for item in found)
+    assert {item.domain for item in found} == {"müsic", "art"}
+    assert all(item.text.startswith(" ".join((item.id or "").rsplit(".", 2)[:2])) for item in found)
+
+
+def test_reading_goes_on_while_nobody_asks(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch, fetched, ahead = Lane.fetch, list[int](), threading.Event()
+
+    def noted(lane: Lane, wanted: Any, stretch: tuple[int, int]) -> Any:
+        found = fetch(lane, wanted, stretch)
+        fetched.append(wanted.size)
+        if len(fetched) == 10:
+            ahead.set()
+        return found
+
+    monkeypatch.setattr(Lane, "fetch", noted)
+    documents = open_mixture(published.uri, cache_directory=tmp_path).documents()
+    next(documents)
+    assert ahead.wait(30)
+    documents.close()
 
 
 def test_a_file_with_another_record_in_its_place_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from samplemix_core.cli.main import app
 from samplemix_core.embedding.tokens import TokenCounter
-from samplemix_core.errors import ConfigError, ManifestError
+from samplemix_core.errors import ConfigError, ManifestError, ModelError
 from samplemix_core.manifest.format import TokenizerRecord
 from samplemix_core.reading import packed as packed_sequences
 from samplemix_core.reading.mixture import Mixture, open_mixture
@@ -98,6 +98,8 @@ def test_another_tokenizer_is_refused(mixture: Mixture, words: TokenCounter) -> 
     version = mixture.version
     object.__setattr__(version, "manifest", version.manifest.model_copy(update={"tokenizer": record}))
     assert len(pack(mixture, LENGTH, tokenizer=words))
+    with pytest.raises(ModelError, match=r"words, which isn't found by that name.*tokenizer\.json in its directory"):
+        pack(mixture, LENGTH)
     with pytest.raises(ManifestError, match="counts tokens of words, and letters is another"):
         pack(mixture, LENGTH, tokenizer=letters)
 

@@ -1,6 +1,10 @@
 """PyTorch's loader over a mixture: the same batches with any number of workers, and exact resume."""
 
 import json
+import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,53 @@ def test_a_loader_goes_on_where_the_training_loop_was(mixture: Mixture) -> None:
         state = states[0]
         assert steps == 1000 or states == [state] * world_size
     assert sorted(item.position for item in read) == list(range(len(mixture)))
+
+
+def test_a_job_that_is_killed_goes_on_with_other_ranks(mixture: Mixture, tmp_path: Path) -> None:
+    """What counts is what was read before the last state that every rank saved."""
+    read: list[tuple[str, int, int]] = []
+    state: dict[str, Any] | None = None
+    for world_size, workers, steps in ((2, 2, 5), (3, 1, 9), (1, 2, None)):
+        logs = [tmp_path / f"{world_size}-{rank}" for rank in range(world_size)]
+        fork = multiprocessing.get_context("fork")
+        arguments = [(mixture, rank, world_size, workers, state, log) for rank, log in enumerate(logs)]
+        jobs = [fork.Process(target=_train, args=given) for given in arguments]
+        for job in jobs:
+            job.start()
+        while steps is not None and min(map(_steps, logs)) < steps:
+            assert all(job.is_alive() or job.exitcode == 0 for job in jobs)
+            # What another process writes can't be waited for.
+            time.sleep(0.01)
+        for job in jobs:
+            if steps is not None:
+                assert job.pid is not None
+                # With its workers, which would else wait for it.
+                os.killpg(job.pid, signal.SIGKILL)
+            job.join()
+        assert steps is not None or [job.exitcode for job in jobs] == [0]
+        done = min(map(_steps, logs)) if steps is not None else None
+        for log in logs:
+            lines = [json.loads(line) for line in log.read_bytes().splitlines()[:done]]
+            read += [tuple(place) for line in lines for place in line["read"]]
+            state = lines[-1]["state"]
+    whole = [(item.shard, item.row, item.copy) for item in mixture.documents()]
+    assert sorted(read) == sorted(whole)
+
+
+def _steps(log: Path) -> int:
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def _train(mixture: Mixture, rank: int, world_size: int, workers: int, state: dict[str, Any] | None, log: Path) -> None:
+    os.setpgrp()
+    loader = Loader(mixture, 4, rank, world_size, workers=workers)
+    if state is not None:
+        loader.load_state_dict(state)
+    with log.open("w") as file:
+        for batch in loader:
+            places = [(item.shard, item.row, item.copy) for item in batch]
+            file.write(json.dumps({"read": places, "state": loader.state_dict()}) + "\n")
+            file.flush()
 
 
 def test_a_loader_refuses_the_state_of_another_seed(mixture: Mixture, published: Published) -> None:
