@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -60,16 +61,23 @@ def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool = False) -> N
     for page in chain([first], rest):
         cells = [[_cell(value) for value in row.values()] for row in page]
         console, names = output(), list(map(visible, page[0]))
-        widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+        widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
         if sum(widths) + 3 * len(widths) + 1 > console.width:
             _print_blocks(console, names, cells)
             continue
-        table = Table(header_style="bold")
-        for name, value in page[0].items():
-            table.add_column(visible(name), justify="right" if _is_number(value) else "left", overflow="fold")
+        # With widths and paddings of its own, Rich would take a millisecond for a row.
+        table = Table(header_style="bold", padding=0)
+        numbers = [_is_number(value) for value in page[0].values()]
+        for name, width, is_number in zip(names, widths, numbers, strict=True):
+            table.add_column(_padded(name, width, is_number), width=width + 2, no_wrap=True)
         for row in cells:
-            table.add_row(*row)
+            table.add_row(*map(_padded, row, widths, numbers))
         console.print(table)
+
+
+def _padded(cell: str, width: int, is_number: bool) -> str:
+    blank = " " * (width - cell_len(cell))
+    return f" {blank}{cell} " if is_number else f" {cell}{blank} "
 
 
 def _print_blocks(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
