@@ -133,7 +133,7 @@ def once(_: int) -> int:
 
 
 def from_s3(directory: Path, corpus: Path, shards: Path) -> dict[str, float]:
-    """Documents a second of the same documents from the embedded S3: an epoch of ours, and the peers, in turns."""
+    """Documents a second of the same documents from the embedded S3: StreamingDataset, and then ours and datasets in turns."""
     stack = Stack(directory / "home", ports="free", owner=Owner.of(os.getpid()))
     try:
         settings = stack.up({"s3"})
@@ -413,7 +413,7 @@ def job(uri: str, cache: Path, rank: int, world_size: int, workers: int, state: 
     from samplemix_core.reading.torch_data import Loader
 
     os.setpgrp()
-    # More workers than cores are meant.
+    # More workers than cores are intended.
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     # Else its workers would be made as it was itself, with all their imports.
     fork: dict[str, Any] = {"multiprocessing_context": "fork"} if workers else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -81,12 +81,12 @@ def _padded(cell: str, width: int, is_number: bool) -> str:
 
 
 def _print_blocks(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    width = max(map(len, names))
+    width = max(map(cell_len, names))
     for number, row in enumerate(rows):
         if number:
             console.print()
         for name, value in zip(names, row, strict=True):
-            console.print(Text(f"{name:<{width}}  ", style="bold").append(value, style="not bold"), soft_wrap=True)
+            console.print(Text(set_cell_size(name, width + 2), style="bold").append(value, style="not bold"), soft_wrap=True)
 
 
 def pages(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

@@ -159,7 +159,8 @@ def _insert(cursor: Cursor, table: str, values: Mapping[str, Any]) -> None:
 
 
 def recorded_figures(cursor: Cursor, name: str, version: int) -> dict[str, Any]:
-    """Return a version's recorded figures under the names of its manifest's fields, its manifest_sha256, and phase_figures().
+    """Return a version's recorded figures under the names of its manifest's fields, its manifest_sha256, and under phases what
+    phase_figures() gives.
 
     manifest_sha256 is None if an earlier release recorded the version.
     """

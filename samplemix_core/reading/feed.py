@@ -149,7 +149,7 @@ class Part:
 
     @property
     def is_all(self) -> bool:
-        """Whether it is the only one."""
+        """Whether it reads everything: one rank, one worker."""
         return self.world_size * self.workers == 1
 
     def owns(self, places: Int) -> npt.NDArray[np.bool_]:
@@ -392,6 +392,7 @@ class _Reader(Generic[Item, AnyRead]):
         self._lanes: list[Lane] = []
         # A lane has one thread, so that it reads forwards.
         self._threads = [ThreadPoolExecutor(1, "samplemix-reading") for _ in range(feed.threads)]
+        self._is_exiting = sys.is_finalizing
 
     def stream(self, start: State, epochs: int | None) -> Generator[Item, None, None]:
         """Yield the items from a state on."""
@@ -402,10 +403,11 @@ class _Reader(Generic[Item, AnyRead]):
                 number += 1
                 first += len(self._feed)
         finally:
-            # As the interpreter exits, threads have ended, and what ends them is gone.
-            for thread in self._threads if not sys.is_finalizing() else ():
-                thread.shutdown(wait=True, cancel_futures=True)
-            _close(self._lanes)
+            # As the interpreter exits, threads have ended, and what ends them is gone, as may be all that modules hold.
+            if not self._is_exiting():
+                for thread in self._threads:
+                    thread.shutdown(wait=True, cancel_futures=True)
+                _close(self._lanes)
 
     def _epoch(self, epoch: Phases[Any], first: int) -> Iterator[Item]:
         """Yield the items of an epoch.

@@ -213,8 +213,8 @@ def tokenizer_of(
         if tokenizer is not None:
             raise
         raise ModelError(
-            f"The manifest counts tokens of {record and record.name}, which isn't found by that name: {error.what}",
-            "Say where it is: tokenizer=... or --tokenizer. An encoder's is the tokenizer.json in its directory.",
+            f"The manifest counts tokens of {record and record.name}, whose tokenizer can't be loaded by that name: {error.what}",
+            f"{error.remedy} Or say where it is: tokenizer=..., --tokenizer. An encoder's is the tokenizer.json in its directory.",
         ) from error
     if record is not None and found.tokenizer_id != record.id:
         raise ManifestError(

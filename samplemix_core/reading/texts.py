@@ -527,7 +527,7 @@ class _Columns:
         self._batches = batches
         self._ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
         self.rows = sum(batch.num_rows for batch in batches)
-        self._columns: dict[int, tuple[_Strings, _Names, _Strings]] = {}
+        self._columns: dict[int, tuple[_Strings, _Strings, _Strings]] = {}
 
     def add_to(self, found: Values, at: Int) -> None:
         """Add the documents at these places, ascending."""
@@ -542,41 +542,30 @@ class _Columns:
             found.domains.extend(domains.take(here))
             found.texts.extend(texts.take(here))
 
-    def _prepared(self, number: int) -> "tuple[_Strings, _Names, _Strings]":
-        batch = self._batches[number]
-        made = self._columns[number] = _Strings(batch["doc_id"]), _Names(batch["domain"]), _Strings(batch["text"])
-        return made
+    def _prepared(self, number: int) -> "tuple[_Strings, _Strings, _Strings]":
+        ids, domains, texts = (_Strings(self._batches[number][name]) for name in ("doc_id", "domain", "text"))
+        self._columns[number] = ids, domains, texts
+        return ids, domains, texts
 
 
 class _Strings:
-    """A column of text of which a few values are taken: faster than pyarrow's take() and to_pylist()."""
+    """A column of text of which a few values are taken: faster than pyarrow's take() and to_pylist(), with no memory of its own."""
 
     def __init__(self, column: pa.StringArray | pa.LargeStringArray) -> None:
-        _, offsets, data = column.buffers()
+        validity, offsets, data = column.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64 if pa.types.is_large_string(column.type) else np.int32)[column.offset :]
         self._starts, self._stops, self._view = ends[:-1], ends[1:], memoryview(data or b"")
-        self._is_null = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+        self._validity, self._offset = np.frombuffer(validity or b"", dtype=np.uint8), column.offset
 
     def take(self, at: Int) -> list[Any]:
         """The values at these places."""
         bounds, view = zip(self._starts[at].tolist(), self._stops[at].tolist(), strict=True), self._view
         found: list[Any] = [str(view[start:stop], "utf-8") for start, stop in bounds]
-        if self._is_null is not None:
-            for number in np.flatnonzero(self._is_null[at]).tolist():
+        if self._validity.size:
+            byte, bit = np.divmod(at + self._offset, 8)
+            for number in np.flatnonzero(self._validity[byte] >> bit & 1 == 0).tolist():
                 found[number] = None
         return found
-
-
-class _Names:
-    """A column of text that repeats much."""
-
-    def __init__(self, column: pa.StringArray) -> None:
-        encoded = column.dictionary_encode()
-        self._names, self._codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-
-    def take(self, at: Int) -> list[str]:
-        """The values at these places."""
-        return [self._names[code] for code in self._codes[at].tolist()] if len(self._names) > 1 else self._names * at.size
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -53,7 +53,10 @@ STYLE = {
 
 @contextmanager
 def picture(path: Path) -> Iterator[Figure]:
-    """A figure of 1400 x 700 pixels in the house style, written to a .png or .svg file; raise ConfigError for another suffix."""
+    """A figure in the house style, written to a .png (1400 x 700 pixels unless it is made higher) or .svg file.
+
+    Raises ConfigError for another suffix.
+    """
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg"):
         raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
@@ -299,6 +302,8 @@ def draw_diff(path: Path, diff: VersionDiff) -> None:
         figure.text(0.022, 1 - 0.385 / height, title, fontsize=19, fontweight="bold", va="center")
         said = "   ·   ".join(f"{count:,} {change}" for change, count in diff.changes.items())
         figure.text(0.022, 1 - 0.756 / height, f"documents: {said}", fontsize=11.5, color=QUIET, va="center")
+        key, corner = [Patch(color=BEFORE), Patch(color=_COPIES(0.85))], (0.978, 1 - 0.385 / height)
+        figure.legend(key, ["before", "after"], loc="center right", bbox_to_anchor=corner, ncols=2, frameon=False)
         for number, (name, groups) in enumerate(tables.items()):
             bottom, left = 0.665 + 5.9 * (below - number // 2), (0.142, 0.6)[number % 2]
             shown = groups
@@ -325,4 +330,3 @@ def _draw_moved(axes: Axes, title: str, groups: Sequence[GroupChange]) -> None:
     axes.tick_params(length=0, pad=6)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_title(title, loc="left", fontsize=12.5, fontweight="bold", pad=12)
-    axes.legend([Patch(color=BEFORE), Patch(color=_COPIES(0.85))], ["before", "after"], loc="lower right", frameon=False)

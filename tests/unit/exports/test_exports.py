@@ -170,8 +170,8 @@ def files_of(root: Path) -> dict[str, bytes]:
 def test_each_copy_is_exported_and_twice_the_same(
     name: FormatName, published: Published, words: TokenCounter, tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mds, "SHARD_BYTES", 400)
-    monkeypatch.setattr(litdata, "CHUNK_BYTES", 400)
+    monkeypatch.setattr(mds, "SHARD_BYTES", 2_000)
+    monkeypatch.setattr(litdata, "CHUNK_BYTES", 2_000)
     root, config = tmp_path / "export", config_of(name, tokenizer)
     made = export(published.uri, root, config)
     totals = (made.samples, made.copies, made.tokens)
@@ -285,25 +285,45 @@ def test_an_export_goes_on_where_it_was_cut_off(
 
 @pytest.mark.parametrize("name", ["webdataset", "megatron"])
 def test_an_export_goes_on_after_a_kill(name: FormatName, published: Published, tokenizer: str, tmp_path: Path) -> None:
-    # Some formats name their place.
+    # Some formats write their place into their files, so both exports go to the same one.
     root, config = tmp_path / "export", ExportConfig(format=name, tokenizer=tokenizer if name in TOKEN_FORMATS else None)
     export(published.uri, root, config)
     whole = files_of(root)
     shutil.rmtree(root)
-    code = "import sys; from samplemix_core.cli.main import app; app(sys.argv[1:])"
+    # Slow, so that it is killed before its end.
+    code = """
+import sys, time
+from samplemix_core.cli.main import app
+from samplemix_core.objects.directory import FileStore
+upload = FileStore.upload
+def slow(*arguments):
+    time.sleep(0.2)
+    return upload(*arguments)
+FileStore.upload = slow
+app(sys.argv[1:])
+"""
     command = [sys.executable, "-c", code, "mixture", "export", published.uri, str(root), "--to", name, "--workers", "1"]
     command += ["--tokenizer", tokenizer] if config.tokenizer else []
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not [*root.rglob("*.tar"), *root.rglob("*.bin")]:
+    while not (done := [*root.glob(".samplemix/[0-9]*.json")]):
+        assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    written = {path: path.stat().st_mtime_ns for record in done for path in _files_of(root, record)}
     assert export(published.uri, root, config).created
+    assert written
+    assert {path: path.stat().st_mtime_ns for path in written} == written
     # What was being written is left where no reader looks.
     assert {path: data for path, data in files_of(root).items() if not path.startswith(".samplemix-store/")} == {
         path: data for path, data in whole.items() if not path.startswith(".samplemix-store/")
     }
+
+
+def _files_of(root: Path, record: Path) -> list[Path]:
+    """Of a chunk that is done."""
+    return [root / file["path"] for file in json.loads(record.read_bytes())["files"]]
 
 
 def test_what_is_in_the_way_is_named(published: Published, tmp_path: Path) -> None:

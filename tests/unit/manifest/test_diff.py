@@ -1,6 +1,7 @@
 """Two versions compared: what entered and left, and where tokens moved, however the rows are cut into parts."""
 
 import json
+import struct
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.catalogue import Mixtures
 from samplemix_core.manifest.diff import GroupChange, diff
 from samplemix_core.objects.directory import FileStore
+from samplemix_core.report.picture import draw_diff
 from tests.mixtures import Published, cluster_of, publish_corpus, quality_of, records, write_shard
 
 SHARDS = ("a/web/0.jsonl", "a/web/1.jsonl", "a/books/0.parquet", "b/web/0.jsonl", "b/código/part.0.jsonl")
@@ -109,6 +111,17 @@ def test_the_command_compares_and_draws(corpus: Path, tmp_path: Path, monkeypatc
     assert "código" in said
     assert "no parent" in str(run(first.uri).exception)
     assert isinstance(run(second.uri, "--plot", str(tmp_path / "diff.gif")).exception, ConfigError)
+
+
+def test_a_picture_shows_all_that_is_known_of_both(corpus: Path, tmp_path: Path) -> None:
+    old, new = (version(corpus, "picture", CASES[0][side], 60) for side in range(2))
+    found = diff(old.version, new.version).model_copy(update={"clusters": ()})
+    for more, height in ((0, 700), (1, 1290), (4, 1880)):
+        names = ("languages", "content_types", "clusters", "phases")[:more]
+        drawn = found.model_copy(update=dict.fromkeys(names, found.domains))
+        assert len(drawn.tables()) == 2 + more
+        draw_diff(tmp_path / "diff.png", drawn)
+        assert struct.unpack(">II", (tmp_path / "diff.png").read_bytes()[16:24]) == (1400, height)
 
 
 def test_a_version_is_named_by_its_mixture_and_number(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

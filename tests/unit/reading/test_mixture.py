@@ -163,19 +163,23 @@ def test_every_compression_and_other_fields_are_read(tmp_path: Path) -> None:
 
 
 def test_reading_goes_on_while_nobody_asks(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetch, fetched, ahead = Lane.fetch, list[int](), threading.Event()
+    fetch, has_first, goes_on = Lane.fetch, threading.Event(), threading.Event()
+    fetched: list[int] = []
 
     def noted(lane: Lane, wanted: Any, stretch: tuple[int, int]) -> Any:
-        found = fetch(lane, wanted, stretch)
+        if fetched:
+            assert has_first.wait(30)
+            goes_on.set()
         fetched.append(wanted.size)
-        if len(fetched) == 10:
-            ahead.set()
-        return found
+        return fetch(lane, wanted, stretch)
 
     monkeypatch.setattr(Lane, "fetch", noted)
-    documents = open_mixture(published.uri, cache_directory=tmp_path).documents()
+    # One thread fetches what is wanted first, and then goes on.
+    documents = open_mixture(published.uri, cache_directory=tmp_path, threads=1).documents()
     next(documents)
-    assert ahead.wait(30)
+    assert not goes_on.is_set()
+    has_first.set()
+    assert goes_on.wait(30)
     documents.close()
 
 

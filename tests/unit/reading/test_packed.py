@@ -98,7 +98,7 @@ def test_another_tokenizer_is_refused(mixture: Mixture, words: TokenCounter) -> 
     version = mixture.version
     object.__setattr__(version, "manifest", version.manifest.model_copy(update={"tokenizer": record}))
     assert len(pack(mixture, LENGTH, tokenizer=words))
-    with pytest.raises(ModelError, match=r"words, which isn't found by that name.*tokenizer\.json in its directory"):
+    with pytest.raises(ModelError, match=r"words, whose tokenizer can't be loaded by that name.*tokenizer\.json in its directory"):
         pack(mixture, LENGTH)
     with pytest.raises(ManifestError, match="counts tokens of words, and letters is another"):
         pack(mixture, LENGTH, tokenizer=letters)

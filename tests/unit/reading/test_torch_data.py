@@ -54,20 +54,22 @@ def test_a_job_that_is_killed_goes_on_with_other_ranks(mixture: Mixture, tmp_pat
     for world_size, workers, steps in ((2, 2, 5), (3, 1, 9), (1, 2, None)):
         logs = [tmp_path / f"{world_size}-{rank}" for rank in range(world_size)]
         fork = multiprocessing.get_context("fork")
-        arguments = [(mixture, rank, world_size, workers, state, log) for rank, log in enumerate(logs)]
+        arguments = [(mixture, rank, world_size, workers, state, log, steps) for rank, log in enumerate(logs)]
         jobs = [fork.Process(target=_train, args=given) for given in arguments]
         for job in jobs:
             job.start()
-        while steps is not None and min(map(_steps, logs)) < steps:
-            assert all(job.is_alive() or job.exitcode == 0 for job in jobs)
-            # What another process writes can't be waited for.
-            time.sleep(0.01)
-        for job in jobs:
-            if steps is not None:
-                assert job.pid is not None
-                # With its workers, which would else wait for it.
-                os.killpg(job.pid, signal.SIGKILL)
-            job.join()
+        try:
+            while steps is not None and min(map(_steps, logs)) < steps:
+                assert all(job.is_alive() for job in jobs)
+                # What another process writes can't be waited for.
+                time.sleep(0.01)
+        finally:
+            for job in jobs:
+                if steps is not None:
+                    assert job.pid is not None
+                    # With its workers, which would otherwise wait for it.
+                    os.killpg(job.pid, signal.SIGKILL)
+                job.join()
         assert steps is not None or [job.exitcode for job in jobs] == [0]
         done = min(map(_steps, logs)) if steps is not None else None
         for log in logs:
@@ -82,13 +84,18 @@ def _steps(log: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def _train(mixture: Mixture, rank: int, world_size: int, workers: int, state: dict[str, Any] | None, log: Path) -> None:
+def _train(
+    mixture: Mixture, rank: int, world_size: int, workers: int, state: dict[str, Any] | None, log: Path, steps: int | None
+) -> None:
+    """Train to the end, or to some steps more than these, to be killed there at the latest."""
     os.setpgrp()
     loader = Loader(mixture, 4, rank, world_size, workers=workers)
     if state is not None:
         loader.load_state_dict(state)
     with log.open("w") as file:
-        for batch in loader:
+        for step, batch in enumerate(loader):
+            if steps is not None and step == steps + 3:
+                signal.pause()
             places = [(item.shard, item.row, item.copy) for item in batch]
             file.write(json.dumps({"read": places, "state": loader.state_dict()}) + "\n")
             file.flush()
