@@ -17,7 +17,7 @@ from samplemix_core.config.export import ExportConfig, FormatName
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.frozen import load_config
-from samplemix_core.report.text import tell
+from samplemix_core.report.text import tell, written
 
 app = typer.Typer(help="Published mixtures: list, show, compare, verify.", no_args_is_help=True)
 
@@ -128,7 +128,9 @@ def mixture_diff(
     before: Annotated[str, typer.Argument(help="A version: web@11, or the URI of a manifest.json; web alone is its latest")],
     after: Annotated[str | None, typer.Argument(help="Another; without it, the first one is compared with its parent")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw it to this .png or .svg file")] = None,
-    parquet: Annotated[Path | None, typer.Option("--parquet", help="Also write every document that changed to this file")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", help="Also write every document that changed, with its quality and cluster")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two versions, of one mixture or of two: what entered, left, has more copies or fewer, and where tokens moved.
@@ -151,7 +153,10 @@ def mixture_diff(
         first, second = first.mixtures.open(first.manifest.name, parent), first
     else:
         second = open_version(deployment, after)
-    with pq.ParquetWriter(parquet, CHANGED, compression="zstd") if parquet else nullcontext() as writer:
+    with (
+        written(parquet) if parquet else nullcontext(),
+        pq.ParquetWriter(parquet, CHANGED, compression="zstd") if parquet else nullcontext() as writer,
+    ):
         found = diff(first, second, writer.write_table if writer else lambda rows: None)
     if deployment.database_url is not None and find_spec("psycopg2") is not None:
         from samplemix_core.report.kinds import with_kinds
@@ -215,8 +220,13 @@ def mixture_tag(
     from samplemix_core.manifest.life import untag
     from samplemix_core.reading.versions import open_version
 
-    mixtures, (name, _, _) = Deployment.load().mixtures, version.partition("@")
+    mixtures, (name, at, _) = Deployment.load().mixtures, version.partition("@")
+    if "/" in version:
+        raise ConfigError(f"{version!r} is a place, and tags are of this platform's mixtures.", "Name one, such as web@12.")
     if delete:
+        named, meant = mixtures.tagged(name, tag), open_version(Deployment.load(), version).manifest.version if at else None
+        if meant not in (None, named):
+            raise ConfigError(f"{name}@{tag} names version {named}, not {meant}.", f"To remove it, say {name} {tag} --delete.")
         tell(f"{name}@{tag} named version {untag(mixtures, name, tag)}, and is removed")
         return
     number = open_version(Deployment.load(), version).manifest.version
@@ -230,7 +240,7 @@ def mixture_gc(
     name: Annotated[str | None, typer.Argument(help="Only this mixture")] = None,
     keep: Annotated[int | None, typer.Option("--keep", min=1, help="Versions past the newest so many may go")] = None,
     older_than: Annotated[
-        int | None, typer.Option("--older-than", min=0, help="Versions may go that are older than so many days")
+        int | None, typer.Option("--older-than", min=0, max=36_500, help="Versions may go that are older than so many days")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is found; otherwise it is only shown")] = False,
     as_json: AsJson = False,
@@ -416,7 +426,8 @@ def trace(
         Path | None, typer.Option("--state", help="A saved state (JSON) that the job was resumed from: steps count from there")
     ] = None,
     sequence_length: Annotated[
-        int | None, typer.Option("--sequence-length", min=2, help="Tokens of a sequence, if the job read packed sequences")
+        int | None,
+        typer.Option("--sequence-length", min=2, max=2**24, help="Tokens of a sequence, if the job read packed sequences"),
     ] = None,
     packing: Annotated[str, typer.Option("--packing", help="How it packed them: concatenate or best-fit")] = "concatenate",
     end_of_document: Annotated[
@@ -441,7 +452,7 @@ def trace(
     if sequence_length is None and (packing != "concatenate" or not end_of_document):
         raise ConfigError("--packing and --no-end-of-document are of packed sequences.", "Give --sequence-length too.")
     saved = None if state is None else read_state(state)
-    mixture = open_mixture(name, version=version, seed=seed if saved is None else saved.get("seed", seed))
+    mixture = open_mixture(name, version=version, seed=seed if saved is None else saved["seed"])
     feed: Mixture | Packed = mixture
     if sequence_length is not None:
         packed = Packing(sequence_length, cast(Method, packing), end_of_document=end_of_document)
@@ -452,5 +463,5 @@ def trace(
         found = steps.documents(step, rank)
     else:
         sample = find_sample(mixture, str(document))
-        found = (traced for traced in steps.of_sample(sample, epochs) if rank is None or traced.rank == rank)
+        found = steps.of_sample(sample, epochs, rank)
     print_rows((traced._asdict() for traced in found), as_json=as_json)

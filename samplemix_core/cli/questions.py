@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from samplemix_core.cli.common import AsJson, pages, plain, print_rows
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import QueryError
 from samplemix_core.logs import visible
+from samplemix_core.report.text import written
 from samplemix_core.settings import home_directory, make_home
 
 app = typer.Typer()
@@ -116,10 +117,13 @@ def _write(rows: Iterator[Mapping[str, Any]], form: Format, output: Path | None)
     if form == "parquet":
         if output is None and sys.stdout.isatty():
             raise QueryError("Parquet can't be printed to a terminal.", "Name a file: --output FILE.")
-        with output.open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as binary:
+        with (
+            written(output) if output else nullcontext(),
+            output.open("wb") if output else os.fdopen(os.dup(sys.stdout.fileno()), "wb") as binary,
+        ):
             _write_parquet(rows, binary)
     elif output is not None:
-        with output.open("w", newline="") as text, redirect_stdout(text):
+        with written(output), output.open("w", newline="") as text, redirect_stdout(text):
             _write_text(rows, form)
     else:
         _write_text(rows, form)

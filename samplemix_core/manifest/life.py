@@ -32,9 +32,10 @@ BEGUN_AGE = timedelta(days=1)
 
 def tag(mixtures: Mixtures, name: str, version: int, tag: str) -> int | None:
     """Have a tag name a published version; return the version that it named before. Raises ConfigError for another kind of name."""
-    if not NAME.fullmatch(tag) or tag.isdecimal():
+    if not NAME.fullmatch(tag) or tag.isdecimal() or tag == "latest":
         raise ConfigError(
-            f"{tag!r} can't be a tag.", "Use small letters, digits, dots, dashes and underscores, and not digits alone."
+            f"{tag!r} can't be a tag.",
+            "Use small letters, digits, dots, dashes and underscores, neither digits alone nor latest, which is the newest.",
         )
     mixtures.open(name, version)
     key, data = mixtures.tag_key(name, tag), canonical_json({"version": version}) + b"\n"

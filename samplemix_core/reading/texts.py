@@ -490,8 +490,8 @@ class _Shard:
     def _changed(self, what: str) -> CorpusError:
         return CorpusError(
             f"{self._texts.corpus_root}/{self._path} is not the file that was mixed: {what}.",
-            "Put the file back, or train on a version that was mixed from the new one. To list every file that changed, run"
-            " 'samplemix mixture verify --corpus'.",
+            "Put the file back, or train on a version that was mixed from the new one. If the corpus was moved, say where it is:"
+            " corpus_root. To list every file that changed, run 'samplemix mixture verify --corpus'.",
         )
 
 

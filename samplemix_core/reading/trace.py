@@ -14,6 +14,9 @@ from samplemix_core.reading.mixture import Mixture
 from samplemix_core.reading.order import Piece, Place
 from samplemix_core.sample_key import keys_to_bytes, sample_keys
 
+MOST_ITEMS = 2**24
+"""Of a step over all ranks."""
+
 
 class Traced(NamedTuple):
     """A copy of a sample, or a piece of one, and where it is read: by `rank`, as item `in_batch` of its batch in `step`.
@@ -53,6 +56,11 @@ class Steps:
         for value, name in ((self.batch_size, "batch size"), (self.world_size, "world size")):
             if value < 1:
                 raise ConfigError(f"The {name} is {value}.", "Give at least 1.")
+        if self.step_items > MOST_ITEMS:
+            raise ConfigError(
+                f"A step of {self.step_items:,} items can't be traced: at most {MOST_ITEMS:,} can.",
+                "Give the batch size of one rank, and the number of ranks.",
+            )
 
     @property
     def step_items(self) -> int:
@@ -61,10 +69,9 @@ class Steps:
 
     def documents(self, step: int, rank: int | None = None) -> Iterator[Traced]:
         """Yield what a step reads, rank by rank or of one rank alone, in the order of each rank's batch."""
-        if not 0 <= step < 2**40 or (rank is not None and not 0 <= rank < self.world_size):
-            raise ConfigError(
-                f"There is no step {step} of rank {rank} of {self.world_size}.", "Steps and ranks are counted from 0."
-            )
+        self._check_rank(rank)
+        if not 0 <= step < 2**63 // MOST_ITEMS // 2:
+            raise ConfigError(f"There is no step {step}.", "Steps are counted from 0: give one that the job has taken.")
         ranks = np.arange(self.world_size) if rank is None else np.array([rank])
         # Rank by rank, the places of its batch in the stream of all ranks.
         inside = (ranks[:, None] + self.world_size * np.arange(self.batch_size, dtype=np.int64)).ravel()
@@ -77,14 +84,20 @@ class Steps:
             for order, piece in enumerate(found[item]):
                 yield self._traced(step, place, self.start.epoch + epoch, Place(position, order, piece))
 
-    def of_sample(self, sample: int, epochs: int = 1) -> Iterator[Traced]:
-        """Yield where the copies of a sample are read in so many epochs, the one of `start` included, in order."""
+    def _check_rank(self, rank: int | None) -> None:
+        if rank is not None and not 0 <= rank < self.world_size:
+            raise ConfigError(f"There is no rank {rank} of {self.world_size}.", "Ranks are counted from 0.")
+
+    def of_sample(self, sample: int, epochs: int = 1, rank: int | None = None) -> Iterator[Traced]:
+        """Yield where the copies of a sample are read, by all ranks or by one, in so many epochs from `start`'s on, in order."""
+        self._check_rank(rank)
         for epoch in range(self.start.epoch, self.start.epoch + epochs):
             for found in self.feed.places(epoch, sample):
                 place = (epoch - self.start.epoch) * len(self.feed) + found.position - self.start.position
                 if place >= 0:
                     step, inside = divmod(place, self.step_items)
-                    yield self._traced(step, inside, epoch, found)
+                    if rank is None or inside % self.world_size == rank:
+                        yield self._traced(step, inside, epoch, found)
 
     def _traced(self, step: int, place: int, epoch: int, found: Place) -> Traced:
         """`place` is that of the item in the step."""
@@ -117,7 +130,7 @@ def read_state(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} can't be read as a state: {error}.", "Give the JSON of state_dict().") from None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or type(found.get("seed")) is not int:
         raise ConfigError(f"{path} holds no state.", "Give the JSON of state_dict().")
     return found
 

@@ -28,6 +28,7 @@ from samplemix_core.manifest.diff import GroupChange, VersionDiff
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.report.labelling import label_circles
 from samplemix_core.report.record import DomainPoint, FloatArray, MixtureRecord, SampleHistogram
+from samplemix_core.report.text import written
 
 MAX_DOMAINS = 20
 _ADD_UP = ("source_samples", "source_tokens", "source_share", "samples", "copies", "mixture_tokens", "mixture_share")
@@ -65,7 +66,8 @@ def picture(path: Path) -> Iterator[Figure]:
         mpl.rcParams.update(STYLE)
         figure = Figure(figsize=(14, 7), dpi=100, facecolor="white")
         yield figure
-        figure.savefig(path, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else {})
+        with written(path):
+            figure.savefig(path, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else {})
 
 
 def draw_mixture(path: Path, record: MixtureRecord) -> None:

@@ -1,12 +1,15 @@
 """Text for people: print strangers' data, and a published mixture with where its tokens went and what was left out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from samplemix_core.errors import ConfigError
 from samplemix_core.logs import visible
 from samplemix_core.manifest.format import DomainShare, Manifest, held_back, unmet
 
@@ -14,6 +17,17 @@ WIDE = 1000
 
 MOST_DOMAINS = 40
 """Rows of a mixture's table; the smaller domains share one."""
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """While a file is written for people: raise ConfigError, naming it, if it can't be."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be written: {error.strerror or error}.", "Name a file in a directory that is there."
+        ) from error
 
 
 class PlainConsole(Console):

@@ -17,7 +17,10 @@ from samplemix_core.database import corpora, registration
 from samplemix_core.database.changes import version_changes
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import end_long_reads, ready_queries, run_query
+from samplemix_core.deployment import Deployment
 from samplemix_core.errors import QueryError
+from samplemix_core.manifest.diff import Amount, GroupChange, VersionDiff
+from samplemix_core.report.kinds import with_kinds
 from samplemix_core.settings import shipped_directory
 from tests.integration.conftest import LedgeredCorpus, mix
 
@@ -118,7 +121,7 @@ def test_domains_and_clusters_that_gained(asked: Asked) -> None:
     assert moved == sorted(moved, reverse=True)
 
 
-def test_two_versions(asked: Asked) -> None:
+def test_two_versions(asked: Asked, database: Deployment) -> None:
     changes = asked.query("domain_changes", mixture="demo", older="1", newer="2")
     with transaction(asked.corpus.url) as cursor:
         known = version_changes(cursor, "demo", 2)
@@ -146,6 +149,15 @@ def test_two_versions(asked: Asked) -> None:
                 for row in own
                 if row[f"documents{end}"]
             }
+    nothing = Amount(documents=0, copies=0, tokens=0)
+    all_of_it = GroupChange(group="all", before=nothing, after=nothing)
+    bare = VersionDiff(before="demo@1", after="demo@2", total=all_of_it, changes={}, domains=(), clusters=(), quality=())
+    compared, said = with_kinds(Deployment(**{**vars(database), "reader_database_url": asked.corpus.reader_url}), bare)
+    assert not said
+    for groups, kind in ((compared.languages, "language"), (compared.content_types, "content_type")):
+        assert {group.group: (group.before.copies, group.after.copies) for group in groups} == {
+            row["name"]: (row["copies_before"], row["copies"]) for row in kinds if row["kind"] == kind
+        }
     moved = asked.query("copies_changed", mixture="demo", older="1", newer="2")
     assert len(moved) == known.entered + known.departed + known.more_copies + known.fewer_copies
     assert sum(row["tokens_gained"] for row in moved) == sum(row["tokens_gained"] for row in changes)

@@ -111,6 +111,10 @@ def test_the_command_compares_and_draws(corpus: Path, tmp_path: Path, monkeypatc
     assert "código" in said
     assert "no parent" in str(run(first.uri).exception)
     assert isinstance(run(second.uri, "--plot", str(tmp_path / "diff.gif")).exception, ConfigError)
+    for option, name in (("--plot", "none/diff.png"), ("--parquet", "none/changed.parquet"), ("--parquet", "")):
+        error = run(second.uri, option, str(tmp_path / name)).exception
+        assert isinstance(error, ConfigError)
+        assert f"{tmp_path / name} can't be written" in str(error)
 
 
 def test_a_picture_shows_all_that_is_known_of_both(corpus: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_tag_names_a_version_and_moves(mixtures: Mixtures, publish: Callable[[
         mixtures.tagged("demo", "stable")
     with pytest.raises(ManifestError, match="does not exist"):
         tag(mixtures, "demo", 9, "stable")
-    for wrong in ("12", "Stable", "a/b", "", "../x"):
+    for wrong in ("12", "latest", "Stable", "a/b", "", "../x"):
         with pytest.raises(ConfigError, match="can't be a tag"):
             tag(mixtures, "demo", 1, wrong)
 
@@ -163,6 +163,9 @@ def test_the_commands(
     assert open_version(Deployment.load(), "demo@candidate").manifest.version == 1
     assert [row["tags"] for row in run("list", "--json")] == ["candidate", "", ""]
     assert run("gc", "--keep", "1", "--json") == []
+    for wrong, why in (("demo@3", "names version 1, not 3"), (str(tmp_path / "demo"), "tags are of this platform")):
+        with pytest.raises(ConfigError, match=why):
+            CliRunner().invoke(app, ["mixture", "tag", wrong, "candidate", "--delete"], catch_exceptions=False)
     assert "named version 1, and is removed" in run("tag", "demo", "candidate", "--delete")
     assert [row["version"] for row in run("gc", "--keep", "1", "--json")] == [1]
     assert readable(mixtures) == [1, 2, 3]

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, ObjectStoreError
 from samplemix_core.objects.directory import FileStore
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.reading import texts
 from samplemix_core.reading.mixture import Document, Mixture, open_mixture
 from samplemix_core.reading.texts import Lane
 from tests.mixtures import COMPRESS, Published, records, write_shard
@@ -215,7 +218,8 @@ def test_a_store_that_fails_is_asked_again(
         return opened(store, key, version)
 
     monkeypatch.setattr(FileStore, "open", failing)
-    monkeypatch.setattr("samplemix_core.reading.texts.time.sleep", waits.append)
+    # Only there: other threads of this process sleep too.
+    monkeypatch.setattr(texts, "time", SimpleNamespace(sleep=waits.append, time=time.time))
     found = open_mixture(published.uri, cache_directory=tmp_path / "cache", threads=1).documents()
     if failures == 5:
         with pytest.raises(ObjectStoreError, match="The store is busy"):

@@ -69,3 +69,21 @@ def test_the_command_traces_from_the_manifest_alone(mixture: Mixture, published:
     back = run("--document", document, "--batch-size", "3", "--world-size", "2", "--state", str(state))
     assert step[0] in back
     assert run("--step", "0", "--rank", "1", "--world-size", "4", "--seed", "5")[0]["position"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--step", "0", "--batch-size", "99999999999"), "A step of 99,999,999,999 items can't be traced"),
+        (("--step", "9" * 15), "There is no step 999999999999999"),
+        (("--step", "0", "--rank", "2", "--world-size", "2"), "There is no rank 2 of 2"),
+        (("--document", "DOCUMENT", "--rank", "7", "--world-size", "2"), "There is no rank 7 of 2"),
+        (("--step", "0", "--state", "STATE"), "holds no state"),
+    ],
+)
+def test_what_can_not_be_traced_is_named(published: Published, tmp_path: Path, arguments: tuple[str, ...], why: str) -> None:
+    (tmp_path / "state.json").write_text('{"seed": "x"}')
+    places = {"STATE": str(tmp_path / "state.json"), "DOCUMENT": "{}:{}".format(*next(iter(published.copies)))}
+    given = [places.get(argument, argument) for argument in arguments]
+    with pytest.raises(ConfigError, match=why):
+        CliRunner().invoke(app, ["trace", published.uri, *given], catch_exceptions=False)
