@@ -286,6 +286,6 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
             if place not in meant.values():
                 yield f"{_named(place)} is missing"
         elif item["type"] != "too_short" or not any(other["loc"][: len(place)] == place != other["loc"] for other in found):
-            # What is wrong with all together says what it is about.
+            # A rule about several fields names them itself.
             held = f"{_named(place)} = {_shown(repr(item['input']))}: " if place else ""
             yield held + item["msg"].removeprefix("" if place else "Value error, ")

@@ -131,6 +131,9 @@ def mixture_diff(
     parquet: Annotated[
         Path | None, typer.Option("--parquet", help="Also write every document that changed, with its quality and cluster")
     ] = None,
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help="Also write what is printed, a row for each group, to this Parquet file")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two versions, of one mixture or of two: what entered, left, has more copies or fewer, and where tokens moved.
@@ -164,6 +167,9 @@ def mixture_diff(
         found, said = with_kinds(deployment, found)
         if said:
             say(said)
+    if groups is not None:
+        with written(groups):
+            pq.write_table(found.table(), groups)
     if plot is not None:
         from samplemix_core.report.picture import draw_diff
 
@@ -220,16 +226,17 @@ def mixture_tag(
     from samplemix_core.manifest.life import untag
     from samplemix_core.reading.versions import open_version
 
-    mixtures, (name, at, _) = Deployment.load().mixtures, version.partition("@")
+    deployment, (name, at, _) = Deployment.load(), version.partition("@")
+    mixtures = deployment.mixtures
     if "/" in version:
         raise ConfigError(f"{version!r} is a place, and tags are of this platform's mixtures.", "Name one, such as web@12.")
     if delete:
-        named, meant = mixtures.tagged(name, tag), open_version(Deployment.load(), version).manifest.version if at else None
+        named, meant = mixtures.tagged(name, tag), open_version(deployment, version).manifest.version if at else None
         if meant not in (None, named):
             raise ConfigError(f"{name}@{tag} names version {named}, not {meant}.", f"To remove it, say {name} {tag} --delete.")
         tell(f"{name}@{tag} named version {untag(mixtures, name, tag)}, and is removed")
         return
-    number = open_version(Deployment.load(), version).manifest.version
+    number = open_version(deployment, version).manifest.version
     before = put_tag(mixtures, name, number, tag)
     moved = f"; it named version {before}" if before not in (None, number) else ""
     tell(f"{name}@{tag} names version {number}{moved}")

@@ -105,6 +105,15 @@ class VersionDiff(FrozenModel):
                     f"{group.before.documents:>18,}{group.after.documents:>14,}"
                 )
 
+    def table(self) -> pa.Table:
+        """All groups as rows: `by` says how they are grouped, then group, and amounts before and after; `all` is everything."""
+        rows = [(by, group) for by, groups in {"all": (self.total,), **self.tables()}.items() for group in groups]
+        columns: dict[str, list[str] | list[int]] = {"by": [by for by, _ in rows], "group": [group.group for _, group in rows]}
+        for side in ("before", "after"):
+            for name in Amount.model_fields:
+                columns[f"{name}_{side}"] = [getattr(getattr(group, side), name) for _, group in rows]
+        return pa.table(columns)
+
     def tables(self) -> dict[str, tuple[GroupChange, ...]]:
         """The ways in which documents are grouped that are known of both versions, by name."""
         tables = {"domain": self.domains, "quality": self.quality, "language": self.languages}

@@ -26,7 +26,8 @@ def written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(
-            f"{path} can't be written: {error.strerror or error}.", "Name a file in a directory that is there."
+            f"{path} can't be written: {error.strerror or error}.",
+            "Name a file in a directory that is there, where you may write and there is room.",
         ) from error
 
 

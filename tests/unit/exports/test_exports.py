@@ -308,6 +308,7 @@ app(sys.argv[1:])
     process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     while not (done := [*root.glob(".samplemix/[0-9]*.json")]):
         assert process.poll() is None
+        # What another process writes can't be waited for.
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

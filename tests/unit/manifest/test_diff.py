@@ -104,6 +104,13 @@ def test_the_command_compares_and_draws(corpus: Path, tmp_path: Path, monkeypatc
     assert (found["before"], found["after"]) == ("demo@1", "demo@2")
     assert pq.read_metadata(changed).num_rows == sum(found["changes"].values()) - found["changes"]["as before"]
     assert (tmp_path / "diff.png").stat().st_size > 10_000
+    run(second.uri, "--groups", str(tmp_path / "groups.parquet"))
+    groups = pq.read_table(tmp_path / "groups.parquet").to_pylist()
+    listed = {"all": [found["total"]], "domain": found["domains"], "quality": found["quality"], "cluster": found["clusters"]}
+    assert [(row["by"], row["group"], row["tokens_before"], row["copies_after"], row["documents_after"]) for row in groups] == [
+        (by, each["group"], each["before"]["tokens"], each["after"]["copies"], each["after"]["documents"])
+        for by, each in ((by, each) for by, own in listed.items() for each in own)
+    ]
     # Without another version, the parent.
     assert json.loads(run(second.uri, "--json").output) == found
     said = run(second.uri).output
@@ -111,7 +118,7 @@ def test_the_command_compares_and_draws(corpus: Path, tmp_path: Path, monkeypatc
     assert "código" in said
     assert "no parent" in str(run(first.uri).exception)
     assert isinstance(run(second.uri, "--plot", str(tmp_path / "diff.gif")).exception, ConfigError)
-    for option, name in (("--plot", "none/diff.png"), ("--parquet", "none/changed.parquet"), ("--parquet", "")):
+    for option, name in (("--plot", "none/diff.png"), ("--parquet", "none/changed.parquet"), ("--groups", "")):
         error = run(second.uri, option, str(tmp_path / name)).exception
         assert isinstance(error, ConfigError)
         assert f"{tmp_path / name} can't be written" in str(error)
