@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from samplemix_core.errors import BudgetError
-from samplemix_core.mixing.solver import FILL_ABOVE, Solution, solve_copies
+from samplemix_core.mixing.line import FILL_ABOVE
+from samplemix_core.mixing.solver import Solution, solve_copies
 from samplemix_core.sample_key import sample_keys, uniforms
 
 Problem = tuple[np.ndarray, np.ndarray, np.ndarray, int, int]

@@ -81,6 +81,15 @@ def test_a_sample_without_tokens_has_no_copy() -> None:
     assert solution.copies.tolist() == [0, 1]
 
 
+def test_a_sample_of_weight_zero_has_no_copy_and_limits_what_there_is() -> None:
+    solution = solve([0.0, 1.0, 0.0, 1.0], [8, 8, 8, 8], [0.9, 0.0, 0.9, 0.0], 24, 2)
+    assert solution.copies.tolist() == [0, 2, 0, 1]
+    with pytest.raises(BudgetError, match="at most 32 tokens"):
+        solve([0.0, 1.0, 0.0, 1.0], [8, 8, 8, 8], [0.9, 0.0, 0.9, 0.0], 33, 2)
+    with pytest.raises(BudgetError, match="Add documents"):
+        solve([0.0], [8], [0.5], 8, 2)
+
+
 def test_the_largest_cap_and_the_longest_documents_do_not_overflow() -> None:
     longest = 2**31 - 1
     solution = solve([1.0] * 3, [longest] * 3, [0.1, 0.2, 0.3], 65_535 * longest * 3 - 1, 65_535)
@@ -96,7 +105,7 @@ def test_tokens_follow_weights() -> None:
         assert solution.copies[inside].mean() == pytest.approx(expected[inside].mean(), rel=0.1)
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf, 1e-301])
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, 1e-301])
 def test_refuses_a_weight_that_is_no_weight(weight: float) -> None:
     with pytest.raises(ConfigError, match=r"weight of sample 1 is"):
         solve([1.0, weight], [5, 5], [0.5, 0.5], 5, 4)
