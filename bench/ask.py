@@ -213,10 +213,10 @@ def mix(settings: Deployment, corpus: Corpus, version: int, parameters: dict[str
         shards = {state.shard.path: state.shard for state in states}
         diversity = clusters.cluster_table(cursor, corpus.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
         total = sum(state.scored for state in states)
-        source = Source(total, registration.domain_names(cursor), diversity, recorded("samplemix", parameters), 42)
+        source = Source(total, registration.domain_names(cursor), diversity, 42)
         for _, samples in columns.stream_samples(cursor, corpus.version, corpus.cluster_model_id, states):
             source.add(samples)
-        source.finish()
+        source.finish().weigh(recorded("samplemix", parameters))
         budget = int(share * source.total_tokens)
         solution = solve_copies(source.weight, source.tokens, source.uniform, budget, 4)
         draft = ManifestDraft(

@@ -200,8 +200,24 @@ class PolicyRecord(FrozenModel):
     parameters: dict[str, Any]
 
 
+def _is_empty(value: tuple[Any, ...]) -> bool:
+    return not value
+
+
+class CellRecord(FrozenModel):
+    """Samples that stand in one line, where shares must hold: their own kappa, and the tokens they were to have and have."""
+
+    name: str = Field(description="What they have in common, such as domain=web")
+    kappa: float = Field(ge=0)
+    target_tokens: int = Field(ge=0)
+    realised_tokens: int = Field(ge=0)
+
+
 class SolverRecord(FrozenModel):
-    """How the copies met the budget: copies = min(max_copies, floor(kappa * weight + u)), unless a sample was passed over."""
+    """How the copies met the budget: copies = min(max_copies, floor(kappa * weight + u)), unless a sample was passed over.
+
+    u is the sample's own number in [0, 1); it is 0 for policies that take samples in the order of their weights.
+    """
 
     max_copies: int = Field(ge=1)
     max_share: float = Field(
@@ -220,6 +236,9 @@ class SolverRecord(FrozenModel):
         ge=0,
         exclude_if=lambda samples: samples == 0,
         description="Samples with fewer copies than kappa gives, as one more was longer than what was left of the budget",
+    )
+    cells: tuple[CellRecord, ...] = Field(
+        (), exclude_if=_is_empty, description="Where shares must hold, each group's own kappa; that of all is then 1"
     )
 
 
@@ -269,10 +288,6 @@ class SourcesFile(FrozenModel):
 
 def _is_absent(value: object) -> bool:
     return value is None
-
-
-def _is_empty(value: tuple[Any, ...]) -> bool:
-    return not value
 
 
 class ManifestDraft(FrozenModel):

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from samplemix_core.compiled import compiled
 from samplemix_core.errors import BudgetError
 from samplemix_core.mixing.line import ANY, Weights
-from samplemix_core.mixing.solver import Float64Array, Int32Array, Solution, UInt16Array, line_of, solve_copies
+from samplemix_core.mixing.solver import Cells, Float64Array, Int32Array, Solution, UInt16Array, line_of, solve_copies
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -37,6 +37,12 @@ _FIRST_STEP, _FARTHEST = 1e-3, 64.0
 
 _NEARLY_NONE = 1e-6
 """Share of all tokens: the programme's own tolerance is below it."""
+
+_TOLERANCE = 2e-7
+"""Share of all tokens by which the programme may miss a limit: a little more than its own tolerance."""
+
+_NAMED = 64
+"""Most limits among which those that conflict are looked for."""
 
 _SLACK = 1.0
 """Tokens by which a limit may be missed before documents are counted: shares of a budget are not whole tokens."""
@@ -92,14 +98,16 @@ def solve_groups(
             f"The budget of {budget_tokens} tokens buys nothing: the shortest document has {least} tokens.",
             f"Ask for at least {least} tokens.",
         )
-    open_ = met.next_tokens[(met.next_tokens > budget_tokens - realised) & (met.next_tokens < ANY)]
+    left = budget_tokens - realised
+    following = np.concatenate([met.next_tokens, line.shortest_open()])
+    open_ = following[(following > left) & (following < ANY)]
     return Solution(
         copies=met.copies,
         kappa=1.0,
         realised_tokens=realised,
         next_tokens=int(open_.min()) if open_.size else 0,
         passed_over=int(met.passed_over.sum()),
-        kappas=met.kappa,
+        cells=Cells(met.kappa, targets, met.realised),
     )
 
 
@@ -226,13 +234,13 @@ def _programme(
     from scipy.optimize import linprog
     from scipy.sparse import coo_array, eye_array, hstack, vstack
 
-    size, unit = largest.size, max(1.0, float(largest.sum()))
+    size, unit = largest.size, max(1.0, float(largest.sum() if budget is None else budget))
     cells = [limit.cells for limit in limits]
     rows = np.repeat(np.arange(len(limits)), [item.size for item in cells])
     columns = np.concatenate([*cells, np.empty(0, dtype=np.int64)])
     member = coo_array((np.ones(rows.size), (rows, columns)), shape=(len(limits), size))
     least, most = (np.array([getattr(limit, end) for limit in limits]) for end in ("least", "most"))
-    slack = _SLACK / unit
+    slack = max(_SLACK / unit, _TOLERANCE)
     ones = coo_array(np.ones((1, size)))
     if budget is None:
         # The budget is a variable: tokens add up to it, and shares are of it.
@@ -271,7 +279,11 @@ def require_feasible(largest: Int64Array, budget: int, limits: Sequence[Limit]) 
     conflict = list(limits)
     if not 1 <= budget <= total:
         conflict = []
-    for limit in list(conflict):
+    elif len(conflict) > _NAMED:
+        conflict = [limit for limit in limits if limit.least * budget > largest[limit.cells].sum() + _SLACK][:_NAMED]
+        if not conflict:
+            conflict = [Limit(f"{len(limits):,} limits", np.arange(largest.size))]
+    for limit in list(conflict) if len(limits) <= _NAMED else []:
         rest = [other for other in conflict if other is not limit]
         if not _is_feasible(largest, budget, rest):
             conflict = rest

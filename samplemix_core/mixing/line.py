@@ -52,6 +52,7 @@ _MOST_UNDECIDED = 2**21
 _BINS, _LEAST_BINS, _HISTOGRAM = 4096, 64, 2**21
 """Bins of a cell, and of all cells together: 16 MiB for each thread."""
 
+_MISSES = 3
 _HALVINGS = 34
 _GUESS_ABOVE = 2**17
 _MARGIN, _NOISE = 0.002, 4.0
@@ -181,19 +182,22 @@ class Line:
             next_tokens=np.zeros(cells, dtype=np.int64),
         )
         self._rounds(state, targets > 0, survey, by_weight)
+        again = targets > 0
         while (left := budget - int(state.realised.sum())) > 0:
             self._buy(state, left)
             left = budget - int(state.realised.sum())
-            if (state.next_tokens[state.longest == ANY] > left).any():
+            if ((state.next_tokens > left) & (state.next_tokens < ANY)).any():
                 break
-            # Only cells that passed samples over are left: the largest of those that can have more goes on.
-            able = np.flatnonzero(self.shortest_open() <= left)
+            # The largest of the cells that can have more goes on, as long as that gives it any.
+            able = np.flatnonzero(again & (self.shortest_open() <= left))
             if not able.size:
                 break
             most = able[np.argmax(state.targets[able])]
+            before = int(state.realised[most])
             state.targets[most] = min(int(state.realised[most]) + left, int(survey.largest[most]))
             state.longest[most], state.next_tokens[most] = ANY, 0
             self._rounds(state, np.arange(cells) == most, survey)
+            again[most] = int(state.realised[most]) > before
         passed, passed_over = state.longest != ANY, np.zeros(cells, dtype=np.int64)
         if passed.any():
             passed_over = self._passed_over(state.longest, state.kappa)
@@ -293,6 +297,7 @@ class Line:
             guess, margin = (by_weight or self.by_weight(survey)).kappas(targets), _MARGIN + _NOISE * np.sqrt(self.cells / size)
             low, high = np.where(open_, guess * (1 - margin), 0.0), np.where(open_, np.minimum(guess * (1 + margin), upper), upper)
         index, missed = np.empty(0, dtype=np.int64), np.zeros(self.cells, dtype=np.bool_)
+        misses = np.zeros(self.cells, dtype=np.int64)
         while open_.any():
             seen = self._look(low, high, bins, open_, longest, room)
             fixed[open_] = seen.low[open_]
@@ -306,6 +311,7 @@ class Line:
                 index = seen.undecided
                 break
             missed |= settled & ~spent
+            misses += over | under
             for cell in np.flatnonzero(open_):
                 if over[cell]:
                     low[cell], high[cell] = before[cell], low[cell]
@@ -315,7 +321,11 @@ class Line:
                     before[cell], beyond[cell] = low[cell], high[cell]
                     sums = seen.low[cell] + np.cumsum(seen.histogram[cell])
                     at = min(int(np.searchsorted(sums, targets[cell], side="right")), bins.count - 1)
-                    low[cell], high[cell] = bins.edges(int(cell), at, low[cell], high[cell])
+                    ends = bins.edges(int(cell), at, low[cell], high[cell])
+                    # Bins of a few floats, or where steps are rounded much, mislead: halving does not.
+                    if misses[cell] > _MISSES or not ends[0] < ends[1] or ends == (low[cell], high[cell]):
+                        ends = low[cell], _float((_bits(low[cell]) + _bits(high[cell])) // 2)
+                    low[cell], high[cell] = ends
             bins = bins.between(low, high)
         undecided = self._undecided(index, low, fixed)
         down, up = low.view(np.int64).copy(), high.view(np.int64).copy()

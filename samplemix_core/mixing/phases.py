@@ -20,18 +20,27 @@ import numpy as np
 
 from samplemix_core.compiled import compiled
 from samplemix_core.errors import BudgetError, ConfigError
-from samplemix_core.mixing.solver import MAX_COPIES, MAX_TOKENS, Float64Array, Int32Array, Solution, UInt16Array, solve_copies
+from samplemix_core.mixing.constraints import Groups, solve_groups
+from samplemix_core.mixing.solver import MAX_COPIES, MAX_TOKENS, Float64Array, Int32Array, Solution, UInt16Array
+
+_ALL = np.empty(0, dtype=np.uint16)
 
 _MORE = "Raise the phase's share, or the budget."
 
 
 class PhaseWanted(NamedTuple):
-    """A phase: its share of the budget, the most copies of a sample in it, and what gives its weights, float64 (n,)."""
+    """A phase: its share of the budget, the most copies of a sample in it, and what gives its weights, float64 (n,).
+
+    weights and groups are given the phase's tokens. chance: whether samples' own numbers round their copies; else they take them in
+    the order of their weights.
+    """
 
     name: str
     share: float
     max_copies: int
-    weights: Callable[[], Float64Array]
+    weights: Callable[[int], Float64Array]
+    groups: Callable[[int], Groups | None] = lambda _: None
+    chance: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,14 +109,19 @@ def solve_phases(
             }
             raised = [name for name, more in limits.items() if more > largest]
             raise _unmet(phase.name, target, largest, f"{cap} {'copy' if cap == 1 else 'copies'}", raised, max_tokens, solved)
-        weights = phase.weights()
+        weights = phase.weights(target)
+        own = uniforms if phase.chance else np.zeros(tokens.size)
         try:
-            solution = solve_copies(weights, tokens, uniforms, target, cap, room=room)
+            groups = phase.groups(target)
+            solution = solve_groups(weights, tokens, own, target, cap, room=room, groups=groups)
         except BudgetError as error:
             raise BudgetError(f"Phase {phase.name!r}: {error.what}", _MORE) from None
         except ConfigError as error:
             raise ConfigError(f"Phase {phase.name!r}: {error.what}", error.remedy) from None
-        held_back = _advance(weights, solution.kappa, solution.copies, tokens, room, cap, most, uniforms, wanted)
+        kappas = np.array([solution.kappa]) if solution.cells is None else solution.cells.kappa
+        cell = _ALL if solution.cells is None or groups is None else groups.cell
+        numbers = weights, kappas, cell, solution.copies, tokens, room, cap, most, own, wanted
+        held_back = _advance(*numbers)
         spent += solution.copies
         realised += solution.realised_tokens
         solved.append(SolvedPhase(phase.name, target, solution, int(held_back)))
@@ -144,7 +158,8 @@ def _fill_room(tokens: Int32Array, spent: UInt16Array, cap: int, max_copies: int
 @compiled
 def _advance(
     weights: Float64Array,
-    kappa: float,
+    kappas: Float64Array,
+    cell: UInt16Array,
     copies: UInt16Array,
     tokens: Int32Array,
     room: UInt16Array,
@@ -156,7 +171,7 @@ def _advance(
     """Carry the uniform numbers on past a phase and add up what was wanted; returns how many samples earlier phases held back."""
     held_back = 0
     for i in range(weights.size):
-        asked = min(kappa * weights[i], float(cap))
+        asked = min(kappas[cell[i] if cell.size else 0] * weights[i], float(cap))
         total = asked + carried[i]
         whole = np.floor(total)
         wanted[i] += asked

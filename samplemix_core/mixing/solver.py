@@ -14,7 +14,7 @@ one product and one sum per sample, which numba without fastmath does not contra
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,14 @@ MAX_COPIES = np.iinfo(np.uint16).max
 MAX_TOKENS = np.iinfo(np.int32).max
 
 
+class Cells(NamedTuple):
+    """What limits on groups made of a solution: for each of G cells its kappa, the tokens that it was to have, and those it has."""
+
+    kappa: Float64Array
+    targets: npt.NDArray[np.int64]
+    realised: npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Solution:
     """Copies of each sample, and how they meet the budget.
@@ -41,7 +49,7 @@ class Solution:
     that very float and only some fit, the first ones in order have one copy more. `passed_over` samples have fewer than that, as
     one more is longer than what was left. `realised_tokens` is the sum of copies * tokens, never over the budget and short of it by
     less than `next_tokens`, the tokens of the sample that would step next (`next_tokens` is 0 if every sample has all the copies it
-    may have). With limits on groups, `kappas` (G,) has the kappa of each cell, and `kappa` is 1.
+    may have). With limits on groups that bind, `cells` has the kappas, and `kappa` is 1.
     """
 
     copies: UInt16Array
@@ -49,7 +57,7 @@ class Solution:
     realised_tokens: int
     next_tokens: int
     passed_over: int = 0
-    kappas: Float64Array | None = None
+    cells: "Cells | None" = None
 
 
 def solve_copies(

@@ -24,7 +24,8 @@ from samplemix_core.mixing.shard_samples import (
     scaled,
     too_many_domains,
 )
-from samplemix_core.policies.policy import Columns, Weigh
+from samplemix_core.mixing.survey import SurveyPart, survey
+from samplemix_core.policies.policy import Columns, Scale, Survey, Weigh
 from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 
 DomainCodes = npt.NDArray[np.int16]
@@ -61,10 +62,10 @@ class Source:
 
     domain: int16 (n,), indices into `domains`, which are sorted once the source is finished.
     tokens: int32 (n,). quality: float32 (n,). cluster: unsigned (n,). distance: int16 (n,), to the centroid, in ten-thousandths.
-    weight: float64 (n,), by the policy. uniform: float64 (n,), the sample's own number in [0, 1).
+    weight: float64 (n,), once a policy has weighed them. uniform: float64 (n,), the sample's own number in [0, 1).
     """
 
-    def __init__(self, samples: int, domain_names: Mapping[int, str], diversity: Float32Array, weigh: Weigh, seed: int) -> None:
+    def __init__(self, samples: int, domain_names: Mapping[int, str], diversity: Float32Array, seed: int) -> None:
         """Make room for `samples` samples. `diversity` (K,) is that of each cluster; `domain_names` maps domain ids to names."""
         self.domain = np.empty(samples, dtype=np.int16)
         self.tokens = np.empty(samples, dtype=np.int32)
@@ -74,13 +75,13 @@ class Source:
         self.weight = np.empty(samples, dtype=np.float64)
         self.uniform = np.empty(samples, dtype=np.float64)
         self.domains: list[str] = []
-        self.diversity, self._weigh, self._seed = diversity, weigh, seed
+        self.diversity, self._seed = diversity, seed
         self._names = domain_names
         self._code = np.full(max(domain_names, default=0) + 1, -1, dtype=np.int16)
         self._slices: list[_Slice] = []
 
     def add(self, shard: ShardSamples) -> None:
-        """Take in a shard's samples: their columns, weights and uniform numbers.
+        """Take in a shard's samples: their columns and uniform numbers.
 
         Raises AccountingError if there is no room for them, CorpusError for more than MAX_DOMAINS domains.
         """
@@ -95,7 +96,6 @@ class Source:
         self.quality[start:stop] = shard.quality
         self.cluster[start:stop] = shard.cluster
         self.distance[start:stop] = scaled(shard.distance)
-        self.weight[start:stop] = self._weigh(Columns(shard.quality, self.diversity[shard.cluster]))
         self.uniform[start:stop] = uniforms(self._seed, sample_keys(shard.snapshot, shard.path, shard.row))
         self._slices.append(_Slice(shard.snapshot, shard.path, start, stop, RowSet.of(shard.row)))
 
@@ -130,11 +130,28 @@ class Source:
         return codes[np.searchsorted(ends, np.arange(start, stop), side="right")]
 
     def weigh(self, weigh: Weigh) -> npt.NDArray[np.float64]:
-        """Weigh all samples by another policy; returns the weights, float64 (n,), which are the source's from now on."""
+        """Weigh all samples by a policy; returns the weights, float64 (n,), which are the source's from now on."""
         for start in range(0, self.weight.size, _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            self.weight[part] = weigh(Columns(self.quality[part], self.diversity[self.cluster[part]]))
+            self.weight[part] = weigh(self._columns(part))
         return self.weight
+
+    def survey(self, scale: Scale, budget_tokens: int, max_copies: int) -> Survey:
+        """Survey the finished source, for policies that ask for it."""
+        parts = (slice(start, start + _ROWS_AT_ONCE) for start in range(0, self.weight.size, _ROWS_AT_ONCE))
+        looked = (SurveyPart(self._columns(part), np.ones(self.tokens[part].size), self.tokens[part]) for part in parts)
+        return survey(looked, tuple(self.domains), self.diversity, scale, budget_tokens, max_copies)
+
+    def _columns(self, part: slice) -> Columns:
+        cluster = self.cluster[part]
+        return Columns(
+            quality=self.quality[part],
+            diversity=self.diversity[cluster],
+            domain=self.domain[part],
+            cluster=cluster,
+            distance=self.distance[part],
+            uniform=self.uniform[part],
+        )
 
     def rows(self, copies: UInt16Array, others: Mapping[str, UInt16Array] | None = None) -> Iterator[pa.Table]:
         """Yield the samples that have copies (n,), as a manifest's columns: one table per shard, sorted by path and row.

@@ -7,6 +7,7 @@ that longer documents of a cell may be better ones, and that a mixture is one dr
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,16 @@ import pyarrow as pa
 
 from samplemix_core.errors import BudgetError
 from samplemix_core.mixing.shard_samples import SCALE
-from samplemix_core.policies.policy import Columns, Weigh
+from samplemix_core.mixing.survey import SurveyPart, survey
+from samplemix_core.policies.policy import Columns, Policy, Scale
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
+_DRAWN = np.concatenate([np.linspace(0, 1, 33)[:-1], 1 - 0.5 ** np.arange(6, 20), [1.0]])
+"""Ends of the strata of [0, 1) that stand for samples' own numbers, for policies that draw; finer where the first drawn lie."""
+
+_TOLERANCE = 1e-4
 _STEPS = 60
 """Bisections of kappa's logarithm: more than a double can tell apart."""
 
@@ -63,15 +69,19 @@ class Estimator:
         spread = np.sqrt(np.maximum(0.0, cells["quality_square_sum"].to_numpy() / documents / SCALE**2 - mean * mean))
         self.source_samples = np.bincount(domain, documents, len(self.domains)).astype(np.int64)
         self.source_tokens = np.bincount(domain, tokens, len(self.domains)).astype(np.int64)
-        self._domain = np.concatenate([domain, domain])
-        self._documents = np.concatenate([documents, documents]) / 2
-        self._tokens = np.concatenate([tokens, tokens]) / 2
-        diversity = cells["diversity"].to_numpy()
-        self._columns = Columns(
-            np.concatenate([mean - spread, mean + spread]).astype(np.float32), np.concatenate([diversity, diversity])
+        clusters, cluster = np.unique(cells["cluster"].to_numpy(), return_inverse=True)
+        self._diversity = np.zeros(clusters.size, dtype=np.float32)
+        self._diversity[cluster] = cells["diversity"].to_numpy()
+        columns = Columns(
+            quality=np.concatenate([mean - spread, mean + spread]).astype(np.float32),
+            diversity=np.tile(cells["diversity"].to_numpy(), 2),
+            domain=np.tile(domain, 2),
+            cluster=np.tile(cluster, 2),
+            distance=np.tile(np.rint(cells["distance_sum"].to_numpy() / documents).astype(np.int64), 2),
         )
+        self._halves = SurveyPart(columns, np.tile(documents, 2) / 2, np.tile(tokens, 2) / 2)
 
-    def estimate(self, weigh: Weigh, budget: int, max_copies: int) -> EstimatedMixture:
+    def estimate(self, policy: Policy, scale: Scale, budget: int, max_copies: int) -> EstimatedMixture:
         """Estimate what a policy would make of the budget; raise BudgetError if no copies meet it."""
         total = int(self.source_tokens.sum())
         if not 0 < budget <= max_copies * total:
@@ -79,34 +89,83 @@ class Estimator:
                 f"{budget:,} tokens can't be made of {total:,} with at most {max_copies} copies of each sample.",
                 f"Ask for at most {max_copies * total:,}.",
             )
-        weight = weigh(self._columns)
-        copies = np.minimum(max_copies, self._kappa(weight, budget, max_copies) * weight)
+        found = None
+        if not policy.alone:
+            found = survey([self._halves], self.domains, self._diversity, scale, budget, max_copies)
+        targets = policy.targets(found) if found is not None else None
+        columns, documents, tokens = _drawn(self._halves) if policy.draws else self._halves
+        assert columns.domain is not None
+        assert columns.cluster is not None
+        weight = policy.weigh(scale, found)(columns)
+        if targets is None:
+            group: npt.NDArray[np.integer] = np.zeros(weight.size, dtype=np.int64)
+            budgets = np.array([float(budget)])
+        else:
+            group, budgets = columns.domain if targets.by == "domain" else columns.cluster, targets.tokens
+        copies = _copies(np.where(weight > 0, tokens, 0.0), weight, group, budgets, max_copies, policy.chance)
         whole = np.floor(copies)
         part = copies - whole
         by_copies = np.zeros(max_copies + 2)
-        by_copies += np.bincount(whole.astype(np.int64), self._documents * (1 - part), max_copies + 2)
-        by_copies += np.bincount(whole.astype(np.int64) + 1, self._documents * part, max_copies + 2)
+        by_copies += np.bincount(whole.astype(np.int64), documents * (1 - part), max_copies + 2)
+        by_copies += np.bincount(whole.astype(np.int64) + 1, documents * part, max_copies + 2)
 
-        def added(values: Float64Array) -> Float64Array:
-            return np.bincount(self._domain, values, len(self.domains)).astype(np.float64)
+        own = columns.domain
+
+        def added(values: npt.NDArray[Any]) -> Float64Array:
+            return np.bincount(own, values, len(self.domains)).astype(np.float64)
 
         return EstimatedMixture(
             domains=self.domains,
             source_samples=self.source_samples,
             source_tokens=self.source_tokens,
-            tokens=added(self._tokens * copies),
-            samples=added(self._documents * np.minimum(1.0, copies)),
-            copies=added(self._documents * copies),
+            tokens=added(tokens * copies),
+            samples=added(documents * np.minimum(1.0, copies)),
+            copies=added(documents * copies),
             by_copies=by_copies[: max_copies + 1],
         )
 
-    def _kappa(self, weight: Float64Array, budget: int, max_copies: int) -> float:
-        """Return the factor at which the halves meet the budget."""
-        low, high = np.log(budget / (self._tokens @ weight)), np.log(max_copies / weight.min())
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            if self._tokens @ np.minimum(max_copies, np.exp(middle) * weight) < budget:
-                low = middle
-            else:
-                high = middle
-        return float(np.exp(high))
+
+def _drawn(halves: SurveyPart) -> SurveyPart:
+    """Each half several times, with numbers of its own that stand for those of its samples."""
+    times, share = _DRAWN.size - 1, np.diff(_DRAWN)
+    own: dict[str, Any] = {
+        name: None if values is None else np.tile(values, times) for name, values in vars(halves.columns).items()
+    }
+    own["uniform"] = np.repeat((_DRAWN[1:] + _DRAWN[:-1]) / 2, halves.tokens.size)
+    documents, tokens = (np.repeat(share, values.size) * np.tile(values, times) for values in halves[1:])
+    return SurveyPart(Columns(**own), documents, tokens)
+
+
+def _copies(
+    tokens: Float64Array,
+    weight: Float64Array,
+    group: npt.NDArray[np.integer],
+    budgets: Float64Array,
+    max_copies: int,
+    chance: bool,
+) -> Float64Array:
+    """Return the copies of all halves, of which each group meets its budget; raise BudgetError if one can't."""
+    room = max_copies * np.bincount(group, tokens, budgets.size)
+    if (short := budgets > room * (1 + _TOLERANCE)).any():
+        worst = int(np.flatnonzero(short)[0])
+        raise BudgetError(
+            f"{budgets[worst]:,.0f} tokens can't be made of {room[worst] / max_copies:,.0f} with at most {max_copies} copies.",
+            "Ask for fewer tokens, or allow more copies.",
+        )
+
+    def at(kappa: Float64Array) -> Float64Array:
+        wanted = kappa[group] * weight
+        return np.asarray(np.minimum(max_copies, wanted if chance else np.floor(wanted)))
+
+    positive = weight[weight > 0]
+    low = np.full(budgets.size, np.log(1e-12 / positive.max()))
+    high = np.full(budgets.size, np.log((max_copies + 1) / positive.min()))
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        under = np.bincount(group, tokens * at(np.exp(middle)), budgets.size) < budgets
+        low, high = np.where(under, middle, low), np.where(under, high, middle)
+    below, above = at(np.exp(low)), at(np.exp(high))
+    # Halves that step together do so in part.
+    have, more = (np.bincount(group, tokens * copies, budgets.size) for copies in (below, above - below))
+    fitting = np.clip(np.divide(budgets - have, more, out=np.zeros(budgets.size), where=more > 0), 0.0, 1.0)
+    return np.asarray(below + fitting[group] * (above - below))

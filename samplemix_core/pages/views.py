@@ -236,8 +236,8 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
 
 
 def _estimate(estimator: Estimator, version: dict[str, Any], wanted: Settings, source_tokens: int) -> EstimatedMixture:
-    weigh = wanted.policy.weigh(Scale(version["quality_low"], version["quality_high"]))
-    return estimator.estimate(weigh, round(wanted.budget_percent / 100 * source_tokens), wanted.max_copies)
+    scale = Scale(version["quality_low"], version["quality_high"])
+    return estimator.estimate(wanted.policy, scale, round(wanted.budget_percent / 100 * source_tokens), wanted.max_copies)
 
 
 def _figures(tokens: float, samples: float, copies: float) -> Figures:

@@ -37,7 +37,7 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.pipeline.solve import solve
-from samplemix_core.policies.policy import Scale, Weigh
+from samplemix_core.policies.policy import Scale
 
 _STAGES = 4
 """Reading, solving, writing, done."""
@@ -57,7 +57,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
     scale = Scale(registered.quality_low, registered.quality_high)
-    source, counts, shards, lineage = _read(run, registered, cluster_model, config.policies[0].weigh(scale))
+    source, counts, shards, lineage = _read(run, registered, cluster_model)
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
@@ -129,9 +129,7 @@ def _sources(run: RunContext, shards: Sequence[Shard]) -> Iterator[SourceShard]:
             yield SourceShard(shard.path, shard.etag, shard.size_bytes, *starts.get(shard.shard_id, ([], [])))
 
 
-def _read(
-    run: RunContext, registered: Registered, cluster_model: ClusterModelRef, weigh: Weigh
-) -> tuple[Source, Counts, list[Shard], Lineage]:
+def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> tuple[Source, Counts, list[Shard], Lineage]:
     """Read the samples that may be mixed, what became of every document, the shards and the lineage, all as of one moment."""
     scope = registered.scope
     with run.deployment.transaction() as cursor:
@@ -141,7 +139,7 @@ def _read(
         duplicates = columns.find_duplicates(cursor, scope)
         counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates)
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
-        source = Source(counts.eligible, registration.domain_names(cursor), diversity, weigh, run.config.seed)
+        source = Source(counts.eligible, registration.domain_names(cursor), diversity, run.config.seed)
         for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states):
             if run.cancelled.is_set():
                 raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")

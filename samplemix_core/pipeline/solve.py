@@ -1,17 +1,18 @@
 """A run's copies: of one mixture, or of phases under one ledger; and what the manifest records of how they came to be."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from samplemix_core.config.run import RunConfig
-from samplemix_core.manifest.format import PhaseRecord, PolicyRecord, SolverRecord
+from samplemix_core.errors import ConfigError
+from samplemix_core.manifest.format import CellRecord, PhaseRecord, PolicyRecord, SolverRecord
+from samplemix_core.mixing.constraints import MOST_CELLS, Groups, Limit, solve_groups
 from samplemix_core.mixing.phases import PhaseWanted, solve_phases
-from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array, solve_copies
+from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array
 from samplemix_core.mixing.source import Source
-from samplemix_core.policies.policy import PHASES, Policy, Scale
+from samplemix_core.policies.policy import PHASES, Policy, Scale, Survey
 from samplemix_core.policies.registry import SCALE_ENDS, record
 
 
@@ -27,6 +28,55 @@ class Solved:
     in_phases: Mapping[str, UInt16Array] = field(default_factory=dict)
 
 
+@dataclass
+class Wanted:
+    """What a policy wants of a source for so many tokens. Policies that look at the whole source survey it once."""
+
+    source: Source
+    policy: Policy
+    scale: Scale
+    max_copies: int
+    _survey: Survey | None = None
+
+    def weights(self, tokens: int) -> Float64Array:
+        """The weights of all samples, which are the source's from now on."""
+        return self.source.weigh(self.policy.weigh(self.scale, None if self.policy.alone else self._surveyed(tokens)))
+
+    def groups(self, tokens: int) -> Groups | None:
+        """What each domain or cluster is to have; None where that follows from the weights."""
+        targets = None if self.policy.alone else self.policy.targets(self._surveyed(tokens))
+        if targets is None:
+            return None
+        if targets.tokens.size > MOST_CELLS:
+            raise ConfigError(
+                f"{targets.tokens.size:,} {targets.by}s are more than can have targets, {MOST_CELLS:,}.", "Fit fewer clusters."
+            )
+        names = self.source.domains if targets.by == "domain" else [str(number) for number in range(targets.tokens.size)]
+        code = self.source.domain if targets.by == "domain" else self.source.cluster
+        shares = targets.tokens / tokens
+        limits = (
+            Limit(f"{share:.2%} for {targets.by} {name}", np.array([number]), share, share)
+            for number, (name, share) in enumerate(zip(names, shares.tolist(), strict=True))
+        )
+        return Groups(code.astype(np.uint16), tuple(f"{targets.by}={name}" for name in names), tuple(limits))
+
+    def _surveyed(self, tokens: int) -> Survey:
+        if self._survey is None:
+            self._survey = self.source.survey(self.scale, tokens, self.max_copies)
+        return self._survey
+
+
+def _cells(solution: Solution, groups: Groups | None) -> tuple[CellRecord, ...]:
+    if solution.cells is None or groups is None:
+        return ()
+    rows = zip(groups.names, *(values.tolist() for values in solution.cells), strict=True)
+    return tuple(
+        CellRecord(name=name, kappa=kappa, target_tokens=target, realised_tokens=realised)
+        for name, kappa, target, realised in rows
+        if target or realised
+    )
+
+
 def _policy(policy: Policy, scale: Scale) -> PolicyRecord:
     return PolicyRecord(name=policy.name, parameters=record(policy, scale))
 
@@ -35,25 +85,32 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
     """Solve the mixture, or its phases: the source's weights then become the copies that these want, and its numbers are spent."""
     most = None if config.max_share == 1 else max(1, int(config.max_share * budget))
 
-    def solver(solution: Solution, max_copies: int) -> SolverRecord:
+    def solver(solution: Solution, max_copies: int, groups: Groups | None = None) -> SolverRecord:
         return SolverRecord(
             max_copies=max_copies,
             max_share=config.max_share,
             kappa=solution.kappa,
             next_tokens=solution.next_tokens,
             passed_over=solution.passed_over,
+            cells=_cells(solution, groups),
         )
 
     if not config.phases:
-        solution = solve_copies(source.weight, source.tokens, source.uniform, budget, config.max_copies, most)
-        return Solved(solution.copies, solution.realised_tokens, _policy(config.policy, scale), solver(solution, config.max_copies))
-    # The source comes with the weights of the first.
-    weights: list[Callable[[], Float64Array]] = [lambda: source.weight]
-    weights += [partial(source.weigh, policy.weigh(scale)) for policy in config.policies[1:]]
-    wanted = [
-        PhaseWanted(phase.name, phase.share, phase.max_copies or config.max_copies, own)
-        for phase, own in zip(config.phases, weights, strict=True)
-    ]
+        own = Wanted(source, config.policy, scale, config.max_copies)
+        weights = own.weights(budget)
+        uniforms = source.uniform if config.policy.chance else np.zeros(source.uniform.size)
+        groups = own.groups(budget)
+        solution = solve_groups(weights, source.tokens, uniforms, budget, config.max_copies, most, groups=groups)
+        return Solved(
+            solution.copies,
+            solution.realised_tokens,
+            _policy(config.policy, scale),
+            solver(solution, config.max_copies, groups),
+        )
+    wanted = []
+    for phase, policy in zip(config.phases, config.policies, strict=True):
+        own = Wanted(source, policy, scale, phase.max_copies or config.max_copies)
+        wanted.append(PhaseWanted(phase.name, phase.share, own.max_copies, own.weights, own.groups, policy.chance))
     found = solve_phases(wanted, source.tokens, source.uniform, budget, config.max_copies, most)
     source.weight = found.wanted
     records = tuple(

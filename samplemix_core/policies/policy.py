@@ -1,13 +1,12 @@
-"""What a policy is: a small model of its parameters, and a pure function from what is known about samples to their weights.
+"""What a policy is: a small model of its parameters, and pure functions from what is known about samples to their weights.
 
 A weight is proportional to the copies a sample should get; its scale is free, because the solver finds it. Weights are published,
 so they must be the same to the last bit on every machine: see exponential.py.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import FrozenModel, IdentifiedModel
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
     Float32Array = npt.NDArray[np.float32]
     Float64Array = npt.NDArray[np.float64]
+    Int64Array = npt.NDArray[np.int64]
+    IntegerArray = npt.NDArray[np.integer]
 
 
 class Scale(NamedTuple):
@@ -29,16 +30,28 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """What policies may use, one entry per sample: quality on its scorer's scale, diversity in 0..1; float32 (n,) each."""
+    """What policies may use, one entry per sample: quality on its scorer's scale, diversity in 0..1; float32 (n,) each.
+
+    Policies that need more are given it: codes of domains and clusters, and distance to the cluster's centroid, in ten-thousandths;
+    uniform: the sample's own number in [0, 1).
+    """
 
     quality: "Float32Array"
     diversity: "Float32Array"
+    domain: "IntegerArray | None" = None
+    cluster: "IntegerArray | None" = None
+    distance: "IntegerArray | None" = None
+    uniform: "Float64Array | None" = None
+
+    def finite_quality(self) -> "Float64Array":
+        """Quality as it is. ConfigError for one that is not finite."""
+        return _finite("quality", self.quality)
 
     def unit_quality(self, scale: Scale) -> "Float64Array":
         """Quality, scaled to 0..1; scores beyond the scale count as its ends. ConfigError for one that is not finite."""
         import numpy as np
 
-        return np.clip((_finite("quality", self.quality) - scale.low) / (scale.high - scale.low), 0.0, 1.0)
+        return np.clip((self.finite_quality() - scale.low) / (scale.high - scale.low), 0.0, 1.0)
 
     def unit_diversity(self) -> "Float64Array":
         """Diversity, clipped to 0..1. ConfigError for one that is not finite."""
@@ -59,6 +72,51 @@ def _finite(column: str, values: "Float32Array") -> "Float64Array":
     return values.astype(np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What is known of the whole source: D domains, K clusters, L levels of quality from the lower to the upper end of its scale.
+
+    domain_tokens: (D,). cluster_tokens, cluster_documents, cluster_diversity: (K,). level_tokens: (D, L), tokens by domain and
+    level of quality. quality_mean, quality_spread: over documents, on the scorer's scale.
+    """
+
+    budget_tokens: int
+    max_copies: int
+    domains: tuple[str, ...]
+    domain_tokens: "Int64Array"
+    cluster_tokens: "Int64Array"
+    cluster_documents: "Int64Array"
+    cluster_diversity: "Float32Array"
+    level_tokens: "Int64Array"
+    quality_mean: float
+    quality_spread: float
+
+    def ranks(self) -> "Float64Array":
+        """Percentile of each level within its domain, by tokens, (D, L): 0 the best, 1 the worst; a level's is its middle."""
+        import numpy as np
+
+        better = np.cumsum(self.level_tokens[:, ::-1], axis=1)[:, ::-1] - self.level_tokens
+        return np.asarray((better + self.level_tokens / 2) / np.maximum(self.domain_tokens, 1)[:, None])
+
+    def levels(self, columns: Columns, scale: Scale) -> "Int64Array":
+        """The level of each sample's quality."""
+        return levels_of(columns, scale, self.level_tokens.shape[1])
+
+
+def levels_of(columns: Columns, scale: Scale, levels: int) -> "Int64Array":
+    """The level of each sample's quality, of so many between the ends of its scale; what lies outside is in the first or last."""
+    import numpy as np
+
+    return np.minimum((columns.unit_quality(scale) * levels).astype(np.int64), levels - 1)
+
+
+class Targets(NamedTuple):
+    """Tokens that each domain, or each cluster, is to have of the budget: float64 (D,) or (K,), which add up to it."""
+
+    by: Literal["domain", "cluster"]
+    tokens: "Float64Array"
+
+
 Weigh = Callable[[Columns], "Float64Array"]
 """A policy with its parameters and the quality model's scale: weights float64 (n,) of n samples."""
 
@@ -73,7 +131,7 @@ class Slider:
     says: str
 
 
-class Policy(IdentifiedModel, ABC):
+class Policy(IdentifiedModel):
     """A policy's parameters, each with its bounds, default and meaning; and its weights.
 
     A policy is a file of this package with a subclass that is `registered`. Its docstring begins with its formula and names its
@@ -92,22 +150,47 @@ class Policy(IdentifiedModel, ABC):
     """Whether weights depend on quality: the manifest then records the scale too, as q_low and q_high."""
 
     reads_diversity: ClassVar[bool] = True
-    """Whether weights depend on diversity; if they don't, a corpus needs no healthy clusters."""
+    """Whether weights depend on diversity or clusters; if they don't, a corpus needs no healthy clusters."""
+
+    alone: ClassVar[bool] = True
+    """Whether a sample's weight depends on the sample alone, and not on a survey of the source."""
+
+    chance: ClassVar[bool] = True
+    """Whether a sample that is wanted 1.3 times has one copy or two by chance. Without it, copies are given out strictly in the
+    order of weights: see in_order()."""
+
+    draws: ClassVar[bool] = False
+    """Whether weights depend on samples' own numbers."""
 
     name: str
     """In a subclass, a Literal with its default, by which it is registered."""
 
-    @abstractmethod
     def weights(self, columns: Columns, scale: Scale) -> "Float64Array":
-        """Weights float64 (n,), finite and positive. They depend on one sample at a time, so shards may be weighed one by one."""
+        """Weights float64 (n,), finite, and positive or 0 for no copy, of a policy that is `alone`."""
+        raise NotImplementedError(f"policy {self.name!r} has neither weights() nor surveyed()")
 
-    def weigh(self, scale: Scale) -> Weigh:
-        """The weights as a function of the columns alone. Raises ConfigError for an empty scale."""
+    def surveyed(self, scale: Scale, survey: Survey) -> Weigh:
+        """The weights as a function of the columns, of a policy that isn't `alone`. Each sample is still weighed by itself."""
+        raise NotImplementedError(f"policy {self.name!r} has no surveyed()")
+
+    def targets(self, survey: Survey) -> Targets | None:
+        """What domains or clusters are to have; None where that follows from the weights. Raises ConfigError if it can't be had."""
+        return None
+
+    def weigh(self, scale: Scale, survey: Survey | None = None) -> Weigh:
+        """The weights as a function of the columns. Raises ConfigError for an empty scale, or without a survey that is needed."""
         if self.reads_quality and not scale.low < scale.high:
             raise ConfigError(
                 f"Quality from {scale.low!r} to {scale.high!r} is not a range.", "The upper end must exceed the lower one."
             )
-        return lambda columns: self.weights(columns, scale)
+        if self.alone:
+            return lambda columns: self.weights(columns, scale)
+        if survey is None:
+            raise ConfigError(
+                f"By policy {self.name!r}, a weight depends on the whole source.",
+                "The mixture's rows have the weights they were given.",
+            )
+        return self.surveyed(scale, survey)
 
     @classmethod
     def parameter_names(cls) -> tuple[str, ...]:
@@ -128,6 +211,29 @@ class Policy(IdentifiedModel, ABC):
     def variants(cls) -> "Mapping[str, type[FrozenModel]]":
         """See FrozenModel.variants."""
         return POLICIES if cls is Policy else {}
+
+
+def in_order(keys: "Float64Array", max_copies: int) -> "Float64Array":
+    """Weights by which samples take copies in descending order of their keys, which are 0 to 1, round after round, without chance.
+
+    The k-th copy comes at kappa = k / w. All weights lie so near to each other that everyone's first copy comes before the second
+    of any: (k + 1) / k is more than the ratio of any two.
+    """
+    return 1.0 + keys / (max_copies + 1)
+
+
+def filled(shares: "Float64Array", room: "Float64Array", budget: float) -> "Float64Array":
+    """Tokens in proportion to shares (m,), none above its `room` (m,); what does not fit is shared out among the others."""
+    import numpy as np
+
+    tokens = np.zeros(shares.size)
+    order = np.argsort(np.divide(room, shares, out=np.full(shares.size, np.inf), where=shares > 0), kind="stable")
+    left, weight = float(min(budget, room[shares > 0].sum())), float(shares.sum())
+    for place in order:
+        if shares[place] > 0:
+            tokens[place] = min(room[place], left * shares[place] / weight)
+            left, weight = left - tokens[place], weight - shares[place]
+    return tokens
 
 
 POLICIES: dict[str, type[Policy]] = {}

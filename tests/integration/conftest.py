@@ -219,13 +219,13 @@ def mix(assigned: LedgeredCorpus, version: int, step: int = 7) -> Manifest:
         duplicates = columns.find_duplicates(cursor, assigned.scope)
         total = sum(state.scored for state in states) - sum(rows.size for rows in duplicates.values())
         diversity = clusters.cluster_table(cursor, 1)["diversity"].to_numpy().astype(np.float32)
-        weigh = Natural().weigh(Scale(0.0, 10.0))
-        source = Source(total, registration.domain_names(cursor), diversity, weigh, 1)
+        source = Source(total, registration.domain_names(cursor), diversity, 1)
         for shard, samples in columns.stream_samples(cursor, assigned.version, 1, states):
             repeated = duplicates.get(shard.shard_id)
             source.add(samples if repeated is None else samples.without(repeated))
+        source.finish().weigh(Natural().weigh(Scale(0.0, 10.0)))
         copies = (np.arange(total) * step % 4).astype(np.uint16)
-        sums = source.finish().domain_sums(copies)
+        sums = source.domain_sums(copies)
         manifest = manifest_of(version, domain_shares(source.domains, **sums.as_lists()), str(version))
         counts = manifest.counts.model_copy(update={"eligible": total, "scored": total, "documents": total + 6})
         facts = {

@@ -77,7 +77,10 @@ def mix(
     weights = SampleMix().weigh(SCALE)(Columns(quality, diversity))
     budget = int(tokens.sum()) // 2
     solution = solve_copies(weights, tokens, uniforms(seed, keys), budget, 4)
-    wanted = [PhaseWanted("broad", 0.75, 2, lambda: np.ones(n)), PhaseWanted("clean", 0.25, 3, lambda: weights)] if phases else []
+    wanted = [
+        PhaseWanted("broad", 0.75, 2, lambda _: np.ones(n)),
+        PhaseWanted("clean", 0.25, 3, lambda _: weights),
+    ] * phases
     solved = solve_phases(wanted, tokens, uniforms(seed, keys), budget, 4)
     chosen = solved.copies if phases else solution.copies
     policy = PolicyRecord(name="samplemix", parameters=record(SampleMix(), SCALE))

@@ -67,8 +67,8 @@ def test_all_limits_hold_within_a_document_and_so_does_the_budget() -> None:
     assert share(found, tokens, domain == BOOKS) == pytest.approx(0.3, abs=document)
     assert found.copies.max() <= 4
     # Within a cell, copies still follow weights.
-    assert found.kappas is not None
-    wanted = np.minimum(4, np.floor(found.kappas[groups.cell] * weights + u)) * (tokens > 0)
+    assert found.cells is not None
+    wanted = np.minimum(4, np.floor(found.cells.kappa[groups.cell] * weights + u)) * (tokens > 0)
     assert np.count_nonzero(found.copies < wanted) == found.passed_over
     assert np.count_nonzero(found.copies > wanted) <= len(groups.names)
 
@@ -181,7 +181,7 @@ def test_neither_parts_nor_threads_nor_mapped_files_nor_where_the_line_looks_fir
     weights[1::7] = 2.0
     tokens[5] = 400_000
     u = u if chance else np.zeros_like(u)
-    groups = grouped(domain, language, ("domain", LAW, 0.06, 1), ("language", OTHER, 0, 0.3))
+    groups = grouped(domain, language, ("domain", LAW, 0.05, 1), ("language", OTHER, 0, 0.3))
     budgets = [int(tokens.sum() * part) for part in (0.001, 0.2, 0.5, 0.83 * cap)]
 
     most, room = int(tokens.sum()) // 2, np.full(3000, min(cap, 3), dtype=np.uint16)

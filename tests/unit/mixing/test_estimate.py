@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from samplemix_core.errors import BudgetError
+from samplemix_core.mixing.constraints import solve_groups
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.shard_samples import ShardSamples
-from samplemix_core.mixing.solver import Solution, solve_copies
+from samplemix_core.mixing.solver import Solution
 from samplemix_core.mixing.source import Source
 from samplemix_core.mixing.what_if import Estimator
+from samplemix_core.pipeline.solve import Wanted
 from samplemix_core.policies.natural import Natural
-from samplemix_core.policies.policy import Policy, Scale
+from samplemix_core.policies.policy import POLICIES, Policy, Scale
 from samplemix_core.policies.samplemix import SampleMix
 
 SAMPLES = 40_000
@@ -42,11 +44,12 @@ DIVERSITY = np.random.default_rng(4).random(50).astype(np.float32)
 
 
 def solved(policy: Policy, share: float, max_copies: int) -> tuple[Source, Solution]:
-    source = Source(SAMPLES, DOMAINS, DIVERSITY, policy.weigh(SCALE), 42)
+    source = Source(SAMPLES, DOMAINS, DIVERSITY, 42)
     source.add(SOURCE)
-    source.finish()
-    budget = int(share * source.total_tokens)
-    return source, solve_copies(source.weight, source.tokens, source.uniform, budget, max_copies)
+    budget = int(share * source.finish().total_tokens)
+    wanted = Wanted(source, policy, SCALE, max_copies)
+    weights, uniforms = wanted.weights(budget), source.uniform if policy.chance else np.zeros(SAMPLES)
+    return source, solve_groups(weights, source.tokens, uniforms, budget, max_copies, groups=wanted.groups(budget))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def test_shares_and_distinct_samples_are_those_of_the_solved_mixture(
     source, solution = solved(policy, share, max_copies)
     copies = solution.copies
     sums = source.domain_sums(copies)
-    found = estimator.estimate(policy.weigh(SCALE), int(share * source.total_tokens), max_copies)
+    found = estimator.estimate(policy, SCALE, int(share * source.total_tokens), max_copies)
     assert found.domains == tuple(source.domains)
     assert found.source_tokens.tolist() == sums.source_tokens.tolist()
     # The mixture is one draw: a share's own standard deviation comes from the part of each sample's copies that is drawn.
@@ -83,13 +86,33 @@ def test_shares_and_distinct_samples_are_those_of_the_solved_mixture(
 
 
 def test_natural_gives_each_domain_its_own_share(estimator: Estimator) -> None:
-    found = estimator.estimate(Natural().weigh(SCALE), 1_000_000, 4)
+    found = estimator.estimate(Natural(), SCALE, 1_000_000, 4)
     np.testing.assert_allclose(found.shares, found.source_tokens / found.source_tokens.sum())
 
 
 def test_a_budget_that_no_copies_meet_is_told(estimator: Estimator) -> None:
     total = int(estimator.source_tokens.sum())
-    assert estimator.estimate(Natural().weigh(SCALE), 2 * total, 2).by_copies.tolist() == pytest.approx([0, 0, SAMPLES])
+    assert estimator.estimate(Natural(), SCALE, 2 * total, 2).by_copies.tolist() == pytest.approx([0, 0, SAMPLES])
     for budget in (0, 2 * total + 1):
         with pytest.raises(BudgetError, match=f"at most {2 * total:,}"):
-            estimator.estimate(Natural().weigh(SCALE), budget, 2)
+            estimator.estimate(Natural(), SCALE, budget, 2)
+
+
+@pytest.mark.parametrize(("share", "max_copies"), [(0.05, 4), (0.2, 4), (1.0, 4), (2.5, 4), (0.6, 1)])
+@pytest.mark.parametrize("name", [name for name, kind in POLICIES.items() if not kind.alone])
+def test_policies_that_look_at_the_whole_source_are_estimated_too(
+    estimator: Estimator, name: str, share: float, max_copies: int
+) -> None:
+    shares = {"web": 0.5, "books": 0.3, "law": 0.195, "a little": 0.005}
+    policy = POLICIES[name].model_validate({"shares": shares} if name == "fixed" else {})
+    try:
+        source, solution = solved(policy, share, max_copies)
+    except BudgetError:
+        with pytest.raises(BudgetError):
+            estimator.estimate(policy, SCALE, int(share * estimator.source_tokens.sum()), max_copies)
+        return
+    found = estimator.estimate(policy, SCALE, int(share * source.total_tokens), max_copies)
+    sums = source.domain_sums(solution.copies)
+    np.testing.assert_allclose(found.shares, sums.mixture_tokens / sums.mixture_tokens.sum(), atol=0.03 if policy.draws else 0.02)
+    assert found.tokens.sum() == pytest.approx(int(share * source.total_tokens), rel=1e-6)
+    assert found.samples.sum() == pytest.approx(np.count_nonzero(solution.copies), rel=0.1)

@@ -11,8 +11,6 @@ from samplemix_core.mixing import rollup
 from samplemix_core.mixing.rollup import MixtureRollup, quality_bands
 from samplemix_core.mixing.shard_samples import ShardSamples, scaled
 from samplemix_core.mixing.source import Source
-from samplemix_core.policies.natural import Natural
-from samplemix_core.policies.policy import Scale
 
 DIVERSITY = np.array([0.0, 0.25, 1.0], dtype=np.float32)
 
@@ -36,7 +34,7 @@ def test_cells_and_counts_are_the_sums_of_their_samples(rows_at_once: int, monke
     rng = np.random.default_rng(5)
     shards = [drawn(rng, "s-2", "a", 40), drawn(rng, "s-1", "b", 0), drawn(rng, "s-1", "a", 25), drawn(rng, "s-2", "b", 10)]
     names = {1: "web", 2: "books", 3: "a, b"}
-    source = Source(75, names, DIVERSITY, Natural().weigh(Scale(0.0, 10.0)), 1)
+    source = Source(75, names, DIVERSITY, 1)
     for shard in shards:
         source.add(shard)
     copies = rng.integers(0, 5, 75).astype(np.uint16)

@@ -37,10 +37,11 @@ def shard(path: str, rows: Iterable[int], domain: int = 3, tokens: int = 10) -> 
 
 
 def source(*shards: ShardSamples, names: dict[int, str] = NAMES, weigh: Any = NATURAL, seed: int = 42) -> Source:
-    made = Source(sum(item.row.size for item in shards), names, DIVERSITY, weigh, seed)
+    made = Source(sum(item.row.size for item in shards), names, DIVERSITY, seed)
     for item in shards:
         made.add(item)
-    return made.finish()
+    made.finish().weigh(weigh)
+    return made
 
 
 A, B = shard("s/b.jsonl", [0, 2, 5]), shard("s/a.jsonl", [1], domain=7, tokens=4)
@@ -105,7 +106,7 @@ def test_rows_that_are_left_out() -> None:
 
 
 def test_more_or_fewer_samples_than_were_counted_stop_the_mixing() -> None:
-    made = Source(2, NAMES, DIVERSITY, NATURAL, 1)
+    made = Source(2, NAMES, DIVERSITY, 1)
     with pytest.raises(AccountingError, match=r"s/b.jsonl: more samples than the 2 that are eligible"):
         made.add(A)
     with pytest.raises(AccountingError, match="0 samples were read, 2 are eligible"):
@@ -120,7 +121,7 @@ def test_domains_of_other_corpora_do_not_count() -> None:
 
 def test_too_many_domains_are_refused() -> None:
     names = {number: f"domain-{number}" for number in range(MAX_DOMAINS + 1)}
-    made = Source(MAX_DOMAINS + 1, names, DIVERSITY, NATURAL, 1)
+    made = Source(MAX_DOMAINS + 1, names, DIVERSITY, 1)
     full = shard("s/x", range(MAX_DOMAINS))
     full.domain[:] = np.arange(MAX_DOMAINS)
     made.add(full)

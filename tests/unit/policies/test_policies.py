@@ -1,15 +1,27 @@
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from samplemix_core.errors import ConfigError
+from samplemix_core.mixing.solver import solve_copies
+from samplemix_core.mixing.survey import SurveyPart, survey
+from samplemix_core.policies.cluster_balanced import ClusterBalanced
+from samplemix_core.policies.fixed import Fixed
 from samplemix_core.policies.natural import Natural
-from samplemix_core.policies.policy import POLICIES, Columns, Scale
+from samplemix_core.policies.policy import POLICIES, Columns, Policy, Scale, Survey, Weigh
+from samplemix_core.policies.quadmix import QuaDMix
+from samplemix_core.policies.qurating import QuRating
 from samplemix_core.policies.registry import policies_table, record, recorded
 from samplemix_core.policies.samplemix import SampleMix
+from samplemix_core.policies.temperature import Temperature
+from samplemix_core.policies.topk import TopK
+from samplemix_core.policies.unimax import UniMax
+from samplemix_core.policies.weights import Weights
 
 SCALE = Scale(0.0, 10.0)
 PAPER = SampleMix().weigh(SCALE)
@@ -18,6 +30,35 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 def columns(quality: list[float], diversity: list[float]) -> Columns:
     return Columns(np.array(quality, dtype=np.float32), np.array(diversity, dtype=np.float32))
+
+
+OWN: dict[str, Any] = {"fixed": {"shares": {"web": 0.6, "books": 0.4}}}
+
+
+def source(n: int, seed: int = 3) -> Columns:
+    rng = np.random.default_rng(seed)
+    return Columns(
+        quality=rng.uniform(0, 10, n).astype(np.float32),
+        diversity=rng.random(n).astype(np.float32),
+        domain=rng.integers(0, 3, n).astype(np.int16),
+        cluster=rng.integers(0, 5, n),
+        distance=rng.integers(0, 10_000, n).astype(np.int16),
+        uniform=rng.random(n),
+    )
+
+
+def part(whole: Columns, rows: slice) -> Columns:
+    return Columns(**{name: values[rows] for name, values in vars(whole).items()})
+
+
+def surveyed(whole: Columns, tokens: np.ndarray, budget: int, max_copies: int = 4) -> Survey:
+    domains, diversity = ("books", "law", "web"), np.linspace(0, 1, 5).astype(np.float32)
+    return survey([SurveyPart(whole, np.ones(tokens.size), tokens)], domains, diversity, SCALE, budget, max_copies)
+
+
+def weighed(policy: Policy) -> Weigh:
+    tokens = np.random.default_rng(4).integers(1, 900, 500)
+    return policy.weigh(SCALE, surveyed(source(500), tokens, 50_000))
 
 
 def test_samplemix_is_the_papers_formula() -> None:
@@ -43,10 +84,8 @@ def test_scores_beyond_the_scorers_scale_count_as_its_ends() -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_samples_weight_does_not_depend_on_the_others(name: str) -> None:
-    rng = np.random.default_rng(3)
-    whole = Columns(rng.uniform(0, 10, 101).astype(np.float32), rng.random(101).astype(np.float32))
-    chunks = [Columns(whole.quality[i : i + 7], whole.diversity[i : i + 7]) for i in range(0, 101, 7)]
-    weigh = POLICIES[name](name=name).weigh(SCALE)
+    whole, weigh = source(101), weighed(POLICIES[name].model_validate(OWN.get(name, {})))
+    chunks = [part(whole, slice(i, i + 7)) for i in range(0, 101, 7)]
     assert np.concatenate([weigh(chunk) for chunk in chunks]).tobytes() == weigh(whole).tobytes()
 
 
@@ -63,7 +102,119 @@ def test_natural_weighs_every_sample_alike() -> None:
 def test_every_policy_says_its_formula() -> None:
     for name, policy in POLICIES.items():
         assert policy.__doc__ is not None, name
-        assert policy.__doc__.startswith("w = "), name
+        assert re.match("(w|order|share of a domain|tokens of a (domain|cluster)) = ", policy.__doc__), name
+
+
+def test_a_weight_that_depends_on_the_whole_source_needs_a_survey_of_it() -> None:
+    for name, policy in POLICIES.items():
+        if not policy.alone:
+            with pytest.raises(ConfigError, match=f"'{name}', a weight depends on the whole source"):
+                policy.model_validate(OWN.get(name, {})).weigh(SCALE)
+
+
+def exact_ranks(whole: Columns, tokens: np.ndarray) -> np.ndarray:
+    """Share of a domain's tokens in better documents, and half of a document's own: a double loop."""
+    assert whole.domain is not None
+    ranks = np.empty(tokens.size)
+    for i in range(tokens.size):
+        own = whole.domain == whole.domain[i]
+        better = own & (whole.quality > whole.quality[i])
+        ranks[i] = (tokens[better].sum() + tokens[i] / 2) / tokens[own].sum()
+    return ranks
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_quadmix_is_the_papers_curve_over_percentiles_within_the_domain(seed: int) -> None:
+    whole, tokens = source(400, seed), np.random.default_rng(seed).integers(1, 900, 400)
+    policy = QuaDMix(steepness=30, omega=0.3, eta=0.7, epsilon=0.001)
+    rank = exact_ranks(whole, tokens)
+    expected = np.where(rank <= 0.3, (2 / (1 + np.exp(-30 * (0.3 - rank)))) ** 0.7, 0) + 0.001
+    found = policy.weigh(SCALE, surveyed(whole, tokens, 50_000))(whole)
+    # Documents that share a level have its rank.
+    near = np.abs(rank - 0.3) < 0.01
+    np.testing.assert_allclose(found[~near], expected[~near], rtol=0.02)
+    # From the paper's appendix, by hand: lambda 1000, omega .1, eta 1: 2 well inside, 1 at omega.
+    best = QuaDMix(steepness=1000, omega=0.1, eta=1, epsilon=0).weigh(SCALE, surveyed(whole, tokens, 50_000))(whole)
+    assert set(np.round(best[np.abs(rank - 0.1) > 0.02], 6).tolist()) == {0.0, 2.0}
+
+
+def test_qurating_is_gumbel_top_k_and_the_best_are_the_likeliest() -> None:
+    n = 40_000
+    whole, tokens = source(n), np.full(n, 10)
+    found = QuRating(temperature=0.5).weigh(SCALE, surveyed(whole, tokens, 50_000))(whole)
+    assert whole.uniform is not None
+    q = whole.quality.astype(np.float64)
+    key = (q - q.mean()) / q.std() / 0.5 - np.log(-np.log(whole.uniform + 2.0**-54))
+    assert (np.argsort(-found)[: n // 10] == np.argsort(-key)[: n // 10]).mean() > 0.999
+    assert found.min() >= 1.0
+    assert found.max() < 1.25
+    # Without replacement, p ~ exp(z / tau) while few are drawn.
+    taken = np.zeros(n, dtype=np.bool_)
+    taken[np.argsort(-found)[: n // 100]] = True
+    expected = np.exp((q - q.mean()) / q.std() / 0.5)
+    share = [expected[(q >= low) & (q < low + 2)].sum() / expected.sum() for low in (0, 2, 4, 6, 8)]
+    have = [taken[(q >= low) & (q < low + 2)].mean() * 400 / (n // 100) for low in (0, 2, 4, 6, 8)]
+    np.testing.assert_allclose(np.array(have) / sum(have), share, atol=0.05)
+
+
+def water_filled(shares: np.ndarray, room: np.ndarray, budget: float) -> np.ndarray:
+    """Pour the budget a drop at a time."""
+    tokens, drop = np.zeros(shares.size), budget / 20_000
+    for _ in range(20_000):
+        open_ = shares * (tokens < room)
+        if not open_.any():
+            break
+        tokens += drop * open_ / open_.sum()
+    return tokens
+
+
+@pytest.mark.parametrize("budget", [1_000, 20_000, 60_000])
+def test_targets_of_domains_and_clusters_are_those_of_their_papers(budget: int) -> None:
+    whole, tokens = source(500), np.random.default_rng(4).integers(1, 200, 500)
+    assert whole.domain is not None
+    assert whole.cluster is not None
+    whole.domain[:] = np.random.default_rng(5).choice(3, 500, p=[0.1, 0.2, 0.7])
+    known = surveyed(whole, tokens, budget)
+    sums = np.bincount(whole.domain, tokens, 3)
+    temperature = Temperature(temperature=3).targets(known)
+    np.testing.assert_allclose(temperature.tokens, water_filled(sums ** (1 / 3), 4 * sums, budget), rtol=0.01)
+    # UniMax, as its listing: sorted by size, each gets the least of what is left for each, and its epochs.
+    left, expected = float(budget), np.zeros(3)
+    for number, place in enumerate(np.argsort(sums)):
+        expected[place] = min(left / (3 - number), 2 * sums[place])
+        left -= expected[place]
+    np.testing.assert_allclose(UniMax(epochs=2).targets(known).tokens, expected)
+    own = np.bincount(whole.cluster, tokens, 5)
+    balanced = ClusterBalanced().targets(known)
+    np.testing.assert_allclose(balanced.tokens, water_filled(np.ones(5), 4 * own, budget), rtol=0.01)
+    fixed = Fixed(shares={"web": 0.6, "books": 0.4}).targets(known)
+    assert fixed.tokens.tolist() == pytest.approx([0.4 * budget, 0, 0.6 * budget])
+    with pytest.raises(ConfigError, match="no domain 'maths', which 'fixed' gives a share"):
+        Fixed(shares={"web": 0.6, "maths": 0.4}).targets(known)
+    with pytest.raises(ValidationError, match=r"the shares add up to 0.9"):
+        Fixed(shares={"web": 0.5, "books": 0.4})
+
+
+@pytest.mark.parametrize("budget", [0.3, 1.0, 2.4, 4.0])
+def test_top_k_takes_the_best_and_starts_again_when_all_are_taken(budget: float) -> None:
+    whole, tokens = source(700), np.random.default_rng(4).integers(1, 900, 700).astype(np.int32)
+    weights = TopK().weigh(SCALE, surveyed(whole, tokens, 1))(whole)
+    found = solve_copies(weights, tokens, np.zeros(700), int(budget * tokens.sum()), 4)
+    left, expected = int(budget * tokens.sum()), np.zeros(700, dtype=int)
+    order = np.argsort(-whole.quality, kind="stable")
+    for place in np.tile(order, 4):
+        if tokens[place] > left:
+            break
+        expected[place] += 1
+        left -= tokens[place]
+    assert found.copies.tolist() == expected.tolist()
+
+
+def test_weights_of_the_users_own_are_taken_as_they_are() -> None:
+    own = columns([0, 0.25, 3], [0, 0, 0])
+    assert Weights().weigh(Scale(0, 3))(own).tolist() == [0, 0.25, 3]
+    with pytest.raises(ConfigError, match="weight of sample 1 is -1"):
+        Weights().weigh(Scale(0, 3))(columns([0, -1], [0, 0]))
 
 
 @pytest.mark.parametrize("values", [{"alpha": 1.1}, {"tau": 0.001}, {"tau": math.nan}, {"sharpness": 1}])
@@ -94,7 +245,7 @@ def test_a_manifests_record_is_all_that_weights_depend_on() -> None:
     samples = columns([1, 3, 9], [0, 0.5, 1])
     assert recorded("samplemix", record(own, Scale(1.0, 5.0)))(samples).tolist() == own.weights(samples, Scale(1.0, 5.0)).tolist()
     assert recorded("natural", {})(samples).tolist() == [1, 1, 1]
-    with pytest.raises(ConfigError, match=r"no policy 'sample-mix'.*samplemix, natural"):
+    with pytest.raises(ConfigError, match=r"no policy 'sample-mix'.*samplemix"):
         recorded("sample-mix", {})
     with pytest.raises(ConfigError, match="'natural' has no parameter sharpness here"):
         recorded("natural", {"sharpness": 2})

@@ -1,0 +1,66 @@
+"""A survey of a source: what policies know of it as a whole. Sums of whole numbers, so the order of samples does not matter."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.mixing.shard_samples import SCALE, Float32Array
+from samplemix_core.policies.policy import Columns, Scale, Survey, levels_of
+
+MOST_LEVELS, LEAST_LEVELS = 2**15, 256
+_CELLS = 2**22
+"""Levels of all domains together: 32 MiB."""
+
+
+class SurveyPart(NamedTuple):
+    """Some samples: their columns, with domain and cluster; how many documents each stands for, and the tokens of all of these."""
+
+    columns: Columns
+    documents: npt.NDArray[np.float64]
+    tokens: npt.NDArray[np.float64] | npt.NDArray[np.int32]
+
+
+def survey(
+    parts: Iterable[SurveyPart],
+    domains: tuple[str, ...],
+    diversity: Float32Array,
+    scale: Scale,
+    budget_tokens: int,
+    max_copies: int,
+) -> Survey:
+    """Survey a source. `diversity` (K,) is each cluster's; codes of domains are indices into `domains`.
+
+    Levels of quality are as many as memory allows: 32,768 with up to 128 domains.
+    """
+    levels = int(np.clip(_CELLS // max(len(domains), 1), LEAST_LEVELS, MOST_LEVELS))
+    has_range = scale.low < scale.high
+    by_level = np.zeros(len(domains) * levels)
+    cluster_tokens, cluster_documents = np.zeros(diversity.size), np.zeros(diversity.size)
+    sums = np.zeros(3)
+    for columns, documents, tokens in parts:
+        assert columns.domain is not None
+        assert columns.cluster is not None
+        level = levels_of(columns, scale, levels) if has_range else np.zeros(tokens.size, dtype=np.int64)
+        by_level += np.bincount(columns.domain.astype(np.int64) * levels + level, tokens, by_level.size)
+        cluster_tokens += np.bincount(columns.cluster, tokens, diversity.size)
+        cluster_documents += np.bincount(columns.cluster, documents, diversity.size)
+        # In whole ten-thousandths, whose sums are the same in any order.
+        quality = np.rint(np.clip(columns.finite_quality(), scale.low, scale.high) * SCALE)
+        sums += [documents.sum(), (quality * documents).sum(), (quality * quality * documents).sum()]
+    count = max(float(sums[0]), 1.0)
+    mean = sums[1] / count
+    level_tokens = np.rint(by_level).astype(np.int64).reshape(len(domains), levels)
+    return Survey(
+        budget_tokens=budget_tokens,
+        max_copies=max_copies,
+        domains=domains,
+        domain_tokens=np.rint(by_level.reshape(level_tokens.shape).sum(axis=1)).astype(np.int64),
+        cluster_tokens=np.rint(cluster_tokens).astype(np.int64),
+        cluster_documents=np.rint(cluster_documents).astype(np.int64),
+        cluster_diversity=diversity,
+        level_tokens=level_tokens,
+        quality_mean=float(mean) / SCALE,
+        quality_spread=float(np.sqrt(max(0.0, float(sums[2] / count - mean * mean)))) / SCALE,
+    )
