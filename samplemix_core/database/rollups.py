@@ -270,8 +270,8 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
 
 def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
     """Return the columns of a mixture's schemas.CELLS that an estimate needs; no rows if it has no roll-up."""
-    kinds = {"domain_id": "int32", "diversity": "float32"}
-    kinds |= dict.fromkeys(("documents", "tokens", "quality_sum", "quality_square_sum"), "int64")
+    kinds = {"domain_id": "int32", "cluster": "int32", "diversity": "float32"}
+    kinds |= dict.fromkeys(("documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum"), "int64")
     columns = copy_out(cursor, _CELLS, {"mixture": mixture_id}, kinds)
     cursor.execute("SELECT domain_id, name FROM domain")
     names = dict(cursor.fetchall())
@@ -283,6 +283,6 @@ def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
 
 
 _CELLS = (
-    "SELECT domain_id, diversity, documents, tokens, quality_sum, quality_square_sum"
+    "SELECT domain_id, cluster, diversity, documents, tokens, quality_sum, quality_square_sum, distance_sum"
     " FROM mixture_rollup WHERE mixture_id = %(mixture)s"
 )
