@@ -148,7 +148,8 @@ def shared_out(weights: Weights, largest: Int64Array, budget: int, limits: Seque
             factors[number] = factor
         if moved < _CLOSE:
             break
-    found = weights.expected(np.exp(kappa))
+    with np.errstate(over="ignore"):
+        found = weights.expected(np.exp(kappa))
     targets = _whole(np.minimum(_within(found, largest, budget, limits), largest), largest, budget)
     return targets, bool(factors[:-1].any())
 
@@ -158,7 +159,8 @@ def _factor(weights: Weights, cells: Int64Array, base: Float64Array, least: floa
     from scipy.optimize import brentq
 
     def above(factor: float) -> float:
-        kappa = np.exp(base + factor)
+        with np.errstate(over="ignore"):
+            kappa = np.exp(base + factor)
         return float(_tokens_at(weights.weight, weights.tokens, weights.most, cells, kappa, weights.chance)) - target
 
     target = 0.0
@@ -197,6 +199,8 @@ def _whole(found: Float64Array, largest: Int64Array, budget: int) -> Int64Array:
     order = np.argsort(whole - found, kind="stable")
     while left:
         able = order[(whole[order] < largest[order]) if left > 0 else (whole[order] > 0)]
+        if not able.size:
+            raise BudgetError(f"The budget of {budget:,} tokens is not all that {int(largest.sum()):,} tokens of copies can be.")
         step = max(1, abs(left) // max(1, able.size))
         for cell in able[: abs(left)]:
             part = min(step, abs(left), int(largest[cell] - whole[cell]) if left > 0 else int(whole[cell]))
@@ -273,9 +277,9 @@ def require_feasible(largest: Int64Array, budget: int, limits: Sequence[Limit]) 
 
     It names the limits of which each is needed for the conflict, and the nearest feasible budget.
     """
-    if budget >= 1 and _is_feasible(largest, budget, limits):
-        return
     total = int(largest.sum())
+    if 1 <= budget <= total and _is_feasible(largest, budget, limits):
+        return
     conflict = list(limits)
     if not 1 <= budget <= total:
         conflict = []

@@ -43,14 +43,12 @@ MOST_ROUNDS = 64
 FRACTION_BITS = 52
 """Of a float64; the bits above are its exponent."""
 
-MOST_CELLS = 2**16
-
 _PART = 2**18
 """Samples looked at between two times that memory is given back."""
 
 _MOST_UNDECIDED = 2**21
 _BINS, _LEAST_BINS, _HISTOGRAM = 4096, 64, 2**21
-"""Bins of a cell, and of all cells together: 16 MiB for each thread."""
+"""Most and fewest bins of a cell, and of all cells together, if these are not more than 32,768: 16 MiB for each thread."""
 
 _MISSES = 3
 _HALVINGS = 34
@@ -272,7 +270,9 @@ class Line:
             return np.zeros((self.cells, count), dtype=np.int64), np.zeros((self.cells, count), dtype=np.int64)
 
         found = self._over(look, state)
-        middle = start + (np.arange(count) << shift) + (1 << shift) // 2
+        heaviest = _bits(survey.heaviest)
+        middle = start + (np.minimum(np.arange(count), (heaviest - start) >> shift) << shift) + (1 << shift) // 2
+        middle = np.minimum(middle, heaviest)
         tokens, most = (np.sum([item[i] for item in found], axis=0) for i in range(2))
         return Weights(middle.view(np.float64), tokens, most, survey.chance)
 
@@ -294,8 +294,11 @@ class Line:
         size, open_, fixed = self.columns.weights.size, wanted.copy(), np.zeros(self.cells, dtype=np.int64)
         room = min(size, _MOST_UNDECIDED)
         if size > _GUESS_ABOVE and open_.any():
-            guess, margin = (by_weight or self.by_weight(survey)).kappas(targets), _MARGIN + _NOISE * np.sqrt(self.cells / size)
-            low, high = np.where(open_, guess * (1 - margin), 0.0), np.where(open_, np.minimum(guess * (1 + margin), upper), upper)
+            guess = (by_weight or self.by_weight(survey)).kappas(targets)
+            margin = min(_MARGIN + _NOISE * float(np.sqrt(self.cells / size)), 0.5)
+            near, far = guess * (1 - margin), np.minimum(guess * (1 + margin), upper)
+            fit = open_ & (near > 0) & (near < far)
+            low, high = np.where(fit, near, low), np.where(fit, far, high)
         index, missed = np.empty(0, dtype=np.int64), np.zeros(self.cells, dtype=np.bool_)
         misses = np.zeros(self.cells, dtype=np.int64)
         while open_.any():
@@ -481,7 +484,8 @@ class Weights(NamedTuple):
 
     def expected(self, kappa: Float64Array) -> Float64Array:
         """Tokens of each cell at its kappa, float64 (G,), as far as weights tell."""
-        copies = kappa[:, None] * self.weight
+        with np.errstate(over="ignore"):
+            copies = np.minimum(kappa[:, None] * self.weight, np.iinfo(np.uint16).max)
         wanted = np.minimum(self.tokens * (copies if self.chance else np.floor(copies)), self.most)
         return np.asarray(wanted.sum(axis=1))
 
@@ -569,12 +573,15 @@ class _Found(NamedTuple):
 
 
 def _give_back(array: npt.NDArray[Any], part: slice) -> None:
-    """Let go of the pages of a mapped array that a pass has gone through; they stay in the system's cache, or on disk."""
+    """Let go of the pages of a mapped file that a pass has gone through; they stay in the system's cache, or on disk."""
     mapped = getattr(array, "_mmap", None)
-    if mapped is not None and array.size:
-        page = mmap.PAGESIZE
-        first = (array.offset % mmap.ALLOCATIONGRANULARITY + part.start * array.itemsize) // page * page  # type: ignore[attr-defined]
-        mapped.madvise(mmap.MADV_DONTNEED, first, (part.stop - part.start) * array.itemsize)
+    # Pages of a private copy would be lost.
+    if mapped is None or getattr(array, "mode", None) not in ("r", "r+", "w+"):
+        return
+    base = np.frombuffer(mapped, dtype=np.uint8).ctypes.data
+    start = array[part].ctypes.data - base
+    first = start // mmap.PAGESIZE * mmap.PAGESIZE
+    mapped.madvise(mmap.MADV_DONTNEED, first, start + (part.stop - part.start) * array.itemsize - first)
 
 
 def _bits(value: float) -> int:

@@ -1,15 +1,19 @@
 """A survey of a source: what policies know of it as a whole. Sums of whole numbers, so the order of samples does not matter."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.mixing.shard_samples import SCALE, Float32Array
+from samplemix_core.mixing.shard_samples import Float32Array
 from samplemix_core.policies.policy import Columns, Scale, Survey, levels_of
 
 MOST_LEVELS, LEAST_LEVELS = 2**15, 256
+_PARTS = 2**15
+"""Of a quality's scale: the squares of a million documents' add up to less than 2^53."""
+
 _CELLS = 2**22
 """Levels of all domains together: 32 MiB."""
 
@@ -38,7 +42,7 @@ def survey(
     has_range = scale.low < scale.high
     by_level = np.zeros(len(domains) * levels)
     cluster_tokens, cluster_documents = np.zeros(diversity.size), np.zeros(diversity.size)
-    sums = np.zeros(3)
+    sums = [0, 0, 0]
     for columns, documents, tokens in parts:
         assert columns.domain is not None
         assert columns.cluster is not None
@@ -46,11 +50,12 @@ def survey(
         by_level += np.bincount(columns.domain.astype(np.int64) * levels + level, tokens, by_level.size)
         cluster_tokens += np.bincount(columns.cluster, tokens, diversity.size)
         cluster_documents += np.bincount(columns.cluster, documents, diversity.size)
-        # In whole ten-thousandths, whose sums are the same in any order.
-        quality = np.rint(np.clip(columns.finite_quality(), scale.low, scale.high) * SCALE)
-        sums += [documents.sum(), (quality * documents).sum(), (quality * quality * documents).sum()]
-    count = max(float(sums[0]), 1.0)
-    mean = sums[1] / count
+        # Halves of documents and parts of the scale are whole numbers, and their sums are the same in any order.
+        halves = np.rint(2 * documents)
+        quality = np.rint(columns.unit_quality(scale) * _PARTS) if has_range else np.zeros(tokens.size)
+        sums = [total + int((halves * power).sum()) for total, power in zip(sums, (1, quality, quality * quality), strict=True)]
+    count = max(sums[0], 1)
+    part = (scale.high - scale.low) / _PARTS
     level_tokens = np.rint(by_level).astype(np.int64).reshape(len(domains), levels)
     return Survey(
         budget_tokens=budget_tokens,
@@ -61,6 +66,6 @@ def survey(
         cluster_documents=np.rint(cluster_documents).astype(np.int64),
         cluster_diversity=diversity,
         level_tokens=level_tokens,
-        quality_mean=float(mean) / SCALE,
-        quality_spread=float(np.sqrt(max(0.0, float(sums[2] / count - mean * mean)))) / SCALE,
+        quality_mean=scale.low + part * (sums[1] / count),
+        quality_spread=part * math.sqrt((count * sums[2] - sums[1] * sums[1]) / (count * count)),
     )

@@ -73,7 +73,8 @@ class Estimator:
         self._diversity = np.zeros(clusters.size, dtype=np.float32)
         self._diversity[cluster] = cells["diversity"].to_numpy()
         columns = Columns(
-            quality=np.concatenate([mean - spread, mean + spread]).astype(np.float32),
+            # A score that is never negative has no negative half.
+            quality=np.concatenate([np.maximum(mean - spread, np.minimum(mean, 0.0)), mean + spread]).astype(np.float32),
             diversity=np.tile(cells["diversity"].to_numpy(), 2),
             domain=np.tile(domain, 2),
             cluster=np.tile(cluster, 2),
@@ -92,7 +93,7 @@ class Estimator:
         found = None
         if not policy.alone:
             found = survey([self._halves], self.domains, self._diversity, scale, budget, max_copies)
-        targets = policy.targets(found) if found is not None else None
+        targets = policy.met_targets(found) if found is not None else None
         columns, documents, tokens = _drawn(self._halves) if policy.draws else self._halves
         assert columns.domain is not None
         assert columns.cluster is not None

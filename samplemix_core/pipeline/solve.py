@@ -44,7 +44,7 @@ class Wanted:
 
     def groups(self, tokens: int) -> Groups | None:
         """What each domain or cluster is to have; None where that follows from the weights."""
-        targets = None if self.policy.alone else self.policy.targets(self._surveyed(tokens))
+        targets = None if self.policy.alone else self.policy.met_targets(self._surveyed(tokens))
         if targets is None:
             return None
         if targets.tokens.size > MOST_CELLS:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.frozen import FrozenModel, IdentifiedModel
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Float64Array = npt.NDArray[np.float64]
     Int64Array = npt.NDArray[np.int64]
     IntegerArray = npt.NDArray[np.integer]
+
+
+_MISSED = 1e-6
+"""Share of a budget: more than rounding."""
 
 
 class Scale(NamedTuple):
@@ -177,6 +181,16 @@ class Policy(IdentifiedModel):
         """What domains or clusters are to have; None where that follows from the weights. Raises ConfigError if it can't be had."""
         return None
 
+    def met_targets(self, survey: Survey) -> Targets | None:
+        """The targets, if they add up to the budget. Raises BudgetError if the policy can't give so much."""
+        targets = self.targets(survey)
+        if targets is not None and (most := float(targets.tokens.sum())) < survey.budget_tokens * (1 - _MISSED):
+            raise BudgetError(
+                f"Policy {self.name!r} gives at most {most:,.0f} tokens of this source, and not {survey.budget_tokens:,}.",
+                "Lower the budget, or allow more epochs or copies.",
+            )
+        return targets
+
     def weigh(self, scale: Scale, survey: Survey | None = None) -> Weigh:
         """The weights as a function of the columns. Raises ConfigError for an empty scale, or without a survey that is needed."""
         if self.reads_quality and not scale.low < scale.high:
@@ -226,13 +240,13 @@ def filled(shares: "Float64Array", room: "Float64Array", budget: float) -> "Floa
     """Tokens in proportion to shares (m,), none above its `room` (m,); what does not fit is shared out among the others."""
     import numpy as np
 
-    tokens = np.zeros(shares.size)
-    order = np.argsort(np.divide(room, shares, out=np.full(shares.size, np.inf), where=shares > 0), kind="stable")
-    left, weight = float(min(budget, room[shares > 0].sum())), float(shares.sum())
-    for place in order:
-        if shares[place] > 0:
-            tokens[place] = min(room[place], left * shares[place] / weight)
-            left, weight = left - tokens[place], weight - shares[place]
+    tokens, left = np.zeros(shares.size), float(budget)
+    wanted = np.flatnonzero(shares > 0)
+    order = wanted[np.argsort(room[wanted] / shares[wanted], kind="stable")]
+    # Those that are full first; each takes its part of what is left for itself and all after it.
+    for place, weight in zip(order, np.cumsum(shares[order][::-1])[::-1], strict=True):
+        tokens[place] = min(room[place], left * shares[place] / weight)
+        left = max(0.0, left - tokens[place])
     return tokens
 
 
@@ -258,5 +272,8 @@ def registered(kind: type[SomePolicy]) -> type[SomePolicy]:
     if name in POLICIES:
         raise ValueError(f"there is a policy {name!r} already: {POLICIES[name].__module__}")
     kind.require_own_names()
+    # In the order of their names, whichever is imported first.
     POLICIES[name] = kind
+    for known in sorted(POLICIES):
+        POLICIES[known] = POLICIES.pop(known)
     return kind

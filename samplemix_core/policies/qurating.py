@@ -44,8 +44,8 @@ class QuRating(Policy):
 
             assert columns.uniform is not None
             z = (np.clip(columns.quality.astype(np.float64), scale.low, scale.high) - mean) / (spread or 1.0)
-            # A number is 0 at the least; half of its last place more, it has a logarithm.
-            gumbel = -exact_log(-exact_log(columns.uniform + 2.0**-54))
+            # Inside (0, 1), both logarithms are numbers.
+            gumbel = -exact_log(-exact_log(np.clip(columns.uniform, 2.0**-54, 1 - 2.0**-53)))
             key = np.clip(z / self.temperature + gumbel, -_FARTHEST, _FARTHEST)
             return in_order((key + _FARTHEST) / (2 * _FARTHEST), survey.max_copies)
 

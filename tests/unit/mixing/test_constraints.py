@@ -1,6 +1,7 @@
 """Limits on groups of samples: met exactly, nearest to the weights as scipy finds it, and named where they conflict."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,3 +212,39 @@ def test_neither_parts_nor_threads_nor_mapped_files_nor_where_the_line_looks_fir
             assert (one.kappa, one.realised_tokens, one.next_tokens, one.passed_over) == (
                 *(other.kappa, other.realised_tokens, other.next_tokens, other.passed_over),
             )
+
+
+@pytest.mark.parametrize("cells", [1, 9000])
+@pytest.mark.parametrize("powers", [0.1, 300])
+def test_many_cells_and_weights_of_any_magnitude_meet_their_targets_where_the_line_guesses(cells: int, powers: float) -> None:
+    n, rng = 2**17 + 3, np.random.default_rng(1)
+    weights, tokens, u = 10 ** rng.uniform(-powers, powers, n), rng.integers(1, 2000, n).astype(np.int32), rng.random(n)
+    cell = rng.integers(0, cells, n).astype(np.uint16)
+    room, survey = line_of(weights, tokens, u, 4, cell=cell, cells=cells)
+    met = room.meet(survey.largest // 3, survey)
+    assert (met.kappa >= 0).all()
+    sums = np.bincount(cell, met.copies * tokens.astype(np.int64), cells)
+    assert sums.tolist() == met.realised.tolist()
+    assert (sums <= survey.largest // 3).all()
+    for one in range(0, cells, 3000):
+        own = cell == one
+        alone = solve_copies(weights[own], tokens[own], u[own], int(survey.largest[one]) // 3, 4)
+        assert met.copies[own].tolist() == alone.copies.tolist()
+        assert met.kappa[one] == alone.kappa
+
+
+def test_a_budget_just_over_all_that_there_is_is_refused() -> None:
+    tokens = np.full(100, 10**6, dtype=np.int32)
+    groups = Groups((np.arange(100) % 2).astype(np.uint16), ("a", "b"), (Limit("half", np.array([0]), 0.5, 0.5),))
+    with pytest.raises(BudgetError, match="all copies of the eligible samples have 100,000,000 tokens"):
+        solve_groups(np.ones(100), tokens, np.full(100, 0.5), 10**8 + 1, 1, groups=groups)
+
+
+def test_a_private_copy_of_a_mapped_file_keeps_what_was_written_to_it(tmp_path: Path) -> None:
+    n = 2**19
+    np.ones(n).tofile(tmp_path / "weights")
+    weights = np.memmap(tmp_path / "weights", dtype=np.float64, mode="c")
+    weights[::2] = 0
+    found = solve_copies(weights, np.ones(n, dtype=np.int32), np.zeros(n), n // 4, 1)
+    assert found.copies[::2].sum() == 0
+    assert (weights[::2] == 0).all()

@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.survey import SurveyPart, survey
 from samplemix_core.policies.cluster_balanced import ClusterBalanced
@@ -138,6 +139,25 @@ def test_quadmix_is_the_papers_curve_over_percentiles_within_the_domain(seed: in
     assert set(np.round(best[np.abs(rank - 0.1) > 0.02], 6).tolist()) == {0.0, 2.0}
 
 
+def test_a_survey_is_the_same_whatever_the_order_and_the_parts() -> None:
+    whole, tokens = source(5000), np.random.default_rng(0).integers(1, 900, 5000)
+    one = surveyed(whole, tokens, 50_000)
+    rows = [slice(i, i + 7) for i in range(4998, -1, -7)]
+    cut = [SurveyPart(part(whole, own), np.ones(tokens[own].size), tokens[own].astype(np.int32)) for own in rows]
+    assert sum(item.tokens.size for item in cut) == 5000
+    other = survey(cut, one.domains, one.cluster_diversity, SCALE, 50_000, 4)
+    assert (one.quality_mean, one.quality_spread) == (other.quality_mean, other.quality_spread)
+    assert one.level_tokens.tobytes() == other.level_tokens.tobytes()
+    assert one.quality_mean == pytest.approx(whole.quality.mean(), abs=1e-3)
+    assert one.quality_spread == pytest.approx(whole.quality.std(), abs=1e-3)
+
+
+def test_the_largest_and_the_smallest_number_of_a_sample_can_be_drawn() -> None:
+    whole = replace(source(2), uniform=np.array([0.0, 1 - 2**-53]))
+    weights = QuRating().weigh(SCALE, surveyed(whole, np.ones(2), 1))(whole)
+    assert weights[1] > weights[0]
+
+
 def test_qurating_is_gumbel_top_k_and_the_best_are_the_likeliest() -> None:
     n = 40_000
     whole, tokens = source(n), np.full(n, 10)
@@ -187,6 +207,11 @@ def test_targets_of_domains_and_clusters_are_those_of_their_papers(budget: int) 
     own = np.bincount(whole.cluster, tokens, 5)
     balanced = ClusterBalanced().targets(known)
     np.testing.assert_allclose(balanced.tokens, water_filled(np.ones(5), 4 * own, budget), rtol=0.01)
+    small = Temperature(temperature=0.1).targets(replace(known, domain_tokens=np.array([10**9, 10**7, 10**8]), budget_tokens=10**9))
+    assert small.tokens.sum() == pytest.approx(10**9)
+    if budget > sums.sum():
+        with pytest.raises(BudgetError, match=f"gives at most {int(sums.sum()):,} tokens"):
+            UniMax(epochs=1).met_targets(known)
     fixed = Fixed(shares={"web": 0.6, "books": 0.4}).targets(known)
     assert fixed.tokens.tolist() == pytest.approx([0.4 * budget, 0, 0.6 * budget])
     with pytest.raises(ConfigError, match="no domain 'maths', which 'fixed' gives a share"):
