@@ -66,22 +66,13 @@ def add(
 
     `samplemix corpus add web s3://crawls/web --set landing.queue_url=https://sqs.eu-west-1.amazonaws.com/123456789012/crawls`
     """
-    from samplemix_core.crawls.landing import check_queue, scan
-    from samplemix_core.database import corpora
+    from samplemix_core.crawls import landing
 
     options = {"corpus_uri": location(corpus_uri), **chosen}
     config = corpus_config(name, {"run": stored_values(config_file)}, options, marker, assignments or [])
     deployment = Deployment.load()
-    check_queue(deployment, config)
-    with deployment.transaction() as cursor:
-        corpora.add_corpus(cursor, config)
-    try:
-        found = scan(deployment, corpora.NamedCorpus(config), first_seen_state=corpora.CrawlState.TAKEN)
-    except Exception:
-        # A corpus that can't be scanned is not added.
-        with deployment.transaction() as cursor:
-            corpora.remove_corpus(cursor, name)
-        raise
+    landing.check_queue(deployment, config)
+    found = landing.add(deployment, config)
     _print_crawls(found, as_json=as_json)
     for crawl in found:
         if crawl.reason:

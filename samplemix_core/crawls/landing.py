@@ -1,6 +1,6 @@
 """Landing of crawls: what is new at the locations of named corpora is recorded in Postgres, from where runs take it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
@@ -15,13 +15,24 @@ from samplemix_core.errors import ConfigError, CorpusError, ObjectAccessError, S
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 
 
+def add(deployment: Deployment, config: CorpusConfig) -> list[Crawl]:
+    """Save a corpus under its name, with the crawls that are there: returns these. They are taken, so that none starts a run.
+
+    Name and crawls are saved at once: a watch that saw the name alone would let the crawls land. Nothing is saved of a corpus that
+    can't be scanned. Raises ConfigError if the name is taken, and what scan() raises.
+    """
+    with deployment.transaction() as cursor:
+        corpora.require_free(cursor, config.name)
+    observations, troubles = _observe(deployment, config, _present(deployment, config), {})
+    if troubles:
+        raise troubles[0]
+    with deployment.transaction() as cursor:
+        corpora.add_corpus(cursor, config)
+        return corpora.note_observed(cursor, config.name, observations, datetime.now(UTC), first_seen_state=CrawlState.TAKEN)
+
+
 def scan(
-    deployment: Deployment,
-    corpus: NamedCorpus,
-    *,
-    snapshots: AbstractSet[str] | None = None,
-    thorough: bool = False,
-    first_seen_state: CrawlState = CrawlState.LANDED,
+    deployment: Deployment, corpus: NamedCorpus, *, snapshots: AbstractSet[str] | None = None, thorough: bool = False
 ) -> list[Crawl]:
     """Scan a corpus's location, or some of its snapshots, and record what is new; returns the crawls whose state changed.
 
@@ -32,35 +43,47 @@ def scan(
     database = deployment.database
     with transaction(database) as cursor:
         known = {crawl.snapshot: crawl for crawl in corpora.crawls(cursor, corpus.name)}
-    store = deployment.store(corpus.config.run.corpus_uri)
-    present = [name for name in store.directories() if not is_hidden(name)]
+    present = _present(deployment, corpus.config)
     if not present and any(crawl.state is not CrawlState.REMOVED for crawl in known.values()):
         raise CorpusError(
             f"There is nothing at {corpus.config.run.corpus_uri}, where corpus {corpus.name!r} had {len(known)} crawls.",
             "Check the bucket, or that the disk is mounted.",
         )
-    observations: list[SnapshotObservation] = []
-    troubles: list[SampleMixError] = []
-    for name in present:
-        if snapshots is None or name in snapshots:
-            try:
-                partition_key(corpus.name, name)
-                observed = _look(store, name, corpus.config.landing.marker, known.get(name), thorough=thorough)
-            except (CorpusError, ObjectAccessError) as error:
-                troubles.append(error)
-                continue
-            if observed is not None:
-                observations.append(observed)
+    wanted = [name for name in present if snapshots is None or name in snapshots]
+    observations, troubles = _observe(deployment, corpus.config, wanted, known, thorough=thorough)
     gone = [name for name, crawl in known.items() if name not in present and crawl.state is not CrawlState.REMOVED]
     changed: list[Crawl] = []
     if observations or gone:
         with transaction(database) as cursor:
-            changed = corpora.note_observed(cursor, corpus.name, observations, datetime.now(UTC), first_seen_state=first_seen_state)
+            changed = corpora.note_observed(cursor, corpus.name, observations, datetime.now(UTC))
             corpora.note_removed(cursor, corpus.name, gone)
             changed += [crawl for crawl in corpora.crawls(cursor, corpus.name) if crawl.snapshot in gone]
     if troubles:
         raise troubles[0]
     return changed
+
+
+def _present(deployment: Deployment, config: CorpusConfig) -> list[str]:
+    return [name for name in deployment.store(config.run.corpus_uri).directories() if not is_hidden(name)]
+
+
+def _observe(
+    deployment: Deployment, config: CorpusConfig, snapshots: Iterable[str], known: Mapping[str, Crawl], *, thorough: bool = False
+) -> tuple[list[SnapshotObservation], list[SampleMixError]]:
+    """Look at these snapshots; returns what is new about them, and the errors of those that can't be read or be partitions."""
+    store = deployment.store(config.run.corpus_uri)
+    observations: list[SnapshotObservation] = []
+    troubles: list[SampleMixError] = []
+    for name in snapshots:
+        try:
+            partition_key(config.name, name)
+            observed = _look(store, name, config.landing.marker, known.get(name), thorough=thorough)
+        except (CorpusError, ObjectAccessError) as error:
+            troubles.append(error)
+            continue
+        if observed is not None:
+            observations.append(observed)
+    return observations, troubles
 
 
 def check_queue(deployment: Deployment, config: CorpusConfig) -> None:

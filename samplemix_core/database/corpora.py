@@ -87,10 +87,17 @@ def add_corpus(cursor: Cursor, config: CorpusConfig) -> None:
         (config.name, Json(config.model_dump(mode="json"))),
     )
     if cursor.rowcount == 0:
-        raise ConfigError(
-            f"There is a corpus {config.name!r} already.",
-            f"'samplemix corpus set {config.name}' changes it; or choose another name.",
-        )
+        raise _name_taken(config.name)
+
+
+def require_free(cursor: Cursor, name: str) -> None:
+    """Raise ConfigError if a corpus has this name."""
+    if name in corpus_names(cursor):
+        raise _name_taken(name)
+
+
+def _name_taken(name: str) -> ConfigError:
+    return ConfigError(f"There is a corpus {name!r} already.", f"'samplemix corpus set {name}' changes it; or choose another name.")
 
 
 def set_corpus(cursor: Cursor, config: CorpusConfig) -> None:

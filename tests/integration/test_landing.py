@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
@@ -79,6 +80,34 @@ def test_a_crawl_lands_with_its_marker_and_is_taken_once(database: Deployment, p
     assert taken(database, "run-1") == held
     assert taken(database, "run-2") is None
     assert landing.scan(database, corpus, thorough=True) == []
+
+
+def test_crawls_that_were_there_when_a_corpus_is_added_start_no_run(
+    database: Deployment, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("crawl-a/web/one.jsonl", age=60)
+    place.write("crawl-a/_SUCCESS")
+    config = CorpusConfig(name="web", run=RunConfig(corpus_uri=str(place.root), mixture_name="web"))
+    watch = Watch(print)
+    found: list[list[Crawl]] = []
+    look = landing._look
+
+    def look_beside_a_watch(*args: Any, **kwargs: Any) -> Any:
+        found.append(watch.look(database, float(len(found))))
+        return look(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(landing, "_look", look_beside_a_watch)
+        (crawl,) = landing.add(database, config)
+    assert (crawl.state, found, watch.look(database, 1e6)) == ("taken", [[]], [])
+    with pytest.raises(ConfigError, match="There is a corpus 'web' already"):
+        landing.add(database, config)
+    place.write(f"{'b' * 249}/web/one.jsonl")
+    with pytest.raises(CorpusError, match="shorter name"):
+        landing.add(database, config.model_copy(update={"name": "other"}))
+    assert states(database, "other") == {}
+    with database.transaction() as cursor:
+        assert corpora.corpus_names(cursor) == ["web"]
 
 
 def test_a_marker_before_the_files_waits_for_another(database: Deployment, place: Place, corpus: NamedCorpus) -> None:
