@@ -207,7 +207,7 @@ def _is_empty(value: tuple[Any, ...]) -> bool:
 class CellRecord(FrozenModel):
     """Samples that stand in one line, where shares must hold: their own kappa, and the tokens they were to have and have."""
 
-    name: str = Field(description="What they have in common, such as domain=web")
+    of: dict[str, str] = Field(description="What they have in common, by column, such as their domain")
     kappa: float = Field(ge=0)
     target_tokens: int = Field(ge=0)
     realised_tokens: int = Field(ge=0)

@@ -11,7 +11,7 @@ Whether limits can be met is a linear programme. If they can't, those that confl
 can.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,10 +59,10 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """The cell of each sample, uint16 (n,); what distinguishes each of G cells, for people; and the limits on them."""
+    """The cell of each sample, uint16 (n,); what distinguishes each of G cells, by column; and the limits on them."""
 
     cell: UInt16Array
-    names: tuple[str, ...]
+    cells: tuple[Mapping[str, str], ...]
     limits: tuple[Limit, ...] = field(default=())
 
 
@@ -82,7 +82,7 @@ def solve_groups(
     """
     if groups is None or not groups.limits:
         return solve_copies(weights, tokens, uniforms, budget_tokens, max_copies, max_tokens, room)
-    line, survey = line_of(weights, tokens, uniforms, max_copies, max_tokens, room, groups.cell, len(groups.names))
+    line, survey = line_of(weights, tokens, uniforms, max_copies, max_tokens, room, groups.cell, len(groups.cells))
     require_feasible(survey.largest, budget_tokens, groups.limits)
     by_weight = line.by_weight(survey)
     targets, binds = shared_out(by_weight, survey.largest, budget_tokens, groups.limits)
@@ -113,7 +113,7 @@ def solve_groups(
 
 def _holds(solution: Solution, tokens: Int32Array, groups: Groups) -> bool:
     """Whether a solution that knows nothing of limits keeps them."""
-    sums = _sums(groups.cell, tokens, solution.copies, len(groups.names))
+    sums = _sums(groups.cell, tokens, solution.copies, len(groups.cells))
     total = solution.realised_tokens
     shares = [(limit, float(sums[limit.cells].sum())) for limit in groups.limits]
     return all(limit.least * total <= own <= limit.most * total for limit, own in shares)
@@ -161,7 +161,7 @@ def _factor(weights: Weights, cells: Int64Array, base: Float64Array, least: floa
     def above(factor: float) -> float:
         with np.errstate(over="ignore"):
             kappa = np.exp(base + factor)
-        return float(_tokens_at(weights.weight, weights.tokens, weights.most, cells, kappa, weights.chance)) - target
+        return weights.expected_of(cells, kappa) - target
 
     target = 0.0
     now = above(0.0)
@@ -174,22 +174,6 @@ def _factor(weights: Weights, cells: Int64Array, base: Float64Array, least: floa
     if (above(far) < 0) == (above(near) < 0):
         return far
     return float(brentq(above, near, far, xtol=_CLOSE / 10))
-
-
-@compiled
-def _tokens_at(
-    weight: Float64Array, tokens: Int64Array, most: Int64Array, cells: Int64Array, kappa: Float64Array, chance: bool
-) -> float:
-    total = 0.0
-    for i in range(cells.size):
-        cell = cells[i]
-        for j in range(weight.size):
-            if tokens[cell, j]:
-                copies = kappa[i] * weight[j]
-                if not chance:
-                    copies = np.floor(copies)
-                total += min(tokens[cell, j] * copies, float(most[cell, j]))
-    return total
 
 
 def _whole(found: Float64Array, largest: Int64Array, budget: int) -> Int64Array:
@@ -287,7 +271,8 @@ def require_feasible(largest: Int64Array, budget: int, limits: Sequence[Limit]) 
         conflict = [limit for limit in limits if limit.least * budget > largest[limit.cells].sum() + _SLACK][:_NAMED]
         if not conflict:
             conflict = [Limit(f"{len(limits):,} limits", np.arange(largest.size))]
-    for limit in list(conflict) if len(limits) <= _NAMED else []:
+    # What a group must not have says less than what another must have.
+    for limit in sorted(conflict, key=lambda limit: limit.least) if len(limits) <= _NAMED else []:
         rest = [other for other in conflict if other is not limit]
         if not _is_feasible(largest, budget, rest):
             conflict = rest

@@ -489,6 +489,10 @@ class Weights(NamedTuple):
         wanted = np.minimum(self.tokens * (copies if self.chance else np.floor(copies)), self.most)
         return np.asarray(wanted.sum(axis=1))
 
+    def expected_of(self, cells: Int64Array, kappa: Float64Array) -> float:
+        """The sum of expected() over some cells, whose kappas are float64 (cells,)."""
+        return float(_tokens_at(self.weight, self.tokens, self.most, cells, kappa, self.chance))
+
     def kappa(self, budget: int) -> float:
         """The kappa at which all cells together are expected to have the budget's tokens."""
         together = Weights(self.weight, self.tokens.sum(axis=0)[None], self.most.sum(axis=0)[None], self.chance)
@@ -505,6 +509,22 @@ class Weights(NamedTuple):
             within = self.expected(middle) <= targets
             low, high = np.where(within, middle, low), np.where(within, high, middle)
         return low
+
+
+@compiled
+def _tokens_at(
+    weight: Float64Array, tokens: Int64Array, most: Int64Array, cells: Int64Array, kappa: Float64Array, chance: bool
+) -> float:
+    total = 0.0
+    for i in range(cells.size):
+        cell = cells[i]
+        for j in range(weight.size):
+            if tokens[cell, j]:
+                copies = kappa[i] * weight[j]
+                if not chance:
+                    copies = np.floor(copies)
+                total += min(tokens[cell, j] * copies, float(most[cell, j]))
+    return total
 
 
 class _Seen(NamedTuple):

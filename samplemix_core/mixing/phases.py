@@ -25,27 +25,25 @@ from samplemix_core.mixing.solver import MAX_COPIES, MAX_TOKENS, Float64Array, I
 
 _ALL = np.empty(0, dtype=np.uint16)
 
-_MORE = "Raise the phase's share, or the budget."
-
 
 class PhaseWanted(NamedTuple):
     """A phase: its share of the budget, the most copies of a sample in it, and what gives its weights, float64 (n,).
 
-    weights and groups are given the phase's tokens. chance: whether samples' own numbers round their copies; else they take them in
-    the order of their weights.
+    weights and groups are given the phase's tokens, and the most copies that each sample can still have, uint16 (n,). chance:
+    whether samples' own numbers round their copies; else they take them in the order of their weights.
     """
 
     name: str
     share: float
     max_copies: int
-    weights: Callable[[int], Float64Array]
-    groups: Callable[[int], Groups | None] = lambda _: None
+    weights: Callable[[int, UInt16Array], Float64Array]
+    groups: Callable[[int, UInt16Array], Groups | None] = lambda *_: None
     chance: bool = True
 
 
 @dataclass(frozen=True)
 class SolvedPhase:
-    """A phase's copies, and the tokens that they were to meet.
+    """A phase's copies, the tokens that they were to meet, and its groups with limits.
 
     `held_back` samples have fewer copies than the phase wants, because earlier phases had spent them.
     """
@@ -54,6 +52,7 @@ class SolvedPhase:
     budget_tokens: int
     solution: Solution
     held_back: int
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def solve_phases(
     max_copies: int,
     max_tokens: int | None = None,
 ) -> SolvedPhases:
-    """Solve phases one after another, each by solve_copies(). `max_copies` and `max_tokens` are of a sample over all phases.
+    """Solve phases one after another, each by solve_groups(). `max_copies` and `max_tokens` are of a sample over all phases.
 
     Shares count as parts of their sum. `uniforms` are overwritten: they are carried from phase to phase. Time is that of solving
     each phase; memory is what the phases' weights take, 12 bytes a sample, and 2 for each phase.
@@ -99,7 +98,7 @@ def solve_phases(
         cap = min(phase.max_copies, max_copies)
         if target < 1:
             share_of = f"The share {phase.share:g} of phase {phase.name!r}"
-            raise BudgetError(f"{share_of} is less than one token of the budget.", _MORE)
+            raise BudgetError(f"{share_of} is less than one token of the budget.", "Raise the phase's share, or the budget.")
         largest = int(_fill_room(tokens, spent, cap, max_copies, most, room))
         if target > largest:
             limits = {
@@ -109,22 +108,23 @@ def solve_phases(
             }
             raised = [name for name, more in limits.items() if more > largest]
             raise _unmet(phase.name, target, largest, f"{cap} {'copy' if cap == 1 else 'copies'}", raised, max_tokens, solved)
-        weights = phase.weights(target)
         own = uniforms if phase.chance else np.zeros(tokens.size)
         try:
-            groups = phase.groups(target)
+            weights = phase.weights(target, room)
+            groups = phase.groups(target, room)
             solution = solve_groups(weights, tokens, own, target, cap, room=room, groups=groups)
         except BudgetError as error:
-            raise BudgetError(f"Phase {phase.name!r}: {error.what}", _MORE) from None
+            raise BudgetError(f"Phase {phase.name!r}: {error.what}", error.remedy) from None
         except ConfigError as error:
             raise ConfigError(f"Phase {phase.name!r}: {error.what}", error.remedy) from None
-        kappas = np.array([solution.kappa]) if solution.cells is None else solution.cells.kappa
-        cell = _ALL if solution.cells is None or groups is None else groups.cell
-        numbers = weights, kappas, cell, solution.copies, tokens, room, cap, most, own, wanted
-        held_back = _advance(*numbers)
+        if solution.cells is None or groups is None:
+            kappas, cell = np.array([solution.kappa]), _ALL
+        else:
+            kappas, cell = solution.cells.kappa, groups.cell
+        held_back = int(_advance(weights, kappas, cell, solution.copies, tokens, room, cap, most, own, wanted))
         spent += solution.copies
         realised += solution.realised_tokens
-        solved.append(SolvedPhase(phase.name, target, solution, int(held_back)))
+        solved.append(SolvedPhase(phase.name, target, solution, held_back, groups))
     return SolvedPhases(tuple(solved), spent, wanted)
 
 
@@ -139,6 +139,13 @@ def _unmet(
         f"Phase {name!r} is to have {target:,} tokens, and at most {largest:,} can be had{left}: {limits} of a sample.",
         f"Lower the budget or the phase's share,{more} or add snapshots.{spent}",
     )
+
+
+def room_of(tokens: Int32Array, max_copies: int, max_tokens: int) -> UInt16Array:
+    """How many copies each sample (n,) may have, such that all of them together have at most max_tokens."""
+    room = np.empty(tokens.size, dtype=np.uint16)
+    _fill_room(tokens, np.zeros(tokens.size, dtype=np.uint16), max_copies, max_copies, max_tokens, room)
+    return room
 
 
 @compiled

@@ -136,11 +136,16 @@ class Source:
             self.weight[part] = weigh(self._columns(part))
         return self.weight
 
-    def survey(self, scale: Scale, budget_tokens: int, max_copies: int) -> Survey:
-        """Survey the finished source, for policies that ask for it."""
-        parts = (slice(start, start + _ROWS_AT_ONCE) for start in range(0, self.weight.size, _ROWS_AT_ONCE))
-        looked = (SurveyPart(self._columns(part), np.ones(self.tokens[part].size), self.tokens[part]) for part in parts)
+    def survey(self, scale: Scale, budget_tokens: int, max_copies: int, room: UInt16Array | None = None) -> Survey:
+        """Survey the finished source. `room` (n,) are the most copies of each sample, where they differ."""
+        looked = (
+            self._survey_part(slice(start, start + _ROWS_AT_ONCE), room) for start in range(0, self.tokens.size, _ROWS_AT_ONCE)
+        )
         return survey(looked, tuple(self.domains), self.diversity, scale, budget_tokens, max_copies)
+
+    def _survey_part(self, part: slice, room: UInt16Array | None) -> SurveyPart:
+        tokens = self.tokens[part]
+        return SurveyPart(self._columns(part), np.ones(tokens.size), tokens, None if room is None else room[part])
 
     def _columns(self, part: slice) -> Columns:
         cluster = self.cluster[part]

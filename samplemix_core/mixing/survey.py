@@ -19,11 +19,15 @@ _CELLS = 2**22
 
 
 class SurveyPart(NamedTuple):
-    """Some samples: their columns, with domain and cluster; how many documents each stands for, and the tokens of all of these."""
+    """Some samples: their columns, with domain and cluster; how many documents each stands for, and the tokens of all of these.
+
+    room: the most copies of each; None for the run's own.
+    """
 
     columns: Columns
     documents: npt.NDArray[np.float64]
     tokens: npt.NDArray[np.float64] | npt.NDArray[np.int32]
+    room: npt.NDArray[np.uint16] | None = None
 
 
 def survey(
@@ -41,14 +45,18 @@ def survey(
     levels = int(np.clip(_CELLS // max(len(domains), 1), LEAST_LEVELS, MOST_LEVELS))
     has_range = scale.low < scale.high
     by_level = np.zeros(len(domains) * levels)
-    cluster_tokens, cluster_documents = np.zeros(diversity.size), np.zeros(diversity.size)
+    cluster_tokens, cluster_documents, cluster_room = (np.zeros(diversity.size) for _ in range(3))
+    domain_room = np.zeros(len(domains))
     sums = [0, 0, 0]
-    for columns, documents, tokens in parts:
+    for columns, documents, tokens, room in parts:
         assert columns.domain is not None
         assert columns.cluster is not None
         level = levels_of(columns, scale, levels) if has_range else np.zeros(tokens.size, dtype=np.int64)
         by_level += np.bincount(columns.domain.astype(np.int64) * levels + level, tokens, by_level.size)
         cluster_tokens += np.bincount(columns.cluster, tokens, diversity.size)
+        copied = tokens * (float(max_copies) if room is None else room.astype(np.float64))
+        domain_room += np.bincount(columns.domain, copied, domain_room.size)
+        cluster_room += np.bincount(columns.cluster, copied, diversity.size)
         cluster_documents += np.bincount(columns.cluster, documents, diversity.size)
         # Halves of documents and parts of the scale are whole numbers, and their sums are the same in any order.
         halves = np.rint(2 * documents)
@@ -62,6 +70,8 @@ def survey(
         max_copies=max_copies,
         domains=domains,
         domain_tokens=np.rint(by_level.reshape(level_tokens.shape).sum(axis=1)).astype(np.int64),
+        domain_room=domain_room,
+        cluster_room=cluster_room,
         cluster_tokens=np.rint(cluster_tokens).astype(np.int64),
         cluster_documents=np.rint(cluster_documents).astype(np.int64),
         cluster_diversity=diversity,

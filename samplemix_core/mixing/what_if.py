@@ -94,7 +94,7 @@ class Estimator:
         if not policy.alone:
             found = survey([self._halves], self.domains, self._diversity, scale, budget, max_copies)
         targets = policy.met_targets(found) if found is not None else None
-        columns, documents, tokens = _drawn(self._halves) if policy.draws else self._halves
+        columns, documents, tokens = (_drawn(self._halves) if policy.draws else self._halves)[:3]
         assert columns.domain is not None
         assert columns.cluster is not None
         weight = policy.weigh(scale, found)(columns)
@@ -133,7 +133,7 @@ def _drawn(halves: SurveyPart) -> SurveyPart:
         name: None if values is None else np.tile(values, times) for name, values in vars(halves.columns).items()
     }
     own["uniform"] = np.repeat((_DRAWN[1:] + _DRAWN[:-1]) / 2, halves.tokens.size)
-    documents, tokens = (np.repeat(share, values.size) * np.tile(values, times) for values in halves[1:])
+    documents, tokens = (np.repeat(share, values.size) * np.tile(values, times) for values in halves[1:3])
     return SurveyPart(Columns(**own), documents, tokens)
 
 

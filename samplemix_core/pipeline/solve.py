@@ -9,7 +9,7 @@ from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import ConfigError
 from samplemix_core.manifest.format import CellRecord, PhaseRecord, PolicyRecord, SolverRecord
 from samplemix_core.mixing.constraints import MOST_CELLS, Groups, Limit, solve_groups
-from samplemix_core.mixing.phases import PhaseWanted, solve_phases
+from samplemix_core.mixing.phases import PhaseWanted, room_of, solve_phases
 from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array
 from samplemix_core.mixing.source import Source
 from samplemix_core.policies.policy import PHASES, Policy, Scale, Survey
@@ -30,7 +30,10 @@ class Solved:
 
 @dataclass
 class Wanted:
-    """What a policy wants of a source for so many tokens. Policies that look at the whole source survey it once."""
+    """What a policy wants of a source for so many tokens, where samples have `room` (n,) copies at most, or else max_copies.
+
+    Policies that look at the whole source survey it once.
+    """
 
     source: Source
     policy: Policy
@@ -38,13 +41,13 @@ class Wanted:
     max_copies: int
     _survey: Survey | None = None
 
-    def weights(self, tokens: int) -> Float64Array:
+    def weights(self, tokens: int, room: UInt16Array | None = None) -> Float64Array:
         """The weights of all samples, which are the source's from now on."""
-        return self.source.weigh(self.policy.weigh(self.scale, None if self.policy.alone else self._surveyed(tokens)))
+        return self.source.weigh(self.policy.weigh(self.scale, None if self.policy.alone else self._surveyed(tokens, room)))
 
-    def groups(self, tokens: int) -> Groups | None:
+    def groups(self, tokens: int, room: UInt16Array | None = None) -> Groups | None:
         """What each domain or cluster is to have; None where that follows from the weights."""
-        targets = None if self.policy.alone else self.policy.met_targets(self._surveyed(tokens))
+        targets = None if self.policy.alone else self.policy.met_targets(self._surveyed(tokens, room))
         if targets is None:
             return None
         if targets.tokens.size > MOST_CELLS:
@@ -58,21 +61,21 @@ class Wanted:
             Limit(f"{share:.2%} for {targets.by} {name}", np.array([number]), share, share)
             for number, (name, share) in enumerate(zip(names, shares.tolist(), strict=True))
         )
-        return Groups(code.astype(np.uint16), tuple(f"{targets.by}={name}" for name in names), tuple(limits))
+        return Groups(code.astype(np.uint16), tuple({targets.by: name} for name in names), tuple(limits))
 
-    def _surveyed(self, tokens: int) -> Survey:
+    def _surveyed(self, tokens: int, room: UInt16Array | None) -> Survey:
         if self._survey is None:
-            self._survey = self.source.survey(self.scale, tokens, self.max_copies)
+            self._survey = self.source.survey(self.scale, tokens, self.max_copies, room)
         return self._survey
 
 
 def _cells(solution: Solution, groups: Groups | None) -> tuple[CellRecord, ...]:
     if solution.cells is None or groups is None:
         return ()
-    rows = zip(groups.names, *(values.tolist() for values in solution.cells), strict=True)
+    rows = zip(groups.cells, *(values.tolist() for values in solution.cells), strict=True)
     return tuple(
-        CellRecord(name=name, kappa=kappa, target_tokens=target, realised_tokens=realised)
-        for name, kappa, target, realised in rows
+        CellRecord(of=dict(of), kappa=kappa, target_tokens=target, realised_tokens=realised)
+        for of, kappa, target, realised in rows
         if target or realised
     )
 
@@ -97,9 +100,10 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
 
     if not config.phases:
         own = Wanted(source, config.policy, scale, config.max_copies)
-        weights = own.weights(budget)
+        room = None if most is None else room_of(source.tokens, config.max_copies, most)
+        weights = own.weights(budget, room)
         uniforms = source.uniform if config.policy.chance else np.zeros(source.uniform.size)
-        groups = own.groups(budget)
+        groups = own.groups(budget, room)
         solution = solve_groups(weights, source.tokens, uniforms, budget, config.max_copies, most, groups=groups)
         return Solved(
             solution.copies,
@@ -117,7 +121,7 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
         PhaseRecord(
             name=phase.name,
             policy=_policy(policy, scale),
-            solver=solver(phase.solution, own.max_copies),
+            solver=solver(phase.solution, own.max_copies, phase.groups),
             held_back=phase.held_back,
             budget_tokens=phase.budget_tokens,
             realised_tokens=phase.solution.realised_tokens,

@@ -23,5 +23,5 @@ class ClusterBalanced(Uniform, Policy):
         """See Policy.targets."""
         import numpy as np
 
-        tokens = survey.cluster_tokens.astype(np.float64)
-        return Targets("cluster", filled((tokens > 0).astype(np.float64), survey.max_copies * tokens, survey.budget_tokens))
+        alike = (survey.cluster_tokens > 0).astype(np.float64)
+        return Targets("cluster", filled(alike, survey.cluster_room, survey.budget_tokens))

@@ -80,14 +80,17 @@ def _finite(column: str, values: "Float32Array") -> "Float64Array":
 class Survey:
     """What is known of the whole source: D domains, K clusters, L levels of quality from the lower to the upper end of its scale.
 
-    domain_tokens: (D,). cluster_tokens, cluster_documents, cluster_diversity: (K,). level_tokens: (D, L), tokens by domain and
-    level of quality. quality_mean, quality_spread: over documents, on the scorer's scale.
+    domain_tokens: (D,). cluster_tokens, cluster_documents, cluster_diversity: (K,). domain_room, cluster_room: tokens of all copies
+    that they may have. level_tokens: (D, L), tokens by domain and level of quality. quality_mean, quality_spread: over documents,
+    on the scorer's scale.
     """
 
     budget_tokens: int
     max_copies: int
     domains: tuple[str, ...]
     domain_tokens: "Int64Array"
+    domain_room: "Float64Array"
+    cluster_room: "Float64Array"
     cluster_tokens: "Int64Array"
     cluster_documents: "Int64Array"
     cluster_diversity: "Float32Array"
@@ -150,8 +153,8 @@ class Policy(IdentifiedModel):
     summary: ClassVar[str]
     """In a few words, for forms and help."""
 
-    reads_quality: ClassVar[bool] = True
-    """Whether weights depend on quality: the manifest then records the scale too, as q_low and q_high."""
+    reads_scale: ClassVar[bool] = True
+    """Whether weights depend on quality and its range: the manifest then records the range too, as q_low and q_high."""
 
     reads_diversity: ClassVar[bool] = True
     """Whether weights depend on diversity or clusters; if they don't, a corpus needs no healthy clusters."""
@@ -193,7 +196,7 @@ class Policy(IdentifiedModel):
 
     def weigh(self, scale: Scale, survey: Survey | None = None) -> Weigh:
         """The weights as a function of the columns. Raises ConfigError for an empty scale, or without a survey that is needed."""
-        if self.reads_quality and not scale.low < scale.high:
+        if self.reads_scale and not scale.low < scale.high:
             raise ConfigError(
                 f"Quality from {scale.low!r} to {scale.high!r} is not a range.", "The upper end must exceed the lower one."
             )

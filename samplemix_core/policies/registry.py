@@ -111,7 +111,7 @@ def policy_kind(name: str) -> type[Policy]:
 
 def record(policy: Policy, scale: Scale) -> dict[str, Any]:
     """Return everything that the policy's weights depend on besides the columns, as a manifest records it."""
-    return {**policy.parameters(), **(dict(zip(SCALE_ENDS, scale, strict=True)) if policy.reads_quality else {})}
+    return {**policy.parameters(), **(dict(zip(SCALE_ENDS, scale, strict=True)) if policy.reads_scale else {})}
 
 
 def recorded(name: str, parameters: Mapping[str, Any]) -> Weigh:

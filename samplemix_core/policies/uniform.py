@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Uniform:
     """A policy's weights of 1, within targets that it gives."""
 
-    reads_quality: ClassVar[bool] = False
+    reads_scale: ClassVar[bool] = False
     reads_diversity: ClassVar[bool] = False
     alone: ClassVar[bool] = False
 

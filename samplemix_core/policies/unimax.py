@@ -24,5 +24,5 @@ class UniMax(Uniform, Policy):
         """See Policy.targets."""
         import numpy as np
 
-        room = min(self.epochs, survey.max_copies) * survey.domain_tokens.astype(np.float64)
+        room = np.minimum(self.epochs * survey.domain_tokens, survey.domain_room)
         return Targets("domain", filled((survey.domain_tokens > 0).astype(np.float64), room, survey.budget_tokens))

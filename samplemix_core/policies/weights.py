@@ -17,6 +17,7 @@ class Weights(Policy):
     """
 
     summary = "your own weights, entered as scores"
+    reads_scale = False
     reads_diversity = False
     FIRST_FIELDS = frozenset({"name"})
 

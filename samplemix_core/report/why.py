@@ -16,7 +16,7 @@ from samplemix_core.manifest.catalogue import Version
 from samplemix_core.manifest.format import PolicyRecord, SolverRecord
 from samplemix_core.mixing.phases import carried_on
 from samplemix_core.policies.policy import Columns
-from samplemix_core.policies.registry import recorded
+from samplemix_core.policies.registry import policy_kind, recorded
 from samplemix_core.reading.versions import open_version
 from samplemix_core.sample_key import sample_keys, uniforms
 
@@ -148,15 +148,34 @@ def _chances(deployment: Deployment, mixture: dict[str, Any], document: dict[str
     own_copies = in_phases if manifest.phases else [document["copies"]]
     chances, spent = [], 0
     for (name, policy, solver), copies in zip(parts, own_copies, strict=True):
-        weight = float(recorded(policy.name, policy.parameters)(columns)[0])
-        wanted = solver.kappa * weight
+        kappa, by_chance = cell_kappa(solver, document), policy_kind(policy.name).chance
+        weight = _weight(policy, columns, document if not manifest.phases else {})
+        own = u if by_chance else 0.0
+        wanted = kappa * weight
         most = min(solver.max_copies, manifest.solver.max_copies - spent)
-        note = why_fewer(solver, manifest.budget_tokens, wanted + u, copies, document["n_tokens"], spent, most)
+        note = why_fewer(solver, manifest.budget_tokens, wanted + own, copies, document["n_tokens"], spent, most)
         chances.append(
-            Chance(phase=name, copies=copies, weight=weight, kappa=solver.kappa, u=u, wanted=wanted, max_copies=most, note=note)
+            Chance(phase=name, copies=copies, weight=weight, kappa=kappa, u=own, wanted=wanted, max_copies=most, note=note)
         )
-        u, spent = carried_on(u, wanted, copies, min(solver.max_copies, manifest.solver.max_copies)), spent + copies
+        if by_chance:
+            u = carried_on(u, wanted, copies, min(solver.max_copies, manifest.solver.max_copies))
+        spent += copies
     return chances
+
+
+def cell_kappa(solver: SolverRecord, document: dict[str, Any]) -> float:
+    """The kappa by which a document was copied: that of its cell, where shares of groups had to hold."""
+    if not solver.cells:
+        return solver.kappa
+    own = (cell.kappa for cell in solver.cells if all(str(document[column]) == value for column, value in cell.of.items()))
+    return next(own, 0.0)
+
+
+def _weight(policy: PolicyRecord, columns: Columns, document: dict[str, Any]) -> float:
+    """A document's weight: as it was published, or computed. Raises ConfigError if it depends on the whole source."""
+    if document.get("weight") is not None:
+        return float(document["weight"])
+    return float(recorded(policy.name, policy.parameters)(columns)[0])
 
 
 def why_fewer(

@@ -78,8 +78,8 @@ def mix(
     budget = int(tokens.sum()) // 2
     solution = solve_copies(weights, tokens, uniforms(seed, keys), budget, 4)
     wanted = [
-        PhaseWanted("broad", 0.75, 2, lambda _: np.ones(n)),
-        PhaseWanted("clean", 0.25, 3, lambda _: weights),
+        PhaseWanted("broad", 0.75, 2, lambda *_: np.ones(n)),
+        PhaseWanted("clean", 0.25, 3, lambda *_: weights),
     ] * phases
     solved = solve_phases(wanted, tokens, uniforms(seed, keys), budget, 4)
     chosen = solved.copies if phases else solution.copies

@@ -31,7 +31,7 @@ def samples(n: int = N, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def grouped(domain: np.ndarray, language: np.ndarray, *limits: tuple[str, int, float, float]) -> Groups:
     cells = list(product((WEB, BOOKS, LAW), (ENGLISH, OTHER)))
-    names = tuple(f"{a}-{b}" for a, b in cells)
+    names = tuple({"domain": str(a), "language": str(b)} for a, b in cells)
     which = {"domain": 0, "language": 1}
     made = tuple(
         Limit(f"{kind} {value}", np.array([i for i, cell in enumerate(cells) if cell[which[kind]] == value]), least, most)
@@ -71,7 +71,7 @@ def test_all_limits_hold_within_a_document_and_so_does_the_budget() -> None:
     assert found.cells is not None
     wanted = np.minimum(4, np.floor(found.cells.kappa[groups.cell] * weights + u)) * (tokens > 0)
     assert np.count_nonzero(found.copies < wanted) == found.passed_over
-    assert np.count_nonzero(found.copies > wanted) <= len(groups.names)
+    assert np.count_nonzero(found.copies > wanted) <= len(groups.cells)
 
 
 def test_limits_that_do_not_bind_change_nothing() -> None:
@@ -108,7 +108,7 @@ def nearest(weights: np.ndarray, tokens: np.ndarray, groups: Groups, budget: int
         options={"maxiter": 500, "ftol": 1e-12},
     )
     assert found.success, found.message
-    return np.bincount(groups.cell, found.x * tokens, len(groups.names))
+    return np.bincount(groups.cell, found.x * tokens, len(groups.cells))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -117,7 +117,7 @@ def test_cells_have_the_tokens_of_the_mixture_that_is_nearest_to_the_weights(see
     tokens += 1
     budget = int(tokens.sum() * 0.8)
     groups = grouped(domain, language, ("domain", BOOKS, 0.4, 0.45), ("language", OTHER, 0.3, 0.5), ("domain", WEB, 0, 0.56))
-    room, survey = line_of(weights, tokens, u, 3, cell=groups.cell, cells=len(groups.names))
+    room, survey = line_of(weights, tokens, u, 3, cell=groups.cell, cells=len(groups.cells))
     targets, binds = shared_out(room.by_weight(survey), survey.largest, budget, groups.limits)
     assert binds
     assert targets.sum() == budget
@@ -235,7 +235,7 @@ def test_many_cells_and_weights_of_any_magnitude_meet_their_targets_where_the_li
 
 def test_a_budget_just_over_all_that_there_is_is_refused() -> None:
     tokens = np.full(100, 10**6, dtype=np.int32)
-    groups = Groups((np.arange(100) % 2).astype(np.uint16), ("a", "b"), (Limit("half", np.array([0]), 0.5, 0.5),))
+    groups = Groups((np.arange(100) % 2).astype(np.uint16), ({"of": "a"}, {"of": "b"}), (Limit("half", np.array([0]), 0.5, 0.5),))
     with pytest.raises(BudgetError, match="all copies of the eligible samples have 100,000,000 tokens"):
         solve_groups(np.ones(100), tokens, np.full(100, 0.5), 10**8 + 1, 1, groups=groups)
 

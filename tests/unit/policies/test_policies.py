@@ -207,7 +207,8 @@ def test_targets_of_domains_and_clusters_are_those_of_their_papers(budget: int) 
     own = np.bincount(whole.cluster, tokens, 5)
     balanced = ClusterBalanced().targets(known)
     np.testing.assert_allclose(balanced.tokens, water_filled(np.ones(5), 4 * own, budget), rtol=0.01)
-    small = Temperature(temperature=0.1).targets(replace(known, domain_tokens=np.array([10**9, 10**7, 10**8]), budget_tokens=10**9))
+    large = np.array([10**9, 10**7, 10**8])
+    small = Temperature(temperature=0.1).targets(replace(known, domain_tokens=large, domain_room=4.0 * large, budget_tokens=10**9))
     assert small.tokens.sum() == pytest.approx(10**9)
     if budget > sums.sum():
         with pytest.raises(BudgetError, match=f"gives at most {int(sums.sum()):,} tokens"):

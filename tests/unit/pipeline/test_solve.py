@@ -1,0 +1,89 @@
+"""Policies with targets in runs: in phases, and with a limit on one document."""
+
+import numpy as np
+import pytest
+
+from samplemix_core.config.run import RunConfig
+from samplemix_core.errors import BudgetError
+from samplemix_core.mixing.phases import room_of
+from samplemix_core.mixing.shard_samples import ShardSamples
+from samplemix_core.mixing.source import Source
+from samplemix_core.pipeline.solve import solve
+from samplemix_core.policies.policy import Scale
+from samplemix_core.report.why import cell_kappa
+
+SAMPLES = 900
+SCALE = Scale(0.0, 10.0)
+
+
+@pytest.fixture
+def source() -> Source:
+    """Domain books has 150 samples, and web 750; one in 50 has 40 times as many tokens as the others."""
+    rng = np.random.default_rng(6)
+    tokens = np.full(SAMPLES, 50)
+    tokens[::50] = 2_000
+    source = Source(SAMPLES, {1: "web", 2: "books"}, np.linspace(0, 1, 6, dtype=np.float32), 42)
+    source.add(
+        ShardSamples(
+            snapshot="s",
+            path="s/a",
+            row=np.arange(SAMPLES),
+            domain=np.where(np.arange(SAMPLES) < 150, 2, 1).astype(np.int32),
+            n_tokens=tokens.astype(np.int32),
+            quality=rng.uniform(0, 10, SAMPLES).astype(np.float32),
+            cluster=rng.integers(0, 6, SAMPLES).astype(np.int32),
+            distance=rng.random(SAMPLES).astype(np.float32),
+        )
+    )
+    return source.finish()
+
+
+def shares(source: Source, copies: np.ndarray) -> dict[str, float]:
+    sums = source.domain_sums(copies)
+    return dict(zip(source.domains, (sums.mixture_tokens / sums.mixture_tokens.sum()).tolist(), strict=True))
+
+
+def test_a_phase_shares_out_what_earlier_ones_left(source: Source) -> None:
+    # Books have 13,350 tokens with each once. The first phase has nearly all of them; the second wants half, and gets what is left.
+    phases = [
+        {"name": "first", "share": 0.4, "policy": "fixed", "shares": {"books": 1.0}},
+        {"name": "last", "share": 0.6, "policy": "temperature", "temperature": 1000},
+    ]
+    config = RunConfig.model_validate({"corpus_uri": "s3://b/c", "phases": phases, "max_copies": 1})
+    is_book = source.domain == source.domains.index("books")
+    books = int(source.tokens[is_book].sum())
+    found = solve(config, source, SCALE, int(books * 0.9 / 0.4))
+    in_last = shares(source, found.in_phases["last"])
+    left = books - int((found.in_phases["first"].astype(np.int64) * source.tokens)[is_book].sum())
+    assert found.realised_tokens <= int(books * 0.9 / 0.4) < found.realised_tokens + 2_000
+    assert in_last["books"] * found.phases[1].realised_tokens == pytest.approx(left, abs=2_000)
+    for phase in found.phases:
+        cells = {cell.of["domain"]: cell for cell in phase.solver.cells}
+        assert sum(cell.realised_tokens for cell in cells.values()) == phase.realised_tokens
+    assert {cell.of["domain"] for cell in found.phases[0].solver.cells} == {"books"}
+    first = found.phases[0].solver
+    assert (cell_kappa(first, {"domain": "books"}), cell_kappa(first, {"domain": "web"})) == (first.cells[0].kappa, 0.0)
+
+
+def test_a_phase_that_can_not_meet_its_shares_says_what_would_help(source: Source) -> None:
+    phases = [{"name": name, "share": 0.5, "policy": "fixed", "shares": {"books": 1.0}} for name in ("first", "last")]
+    config = RunConfig.model_validate({"corpus_uri": "s3://b/c", "phases": phases, "max_copies": 1})
+    with pytest.raises(BudgetError, match=r"Phase 'last': .*100.00% for domain books") as raised:
+        solve(config, source, SCALE, 20_000)
+    assert "The nearest budget that can be met is" in raised.value.remedy
+
+
+def test_shares_know_what_the_most_of_one_document_leaves(source: Source) -> None:
+    budget = 20_000
+    config = RunConfig.model_validate(
+        {"corpus_uri": "s3://b/c", "policy": "temperature", "temperature": 1000, "max_copies": 2, "max_share": 0.01}
+    )
+    room = room_of(source.tokens, 2, 200)
+    assert room.tolist() == [0 if tokens == 2_000 else 2 for tokens in source.tokens.tolist()]
+    found = solve(config, source, SCALE, budget)
+    assert shares(source, found.copies)["books"] == pytest.approx(0.5, abs=0.01)
+    assert not found.copies[source.tokens == 2_000].any()
+    over = config.model_copy(update={"max_copies": 4})
+    found = solve(over, source, SCALE, 60_000)
+    # max_share lets 3 copies in: 147 short books have 29,400 tokens in all with 4, less than half.
+    assert shares(source, found.copies)["books"] == pytest.approx(29_400 / 60_000, abs=0.01)
