@@ -268,10 +268,21 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
 
+def diversity_bounds(cursor: Cursor, mixture_id: int) -> tuple[float, float]:
+    """The raw diversities, compactness * separation, that a mixture's diversity was scaled with."""
+    cursor.execute(
+        "SELECT diversity_low, diversity_high FROM mixture JOIN cluster_model USING (cluster_model_id) WHERE mixture_id = %s",
+        (mixture_id,),
+    )
+    ((low, high),) = cursor.fetchall()
+    return low, high
+
+
 def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
     """Return the columns of a mixture's schemas.CELLS that an estimate needs; no rows if it has no roll-up."""
     kinds = {"domain_id": "int32", "cluster": "int32", "diversity": "float32"}
-    kinds |= dict.fromkeys(("documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum"), "int64")
+    sums = ("documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum")
+    kinds |= dict.fromkeys(sums, "int64")
     columns = copy_out(cursor, _CELLS, {"mixture": mixture_id}, kinds)
     cursor.execute("SELECT domain_id, name FROM domain")
     names = dict(cursor.fetchall())
@@ -283,6 +294,6 @@ def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
 
 
 _CELLS = (
-    "SELECT domain_id, cluster, diversity, documents, tokens, quality_sum, quality_square_sum, distance_sum"
+    "SELECT domain_id, cluster, diversity, documents, tokens, quality_sum, quality_square_sum, distance_sum, distance_square_sum"
     " FROM mixture_rollup WHERE mixture_id = %(mixture)s"
 )

@@ -65,8 +65,18 @@ class Source:
     weight: float64 (n,), once a policy has weighed them. uniform: float64 (n,), the sample's own number in [0, 1).
     """
 
-    def __init__(self, samples: int, domain_names: Mapping[int, str], diversity: Float32Array, seed: int) -> None:
-        """Make room for `samples` samples. `diversity` (K,) is that of each cluster; `domain_names` maps domain ids to names."""
+    def __init__(
+        self,
+        samples: int,
+        domain_names: Mapping[int, str],
+        diversity: Float32Array,
+        seed: int,
+        bounds: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """Make room for `samples` samples. `domain_names` maps domain ids to names.
+
+        `diversity` (K,) is that of each cluster, and `bounds` are the raw diversities that it was scaled with.
+        """
         self.domain = np.empty(samples, dtype=np.int16)
         self.tokens = np.empty(samples, dtype=np.int32)
         self.quality = np.empty(samples, dtype=np.float32)
@@ -75,7 +85,7 @@ class Source:
         self.weight = np.empty(samples, dtype=np.float64)
         self.uniform = np.empty(samples, dtype=np.float64)
         self.domains: list[str] = []
-        self.diversity, self._seed = diversity, seed
+        self.diversity, self._bounds, self._seed = diversity, bounds, seed
         self._names = domain_names
         self._code = np.full(max(domain_names, default=0) + 1, -1, dtype=np.int16)
         self._slices: list[_Slice] = []
@@ -141,7 +151,7 @@ class Source:
         looked = (
             self._survey_part(slice(start, start + _ROWS_AT_ONCE), room) for start in range(0, self.tokens.size, _ROWS_AT_ONCE)
         )
-        return survey(looked, tuple(self.domains), self.diversity, scale, budget_tokens, max_copies)
+        return survey(looked, tuple(self.domains), self.diversity, scale, budget_tokens, max_copies, self._bounds)
 
     def _survey_part(self, part: slice, room: UInt16Array | None) -> SurveyPart:
         tokens = self.tokens[part]

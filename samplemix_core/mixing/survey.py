@@ -37,8 +37,9 @@ def survey(
     scale: Scale,
     budget_tokens: int,
     max_copies: int,
+    bounds: tuple[float, float],
 ) -> Survey:
-    """Survey a source. `diversity` (K,) is each cluster's; codes of domains are indices into `domains`.
+    """Survey a source. `diversity` (K,) is each cluster's, scaled with `bounds`; codes of domains are indices into `domains`.
 
     Levels of quality are as many as memory allows: 32,768 with up to 128 domains.
     """
@@ -77,5 +78,6 @@ def survey(
         cluster_diversity=diversity,
         level_tokens=level_tokens,
         quality_mean=scale.low + part * (sums[1] / count),
+        diversity_bounds=bounds,
         quality_spread=part * math.sqrt((count * sums[2] - sums[1] * sums[1]) / (count * count)),
     )

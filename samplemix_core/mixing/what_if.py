@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from scipy.special import ndtri
 
 from samplemix_core.errors import BudgetError
 from samplemix_core.mixing.shard_samples import SCALE
@@ -23,6 +24,9 @@ Int64Array = npt.NDArray[np.int64]
 
 _DRAWN = np.concatenate([np.linspace(0, 1, 33)[:-1], 1 - 0.5 ** np.arange(6, 20), [1.0]])
 """Ends of the strata of [0, 1) that stand for samples' own numbers, for policies that draw; finer where the first drawn lie."""
+
+_NORMAL = ndtri((np.arange(32) + 0.5) / 32)
+"""Middles of as many parts of a normal distribution: how far samples of a cell are from their centroid, about the mean."""
 
 _TOLERANCE = 1e-4
 _STEPS = 60
@@ -55,8 +59,12 @@ class EstimatedMixture:
 class Estimator:
     """A mixture's cells as columns of halves, for any number of estimates."""
 
-    def __init__(self, cells: pa.Table) -> None:
-        """`cells` are schemas.CELLS of one mixture, at least one: domain (encoded or not), diversity, and sums of the source."""
+    def __init__(self, cells: pa.Table, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
+        """`cells` are schemas.CELLS of one mixture, at least one: domain (encoded or not), diversity, and sums of the source.
+
+        `bounds` are the raw diversities that diversity was scaled with.
+        """
+        self._bounds = bounds
         names = cells["domain"].combine_chunks()
         names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
         order = np.argsort(names.dictionary.to_numpy(zero_copy_only=False))
@@ -72,13 +80,16 @@ class Estimator:
         clusters, cluster = np.unique(cells["cluster"].to_numpy(), return_inverse=True)
         self._diversity = np.zeros(clusters.size, dtype=np.float32)
         self._diversity[cluster] = cells["diversity"].to_numpy()
+        apart = cells["distance_sum"].to_numpy() / documents
+        square = cells["distance_square_sum"].to_numpy() / documents
+        self._distance_spread = np.tile(np.sqrt(np.maximum(0.0, square - apart * apart)), 2)
         columns = Columns(
             # A score that is never negative has no negative half.
             quality=np.concatenate([np.maximum(mean - spread, np.minimum(mean, 0.0)), mean + spread]).astype(np.float32),
             diversity=np.tile(cells["diversity"].to_numpy(), 2),
             domain=np.tile(domain, 2),
             cluster=np.tile(cluster, 2),
-            distance=np.tile(np.rint(cells["distance_sum"].to_numpy() / documents).astype(np.int64), 2),
+            distance=np.tile(np.rint(apart).astype(np.int64), 2),
         )
         self._halves = SurveyPart(columns, np.tile(documents, 2) / 2, np.tile(tokens, 2) / 2)
 
@@ -92,9 +103,9 @@ class Estimator:
             )
         found = None
         if not policy.alone:
-            found = survey([self._halves], self.domains, self._diversity, scale, budget, max_copies)
+            found = survey([self._halves], self.domains, self._diversity, scale, budget, max_copies, self._bounds)
         targets = policy.met_targets(found) if found is not None else None
-        columns, documents, tokens = (_drawn(self._halves) if policy.draws else self._halves)[:3]
+        columns, documents, tokens = self._parts(policy)[:3]
         assert columns.domain is not None
         assert columns.cluster is not None
         weight = policy.weigh(scale, found)(columns)
@@ -125,15 +136,25 @@ class Estimator:
             by_copies=by_copies[: max_copies + 1],
         )
 
+    def _parts(self, policy: Policy) -> SurveyPart:
+        """The halves, cut further by what a policy reads that differs within them: samples' own numbers, or their distances."""
+        halves = self._halves
+        if policy.draws:
+            middle = (_DRAWN[1:] + _DRAWN[:-1]) / 2
+            halves = _each(halves, np.diff(_DRAWN), "uniform", np.repeat(middle, halves.tokens.size))
+        elif policy.reads_distance:
+            apart = halves.columns.distance + _NORMAL[:, None] * self._distance_spread
+            halves = _each(halves, np.full(_NORMAL.size, 1 / _NORMAL.size), "distance", np.rint(np.maximum(apart, 0)))
+        return halves
 
-def _drawn(halves: SurveyPart) -> SurveyPart:
-    """Each half several times, with numbers of its own that stand for those of its samples."""
-    times, share = _DRAWN.size - 1, np.diff(_DRAWN)
+
+def _each(halves: SurveyPart, shares: Float64Array, column: str, values: npt.NDArray[Any]) -> SurveyPart:
+    """Each half in parts with these shares, whose values in a column are (shares, halves)."""
     own: dict[str, Any] = {
-        name: None if values is None else np.tile(values, times) for name, values in vars(halves.columns).items()
+        name: None if known is None else np.tile(known, shares.size) for name, known in vars(halves.columns).items()
     }
-    own["uniform"] = np.repeat((_DRAWN[1:] + _DRAWN[:-1]) / 2, halves.tokens.size)
-    documents, tokens = (np.repeat(share, values.size) * np.tile(values, times) for values in halves[1:3])
+    own[column] = values.ravel()
+    documents, tokens = (np.repeat(shares, known.size) * np.tile(known, shares.size) for known in halves[1:3])
     return SurveyPart(Columns(**own), documents, tokens)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import mixture_profile
 from samplemix_core.database.query import Answer, ask, ready_queries
-from samplemix_core.database.rollups import load_cells
+from samplemix_core.database.rollups import diversity_bounds, load_cells
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
@@ -249,9 +249,10 @@ def _estimator(reader_url: str, mixture_id: int) -> Estimator:
     """A published version never changes, so its cells are read once."""
     with transaction(reader_url) as cursor:
         cells = load_cells(cursor, mixture_id)
+        bounds = diversity_bounds(cursor, mixture_id)
     if not cells.num_rows:
         raise ManifestError(
             "This version was recorded before roll-ups were kept, and its source has changed since: it can't be estimated from.",
             "Mix again: a new version has its roll-up.",
         )
-    return Estimator(cells)
+    return Estimator(cells, bounds)

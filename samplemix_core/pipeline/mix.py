@@ -10,7 +10,7 @@ import samplemix_core
 from samplemix_core.corpus.shards import JSON_LINES, format_of
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.database import columns, ledger, registration
-from samplemix_core.database.clusters import cluster_table
+from samplemix_core.database.clusters import cluster_table, load_cluster_model
 from samplemix_core.database.connection import repeatable_read
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import SETTLED, Shard, ShardState
@@ -139,7 +139,9 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         duplicates = columns.find_duplicates(cursor, scope)
         counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates)
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
-        source = Source(counts.eligible, registration.domain_names(cursor), diversity, run.config.seed)
+        model = load_cluster_model(cursor, cluster_model.cluster_model_id)
+        bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
+        source = Source(counts.eligible, registration.domain_names(cursor), diversity, run.config.seed, bounds)
         for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states):
             if run.cancelled.is_set():
                 raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")

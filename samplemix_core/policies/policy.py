@@ -82,7 +82,7 @@ class Survey:
 
     domain_tokens: (D,). cluster_tokens, cluster_documents, cluster_diversity: (K,). domain_room, cluster_room: tokens of all copies
     that they may have. level_tokens: (D, L), tokens by domain and level of quality. quality_mean, quality_spread: over documents,
-    on the scorer's scale.
+    on the scorer's scale. diversity_bounds: compactness * separation of clusters whose diversity is 0 and 1.
     """
 
     budget_tokens: int
@@ -97,6 +97,7 @@ class Survey:
     level_tokens: "Int64Array"
     quality_mean: float
     quality_spread: float
+    diversity_bounds: tuple[float, float] = (0.0, 1.0)
 
     def ranks(self) -> "Float64Array":
         """Percentile of each level within its domain, by tokens, (D, L): 0 the best, 1 the worst; a level's is its middle."""
@@ -165,6 +166,9 @@ class Policy(IdentifiedModel):
     chance: ClassVar[bool] = True
     """Whether a sample that is wanted 1.3 times has one copy or two by chance. Without it, copies are given out strictly in the
     order of weights: see in_order()."""
+
+    reads_distance: ClassVar[bool] = False
+    """Whether weights depend on a sample's distance to its centroid."""
 
     draws: ClassVar[bool] = False
     """Whether weights depend on samples' own numbers."""

@@ -1,19 +1,24 @@
 import math
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy.integrate import quad
+from scipy.optimize import minimize
 
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.solver import solve_copies
 from samplemix_core.mixing.survey import SurveyPart, survey
 from samplemix_core.policies.cluster_balanced import ClusterBalanced
+from samplemix_core.policies.density_pruning import DensityPruning, documents_by_cluster
 from samplemix_core.policies.fixed import Fixed
 from samplemix_core.policies.natural import Natural
+from samplemix_core.policies.olmo3 import Olmo3, copies_by_bucket
 from samplemix_core.policies.policy import POLICIES, Columns, Policy, Scale, Survey, Weigh
 from samplemix_core.policies.quadmix import QuaDMix
 from samplemix_core.policies.qurating import QuRating
@@ -54,7 +59,7 @@ def part(whole: Columns, rows: slice) -> Columns:
 
 def surveyed(whole: Columns, tokens: np.ndarray, budget: int, max_copies: int = 4) -> Survey:
     domains, diversity = ("books", "law", "web"), np.linspace(0, 1, 5).astype(np.float32)
-    return survey([SurveyPart(whole, np.ones(tokens.size), tokens)], domains, diversity, SCALE, budget, max_copies)
+    return survey([SurveyPart(whole, np.ones(tokens.size), tokens)], domains, diversity, SCALE, budget, max_copies, (0.1, 0.6))
 
 
 def weighed(policy: Policy) -> Weigh:
@@ -103,7 +108,7 @@ def test_natural_weighs_every_sample_alike() -> None:
 def test_every_policy_says_its_formula() -> None:
     for name, policy in POLICIES.items():
         assert policy.__doc__ is not None, name
-        assert re.match("(w|order|share of a domain|tokens of a (domain|cluster)) = ", policy.__doc__), name
+        assert re.match("(w|order|share of a domain|(tokens|documents) of a (domain|cluster)) = ", policy.__doc__), name
 
 
 def test_a_weight_that_depends_on_the_whole_source_needs_a_survey_of_it() -> None:
@@ -145,7 +150,7 @@ def test_a_survey_is_the_same_whatever_the_order_and_the_parts() -> None:
     rows = [slice(i, i + 7) for i in range(4998, -1, -7)]
     cut = [SurveyPart(part(whole, own), np.ones(tokens[own].size), tokens[own].astype(np.int32)) for own in rows]
     assert sum(item.tokens.size for item in cut) == 5000
-    other = survey(cut, one.domains, one.cluster_diversity, SCALE, 50_000, 4)
+    other = survey(cut, one.domains, one.cluster_diversity, SCALE, 50_000, 4, (0.1, 0.6))
     assert (one.quality_mean, one.quality_spread) == (other.quality_mean, other.quality_spread)
     assert one.level_tokens.tobytes() == other.level_tokens.tobytes()
     assert one.quality_mean == pytest.approx(whole.quality.mean(), abs=1e-3)
@@ -280,3 +285,124 @@ def test_a_manifests_record_is_all_that_weights_depend_on() -> None:
 def test_the_documentation_has_the_table_of_policies() -> None:
     command = "python -c 'from samplemix_core.policies.registry import policies_table; print(policies_table())'"
     assert policies_table() in (DOCS / "policies.md").read_text(), f"put it in again: {command}"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_density_pruning_is_the_quadratic_programme(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    clusters = int(rng.integers(2, 9))
+    most = rng.integers(1, 400, clusters).astype(float)
+    total = most.sum() * rng.uniform(0.05, 0.95)
+    least = np.minimum(0.5 * total / clusters, most - 1)
+    parts = np.exp(rng.normal(size=clusters))
+    parts /= parts.sum()
+    found = documents_by_cluster(float(total), parts, least, most)
+    expected = minimize(
+        lambda x: 0.5 * (x / total) @ (x / total) - parts @ x / total,
+        np.clip(np.full(clusters, total / clusters), least, most),
+        jac=lambda x: (x / total - parts) / total,
+        bounds=list(zip(least, most, strict=True)),
+        constraints={"type": "eq", "fun": lambda x: (x.sum() - total) / total, "jac": lambda x: np.full(clusters, 1 / total)},
+        options={"ftol": 1e-15, "maxiter": 1000},
+    )
+    assert found.sum() == pytest.approx(total)
+    assert (found >= least - 1e-9).all()
+    assert (found <= most + 1e-9).all()
+    np.testing.assert_allclose(found, expected.x, atol=2e-3 * total)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.8, 1.0, 2.5, 4.0])
+def test_density_pruning_meets_the_budget_and_keeps_what_is_far_from_its_centroid(share: float) -> None:
+    whole, tokens = source(2_000), np.random.default_rng(4).integers(1, 200, 2_000)
+    assert whole.cluster is not None
+    assert whole.distance is not None
+    whole.cluster[:] = np.random.default_rng(5).choice(5, 2_000, p=[0.05, 0.5, 0.2, 0.05, 0.2])
+    known = surveyed(whole, tokens, int(share * tokens.sum()))
+    policy = DensityPruning(density_tau=0.1)
+    targets = policy.met_targets(known)
+    assert targets is not None
+    assert targets.tokens.sum() == pytest.approx(known.budget_tokens)
+    own = np.bincount(whole.cluster, tokens, 5)
+    kept = targets.tokens / own
+    assert (kept <= 4 + 1e-9).all()
+    if share < 1:
+        # By hand: N P clipped; the cluster with the largest d has the largest part kept, or all of it.
+        parts = np.exp(np.linspace(0.1, 0.6, 5) / 0.1)
+        parts /= parts.sum()
+        documents = targets.tokens / (own / np.bincount(whole.cluster))
+        n = documents.sum()
+        free = (documents > 0.5 * n / 5 + 1e-3) & (kept < 1 - 1e-6)
+        np.testing.assert_allclose(np.ptp((documents - n * parts)[free]) if free.any() else 0.0, 0.0, atol=1e-3 * n)
+        assert kept[4] == kept.max()
+    weights = policy.weigh(SCALE, known)(whole)
+    for cluster in range(5):
+        inside = np.flatnonzero(whole.cluster == cluster)
+        assert np.array_equal(np.argsort(weights[inside], kind="stable"), np.argsort(whole.distance[inside], kind="stable"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept", "most"), [(0.2, 0.6, 7), (1, 0.6, 7), (2, 0.6, 7), (3, 0.6, 7), (0.5, 1, 2), (0.3, 0.58, 4)]
+)
+def test_olmo3s_curve_is_the_largest_power_and_lambda_that_fit(wanted: float, kept: float, most: float) -> None:
+    found = copies_by_bucket(wanted, kept, most)
+    assert found is not None
+
+    def curve(power: float, steep: float) -> tuple[np.ndarray, np.ndarray]:
+        def f(x: float) -> float:
+            return float(x**power * np.exp(steep * x))
+
+        factor = wanted / quad(f, 0, kept)[0]
+        edges = [kept - 0.05 * k for k in range(round(kept / 0.05 + 0.49))] + [0.0]
+        widths = -np.diff(edges)
+        return np.array([factor * quad(f, b, a)[0] for a, b in pairwise(edges)]) / widths, widths
+
+    best: tuple[float, float] = (0.0, 0.0)
+    for power in np.linspace(0.01, 2, 20):
+        if curve(power, 0.0)[0][0] <= most:
+            best = (float(power), 0.0)
+    low, high = 0.0, 2.0
+    if curve(best[0], 2.0)[0][0] > most:
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if curve(best[0], middle)[0][0] <= most else (low, middle)
+        high = low
+    expected, widths = curve(best[0], high)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    assert float(found @ widths) == pytest.approx(wanted)
+    assert found[0] <= most * (1 + 1e-9)
+    assert (np.diff(found) <= 1e-9).all()
+
+
+def test_olmo3_by_hand() -> None:
+    # A budget of a tenth: p = 2 and lambda = 2. int x^2 e^2x = e^2x (x^2 - x + 1/2) / 2, which is 0.1809 from 0 to .6.
+    found = copies_by_bucket(0.1, 0.6, 7)
+    assert found is not None
+    whole = (np.exp(1.2) * 0.26 - 0.5) / 2
+    first = (np.exp(1.2) * 0.26 - np.exp(1.1) * (0.55**2 - 0.55 + 0.5)) / 2
+    assert found[0] == pytest.approx(0.1 * first / whole / 0.05)
+    # All at the limit: .6 kept, 7 copies of each is 4.2 times the domain; more can't be had.
+    flat = copies_by_bucket(4.2, 0.6, 7)
+    assert flat is not None
+    np.testing.assert_allclose(flat, 7.0)
+    assert copies_by_bucket(4.21, 0.6, 7) is None
+
+
+def test_olmo3_drops_the_worst_of_each_domain_and_raises_the_best() -> None:
+    whole, tokens = source(5_000), np.full(5_000, 100)
+    assert whole.domain is not None
+    policy = Olmo3(shares={"web": 0.5, "books": 0.5})
+    known = surveyed(whole, tokens, int(0.5 * tokens.sum()), 8)
+    weights = policy.weigh(SCALE, known)(whole)
+    for domain, share in ((0, 0.5), (2, 0.5), (1, 0.0)):
+        inside = np.flatnonzero(whole.domain == domain)
+        order = inside[np.argsort(-whole.quality[inside], kind="stable")]
+        assert (np.diff(weights[order]) <= 0).all()
+        if share:
+            assert np.count_nonzero(weights[order]) == pytest.approx(0.6 * inside.size, abs=2)
+            assert weights[order].sum() * 100 == pytest.approx(0.5 * known.budget_tokens, rel=0.02)
+        else:
+            assert not weights[order].any()
+    alike = replace(whole, quality=np.full(5_000, 3.0, dtype=np.float32))
+    assert (Olmo3(drop_worst=0.9).weigh(SCALE, surveyed(alike, tokens, 5_000, 8))(alike) > 0).all()
+    with pytest.raises(BudgetError, match="would need 2 copies of all that it keeps of domain 'books', and may give 1"):
+        Olmo3(drop_worst=0.5).weigh(SCALE, surveyed(whole, tokens, int(tokens.sum()), 1))
