@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from samplemix_core.config.budget import Budget, BudgetField
+from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
@@ -253,6 +254,7 @@ class RunConfig(WithPolicy):
         title="Phases",
         json_schema_extra=_HOW,
     )
+    constraints: ConstraintsConfig = Field(ConstraintsConfig(), title="Constraints", json_schema_extra=_HOW)
     licenses: tuple[str, ...] = Field(
         (),
         description="Licences of the corpus's data, as SPDX names or URLs; manifests, Croissant and exports name them",

@@ -1,24 +1,26 @@
 """The input of mixing: every sample's scores, shard by shard, as NumPy columns; and which samples repeat others."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from psycopg2 import sql
 
 from samplemix_core.database.connection import Cursor, stream_rows
 from samplemix_core.database.copy import copy_out
 from samplemix_core.database.scope import Scope, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import AccountingError
 from samplemix_core.mixing.shard_samples import RowSet, ShardSamples
+from samplemix_core.quality.kinds import UNKNOWN
 
 ROWS_PER_READ = 200_000
 """Samples fetched at once, approximately: a read takes whole shards of one snapshot."""
 
 _QUERIES = {
-    "sample": "SELECT shard_id, row, domain_id, n_tokens FROM sample"
+    "sample": "SELECT shard_id, row, domain_id, n_tokens{labels} FROM sample"
     " WHERE snapshot_id = %(snapshot)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
     "quality_score": "SELECT shard_id, row, quality FROM quality_score"
     " WHERE snapshot_id = %(snapshot)s AND quality_model_id = %(quality)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
@@ -70,24 +72,54 @@ def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
     return {shard_id: RowSet.of(np.fromiter((row for _, row in rows), dtype=np.int64)) for shard_id, rows in by_shard}
 
 
+LABELS = ("language", "content_type")
+"""Columns of samples that are read only where they are needed."""
+
+_LABEL = "coalesce({}, %(unknown)s)"
+
+
+def label_names(cursor: Cursor, snapshot_ids: Sequence[int], columns: Iterable[str]) -> dict[str, list[str]]:
+    """The names that occur in some of the LABELS, sorted, by column. Reads all samples of the snapshots."""
+    names = {}
+    for column in LABELS:
+        if column in columns:
+            query = sql.SQL("SELECT DISTINCT coalesce({}, %(unknown)s) FROM sample WHERE snapshot_id = ANY(%(snapshots)s)")
+            cursor.execute(query.format(sql.Identifier(column)), {"unknown": UNKNOWN, "snapshots": list(snapshot_ids)})
+            names[column] = sorted(name for (name,) in cursor.fetchall())
+    return names
+
+
 def stream_samples(
-    cursor: Cursor, version: ScoreVersion, cluster_model_id: int, states: Sequence[ShardState]
+    cursor: Cursor,
+    version: ScoreVersion,
+    cluster_model_id: int,
+    states: Sequence[ShardState],
+    labels: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[tuple[Shard, ShardSamples]]:
     """Yield the samples of the done shards, in the order given; their domains are the ids of `domain_names`.
+
+    With `labels`, the names of some of the LABELS, each sample's place among these is read too.
 
     Holds one read in memory, however large the corpus. Raises AccountingError for a shard that doesn't have exactly one sample,
     quality score and cluster for each document the ledger counted.
     """
+    labels = labels or {}
+    places = "".join(f", array_position(%({name}_names)s, {_LABEL.format(name)}) - 1" for name in labels)
+    kinds = {**_COLUMNS, "sample": {**_COLUMNS["sample"], **dict.fromkeys(labels, "int32")}}
     for part in _reads([item for item in states if item.is_scored]):
         parameters: dict[str, Any] = {
             "snapshot": part[0].shard.snapshot_id,
             "shards": [item.shard.shard_id for item in part],
             "quality": version.quality_model_id,
             "cluster": cluster_model_id,
+            "unknown": UNKNOWN,
+            **{f"{name}_names": list(names) for name, names in labels.items()},
         }
-        tables = {name: copy_out(cursor, query, parameters, _COLUMNS[name]) for name, query in _QUERIES.items()}
+        tables = {
+            name: copy_out(cursor, query.replace("{labels}", places), parameters, kinds[name]) for name, query in _QUERIES.items()
+        }
         for item in part:
-            yield item.shard, _one_shard(item, tables)
+            yield item.shard, _one_shard(item, tables, labels)
 
 
 def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
@@ -103,7 +135,7 @@ def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
         yield part
 
 
-def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]]) -> ShardSamples:
+def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]], labels: Iterable[str]) -> ShardSamples:
     shard_id = item.shard.shard_id
     found: dict[str, npt.NDArray[Any]] = {}
     for name, table in tables.items():
@@ -124,4 +156,5 @@ def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]])
         quality=found["quality"],
         cluster=found["cluster"],
         distance=found["distance"],
+        labels={name: found[name] for name in labels},
     )

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, ValidationError
 
 import samplemix_core
+from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.frozen import FrozenModel, split_unknown
@@ -317,6 +318,11 @@ class ManifestDraft(FrozenModel):
         exclude_if=_is_empty,
         description="Phases in the order in which they are read; absent where all is one. The mixture's own weights are then the"
         " copies that all phases want of a sample, and its solver says what holds for all",
+    )
+    constraints: Annotated[ConstraintsConfig, PlainSerializer(ConstraintsConfig.canonical)] = Field(
+        ConstraintsConfig(),
+        exclude_if=lambda constraints: constraints == ConstraintsConfig(),
+        description="What had to hold, whatever the weights; absent if nothing had to",
     )
     budget_tokens: int = Field(ge=1)
     realised_tokens: int = Field(ge=1)

@@ -79,14 +79,17 @@ def solve_phases(
     budget_tokens: int,
     max_copies: int,
     max_tokens: int | None = None,
+    caps: UInt16Array | None = None,
 ) -> SolvedPhases:
-    """Solve phases one after another, each by solve_groups(). `max_copies` and `max_tokens` are of a sample over all phases.
+    """Solve phases one after another, each by solve_groups(). `max_copies` and `max_tokens` are of a sample over all phases;
+    `caps` (n,) are smaller numbers of copies for some.
 
     Shares count as parts of their sum. `uniforms` are overwritten: they are carried from phase to phase. Time is that of solving
     each phase; memory is what the phases' weights take, 12 bytes a sample, and 2 for each phase.
 
     Raises BudgetError, which names the phase, if one can't be met with what earlier ones left.
     """
+    caps = _ALL if caps is None else caps
     spent, room = np.zeros(tokens.size, dtype=np.uint16), np.empty(tokens.size, dtype=np.uint16)
     wanted = np.zeros(tokens.size)
     most = MAX_TOKENS * MAX_COPIES if max_tokens is None else min(max_tokens, MAX_TOKENS * MAX_COPIES)
@@ -99,12 +102,14 @@ def solve_phases(
         if target < 1:
             share_of = f"The share {phase.share:g} of phase {phase.name!r}"
             raise BudgetError(f"{share_of} is less than one token of the budget.", "Raise the phase's share, or the budget.")
-        largest = int(_fill_room(tokens, spent, cap, max_copies, most, room))
+        largest = int(_fill_room(tokens, spent, caps, cap, max_copies, most, room))
         if target > largest:
+            more_all, no_limit = MAX_COPIES if cap == max_copies else cap, MAX_TOKENS * MAX_COPIES
             limits = {
-                "its max_copies": _fill_room(tokens, spent, max_copies, max_copies, most, room),
-                "the run's max_copies": _fill_room(tokens, spent, MAX_COPIES if cap == max_copies else cap, MAX_COPIES, most, room),
-                "max_share": _fill_room(tokens, spent, cap, max_copies, MAX_TOKENS * MAX_COPIES, room),
+                "its max_copies": _fill_room(tokens, spent, caps, max_copies, max_copies, most, room),
+                "the run's max_copies": _fill_room(tokens, spent, caps, more_all, MAX_COPIES, most, room),
+                "max_share": _fill_room(tokens, spent, caps, cap, max_copies, no_limit, room),
+                "the constraints' copies": _fill_room(tokens, spent, _ALL, cap, max_copies, most, room),
             }
             raised = [name for name, more in limits.items() if more > largest]
             raise _unmet(phase.name, target, largest, f"{cap} {'copy' if cap == 1 else 'copies'}", raised, max_tokens, solved)
@@ -121,7 +126,7 @@ def solve_phases(
             kappas, cell = np.array([solution.kappa]), _ALL
         else:
             kappas, cell = solution.cells.kappa, groups.cell
-        held_back = int(_advance(weights, kappas, cell, solution.copies, tokens, room, cap, most, own, wanted))
+        held_back = int(_advance(weights, kappas, cell, solution.copies, tokens, room, caps, cap, most, own, wanted))
         spent += solution.copies
         realised += solution.realised_tokens
         solved.append(SolvedPhase(phase.name, target, solution, held_back, groups))
@@ -141,21 +146,26 @@ def _unmet(
     )
 
 
-def room_of(tokens: Int32Array, max_copies: int, max_tokens: int) -> UInt16Array:
-    """How many copies each sample (n,) may have, such that all of them together have at most max_tokens."""
+def room_of(tokens: Int32Array, max_copies: int, max_tokens: int | None, caps: UInt16Array | None = None) -> UInt16Array:
+    """How many copies each sample (n,) may have: at most its cap, and so many that all of them have at most max_tokens."""
     room = np.empty(tokens.size, dtype=np.uint16)
-    _fill_room(tokens, np.zeros(tokens.size, dtype=np.uint16), max_copies, max_copies, max_tokens, room)
+    most = MAX_TOKENS * MAX_COPIES if max_tokens is None else max_tokens
+    _fill_room(tokens, np.zeros(tokens.size, dtype=np.uint16), _ALL if caps is None else caps, max_copies, max_copies, most, room)
     return room
 
 
 @compiled
-def _fill_room(tokens: Int32Array, spent: UInt16Array, cap: int, max_copies: int, most: int, room: UInt16Array) -> int:
+def _fill_room(
+    tokens: Int32Array, spent: UInt16Array, caps: UInt16Array, cap: int, max_copies: int, most: int, room: UInt16Array
+) -> int:
     """Fill in how many copies each sample may still have in a phase; returns the tokens of all these."""
     largest = 0
     for i in range(tokens.size):
         left = max_copies
         if tokens[i] * max_copies > most:
             left = most // tokens[i]
+        if caps.size:
+            left = min(left, int(caps[i]))
         left = min(max(left - spent[i], 0), cap)
         room[i] = left
         largest += left * tokens[i]
@@ -170,6 +180,7 @@ def _advance(
     copies: UInt16Array,
     tokens: Int32Array,
     room: UInt16Array,
+    caps: UInt16Array,
     cap: int,
     most: int,
     carried: Float64Array,
@@ -187,6 +198,8 @@ def _advance(
         alone = cap
         if tokens[i] * cap > most:
             alone = most // tokens[i]
+        if caps.size:
+            alone = min(alone, int(caps[i]))
         held_back += tokens[i] > 0 and room[i] < alone and whole > room[i]
     return held_back
 

@@ -1,6 +1,7 @@
 """Samples of a shard as columns, and sets of its rows: what the store gives and a source takes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,10 @@ class RowSet:
 
 @dataclass(frozen=True, eq=False)
 class ShardSamples:
-    """One shard's samples, one entry each, in row order. `domain` holds ids whose names are known elsewhere."""
+    """One shard's samples, one entry each, in row order. `domain` holds ids whose names are known elsewhere.
+
+    labels: places among the names of other columns, by column, where they are needed.
+    """
 
     snapshot: str
     path: str
@@ -68,9 +72,10 @@ class ShardSamples:
     quality: Float32Array
     cluster: Int32Array
     distance: Float32Array
+    labels: Mapping[str, Int32Array] = field(default_factory=dict)
 
     def without(self, rows: RowSet) -> "ShardSamples":
         """Return the samples except those in these rows."""
         keep = np.isin(self.row, rows.rows(), assume_unique=True, invert=True)
         columns = {name: getattr(self, name)[keep] for name in ("row", "domain", "n_tokens", "quality", "cluster", "distance")}
-        return ShardSamples(self.snapshot, self.path, **columns)
+        return ShardSamples(self.snapshot, self.path, **columns, labels={name: codes[keep] for name, codes in self.labels.items()})

@@ -4,7 +4,7 @@ A source takes 30 bytes per sample (32 with more than 65,536 clusters) and a bit
 Nothing else in memory grows with the samples.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from samplemix_core.compiled import compiled
 from samplemix_core.errors import AccountingError
+from samplemix_core.mixing.groups import Column
 from samplemix_core.mixing.shard_samples import (
     MAX_DOMAINS,
     Float32Array,
@@ -72,10 +73,12 @@ class Source:
         diversity: Float32Array,
         seed: int,
         bounds: tuple[float, float] = (0.0, 1.0),
+        labels: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Make room for `samples` samples. `domain_names` maps domain ids to names.
 
-        `diversity` (K,) is that of each cluster, and `bounds` are the raw diversities that it was scaled with.
+        `diversity` (K,) is that of each cluster, and `bounds` are the raw diversities that it was scaled with. `labels` are the
+        names of other columns, which shards then have too: 2 more bytes a sample for each.
         """
         self.domain = np.empty(samples, dtype=np.int16)
         self.tokens = np.empty(samples, dtype=np.int32)
@@ -84,6 +87,7 @@ class Source:
         self.distance = np.empty(samples, dtype=np.int16)
         self.weight = np.empty(samples, dtype=np.float64)
         self.uniform = np.empty(samples, dtype=np.float64)
+        self._labels = {name: Column(names, np.empty(samples, dtype=np.uint16)) for name, names in (labels or {}).items()}
         self.domains: list[str] = []
         self.diversity, self._bounds, self._seed = diversity, bounds, seed
         self._names = domain_names
@@ -106,6 +110,8 @@ class Source:
         self.quality[start:stop] = shard.quality
         self.cluster[start:stop] = shard.cluster
         self.distance[start:stop] = scaled(shard.distance)
+        for name, column in self._labels.items():
+            column.codes[start:stop] = shard.labels[name]
         self.uniform[start:stop] = uniforms(self._seed, sample_keys(shard.snapshot, shard.path, shard.row))
         self._slices.append(_Slice(shard.snapshot, shard.path, start, stop, RowSet.of(shard.row)))
 
@@ -122,6 +128,12 @@ class Source:
             part[:] = place[part]
         self.domains = [self.domains[code] for code in order]
         return self
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns by which samples may be grouped: domain, cluster, and those in `labels`."""
+        clusters = [str(number) for number in range(self.diversity.size)]
+        return {"domain": Column(self.domains, self.domain), "cluster": Column(clusters, self.cluster), **self._labels}
 
     @property
     def total_tokens(self) -> int:

@@ -113,7 +113,7 @@ class Estimator:
             group: npt.NDArray[np.integer] = np.zeros(weight.size, dtype=np.int64)
             budgets = np.array([float(budget)])
         else:
-            group, budgets = columns.domain if targets.by == "domain" else columns.cluster, targets.tokens
+            group, budgets = columns.domain if targets.by == ("domain",) else columns.cluster, targets.tokens
         copies = _copies(np.where(weight > 0, tokens, 0.0), weight, group, budgets, max_copies, policy.chance)
         whole = np.floor(copies)
         part = copies - whole

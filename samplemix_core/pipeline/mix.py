@@ -75,6 +75,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
             policy=solved.policy,
             solver=solved.solver,
             phases=solved.phases,
+            constraints=config.constraints,
             tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
             reader=config.reader,
             sources=sources,
@@ -141,8 +142,9 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
         model = load_cluster_model(cursor, cluster_model.cluster_model_id)
         bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
-        source = Source(counts.eligible, registration.domain_names(cursor), diversity, run.config.seed, bounds)
-        for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states):
+        labels = columns.label_names(cursor, scope.snapshot_ids, run.config.constraints.columns())
+        source = Source(counts.eligible, registration.domain_names(cursor), diversity, run.config.seed, bounds, labels)
+        for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states, labels):
             if run.cancelled.is_set():
                 raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")
             repeated = duplicates.get(shard.shard_id)

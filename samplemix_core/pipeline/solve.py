@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.config.run import RunConfig
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import BudgetError
 from samplemix_core.manifest.format import CellRecord, PhaseRecord, PolicyRecord, SolverRecord
-from samplemix_core.mixing.constraints import MOST_CELLS, Groups, Limit, solve_groups
+from samplemix_core.mixing.constraints import Groups, solve_groups
+from samplemix_core.mixing.groups import grouped, most_copies
 from samplemix_core.mixing.phases import PhaseWanted, room_of, solve_phases
 from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array
 from samplemix_core.mixing.source import Source
@@ -39,6 +41,7 @@ class Wanted:
     policy: Policy
     scale: Scale
     max_copies: int
+    constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
     _survey: Survey | None = None
 
     def weights(self, tokens: int, room: UInt16Array | None = None) -> Float64Array:
@@ -46,22 +49,9 @@ class Wanted:
         return self.source.weigh(self.policy.weigh(self.scale, None if self.policy.alone else self._surveyed(tokens, room)))
 
     def groups(self, tokens: int, room: UInt16Array | None = None) -> Groups | None:
-        """What each domain or cluster is to have; None where that follows from the weights."""
+        """What groups of samples are to have, by the policy and by constraints; None where that follows from the weights."""
         targets = None if self.policy.alone else self.policy.met_targets(self._surveyed(tokens, room))
-        if targets is None:
-            return None
-        if targets.tokens.size > MOST_CELLS:
-            raise ConfigError(
-                f"{targets.tokens.size:,} {targets.by}s are more than can have targets, {MOST_CELLS:,}.", "Fit fewer clusters."
-            )
-        names = self.source.domains if targets.by == "domain" else [str(number) for number in range(targets.tokens.size)]
-        code = self.source.domain if targets.by == "domain" else self.source.cluster
-        shares = targets.tokens / tokens
-        limits = (
-            Limit(f"{share:.2%} for {targets.by} {name}", np.array([number]), share, share)
-            for number, (name, share) in enumerate(zip(names, shares.tolist(), strict=True))
-        )
-        return Groups(code.astype(np.uint16), tuple({targets.by: name} for name in names), tuple(limits))
+        return grouped(self.source.columns, self.source.tokens, tokens, self.constraints, targets)
 
     def _surveyed(self, tokens: int, room: UInt16Array | None) -> Survey:
         if self._survey is None:
@@ -85,8 +75,38 @@ def _policy(policy: Policy, scale: Scale) -> PolicyRecord:
 
 
 def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solved:
-    """Solve the mixture, or its phases: the source's weights then become the copies that these want, and its numbers are spent."""
+    """Solve the mixture, or its phases: the source's weights then become the copies that these want, and its numbers are spent.
+
+    Where a least number of documents is wanted, max_copies is the largest, up to the configured one, that gives it; BudgetError if
+    one copy each doesn't.
+    """
+    least, cap = config.constraints.documents, config.max_copies
+    if not least:
+        return _solve(config, source, scale, budget, cap)
+    numbers, documents, why = source.uniform.copy(), 0, ""
+    while cap:
+        source.uniform[:] = numbers
+        try:
+            solved = _solve(config, source, scale, budget, cap)
+        except BudgetError as error:
+            if cap == config.max_copies:
+                raise
+            why = f" With {cap} of each: {error.what}"
+            break
+        documents = int(np.count_nonzero(solved.copies))
+        if documents >= least:
+            return solved
+        # A cap that nobody reaches changes nothing.
+        cap = min(cap, int(solved.copies.max())) - 1
+    raise BudgetError(
+        f"The mixture would have {documents:,} distinct documents with at most {cap + 1} copies of each, and not {least:,}.{why}",
+        "Raise the budget, ask for fewer documents, or choose a policy with flatter weights.",
+    )
+
+
+def _solve(config: RunConfig, source: Source, scale: Scale, budget: int, max_copies: int) -> Solved:
     most = None if config.max_share == 1 else max(1, int(config.max_share * budget))
+    caps = most_copies(source.columns, source.quality, config.constraints, max_copies)
 
     def solver(solution: Solution, max_copies: int, groups: Groups | None = None) -> SolverRecord:
         return SolverRecord(
@@ -99,23 +119,23 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
         )
 
     if not config.phases:
-        own = Wanted(source, config.policy, scale, config.max_copies)
-        room = None if most is None else room_of(source.tokens, config.max_copies, most)
+        own = Wanted(source, config.policy, scale, max_copies, config.constraints)
+        room = None if most is None and caps is None else room_of(source.tokens, max_copies, most, caps)
         weights = own.weights(budget, room)
         uniforms = source.uniform if config.policy.chance else np.zeros(source.uniform.size)
         groups = own.groups(budget, room)
-        solution = solve_groups(weights, source.tokens, uniforms, budget, config.max_copies, most, groups=groups)
+        solution = solve_groups(weights, source.tokens, uniforms, budget, max_copies, most, room=caps, groups=groups)
         return Solved(
             solution.copies,
             solution.realised_tokens,
             _policy(config.policy, scale),
-            solver(solution, config.max_copies, groups),
+            solver(solution, max_copies, groups),
         )
     wanted = []
     for phase, policy in zip(config.phases, config.policies, strict=True):
-        own = Wanted(source, policy, scale, phase.max_copies or config.max_copies)
+        own = Wanted(source, policy, scale, min(phase.max_copies or max_copies, max_copies), config.constraints)
         wanted.append(PhaseWanted(phase.name, phase.share, own.max_copies, own.weights, own.groups, policy.chance))
-    found = solve_phases(wanted, source.tokens, source.uniform, budget, config.max_copies, most)
+    found = solve_phases(wanted, source.tokens, source.uniform, budget, max_copies, most, caps)
     source.weight = found.wanted
     records = tuple(
         PhaseRecord(
@@ -135,7 +155,7 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
         realised_tokens=found.realised_tokens,
         policy=PolicyRecord(name=PHASES, parameters=dict(zip(SCALE_ENDS, scale, strict=True))),
         solver=SolverRecord(
-            max_copies=config.max_copies,
+            max_copies=max_copies,
             max_share=config.max_share,
             kappa=1.0,
             next_tokens=records[-1].solver.next_tokens,

@@ -24,4 +24,4 @@ class ClusterBalanced(Uniform, Policy):
         import numpy as np
 
         alike = (survey.cluster_tokens > 0).astype(np.float64)
-        return Targets("cluster", filled(alike, survey.cluster_room, survey.budget_tokens))
+        return Targets(("cluster",), filled(alike, survey.cluster_room, survey.budget_tokens))

@@ -108,4 +108,4 @@ class DensityPruning(Policy):
             found *= min(1.0, left / math.fsum(found)) if found.any() else 1.0
         targets = np.zeros(known.size)
         targets[known] = epochs + found
-        return Targets("cluster", targets)
+        return Targets(("cluster",), targets)

@@ -69,4 +69,4 @@ class Fixed(Uniform, Policy):
             raise ConfigError(
                 "Policy 'fixed' has no shares.", 'Give each domain\'s: --set \'policy.shares={"web": 0.6, "books": 0.4}\'.'
             )
-        return Targets("domain", shares_of(self, self.shares, survey))
+        return Targets(("domain",), shares_of(self, self.shares, survey))

@@ -120,4 +120,4 @@ class Olmo3(Policy):
 
     def targets(self, survey: Survey) -> Targets:
         """See Policy.targets."""
-        return Targets("domain", shares_of(self, self.shares, survey))
+        return Targets(("domain",), shares_of(self, self.shares, survey))

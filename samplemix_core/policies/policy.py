@@ -6,7 +6,7 @@ so they must be the same to the last bit on every machine: see exponential.py.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.frozen import FrozenModel, IdentifiedModel
@@ -119,9 +119,12 @@ def levels_of(columns: Columns, scale: Scale, levels: int) -> "Int64Array":
 
 
 class Targets(NamedTuple):
-    """Tokens that each domain, or each cluster, is to have of the budget: float64 (D,) or (K,), which add up to it."""
+    """Tokens of each group, which add up to the budget: float64, one axis for each column that tells groups apart.
 
-    by: Literal["domain", "cluster"]
+    Columns are domain, cluster and content_type; names are in the survey's order.
+    """
+
+    by: tuple[str, ...]
     tokens: "Float64Array"
 
 

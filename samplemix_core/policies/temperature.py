@@ -32,4 +32,4 @@ class Temperature(Uniform, Policy):
         tokens = survey.domain_tokens.astype(np.float64)
         known = np.maximum(tokens, 1.0)
         shares = np.where(tokens > 0, exact_exp(exact_log(known / known.max()) / self.temperature), 0.0)
-        return Targets("domain", filled(shares, survey.domain_room, survey.budget_tokens))
+        return Targets(("domain",), filled(shares, survey.domain_room, survey.budget_tokens))

@@ -25,4 +25,4 @@ class UniMax(Uniform, Policy):
         import numpy as np
 
         room = np.minimum(self.epochs * survey.domain_tokens, survey.domain_room)
-        return Targets("domain", filled((survey.domain_tokens > 0).astype(np.float64), room, survey.budget_tokens))
+        return Targets(("domain",), filled((survey.domain_tokens > 0).astype(np.float64), room, survey.budget_tokens))

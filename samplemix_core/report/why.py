@@ -152,7 +152,7 @@ def _chances(deployment: Deployment, mixture: dict[str, Any], document: dict[str
         weight = _weight(policy, columns, document if not manifest.phases else {})
         own = u if by_chance else 0.0
         wanted = kappa * weight
-        most = min(solver.max_copies, manifest.solver.max_copies - spent)
+        most = min(solver.max_copies, manifest.constraints.cap(document, manifest.solver.max_copies) - spent)
         note = why_fewer(solver, manifest.budget_tokens, wanted + own, copies, document["n_tokens"], spent, most)
         chances.append(
             Chance(phase=name, copies=copies, weight=weight, kappa=kappa, u=own, wanted=wanted, max_copies=most, note=note)

@@ -1,6 +1,7 @@
 -- Why a document has its number of copies in a mixture: its quality by dimension, its cluster, its weight; 0 copies: not in it.
 -- Parameters: mixture, shard, row, version=
 SELECT snapshot.name AS snapshot, path AS shard, sample.row, doc_id, domain.name AS domain, sample.n_tokens,
+       coalesce(content_type, 'und') AS content_type, coalesce(language, 'und') AS language,
        quality_model.name AS quality_model, q_low AS quality_low, q_high AS quality_high, quality_score.quality, clarity, completeness, structure, credibility, significance, knowledge, reasoning,
        diversity_score.cluster, distance, is_noise, compactness, separation, cluster.diversity,
        weight, coalesce(mixture_sample.copies, 0) AS copies, phase_copies

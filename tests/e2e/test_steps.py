@@ -37,6 +37,8 @@ from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.score import check_loss, plan_tasks, score, score_tasks
 from samplemix_core.quality.composite import composite_model
+from samplemix_core.reading.versions import open_version
+from samplemix_core.report.why import explain
 from samplemix_core.worker.clusters import assign_shard, fit_model
 from samplemix_core.worker.jobs import AssignTask, FitTask
 from samplemix_core.worker.score import plan_shard, score_block
@@ -184,6 +186,27 @@ def test_neither_gates_nor_the_mixtures_seed_fit_again(context: Context, scored:
     # A gate that moved is asked all the same.
     with pytest.raises(DiversityHealthError, match="gate_min_clusters = 1000"):
         fit_diversity(context(diversity={"gate_min_clusters": 1000}), scored)
+
+
+def test_what_constraints_made_of_a_document_is_said_of_it(
+    context: Context, scored: Registered, model: ClusterModelRef, platform: Deployment, first: str
+) -> None:
+    name = f"held-{first}"
+    constraints = {"hold": ["content_type"], "copies": {"language=en": 1, "quality>=9": 2}}
+    run = context(mixture_name=name, budget="60%", constraints=constraints, policy={"name": "density_pruning"})
+    published = publish(run, mix(run, scored, model))
+    manifest = open_version(platform, name, published.version).manifest
+    assert manifest.constraints == run.config.constraints
+    assert {tuple(sorted(cell.of)) for cell in manifest.solver.cells} == {("cluster", "content_type")}
+    reader = platform.require("reader_database_url")
+    (document,) = next(open_version(platform, name, published.version).rows()).slice(0, 1).to_pylist()
+    why = explain(platform, reader, name, published.version, document["shard"], document["row"])
+    (chance,) = why.chances
+    assert chance.copies == document["copies"]
+    assert chance.weight == document["weight"]
+    cap = 1 if why.document["language"] == "en" else 4
+    assert (chance.max_copies, chance.u) == (cap, 0.0)
+    assert min(cap, int(chance.wanted)) == document["copies"] or chance.note
 
 
 def test_a_file_that_lands_during_a_run_is_left_for_the_next(

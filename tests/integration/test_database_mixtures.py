@@ -14,7 +14,7 @@ from samplemix_core.manifest.format import (
     Manifest,
     domain_shares,
 )
-from samplemix_core.mixing.shard_samples import ShardSamples
+from samplemix_core.mixing.shard_samples import RowSet, ShardSamples
 from samplemix_core.objects.interface import ObjectInfo
 from tests.integration.conftest import TEXTS, LedgeredCorpus, rollup_for, rows_in
 from tests.manifests import LINEAGE, manifest_of
@@ -50,6 +50,21 @@ def test_the_earliest_by_snapshot_path_and_row_is_kept(
     assert {shard: rows.size for shard, rows in found.items()} == {shard: len(rows) for shard, rows in expected.items()}
     assert {shard: rows.rows().tolist() for shard, rows in alone.items()} == {assigned.shards[4].shard_id: [0, 2]}
     assert none == {}
+
+
+def test_languages_and_kinds_are_read_as_places_among_their_names(assigned: LedgeredCorpus) -> None:
+    with transaction(assigned.url) as cursor:
+        cursor.execute("UPDATE sample SET language = CASE row % 3 WHEN 0 THEN 'en' WHEN 1 THEN 'de' END, content_type = 'list'")
+        names = columns.label_names(cursor, assigned.snapshot_ids, ("content_type", "language", "domain"))
+        assert names == {"language": ["de", "en", "und"], "content_type": ["list"]}
+        assert columns.label_names(cursor, assigned.snapshot_ids, ("cluster",)) == {}
+        states = ledger.shard_states(cursor, assigned.scope)
+        cursor.execute("SELECT min(cluster_model_id) FROM cluster_model")
+        for _, samples in columns.stream_samples(cursor, assigned.version, scalar(cursor), states, names):
+            assert samples.labels["language"].tolist() == [[1, 0, 2][row % 3] for row in samples.row.tolist()]
+            assert not samples.labels["content_type"].any()
+            assert samples.without(RowSet.of(samples.row[:1])).labels["language"].size == samples.row.size - 1
+        cursor.connection.rollback()
 
 
 def test_columns_are_those_of_the_view(assigned: LedgeredCorpus) -> None:

@@ -68,7 +68,7 @@ def test_a_phase_shares_out_what_earlier_ones_left(source: Source) -> None:
 def test_a_phase_that_can_not_meet_its_shares_says_what_would_help(source: Source) -> None:
     phases = [{"name": name, "share": 0.5, "policy": "fixed", "shares": {"books": 1.0}} for name in ("first", "last")]
     config = RunConfig.model_validate({"corpus_uri": "s3://b/c", "phases": phases, "max_copies": 1})
-    with pytest.raises(BudgetError, match=r"Phase 'last': .*100.00% for domain books") as raised:
+    with pytest.raises(BudgetError, match=r"Phase 'last': .*100.00% for domain=books by the policy") as raised:
         solve(config, source, SCALE, 20_000)
     assert "The nearest budget that can be met is" in raised.value.remedy
 
