@@ -246,6 +246,13 @@ class RunConfig(WithPolicy):
         title="Scorers",
         json_schema_extra=_HOW,
     )
+    normalise: Literal["range", "ranks"] = Field(
+        "range",
+        description="How quality and diversity become 0..1: by the range of their models, or by ranks, the share of the corpus's"
+        " documents that have less. Ranks are fixed by the first mixture of a corpus that asks for them",
+        title="Normalise",
+        json_schema_extra=_HOW,
+    )
     seed: int = Field(42, ge=0, lt=2**53, description="Seed of the copies", title="Seed", json_schema_extra=_HOW)
     phases: tuple[PhaseConfig, ...] = Field(
         (),

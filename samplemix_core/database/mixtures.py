@@ -10,14 +10,18 @@ import pyarrow as pa
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
+from samplemix_core.database.clusters import cluster_table
 from samplemix_core.database.connection import HOLD, Cursor, Named, attach, create_detached, one, rows_as, scalar
 from samplemix_core.database.copy import copy_in
+from samplemix_core.database.quality_models import quality_ranks
 from samplemix_core.database.registration import domain_ids
 from samplemix_core.database.rollups import add_mixture
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.mixing.rollup import QUALITY_BANDS, MixtureRollup
+from samplemix_core.mixing.survey import diversity_ranks
+from samplemix_core.policies.policy import Scale
 
 _OF_MANIFEST = {
     *("name", "version", "parent_version", "content_digest", "seed"),
@@ -276,3 +280,27 @@ def quality_range(cursor: Cursor, name: str, version: int) -> tuple[float, float
         (name, version),
     )
     return next(((float(low), float(high)) for low, high in cursor.fetchall()), (0.0, 10.0))
+
+
+def diversity_bounds(cursor: Cursor, mixture_id: int) -> tuple[float, float]:
+    """The raw diversities, compactness * separation, that a mixture's diversity was scaled with."""
+    cursor.execute(
+        "SELECT diversity_low, diversity_high FROM mixture JOIN cluster_model USING (cluster_model_id) WHERE mixture_id = %s",
+        (mixture_id,),
+    )
+    ((low, high),) = cursor.fetchall()
+    return low, high
+
+
+def mixture_scale(cursor: Cursor, mixture_id: int) -> Scale:
+    """How quality and diversity became 0..1 in a mixture."""
+    cursor.execute(
+        "SELECT q_low, q_high, corpus_id, quality_model_id, cluster_model_id, config ->> 'normalise'"
+        " FROM mixture JOIN quality_model USING (quality_model_id) WHERE mixture_id = %s",
+        (mixture_id,),
+    )
+    ((low, high, corpus_id, quality_model_id, cluster_model_id, normalise),) = cursor.fetchall()
+    if normalise != "ranks":
+        return Scale(low, high)
+    quality = quality_ranks(cursor, corpus_id, quality_model_id)
+    return Scale(low, high, quality, diversity_ranks(cluster_table(cursor, cluster_model_id)))

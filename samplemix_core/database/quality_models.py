@@ -11,6 +11,7 @@ from samplemix_core.database.connection import Cursor, rows_as, scalar
 from samplemix_core.database.registration import ensure_quality_model
 from samplemix_core.errors import AccountingError, ConfigError
 from samplemix_core.identity import hash_range
+from samplemix_core.policies.policy import Ranks
 
 if TYPE_CHECKING:
     from samplemix_core.scorers.scorer import ScorerSpec
@@ -203,3 +204,21 @@ def quality_rows(models: Sequence[QualityModel]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def quality_ranks(cursor: Cursor, corpus_id: int, quality_model_id: int) -> Ranks | None:
+    """The ranks of a quality model's scores in a corpus; None if no mixture has asked for them."""
+    cursor.execute(
+        "SELECT quality, place FROM quality_ranks WHERE corpus_id = %s AND quality_model_id = %s", (corpus_id, quality_model_id)
+    )
+    return next((Ranks(tuple(quality), tuple(place)) for quality, place in cursor.fetchall()), None)
+
+
+def fix_quality_ranks(cursor: Cursor, corpus_id: int, quality_model_id: int, ranks: Ranks, documents: int) -> Ranks:
+    """Fix the ranks of a quality model's scores in a corpus, unless they are; returns those that hold."""
+    cursor.execute(
+        "INSERT INTO quality_ranks (corpus_id, quality_model_id, documents, quality, place) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (corpus_id, quality_model_id, documents, list(ranks.values), list(ranks.places)),
+    )
+    return quality_ranks(cursor, corpus_id, quality_model_id) or ranks

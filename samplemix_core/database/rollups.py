@@ -268,16 +268,6 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
 
-def diversity_bounds(cursor: Cursor, mixture_id: int) -> tuple[float, float]:
-    """The raw diversities, compactness * separation, that a mixture's diversity was scaled with."""
-    cursor.execute(
-        "SELECT diversity_low, diversity_high FROM mixture JOIN cluster_model USING (cluster_model_id) WHERE mixture_id = %s",
-        (mixture_id,),
-    )
-    ((low, high),) = cursor.fetchall()
-    return low, high
-
-
 def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
     """Return the columns of a mixture's schemas.CELLS that an estimate needs; no rows if it has no roll-up."""
     kinds = {"domain_id": "int32", "cluster": "int32", "diversity": "float32"}

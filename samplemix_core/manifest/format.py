@@ -200,6 +200,11 @@ class PolicyRecord(FrozenModel):
     name: str
     parameters: dict[str, Any]
 
+    def __str__(self) -> str:
+        ranks = [name for name in ("q_ranks", "d_ranks") if name in self.parameters]
+        own = {name: value for name, value in self.parameters.items() if name not in ranks}
+        return f"{self.name} {own}{', by ranks' if ranks else ''}"
+
 
 def _is_empty(value: tuple[Any, ...]) -> bool:
     return not value

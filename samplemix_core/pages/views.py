@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.mixtures import mixture_profile
+from samplemix_core.database.mixtures import diversity_bounds, mixture_profile, mixture_scale
 from samplemix_core.database.query import Answer, ask, ready_queries
-from samplemix_core.database.rollups import diversity_bounds, load_cells
+from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
@@ -193,8 +194,8 @@ def without_sliders(own: Policy) -> dict[str, Any]:
 def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[str, Any]) -> WhatIf:
     """A version under its own settings with these changes. Parameters of its policy stay unless another policy is named.
 
-    Raises BudgetError if no copies meet the budget, ConfigError for an unknown policy or a version with phases, ManifestError for a
-    version without a roll-up.
+    Raises BudgetError if no copies meet the budget, ConfigError for an unknown policy or a version with phases or constraints,
+    ManifestError for a version without a roll-up.
     """
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
     if found["config"].get("phases"):
@@ -202,15 +203,20 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
             f"{name} version {found['version']} has phases, and only a mixture without them can be estimated.",
             "Look at a version without phases, or mix with other phases and compare the two.",
         )
-    estimator = _estimator(reader_url, found["mixture_id"])
+    if found["config"].get("constraints", {}) not in ({}, ConstraintsConfig().model_dump(mode="json")):
+        raise ConfigError(
+            f"{name} version {found['version']} has constraints, and only a mixture without them can be estimated.",
+            "Look at a version without constraints, or mix with other settings and compare the two.",
+        )
+    estimator, scale = _estimator(reader_url, found["mixture_id"])
     shares = {
         row["domain"]: row["mixture_share"] for row in ask(reader_url, "domain_shift", mixture=name, version=found["version"])
     }
     total = int(estimator.source_tokens.sum())
     own = published_settings(found, total)
     wanted = _changed(own, changes) if changes else own
-    estimated = _estimate(estimator, found, wanted, total)
-    again = _estimate(estimator, found, own, total) if changes else estimated
+    estimated = _estimate(estimator, scale, wanted, total)
+    again = _estimate(estimator, scale, own, total) if changes else estimated
     published = [float(shares.get(domain, 0.0)) for domain in estimator.domains]
     source = estimator.source_tokens / total
     rows = zip(estimator.domains, source, published, estimated.shares, estimated.samples, estimated.tokens, strict=True)
@@ -235,8 +241,7 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
     )
 
 
-def _estimate(estimator: Estimator, version: dict[str, Any], wanted: Settings, source_tokens: int) -> EstimatedMixture:
-    scale = Scale(version["quality_low"], version["quality_high"])
+def _estimate(estimator: Estimator, scale: Scale, wanted: Settings, source_tokens: int) -> EstimatedMixture:
     return estimator.estimate(wanted.policy, scale, round(wanted.budget_percent / 100 * source_tokens), wanted.max_copies)
 
 
@@ -245,14 +250,14 @@ def _figures(tokens: float, samples: float, copies: float) -> Figures:
 
 
 @lru_cache(maxsize=4)
-def _estimator(reader_url: str, mixture_id: int) -> Estimator:
+def _estimator(reader_url: str, mixture_id: int) -> tuple[Estimator, Scale]:
     """A published version never changes, so its cells are read once."""
     with transaction(reader_url) as cursor:
         cells = load_cells(cursor, mixture_id)
-        bounds = diversity_bounds(cursor, mixture_id)
+        bounds, scale = diversity_bounds(cursor, mixture_id), mixture_scale(cursor, mixture_id)
     if not cells.num_rows:
         raise ManifestError(
             "This version was recorded before roll-ups were kept, and its source has changed since: it can't be estimated from.",
             "Mix again: a new version has its roll-up.",
         )
-    return Estimator(cells, bounds)
+    return Estimator(cells, bounds), scale

@@ -12,6 +12,7 @@ from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.database import columns, ledger, registration
 from samplemix_core.database.clusters import cluster_table, load_cluster_model
 from samplemix_core.database.connection import repeatable_read
+from samplemix_core.database.quality_models import fix_quality_ranks, quality_ranks
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import SETTLED, Shard, ShardState
 from samplemix_core.errors import CancelledRunError, CorpusError
@@ -33,6 +34,7 @@ from samplemix_core.manifest.sources import SourceShard, write_sources
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.shard_samples import RowSet
 from samplemix_core.mixing.source import Source
+from samplemix_core.mixing.survey import diversity_ranks, ranks_of
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
@@ -56,12 +58,12 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     """
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
-    scale = Scale(registered.quality_low, registered.quality_high)
     source, counts, shards, lineage = _read(run, registered, cluster_model)
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
     run.tell(1, _STAGES, f"{found}; solving", unit="stages")
+    scale = _scale(run, registered, cluster_model, source)
     solved = solve(config, source, scale, budget)
     run.tell(2, _STAGES, f"{solved.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
     with run.deployment.scratch() as directory:
@@ -102,6 +104,20 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         samples=manifest.samples,
         warnings=tuple(warnings),
     )
+
+
+def _scale(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, source: Source) -> Scale:
+    """How quality and diversity become 0..1. Ranks of quality are those of the corpus's first mixture that asked for them."""
+    scale = Scale(registered.quality_low, registered.quality_high)
+    if run.config.normalise == "range":
+        return scale
+    corpus, model = registered.corpus_id, registered.quality_model_id
+    with run.deployment.transaction() as cursor:
+        clusters = cluster_table(cursor, cluster_model.cluster_model_id)
+        quality = quality_ranks(cursor, corpus, model) or fix_quality_ranks(
+            cursor, corpus, model, ranks_of(source.quality), source.quality.size
+        )
+    return scale._replace(quality_ranks=quality, diversity_ranks=diversity_ranks(clusters))
 
 
 def _unknown_words(run: RunContext, registered: Registered) -> list[str]:

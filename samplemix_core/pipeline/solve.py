@@ -15,7 +15,7 @@ from samplemix_core.mixing.phases import PhaseWanted, room_of, solve_phases
 from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array
 from samplemix_core.mixing.source import Source
 from samplemix_core.policies.policy import PHASES, Policy, Scale, Survey
-from samplemix_core.policies.registry import SCALE_ENDS, record
+from samplemix_core.policies.registry import record, recorded_scale
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _solve(config: RunConfig, source: Source, scale: Scale, budget: int, max_cop
     return Solved(
         copies=found.copies,
         realised_tokens=found.realised_tokens,
-        policy=PolicyRecord(name=PHASES, parameters=dict(zip(SCALE_ENDS, scale, strict=True))),
+        policy=PolicyRecord(name=PHASES, parameters=recorded_scale(scale)),
         solver=SolverRecord(
             max_copies=max_copies,
             max_share=config.max_share,

@@ -25,11 +25,29 @@ _MISSED = 1e-6
 """Share of a budget: more than rounding."""
 
 
+class Ranks(NamedTuple):
+    """Some values, ascending, and the place of each in 0..1: the share of documents with less, and half of those with just that."""
+
+    values: tuple[float, ...]
+    places: tuple[float, ...]
+
+    def of(self, values: "Float64Array") -> "Float64Array":
+        """The places of values (n,), those between two in proportion."""
+        import numpy as np
+
+        return np.interp(values, self.values, self.places)
+
+
 class Scale(NamedTuple):
-    """The range of a quality model's scores. It belongs to the model, not to the samples, so a new crawl moves no old weight."""
+    """How quality and diversity become 0..1: by the range of the quality model's scores, or by ranks.
+
+    They belong to the models, not to the samples of a run, so a new crawl moves no old weight.
+    """
 
     low: float
     high: float
+    quality_ranks: Ranks | None = None
+    diversity_ranks: Ranks | None = None
 
 
 @dataclass(frozen=True)
@@ -52,16 +70,23 @@ class Columns:
         return _finite("quality", self.quality)
 
     def unit_quality(self, scale: Scale) -> "Float64Array":
-        """Quality, scaled to 0..1; scores beyond the scale count as its ends. ConfigError for one that is not finite."""
+        """Quality as 0..1; scores beyond the scale count as its ends. ConfigError for one that is not finite."""
+        if scale.quality_ranks is not None:
+            return scale.quality_ranks.of(self.finite_quality())
+        return self.ranged_quality(scale)
+
+    def ranged_quality(self, scale: Scale) -> "Float64Array":
+        """Quality as 0..1 by its range, whatever its ranks."""
         import numpy as np
 
         return np.clip((self.finite_quality() - scale.low) / (scale.high - scale.low), 0.0, 1.0)
 
-    def unit_diversity(self) -> "Float64Array":
-        """Diversity, clipped to 0..1. ConfigError for one that is not finite."""
+    def unit_diversity(self, scale: Scale) -> "Float64Array":
+        """Diversity as 0..1. ConfigError for one that is not finite."""
         import numpy as np
 
-        return np.clip(_finite("diversity", self.diversity), 0.0, 1.0)
+        diversity = _finite("diversity", self.diversity)
+        return np.clip(diversity, 0.0, 1.0) if scale.diversity_ranks is None else scale.diversity_ranks.of(diversity)
 
 
 def _finite(column: str, values: "Float32Array") -> "Float64Array":

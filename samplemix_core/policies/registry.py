@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema
 import samplemix_core.policies
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import IdentifiedModel, field_schemas, flattened, json_types, shown_default
-from samplemix_core.policies.policy import POLICIES, SETTINGS, Policy, Scale, Weigh
+from samplemix_core.policies.policy import POLICIES, SETTINGS, Policy, Ranks, Scale, Weigh
 from samplemix_core.policies.samplemix import SampleMix
 
 for _module in iter_modules(samplemix_core.policies.__path__, f"{samplemix_core.policies.__name__}."):
@@ -22,6 +22,10 @@ for _module in iter_modules(samplemix_core.policies.__path__, f"{samplemix_core.
 
 SCALE_ENDS = ("q_low", "q_high")
 """How a manifest names the ends of a quality model's scale, next to the policy's parameters."""
+
+
+SCALE_RANKS = ("q_ranks", "d_ranks")
+"""How it names ranks of quality and diversity, each as a list of values and one of their places."""
 
 
 class AnyRegistered:
@@ -111,19 +115,33 @@ def policy_kind(name: str) -> type[Policy]:
 
 def record(policy: Policy, scale: Scale) -> dict[str, Any]:
     """Return everything that the policy's weights depend on besides the columns, as a manifest records it."""
-    return {**policy.parameters(), **(dict(zip(SCALE_ENDS, scale, strict=True)) if policy.reads_scale else {})}
+    reads_scale = policy.reads_scale or (policy.reads_diversity and scale.diversity_ranks is not None)
+    return {**policy.parameters(), **(recorded_scale(scale) if reads_scale else {})}
+
+
+def recorded_scale(scale: Scale) -> dict[str, Any]:
+    """A scale as a manifest records it: ranks only where it has them."""
+    ranks = zip(SCALE_RANKS, (scale.quality_ranks, scale.diversity_ranks), strict=True)
+    named = {name: [list(part) for part in found] for name, found in ranks if found is not None}
+    return {**dict(zip(SCALE_ENDS, (scale.low, scale.high), strict=True)), **named}
+
+
+def scale_of(parameters: Mapping[str, Any]) -> Scale:
+    """The scale that a manifest records beside a policy's parameters."""
+    low, high = (float(parameters.get(end, default)) for end, default in zip(SCALE_ENDS, (0.0, 1.0), strict=True))
+    ranks = [Ranks(*(tuple(part) for part in parameters[name])) if name in parameters else None for name in SCALE_RANKS]
+    return Scale(low, high, *ranks)
 
 
 def recorded(name: str, parameters: Mapping[str, Any]) -> Weigh:
     """Return the weights of a policy as a manifest records it. Raises ConfigError if they can't be computed here."""
-    own = {key: value for key, value in parameters.items() if key not in SCALE_ENDS}
+    own = {key: value for key, value in parameters.items() if key not in (*SCALE_ENDS, *SCALE_RANKS)}
     kind = policy_kind(name)
     if unknown := own.keys() - kind.model_fields.keys():
         raise ConfigError(
             f"Policy {name!r} has no parameter {', '.join(sorted(unknown))} here.", "Look with the SampleMix that made the mixture."
         )
-    low, high = (float(parameters.get(end, default)) for end, default in zip(SCALE_ENDS, (0.0, 1.0), strict=True))
-    return kind.model_validate(own).weigh(Scale(low, high))
+    return kind.model_validate(own).weigh(scale_of(parameters))
 
 
 def policies_table() -> str:

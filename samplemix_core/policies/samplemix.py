@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class SampleMix(Policy):
     """w = exp(p / tau) with p = alpha * d + (1 - alpha) * q (Xi et al. 2025, arXiv 2503.01506).
 
-    d is diversity, scaled to 0..1 by the cluster model; q is quality, scaled to 0..1 by the range of the quality model.
+    d is diversity and q quality, each as 0..1: by the range that belongs to its model, or by ranks.
     """
 
     summary = "by quality and diversity"
@@ -33,5 +33,5 @@ class SampleMix(Policy):
         """See Policy.weights."""
         from samplemix_core.policies.exponential import exact_exp
 
-        p = self.alpha * columns.unit_diversity() + (1 - self.alpha) * columns.unit_quality(scale)
+        p = self.alpha * columns.unit_diversity(scale) + (1 - self.alpha) * columns.unit_quality(scale)
         return exact_exp(p / self.tau)

@@ -149,7 +149,7 @@ _MOST_SHOWN = 30
 def _draw_heading(figure: Figure, manifest: Manifest) -> None:
     figure.text(0.022, 0.945, f"{manifest.name}, version {manifest.version}", fontsize=19, fontweight="bold", va="center")
     met = manifest.realised_tokens / max(manifest.budget_tokens, 1)
-    own = {name: value for name, value in sorted(manifest.policy.parameters.items()) if not name.startswith("q_")}
+    own = {name: value for name, value in sorted(manifest.policy.parameters.items()) if not name.startswith(("q_", "d_ranks"))}
     if manifest.phases:
         own = {phase.name: f"{phase.realised_tokens / manifest.realised_tokens:.0%}" for phase in manifest.phases}
     parameters = ", ".join(f"{name} {_short(value)}" for name, value in own.items())

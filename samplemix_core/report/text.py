@@ -1,5 +1,6 @@
 """Text for people: print strangers' data, and a published mixture with where its tokens went and what was left out."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,11 +77,15 @@ def print_mixture(console: Console, manifest: Manifest, warnings: Sequence[str] 
     short = manifest.budget_tokens - manifest.realised_tokens
     by_less = f", less than the {manifest.solver.next_tokens:,} tokens of the next copy" if short else ""
     for line in (
-        *([] if manifest.phases else [f"policy: {manifest.policy.name} {dict(manifest.policy.parameters)}"]),
+        *([] if manifest.phases else [f"policy: {manifest.policy}"]),
         *(
             f"phase {phase.name}: {phase.realised_tokens:,} tokens, {phase.samples:,} samples, {phase.copies:,} copies; policy"
-            f" {phase.policy.name} {dict(phase.policy.parameters)}, at most {phase.solver.max_copies} copies"
+            f" {phase.policy}, at most {phase.solver.max_copies} copies"
             for phase in manifest.phases
+        ),
+        *(
+            f"constraint: {name} {json.dumps(value)}"
+            for name, value in manifest.constraints.model_dump(mode="json", exclude_defaults=True).items()
         ),
         f"seed: {manifest.seed}",
         f"budget: {manifest.budget_tokens:,} tokens{by}; realised: {manifest.realised_tokens:,} ({short:,} short{by_less})",

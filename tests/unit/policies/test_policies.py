@@ -1,3 +1,4 @@
+import json
 import math
 import re
 from dataclasses import replace
@@ -13,16 +14,16 @@ from scipy.optimize import minimize
 
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.solver import solve_copies
-from samplemix_core.mixing.survey import SurveyPart, survey
+from samplemix_core.mixing.survey import SurveyPart, ranks_of, survey
 from samplemix_core.policies.cluster_balanced import ClusterBalanced
 from samplemix_core.policies.density_pruning import DensityPruning, documents_by_cluster
 from samplemix_core.policies.fixed import Fixed
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.olmo3 import Olmo3, copies_by_bucket
-from samplemix_core.policies.policy import POLICIES, Columns, Policy, Scale, Survey, Weigh
+from samplemix_core.policies.policy import POLICIES, Columns, Policy, Ranks, Scale, Survey, Weigh
 from samplemix_core.policies.quadmix import QuaDMix
 from samplemix_core.policies.qurating import QuRating
-from samplemix_core.policies.registry import policies_table, record, recorded
+from samplemix_core.policies.registry import policies_table, record, recorded, scale_of
 from samplemix_core.policies.samplemix import SampleMix
 from samplemix_core.policies.temperature import Temperature
 from samplemix_core.policies.topk import TopK
@@ -406,3 +407,40 @@ def test_olmo3_drops_the_worst_of_each_domain_and_raises_the_best() -> None:
     assert (Olmo3(drop_worst=0.9).weigh(SCALE, surveyed(alike, tokens, 5_000, 8))(alike) > 0).all()
     with pytest.raises(BudgetError, match="would need 2 copies of all that it keeps of domain 'books', and may give 1"):
         Olmo3(drop_worst=0.5).weigh(SCALE, surveyed(whole, tokens, int(tokens.sum()), 1))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ranks_are_the_share_below_and_half_of_what_is_equal(weighted: bool) -> None:
+    rng = np.random.default_rng(11)
+    values = np.round(rng.gamma(2, 1, 3_000), 1 if weighted else 6).astype(np.float32)
+    documents = rng.integers(1, 9, values.size) if weighted else None
+    ranks = ranks_of(values, documents)
+    counts = np.ones(values.size, dtype=int) if documents is None else documents
+    for value, place in zip(ranks.values, ranks.places, strict=True):
+        below, equal = counts[values < value].sum(), counts[values == value].sum()
+        assert place == pytest.approx((below + equal / 2) / counts.sum(), abs=1e-12)
+    assert len(ranks.values) <= 101
+    assert list(ranks.values) == sorted(set(ranks.values))
+    below = [counts[values < value].sum() + counts[values == value].sum() / 2 for value in values[:200]]
+    everywhere = np.array(below) / counts.sum()
+    np.testing.assert_allclose(ranks.of(values[:200].astype(np.float64)), everywhere, atol=0.02)
+    shuffled = rng.permutation(values.size)
+    assert ranks_of(values[shuffled], None if documents is None else documents[shuffled]) == ranks
+    assert ranks_of(np.full(5, 2.0, dtype=np.float32)) == Ranks((2.0,), (0.5,))
+
+
+def test_a_manifest_records_ranks_and_its_weights_can_be_computed_from_it() -> None:
+    whole = source(300)
+    scale = Scale(0.0, 10.0, ranks_of(whole.quality), ranks_of(whole.diversity))
+    own = SampleMix(alpha=0.4)
+    kept = json.loads(json.dumps(record(own, scale)))
+    assert kept.keys() == {"alpha", "tau", "q_low", "q_high", "q_ranks", "d_ranks"}
+    assert scale_of(kept) == scale
+    assert recorded("samplemix", kept)(whole).tolist() == own.weights(whole, scale).tolist()
+    order = np.argsort(whole.quality)
+    assert (np.diff(SampleMix(alpha=0.0).weights(whole, scale)[order]) >= 0).all()
+    # By ranks, a tenth of the documents lies in each tenth.
+    counts = np.histogram(whole.unit_quality(scale), bins=10, range=(0, 1))[0]
+    assert counts.max() - counts.min() <= 6
+    assert record(Natural(), scale) == {}
+    assert scale_of({"q_low": 1.0, "q_high": 5.0}) == Scale(1.0, 5.0)
