@@ -334,6 +334,11 @@ class RunConfig(WithPolicy):
         return tuple(phase.policy or self.policy for phase in self.phases) or (self.policy,)
 
     @property
+    def columns(self) -> set[str]:
+        """The columns by which samples are grouped, by its constraints or its policies."""
+        return {*self.constraints.columns(), *(label for policy in self.policies for label in policy.labels)}
+
+    @property
     def fingerprint(self) -> str:
         """Identity of this configuration, whatever its gates, its blocks, and what it does again."""
         return fingerprint(self.identity())

@@ -160,10 +160,10 @@ class Source:
 
     def survey(self, scale: Scale, budget_tokens: int, max_copies: int, room: UInt16Array | None = None) -> Survey:
         """Survey the finished source. `room` (n,) are the most copies of each sample, where they differ."""
-        looked = (
-            self._survey_part(slice(start, start + _ROWS_AT_ONCE), room) for start in range(0, self.tokens.size, _ROWS_AT_ONCE)
-        )
-        return survey(looked, tuple(self.domains), self.diversity, scale, budget_tokens, max_copies, self._bounds)
+        kinds = tuple(self._labels["content_type"].names) if "content_type" in self._labels else ()
+        parts = (slice(start, start + _ROWS_AT_ONCE) for start in range(0, self.tokens.size, _ROWS_AT_ONCE))
+        looked = (self._survey_part(part, room) for part in parts)
+        return survey(looked, tuple(self.domains), self.diversity, scale, budget_tokens, max_copies, self._bounds, kinds)
 
     def _survey_part(self, part: slice, room: UInt16Array | None) -> SurveyPart:
         tokens = self.tokens[part]
@@ -177,6 +177,7 @@ class Source:
             domain=self.domain[part],
             cluster=cluster,
             distance=self.distance[part],
+            kind=self._labels["content_type"].codes[part] if "content_type" in self._labels else None,
             uniform=self.uniform[part],
         )
 

@@ -65,17 +65,20 @@ def survey(
     budget_tokens: int,
     max_copies: int,
     bounds: tuple[float, float],
+    kinds: tuple[str, ...] = (),
 ) -> Survey:
-    """Survey a source. `diversity` (K,) is each cluster's, scaled with `bounds`; codes of domains are indices into `domains`.
+    """Survey a source. `diversity` (K,) is each cluster's, scaled with `bounds`.
 
-    Levels of quality are as many as memory allows: 32,768 with up to 128 domains.
+    Codes of domains are indices into `domains`, and those of kinds, if parts have them, into `kinds`. Levels of quality are as many
+    as memory allows: 32,768 with up to 128 domains.
     """
     levels = int(np.clip(_CELLS // max(len(domains), 1), LEAST_LEVELS, MOST_LEVELS))
     has_range = scale.low < scale.high
     by_level = np.zeros(len(domains) * levels)
     cluster_tokens, cluster_documents, cluster_room = (np.zeros(diversity.size) for _ in range(3))
     domain_room = np.zeros(len(domains))
-    sums = [0, 0, 0]
+    domain_kinds, cluster_kinds = (np.zeros((2, size * len(kinds))) for size in (len(domains), diversity.size))
+    moments = [0, 0, 0]
     for columns, documents, tokens, room in parts:
         assert columns.domain is not None
         assert columns.cluster is not None
@@ -85,12 +88,18 @@ def survey(
         copied = tokens * (float(max_copies) if room is None else room.astype(np.float64))
         domain_room += np.bincount(columns.domain, copied, domain_room.size)
         cluster_room += np.bincount(columns.cluster, copied, diversity.size)
+        if kinds:
+            assert columns.kind is not None
+            for sums, codes in ((domain_kinds, columns.domain), (cluster_kinds, columns.cluster)):
+                both = codes.astype(np.int64) * len(kinds) + columns.kind
+                sums += [np.bincount(both, values, sums.shape[1]) for values in (tokens, copied)]
         cluster_documents += np.bincount(columns.cluster, documents, diversity.size)
         # Halves of documents and parts of the scale are whole numbers, and their sums are the same in any order.
         halves = np.rint(2 * documents)
         quality = np.rint(columns.ranged_quality(scale) * _PARTS) if has_range else np.zeros(tokens.size)
-        sums = [total + int((halves * power).sum()) for total, power in zip(sums, (1, quality, quality * quality), strict=True)]
-    count = max(sums[0], 1)
+        powers = 1, quality, quality * quality
+        moments = [total + int((halves * power).sum()) for total, power in zip(moments, powers, strict=True)]
+    count = max(moments[0], 1)
     part = (scale.high - scale.low) / _PARTS
     level_tokens = np.rint(by_level).astype(np.int64).reshape(len(domains), levels)
     return Survey(
@@ -104,7 +113,12 @@ def survey(
         cluster_documents=np.rint(cluster_documents).astype(np.int64),
         cluster_diversity=diversity,
         level_tokens=level_tokens,
-        quality_mean=scale.low + part * (sums[1] / count),
+        quality_mean=scale.low + part * (moments[1] / count),
         diversity_bounds=bounds,
-        quality_spread=part * math.sqrt((count * sums[2] - sums[1] * sums[1]) / (count * count)),
+        kinds=kinds,
+        domain_kind_tokens=np.rint(domain_kinds[0]).astype(np.int64).reshape(len(domains), len(kinds)),
+        domain_kind_room=domain_kinds[1].reshape(len(domains), len(kinds)),
+        cluster_kind_tokens=np.rint(cluster_kinds[0]).astype(np.int64).reshape(diversity.size, len(kinds)),
+        cluster_kind_room=cluster_kinds[1].reshape(diversity.size, len(kinds)),
+        quality_spread=part * math.sqrt((count * moments[2] - moments[1] * moments[1]) / (count * count)),
     )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.special import ndtri
 
-from samplemix_core.errors import BudgetError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.shard_samples import SCALE
 from samplemix_core.mixing.survey import SurveyPart, survey
 from samplemix_core.policies.policy import Columns, Policy, Scale
@@ -94,12 +94,20 @@ class Estimator:
         self._halves = SurveyPart(columns, np.tile(documents, 2) / 2, np.tile(tokens, 2) / 2)
 
     def estimate(self, policy: Policy, scale: Scale, budget: int, max_copies: int) -> EstimatedMixture:
-        """Estimate what a policy would make of the budget; raise BudgetError if no copies meet it."""
+        """Estimate what a policy would make of the budget; raise BudgetError if no copies meet it.
+
+        ConfigError for a policy that needs what cells don't have.
+        """
         total = int(self.source_tokens.sum())
         if not 0 < budget <= max_copies * total:
             raise BudgetError(
                 f"{budget:,} tokens can't be made of {total:,} with at most {max_copies} copies of each sample.",
                 f"Ask for at most {max_copies * total:,}.",
+            )
+        if policy.labels:
+            raise ConfigError(
+                f"Policy {policy.name!r} needs {', '.join(policy.labels)}, which this version's sums don't tell apart.",
+                "Choose another policy here, or mix with it.",
             )
         found = None
         if not policy.alone:

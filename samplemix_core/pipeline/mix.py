@@ -158,7 +158,7 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
         model = load_cluster_model(cursor, cluster_model.cluster_model_id)
         bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
-        labels = columns.label_names(cursor, scope.snapshot_ids, run.config.constraints.columns())
+        labels = columns.label_names(cursor, scope.snapshot_ids, run.config.columns)
         source = Source(counts.eligible, registration.domain_names(cursor), diversity, run.config.seed, bounds, labels)
         for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states, labels):
             if run.cancelled.is_set():

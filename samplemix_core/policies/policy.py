@@ -54,8 +54,8 @@ class Scale(NamedTuple):
 class Columns:
     """What policies may use, one entry per sample: quality on its scorer's scale, diversity in 0..1; float32 (n,) each.
 
-    Policies that need more are given it: codes of domains and clusters, and distance to the cluster's centroid, in ten-thousandths;
-    uniform: the sample's own number in [0, 1).
+    Policies that need more are given it: codes of domains, clusters and kinds (content types); distance to the cluster's centroid,
+    in ten-thousandths; uniform: the sample's own number in [0, 1).
     """
 
     quality: "Float32Array"
@@ -63,6 +63,7 @@ class Columns:
     domain: "IntegerArray | None" = None
     cluster: "IntegerArray | None" = None
     distance: "IntegerArray | None" = None
+    kind: "IntegerArray | None" = None
     uniform: "Float64Array | None" = None
 
     def finite_quality(self) -> "Float64Array":
@@ -107,7 +108,8 @@ class Survey:
 
     domain_tokens: (D,). cluster_tokens, cluster_documents, cluster_diversity: (K,). domain_room, cluster_room: tokens of all copies
     that they may have. level_tokens: (D, L), tokens by domain and level of quality. quality_mean, quality_spread: over documents,
-    on the scorer's scale. diversity_bounds: compactness * separation of clusters whose diversity is 0 and 1.
+    on the scorer's scale. diversity_bounds: compactness * separation of clusters whose diversity is 0 and 1. kinds: T content
+    types, with (D, T) and (K, T) of them, for policies with this label; else none.
     """
 
     budget_tokens: int
@@ -122,7 +124,12 @@ class Survey:
     level_tokens: "Int64Array"
     quality_mean: float
     quality_spread: float
-    diversity_bounds: tuple[float, float] = (0.0, 1.0)
+    diversity_bounds: tuple[float, float]
+    kinds: tuple[str, ...]
+    domain_kind_tokens: "Int64Array"
+    domain_kind_room: "Float64Array"
+    cluster_kind_tokens: "Int64Array"
+    cluster_kind_room: "Float64Array"
 
     def ranks(self) -> "Float64Array":
         """Percentile of each level within its domain, by tokens, (D, L): 0 the best, 1 the worst; a level's is its middle."""
@@ -194,6 +201,9 @@ class Policy(IdentifiedModel):
     chance: ClassVar[bool] = True
     """Whether a sample that is wanted 1.3 times has one copy or two by chance. Without it, copies are given out strictly in the
     order of weights: see in_order()."""
+
+    labels: ClassVar[tuple[str, ...]] = ()
+    """Columns besides domains and clusters that it needs: content_type."""
 
     reads_distance: ClassVar[bool] = False
     """Whether weights depend on a sample's distance to its centroid."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samplemix_core.errors import BudgetError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.constraints import solve_groups
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.shard_samples import ShardSamples
@@ -105,6 +105,10 @@ def test_policies_that_look_at_the_whole_source_are_estimated_too(
 ) -> None:
     shares = {"web": 0.5, "books": 0.3, "law": 0.195, "a little": 0.005}
     policy = POLICIES[name].model_validate({"shares": shares} if name == "fixed" else {})
+    if policy.labels:
+        with pytest.raises(ConfigError, match="needs content_type"):
+            estimator.estimate(policy, SCALE, 1_000, max_copies)
+        return
     try:
         source, solution = solved(policy, share, max_copies)
     except BudgetError:

@@ -108,6 +108,14 @@ def test_limits_that_conflict_are_named() -> None:
     assert "held for domain=" in raised.value.what
 
 
+def test_weborganizer_is_solved_by_domain_and_content_type() -> None:
+    topics = {"topics": {"web": 0.5, "books": 0.5}, "formats": {"prose": 0.6, "code": 0.4}}
+    made, found = solved({"shares": {"language=de": 0.3}}, policy="weborganizer", **topics)
+    assert shares(made, "domain", found.copies)["books"] == pytest.approx(0.5, abs=DOCUMENT)
+    assert shares(made, "content_type", found.copies)["code"] == pytest.approx(0.4, abs=DOCUMENT)
+    assert shares(made, "language", found.copies)["de"] == pytest.approx(0.3, abs=DOCUMENT)
+
+
 def test_caps_hold_for_groups_and_bands_of_quality_and_the_lowest_counts() -> None:
     copies = {"domain=books": 2, "quality<4": 1, "quality>=9": 0, "language=fr": 3}
     made, found = solved({"copies": copies}, 1.2, max_copies=5)

@@ -28,9 +28,11 @@ from samplemix_core.policies.samplemix import SampleMix
 from samplemix_core.policies.temperature import Temperature
 from samplemix_core.policies.topk import TopK
 from samplemix_core.policies.unimax import UniMax
+from samplemix_core.policies.weborganizer import WebOrganizer
 from samplemix_core.policies.weights import Weights
 
 SCALE = Scale(0.0, 10.0)
+KINDS = "code", "list", "prose"
 PAPER = SampleMix().weigh(SCALE)
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -50,6 +52,7 @@ def source(n: int, seed: int = 3) -> Columns:
         domain=rng.integers(0, 3, n).astype(np.int16),
         cluster=rng.integers(0, 5, n),
         distance=rng.integers(0, 10_000, n).astype(np.int16),
+        kind=rng.choice(3, n, p=[0.2, 0.1, 0.7]).astype(np.uint16),
         uniform=rng.random(n),
     )
 
@@ -60,7 +63,9 @@ def part(whole: Columns, rows: slice) -> Columns:
 
 def surveyed(whole: Columns, tokens: np.ndarray, budget: int, max_copies: int = 4) -> Survey:
     domains, diversity = ("books", "law", "web"), np.linspace(0, 1, 5).astype(np.float32)
-    return survey([SurveyPart(whole, np.ones(tokens.size), tokens)], domains, diversity, SCALE, budget, max_copies, (0.1, 0.6))
+    return survey(
+        [SurveyPart(whole, np.ones(tokens.size), tokens)], domains, diversity, SCALE, budget, max_copies, (0.1, 0.6), KINDS
+    )
 
 
 def weighed(policy: Policy) -> Weigh:
@@ -109,7 +114,9 @@ def test_natural_weighs_every_sample_alike() -> None:
 def test_every_policy_says_its_formula() -> None:
     for name, policy in POLICIES.items():
         assert policy.__doc__ is not None, name
-        assert re.match("(w|order|share of a domain|(tokens|documents) of a (domain|cluster)) = ", policy.__doc__), name
+        assert re.match(
+            "(w|order|share of a (domain|topic and format)|(tokens|documents) of a (domain|cluster)) = ", policy.__doc__
+        ), name
 
 
 def test_a_weight_that_depends_on_the_whole_source_needs_a_survey_of_it() -> None:
@@ -151,7 +158,7 @@ def test_a_survey_is_the_same_whatever_the_order_and_the_parts() -> None:
     rows = [slice(i, i + 7) for i in range(4998, -1, -7)]
     cut = [SurveyPart(part(whole, own), np.ones(tokens[own].size), tokens[own].astype(np.int32)) for own in rows]
     assert sum(item.tokens.size for item in cut) == 5000
-    other = survey(cut, one.domains, one.cluster_diversity, SCALE, 50_000, 4, (0.1, 0.6))
+    other = survey(cut, one.domains, one.cluster_diversity, SCALE, 50_000, 4, (0.1, 0.6), KINDS)
     assert (one.quality_mean, one.quality_spread) == (other.quality_mean, other.quality_spread)
     assert one.level_tokens.tobytes() == other.level_tokens.tobytes()
     assert one.quality_mean == pytest.approx(whole.quality.mean(), abs=1e-3)
@@ -444,3 +451,32 @@ def test_a_manifest_records_ranks_and_its_weights_can_be_computed_from_it() -> N
     assert counts.max() - counts.min() <= 6
     assert record(Natural(), scale) == {}
     assert scale_of({"q_low": 1.0, "q_high": 5.0}) == Scale(1.0, 5.0)
+
+
+@pytest.mark.parametrize("topic", ["domain", "cluster"])
+def test_weborganizer_caps_products_of_shares_once(topic: str) -> None:
+    whole, tokens = source(3_000), np.random.default_rng(4).integers(1, 200, 3_000)
+    known = surveyed(whole, tokens, int(0.1 * tokens.sum()), 50)
+    topics = {"web": 0.7, "books": 0.3} if topic == "domain" else {"0": 0.9, "3": 0.1}
+    policy = WebOrganizer.model_validate({"topic": topic, "topics": topics, "formats": {"list": 0.9, "prose": 0.1}})
+    targets = policy.targets(known)
+    assert targets.by == (topic, "content_type")
+    own = whole.domain if topic == "domain" else whole.cluster
+    names = known.domains if topic == "domain" else tuple("01234")
+    assert own is not None
+    assert whole.kind is not None
+    capped = {}
+    for i, name in enumerate(names):
+        for j, kind in enumerate(KINDS):
+            natural = tokens[(own == i) & (whole.kind == j)].sum() / tokens.sum()
+            capped[i, j] = min(topics.get(name, 0) * {"list": 0.9, "prose": 0.1}.get(kind, 0), natural / 0.15)
+    total = sum(capped.values())
+    for (i, j), share in capped.items():
+        assert targets.tokens[i, j] == pytest.approx(share / total * known.budget_tokens)
+    plain = WebOrganizer.model_validate({"topic": topic}).met_targets(known)
+    assert plain is not None
+    assert plain.tokens.sum() == pytest.approx(known.budget_tokens)
+    with pytest.raises(ConfigError, match="The source has no content type 'poem'"):
+        WebOrganizer(formats={"poem": 1.0}).targets(known)
+    with pytest.raises(BudgetError, match="gives at most"):
+        WebOrganizer(formats={"list": 1.0}).met_targets(surveyed(whole, tokens, int(tokens.sum()), 4))
