@@ -109,7 +109,7 @@ def test_limits_that_conflict_are_named() -> None:
 
 
 def test_weborganizer_is_solved_by_domain_and_content_type() -> None:
-    topics = {"topics": {"web": 0.5, "books": 0.5}, "formats": {"prose": 0.6, "code": 0.4}}
+    topics: dict[str, Any] = {"topics": {"web": 0.5, "books": 0.5}, "formats": {"prose": 0.6, "code": 0.4}}
     made, found = solved({"shares": {"language=de": 0.3}}, policy="weborganizer", **topics)
     assert shares(made, "domain", found.copies)["books"] == pytest.approx(0.5, abs=DOCUMENT)
     assert shares(made, "content_type", found.copies)["code"] == pytest.approx(0.4, abs=DOCUMENT)
