@@ -104,6 +104,9 @@ def made_up(rng: np.random.Generator, domain: int, first_row: int, rows: int) ->
         "content_hash": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(rng.bytes(16 * rows))]),
         "content_type": ["prose"] * rows,
         "language": ["en"] * rows,
+        "url": pa.nulls(rows),
+        "host": pa.nulls(rows),
+        "license": pa.nulls(rows),
     }
     dimensions = dict.fromkeys(schemas.DIMENSIONS, quality / 7)
     return pa.table(samples, schema=schemas.SAMPLES), pa.table(

@@ -16,9 +16,11 @@ DOCUMENTS = pa.schema(
         pa.field("doc_id", pa.string()),
         pa.field("domain", pa.string(), nullable=False),
         pa.field("text", pa.large_string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("license", pa.string()),
     ]
 )
-"""corpus -> quality, embedding."""
+"""corpus -> quality, embedding. url and license: null where the reader names no field, or a record has none."""
 
 QUARANTINE = pa.schema(
     [
@@ -42,9 +44,12 @@ SAMPLES = pa.schema(
         pa.field("content_hash", pa.binary(16), nullable=False),
         pa.field("content_type", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("host", pa.string()),
+        pa.field("license", pa.string()),
     ]
 )
-"""corpus, quality and a tokenizer -> database. content_type and language: quality/kinds.py."""
+"""corpus, quality and a tokenizer -> database. content_type and language: quality/kinds.py. host: of the URL, in small letters."""
 
 QUALITY = pa.schema(
     [pa.field("row", pa.int64(), nullable=False), pa.field("quality", pa.float32(), nullable=False)]

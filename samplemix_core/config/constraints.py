@@ -79,6 +79,62 @@ def _all_groups_or_bands(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _hashes(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not re.fullmatch(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value):
+            raise ValueError(f"{value[:80]!r} is no content hash: 32 hex digits, as in sample_scores.content_hash")
+    return tuple(sorted({value.replace("-", "").lower() for value in values}))
+
+
+def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Hosts, and hosts with the beginning of a path, without scheme and in small letters as far as the host goes."""
+    found = set()
+    for value in values:
+        host, slash, path = value.strip().split("://", 1)[-1].partition("/")
+        host = host.removeprefix("*.").rstrip(".").lower()
+        if not re.fullmatch(r"[^\s/@?#]+", host):
+            raise ValueError(f"{value[:200]!r} is neither a host (example.org) nor the beginning of a URL (example.org/blog/)")
+        found.add(host + (slash + path if path else ""))
+    return tuple(sorted(found))
+
+
+def _texts(values: tuple[str, ...]) -> tuple[str, ...]:
+    if any(not value.strip() or "\0" in value for value in values):
+        raise ValueError("an empty value is no name")
+    return tuple(sorted({value.strip() for value in values}))
+
+
+class SelectionConfig(IdentifiedModel):
+    """Documents, by what is stored of them."""
+
+    FIRST_FIELDS = frozenset({"where", "ids", "hashes", "hosts", "licenses"})
+
+    where: str | None = Field(
+        None,
+        min_length=1,
+        max_length=10_000,
+        pattern=r"\S",
+        description="A condition in SQL, such as: language = 'de' AND quality < 3. It may use snapshot, shard, row, doc_id, domain,"
+        " n_tokens, n_bytes, content_hash, content_type, language, url, host, license, quality, cluster, distance and is_noise. A"
+        " role that can only read evaluates it",
+    )
+    ids: Annotated[tuple[str, ...], AfterValidator(_texts)] = Field((), description="Documents' own ids")
+    hashes: Annotated[tuple[str, ...], AfterValidator(_hashes)] = Field((), description="Content hashes, 32 hex digits")
+    hosts: Annotated[tuple[str, ...], AfterValidator(_hosts)] = Field(
+        (),
+        description="Hosts, with all that are below them (example.org, also for www.example.org), or beginnings of URLs"
+        " (example.org/blog/). The reader's url_field says where URLs are",
+    )
+    licenses: Annotated[tuple[str, ...], AfterValidator(_texts)] = Field(
+        (), description="Licences as documents say them, in any case. The reader's license_field says where they are"
+    )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names nothing."""
+        return self == SelectionConfig()
+
+
 class ConstraintsConfig(IdentifiedModel):
     """What must hold of a mixture, and of each of its phases, over any weights."""
 
@@ -105,6 +161,16 @@ class ConstraintsConfig(IdentifiedModel):
     documents: int = Field(
         0, ge=0, description="Least number of distinct documents: max_copies is lowered as far as that takes, to 1 at least"
     )
+
+    exclude: SelectionConfig = Field(SelectionConfig(), description="Documents that get no copy: those that any of these is about")
+    include: SelectionConfig = Field(
+        SelectionConfig(), description="If given, documents get copies only if each of these is about them"
+    )
+
+    @property
+    def selects(self) -> bool:
+        """Whether it leaves documents out, or takes only some."""
+        return not (self.exclude.is_empty and self.include.is_empty)
 
     def columns(self) -> tuple[str, ...]:
         """The columns that it needs, in the order of COLUMNS."""

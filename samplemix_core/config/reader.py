@@ -20,4 +20,14 @@ class ReaderConfig(IdentifiedModel):
         ge=0,
         description="Without a domain field, the directory that names the domain: 0 is the snapshot, 1 the one below",
     )
+    url_field: str | None = Field(
+        None, description="Field with the URL that the document is from, such as metadata.url: mixtures can then leave out hosts"
+    )
+    license_field: str | None = Field(
+        None, description="Field with the document's licence: mixtures can then be limited to some, or leave some out"
+    )
     max_record_bytes: int = Field(64 * 2**20, ge=1, lt=2**31, description="Longest record in bytes; longer ones are quarantined")
+
+    def of_texts(self) -> "ReaderConfig":
+        """The same, for those who only want texts."""
+        return self.model_copy(update={"url_field": None, "license_field": None})

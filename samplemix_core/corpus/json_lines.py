@@ -212,9 +212,12 @@ class _Columns:
 
     def __init__(self, path_domain: str | None, config: ReaderConfig) -> None:
         self._domain = path_domain
-        self._names = config.text_field, config.id_field, config.domain_field
+        self._names = config.text_field, config.id_field, config.domain_field, config.url_field, config.license_field
         # Of dotted names, only the parser of single records knows what they mean.
-        self._is_plain = not any("." in name for name in self._names if name) and len({*self._names}) == len(self._names)
+        named = [name for name in self._names if name]
+        # What is kept of a URL or a licence isn't all that is there.
+        plain_only = config.url_field is None and config.license_field is None
+        self._is_plain = plain_only and not any("." in name for name in named) and len({*named}) == len(named)
         self._id_types = [pa.string(), pa.int64()]
 
     def read(self, lines: memoryview, ends: Ends, row: int, rows: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
@@ -235,7 +238,7 @@ class _Columns:
         return None
 
     def _parse(self, lines: memoryview, id_type: pa.DataType) -> pa.Table:
-        text, identifier, domain = self._names
+        text, identifier, domain, *_ = self._names
         fields = [(name, kind) for name, kind in ((text, pa.string()), (identifier, id_type), (domain, pa.string())) if name]
         return pa_json.read_json(
             pa.BufferReader(pa.py_buffer(lines)),
@@ -245,14 +248,15 @@ class _Columns:
 
     def _taken(self, found: pa.Table, row: int, rows: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
         """The rows of a table as documents; None if one lacks what it must have."""
-        text, identifier, domain = self._names
+        text, identifier, domain, *_ = self._names
         taken = (found if rows.size == found.num_rows else found.take(pa.array(rows - row))).combine_chunks()
         texts = taken[text].cast(pa.large_string())
         domains = taken[domain] if domain else pa.chunked_array([pa.repeat(pa.scalar(self._domain, pa.string()), rows.size)])
         if texts.null_count or domains.null_count:
             return None
         ids = taken[identifier].cast(pa.string()) if identifier else pa.chunked_array([pa.nulls(rows.size, pa.string())])
-        columns = [pa.chunked_array([pa.array(rows)]), ids, domains, texts]
+        none = pa.chunked_array([pa.nulls(rows.size, pa.string())])
+        columns = [pa.chunked_array([pa.array(rows)]), ids, domains, texts, none, none]
         return pa.RecordBatch.from_arrays([column.combine_chunks() for column in columns], schema=schemas.DOCUMENTS)
 
 
@@ -343,6 +347,7 @@ def record_parser(path_domain: str | None, config: ReaderConfig) -> Callable[[by
     text_path = config.text_field.split(".")
     id_path = None if config.id_field is None else config.id_field.split(".")
     domain_path = None if config.domain_field is None else config.domain_field.split(".")
+    note_paths = [None if name is None else name.split(".") for name in (config.url_field, config.license_field)]
 
     def parse(line: bytes) -> Document:
         record, lenient = read_json(line)
@@ -353,9 +358,10 @@ def record_parser(path_domain: str | None, config: ReaderConfig) -> Callable[[by
             None if id_path is None else _reach(record, id_path),
             path_domain if domain_path is None else _reach(record, domain_path),
         )
+        notes = [None if path is None else _reach(record, path) for path in note_paths]
         if lenient:
             _require_encodable(values, line)
-        return check_document(*values)
+        return check_document(*values, *notes)
 
     return parse
 

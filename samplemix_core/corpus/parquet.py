@@ -52,7 +52,11 @@ class Parquet(Format):
             if config.domain_field is not None:
                 _require_strings(schema, config.domain_field, path)
             has_id = config.id_field is not None and _is_id(_type_of(schema, config.id_field))
-            self._fields = [config.text_field, config.id_field if has_id else None, config.domain_field]
+            notes = [
+                name if name is not None and _is_note(_type_of(schema, name)) else None
+                for name in (config.url_field, config.license_field)
+            ]
+            self._fields = [config.text_field, config.id_field if has_id else None, config.domain_field, *notes]
             self._columns = sorted({field for field in self._fields if field})
             self._metadata = metadata
             groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
@@ -133,7 +137,9 @@ class Parquet(Format):
     def _columns_of(self, part: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> pa.RecordBatch | None:
         """A part's records as documents, without a value for each; None if its columns aren't strings without nulls."""
         with _refusing(self._source, self._path):
-            text, identifier, domain = (None if field is None else _column(part, field) for field in self._fields)
+            text, identifier, domain, *notes = (None if field is None else _column(part, field) for field in self._fields)
+            if any(note is not None for note in notes):
+                return None
             columns = [column for column in (text, identifier, domain) if column is not None]
             required = [column for column in (text, domain) if column is not None]
             # An id of bytes is spelled, not decoded.
@@ -145,6 +151,7 @@ class Parquet(Format):
             domains = pa.repeat(pa.scalar(self._path_domain, pa.string()), part.num_rows) if domain is None else domain
             ids = pa.nulls(part.num_rows, pa.string()) if identifier is None else identifier
             found = [pa.array(rows), ids.cast(pa.string()), domains.cast(pa.string()), text.cast(pa.large_string())]
+            found += [pa.nulls(part.num_rows, pa.string())] * 2
             return pa.record_batch(found, schema=schemas.DOCUMENTS)
 
     def _records_in(self, part: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> Iterator[Record]:
@@ -153,13 +160,15 @@ class Parquet(Format):
             read = [None if field is None else _column(part, field) for field in self._fields]
         for start, stop in _pieces(read, self._config.max_record_bytes):
             with _refusing(self._source, self._path):
-                text, identifier, domain = (None if column is None else column[start:stop] for column in read)
+                text, identifier, domain, *notes = (None if column is None else column[start:stop] for column in read)
                 texts, domains = (None if column is None else _values(column, self._config) for column in (text, domain))
                 ids = None if identifier is None else _ids(identifier, self._config)
+                urls, licenses = (None if column is None else column.to_pylist() for column in map(_loosely, notes))
             assert texts is not None
             for i, (row, text) in enumerate(zip(rows[start:stop].tolist(), texts, strict=True)):
                 n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
-                yield Record(row, _NO_OFFSET, n_bytes, (text, ids and ids[i], domains[i] if domains else self._path_domain))
+                values = text, ids and ids[i], domains[i] if domains else self._path_domain
+                yield Record(row, _NO_OFFSET, n_bytes, (*values, urls and urls[i], licenses and licenses[i]))
 
     def _require_all(self, row: int) -> None:
         if row != self._starts[-1]:
@@ -301,7 +310,7 @@ def _values(column: pa.Array, config: ReaderConfig) -> _Values:
 
 
 def _short(values: tuple[Any, ...], config: ReaderConfig) -> tuple[Any, ...]:
-    for name, value in zip(("text", "id", "domain"), values, strict=True):
+    for name, value in zip(("text", "id", "domain"), values, strict=False):
         if isinstance(value, _TooLong):
             detail = f"the {name} has {value} bytes, more than {config.max_record_bytes}"
             raise RejectedRecordError(Reason.RECORD_TOO_LONG, detail)
@@ -354,6 +363,21 @@ def _is_id(kind: pa.DataType | None) -> bool:
         or any(is_one(kind) for is_one in (are.is_integer, are.is_floating, are.is_decimal, are.is_fixed_size_binary))
         or any(is_one(kind) for is_one in (are.is_timestamp, are.is_date, are.is_time, are.is_duration))
     )
+
+
+def _is_note(kind: pa.DataType | None) -> bool:
+    """Whether a type's values can be URLs or licences: text, or lists of it."""
+    if kind is None:
+        return False
+    return _is_string(kind) or (pa.types.is_list(kind) and _is_string(kind.value_type))
+
+
+def _loosely(column: pa.Array | None) -> pa.Array | None:
+    """A column of text or of bytes as text, in which nothing is refused: bytes that aren't UTF-8 are none."""
+    if column is None or not _is_bytes(column.type):
+        return column
+    values = (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).to_pylist()
+    return pa.array([None if value is None else value.decode(errors="ignore") for value in values], pa.string())
 
 
 def _ids(column: pa.Array, config: ReaderConfig) -> _Values:

@@ -40,6 +40,9 @@ UNREADABLE = frozenset(Reason) - {Reason.EMPTY_TEXT, Reason.NO_TEXT}
 MAX_DOMAIN_BYTES = 512
 """In UTF-8. A domain is in indexes of Postgres, which take 2,704 bytes, in statistics of Parquet, and in tables for people."""
 
+MAX_NOTE = 2048
+"""Characters that are kept of a URL or a licence."""
+
 MAX_ID_BYTES = 4096
 """In UTF-8: as long as a URL may be. Postgres stores an id for each sample."""
 
@@ -87,13 +90,17 @@ class Document(NamedTuple):
     doc_id: str | None
     domain: str
     text: str
+    url: str | None = None
+    license: str | None = None
 
 
-def check_document(text: object, doc_id: object, domain: object) -> Document:
+def check_document(text: object, doc_id: object, domain: object, url: object = None, license: object = None) -> Document:
     """Apply the rules to decoded values, where None is null or missing; raise RejectedRecordError if they fail.
 
     - the text is a string with at least one character that is not white space, and something to read (has_text);
     - the domain is a string with something to read, of at most MAX_DOMAIN_BYTES, without NUL, which PostgreSQL can't store;
+    - the URL and the licence are strings; of longer ones than MAX_NOTE characters only the beginning is kept, and of NULs nothing.
+      Of several licences in a list, all are kept. Anything else counts as none.
     - the id is a string of at most MAX_ID_BYTES without NUL, or a number, which becomes its decimal string; anything else counts as
       no id.
     """
@@ -127,7 +134,23 @@ def check_document(text: object, doc_id: object, domain: object) -> Document:
         raise RejectedRecordError(Reason.DOMAIN_TOO_LONG, f"the domain has {size} bytes, more than {MAX_DOMAIN_BYTES}")
     if doc_id is not None and (size := _n_bytes(doc_id)) > MAX_ID_BYTES:
         raise RejectedRecordError(Reason.ID_TOO_LONG, f"the id has {size} bytes, more than {MAX_ID_BYTES}")
-    return Document(doc_id, domain, text)
+    return Document(doc_id, domain, text, _note(url), _note(license))
+
+
+def _note(value: object) -> str | None:
+    if isinstance(value, list):
+        value = ", ".join(item for item in value if isinstance(item, str))
+    if not isinstance(value, str):
+        return None
+    return value.replace("\0", "").encode(errors="ignore").decode().strip()[:MAX_NOTE] or None
+
+
+def host_of(url: str) -> str | None:
+    """The host of a URL, in small letters, without user, port and the dot at its end; None if it has none."""
+    address = url.split("://", 1)[-1] if "://" in url else url
+    authority = re.split(r"[/?#\\]", address, maxsplit=1)[0].rpartition("@")[2]
+    host = authority.partition("]")[0] + "]" if authority.startswith("[") else authority.partition(":")[0]
+    return host.rstrip(".").lower() or None
 
 
 def _n_bytes(text: str) -> int:
@@ -271,6 +294,8 @@ def _columns(documents: Sequence[tuple[int, Document]]) -> pa.RecordBatch:
             pa.array([document.doc_id for _, document in documents], pa.string()),
             pa.array([document.domain for _, document in documents], pa.string()),
             pa.array([document.text for _, document in documents], pa.large_string()),
+            pa.array([document.url for _, document in documents], pa.string()),
+            pa.array([document.license for _, document in documents], pa.string()),
         ],
         schema=schemas.DOCUMENTS,
     )

@@ -35,18 +35,23 @@ _COLUMNS = {
 }
 
 
-def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
+def find_duplicates(cursor: Cursor, scope: Scope, left_out: str | None = None) -> dict[int, RowSet]:
     """Return the samples that repeat the text of an earlier one: shard id -> their rows, for shards that have any.
 
-    Among samples with the same content hash in the scope's done shards, the first by snapshot name, path (both in byte order) and
-    row is kept; all others are duplicates. Postgres sorts only samples that have a duplicate, on disk if there are many. Memory
-    here is one bit for each row of a shard that has duplicates, plus the duplicates of one shard.
+    Among samples with the same content hash in the scope's done shards, without those in the table `left_out`, the first by
+    snapshot name, path (both in byte order) and row is kept; all others are duplicates. Postgres sorts only samples that have a
+    duplicate, on disk if there are many. Memory here is one bit for each row of a shard that has duplicates, plus the duplicates of
+    one shard.
     """
+    counted = ""
+    if left_out is not None:
+        counted = f" AND NOT EXISTS (SELECT FROM {left_out} AS o WHERE (o.shard_id, o.row) = (sample.shard_id, sample.row))"
     found = stream_rows(
         cursor,
         """
         WITH repeated AS MATERIALIZED (
-            SELECT content_hash FROM sample WHERE snapshot_id = ANY(%(snapshots)s) GROUP BY content_hash HAVING count(*) > 1
+            SELECT content_hash FROM sample WHERE snapshot_id = ANY(%(snapshots)s){counted}
+            GROUP BY content_hash HAVING count(*) > 1
         ), ranked AS (
             SELECT shard_id, row_number() OVER (ORDER BY snapshot.name COLLATE "C", path COLLATE "C") AS rank
             FROM shard
@@ -57,10 +62,10 @@ def find_duplicates(cursor: Cursor, scope: Scope) -> dict[int, RowSet]:
         ), numbered AS (
             SELECT shard_id, row, row_number() OVER (PARTITION BY content_hash ORDER BY rank, row) AS number
             FROM sample JOIN repeated USING (content_hash) JOIN ranked USING (shard_id)
-            WHERE snapshot_id = ANY(%(snapshots)s)
+            WHERE snapshot_id = ANY(%(snapshots)s){counted}
         )
         SELECT shard_id, row FROM numbered WHERE number > 1 ORDER BY shard_id, row
-        """,
+        """.replace("{counted}", counted),
         {
             "snapshots": list(scope.snapshot_ids),
             "last": scope.last_shard_id,

@@ -17,6 +17,7 @@ from samplemix_core.database.quality_models import quality_ranks
 from samplemix_core.database.registration import domain_ids
 from samplemix_core.database.rollups import add_mixture
 from samplemix_core.database.scope import Shard
+from samplemix_core.database.selection import LeftOut
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.mixing.rollup import QUALITY_BANDS, MixtureRollup
@@ -76,6 +77,7 @@ def save_mixture(
     config: dict[str, Any],
     rows: Iterable[MixtureRows],
     rollup: MixtureRollup,
+    left_out: Sequence[LeftOut] = (),
 ) -> int:
     """Record a published version, in the cursor's transaction; returns its id.
 
@@ -101,7 +103,13 @@ def save_mixture(
         )
         return int(found["mixture_id"])
     mixture_id = _insert_version(cursor, manifest, provenance, config)
-    domains = domain_ids(cursor, [item.domain for item in manifest.domains])
+    domains = domain_ids(cursor, [*(item.domain for item in manifest.domains), *(item.domain for item in left_out)])
+    if left_out:
+        execute_values(
+            cursor,
+            "INSERT INTO mixture_left_out (mixture_id, domain_id, rule, documents) VALUES %s",
+            [(mixture_id, domains[item.domain], item.rule, item.documents) for item in left_out],
+        )
     _load_rows(cursor, manifest, mixture_id, rows, domains)
     # Last, because ANALYZE of the roll-ups' tables blocks that of any other mixture until this transaction ends.
     _load_rollup(cursor, manifest, mixture_id, rollup, domains)

@@ -160,7 +160,7 @@ def _texts(deployment: Deployment, task: ExportTask, version: Version, samples: 
     return Texts(
         corpus_root=task.corpus_root or manifest.corpus_root,
         deployment=deployment,
-        config=manifest.reader or ReaderConfig(),
+        config=(manifest.reader or ReaderConfig()).of_texts(),
         sources=read_sources(version),
         samples=samples,
         content_digest=manifest.content_digest,

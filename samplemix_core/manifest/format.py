@@ -262,13 +262,18 @@ class PhaseRecord(FrozenModel):
 
 
 class Counts(FrozenModel):
-    """Where every input document went: documents = scored + quarantined + duplicates."""
+    """Where every document went: documents = scored + quarantined + duplicates, scored = eligible + left_out."""
 
     documents: int = Field(ge=0, description="Documents read")
     scored: int = Field(ge=0, description="Documents with scores, duplicates apart")
     quarantined: int = Field(ge=0, description="Records that could not be read as documents")
     duplicates: int = Field(ge=0, description="Exact duplicates of a document that is kept")
     eligible: int = Field(ge=0, description="Scored documents that the policy could choose from")
+    left_out: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        exclude_if=lambda rules: not rules,
+        description="Scored documents that constraints left out, by the first rule that did, such as exclude.hosts; absent if none",
+    )
     refused_shards: int = Field(0, ge=0, description="Shards left out as a whole, whose documents nobody could count")
 
 

@@ -171,6 +171,9 @@ def _sums(manifest: Manifest) -> Iterator[Problem]:
             yield Problem(f"phases, {phase.name}, max_copies", most)
     if counts.eligible > counts.scored:
         yield Problem("counts.eligible", f"{counts.eligible}, more than the {counts.scored} scored")
+    left_out = sum(counts.left_out.values())
+    if left_out and counts.eligible + left_out != counts.scored:
+        yield Problem("counts.left_out", f"{left_out}, but {counts.scored} scored - {counts.eligible} eligible")
     named = {
         "parts": [part.path for part in parts],
         "domains": [row.domain for row in domains],

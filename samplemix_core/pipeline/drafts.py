@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from samplemix_core.database.selection import LeftOut
 from samplemix_core.deployment import Prefix
 from samplemix_core.errors import ManifestError
 from samplemix_core.frozen import FrozenModel
@@ -30,6 +31,7 @@ class Draft(FrozenModel):
     parts: tuple[PartFile, ...]
     registered: Registered
     cluster_model: ClusterModelRef
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def content_digest(self) -> str:

@@ -3,19 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 
 import samplemix_core
 from samplemix_core.corpus.shards import JSON_LINES, format_of
 from samplemix_core.corpus.streams import is_compressed
-from samplemix_core.database import columns, ledger, registration
+from samplemix_core.database import columns, ledger, registration, selection
 from samplemix_core.database.clusters import cluster_table, load_cluster_model
 from samplemix_core.database.connection import repeatable_read
 from samplemix_core.database.quality_models import fix_quality_ranks, quality_ranks
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import SETTLED, Shard, ShardState
-from samplemix_core.errors import CancelledRunError, CorpusError
+from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.manifest.format import (
     Counts,
     Lineage,
@@ -58,7 +59,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     """
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
-    source, counts, shards, lineage = _read(run, registered, cluster_model)
+    source, counts, shards, lineage, left_out = _read(run, registered, cluster_model)
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
@@ -90,7 +91,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
             domains=domain_shares(source.domains, **source.domain_sums(solved.copies).as_lists()),
             lineage=lineage,
         )
-        draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model)
+        draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model, left_out=tuple(left_out))
         rollup = MixtureRollup.of(source, solved.copies, registered.quality_low, registered.quality_high)
         store = run.deployment.state
         key = write_draft(store, draft, rollup, directory, datetime.now(UTC).date())
@@ -146,15 +147,32 @@ def _sources(run: RunContext, shards: Sequence[Shard]) -> Iterator[SourceShard]:
             yield SourceShard(shard.path, shard.etag, shard.size_bytes, *starts.get(shard.shard_id, ([], [])))
 
 
-def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> tuple[Source, Counts, list[Shard], Lineage]:
-    """Read the samples that may be mixed, what became of every document, the shards and the lineage, all as of one moment."""
+class _Read(NamedTuple):
+    """The samples that may be mixed, what became of every document, the shards, the lineage, and what constraints leave out."""
+
+    source: Source
+    counts: Counts
+    shards: list[Shard]
+    lineage: Lineage
+    left_out: list[selection.LeftOut]
+
+
+def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> _Read:
+    """Read the samples that may be mixed, and all about them, as of one moment."""
     scope = registered.scope
     with run.deployment.transaction() as cursor:
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
         registered.require_unreplaced(states)
-        duplicates = columns.find_duplicates(cursor, scope)
-        counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates)
+        left_out, without = list[selection.LeftOut](), dict[int, RowSet]()
+        if run.config.constraints.selects:
+            reader = run.deployment.require("reader_database_url")
+            left_out = selection.leave_out(
+                cursor, reader, scope.version, cluster_model.cluster_model_id, states, run.config.constraints
+            )
+            without = selection.left_out_rows(cursor)
+        duplicates = columns.find_duplicates(cursor, scope, selection.LEFT_OUT if without else None)
+        counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates, left_out)
         diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
         model = load_cluster_model(cursor, cluster_model.cluster_model_id)
         bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
@@ -163,17 +181,24 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states, labels):
             if run.cancelled.is_set():
                 raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")
-            repeated = duplicates.get(shard.shard_id)
-            source.add(samples if repeated is None else samples.without(repeated))
+            for rows in (duplicates.get(shard.shard_id), without.get(shard.shard_id)):
+                samples = samples if rows is None else samples.without(rows)
+            source.add(samples)
         replaced = {
             name: registration.replaced_shards(cursor, snapshot_id)
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)
         }
     shards = [state.shard for state in states]
-    return source.finish(), counts, shards, _lineage(run, registered, cluster_model, shards, replaced)
+    lineage = _lineage(run, registered, cluster_model, shards, replaced)
+    return _Read(source.finish(), counts, shards, lineage, left_out)
 
 
-def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict[int, RowSet]) -> Counts:
+def _count(
+    states: Sequence[ShardState],
+    totals: ledger.Totals,
+    duplicates: dict[int, RowSet],
+    left_out: Sequence[selection.LeftOut],
+) -> Counts:
     """Count what became of every document; raise CorpusError if a shard is still to be scored, or no document is scored."""
     waiting = [state for state in states if state.state not in SETTLED]
     if waiting:
@@ -185,12 +210,20 @@ def _count(states: Sequence[ShardState], totals: ledger.Totals, duplicates: dict
     scored = totals.scored - repeated
     if scored == 0:
         raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for the reasons.")
+    by_rule: dict[str, int] = {}
+    for item in left_out:
+        by_rule[item.rule] = by_rule.get(item.rule, 0) + item.documents
+    eligible = scored - sum(by_rule.values())
+    if not eligible:
+        said = ", ".join(f"{rule} {documents:,}" for rule, documents in by_rule.items())
+        raise ConfigError(f"Constraints leave out all {scored:,} documents: {said}.", "Loosen constraints.exclude or include.")
     return Counts(
         documents=totals.documents,
         scored=scored,
         quarantined=totals.quarantined,
         duplicates=repeated,
-        eligible=scored,
+        eligible=eligible,
+        left_out=by_rule,
         refused_shards=len(states) - totals.shards,
     )
 

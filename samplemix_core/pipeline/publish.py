@@ -82,7 +82,8 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
     with run.deployment.transaction() as cursor:
         shards = {shard.path: shard for shard in registered_shards(cursor, registered.scope)}
         rows = _mixture_rows(version.rows(), shards, [copies_in(name) for name in version.manifest.phase_names])
-        recorded.save_mixture(cursor, version.manifest, provenance, run.config.model_dump(mode="json"), rows, rollup)
+        settings = run.config.model_dump(mode="json")
+        recorded.save_mixture(cursor, version.manifest, provenance, settings, rows, rollup, draft.left_out)
         set_current_models(
             cursor,
             registered.corpus_id,

@@ -165,7 +165,7 @@ def open_mixture(
     texts = Texts(
         corpus_root=corpus_root or manifest.corpus_root,
         deployment=deployment,
-        config=manifest.reader or ReaderConfig(),
+        config=(manifest.reader or ReaderConfig()).of_texts(),
         sources=read_sources(found),
         samples=samples,
         content_digest=manifest.content_digest,

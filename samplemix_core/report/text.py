@@ -92,6 +92,7 @@ def print_mixture(console: Console, manifest: Manifest, warnings: Sequence[str] 
         f"mixture: {manifest.samples:,} samples, {manifest.copies:,} copies",
         f"documents: {counts.documents:,} = {counts.scored:,} scored + {counts.quarantined:,} quarantined + "
         f"{counts.duplicates:,} exact duplicates",
+        *(f"left out by {rule}: {documents:,} documents" for rule, documents in counts.left_out.items()),
         *([f"shards left out as a whole: {counts.refused_shards}"] if counts.refused_shards else []),
         f"content digest: {manifest.content_digest}",
         *(f"warning: {warning}" for warning in dict.fromkeys([*unmet(manifest), *held_back(manifest), *warnings])),

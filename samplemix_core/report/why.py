@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from samplemix_core.config.constraints import ConstraintsConfig
+from samplemix_core.database.connection import transaction
 from samplemix_core.database.query import ask
+from samplemix_core.database.selection import rule_of
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import QueryError, SampleMixError
 from samplemix_core.frozen import FrozenModel
@@ -121,7 +124,13 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
     else:
         became = "not taken"
     chances, trouble = list[Chance](), ""
-    if became != "duplicate" and document["diversity"] is not None:
+    constraints = ConstraintsConfig.model_validate(mixture["config"].get("constraints") or {})
+    if became != "taken" and constraints.selects:
+        with transaction(reader_url) as cursor:
+            rule = rule_of(cursor, reader_url, mixture["mixture_id"], shard, row, constraints)
+        if rule is not None:
+            became, trouble = "left out", f"the constraint {rule} leaves it out"
+    if became not in ("duplicate", "left out") and document["diversity"] is not None:
         try:
             chances = _chances(deployment, mixture, document)
         except SampleMixError as error:

@@ -20,7 +20,7 @@ from samplemix_core import schemas
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.likeness import HEAD_BYTES, looks_like
 from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.records import Reason, ShardBatch, describe
+from samplemix_core.corpus.records import Reason, ShardBatch, describe, host_of
 from samplemix_core.database import scores
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import block_counts, save_plan
@@ -74,6 +74,8 @@ def read_batch(documents: pa.Table, encoder: Encoder, counter: TokenCounter) -> 
         [
             *(documents["row"], documents["domain"], documents["doc_id"], counted.n_tokens, counted.unknown, n_bytes, content_hash),
             *(pa.array(read.content_types, pa.string()), pa.array(read.languages, pa.string())),
+            *(documents["url"], pa.array([url and host_of(url) for url in documents["url"].to_pylist()], pa.string())),
+            documents["license"],
         ],
         schema=schemas.SAMPLES,
     )

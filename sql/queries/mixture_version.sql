@@ -1,7 +1,9 @@
 -- One version of a mixture: its figures, its settings, and the models it was made with.
 -- Parameters: mixture, version=
 SELECT mixture.name AS mixture, version, mixture.created_at, uri AS corpus, policy, config, seed, budget_tokens, realised_tokens, samples,
-       copies, documents, scored, quarantined, duplicates, eligible, mixture.tokenizer, parent_version, airflow_run_id, manifest_uri,
+       copies, documents, scored, quarantined, duplicates, eligible,
+       (SELECT coalesce(sum(mixture_left_out.documents), 0)::bigint FROM mixture_left_out
+        WHERE mixture_left_out.mixture_id = mixture.mixture_id) AS left_out, mixture.tokenizer, parent_version, airflow_run_id, manifest_uri,
        content_digest, quality_model_key AS quality_model, q_low AS quality_low, q_high AS quality_high, quality_model.name AS quality_by,
        (SELECT array_agg(other.name ORDER BY other.name) FROM quality_model AS other WHERE other.quality_model_id = ANY(other_quality_model_ids))
        AS quality_beside, encoder_key AS encoder,

@@ -19,6 +19,7 @@ from samplemix_core.config.run import DiversityConfig, RunConfig
 from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.quality_models import quality_ranks
+from samplemix_core.database.query import ask
 from samplemix_core.database.scope import ScoreVersion, Shard, ShardState
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.vectors import VectorDigest
@@ -193,7 +194,7 @@ def test_what_constraints_made_of_a_document_is_said_of_it(
     context: Context, scored: Registered, model: ClusterModelRef, platform: Deployment, first: str
 ) -> None:
     name = f"held-{first}"
-    constraints = {"hold": ["content_type"], "copies": {"language=en": 1, "quality>=9": 2}}
+    constraints = {"hold": ["content_type"], "copies": {"language=en": 1, "quality>=9": 2}, "exclude": {"where": "row = 1"}}
     run = context(mixture_name=name, budget="60%", constraints=constraints, normalise="ranks")
     published = publish(run, mix(run, scored, model))
     manifest = open_version(platform, name, published.version).manifest
@@ -204,6 +205,7 @@ def test_what_constraints_made_of_a_document_is_said_of_it(
     assert ranks is not None
     assert manifest.policy.parameters["q_ranks"] == [list(part) for part in ranks]
     assert mix(run, scored, model).content_digest == manifest.content_digest
+    assert manifest.counts.left_out == {"exclude.where": 4}
     reader = platform.require("reader_database_url")
     (document,) = next(open_version(platform, name, published.version).rows()).slice(0, 1).to_pylist()
     why = explain(platform, reader, name, published.version, document["shard"], document["row"])
@@ -212,6 +214,10 @@ def test_what_constraints_made_of_a_document_is_said_of_it(
     assert chance.weight == document["weight"]
     cap = 1 if why.document["language"] == "en" else 4
     assert chance.max_copies == cap
+    left_out = explain(platform, reader, name, published.version, document["shard"], 1)
+    assert (left_out.became, left_out.trouble) == ("left out", "the constraint exclude.where leaves it out")
+    funnel = ask(reader, "funnel", mixture=name, version=published.version)
+    assert (sum(row["left_out"] for row in funnel), sum(row["duplicates"] for row in funnel)) == (4, manifest.counts.duplicates)
     assert min(cap, int(chance.wanted + chance.u)) == document["copies"] or chance.note
 
 

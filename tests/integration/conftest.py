@@ -99,6 +99,9 @@ def scores_of(
         "content_hash": [content_hash(text) for text in texts],
         "content_type": [("prose", "code", "list")[i % 3] for i in range(n)],
         "language": [("en", "de")[i % 2] for i in range(n)],
+        "url": [f"https://site-{i % 3}.example/{i}" for i in range(n)],
+        "host": [f"site-{i % 3}.example" for i in range(n)],
+        "license": [("CC-BY-4.0", None, "mit")[i % 3] for i in range(n)],
     }
     quality = np.array([len(text) % 11 for text in texts], dtype=np.float32)
     scores = {"row": rows, "quality": quality} | {name: quality / (i + 10) for i, name in enumerate(schemas.DIMENSIONS)}

@@ -47,7 +47,7 @@ def test_what_is_committed_is_what_analysts_read(ledgered: LedgeredCorpus) -> No
         cursor.execute("UPDATE corpus SET current_quality_model = %s", (ledgered.version.quality_model_id,))
         dimensions = ", ".join(schemas.DIMENSIONS)
         cursor.execute(
-            "SELECT row, domain, doc_id, n_tokens, n_bytes, content_hash, content_type, language,"
+            "SELECT row, domain, doc_id, n_tokens, n_bytes, content_hash, content_type, language, url, host, license,"
             f" quality, {dimensions}, snapshot, shard, cluster FROM sample_scores ORDER BY row"
         )
         stored = cursor.fetchall()

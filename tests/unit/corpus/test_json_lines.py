@@ -7,7 +7,7 @@ import pytest
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.json_lines import record_parser, split_lines
 from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.records import MAX_BATCH_RECORDS, Reason, RejectedRecordError
+from samplemix_core.corpus.records import MAX_BATCH_RECORDS, Document, Reason, RejectedRecordError, host_of
 
 
 def rows(data: bytes, config: ReaderConfig | None = None) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
@@ -59,7 +59,7 @@ def test_a_bad_line_is_rejected_with_its_reason(line: bytes, reason: Reason) -> 
 )
 def test_what_stands_in_a_field_that_nobody_reads_costs_nothing(field: str) -> None:
     line = f'{{"text": "a", {field}, "id": 7}}'.encode(errors="surrogateescape")
-    assert record_parser("web", ReaderConfig())(line) == ("7", "web", "a")
+    assert record_parser("web", ReaderConfig())(line) == Document("7", "web", "a")
 
 
 def test_an_id_that_is_no_number_is_none() -> None:
@@ -76,7 +76,7 @@ def test_a_field_may_be_called_by_a_name_with_dots() -> None:
         {"doc": {"body": {"text": "t"}}},
     ):
         for domain in ({"meta.domain": "d"}, {"meta": {"domain": "d"}}):
-            assert parse(json.dumps(record | domain).encode()) == (None, "d", "t")
+            assert parse(json.dumps(record | domain).encode()) == Document(None, "d", "t")
 
 
 def test_a_detail_never_quotes_the_text() -> None:
@@ -93,7 +93,7 @@ def test_surrogate_pairs_and_escapes_are_decoded() -> None:
 def test_dotted_fields_reach_into_objects() -> None:
     config = ReaderConfig(text_field="doc.body", id_field="meta.key", domain_field="meta.source.domain")
     parse = record_parser(None, config)
-    assert parse(b'{"doc": {"body": "t"}, "meta": {"key": 5, "source": {"domain": "d"}}}') == ("5", "d", "t")
+    assert parse(b'{"doc": {"body": "t"}, "meta": {"key": 5, "source": {"domain": "d"}}}') == Document("5", "d", "t")
     with pytest.raises(RejectedRecordError) as rejected:
         parse(b'{"doc": {"body": "t"}, "meta": "flat"}')
     assert rejected.value.reason is Reason.MISSING_DOMAIN
@@ -172,3 +172,32 @@ def test_a_long_stretch_of_blank_lines_is_read_once() -> None:
     texts = [text for block in blocks for batch in reader.read(block) for text in batch.documents["text"].to_pylist()]
     assert texts == ["a", "b"]
     assert stream.n_bytes <= 2 * len(data)
+
+
+def test_urls_and_licences_are_kept_as_far_as_they_can_be() -> None:
+    config = ReaderConfig(url_field="meta.url", license_field="rights")
+    parse = record_parser("web", config)
+    found = parse(b'{"text": "a", "meta": {"url": " https://example.org/x "}, "rights": ["MIT", "CC0-1.0", 5]}')
+    assert (found.url, found.license) == ("https://example.org/x", "MIT, CC0-1.0")
+    found = parse(b'{"text": "a", "meta": {"url": 7}, "rights": "\\u0000"}')
+    assert (found.url, found.license) == (None, None)
+    found = parse(b'{"text": "a", "meta": {"url": "https://a/\\ud83d", "x": NaN}, "rights": "%b"}' % (b"x" * 5_000))
+    assert (found.url, found.license) == ("https://a/", "x" * 2_048)
+    assert config.of_texts() == ReaderConfig()
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Example.ORG/a?b=c", "example.org"),
+        ("http://user:secret@www.example.org:8080/", "www.example.org"),
+        ("example.org/a:b", "example.org"),
+        ("https://example.org.", "example.org"),
+        ("https://[2001:db8::1]:80/x", "[2001:db8::1]"),
+        ("https://example.org#x@y", "example.org"),
+        ("urn", "urn"),
+        ("https:///nothing", None),
+    ],
+)
+def test_the_host_of_a_url(url: str, host: str | None) -> None:
+    assert host_of(url) == host

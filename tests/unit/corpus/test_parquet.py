@@ -218,3 +218,22 @@ def test_an_id_or_a_domain_over_the_limit_is_quarantined_too() -> None:
     documents, quarantine = rows(encode(table), ReaderConfig(max_record_bytes=10, domain_field="domain"))
     assert [r["row"] for r in documents] == [2]
     assert [r["detail"] for r in quarantine] == ["the id has 50 bytes, more than 10", "the domain has 50 bytes, more than 10"]
+
+
+def test_urls_and_licences_of_text_bytes_dictionaries_and_lists_are_kept() -> None:
+    texts = ["a", "b", "c"]
+    urls: list[pa.Array] = [
+        pa.array(["https://a.org/1", None, "https://b.org/2"]),
+        pa.array([b"https://a.org/1", b"\xff", b"https://b.org/2"]),
+        pa.array(["https://a.org/1", None, "https://b.org/2"]).dictionary_encode(),
+    ]
+    config = ReaderConfig(url_field="meta.url", license_field="rights")
+    for column in urls:
+        meta = pa.StructArray.from_arrays([column], ["url"])
+        table = pa.table({"text": texts, "meta": meta, "rights": pa.array([["MIT", "CC0-1.0"], [], None])})
+        found, refused = rows(encode(table), config)
+        assert [row["url"] for row in found] == ["https://a.org/1", None, "https://b.org/2"]
+        assert [row["license"] for row in found] == ["MIT, CC0-1.0", None, None]
+        assert refused == []
+    numbers = pa.table({"text": texts, "meta": pa.array([1, 2, 3]), "rights": pa.array([1, 2, 3])})
+    assert [(row["url"], row["license"]) for row in rows(encode(numbers), config)[0]] == [(None, None)] * 3

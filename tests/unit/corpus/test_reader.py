@@ -19,7 +19,7 @@ def test_batches_have_the_schemas_of_the_contract() -> None:
     [batch] = ShardReader(io.BytesIO(b'{"text": "a"}\n[]\n'), "crawl/web/p.jsonl", ReaderConfig()).read()
     assert batch.documents.schema.equals(schemas.DOCUMENTS)
     assert batch.quarantine.schema.equals(schemas.QUARANTINE)
-    assert batch.documents.to_pylist() == [{"row": 0, "doc_id": None, "domain": "web", "text": "a"}]
+    assert batch.documents.to_pylist() == [{"row": 0, "doc_id": None, "domain": "web", "text": "a", "url": None, "license": None}]
     assert batch.quarantine.to_pylist() == [
         {"row": 1, "byte_offset": 14, "reason": "not_an_object", "detail": "the line is JSON, but not an object"}
     ]

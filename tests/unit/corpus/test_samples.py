@@ -8,7 +8,7 @@ from samplemix_core.identity import content_hash
 
 
 def documents(texts: list[str]) -> pa.Table:
-    columns = [list(range(len(texts))), [None] * len(texts), ["web"] * len(texts), texts]
+    columns = [list(range(len(texts))), [None] * len(texts), ["web"] * len(texts), texts, [None] * len(texts), [None] * len(texts)]
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, schemas.DOCUMENTS, strict=True)], schema=schemas.DOCUMENTS)
 
 

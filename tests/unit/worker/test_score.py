@@ -30,7 +30,8 @@ def encoder() -> Encoder:
 
 def documents(*rows: int) -> pa.Table:
     ids = [None if row % 2 else f"doc-{row}" for row in rows]
-    return pa.table([rows, ids, ["web"] * len(rows), [TEXTS[row % len(TEXTS)] for row in rows]], schema=schemas.DOCUMENTS)
+    texts, urls = [TEXTS[row % len(TEXTS)] for row in rows], [f"https://Sub{row}.Example.org/a" for row in rows]
+    return pa.table([rows, ids, ["web"] * len(rows), texts, urls, [None] * len(rows)], schema=schemas.DOCUMENTS)
 
 
 def batch(*rows: int, rejected: tuple[int, ...] = ()) -> ShardBatch:
@@ -48,6 +49,7 @@ def test_each_document_has_its_facts_its_quality_and_a_unit_vector(encoder: Enco
     assert samples["content_hash"] == [content_hash(text) for text in texts]
     assert samples["content_type"] == content_types(pa.array(texts, pa.large_string()))
     assert samples["language"] == languages(texts)
+    assert samples["host"] == ["sub0.example.org", "sub1.example.org", "sub2.example.org", "sub7.example.org"]
     # Of the whole text, though the encoder reads its head alone.
     assert samples["n_tokens"][2] == 400
     found = quality_table(scored.samples["row"], scored.documents.scores(COMPOSITE))
@@ -94,7 +96,7 @@ def test_a_shards_batches_are_in_its_files_in_order(encoder: Encoder, tmp_path: 
 
 def test_a_document_without_a_token_is_set_aside(encoder: Encoder, tmp_path: Path) -> None:
     texts = ["One.", "[", "\u200b", "Two."]
-    table = pa.table([[4, 5, 6, 9], [None] * 4, ["web"] * 4, texts], schema=schemas.DOCUMENTS)
+    table = pa.table([[4, 5, 6, 9], [None] * 4, ["web"] * 4, texts, [None] * 4, ["MIT"] * 4], schema=schemas.DOCUMENTS)
     read = read_batch(table, encoder, encoder.tokenizer)
     assert read.samples["row"].to_pylist() == [4, 5, 9]
     assert read.documents.as_strings == ["One.", "[", "Two."]

@@ -1,0 +1,205 @@
+"""Which documents constraints leave out, by what is stored of them: one rule after another, by a role that can only read."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+
+from samplemix_core.config.constraints import ConstraintsConfig, SelectionConfig
+from samplemix_core.database.connection import Cursor
+from samplemix_core.database.copy import copy_in, copy_out
+from samplemix_core.database.query import READ_LIMIT_SECONDS, stream_query
+from samplemix_core.database.scope import ScoreVersion, ShardState
+from samplemix_core.errors import ConfigError, QueryError
+from samplemix_core.mixing.shard_samples import RowSet
+
+LEFT_OUT = "left_out"
+"""The temporary table of shard_id, row and rule, for the transaction that asked for it."""
+
+_ROWS = 100_000
+_DOCUMENTS_AT_ONCE = 1_000_000
+"""Documents that one statement looks at: readers have only so long."""
+
+_DOCUMENTS = """
+    SELECT sample.shard_id, sample.row, snapshot.name AS snapshot, path AS shard, doc_id, domain.name AS domain, n_tokens, n_bytes,
+           content_hash, content_type, language, url, host, license, quality, cluster, distance, is_noise
+    FROM sample
+    JOIN snapshot USING (snapshot_id)
+    JOIN shard ON shard.shard_id = sample.shard_id
+    JOIN domain USING (domain_id)
+    LEFT JOIN quality_score ON quality_score.snapshot_id = sample.snapshot_id AND quality_model_id = %(quality)s
+        AND quality_score.shard_id = sample.shard_id AND quality_score.row = sample.row
+    LEFT JOIN diversity_score ON diversity_score.snapshot_id = sample.snapshot_id AND cluster_model_id = %(cluster)s
+        AND diversity_score.shard_id = sample.shard_id AND diversity_score.row = sample.row
+    WHERE sample.snapshot_id = %(snapshot)s AND sample.shard_id = ANY(%(shards)s)
+        AND (%(row)s::bigint IS NULL OR sample.row = %(row)s)
+"""
+
+
+class LeftOut(NamedTuple):
+    """Documents that a rule, such as exclude.hosts, leaves out of a domain."""
+
+    rule: str
+    domain: str
+    documents: int
+
+
+class _Rule(NamedTuple):
+    name: str
+    selection: SelectionConfig
+    field: str
+    leaves_out: bool
+
+
+def _rules(constraints: ConstraintsConfig) -> list[_Rule]:
+    """The rules in their order."""
+    pairs = ("exclude", constraints.exclude), ("include", constraints.include)
+    return [
+        _Rule(f"{title}.{field}", selection, field, title == "exclude")
+        for title, selection in pairs
+        for field in SelectionConfig.model_fields
+        if getattr(selection, field)
+    ]
+
+
+def leave_out(
+    cursor: Cursor,
+    reader_url: str,
+    version: ScoreVersion,
+    cluster_model_id: int,
+    states: Sequence[ShardState],
+    constraints: ConstraintsConfig,
+) -> list[LeftOut]:
+    """Put what constraints leave out of the scored shards into the temporary table LEFT_OUT; returns the numbers of documents.
+
+    A document counts for the first rule that leaves it out. Raises ConfigError for a condition that Postgres refuses.
+    """
+    cursor.execute(f"CREATE TEMP TABLE {LEFT_OUT} (shard_id int NOT NULL, row bigint NOT NULL, rule int NOT NULL) ON COMMIT DROP")
+    rules = _rules(constraints)
+    query, parameters = _query(cursor, rules, sorted({item.shard.snapshot_id for item in states}))
+    parameters |= {"quality": version.quality_model_id, "cluster": cluster_model_id, "row": None}
+    for part in _reads(states):
+        where = {"snapshot": part[0].shard.snapshot_id, "shards": [item.shard.shard_id for item in part]}
+        for found in _tables(_judged(reader_url, query, {**parameters, **where})):
+            copy_in(cursor, LEFT_OUT, found)
+    cursor.execute(f"ANALYZE {LEFT_OUT}")
+    cursor.execute(
+        f"SELECT rule, domain.name, count(*) FROM {LEFT_OUT} JOIN sample USING (shard_id, row) JOIN domain USING (domain_id)"  # noqa: S608 a constant
+        " WHERE snapshot_id = ANY(%s) GROUP BY 1, 2 ORDER BY 1, 2",
+        (sorted({item.shard.snapshot_id for item in states}),),
+    )
+    return [LeftOut(rules[rule].name, domain, documents) for rule, domain, documents in cursor.fetchall()]
+
+
+def left_out_rows(cursor: Cursor) -> dict[int, RowSet]:
+    """The rows of LEFT_OUT by shard."""
+    kinds = {"shard_id": "int32", "row": "int64"}
+    found = copy_out(cursor, f"SELECT shard_id, row FROM {LEFT_OUT} ORDER BY shard_id, row", {}, kinds)  # noqa: S608 a constant
+    shards, starts = np.unique(found["shard_id"], return_index=True)
+    parts = np.split(found["row"], starts[1:]) if shards.size else []
+    return {shard: RowSet.of(rows) for shard, rows in zip(shards.tolist(), parts, strict=True)}
+
+
+def rule_of(cursor: Cursor, reader_url: str, mixture_id: int, shard: str, row: int, constraints: ConstraintsConfig) -> str | None:
+    """The rule by which a mixture leaves out a document; None if none does, or there is no such document."""
+    rules = _rules(constraints)
+    if not rules:
+        return None
+    cursor.execute(
+        "SELECT snapshot_id, ARRAY[shard_id], quality_model_id, cluster_model_id FROM mixture"
+        " JOIN mixture_snapshot USING (mixture_id) JOIN shard USING (snapshot_id)"
+        " WHERE mixture_id = %s AND path = %s AND superseded_at IS NULL",
+        (mixture_id, shard),
+    )
+    for found in cursor.fetchall():
+        query, parameters = _query(cursor, rules, found[:1])
+        parameters |= dict(zip(("snapshot", "shards", "quality", "cluster"), found, strict=True))
+        return next((rules[item["rule"]].name for item in _judged(reader_url, query, {**parameters, "row": row})), None)
+    return None
+
+
+def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
+    """Scored shards in parts of one snapshot each."""
+    part: list[ShardState] = []
+    rows = 0
+    for item in (item for item in states if item.is_scored):
+        if part and (rows + item.scored > _DOCUMENTS_AT_ONCE or item.shard.snapshot_id != part[0].shard.snapshot_id):
+            yield part
+            part, rows = [], 0
+        part.append(item)
+        rows += item.scored
+    if part:
+        yield part
+
+
+def _judged(reader_url: str, query: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    try:
+        yield from stream_query(reader_url, query, parameters, timeout_seconds=READ_LIMIT_SECONDS)
+    except QueryError as error:
+        raise ConfigError(
+            f"The documents to leave out can't be told. {error.what}",
+            "Correct the condition in constraints.exclude.where or constraints.include.where.",
+        ) from error
+
+
+def _query(cursor: Cursor, rules: Sequence[_Rule], snapshot_ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
+    """The statement that names the rule for each document that one leaves out, and the values in it."""
+    parameters: dict[str, Any] = {}
+    cases = []
+    for number, rule in enumerate(rules):
+        condition = _condition(cursor, f"rule_{number}", rule, snapshot_ids, parameters)
+        cases.append(f"WHEN (\n{condition}\n) IS {'' if rule.leaves_out else 'NOT '}TRUE THEN {number}")
+    judged = f"SELECT shard_id, row, CASE {' '.join(cases)} END AS rule FROM ({_DOCUMENTS}) AS document"  # noqa: S608 see below
+    # A condition is the user's own SQL: who runs it can read the scores, and nothing else.
+    return f"SELECT shard_id, row, rule FROM ({judged}) AS judged WHERE rule IS NOT NULL", parameters  # noqa: S608 as above
+
+
+def _condition(cursor: Cursor, name: str, rule: _Rule, snapshot_ids: Sequence[int], parameters: dict[str, Any]) -> str:
+    """A rule as a condition of SQL; its values go into the parameters."""
+    values = getattr(rule.selection, rule.field)
+    match rule.field:
+        case "where":
+            # Percent signs are psycopg2's.
+            return str(values).replace("%", "%%")
+        case "ids":
+            parameters[name] = list(values)
+            return f"doc_id = ANY(%({name})s)"
+        case "hashes":
+            parameters[name] = [str(UUID(value)) for value in values]
+            return f"content_hash = ANY(%({name})s::uuid[])"
+        case "licenses":
+            parameters[name] = [value.lower() for value in values]
+            return f"lower(license) = ANY(%({name})s)"
+    beginnings = [value for value in values if "/" in value]
+    parameters[name] = _known_hosts(cursor, snapshot_ids, {value for value in values if "/" not in value})
+    parameters[f"{name}_begins"] = beginnings
+    address = r"host || coalesce(substring(url FROM '^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?[^/?#]*(/.*)$'), '/')"
+    begins = f"EXISTS (SELECT FROM unnest(%({name}_begins)s::text[]) AS beginning WHERE starts_with({address}, beginning))"
+    return f"host = ANY(%({name})s::text[])" + (f" OR {begins}" if beginnings else "")
+
+
+def _known_hosts(cursor: Cursor, snapshot_ids: Sequence[int], wanted: set[str]) -> list[str]:
+    """The hosts of the snapshots that are among these or below one of them."""
+    if not wanted:
+        return []
+    cursor.execute("SELECT DISTINCT host FROM sample WHERE snapshot_id = ANY(%s) AND host IS NOT NULL", (list(snapshot_ids),))
+    return sorted(host for (host,) in cursor.fetchall() if _is_below(host, wanted))
+
+
+def _is_below(host: str, wanted: set[str]) -> bool:
+    labels = host.split(".")
+    return any(".".join(labels[start:]) in wanted for start in range(len(labels)))
+
+
+def _tables(rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
+    kinds = {"shard_id": pa.int32(), "row": pa.int64(), "rule": pa.int32()}
+    part: list[dict[str, Any]] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == _ROWS:
+            yield pa.Table.from_pylist(part, pa.schema(kinds))
+            part = []
+    if part:
+        yield pa.Table.from_pylist(part, pa.schema(kinds))
