@@ -13,7 +13,9 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from samplemix_core.cli.common import AsJson, print_json, print_rows, say, terminal_progress
+from samplemix_core.cli.run import OPTIONS, Assignments, assigned, stored_values, with_settings
 from samplemix_core.config.export import ExportConfig, FormatName
+from samplemix_core.config.run import RunConfig, merged
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.frozen import load_config
@@ -99,6 +101,65 @@ def mixture_show(
         if names:
             tell(f"a later SampleMix wrote {kind} that this one doesn't know, and leaves out: {', '.join(names)}")
     tell(f"manifest: {found.uri}")
+
+
+@app.command("plan")
+@with_settings(*(name for name in OPTIONS if name not in ("mixture_name", "tokenizer")))
+def mixture_plan(
+    chosen: dict[str, Any],
+    name: Name,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="JSON or YAML files of settings (policy, budget, constraints), each planned beside the others"),
+    ] = None,
+    version: Version = None,
+    assignments: Assignments = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw the shares to this .png or .svg file")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plan mixtures over the scores of a published one, without publishing: shares, multipliers, epochs, quality, overlap.
+
+    Settings that a file or an option doesn't give are those of the version. Options hold for every file.
+
+    Examples:
+
+    `samplemix mixture plan web --policy natural`
+
+    `samplemix mixture plan web policies/careful.yaml policies/bold.yaml --budget 20% --plot plans.png`
+
+    `samplemix mixture plan web --set 'constraints.hold=["language"]' --json`
+    """
+    from samplemix_core.pipeline.plan import CURRENT, plan, recorded_config
+    from samplemix_core.reading.versions import open_version
+    from samplemix_core.report.text import output, print_plans
+
+    deployment = Deployment.load()
+    found = open_version(deployment, name, version)
+    base = recorded_config(deployment, found)
+    configs: dict[str, RunConfig] = {}
+    asked: list[Path | None] = [*files] if files else [None]
+    for file in asked:
+        title = "asked" if file is None else file.stem
+        title = title if title not in configs and title != CURRENT else str(file)
+        values = merged(merged(base, stored_values(file)), {**chosen, "corpus_uri": base["corpus_uri"]})
+        configs[title] = load_config(RunConfig, merged(values, assigned({}, assignments or [])), str(file or "settings"))
+    outcomes = list(plan(deployment, found, configs))
+    plans = {item.name: item.plan for item in outcomes if item.plan is not None}
+    if plot is not None and plans:
+        from samplemix_core.report.picture import draw_plans
+
+        draw_plans(plot, f"{found.manifest.name} version {found.manifest.version} and plans", plans)
+    if as_json:
+        dumped = {item.name: item.plan.model_dump(mode="json") if item.plan else {"error": item.error} for item in outcomes}
+        print_json(dumped)
+    else:
+        print_plans(
+            output(),
+            f"{found.manifest.name} version {found.manifest.version}, and what could be published in its place",
+            {item.name: item.plan or item.error or "" for item in outcomes},
+        )
+    if len(plans) < len(outcomes):
+        raise typer.Exit(1)
 
 
 @app.command("changes")

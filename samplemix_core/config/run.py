@@ -4,6 +4,7 @@ Light on purpose: DAG files import this module every time they are parsed, so it
 Connections (databases, endpoints, secrets) are not part of a run: see settings.py.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,8 +16,8 @@ from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
-from samplemix_core.policies.policy import Policy
-from samplemix_core.policies.registry import AnyRegistered, WithPolicy, gathered, with_name
+from samplemix_core.policies.policy import POLICIES, Policy
+from samplemix_core.policies.registry import AnyRegistered, WithPolicy, gathered, parameter_schemas, with_name
 
 SHIPPED_MODEL, E5_MODEL = "all-MiniLM-L6-v2", "multilingual-e5-small"
 """The encoders that come in wheels."""
@@ -359,6 +360,25 @@ def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         below = result.get(name)
         result[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
     return result
+
+
+def settings_schema() -> str:
+    """The JSON Schema of a file of settings, as in docs/settings.schema.json: all of a run's, none of which has to be there."""
+    schema = RunConfig.model_json_schema(mode="validation")
+    parameters = {
+        name: {key: value for key, value in field.items() if key != "default"} for name, field in parameter_schemas().items()
+    }
+    by_name = {"type": "string", "enum": list(POLICIES), "description": "A policy's name; its parameters may stand beside it"}
+    for holder in (schema, schema["$defs"]["PhaseConfig"]):
+        own = holder["properties"]["policy"]
+        holder["properties"] = {
+            **holder["properties"],
+            "policy": {"anyOf": [by_name, own], **{key: own[key] for key in ("title", "description") if key in own}},
+            **{name: field for name, field in parameters.items() if name not in holder["properties"]},
+        }
+    schema |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Settings of a SampleMix run"}
+    del schema["required"]
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
 class LandingConfig(FrozenModel):

@@ -4,7 +4,7 @@ A source takes 30 bytes per sample (32 with more than 65,536 clusters) and a bit
 Nothing else in memory grows with the samples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -208,6 +208,23 @@ class Source:
             }
             columns |= {name: own[chosen].astype(np.int32) for name, own in (others or {}).items()}
             yield pa.table(columns)
+
+    def copies_in(self, rows: Iterable[pa.Table]) -> UInt16Array:
+        """The copies (n,) of samples in the rows of a mixture (shard, row, copies). Rows of other samples are passed over."""
+        copies = np.zeros(self.tokens.size, dtype=np.uint16)
+        places = {item.path: item for item in self._slices}
+        for table in rows:
+            shard = table["shard"].combine_chunks()
+            codes, row, own = shard.indices.to_numpy(), table["row"].to_numpy(), table["copies"].to_numpy()
+            for code in np.unique(codes).tolist():
+                item = places.get(shard.dictionary[code].as_py())
+                if item is None:
+                    continue
+                known, here = item.rows.rows(), codes == code
+                at = np.minimum(np.searchsorted(known, row[here]), known.size - 1)
+                met = known[at] == row[here]
+                copies[item.start + at[met]] = own[here][met]
+        return copies
 
     def domain_sums(self, copies: UInt16Array) -> DomainSums:
         """What these copies (n,) do to each domain, in the order of `domains`; exact."""

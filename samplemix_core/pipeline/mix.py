@@ -10,15 +10,12 @@ import numpy as np
 import samplemix_core
 from samplemix_core.corpus.shards import JSON_LINES, format_of
 from samplemix_core.corpus.streams import is_compressed
-from samplemix_core.database import columns, ledger, registration, selection
-from samplemix_core.database.clusters import cluster_table, load_cluster_model
+from samplemix_core.database import ledger, registration
 from samplemix_core.database.connection import repeatable_read
-from samplemix_core.database.quality_models import fix_quality_ranks, quality_ranks
+from samplemix_core.database.quality_models import quality_models
 from samplemix_core.database.rollups import unknown_words
-from samplemix_core.database.scope import SETTLED, Shard, ShardState
-from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
+from samplemix_core.database.scope import Shard
 from samplemix_core.manifest.format import (
-    Counts,
     Lineage,
     ManifestDraft,
     ReplacedFile,
@@ -33,12 +30,10 @@ from samplemix_core.manifest.format import (
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.sources import SourceShard, write_sources
 from samplemix_core.mixing.rollup import MixtureRollup
-from samplemix_core.mixing.shard_samples import RowSet
-from samplemix_core.mixing.source import Source
-from samplemix_core.mixing.survey import diversity_ranks, ranks_of
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
+from samplemix_core.pipeline.read import ReadSource, read_scale, read_source
 from samplemix_core.pipeline.solve import solve
 from samplemix_core.policies.policy import Scale
 
@@ -59,12 +54,11 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     """
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
-    source, counts, shards, lineage, left_out = _read(run, registered, cluster_model)
+    (source, counts, left_out), scale, shards, lineage = _read(run, registered, cluster_model)
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
     run.tell(1, _STAGES, f"{found}; solving", unit="stages")
-    scale = _scale(run, registered, cluster_model, source)
     solved = solve(config, source, scale, budget)
     run.tell(2, _STAGES, f"{solved.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
     with run.deployment.scratch() as directory:
@@ -107,20 +101,6 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     )
 
 
-def _scale(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, source: Source) -> Scale:
-    """How quality and diversity become 0..1. Ranks of quality are those of the corpus's first mixture that asked for them."""
-    scale = Scale(registered.quality_low, registered.quality_high)
-    if run.config.normalise == "range":
-        return scale
-    corpus, model = registered.corpus_id, registered.quality_model_id
-    with run.deployment.transaction() as cursor:
-        clusters = cluster_table(cursor, cluster_model.cluster_model_id)
-        quality = quality_ranks(cursor, corpus, model) or fix_quality_ranks(
-            cursor, corpus, model, ranks_of(source.quality), source.quality.size
-        )
-    return scale._replace(quality_ranks=quality, diversity_ranks=diversity_ranks(clusters))
-
-
 def _unknown_words(run: RunContext, registered: Registered) -> list[str]:
     """A warning, if there is one, that names domains with too many tokens from words that the tokenizer doesn't know."""
     with run.deployment.transaction() as cursor:
@@ -148,84 +128,31 @@ def _sources(run: RunContext, shards: Sequence[Shard]) -> Iterator[SourceShard]:
 
 
 class _Read(NamedTuple):
-    """The samples that may be mixed, what became of every document, the shards, the lineage, and what constraints leave out."""
+    """What may be mixed, how its scores become 0..1, the shards, and the lineage."""
 
-    source: Source
-    counts: Counts
+    found: ReadSource
+    scale: Scale
     shards: list[Shard]
     lineage: Lineage
-    left_out: list[selection.LeftOut]
 
 
 def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> _Read:
     """Read the samples that may be mixed, and all about them, as of one moment."""
-    scope = registered.scope
+    scope, model_id = registered.scope, cluster_model.cluster_model_id
     with run.deployment.transaction() as cursor:
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
         registered.require_unreplaced(states)
-        left_out, without = list[selection.LeftOut](), dict[int, RowSet]()
-        if run.config.constraints.selects:
-            reader = run.deployment.require("reader_database_url")
-            left_out = selection.leave_out(
-                cursor, reader, scope.version, cluster_model.cluster_model_id, states, run.config.constraints
-            )
-            without = selection.left_out_rows(cursor)
-        duplicates = columns.find_duplicates(cursor, scope, selection.LEFT_OUT if without else None)
-        counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates, left_out)
-        diversity = cluster_table(cursor, cluster_model.cluster_model_id)["diversity"].to_numpy().astype(np.float32)
-        model = load_cluster_model(cursor, cluster_model.cluster_model_id)
-        bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
-        labels = columns.label_names(cursor, scope.snapshot_ids, run.config.columns)
-        source = Source(counts.eligible, registration.domain_names(cursor), diversity, run.config.seed, bounds, labels)
-        for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model.cluster_model_id, states, labels):
-            if run.cancelled.is_set():
-                raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")
-            for rows in (duplicates.get(shard.shard_id), without.get(shard.shard_id)):
-                samples = samples if rows is None else samples.without(rows)
-            source.add(samples)
+        found = read_source(cursor, run.deployment, run.config, scope, model_id, states, run.config.columns, run.cancelled)
         replaced = {
             name: registration.replaced_shards(cursor, snapshot_id)
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)
         }
+    with run.deployment.transaction() as cursor:
+        model = quality_models(cursor, ids=[registered.quality_model_id])[registered.quality_model_id]
+        scale = read_scale(cursor, run.config, registered.corpus_id, model, model_id, found.source, fix=True)
     shards = [state.shard for state in states]
-    lineage = _lineage(run, registered, cluster_model, shards, replaced)
-    return _Read(source.finish(), counts, shards, lineage, left_out)
-
-
-def _count(
-    states: Sequence[ShardState],
-    totals: ledger.Totals,
-    duplicates: dict[int, RowSet],
-    left_out: Sequence[selection.LeftOut],
-) -> Counts:
-    """Count what became of every document; raise CorpusError if a shard is still to be scored, or no document is scored."""
-    waiting = [state for state in states if state.state not in SETTLED]
-    if waiting:
-        raise CorpusError(
-            f"{len(waiting)} of {len(states)} shards are not scored, the first is {waiting[0].shard.path} ({waiting[0].state}).",
-            "Run the scoring step again.",
-        )
-    repeated = sum(rows.size for rows in duplicates.values())
-    scored = totals.scored - repeated
-    if scored == 0:
-        raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for the reasons.")
-    by_rule: dict[str, int] = {}
-    for item in left_out:
-        by_rule[item.rule] = by_rule.get(item.rule, 0) + item.documents
-    eligible = scored - sum(by_rule.values())
-    if not eligible:
-        said = ", ".join(f"{rule} {documents:,}" for rule, documents in by_rule.items())
-        raise ConfigError(f"Constraints leave out all {scored:,} documents: {said}.", "Loosen constraints.exclude or include.")
-    return Counts(
-        documents=totals.documents,
-        scored=scored,
-        quarantined=totals.quarantined,
-        duplicates=repeated,
-        eligible=eligible,
-        left_out=by_rule,
-        refused_shards=len(states) - totals.shards,
-    )
+    return _Read(found, scale, shards, _lineage(run, registered, cluster_model, shards, replaced))
 
 
 def _lineage(

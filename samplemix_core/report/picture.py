@@ -5,7 +5,7 @@ fonts come with matplotlib, so the same input gives the same bytes.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from samplemix_core.errors import ConfigError
 from samplemix_core.logs import visible
 from samplemix_core.manifest.diff import GroupChange, VersionDiff
 from samplemix_core.manifest.format import Manifest
+from samplemix_core.mixing.plan import Plan
 from samplemix_core.report.labelling import label_circles
 from samplemix_core.report.record import DomainPoint, FloatArray, MixtureRecord, SampleHistogram
 from samplemix_core.report.text import written
@@ -328,6 +329,50 @@ def _draw_moved(axes: Axes, title: str, groups: Sequence[GroupChange]) -> None:
     axes.set_yticks(rows, [_shorten(group.group, 26) for group in groups], fontsize=9, color=INK)
     axes.set_ylim(max(len(groups), 6) - 0.45, -0.55)
     axes.set_xlim(0, 1.27 * longest)
+    axes.xaxis.set_visible(False)
+    axes.tick_params(length=0, pad=6)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=12.5, fontweight="bold", pad=12)
+
+
+def draw_plans(path: Path, title: str, plans: Mapping[str, Plan]) -> None:
+    """Draw the shares of groups in plans beside those of the source into a .png or .svg file; ConfigError for another suffix."""
+    first = next(iter(plans.values()))
+    series = ["source", *plans]
+    colours = [BEFORE, *(_COPIES(0.95 - 0.9 * place / max(1, len(plans) - 1)) for place in range(len(plans)))]
+    rows = [min(len(groups), MAX_DOMAINS) for groups in first.groups.values()]
+    with picture(path) as figure:
+        FigureCanvasAgg(figure)
+        height = 2.2 + max(rows) * (0.16 * len(series) + 0.16)
+        figure.set_figheight(max(7.0, height))
+        figure.text(0.022, 0.955, title, fontsize=19, fontweight="bold", va="center")
+        keys = [Patch(color=colour) for colour in colours]
+        names = [_shorten(name, 30) for name in series]
+        figure.legend(keys, names, loc="center right", bbox_to_anchor=(0.978, 0.955), ncols=len(series), frameon=False)
+        left, width = 0.11, 0.205
+        for column, groups in first.groups.items():
+            axes = figure.add_axes((left, 0.04, width, 0.83))
+            _draw_planned(axes, f"Tokens, by {column.replace('_', ' ')}", column, [group.name for group in groups], plans, colours)
+            left += width + 0.118
+
+
+def _draw_planned(
+    axes: Axes, title: str, column: str, names: Sequence[str], plans: Mapping[str, Plan], colours: Sequence[Any]
+) -> None:
+    names = names[:MAX_DOMAINS]
+    source = {group.name: group.source_share for group in next(iter(plans.values())).groups[column]}
+    shares = [source, *({group.name: group.share for group in plan.groups[column]} for plan in plans.values())]
+    height = 0.84 / len(shares)
+    longest = max(own.get(name, 0.0) for own in shares for name in names)
+    for number, (own, colour) in enumerate(zip(shares, colours, strict=True)):
+        places = np.arange(len(names)) + (number - (len(shares) - 1) / 2) * height
+        values = [own.get(name, 0.0) for name in names]
+        axes.barh(places, values, height=0.9 * height, color=colour)
+        for place, value in zip(places.tolist(), values, strict=True):
+            axes.text(value + 0.02 * longest, place, f"{value:.1%}", va="center_baseline", fontsize=8, color=QUIET)
+    axes.set_yticks(range(len(names)), [_shorten(name, 18) for name in names], fontsize=9, color=INK)
+    axes.set_ylim(max(len(names), 4) - 0.45, -0.55)
+    axes.set_xlim(0, 1.27 * max(longest, 1e-9))
     axes.xaxis.set_visible(False)
     axes.tick_params(length=0, pad=6)
     axes.spines[["top", "right", "bottom"]].set_visible(False)

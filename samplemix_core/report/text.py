@@ -1,7 +1,7 @@
 """Text for people: print strangers' data, and a published mixture with where its tokens went and what was left out."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.text import Text
 from samplemix_core.errors import ConfigError
 from samplemix_core.logs import visible
 from samplemix_core.manifest.format import DomainShare, Manifest, held_back, unmet
+from samplemix_core.mixing.plan import Plan
 
 WIDE = 1000
 
@@ -116,3 +117,51 @@ def _domain_cells(domains: Sequence[DomainShare]) -> tuple[str, ...]:
         f"x{change:.2f}",
         f"{total('copies') / max(documents, 1):.2f}",
     )
+
+
+_PLAN_ROWS = 12
+"""Groups of a column that plans are shown by; --json has all."""
+
+
+def print_plans(console: Console, title: str, plans: Mapping[str, Plan | str]) -> None:
+    """Print plans side by side, with what can't be met and what is starved; a plan that is text says why there is none."""
+    table = Table(title=title, header_style="bold")
+    table.add_column("")
+    table.add_column("source", justify="right")
+    found = {name: plan for name, plan in plans.items() if not isinstance(plan, str)}
+    for name in found:
+        table.add_column(visible(name), justify="right", overflow="fold")
+    first = next(iter(found.values()), None)
+    if first is not None:
+        for words, source, value in _PLAN_FIGURES:
+            table.add_row(words, source(first), *(value(plan) for plan in found.values()))
+        for column, groups in first.groups.items():
+            table.add_section()
+            for group in groups[:_PLAN_ROWS]:
+                own = [next(item for item in plan.groups[column] if item.name == group.name) for plan in found.values()]
+                shown = (f"{item.share:.1%}  x{item.multiplier:.2f}" for item in own)
+                table.add_row(visible(f"{column.replace('_', ' ')} {group.name}"), f"{group.source_share:.1%}", *shown)
+            if groups[_PLAN_ROWS:]:
+                rest = [sum(item.share for item in plan.groups[column][_PLAN_ROWS:]) for plan in found.values()]
+                source_share = sum(item.source_share for item in groups[_PLAN_ROWS:])
+                table.add_row(f"{len(groups) - _PLAN_ROWS:,} smaller ones", f"{source_share:.1%}", *(f"{x:.1%}" for x in rest))
+        console.print(table)
+    for name, plan in plans.items():
+        if isinstance(plan, str):
+            console.print(f"{name}: {plan}", soft_wrap=True)
+        else:
+            for starved in plan.starved:
+                console.print(f"warning: {name}: {starved}", soft_wrap=True)
+
+
+_PLAN_FIGURES: tuple[tuple[str, Callable[[Plan], str], Callable[[Plan], str]], ...] = (
+    ("tokens", lambda plan: f"{plan.source_tokens:,}", lambda plan: f"{plan.realised_tokens:,}"),
+    ("of the budget", lambda plan: "", lambda plan: f"{plan.realised_tokens / plan.budget_tokens:.2%}"),
+    ("documents", lambda plan: f"{plan.source_documents:,}", lambda plan: f"{plan.documents:,}"),
+    ("copies", lambda plan: "", lambda plan: f"{plan.copies:,}"),
+    ("epochs of what is taken", lambda plan: "", lambda plan: f"{plan.epochs:.2f}"),
+    ("most copies", lambda plan: "", lambda plan: f"{plan.most_copies}"),
+    ("mean quality", lambda plan: f"{plan.source_quality:.3f}", lambda plan: f"{plan.quality:.3f}"),
+    ("mean diversity", lambda plan: f"{plan.source_diversity:.3f}", lambda plan: f"{plan.diversity:.3f}"),
+    ("same as the current", lambda plan: "", lambda plan: "" if plan.overlap is None else f"{plan.overlap:.1%}"),
+)

@@ -510,6 +510,36 @@ def test_the_mixture_commands(first_run: dict[str, Any], command: Command, first
     assert verified["rows"] == shown["samples"]
 
 
+def test_mixtures_are_planned_side_by_side_before_one_is_published(
+    first_run: dict[str, Any], command: Command, run_command: Run, corpus_uri: str, first: str, tmp_path: Path
+) -> None:
+    bold, impossible, picture = (tmp_path / name for name in ("bold.yaml", "impossible.yaml", "plans.png"))
+    bold.write_text("policy: {name: topk}\nbudget: 50%\nconstraints: {hold: [content_type], copies: {quality<1: 0}}\n")
+    impossible.write_text("budget: 900%\nmax_copies: 2\n")
+    asked = command("mixture", "plan", first, str(bold), str(impossible), "--plot", str(picture), "--json", check=False)
+    assert asked.returncode == 1
+    plans = json.loads(asked.stdout)
+    assert list(plans) == ["current", "bold", "impossible"]
+    assert "can't be met" in plans["impossible"]["error"]
+    current, planned = plans["current"], plans["bold"]
+    shown = json.loads(command("mixture", "show", first, "--json").stdout)
+    assert (current["overlap"], current["documents"]) == (1.0, shown["samples"])
+    assert current["realised_tokens"] == shown["realised_tokens"]
+    for plan in (current, planned):
+        for groups in plan["groups"].values():
+            assert sum(group["share"] for group in groups) == pytest.approx(1)
+            assert sum(group["source_share"] for group in groups) == pytest.approx(1)
+            assert sum(group["documents"] for group in groups) == plan["documents"]
+    assert planned["quality"] > current["quality"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    told = command("mixture", "plan", first, "--policy", "natural", "--budget", "100%")
+    assert "same as the current" in told.stdout
+    # What is planned is what is published.
+    published = run_command(corpus_uri, "--name", f"{first}-bold", "--config", str(bold))
+    shown = json.loads(command("mixture", "show", published["manifest_uri"], "--json").stdout)
+    assert (shown["realised_tokens"], shown["samples"]) == (planned["realised_tokens"], planned["documents"])
+
+
 def test_sql_sees_the_scores_and_can_not_write(
     first_run: dict[str, Any], command: Command, corpus_uri: str, shards: dict[str, bytes]
 ) -> None:

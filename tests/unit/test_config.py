@@ -6,10 +6,11 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from samplemix_core.config.budget import Budget
 from samplemix_core.config.form import PHASES_EXAMPLE, form_schema
-from samplemix_core.config.run import RunConfig
+from samplemix_core.config.run import RunConfig, settings_schema
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.policies.registry import all_parameters
@@ -136,3 +137,29 @@ def test_a_mistake_is_said_in_a_few_words(values: dict[str, Any], said: str) -> 
         load_config(RunConfig, values)
     assert said in raised.value.what
     assert load_config(RunConfig, {"corpus_uri": "s3://a/b", "retry_refused": True}).retry_refused
+
+
+SETTINGS_SCHEMA = Path(__file__).parents[2] / "docs/settings.schema.json"
+
+
+def test_the_schema_of_settings_is_the_models_and_takes_what_people_write() -> None:
+    command = "python -c 'from samplemix_core.config.run import settings_schema; print(settings_schema(), end=\"\")'"
+    assert SETTINGS_SCHEMA.read_text() == settings_schema(), f"write it again: {command} > docs/settings.schema.json"
+    schema = Draft202012Validator(json.loads(settings_schema()))
+    schema.check_schema(schema.schema)
+    documented = (SETTINGS_SCHEMA.parent / "policies.md").read_text().split("```yaml\n")[1].split("```")[0]
+    good: list[Any] = [
+        yaml.safe_load(documented),
+        {"policy": "samplemix", "alpha": 0.5, "constraints": {"shares": {"language=de": 0.1, "domain=web": {"least": 0.2}}}},
+        {"phases": [{"name": "broad", "share": 1.0, "policy": "natural"}], "normalise": "ranks"},
+        {"policy": {"name": "fixed", "shares": {"web": 1.0}}},
+    ]
+    for values in good:
+        assert list(schema.iter_errors(values)) == []
+        load_config(RunConfig, {"corpus_uri": "s3://a/b", **values})
+    bad: list[Any] = [{"polcy": "natural"}, {"policy": "best"}, {"alpha": 2}, {"max_copies": 0}]
+    bad.append({"constraints": {"keep": ["domain"]}})
+    for values in bad:
+        assert list(schema.iter_errors(values))
+        with pytest.raises(ConfigError):
+            load_config(RunConfig, {"corpus_uri": "s3://a/b", **values})

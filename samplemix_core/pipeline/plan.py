@@ -1,0 +1,135 @@
+"""Plan mixtures over the scores of a published one: solved in full and described side by side. Nothing is written."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from samplemix_core.config.run import RunConfig
+from samplemix_core.database import ledger
+from samplemix_core.database.connection import Cursor, Named, repeatable_read, rows_as
+from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
+from samplemix_core.database.scope import Scope, ScoreVersion
+from samplemix_core.deployment import Deployment
+from samplemix_core.errors import BudgetError, ConfigError, ManifestError
+from samplemix_core.frozen import split_unknown
+from samplemix_core.manifest.catalogue import Version
+from samplemix_core.mixing.plan import COLUMNS, Plan, planned
+from samplemix_core.mixing.shard_samples import UInt16Array
+from samplemix_core.mixing.source import Source
+from samplemix_core.pipeline.read import read_scale, read_source
+from samplemix_core.pipeline.solve import solve
+from samplemix_core.policies.policy import Scale
+
+CURRENT = "current"
+"""How the published version is called beside the plans."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A plan by its name; or why there can't be such a mixture."""
+
+    name: str
+    plan: Plan | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a recorded version was made from."""
+
+    corpus_id: int
+    model: QualityModel
+    encoder_id: int
+    cluster_model_id: int
+    snapshot_ids: tuple[int, ...]
+
+
+def plan(deployment: Deployment, version: Version, configs: Mapping[str, RunConfig]) -> Iterator[Outcome]:
+    """Yield the version as it is, as CURRENT, and then each configuration as a mixture of the same snapshots.
+
+    Scores are read once for all configurations with the same first scorer, seed and selection of documents. Raises ManifestError if
+    Postgres doesn't know the version.
+    """
+    with deployment.transaction() as cursor:
+        known = _known(cursor, version)
+    read: dict[object, tuple[Source, Scale]] = {}
+    first = next(iter(configs.values()))
+    for number, (name, config) in enumerate({CURRENT: first, **configs}.items()):
+        try:
+            key = config.scorers[0], config.seed, config.constraints.exclude, config.constraints.include, config.normalise
+            if key not in read:
+                # One at a time: a source takes as much memory as the mixture of it.
+                read.clear()
+                read[key] = _read(deployment, known, version, config)
+            source, scale = read[key]
+            current = source.copies_in(version.rows())
+            if number == 0:
+                yield Outcome(CURRENT, planned(source, current, version.manifest.budget_tokens, current))
+                continue
+            yield Outcome(name, _solved(source, scale, config, current))
+        except (BudgetError, ConfigError) as error:
+            yield Outcome(name, None, str(error))
+
+
+def recorded_config(deployment: Deployment, version: Version) -> dict[str, Any]:
+    """The settings of a recorded version's run, as JSON values. Raises ManifestError if Postgres doesn't know it."""
+    with deployment.transaction() as cursor:
+        cursor.execute(
+            "SELECT config FROM mixture WHERE name = %s AND version = %s", (version.manifest.name, version.manifest.version)
+        )
+        found = cursor.fetchone()
+    if found is None:
+        raise _unknown(version)
+    known, _ = split_unknown(RunConfig, found[0])
+    return known
+
+
+def _unknown(version: Version) -> ManifestError:
+    return ManifestError(
+        f"Postgres doesn't know {version.manifest.name} version {version.manifest.version}, so there are no scores to plan with.",
+        "Plan where the version was made, or mix here first.",
+    )
+
+
+def _solved(source: Source, scale: Scale, config: RunConfig, current: UInt16Array) -> Plan:
+    numbers = source.uniform.copy()
+    try:
+        budget = config.budget.resolve(source.total_tokens)
+        return planned(source, solve(config, source, scale, budget).copies, budget, current)
+    finally:
+        source.uniform[:] = numbers
+
+
+def _known(cursor: Cursor, version: Version) -> _Known:
+    manifest = version.manifest
+    cursor.execute(
+        "SELECT corpus_id, quality_model_id, encoder_id, cluster_model_id,"
+        " ARRAY(SELECT snapshot_id FROM mixture_snapshot AS held WHERE held.mixture_id = mixture.mixture_id ORDER BY 1) AS found"
+        " FROM mixture WHERE name = %s AND version = %s",
+        (manifest.name, manifest.version),
+    )
+    found = next(iter(rows_as(cursor, Named)), None)
+    if found is None:
+        raise _unknown(version)
+    model_id = found["quality_model_id"]
+    return _Known(
+        found["corpus_id"],
+        quality_models(cursor, ids=[model_id])[model_id],
+        found["encoder_id"],
+        found["cluster_model_id"],
+        tuple(found["found"]),
+    )
+
+
+def _read(deployment: Deployment, known: _Known, version: Version, config: RunConfig) -> tuple[Source, Scale]:
+    with deployment.transaction() as cursor:
+        repeatable_read(cursor)
+        name = config.scorers[0]
+        model = known.model if name.partition("@")[0] == known.model.name else find_quality_model(cursor, name)
+        scope = Scope(known.snapshot_ids, ScoreVersion(known.encoder_id, model.quality_model_id), 2**31 - 1)
+        states = ledger.shard_states(cursor, scope)
+        labels = {*COLUMNS, *config.columns}
+        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, threading.Event())
+        scale = read_scale(cursor, config, known.corpus_id, model, known.cluster_model_id, found.source, fix=False)
+    return found.source, scale

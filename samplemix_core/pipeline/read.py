@@ -1,0 +1,115 @@
+"""Read the samples that may be mixed, as constraints leave them: without duplicates, and without what is left out."""
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from samplemix_core.config.run import RunConfig
+from samplemix_core.database import columns, ledger, registration, selection
+from samplemix_core.database.clusters import cluster_table, load_cluster_model
+from samplemix_core.database.connection import Cursor
+from samplemix_core.database.quality_models import QualityModel, fix_quality_ranks, quality_ranks
+from samplemix_core.database.scope import SETTLED, Scope, ShardState
+from samplemix_core.deployment import Deployment
+from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
+from samplemix_core.manifest.format import Counts
+from samplemix_core.mixing.shard_samples import RowSet
+from samplemix_core.mixing.source import Source
+from samplemix_core.mixing.survey import diversity_ranks, ranks_of
+from samplemix_core.policies.policy import Scale
+
+
+class ReadSource(NamedTuple):
+    """A source, what became of every document, and what constraints leave out."""
+
+    source: Source
+    counts: Counts
+    left_out: list[selection.LeftOut]
+
+
+def read_source(
+    cursor: Cursor,
+    deployment: Deployment,
+    config: RunConfig,
+    scope: Scope,
+    cluster_model_id: int,
+    states: Sequence[ShardState],
+    labels: Iterable[str],
+    cancelled: threading.Event,
+) -> ReadSource:
+    """Read the scored samples of these shards in the cursor's transaction, with these columns of labels.
+
+    Raises CorpusError if a shard is still to be scored or none is, and ConfigError if constraints leave nothing.
+    """
+    left_out, without = list[selection.LeftOut](), dict[int, RowSet]()
+    if config.constraints.selects:
+        reader = deployment.require("reader_database_url")
+        left_out = selection.leave_out(cursor, reader, scope.version, cluster_model_id, states, config.constraints)
+        without = selection.left_out_rows(cursor)
+    duplicates = columns.find_duplicates(cursor, scope, selection.LEFT_OUT if without else None)
+    counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates, left_out)
+    diversity = cluster_table(cursor, cluster_model_id)["diversity"].to_numpy().astype(np.float32)
+    model = load_cluster_model(cursor, cluster_model_id)
+    bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
+    names = columns.label_names(cursor, scope.snapshot_ids, labels)
+    source = Source(counts.eligible, registration.domain_names(cursor), diversity, config.seed, bounds, names)
+    for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model_id, states, names):
+        if cancelled.is_set():
+            raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")
+        for rows in (duplicates.get(shard.shard_id), without.get(shard.shard_id)):
+            samples = samples if rows is None else samples.without(rows)
+        source.add(samples)
+    return ReadSource(source.finish(), counts, left_out)
+
+
+def _count(
+    states: Sequence[ShardState],
+    totals: ledger.Totals,
+    duplicates: dict[int, RowSet],
+    left_out: Sequence[selection.LeftOut],
+) -> Counts:
+    """Count what became of every document; raise CorpusError if a shard is still to be scored, or no document is scored."""
+    waiting = [state for state in states if state.state not in SETTLED]
+    if waiting:
+        raise CorpusError(
+            f"{len(waiting)} of {len(states)} shards are not scored, the first is {waiting[0].shard.path} ({waiting[0].state}).",
+            "Run the scoring step again.",
+        )
+    repeated = sum(rows.size for rows in duplicates.values())
+    scored = totals.scored - repeated
+    if scored == 0:
+        raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for the reasons.")
+    by_rule: dict[str, int] = {}
+    for item in left_out:
+        by_rule[item.rule] = by_rule.get(item.rule, 0) + item.documents
+    eligible = scored - sum(by_rule.values())
+    if not eligible:
+        said = ", ".join(f"{rule} {documents:,}" for rule, documents in by_rule.items())
+        raise ConfigError(f"Constraints leave out all {scored:,} documents: {said}.", "Loosen constraints.exclude or include.")
+    return Counts(
+        documents=totals.documents,
+        scored=scored,
+        quarantined=totals.quarantined,
+        duplicates=repeated,
+        eligible=eligible,
+        left_out=by_rule,
+        refused_shards=len(states) - totals.shards,
+    )
+
+
+def read_scale(
+    cursor: Cursor, config: RunConfig, corpus_id: int, model: QualityModel, cluster_model_id: int, source: Source, *, fix: bool
+) -> Scale:
+    """How quality and diversity become 0..1. Ranks of quality are those of the corpus's first mixture that asked for them.
+
+    With `fix`, this may be that one.
+    """
+    scale = Scale(model.low, model.high)
+    if config.normalise == "range":
+        return scale
+    quality = quality_ranks(cursor, corpus_id, model.quality_model_id) or ranks_of(source.quality)
+    if fix:
+        quality = fix_quality_ranks(cursor, corpus_id, model.quality_model_id, quality, source.quality.size)
+    return scale._replace(quality_ranks=quality, diversity_ranks=diversity_ranks(cluster_table(cursor, cluster_model_id)))
