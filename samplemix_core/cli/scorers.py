@@ -5,11 +5,15 @@ from typing import Annotated, Literal
 import typer
 
 from samplemix_core.cli.common import AsJson, location, print_json, print_rows, terminal_progress
+from samplemix_core.cli.run import assigned
+from samplemix_core.config.run import EmbeddingConfig
 from samplemix_core.deployment import Deployment
+from samplemix_core.errors import ConfigError
+from samplemix_core.frozen import load_config
 from samplemix_core.settings import is_directory
 
 app = typer.Typer(
-    help="Add your own scorer: a transformers classifier, a fastText model, existing scores, or a combination.",
+    help="Add your own scorer: a classifier, a fastText model, existing scores, nearness to a target, or a combination.",
     no_args_is_help=True,
 )
 
@@ -167,6 +171,74 @@ def calibrated(
 
     place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
     _show(calibrate(name, of, place, Deployment.load(), least=least, most=most), as_json)
+
+
+Examples = Annotated[list[str], typer.Argument(help="Files of examples (JSON lines or Parquet): paths or s3://bucket/key")]
+Fields = Annotated[
+    list[str] | None, typer.Option("--text", help="Field with text; of several, the texts are joined. Default: text")
+]
+
+
+@app.command()
+def similarity(
+    name: Name,
+    files: Examples,
+    text: Fields = None,
+    encoder: Annotated[str | None, typer.Option("--encoder", help="Encoder of the corpus; default: the shipped one")] = None,
+    corpus: Annotated[str | None, typer.Option("--corpus", help="A saved corpus whose embedding settings to take instead")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Another setting of the encoder, such as embedding.max_seq_tokens=512")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add similarity to examples of a target, such as the training questions of a benchmark. Policy betr takes the most similar.
+
+    Examples:
+
+    `samplemix quality add similarity exams questions.jsonl --text question --text answer`
+
+    `samplemix quality add similarity medicine s3://ours/medical.parquet --corpus web`
+    """
+    from samplemix_core.models.add_target import add_similarity
+    from samplemix_core.pipeline.configure import named_values
+
+    deployment, chosen = Deployment.load(), {"encoder": encoder} if encoder else {}
+    if corpus is not None:
+        settings = named_values(deployment, corpus)
+        if not settings:
+            raise ConfigError(f"There is no saved corpus {corpus!r}.", "'samplemix corpus list' lists them; or give --encoder.")
+        chosen = {**settings["embedding"], **chosen}
+    values = assigned({"embedding": chosen}, assignments or [])
+    if values.keys() != {"embedding"}:
+        raise ConfigError(
+            f"--set {min(values.keys() - {'embedding'})} is no setting of an encoder.", "Write --set embedding.NAME=..."
+        )
+    embedding = load_config(EmbeddingConfig, values["embedding"], "embedding")
+    with terminal_progress(quiet=as_json) as report:
+        places = [location(file) for file in files]
+        added = add_similarity(name, places, deployment, report, fields=text or ["text"], embedding=embedding)
+    _show(added, as_json)
+
+
+@app.command()
+def importance(
+    name: Name,
+    files: Examples,
+    corpus: Annotated[str, typer.Option("--corpus", help="The scored corpus to compare with, by its name or URI")],
+    text: Fields = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add importance for a target, by words and pairs of words, as DSIR does but per token. Policy importance draws by it.
+
+    Example: `samplemix quality add importance medicine abstracts.jsonl --corpus web`
+    """
+    from samplemix_core.models.add_target import add_importance
+
+    place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
+    with terminal_progress(quiet=as_json) as report:
+        places = [location(file) for file in files]
+        added = add_importance(name, places, place, Deployment.load(), report, fields=text or ["text"])
+    _show(added, as_json)
 
 
 def _show(added: object, as_json: bool) -> None:

@@ -281,6 +281,26 @@ def in_order(keys: "Float64Array", max_copies: int) -> "Float64Array":
     return 1.0 + keys / (max_copies + 1)
 
 
+_FARTHEST = 600.0
+"""Of a drawn order's key from 0: it is cut off beyond, and scaled to 0..1."""
+
+
+def drawn_order(scores: "Float64Array", columns: Columns, max_copies: int) -> "Float64Array":
+    """Weights by which samples are drawn without replacement, with probabilities in proportion to exp(scores): Gumbel top-k.
+
+    The Gumbel number is made of a sample's own number, so it doesn't depend on the order of files.
+    """
+    import numpy as np
+
+    from samplemix_core.policies.exponential import exact_log
+
+    assert columns.uniform is not None
+    # Inside (0, 1), both logarithms are numbers.
+    gumbel = -exact_log(-exact_log(np.clip(columns.uniform, 2.0**-54, 1 - 2.0**-53)))
+    key = np.clip(scores + gumbel, -_FARTHEST, _FARTHEST)
+    return in_order((key + _FARTHEST) / (2 * _FARTHEST), max_copies)
+
+
 def filled(shares: "Float64Array", room: "Float64Array", budget: float) -> "Float64Array":
     """Tokens in proportion to shares (m,), none above its `room` (m,); what does not fit is shared out among the others."""
     import numpy as np

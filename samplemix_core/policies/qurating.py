@@ -4,13 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from samplemix_core.policies.policy import Columns, Policy, Scale, Slider, Survey, Weigh, in_order, registered
+from samplemix_core.policies.policy import Columns, Policy, Scale, Slider, Survey, Weigh, drawn_order, registered
 
 if TYPE_CHECKING:
     from samplemix_core.policies.policy import Float64Array
-
-_FARTHEST = 600.0
-"""Of an order's key from 0: it is cut off beyond, and scaled to 0..1."""
 
 
 @registered
@@ -40,13 +37,7 @@ class QuRating(Policy):
         def weigh(columns: Columns) -> "Float64Array":
             import numpy as np
 
-            from samplemix_core.policies.exponential import exact_log
-
-            assert columns.uniform is not None
             z = (np.clip(columns.quality.astype(np.float64), scale.low, scale.high) - mean) / (spread or 1.0)
-            # Inside (0, 1), both logarithms are numbers.
-            gumbel = -exact_log(-exact_log(np.clip(columns.uniform, 2.0**-54, 1 - 2.0**-53)))
-            key = np.clip(z / self.temperature + gumbel, -_FARTHEST, _FARTHEST)
-            return in_order((key + _FARTHEST) / (2 * _FARTHEST), survey.max_copies)
+            return drawn_order(z / self.temperature, columns, survey.max_copies)
 
         return weigh

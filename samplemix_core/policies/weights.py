@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @registered
 class Weights(Policy):
-    """w = the score of the run's first scorer, as it is: weights of your own, entered with 'samplemix scores add'.
+    """w = the score of the run's first scorer, as it is: weights of your own, entered with 'samplemix quality add external'.
 
     0 gives no copy.
     """

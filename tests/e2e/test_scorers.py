@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -139,13 +140,29 @@ def made_by(platform: Deployment, mixture: str) -> tuple[str, list[str]]:
 
 
 def test_a_scorer_that_comes_later_reads_what_is_there(
-    first: dict[str, Any], run_command: Run, command: Command, uri: str, names: dict[str, str], platform: Deployment
+    first: dict[str, Any],
+    run_command: Run,
+    command: Command,
+    uri: str,
+    names: dict[str, str],
+    platform: Deployment,
+    tmp_path: Path,
 ) -> None:
     members = ("--of", "composite", "--of", names["ordinal"], "--of", names["external"])
     added = json.loads(command("quality", "add", "ensemble", names["ensemble"], *members, "--corpus", uri, "--json").stdout)
     assert (added["low"], added["high"], len(added["found"]["members"])) == (0, 1, 3)
     command("quality", "add", "calibrated", names["calibrated"], "--of", "composite", "--corpus", uri, "--least", "20")
-    later = run_command(uri, "--name", f"by-{names['ensemble']}", *by(names["ensemble"], names["calibrated"], "composite"))
+    (tmp_path / "target.jsonl").write_text(
+        "\n".join(json.dumps({"q": f"How do you bake bread {i}?", "a": "With flour, soup and salt."}) for i in range(9))
+    )
+    target = (str(tmp_path / "target.jsonl"), "--text", "q", "--text", "a")
+    exams, words = f"exams-{names['ensemble']}", f"words-{names['ensemble']}"
+    shown = command("quality", "add", "similarity", exams, *target, "--set", "embedding.max_seq_tokens=64", "--json").stdout
+    assert json.loads(shown)["found"] == {"examples": 9}
+    shown = command("quality", "add", "importance", words, *target, "--corpus", uri, "--json").stdout
+    assert json.loads(shown)["found"] == {"examples": 9, "texts of the corpus": N}
+    asked_for = by(names["ensemble"], names["calibrated"], "composite", exams, words)
+    later = run_command(uri, "--name", f"by-{names['ensemble']}", *asked_for)
     # No document is embedded again, and none of the others' scores is made again.
     assert later["scoring"]["documents"] == later["scoring"]["reused"] == N
     ranks = [quality for _, quality, *_ in rows(platform, SCORES, uri, names["ensemble"])]
@@ -155,6 +172,14 @@ def test_a_scorer_that_comes_later_reads_what_is_there(
     moved = [one[1] - other[1] for one, other in zip(fair, composite, strict=True)]
     assert max(map(abs, moved)) <= 2.5 + 1e-5
     assert [one[2] for one in fair] == [other[2] for other in composite], "dimensions are as they were"
+    for scorer, policy in ((exams, "betr"), (words, "importance")):
+        quality = {doc: score for doc, score, *_ in rows(platform, SCORES, uri, scorer)}
+        # A third of the documents is about cooking.
+        kitchen = [quality[f"doc-{i}"] for i in range(0, N, 3) if i % 10 != 9]
+        others = [quality[f"doc-{i}"] for i in range(1, N, 3) if i % 10 != 9]
+        assert np.mean(kitchen) > np.mean(others)
+        plan = command("mixture", "plan", f"by-{names['ensemble']}", "--policy", policy, "--json", *by(scorer)).stdout
+        assert json.loads(plan)["asked"]["quality"] > json.loads(plan)["asked"]["source_quality"]
 
 
 def test_sql_compares_them(first: dict[str, Any], command: Command, uri: str, names: dict[str, str]) -> None:

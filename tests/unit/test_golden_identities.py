@@ -34,9 +34,11 @@ from samplemix_core.scorers.composite import CompositeSpec
 from samplemix_core.scorers.ensemble import EnsembleSpec, Member
 from samplemix_core.scorers.external import ExternalSpec
 from samplemix_core.scorers.fasttext import FastTextSpec
+from samplemix_core.scorers.importance import ImportanceSpec
 from samplemix_core.scorers.ordinal import OrdinalSpec
 from samplemix_core.scorers.registry import read_spec
 from samplemix_core.scorers.scorer import KINDS, ScorerSpec
+from samplemix_core.scorers.similarity import SimilaritySpec
 from samplemix_core.scorers.transformer import TransformerSpec
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "identities.json").read_text())
@@ -125,6 +127,8 @@ SCORERS: dict[str, ScorerSpec] = {
     "scorer fasttext": FastTextSpec(range=(0, 1), model_sha256=FILE, label="__label__hq"),
     "scorer external": ExternalSpec(range=(0, 5), scores_sha256=FILE, by="doc_id", missing=None),
     "scorer ensemble": EnsembleSpec(range=(0, 1), combine="mean", members=MEMBERS),
+    "scorer similarity": SimilaritySpec(range=(0, 1), encoder=READ, vectors_sha256=FILE),
+    "scorer importance": ImportanceSpec(range=(-1, 1), ratios_sha256=FILE),
     "scorer calibrated": CalibratedSpec(range=(0, 10), of="a", cells=(CELL,), overall=(0.0, 2.0), most=2.5),
 }
 
