@@ -375,9 +375,9 @@ class Line:
 
     def _undecided(self, index: Int64Array, low: Float64Array, fixed: Int64Array) -> "_Undecided":
         columns = self.columns
-        cell = columns.cell[index] if columns.cell.size else np.zeros(index.size, dtype=np.uint16)
-        weights, tokens, uniforms = columns.weights[index], columns.tokens[index], columns.uniforms[index]
-        limit = _limits(tokens, columns.room[index] if columns.room.size else columns.room, *self.rules)
+        cell = _taken(columns.cell, index) if columns.cell.size else np.zeros(index.size, dtype=np.uint16)
+        weights, tokens, uniforms = (_taken(array, index) for array in (columns.weights, columns.tokens, columns.uniforms))
+        limit = _limits(tokens, _taken(columns.room, index) if columns.room.size else columns.room, *self.rules)
         base = _each(weights, uniforms, cell, limit, low)
         return _Undecided(weights, tokens, uniforms, cell, limit, base, fixed, low)
 
@@ -397,8 +397,8 @@ class Line:
             _write(*part, copies, *self.rules, active, state.longest, state.kappa)
 
         self._over(look, lambda: None)
-        own: list[Any] = [array[index] if array.size else array for array in self.columns]
-        copies = self.copies[index]
+        own: list[Any] = [_taken(array, index) if array.size else array for array in self.columns]
+        copies = _taken(self.copies, index)
         _settle(*own, copies, *self.rules, active, *ends)
         self.copies[index] = copies
 
@@ -602,6 +602,19 @@ def _give_back(array: npt.NDArray[Any], part: slice) -> None:
     start = array[part].ctypes.data - base
     first = start // mmap.PAGESIZE * mmap.PAGESIZE
     mapped.madvise(mmap.MADV_DONTNEED, first, start + (part.stop - part.start) * array.itemsize - first)
+
+
+def _taken(array: npt.NDArray[Any], index: Int64Array) -> npt.NDArray[Any]:
+    """The entries of a column at these places, ascending; pages of a mapped one are let go of on the way."""
+    if getattr(array, "_mmap", None) is None:
+        return array[index]
+    found = np.empty(index.size, dtype=array.dtype)
+    for start in range(0, array.size, _PART):
+        first, last = np.searchsorted(index, (start, start + _PART))
+        if first < last:
+            found[first:last] = array[index[first:last]]
+            _give_back(array, slice(start, min(start + _PART, array.size)))
+    return found
 
 
 def _bits(value: float) -> int:
