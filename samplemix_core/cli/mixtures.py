@@ -136,6 +136,7 @@ def mixture_plan(
     deployment = Deployment.load()
     found = open_version(deployment, name, version)
     base = recorded_config(deployment, found)
+    own = load_config(RunConfig, base, "version's settings")
     configs: dict[str, RunConfig] = {}
     asked: list[Path | None] = [*files] if files else [None]
     for file in asked:
@@ -143,7 +144,7 @@ def mixture_plan(
         title = title if title not in configs and title != CURRENT else str(file)
         values = merged(merged(base, stored_values(file)), {**chosen, "corpus_uri": base["corpus_uri"]})
         configs[title] = load_config(RunConfig, merged(values, assigned({}, assignments or [])), str(file or "settings"))
-    outcomes = list(plan(deployment, found, configs))
+    outcomes = list(plan(deployment, found, own, configs))
     plans = {item.name: item.plan for item in outcomes if item.plan is not None}
     if plot is not None and plans:
         from samplemix_core.report.picture import draw_plans

@@ -41,12 +41,16 @@ def group_of(text: str) -> Group:
     return Group(column, name)
 
 
+def _single(value: float) -> float:
+    """A number in single precision, as scores are stored."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
 def group_or_band_of(text: str) -> Group | Band:
     """Read a group or a band of quality. Raises ValueError if it is neither."""
     band = _BAND.fullmatch(text.strip())
     if band is not None:
-        # Scores are stored in single precision.
-        return Band(band[1] == "<", struct.unpack("f", struct.pack("f", float(band[2])))[0])
+        return Band(band[1] == "<", _single(float(band[2])))
     if text.strip().startswith("quality"):
         raise ValueError(f"{text!r} is no band of quality: write quality<2.5, or quality>=8")
     return group_of(text)
@@ -70,7 +74,13 @@ def _exactly(value: Any) -> Any:
 
 
 def _all_groups(values: dict[str, Any]) -> dict[str, Any]:
-    return {"=".join(group_of(text)): value for text, value in values.items()}
+    found: dict[str, Any] = {}
+    for text, value in values.items():
+        name = "=".join(group_of(text))
+        if name in found:
+            raise ValueError(f"{name!r} is there twice")
+        found[name] = value
+    return found
 
 
 def _all_groups_or_bands(values: dict[str, Any]) -> dict[str, Any]:
@@ -87,15 +97,23 @@ def _hashes(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Hosts, and hosts with the beginning of a path, without scheme and in small letters as far as the host goes."""
+    """Hosts, and hosts with the beginning of a path, as host_of() gives them: without scheme and port, in small letters."""
     found = set()
     for value in values:
-        host, slash, path = value.strip().split("://", 1)[-1].partition("/")
-        host = host.removeprefix("*.").rstrip(".").lower()
-        if not re.fullmatch(r"[^\s/@?#]+", host):
+        host, slash, path = re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*:)?//", "", value.strip()).partition("/")
+        host = re.sub(r":\d*$", "", host).removeprefix("*.").strip(".").lower()
+        if not re.fullmatch(r"[^\s/@?#*:]+|\[[0-9a-f:.]+\]", host):
             raise ValueError(f"{value[:200]!r} is neither a host (example.org) nor the beginning of a URL (example.org/blog/)")
-        found.add(host + (slash + path if path else ""))
+        found.add(ascii_host(host) + (slash + path if path else ""))
     return tuple(sorted(found))
+
+
+def ascii_host(host: str) -> str:
+    """A host in the letters that the Internet knows; as it is, if it has none such."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        return host
 
 
 def _texts(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -184,7 +202,7 @@ class ConstraintsConfig(IdentifiedModel):
         for text, most in self.copies.items():
             found = group_or_band_of(text)
             if isinstance(found, Band):
-                applies = (facts["quality"] < found.quality) == found.below
+                applies = (_single(facts["quality"]) < found.quality) == found.below
             else:
                 applies = str(facts[found.column]) == found.name
             max_copies = min(max_copies, most) if applies else max_copies

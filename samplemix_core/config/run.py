@@ -354,11 +354,17 @@ def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
     return _over(base, values)
 
 
+_WHOLE = frozenset({"shares", "topics", "formats", "copies"})
+"""Settings by names of the user's own: given again, they are replaced as a whole."""
+
+
 def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values over a base; what is empty, {}, puts its default back."""
     result = dict(base)
     for name, value in values.items():
         below = result.get(name)
-        result[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+        both = isinstance(below, dict) and isinstance(value, Mapping) and value and name not in _WHOLE
+        result[name] = _over(below, value) if both and below is not None else value
     return result
 
 

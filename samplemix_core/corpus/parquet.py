@@ -163,7 +163,7 @@ class Parquet(Format):
                 text, identifier, domain, *notes = (None if column is None else column[start:stop] for column in read)
                 texts, domains = (None if column is None else _values(column, self._config) for column in (text, domain))
                 ids = None if identifier is None else _ids(identifier, self._config)
-                urls, licenses = (None if column is None else column.to_pylist() for column in map(_loosely, notes))
+                urls, licenses = (None if column is None else _notes(column) for column in notes)
             assert texts is not None
             for i, (row, text) in enumerate(zip(rows[start:stop].tolist(), texts, strict=True)):
                 n_bytes = 0 if text is None or isinstance(text, _TooLong) else len(text)
@@ -369,15 +369,23 @@ def _is_note(kind: pa.DataType | None) -> bool:
     """Whether a type's values can be URLs or licences: text, or lists of it."""
     if kind is None:
         return False
-    return _is_string(kind) or (pa.types.is_list(kind) and _is_string(kind.value_type))
+    lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
+    return _is_string(kind) or (any(is_one(kind) for is_one in lists) and _is_string(kind.value_type))
 
 
-def _loosely(column: pa.Array | None) -> pa.Array | None:
-    """A column of text or of bytes as text, in which nothing is refused: bytes that aren't UTF-8 are none."""
-    if column is None or not _is_bytes(column.type):
-        return column
-    values = (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).to_pylist()
-    return pa.array([None if value is None else value.decode(errors="ignore") for value in values], pa.string())
+def _notes(column: pa.Array) -> _Values:
+    """URLs or licences, in which nothing is refused: what isn't UTF-8 is none."""
+
+    def note(value: Any) -> Any:
+        return value.decode() if isinstance(value, bytes) else [note(item) for item in value] if isinstance(value, list) else value
+
+    found: _Values = []
+    for scalar in column:
+        try:
+            found.append(note(scalar.as_py()))
+        except UnicodeDecodeError:
+            found.append(None)
+    return found
 
 
 def _ids(column: pa.Array, config: ReaderConfig) -> _Values:

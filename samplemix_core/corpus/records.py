@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core import schemas
+from samplemix_core.config.constraints import ascii_host
 
 
 class Reason(StrEnum):
@@ -146,11 +147,11 @@ def _note(value: object) -> str | None:
 
 
 def host_of(url: str) -> str | None:
-    """The host of a URL, in small letters, without user, port and the dot at its end; None if it has none."""
-    address = url.split("://", 1)[-1] if "://" in url else url
+    """The host of a URL in small ASCII letters, without user, port and the dot at its end; None if it has none."""
+    address = re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*:)?//", "", url)
     authority = re.split(r"[/?#\\]", address, maxsplit=1)[0].rpartition("@")[2]
     host = authority.partition("]")[0] + "]" if authority.startswith("[") else authority.partition(":")[0]
-    return host.rstrip(".").lower() or None
+    return ascii_host(host.rstrip(".").lower()) or None
 
 
 def _n_bytes(text: str) -> int:

@@ -1,5 +1,6 @@
 """Which documents constraints leave out, by what is stored of them: one rule after another, by a role that can only read."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -78,6 +79,7 @@ def leave_out(
     """
     cursor.execute(f"CREATE TEMP TABLE {LEFT_OUT} (shard_id int NOT NULL, row bigint NOT NULL, rule int NOT NULL) ON COMMIT DROP")
     rules = _rules(constraints)
+    _require_plain(cursor, reader_url, rules)
     query, parameters = _query(cursor, rules, sorted({item.shard.snapshot_id for item in states}))
     parameters |= {"quality": version.quality_model_id, "cluster": cluster_model_id, "row": None}
     for part in _reads(states):
@@ -120,6 +122,31 @@ def rule_of(cursor: Cursor, reader_url: str, mixture_id: int, shard: str, row: i
     return None
 
 
+_NOTHING = {"quality": 0, "cluster": 0, "snapshot": 0, "shards": [], "row": None}
+
+_CALLED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(")
+_OF_NOW = re.compile(r"\b(current_(date|time|timestamp)|localtime(stamp)?|now|today|yesterday|tomorrow)\b", re.IGNORECASE)
+
+
+def _require_plain(cursor: Cursor, reader_url: str, rules: Sequence[_Rule]) -> None:
+    """Raise ConfigError for a condition that isn't one by itself, or whose answer isn't the same each time it is asked."""
+    for rule in rules:
+        if rule.field != "where":
+            continue
+        condition = str(rule.selection.where)
+        # After WHERE, Postgres allows neither window functions nor aggregates, which depend on what else is read.
+        alone = f"SELECT FROM ({_DOCUMENTS}) AS document WHERE (\n{condition.replace('%', '%%')}\n) AND false"
+        list(_judged(reader_url, alone, dict(_NOTHING)))
+        names = sorted({name.lower() for name in _CALLED.findall(condition)})
+        cursor.execute("SELECT DISTINCT proname FROM pg_proc WHERE provolatile = 'v' AND proname = ANY(%s) ORDER BY 1", (names,))
+        changing = [name for (name,) in cursor.fetchall()] + [found[0] for found in _OF_NOW.findall(condition)]
+        if changing:
+            raise ConfigError(
+                f"The condition {rule.name} asks for {', '.join(changing)}, which isn't the same each time.",
+                "Write a condition on what is stored of a document.",
+            )
+
+
 def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
     """Scored shards in parts of one snapshot each."""
     part: list[ShardState] = []
@@ -135,6 +162,7 @@ def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
 
 
 def _judged(reader_url: str, query: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a statement with a condition in it. Raises ConfigError if Postgres refuses it."""
     try:
         yield from stream_query(reader_url, query, parameters, timeout_seconds=READ_LIMIT_SECONDS)
     except QueryError as error:
@@ -170,8 +198,8 @@ def _condition(cursor: Cursor, name: str, rule: _Rule, snapshot_ids: Sequence[in
             parameters[name] = [str(UUID(value)) for value in values]
             return f"content_hash = ANY(%({name})s::uuid[])"
         case "licenses":
-            parameters[name] = [value.lower() for value in values]
-            return f"lower(license) = ANY(%({name})s)"
+            parameters[name] = _known_licenses(cursor, snapshot_ids, values, some=rule.leaves_out)
+            return f"license = ANY(%({name})s::text[])"
     beginnings = [value for value in values if "/" in value]
     parameters[name] = _known_hosts(cursor, snapshot_ids, {value for value in values if "/" not in value})
     parameters[f"{name}_begins"] = beginnings
@@ -186,6 +214,18 @@ def _known_hosts(cursor: Cursor, snapshot_ids: Sequence[int], wanted: set[str]) 
         return []
     cursor.execute("SELECT DISTINCT host FROM sample WHERE snapshot_id = ANY(%s) AND host IS NOT NULL", (list(snapshot_ids),))
     return sorted(host for (host,) in cursor.fetchall() if _is_below(host, wanted))
+
+
+def _known_licenses(cursor: Cursor, snapshot_ids: Sequence[int], wanted: Iterable[str], *, some: bool) -> list[str]:
+    """The licences of the snapshots that are wanted, in any case. Of a document with several, some suffice, or all have to be."""
+    folded = {value.casefold() for value in wanted}
+    cursor.execute("SELECT DISTINCT license FROM sample WHERE snapshot_id = ANY(%s) AND license IS NOT NULL", (list(snapshot_ids),))
+
+    def is_wanted(license: str) -> bool:
+        own = {license.casefold()} if license.casefold() in folded else {part.casefold() for part in license.split(", ")}
+        return bool(own & folded) if some else own <= folded
+
+    return sorted(license for (license,) in cursor.fetchall() if is_wanted(license))
 
 
 def _is_below(host: str, wanted: set[str]) -> bool:

@@ -96,7 +96,7 @@ def solve_groups(
         least = int(line.shortest_open().min())
         raise BudgetError(
             f"The budget of {budget_tokens} tokens buys nothing: the shortest document has {least} tokens.",
-            f"Ask for at least {least} tokens.",
+            f"Ask for more: the budget is shared out among groups, and no group's share buys a document of {least} tokens.",
         )
     left = budget_tokens - realised
     following = np.concatenate([met.next_tokens, line.shortest_open()])

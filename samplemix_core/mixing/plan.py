@@ -67,12 +67,14 @@ class Plan(FrozenModel):
         ]
 
 
-def planned(source: Source, copies: UInt16Array, budget_tokens: int, current: UInt16Array | None = None) -> Plan:
-    """Add up a source under copies (n,); `current` (n,) are those of a version to compare with."""
+def planned(
+    source: Source, copies: UInt16Array, budget_tokens: int, current: UInt16Array | None = None, current_tokens: int = 0
+) -> Plan:
+    """Add up a source under copies (n,); `current` (n,) are those of a version to compare with, which has `current_tokens`."""
     columns = [(name, source.columns[name]) for name in COLUMNS if name in source.columns]
     sums = {name: np.zeros((3, len(column.names))) for name, column in columns}
     totals = np.zeros(6)
-    shared = held = 0
+    shared = 0
     for start in range(0, copies.size, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         tokens, own = source.tokens[part].astype(np.float64), copies[part].astype(np.float64)
@@ -87,7 +89,6 @@ def planned(source: Source, copies: UInt16Array, budget_tokens: int, current: UI
         ]
         if current is not None:
             shared += int((source.tokens[part] * np.minimum(copies[part], current[part]).astype(np.int64)).sum())
-            held += int((source.tokens[part] * current[part].astype(np.int64)).sum())
     realised = int(sum(sums["domain"][1]))
     return Plan(
         budget_tokens=budget_tokens,
@@ -102,7 +103,7 @@ def planned(source: Source, copies: UInt16Array, budget_tokens: int, current: UI
         source_quality=totals[0] / max(totals[4], 1.0),
         diversity=totals[3] / max(realised, 1),
         source_diversity=totals[2] / max(totals[4], 1.0),
-        overlap=shared / held if held else None,
+        overlap=shared / current_tokens if current_tokens else None,
         groups={name: _groups(column.names, sums[name], totals[4], realised) for name, column in columns},
     )
 

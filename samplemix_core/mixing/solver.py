@@ -87,7 +87,13 @@ def solve_copies(
             f"copies{limited} each give between 1 and {largest} tokens.",
             (f"Ask for at most {largest} tokens, raise max_copies{' or max_share' if limited else ''}, or add snapshots.")
             if largest
-            else ("Raise max_share or the budget." if limited else "Add documents to the corpus."),
+            else (
+                "Raise max_share or the budget."
+                if limited
+                else "Allow more copies: constraints allow none."
+                if room is not None
+                else "Add documents to the corpus."
+            ),
         )
     met = line.meet(np.array([budget_tokens]), survey)
     realised = int(met.realised[0])

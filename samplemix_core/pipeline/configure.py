@@ -33,7 +33,7 @@ def from_form(deployment: Deployment, values: Mapping[str, Any]) -> Configured:
     to fill in a form is not permission to read every file on the machine.
     """
     fields = RunConfig.model_fields.keys() | all_parameters().keys()
-    filled = {name: value for name, value in values.items() if name in fields and value not in (None, "", [])}
+    filled = {name: value for name, value in values.items() if name in fields and value not in (None, "", [], {})}
     place = str(filled.get("corpus_uri", "")).strip()
     named = named_values(deployment, place)
     if NAME.fullmatch(place) and not named:

@@ -12,9 +12,10 @@ from samplemix_core.corpus.shards import JSON_LINES, format_of
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.database import ledger, registration
 from samplemix_core.database.connection import repeatable_read
-from samplemix_core.database.quality_models import quality_models
+from samplemix_core.database.quality_models import fix_quality_ranks, quality_models
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import Shard
+from samplemix_core.errors import CorpusError
 from samplemix_core.manifest.format import (
     Lineage,
     ManifestDraft,
@@ -54,12 +55,19 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     """
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
-    (source, counts, left_out), scale, shards, lineage = _read(run, registered, cluster_model)
+    (source, counts, left_out, _), scale, shards, lineage = _read(run, registered, cluster_model)
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
     found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
     run.tell(1, _STAGES, f"{found}; solving", unit="stages")
     solved = solve(config, source, scale, budget)
+    if scale.quality_ranks is not None:
+        with run.deployment.transaction() as cursor:
+            fixed = fix_quality_ranks(
+                cursor, registered.corpus_id, registered.quality_model_id, scale.quality_ranks, counts.scored + counts.duplicates
+            )
+        if fixed != scale.quality_ranks:
+            raise CorpusError("Another mixture of the corpus fixed its ranks meanwhile.", "Run again: they are used then.")
     run.tell(2, _STAGES, f"{solved.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
     with run.deployment.scratch() as directory:
         in_phases = {copies_in(name): copies for name, copies in solved.in_phases.items()}
@@ -150,7 +158,7 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         }
     with run.deployment.transaction() as cursor:
         model = quality_models(cursor, ids=[registered.quality_model_id])[registered.quality_model_id]
-        scale = read_scale(cursor, run.config, registered.corpus_id, model, model_id, found.source, fix=True)
+        scale = read_scale(cursor, run.config, registered.corpus_id, model, model_id, found)
     shards = [state.shard for state in states]
     return _Read(found, scale, shards, _lineage(run, registered, cluster_model, shards, replaced))
 

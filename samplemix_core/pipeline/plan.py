@@ -45,31 +45,42 @@ class _Known:
     snapshot_ids: tuple[int, ...]
 
 
-def plan(deployment: Deployment, version: Version, configs: Mapping[str, RunConfig]) -> Iterator[Outcome]:
+def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapping[str, RunConfig]) -> Iterator[Outcome]:
     """Yield the version as it is, as CURRENT, and then each configuration as a mixture of the same snapshots.
 
-    Scores are read once for all configurations with the same first scorer, seed and selection of documents. Raises ManifestError if
-    Postgres doesn't know the version.
+    `own` is the version's configuration. Scores are read once for all configurations with the same first scorer, seed and selection
+    of documents. Raises ManifestError if Postgres doesn't know the version.
     """
     with deployment.transaction() as cursor:
         known = _known(cursor, version)
-    read: dict[object, tuple[Source, Scale]] = {}
-    first = next(iter(configs.values()))
-    for number, (name, config) in enumerate({CURRENT: first, **configs}.items()):
+    kept: tuple[object, Source, Scale] | None = None
+    for number, (name, config) in enumerate({CURRENT: own, **configs}.items()):
         try:
+            _require_same(own, config)
             key = config.scorers[0], config.seed, config.constraints.exclude, config.constraints.include, config.normalise
-            if key not in read:
+            if kept is None or kept[0] != key:
                 # One at a time: a source takes as much memory as the mixture of it.
-                read.clear()
-                read[key] = _read(deployment, known, version, config)
-            source, scale = read[key]
-            current = source.copies_in(version.rows())
+                kept = None
+                kept = (key, *_read(deployment, known, own, config))
+            _, source, scale = kept
+            current = source.copies_in(version.rows()), version.manifest.realised_tokens
             if number == 0:
-                yield Outcome(CURRENT, planned(source, current, version.manifest.budget_tokens, current))
-                continue
-            yield Outcome(name, _solved(source, scale, config, current))
+                yield Outcome(CURRENT, planned(source, current[0], version.manifest.budget_tokens, *current))
+            else:
+                yield Outcome(name, _solved(source, scale, config, *current))
+            del source, scale
         except (BudgetError, ConfigError) as error:
             yield Outcome(name, None, str(error))
+
+
+def _require_same(own: RunConfig, config: RunConfig) -> None:
+    """Raise ConfigError for settings that need other scores than the version's."""
+    names = ("corpus_uri", "snapshots", "tokenizer", "reader", "embedding", "diversity")
+    if different := [name for name in names if getattr(own, name) != getattr(config, name)]:
+        raise ConfigError(
+            f"With other {', '.join(different)} than the version's, the scores would be others.",
+            "Leave them out, or plan over a version that was made with them.",
+        )
 
 
 def recorded_config(deployment: Deployment, version: Version) -> dict[str, Any]:
@@ -92,11 +103,11 @@ def _unknown(version: Version) -> ManifestError:
     )
 
 
-def _solved(source: Source, scale: Scale, config: RunConfig, current: UInt16Array) -> Plan:
+def _solved(source: Source, scale: Scale, config: RunConfig, current: UInt16Array, current_tokens: int) -> Plan:
     numbers = source.uniform.copy()
     try:
         budget = config.budget.resolve(source.total_tokens)
-        return planned(source, solve(config, source, scale, budget).copies, budget, current)
+        return planned(source, solve(config, source, scale, budget).copies, budget, current, current_tokens)
     finally:
         source.uniform[:] = numbers
 
@@ -122,14 +133,14 @@ def _known(cursor: Cursor, version: Version) -> _Known:
     )
 
 
-def _read(deployment: Deployment, known: _Known, version: Version, config: RunConfig) -> tuple[Source, Scale]:
+def _read(deployment: Deployment, known: _Known, own: RunConfig, config: RunConfig) -> tuple[Source, Scale]:
     with deployment.transaction() as cursor:
         repeatable_read(cursor)
         name = config.scorers[0]
-        model = known.model if name.partition("@")[0] == known.model.name else find_quality_model(cursor, name)
+        model = known.model if name == own.scorers[0] else find_quality_model(cursor, name)
         scope = Scope(known.snapshot_ids, ScoreVersion(known.encoder_id, model.quality_model_id), 2**31 - 1)
         states = ledger.shard_states(cursor, scope)
         labels = {*COLUMNS, *config.columns}
         found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, threading.Event())
-        scale = read_scale(cursor, config, known.corpus_id, model, known.cluster_model_id, found.source, fix=False)
+        scale = read_scale(cursor, config, known.corpus_id, model, known.cluster_model_id, found)
     return found.source, scale

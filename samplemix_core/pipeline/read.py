@@ -10,23 +10,24 @@ from samplemix_core.config.run import RunConfig
 from samplemix_core.database import columns, ledger, registration, selection
 from samplemix_core.database.clusters import cluster_table, load_cluster_model
 from samplemix_core.database.connection import Cursor
-from samplemix_core.database.quality_models import QualityModel, fix_quality_ranks, quality_ranks
+from samplemix_core.database.quality_models import QualityModel, quality_ranks
 from samplemix_core.database.scope import SETTLED, Scope, ShardState
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.manifest.format import Counts
-from samplemix_core.mixing.shard_samples import RowSet
+from samplemix_core.mixing.shard_samples import Float32Array, RowSet
 from samplemix_core.mixing.source import Source
 from samplemix_core.mixing.survey import diversity_ranks, ranks_of
-from samplemix_core.policies.policy import Scale
+from samplemix_core.policies.policy import Ranks, Scale
 
 
 class ReadSource(NamedTuple):
-    """A source, what became of every document, and what constraints leave out."""
+    """A source, what became of every document, what constraints leave out, and ranks of all documents' quality, where asked for."""
 
     source: Source
     counts: Counts
     left_out: list[selection.LeftOut]
+    ranks: Ranks | None
 
 
 def read_source(
@@ -55,13 +56,18 @@ def read_source(
     bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
     names = columns.label_names(cursor, scope.snapshot_ids, labels)
     source = Source(counts.eligible, registration.domain_names(cursor), diversity, config.seed, bounds, names)
+    qualities: list[Float32Array] = []
     for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model_id, states, names):
         if cancelled.is_set():
             raise CancelledRunError("Cancelled while scores were read.", "Run again to continue.")
+        if config.normalise == "ranks":
+            # Of all documents: what this mixture leaves out is no reason to rank others differently.
+            qualities.append(samples.quality)
         for rows in (duplicates.get(shard.shard_id), without.get(shard.shard_id)):
             samples = samples if rows is None else samples.without(rows)
         source.add(samples)
-    return ReadSource(source.finish(), counts, left_out)
+    ranks = ranks_of(np.concatenate(qualities)) if qualities else None
+    return ReadSource(source.finish(), counts, left_out, ranks)
 
 
 def _count(
@@ -100,16 +106,11 @@ def _count(
 
 
 def read_scale(
-    cursor: Cursor, config: RunConfig, corpus_id: int, model: QualityModel, cluster_model_id: int, source: Source, *, fix: bool
+    cursor: Cursor, config: RunConfig, corpus_id: int, model: QualityModel, cluster_model_id: int, found: ReadSource
 ) -> Scale:
-    """How quality and diversity become 0..1. Ranks of quality are those of the corpus's first mixture that asked for them.
-
-    With `fix`, this may be that one.
-    """
+    """How quality and diversity become 0..1. Ranks of quality are the corpus's fixed ones, else those of what was read."""
     scale = Scale(model.low, model.high)
     if config.normalise == "range":
         return scale
-    quality = quality_ranks(cursor, corpus_id, model.quality_model_id) or ranks_of(source.quality)
-    if fix:
-        quality = fix_quality_ranks(cursor, corpus_id, model.quality_model_id, quality, source.quality.size)
+    quality = quality_ranks(cursor, corpus_id, model.quality_model_id) or found.ranks
     return scale._replace(quality_ranks=quality, diversity_ranks=diversity_ranks(cluster_table(cursor, cluster_model_id)))

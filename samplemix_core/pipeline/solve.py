@@ -83,6 +83,10 @@ def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solve
     least, cap = config.constraints.documents, config.max_copies
     if not least:
         return _solve(config, source, scale, budget, cap)
+    if least > source.tokens.size:
+        raise BudgetError(
+            f"The source has {source.tokens.size:,} documents, and the mixture is to have {least:,}.", "Ask for fewer documents."
+        )
     numbers, documents, why = source.uniform.copy(), 0, ""
     while cap:
         source.uniform[:] = numbers

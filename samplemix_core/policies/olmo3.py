@@ -101,7 +101,9 @@ class Olmo3(Policy):
         known: dict[float, Float64Array | None] = {}
         for domain in np.flatnonzero((survey.domain_tokens > 0) & (tokens > 0)).tolist():
             wanted = float(tokens[domain]) / float(survey.domain_tokens[domain])
-            curve = known.setdefault(wanted, copies_by_bucket(wanted, kept, cap))
+            if wanted not in known:
+                known[wanted] = copies_by_bucket(wanted, kept, cap)
+            curve = known[wanted]
             if curve is None:
                 raise BudgetError(
                     f"Policy 'olmo3' would need {wanted / kept:.3g} copies of all that it keeps of domain"

@@ -135,16 +135,19 @@ def print_plans(console: Console, title: str, plans: Mapping[str, Plan | str]) -
     if first is not None:
         for words, source, value in _PLAN_FIGURES:
             table.add_row(words, source(first), *(value(plan) for plan in found.values()))
-        for column, groups in first.groups.items():
+        for column in first.groups:
             table.add_section()
-            for group in groups[:_PLAN_ROWS]:
-                own = [next(item for item in plan.groups[column] if item.name == group.name) for plan in found.values()]
-                shown = (f"{item.share:.1%}  x{item.multiplier:.2f}" for item in own)
-                table.add_row(visible(f"{column.replace('_', ' ')} {group.name}"), f"{group.source_share:.1%}", *shown)
-            if groups[_PLAN_ROWS:]:
-                rest = [sum(item.share for item in plan.groups[column][_PLAN_ROWS:]) for plan in found.values()]
-                source_share = sum(item.source_share for item in groups[_PLAN_ROWS:])
-                table.add_row(f"{len(groups) - _PLAN_ROWS:,} smaller ones", f"{source_share:.1%}", *(f"{x:.1%}" for x in rest))
+            own = [{group.name: group for group in plan.groups[column]} for plan in found.values()]
+            # What a plan leaves out is in another.
+            known = {name: group for groups in reversed(own) for name, group in groups.items()}
+            names = sorted(known, key=lambda name: (-known[name].source_share, name))
+            for name in names[:_PLAN_ROWS]:
+                shown = (f"{one[name].share:.1%}  x{one[name].multiplier:.2f}" if name in one else "left out" for one in own)
+                table.add_row(visible(f"{column.replace('_', ' ')} {name}"), f"{known[name].source_share:.1%}", *shown)
+            if rest := names[_PLAN_ROWS:]:
+                shares = [sum(one[name].share for name in rest if name in one) for one in own]
+                source_share = sum(known[name].source_share for name in rest)
+                table.add_row(f"{len(rest):,} smaller ones", f"{source_share:.1%}", *(f"{share:.1%}" for share in shares))
         console.print(table)
     for name, plan in plans.items():
         if isinstance(plan, str):

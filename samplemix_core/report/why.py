@@ -1,7 +1,7 @@
 """Why a document has its number of copies in a version: what the pages and the command line say."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ class Why(FrozenModel):
                 yield chance.note
         if not self.chances and self.became != "duplicate":
             yield self.trouble or "it is not assigned to a cluster of the version's model, so it has no weight"
-        if len(self.twins) > 1 and self.became != "duplicate":
+        if len(self.twins) > 1 and self.became not in ("duplicate", "left out"):
             yield f"its text is in {len(self.twins):,} places of the mixture's crawls; the others are duplicates of this one"
 
 
@@ -114,9 +114,15 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
         )
     (document,) = found
     among = set(mixture["snapshots"])
+    constraints = ConstraintsConfig.model_validate(mixture["config"].get("constraints") or {})
+    rules: dict[tuple[str, int], str] = {}
     twins = [
         item for item in ask(reader_url, "same_text", corpus=mixture["corpus"], shard=shard, row=row) if item["snapshot"] in among
     ]
+    if constraints.selects:
+        rules = _left_out(reader_url, mixture["mixture_id"], constraints, [*twins, {"shard": shard, "row": row}])
+        # What is left out has no place to take.
+        twins = [item for item in twins if (item["shard"], item["row"]) not in rules]
     if document["copies"]:
         became = "taken"
     elif twins and (twins[0]["shard"], twins[0]["row"]) != (shard, row):
@@ -124,12 +130,8 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
     else:
         became = "not taken"
     chances, trouble = list[Chance](), ""
-    constraints = ConstraintsConfig.model_validate(mixture["config"].get("constraints") or {})
-    if became != "taken" and constraints.selects:
-        with transaction(reader_url) as cursor:
-            rule = rule_of(cursor, reader_url, mixture["mixture_id"], shard, row, constraints)
-        if rule is not None:
-            became, trouble = "left out", f"the constraint {rule} leaves it out"
+    if became != "taken" and (shard, row) in rules:
+        became, trouble = "left out", f"the constraint {rules[shard, row]} leaves it out"
     if became not in ("duplicate", "left out") and document["diversity"] is not None:
         try:
             chances = _chances(deployment, mixture, document)
@@ -144,6 +146,23 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
         qualities=ask(reader_url, "sample_qualities", corpus=mixture["corpus"], shard=shard, row=row),
         corpus_id=mixture["corpus_id"],
     )
+
+
+def _left_out(
+    reader_url: str, mixture_id: int, constraints: ConstraintsConfig, places: Sequence[dict[str, Any]]
+) -> dict[tuple[str, int], str]:
+    """The rules that leave out documents, by their places."""
+    found: dict[tuple[str, int], str] = {}
+    with transaction(reader_url) as cursor:
+        for item in places[-_MOST_TWINS:]:
+            rule = rule_of(cursor, reader_url, mixture_id, item["shard"], item["row"], constraints)
+            if rule is not None:
+                found[item["shard"], item["row"]] = rule
+    return found
+
+
+_MOST_TWINS = 50
+"""Of a document, whose rules are asked for."""
 
 
 def _chances(deployment: Deployment, mixture: dict[str, Any], document: dict[str, Any]) -> list[Chance]:
@@ -199,6 +218,10 @@ def why_fewer(
         if (spent + copies + 1) * n_tokens > int(solver.max_share * budget_tokens):
             return f"Another copy would exceed {solver.max_share:.2%} of the budget, the most for one document."
         return "Another copy is longer than what was left of the budget, so it was skipped." if solver.passed_over else ""
+    if copies > min(most, int(wanted)):
+        return "It was next in line, and what was left of the budget, or of its group's share, paid for one copy more."
+    if most < min(solver.max_copies, int(wanted)) and not spent:
+        return f"The constraints allow it {most} {'copy' if most == 1 else 'copies'} at most."
     if most < min(solver.max_copies, int(wanted)):
         return f"Earlier phases had spent {spent} of its copies, so that {most} {'was' if most == 1 else 'were'} left."
     return ""

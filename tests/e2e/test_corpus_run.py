@@ -516,10 +516,17 @@ def test_mixtures_are_planned_side_by_side_before_one_is_published(
     bold, impossible, picture = (tmp_path / name for name in ("bold.yaml", "impossible.yaml", "plans.png"))
     bold.write_text("policy: {name: topk}\nbudget: 50%\nconstraints: {hold: [content_type], copies: {quality<1: 0}}\n")
     impossible.write_text("budget: 900%\nmax_copies: 2\n")
-    asked = command("mixture", "plan", first, str(bold), str(impossible), "--plot", str(picture), "--json", check=False)
+    fewer, other = tmp_path / "fewer.yaml", tmp_path / "other.yaml"
+    fewer.write_text("constraints: {exclude: {where: domain = 'code'}}\n")
+    other.write_text("embedding: {max_seq_tokens: 32}\n")
+    files = [str(file) for file in (fewer, bold, impossible, other)]
+    asked = command("mixture", "plan", first, *files, "--plot", str(picture), "--json", check=False)
     assert asked.returncode == 1
     plans = json.loads(asked.stdout)
-    assert list(plans) == ["current", "bold", "impossible"]
+    assert list(plans) == ["current", "fewer", "bold", "impossible", "other"]
+    assert "With other embedding" in plans["other"]["error"]
+    assert "code" not in {group["name"] for group in plans["fewer"]["groups"]["domain"]}
+    assert plans["fewer"]["overlap"] < 1
     assert "can't be met" in plans["impossible"]["error"]
     current, planned = plans["current"], plans["bold"]
     shown = json.loads(command("mixture", "show", first, "--json").stdout)
@@ -532,8 +539,9 @@ def test_mixtures_are_planned_side_by_side_before_one_is_published(
             assert sum(group["documents"] for group in groups) == plan["documents"]
     assert planned["quality"] > current["quality"]
     assert picture.read_bytes().startswith(b"\x89PNG")
-    told = command("mixture", "plan", first, "--policy", "natural", "--budget", "100%")
+    told = command("mixture", "plan", first, str(fewer), "--policy", "natural", "--budget", "100%")
     assert "same as the current" in told.stdout
+    assert "left out" in told.stdout
     # What is planned is what is published.
     published = run_command(corpus_uri, "--name", f"{first}-bold", "--config", str(bold))
     shown = json.loads(command("mixture", "show", published["manifest_uri"], "--json").stdout)

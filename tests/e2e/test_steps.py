@@ -203,6 +203,10 @@ def test_what_constraints_made_of_a_document_is_said_of_it(
     with platform.transaction() as cursor:
         ranks = quality_ranks(cursor, scored.corpus_id, scored.quality_model_id)
     assert ranks is not None
+    documents = sum(state.scored for state in _states(platform, scored))
+    with platform.transaction() as cursor:
+        cursor.execute("SELECT documents FROM quality_ranks WHERE corpus_id = %s", (scored.corpus_id,))
+        assert cursor.fetchall() == [(documents,)], "of all documents, whatever the mixture leaves out"
     assert manifest.policy.parameters["q_ranks"] == [list(part) for part in ranks]
     assert mix(run, scored, model).content_digest == manifest.content_digest
     assert manifest.counts.left_out == {"exclude.where": 4}
@@ -391,3 +395,8 @@ def test_equal_drafts_share_a_place_and_old_ones_are_collected(
 def _any_draft(platform: Deployment) -> str:
     store = platform.state
     return next(info.key.rpartition("/")[0] for info in store.list("drafts/") if info.key.endswith(drafts.DRAFT))
+
+
+def _states(platform: Deployment, registered: Registered) -> list[ShardState]:
+    with platform.transaction() as cursor:
+        return ledger.shard_states(cursor, registered.scope)

@@ -461,7 +461,7 @@ def test_what_quality_models_measure_is_shown_with_the_documents_to_look_at(
     ("max_share", "passed_over", "copies", "said"),
     [
         (1.0, 0, 3, ""),
-        (1.0, 0, 4, ""),
+        (1.0, 0, 4, "paid for one copy more"),
         (1.0, 2, 1, "so it was skipped"),
         (0.01, 2, 1, "exceed 1.00% of the budget"),
         (0.5, 0, 1, ""),
@@ -478,5 +478,6 @@ def test_a_sample_with_fewer_copies_than_its_weight_gives_says_why(
 
 def test_a_sample_that_earlier_phases_had_spent_says_so() -> None:
     solver = SolverRecord(max_copies=3, kappa=1.0, next_tokens=9)
+    assert why_fewer(solver, 10_000, 3.4, 1, 60, most=1) == "The constraints allow it 1 copy at most."
     assert "had spent 2 of its copies, so that 1 was left" in why_fewer(solver, 10_000, 3.4, 1, 60, spent=2, most=1)
     assert why_fewer(solver, 10_000, 1.4, 1, 60, spent=2, most=1) == ""

@@ -9,8 +9,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from samplemix_core.config.budget import Budget
+from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.config.form import PHASES_EXAMPLE, form_schema
-from samplemix_core.config.run import RunConfig, settings_schema
+from samplemix_core.config.run import RunConfig, merged, settings_schema
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.policies.registry import all_parameters
@@ -163,3 +164,18 @@ def test_the_schema_of_settings_is_the_models_and_takes_what_people_write() -> N
         assert list(schema.iter_errors(values))
         with pytest.raises(ConfigError):
             load_config(RunConfig, {"corpus_uri": "s3://a/b", **values})
+
+
+def test_settings_by_names_of_the_users_own_are_replaced_and_empty_ones_put_the_default_back() -> None:
+    base = {
+        "policy": {"name": "fixed", "shares": {"web": 0.6, "books": 0.4}},
+        "constraints": {"copies": {"domain=books": 2}, "shares": {"domain=web": {"least": 0.3, "most": 0.3}}, "documents": 9},
+    }
+    found = merged(base, {"shares": {"news": 1.0}, "constraints": {"copies": {"quality<2": 0}, "shares": {"domain=web": 0.5}}})
+    assert found["policy"] == {"name": "fixed", "shares": {"news": 1.0}}
+    assert found["constraints"] == {"copies": {"quality<2": 0}, "shares": {"domain=web": 0.5}, "documents": 9}
+    assert merged(base, {"constraints": {"copies": {}}})["constraints"]["copies"] == {}
+    assert load_config(RunConfig, {"corpus_uri": "s3://a/b", **merged(base, {"constraints": {}})}).constraints.columns() == ()
+    single = ConstraintsConfig.model_validate({"copies": {"quality<0.1": 0}})
+    assert single.cap({"quality": 0.1}, 4) == 4
+    assert single.cap({"quality": 0.0999}, 4) == 0

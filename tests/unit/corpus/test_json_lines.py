@@ -197,6 +197,9 @@ def test_urls_and_licences_are_kept_as_far_as_they_can_be() -> None:
         ("https://example.org#x@y", "example.org"),
         ("urn", "urn"),
         ("https:///nothing", None),
+        ("//Example.org/x", "example.org"),
+        ("example.org/?u=https://other.com/", "example.org"),
+        ("https://m\u00fcnchen.de/", "xn--mnchen-3ya.de"),
     ],
 )
 def test_the_host_of_a_url(url: str, host: str | None) -> None:

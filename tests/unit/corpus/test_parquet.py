@@ -235,5 +235,11 @@ def test_urls_and_licences_of_text_bytes_dictionaries_and_lists_are_kept() -> No
         assert [row["url"] for row in found] == ["https://a.org/1", None, "https://b.org/2"]
         assert [row["license"] for row in found] == ["MIT, CC0-1.0", None, None]
         assert refused == []
+    broken = pa.array([b"https://a.org/1", b"https://a.org/\xff/b", None]).view(pa.string())
+    lists = pa.array([["MIT", "CC0-1.0"], [], None], pa.large_list(pa.string()))
+    table = pa.table({"text": texts, "meta": pa.StructArray.from_arrays([broken], ["url"]), "rights": lists})
+    found, refused = rows(encode(table), config)
+    assert ([row["url"] for row in found], refused) == (["https://a.org/1", None, None], [])
+    assert [row["license"] for row in found] == ["MIT, CC0-1.0", None, None]
     numbers = pa.table({"text": texts, "meta": pa.array([1, 2, 3]), "rights": pa.array([1, 2, 3])})
     assert [(row["url"], row["license"]) for row in rows(encode(numbers), config)[0]] == [(None, None)] * 3
