@@ -111,7 +111,7 @@ def stream_samples(
     labels = labels or {}
     places = "".join(f", array_position(%({name}_names)s, {_LABEL.format(name)}) - 1" for name in labels)
     kinds = {**_COLUMNS, "sample": {**_COLUMNS["sample"], **dict.fromkeys(labels, "int32")}}
-    for part in _reads([item for item in states if item.is_scored]):
+    for part in in_reads(states, ROWS_PER_READ):
         parameters: dict[str, Any] = {
             "snapshot": part[0].shard.snapshot_id,
             "shards": [item.shard.shard_id for item in part],
@@ -127,11 +127,12 @@ def stream_samples(
             yield item.shard, _one_shard(item, tables, labels)
 
 
-def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
+def in_reads(states: Sequence[ShardState], most: int) -> Iterator[list[ShardState]]:
+    """The scored ones of these shards in parts, each of one snapshot and with at most so many documents, or of one shard."""
     part: list[ShardState] = []
     rows = 0
-    for item in states:
-        if part and (rows + item.scored > ROWS_PER_READ or item.shard.snapshot_id != part[0].shard.snapshot_id):
+    for item in (item for item in states if item.is_scored):
+        if part and (rows + item.scored > most or item.shard.snapshot_id != part[0].shard.snapshot_id):
             yield part
             part, rows = [], 0
         part.append(item)

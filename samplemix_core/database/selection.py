@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core.config.constraints import ConstraintsConfig, SelectionConfig
+from samplemix_core.database.columns import in_reads
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.query import READ_LIMIT_SECONDS, stream_query
@@ -82,7 +83,7 @@ def leave_out(
     _require_plain(cursor, reader_url, rules)
     query, parameters = _query(cursor, rules, sorted({item.shard.snapshot_id for item in states}))
     parameters |= {"quality": version.quality_model_id, "cluster": cluster_model_id, "row": None}
-    for part in _reads(states):
+    for part in in_reads(states, _DOCUMENTS_AT_ONCE):
         where = {"snapshot": part[0].shard.snapshot_id, "shards": [item.shard.shard_id for item in part]}
         for found in _tables(_judged(reader_url, query, {**parameters, **where})):
             copy_in(cursor, LEFT_OUT, found)
@@ -145,20 +146,6 @@ def _require_plain(cursor: Cursor, reader_url: str, rules: Sequence[_Rule]) -> N
                 f"The condition {rule.name} asks for {', '.join(changing)}, which isn't the same each time.",
                 "Write a condition on what is stored of a document.",
             )
-
-
-def _reads(states: Sequence[ShardState]) -> Iterator[list[ShardState]]:
-    """Scored shards in parts of one snapshot each."""
-    part: list[ShardState] = []
-    rows = 0
-    for item in (item for item in states if item.is_scored):
-        if part and (rows + item.scored > _DOCUMENTS_AT_ONCE or item.shard.snapshot_id != part[0].shard.snapshot_id):
-            yield part
-            part, rows = [], 0
-        part.append(item)
-        rows += item.scored
-    if part:
-        yield part
 
 
 def _judged(reader_url: str, query: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:

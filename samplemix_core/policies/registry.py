@@ -1,8 +1,10 @@
 """All policies, as a field of a configuration, by name, as a manifest records them, and as a table."""
 
+import warnings
 from collections.abc import Collection, Mapping
 from functools import reduce
 from importlib import import_module
+from importlib.metadata import entry_points
 from operator import or_
 from pkgutil import iter_modules
 from typing import Annotated, Any
@@ -19,6 +21,21 @@ from samplemix_core.policies.samplemix import SampleMix
 for _module in iter_modules(samplemix_core.policies.__path__, f"{samplemix_core.policies.__name__}."):
     if _module.name != __name__ and not _module.name.endswith(".exponential"):
         import_module(_module.name)
+
+PLUGINS = "samplemix.policies"
+"""The entry points by which other packages bring policies: modules whose policies are `registered` when they are imported."""
+
+
+def _import_plugins() -> None:
+    """Import other packages' policies. One that can't be imported is told of, and keeps nobody from working without it."""
+    for plugin in entry_points(group=PLUGINS):
+        try:
+            plugin.load()
+        except Exception as error:  # noqa: BLE001 strangers' code
+            warnings.warn(f"The policies of {plugin.value} can't be used: {error!r}", RuntimeWarning, stacklevel=1)
+
+
+_import_plugins()
 
 SCALE_ENDS = ("q_low", "q_high")
 """How a manifest names the ends of a quality model's scale, next to the policy's parameters."""

@@ -1,7 +1,11 @@
 """A policy that is registered shows up wherever policies do, with nothing else to change: here one that tests know alone."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -237,3 +241,39 @@ def test_a_name_is_registered_once_with_what_it_begins_with() -> None:
 
     with pytest.raises(ValueError, match="FIRST_FIELDS"):
         registered(Forgetful)
+
+
+PLUGIN = """
+from typing import Literal
+from samplemix_core.policies.policy import Policy, registered
+
+@registered
+class Ours(Policy):
+    "w = 2 (our own)."
+    summary = "ours"
+    FIRST_FIELDS = frozenset({"name"})
+    name: Literal["ours"] = "ours"
+
+    def weights(self, columns, scale):
+        return columns.unit_quality(scale) + 2.0
+"""
+
+
+def test_other_packages_bring_policies_by_an_entry_point_and_a_broken_one_is_only_told_of(tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text(PLUGIN)
+    (tmp_path / "broken.py").write_text("raise ValueError('not today')")
+    info = tmp_path / "ours-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[samplemix.policies]\nours = ours\nbroken = broken\n")
+    asked = (
+        "from samplemix_core.config.run import RunConfig; from samplemix_core.config.form import form_schema;"
+        " policy = RunConfig.model_validate({'corpus_uri': 's3://a/b', 'policy': 'ours'}).policy;"
+        " print(policy, 'ours' in form_schema()['policy']['enum'])"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    done = subprocess.run(
+        [sys.executable, "-c", asked], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "name='ours' True\n"
+    assert "The policies of broken can't be used: ValueError('not today')" in done.stderr
