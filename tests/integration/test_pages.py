@@ -197,7 +197,7 @@ def test_a_mixture_under_its_own_settings_and_under_others(client: TestClient) -
     ("path", "status", "told"),
     [
         ("/api/mixtures/demo/2/what-if?budget_percent=900", 422, "at most 4 copies"),
-        ("/api/mixtures/demo/2/what-if?policy=none", 422, "there is no policy 'none'; choose one of: cluster_balanced"),
+        ("/api/mixtures/demo/2/what-if?policy=none", 422, "there is no policy 'none'; choose one of: betr, cluster_balanced"),
         ("/api/mixtures/demo/2/what-if?alpha=2", 422, "less than or equal to 1"),
         ("/api/mixtures/web", 422, "there is no mixture 'web'"),
         ("/api/mixtures/demo?version=9", 422, "there is no mixture 'demo' version 9"),
