@@ -10,6 +10,9 @@ import pyarrow as pa
 DIMENSIONS = ("clarity", "completeness", "structure", "credibility", "significance", "knowledge", "reasoning")
 """The seven quality dimensions (Table 1 of arXiv 2503.01506), in order. Their ranges: DEFAULT_RUBRIC in quality/rubric.py."""
 
+UNKNOWN = "und"
+"""The language of a text that has none, or none that can be told; what is said of any kind that isn't stored."""
+
 DOCUMENTS = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),

@@ -14,7 +14,7 @@ from samplemix_core.database.copy import copy_out
 from samplemix_core.database.scope import Scope, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import AccountingError
 from samplemix_core.mixing.shard_samples import RowSet, ShardSamples
-from samplemix_core.quality.kinds import UNKNOWN
+from samplemix_core.schemas import UNKNOWN
 
 ROWS_PER_READ = 200_000
 """Samples fetched at once, approximately: a read takes whole shards of one snapshot."""

@@ -17,12 +17,10 @@ import pyarrow as pa
 
 from samplemix_core.compiled import compiled
 from samplemix_core.errors import ModelError
+from samplemix_core.schemas import UNKNOWN
 
 PROSE, CODE, MARKUP, LIST = "prose", "code", "markup", "list"
 CONTENT_TYPES = (PROSE, CODE, MARKUP, LIST)
-
-UNKNOWN = "und"
-"""The language of a text that has none, or none that can be told."""
 
 STRETCH = 120
 """Characters examined from the beginning, and from the middle."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +13,10 @@ from rich.text import Text
 from samplemix_core.errors import ConfigError
 from samplemix_core.logs import visible
 from samplemix_core.manifest.format import DomainShare, Manifest, held_back, unmet
-from samplemix_core.mixing.plan import Plan
+
+if TYPE_CHECKING:
+    # Who only lists and shows mixtures has no Numba.
+    from samplemix_core.mixing.plan import Plan
 
 WIDE = 1000
 
@@ -123,7 +126,7 @@ _PLAN_ROWS = 12
 """Groups of a column that plans are shown by; --json has all."""
 
 
-def print_plans(console: Console, title: str, plans: Mapping[str, Plan | str]) -> None:
+def print_plans(console: Console, title: str, plans: "Mapping[str, Plan | str]") -> None:
     """Print plans side by side, with what can't be met and what is starved; a plan that is text says why there is none."""
     table = Table(title=title, header_style="bold")
     table.add_column("")
@@ -157,7 +160,7 @@ def print_plans(console: Console, title: str, plans: Mapping[str, Plan | str]) -
                 console.print(f"warning: {name}: {starved}", soft_wrap=True)
 
 
-_PLAN_FIGURES: tuple[tuple[str, Callable[[Plan], str], Callable[[Plan], str]], ...] = (
+_PLAN_FIGURES: "tuple[tuple[str, Callable[[Plan], str], Callable[[Plan], str]], ...]" = (
     ("tokens", lambda plan: f"{plan.source_tokens:,}", lambda plan: f"{plan.realised_tokens:,}"),
     ("of the budget", lambda plan: "", lambda plan: f"{plan.realised_tokens / plan.budget_tokens:.2%}"),
     ("documents", lambda plan: f"{plan.source_documents:,}", lambda plan: f"{plan.documents:,}"),

@@ -5,7 +5,8 @@
 import pyarrow as pa
 import pytest
 
-from samplemix_core.quality.kinds import UNKNOWN, content_types, languages
+from samplemix_core.quality.kinds import content_types, languages
+from samplemix_core.schemas import UNKNOWN
 from tests.unit.quality.test_composite import ARTICLE, CODE, MENU, SPAM
 
 LATEX = r"""
