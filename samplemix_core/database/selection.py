@@ -126,7 +126,10 @@ def rule_of(cursor: Cursor, reader_url: str, mixture_id: int, shard: str, row: i
 _NOTHING = {"quality": 0, "cluster": 0, "snapshot": 0, "shards": [], "row": None}
 
 _CALLED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(")
-_OF_NOW = re.compile(r"\b(current_(date|time|timestamp)|localtime(stamp)?|now|today|yesterday|tomorrow)\b", re.IGNORECASE)
+_OF_NOW = re.compile(r"\b(?:current_(?:date|time|timestamp)|localtime(?:stamp)?|now)\b", re.IGNORECASE)
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_MOMENT = r"'\s*(?:now|today|tomorrow|yesterday)\s*'"
+_LITERAL_NOW = re.compile(rf"{_MOMENT}\s*::|\b(?:date|time|timestamp|timestamptz)\s+{_MOMENT}", re.IGNORECASE)
 
 
 def _require_plain(cursor: Cursor, reader_url: str, rules: Sequence[_Rule]) -> None:
@@ -138,9 +141,11 @@ def _require_plain(cursor: Cursor, reader_url: str, rules: Sequence[_Rule]) -> N
         # After WHERE, Postgres allows neither window functions nor aggregates, which depend on what else is read.
         alone = f"SELECT FROM ({_DOCUMENTS}) AS document WHERE (\n{condition.replace('%', '%%')}\n) AND false"
         list(_judged(reader_url, alone, dict(_NOTHING)))
-        names = sorted({name.lower() for name in _CALLED.findall(condition)})
+        # What stands in quotes is called by nobody, unless it is a time.
+        outside = _LITERAL.sub("''", condition)
+        names = sorted({name.lower() for name in _CALLED.findall(outside)})
         cursor.execute("SELECT DISTINCT proname FROM pg_proc WHERE provolatile = 'v' AND proname = ANY(%s) ORDER BY 1", (names,))
-        changing = [name for (name,) in cursor.fetchall()] + [found[0] for found in _OF_NOW.findall(condition)]
+        changing = [name for (name,) in cursor.fetchall()] + _OF_NOW.findall(outside) + _LITERAL_NOW.findall(condition)
         if changing:
             raise ConfigError(
                 f"The condition {rule.name} asks for {', '.join(changing)}, which isn't the same each time.",

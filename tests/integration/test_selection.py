@@ -47,6 +47,7 @@ CASES: list[tuple[dict[str, Any], Callable[[Row], bool]]] = [
     ({"exclude": {"where": "doc_id LIKE 'doc-%' -- by hand"}}, lambda row: row["doc_id"] is not None),
     ({"exclude": {"where": "license = 'mit'"}}, lambda row: row["license"] == "mit"),
     ({"exclude": {"where": "cluster = 0 OR is_noise OR distance > 2"}}, lambda row: row["cluster"] == 0 or row["is_noise"]),
+    ({"exclude": {"where": "doc_id IN ('doc-1', 'now', 'today, it''s random (5)')"}}, lambda row: row["doc_id"] == "doc-1"),
     ({"exclude": {"ids": ["doc-1", "doc-2", "nobody"]}}, lambda row: row["doc_id"] in ("doc-1", "doc-2")),
     ({"exclude": {"hosts": ["SITE-1.example"]}}, lambda row: row["host"] == "site-1.example"),
     ({"exclude": {"hosts": ["https://*.example", "other"]}}, lambda row: True),
@@ -126,6 +127,8 @@ def test_what_is_left_out_gives_its_place_to_a_twin(assigned: LedgeredCorpus) ->
         ("false) IS TRUE THEN 0 WHEN (quality < 5) IS TRUE THEN 99 WHEN (false", "syntax error"),
         ("random() < 0.5", "asks for random, which isn't the same each time"),
         ("now() > '2026-01-01'", "asks for now"),
+        ("current_date > '2026-01-01'", "asks for current_date"),
+        ("'now'::timestamptz > '2026-01-01'", "asks for 'now'::"),
     ],
 )
 def test_a_condition_that_postgres_refuses_is_told_and_harms_nothing(assigned: LedgeredCorpus, where: str, said: str) -> None:
