@@ -98,8 +98,10 @@ class Cache:
             write(temporary)
             # Opened before it has its name, because others may then remove it.
             opened = pa.memory_map(str(temporary))
-            self._make_room(temporary.stat().st_size)
-            temporary.replace(self.directory / name)
+            # One at a time: two that looked at once would each take the room that the other counts on.
+            with self._lock("room"):
+                self._make_room(temporary.stat().st_size)
+                temporary.replace(self.directory / name)
         finally:
             temporary.unlink(missing_ok=True)
         return opened

@@ -245,6 +245,28 @@ def test_a_small_cache_is_kept_to_its_bound(published: Published, tmp_path: Path
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
+def test_files_made_at_once_share_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = texts.Cache(tmp_path, max_bytes=1_500)
+    made, look = [], cache._make_room
+    all_written = threading.Barrier(4)
+
+    def write(path: Path) -> None:
+        path.write_bytes(bytes(1_000))
+        all_written.wait(20)
+
+    def slowly(n_bytes: int) -> None:
+        look(n_bytes)
+        made.append(n_bytes)
+        # Time for the others to look, if they may.
+        time.sleep(0.02)
+
+    monkeypatch.setattr(cache, "_make_room", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda each: cache.make(f"{each}{each}.arrow", write), range(4)))
+    assert len(made) == 4
+    assert len(list(tmp_path.glob("*.arrow"))) == 1
+
+
 def test_a_version_without_sources_is_read_all_the_same(published: Published, tmp_path: Path) -> None:
     mixture = open_mixture(published.uri, cache_directory=tmp_path / "cache")
     bare = replace(mixture, texts=replace(mixture.texts, sources=mixture.texts.sources.slice(0, 0)))
