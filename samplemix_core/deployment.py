@@ -26,6 +26,7 @@ class Prefix(StrEnum):
     CLUSTERS = "clusters"
     QUALITY_MODELS = "quality-models"
     TRAINING = "quality-training"
+    SIGNATURES = "signatures"
 
 
 MODEL_FILES = f"{Prefix.QUALITY_MODELS}/files"

@@ -110,6 +110,15 @@ STEPS = (
         announces=News.SCORES,
     ),
     Step(
+        name="near_duplicates",
+        function="near_duplicates:find_near_duplicates",
+        takes=("registered",),
+        gives="near_duplicates",
+        what="finds documents that share most of their wording, in all crawls of the corpus",
+        again="shards that are signed and compared are skipped",
+        pool=Pool.WORKERS,
+    ),
+    Step(
         name="fit_diversity",
         function="fit:fit_diversity",
         takes=("registered",),
@@ -216,8 +225,8 @@ def _named(*names: str) -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step.name in names)
 
 
-ASSIGN, MIX = _named("assign", "mix")
-_DIVERSITY = (GATHER, *_named("fit_diversity", "assign", "measure_clusters"))
+NEAR_DUPLICATES, ASSIGN, MIX = _named("near_duplicates", "assign", "mix")
+_DIVERSITY = (GATHER, *_named("near_duplicates", "fit_diversity", "assign", "measure_clusters"))
 SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
 FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
 BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))

@@ -1,4 +1,5 @@
-"""Constraints on a mixture, whatever the policy: shares that are held or limited, caps on copies, and a least number of documents.
+"""Constraints on a mixture, whatever the policy: shares that are held or limited, caps on copies, a least number of documents, and
+which documents may have copies at all.
 
 Groups of samples are written column=name, such as domain=web or language=de; bands of quality as quality<2.5 or quality>=8, on the
 scale of the run's first scorer.
@@ -207,3 +208,22 @@ class ConstraintsConfig(IdentifiedModel):
                 applies = str(facts[found.column]) == found.name
             max_copies = min(max_copies, most) if applies else max_copies
         return max_copies
+
+
+class NearDuplicatesConfig(IdentifiedModel):
+    """Which of the documents with nearly the same text stay."""
+
+    FIRST_FIELDS = frozenset({"drop", "similarity", "keep"})
+
+    drop: bool = Field(True, description="Leave out documents that have nearly the same text as another one that stays")
+    similarity: float = Field(
+        0.8,
+        ge=0.75,
+        le=1,
+        description="How alike: the Jaccard similarity of the sets of runs of five words, without case and punctuation",
+    )
+    keep: Literal["earliest", "quality", "longest"] = Field(
+        "earliest",
+        description="Which one stays: that of the earliest crawl, file and row, so that new crawls change nothing; that of the best"
+        " quality; or the longest",
+    )

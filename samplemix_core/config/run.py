@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from samplemix_core.config.budget import Budget, BudgetField
-from samplemix_core.config.constraints import ConstraintsConfig
+from samplemix_core.config.constraints import ConstraintsConfig, NearDuplicatesConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
@@ -263,6 +263,7 @@ class RunConfig(WithPolicy):
         json_schema_extra=_HOW,
     )
     constraints: ConstraintsConfig = Field(ConstraintsConfig(), title="Constraints", json_schema_extra=_HOW)
+    near_duplicates: NearDuplicatesConfig = Field(NearDuplicatesConfig(), title="Near-duplicates", json_schema_extra=_HOW)
     licenses: tuple[str, ...] = Field(
         (),
         description="Licences of the corpus's data, as SPDX names or URLs; manifests, Croissant and exports name them",

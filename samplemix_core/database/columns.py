@@ -35,6 +35,36 @@ _COLUMNS = {
 }
 
 
+RANKED = """
+    ranked AS (
+        SELECT shard_id, row_number() OVER (ORDER BY snapshot.name COLLATE "C", path COLLATE "C") AS rank
+        FROM shard
+        JOIN snapshot USING (snapshot_id)
+        JOIN shard_score USING (shard_id, etag)
+        WHERE snapshot_id = ANY(%(snapshots)s) AND superseded_at IS NULL AND shard_id <= %(last)s AND state = 'done'
+            AND encoder_id = %(encoder)s AND quality_model_id = %(quality)s
+    )
+"""
+"""The done shards of a scope, ranked: of documents that are alike, the first has the lowest rank, and then row."""
+
+
+def ranked_parameters(scope: Scope) -> dict[str, Any]:
+    """The parameters of RANKED."""
+    return {
+        "snapshots": list(scope.snapshot_ids),
+        "last": scope.last_shard_id,
+        "encoder": scope.version.encoder_id,
+        "quality": scope.version.quality_model_id,
+    }
+
+
+def not_in(left_out: str | None) -> str:
+    """The condition that a sample isn't in the table `left_out` of rows; empty without one."""
+    if left_out is None:
+        return ""
+    return f" AND NOT EXISTS (SELECT FROM {left_out} AS o WHERE (o.shard_id, o.row) = (sample.shard_id, sample.row))"
+
+
 def find_duplicates(cursor: Cursor, scope: Scope, left_out: str | None = None) -> dict[int, RowSet]:
     """Return the samples that repeat the text of an earlier one: shard id -> their rows, for shards that have any.
 
@@ -43,35 +73,20 @@ def find_duplicates(cursor: Cursor, scope: Scope, left_out: str | None = None) -
     duplicate, on disk if there are many. Memory here is one bit for each row of a shard that has duplicates, plus the duplicates of
     one shard.
     """
-    counted = ""
-    if left_out is not None:
-        counted = f" AND NOT EXISTS (SELECT FROM {left_out} AS o WHERE (o.shard_id, o.row) = (sample.shard_id, sample.row))"
     found = stream_rows(
         cursor,
         """
         WITH repeated AS MATERIALIZED (
             SELECT content_hash FROM sample WHERE snapshot_id = ANY(%(snapshots)s){counted}
             GROUP BY content_hash HAVING count(*) > 1
-        ), ranked AS (
-            SELECT shard_id, row_number() OVER (ORDER BY snapshot.name COLLATE "C", path COLLATE "C") AS rank
-            FROM shard
-            JOIN snapshot USING (snapshot_id)
-            JOIN shard_score USING (shard_id, etag)
-            WHERE snapshot_id = ANY(%(snapshots)s) AND superseded_at IS NULL AND shard_id <= %(last)s AND state = 'done'
-                AND encoder_id = %(encoder)s AND quality_model_id = %(quality)s
-        ), numbered AS (
+        ), {ranked}, numbered AS (
             SELECT shard_id, row, row_number() OVER (PARTITION BY content_hash ORDER BY rank, row) AS number
             FROM sample JOIN repeated USING (content_hash) JOIN ranked USING (shard_id)
             WHERE snapshot_id = ANY(%(snapshots)s){counted}
         )
         SELECT shard_id, row FROM numbered WHERE number > 1 ORDER BY shard_id, row
-        """.replace("{counted}", counted),
-        {
-            "snapshots": list(scope.snapshot_ids),
-            "last": scope.last_shard_id,
-            "encoder": scope.version.encoder_id,
-            "quality": scope.version.quality_model_id,
-        },
+        """.replace("{counted}", not_in(left_out)).replace("{ranked}", RANKED),
+        ranked_parameters(scope),
     )
     by_shard = itertools.groupby(found, key=itemgetter(0))
     return {shard_id: RowSet.of(np.fromiter((row for _, row in rows), dtype=np.int64)) for shard_id, rows in by_shard}

@@ -78,6 +78,7 @@ def save_mixture(
     rows: Iterable[MixtureRows],
     rollup: MixtureRollup,
     left_out: Sequence[LeftOut] = (),
+    near_duplicates: pa.Table | None = None,
 ) -> int:
     """Record a published version, in the cursor's transaction; returns its id.
 
@@ -110,6 +111,9 @@ def save_mixture(
             "INSERT INTO mixture_left_out (mixture_id, domain_id, rule, documents) VALUES %s",
             [(mixture_id, domains[item.domain], item.rule, item.documents) for item in left_out],
         )
+    if near_duplicates is not None:
+        numbers = pa.array(np.full(near_duplicates.num_rows, mixture_id, dtype=np.int32))
+        copy_in(cursor, "mixture_near_duplicate", near_duplicates.append_column("mixture_id", numbers))
     _load_rows(cursor, manifest, mixture_id, rows, domains)
     # Last, because ANALYZE of the roll-ups' tables blocks that of any other mixture until this transaction ends.
     _load_rollup(cursor, manifest, mixture_id, rollup, domains)

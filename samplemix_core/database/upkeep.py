@@ -13,6 +13,7 @@ from samplemix_core.errors import ManifestError
 STATISTICS = (
     *("corpus", "snapshot", "shard", "block", "shard_score", "block_score", "quarantine", "sample", "quality_score"),
     *("shard_assignment", "shard_cluster", "diversity_score", "cluster", "mixture_sample", "mixture_domain"),
+    *("near_shard", "near_pair", "mixture_near_duplicate"),
     *("score_rollup", "cluster_rollup", "mixture_rollup", "mixture_copy_count"),
 )
 """Tables whose statistics are refreshed, both partitions and partitioned tables: Postgres never does the latter by itself."""
@@ -20,12 +21,13 @@ STATISTICS = (
 REFERRED = """
 SELECT embedding_key COLLATE "C" AS key FROM block_score
 UNION SELECT artifact_key COLLATE "C" FROM cluster_model
+UNION SELECT signature_key FROM near_shard
 ORDER BY 1
 """
 
 
 def referred_files(cursor: Cursor) -> Iterator[str]:
-    """Keys of the embedding files and cluster models that scores refer to, sorted, each once."""
+    """Keys of the files of embeddings, clusters and signatures that the database refers to, sorted, each once."""
     for (key,) in stream_rows(cursor, REFERRED, {}):
         yield key
 
@@ -91,6 +93,7 @@ def drop_samples(cursor: Cursor, mixture_id: int, name: str, version: int) -> No
             version_changes(cursor, name, counted)
         except ManifestError:
             continue  # Its parent was published elsewhere.
+    cursor.execute("DELETE FROM mixture_near_duplicate WHERE mixture_id = %s", (mixture_id,))
     partition = sql.Identifier(f"mixture_sample_m{mixture_id}")
     cursor.execute(sql.SQL("ALTER TABLE mixture_sample DETACH PARTITION {}").format(partition))
     cursor.execute(sql.SQL("DROP TABLE {}").format(partition))
@@ -256,7 +259,7 @@ def drop_corpus(cursor: Cursor, corpus_id: int, before: datetime) -> None:
     for snapshot_id in snapshots:
         for parent in SCORED:
             cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(f"{parent}_s{snapshot_id}")))
-    for table in ("quarantine", "block_score", "shard_score", "block"):
+    for table in ("quarantine", "block_score", "shard_score", "block", "near_shard"):
         statement = "DELETE FROM {} WHERE shard_id IN (SELECT shard_id FROM shard WHERE snapshot_id = ANY(%s))"
         cursor.execute(sql.SQL(statement).format(sql.Identifier(table)), (snapshots,))
     cursor.execute("DELETE FROM shard WHERE snapshot_id = ANY(%s)", (snapshots,))

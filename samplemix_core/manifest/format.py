@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, ValidationError
 
 import samplemix_core
-from samplemix_core.config.constraints import ConstraintsConfig
+from samplemix_core.config.constraints import ConstraintsConfig, NearDuplicatesConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.errors import ManifestError, NewerFormatError
 from samplemix_core.frozen import FrozenModel, split_unknown
@@ -272,7 +272,8 @@ class Counts(FrozenModel):
     left_out: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
         exclude_if=lambda rules: not rules,
-        description="Scored documents that constraints left out, by the first rule that did, such as exclude.hosts; absent if none",
+        description="Scored documents that were left out, by the first rule that did, such as exclude.hosts or near_duplicates;"
+        " absent if there are none",
     )
     refused_shards: int = Field(0, ge=0, description="Shards left out as a whole, whose documents nobody could count")
 
@@ -333,6 +334,11 @@ class ManifestDraft(FrozenModel):
         ConstraintsConfig(),
         exclude_if=lambda constraints: constraints == ConstraintsConfig(),
         description="What had to hold, whatever the weights; absent if nothing had to",
+    )
+    near_duplicates: Annotated[NearDuplicatesConfig, PlainSerializer(NearDuplicatesConfig.canonical)] | None = Field(
+        None,
+        exclude_if=_is_absent,
+        description="By which rule documents went for others of nearly the same text; absent where none had to",
     )
     budget_tokens: int = Field(ge=1)
     realised_tokens: int = Field(ge=1)

@@ -23,7 +23,7 @@ from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.drafts import collect_drafts
 from samplemix_core.steps import UPKEEP, Task
 
-ORPHAN_PREFIXES = (Prefix.CLUSTERS, Prefix.EMBEDDINGS, Prefix.TRAINING)
+ORPHAN_PREFIXES = (Prefix.CLUSTERS, Prefix.EMBEDDINGS, Prefix.TRAINING, Prefix.SIGNATURES)
 """Prefixes of files that may have no score referring to them; an abandoned training leaves its last checkpoint."""
 
 ORPHAN_AGE = timedelta(days=1)

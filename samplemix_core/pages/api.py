@@ -94,6 +94,12 @@ def get_clusters(url: Reader, name: str, version: int) -> list[dict[str, Any]]:
     return ask(url, "clusters", mixture=name, version=version)
 
 
+@router.get("/mixtures/{name}/{version:int}/near-duplicates")
+def get_near_duplicates(url: Reader, name: str, version: int) -> dict[str, Any]:
+    """The near-duplicates that a version left out: for which documents, and how many in each domain."""
+    return views.alike(url, name, version)
+
+
 @router.get("/mixtures/{name}/{version:int}/samples")
 def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> SamplePage:
     """Samples of a version, or all documents that it was chosen from: filtered, in an order, 50 at a time."""
@@ -102,7 +108,7 @@ def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleF
 
 @router.get("/mixtures/{name}/{version:int}/sample")
 def explain_sample(url: Reader, name: str, version: int, shard: Shard, row: Row) -> Why:
-    """Why a document has the copies that it has: quality, cluster, weight, kappa, its own number u, exact duplicates."""
+    """Why a document has its copies: quality, cluster, weight, kappa, its own number u, duplicates and near-duplicates."""
     return explain(Deployment.load(), url, name, version, shard, row)
 
 

@@ -142,6 +142,15 @@ def show_clusters(
     return page(request, "clusters.html", **values, map=cluster_map(clusters, colour, nearest), links=links)
 
 
+@router.get("/mixtures/{name}/{version:int}/near-duplicates", response_class=HTMLResponse, include_in_schema=False)
+def show_alike(request: Request, url: Reader, name: str, version: int) -> HTMLResponse:
+    """The near-duplicates that a version left out."""
+    link = _sample_link(request, name, version)
+    values = {"mixture": name, "version": version, **views.alike(url, name, version)}
+    examples = {"example_link": lambda row: link({"shard": row["example_shard"], "row": row["example_row"]})}
+    return page(request, "alike.html", **values, link=link, **examples)
+
+
 @router.get("/mixtures/{name}/{version:int}/samples", response_class=HTMLResponse, include_in_schema=False)
 def show_samples(request: Request, url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> HTMLResponse:
     """Samples of a version, and the documents that it left out."""

@@ -66,6 +66,7 @@ def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str,
     names = {
         "domains": "domain_shift",
         "funnel": "funnel",
+        "left_out": "left_out",
         "crawls": "crawl_brought",
         "copies": "copies_histogram",
         "repeated": "most_repeated",
@@ -75,6 +76,20 @@ def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str,
     answers = {key: ask(reader_url, query, mixture=name, version=found["version"]) for key, query in names.items()}
     unmet = unmet_share(found["budget_tokens"], found["realised_tokens"])
     return {"mixture": found, "unmet_share": unmet, **answers, "versions": ask(reader_url, "mixture_versions", mixture=name)}
+
+
+def alike(reader_url: str, name: str, version: int) -> dict[str, Any]:
+    """The near-duplicates that a version left out: `kept`, for which documents most of them, and how many in each domain.
+
+    `asked` says whether any were to be left out.
+    """
+    (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
+    left_out = ask(reader_url, "left_out", mixture=name, version=version)
+    return {
+        "kept": ask(reader_url, "near_duplicates", mixture=name, version=version),
+        "by_domain": [row for row in left_out if row["rule"] == "near_duplicates"],
+        "asked": bool((found["config"].get("near_duplicates") or {}).get("drop")),
+    }
 
 
 def choices(reader_url: str, name: str, version: int) -> dict[str, list[str]]:

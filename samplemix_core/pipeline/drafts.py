@@ -20,6 +20,7 @@ from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 
 DRAFT = "draft.json"
+NEAR_DUPLICATES = "near_duplicates"
 KEPT_DAYS = 7
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -39,8 +40,12 @@ class Draft(FrozenModel):
         return content_digest(self.parts)
 
 
-def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directory: Path, today: date) -> str:
-    """Put a draft, the parts in `directory` and its roll-up on the store. Returns its prefix, the same for equal drafts of a day.
+def write_draft(
+    store: ObjectStore, draft: Draft, rollup: MixtureRollup, near_duplicates: pa.Table | None, directory: Path, today: date
+) -> str:
+    """Put a draft, the parts in `directory`, its roll-up and its near-duplicates on the store.
+
+    Returns its prefix, the same for equal drafts of a day.
 
     Drafts are kept for KEPT_DAYS, so that tasks of a finished run can be cleared and equal runs don't remove each other's. Older
     ones are removed here.
@@ -49,7 +54,7 @@ def write_draft(store: ObjectStore, draft: Draft, rollup: MixtureRollup, directo
     prefix = f"{Prefix.DRAFTS}/{today.isoformat()}/{fingerprint(draft.model_dump(mode='json'))}"
     for file in files_of(draft.manifest, draft.parts):
         store.upload(f"{prefix}/{file}", directory / file)
-    for name, table in vars(rollup).items():
+    for name, table in (vars(rollup) | ({} if near_duplicates is None else {NEAR_DUPLICATES: near_duplicates})).items():
         pq.write_table(table, directory / name, write_page_checksum=True)
         store.upload(f"{prefix}/{name}.parquet", directory / name)
     store.put(f"{prefix}/{DRAFT}", draft.model_dump_json().encode())
@@ -68,16 +73,22 @@ def read_draft(store: ObjectStore, prefix: str) -> Draft:
 
 def read_rollup(store: ObjectStore, prefix: str) -> MixtureRollup:
     """Return the roll-up of the draft at a prefix; raise ManifestError if it is missing or damaged."""
-    tables = {}
-    for field in fields(MixtureRollup):
-        key = f"{prefix}/{field.name}.parquet"
-        if store.head(key) is None:
-            raise ManifestError(f"{store.uri}/{key} is missing: the draft is of an earlier release, or damaged.", "Mix again.")
-        try:
-            tables[field.name] = pq.read_table(pa.BufferReader(store.get(key)[0]), page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
-            raise ManifestError(f"{store.uri}/{key} is damaged: {error}.", "Mix again.") from error
-    return MixtureRollup(**tables)
+    return MixtureRollup(**{field.name: _read_table(store, f"{prefix}/{field.name}.parquet") for field in fields(MixtureRollup)})
+
+
+def read_near_duplicates(store: ObjectStore, prefix: str) -> pa.Table | None:
+    """Return for whom documents are left out of the draft at a prefix; None where that isn't asked for. Raises as read_rollup."""
+    key = f"{prefix}/{NEAR_DUPLICATES}.parquet"
+    return None if store.head(key) is None else _read_table(store, key)
+
+
+def _read_table(store: ObjectStore, key: str) -> pa.Table:
+    if store.head(key) is None:
+        raise ManifestError(f"{store.uri}/{key} is missing: the draft is of an earlier release, or damaged.", "Mix again.")
+    try:
+        return pq.read_table(pa.BufferReader(store.get(key)[0]), page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise ManifestError(f"{store.uri}/{key} is damaged: {error}.", "Mix again.") from error
 
 
 def collect_drafts(store: ObjectStore, today: date, *, dry_run: bool = False) -> list[ObjectInfo]:

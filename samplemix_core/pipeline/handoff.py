@@ -134,6 +134,16 @@ class LossCounts(FrozenModel):
     share_of_bytes: float = 0.0
 
 
+class NearDuplicateCounts(FrozenModel):
+    """What a search for near-duplicates did: shards with signatures, new texts, pairs compared, and pairs that are alike in all."""
+
+    shards: int
+    skipped: int
+    texts: int
+    candidates: int
+    pairs: int
+
+
 class ClusterModelRef(FrozenModel):
     """A fitted cluster model."""
 

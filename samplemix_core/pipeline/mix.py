@@ -55,11 +55,12 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     """
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
-    (source, counts, left_out, _), scale, shards, lineage = _read(run, registered, cluster_model)
+    found, scale, shards, lineage = _read(run, registered, cluster_model)
+    source, counts, left_out = found.source, found.counts, found.left_out
     warnings = _unknown_words(run, registered)
     budget = config.budget.resolve(source.total_tokens)
-    found = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
-    run.tell(1, _STAGES, f"{found}; solving", unit="stages")
+    read = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
+    run.tell(1, _STAGES, f"{read}; solving", unit="stages")
     solved = solve(config, source, scale, budget)
     if scale.quality_ranks is not None:
         with run.deployment.transaction() as cursor:
@@ -81,6 +82,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
             solver=solved.solver,
             phases=solved.phases,
             constraints=config.constraints,
+            near_duplicates=config.near_duplicates if config.near_duplicates.drop else None,
             tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
             reader=config.reader,
             sources=sources,
@@ -96,7 +98,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model, left_out=tuple(left_out))
         rollup = MixtureRollup.of(source, solved.copies, registered.quality_low, registered.quality_high)
         store = run.deployment.state
-        key = write_draft(store, draft, rollup, directory, datetime.now(UTC).date())
+        key = write_draft(store, draft, rollup, found.near_duplicates, directory, datetime.now(UTC).date())
     warnings += [*unmet(manifest), *held_back(manifest)]
     said = "".join(f". Warning: {warning}" for warning in warnings)
     run.tell(4, _STAGES, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts{said}", unit="stages")

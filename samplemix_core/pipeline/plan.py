@@ -57,7 +57,14 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
     for number, (name, config) in enumerate({CURRENT: own, **configs}.items()):
         try:
             _require_same(own, config)
-            key = config.scorers[0], config.seed, config.constraints.exclude, config.constraints.include, config.normalise
+            key = (
+                config.scorers[0],
+                config.seed,
+                config.constraints.exclude,
+                config.constraints.include,
+                config.normalise,
+                config.near_duplicates,
+            )
             if kept is None or kept[0] != key:
                 # One at a time: a source takes as much memory as the mixture of it.
                 kept = None
@@ -93,7 +100,8 @@ def recorded_config(deployment: Deployment, version: Version) -> dict[str, Any]:
     if found is None:
         raise _unknown(version)
     known, _ = split_unknown(RunConfig, found[0])
-    return known
+    # Versions that are older than the setting have their near-duplicates.
+    return {"near_duplicates": {"drop": False}, **known}
 
 
 def _unknown(version: Version) -> ManifestError:

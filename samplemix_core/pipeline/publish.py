@@ -18,7 +18,7 @@ from samplemix_core.manifest.format import copies_in
 from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.drafts import Draft, read_draft, read_rollup
+from samplemix_core.pipeline.drafts import Draft, read_draft, read_near_duplicates, read_rollup
 from samplemix_core.pipeline.handoff import DraftRef, PublishedRef, Registered, VerifiedCounts
 from samplemix_core.progress import describe_cost
 from samplemix_core.reading.versions import open_version, verify_version
@@ -42,7 +42,8 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
         partial(_files_held, run, read.registered),
     )
     version, manifest = published.version, published.version.manifest
-    _record(run, read, version, read_rollup(mixtures.store, draft.draft))
+    alike = read_near_duplicates(mixtures.store, draft.draft)
+    _record(run, read, version, read_rollup(mixtures.store, draft.draft), alike)
     with run.deployment.transaction() as cursor:
         cost = describe_cost(run_cost(cursor, run.name))
     message = f"{version.uri}, {'new' if published.created else 'the same content as before'}; {cost}"
@@ -66,7 +67,7 @@ def _files_held(run: RunContext, registered: Registered) -> Iterator[None]:
         yield
 
 
-def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRollup) -> None:
+def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRollup, alike: pa.Table | None) -> None:
     """Enter a published version into Postgres and make its models the corpus's current ones. Repeating it changes nothing."""
     registered, cluster_model_id = draft.registered, draft.cluster_model.cluster_model_id
     provenance = recorded.Provenance(
@@ -83,7 +84,7 @@ def _record(run: RunContext, draft: Draft, version: Version, rollup: MixtureRoll
         shards = {shard.path: shard for shard in registered_shards(cursor, registered.scope)}
         rows = _mixture_rows(version.rows(), shards, [copies_in(name) for name in version.manifest.phase_names])
         settings = run.config.model_dump(mode="json")
-        recorded.save_mixture(cursor, version.manifest, provenance, settings, rows, rollup, draft.left_out)
+        recorded.save_mixture(cursor, version.manifest, provenance, settings, rows, rollup, draft.left_out, alike)
         set_current_models(
             cursor,
             registered.corpus_id,

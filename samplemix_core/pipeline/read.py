@@ -1,15 +1,17 @@
 """Read the samples that may be mixed, as constraints leave them: without duplicates, and without what is left out."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database import columns, ledger, registration, selection
 from samplemix_core.database.clusters import cluster_table, load_cluster_model
 from samplemix_core.database.connection import Cursor
+from samplemix_core.database.near_duplicates import Alike, find_alike
 from samplemix_core.database.quality_models import QualityModel, quality_ranks
 from samplemix_core.database.scope import SETTLED, Scope, ShardState
 from samplemix_core.deployment import Deployment
@@ -18,16 +20,21 @@ from samplemix_core.manifest.format import Counts
 from samplemix_core.mixing.shard_samples import Float32Array, RowSet
 from samplemix_core.mixing.source import Source
 from samplemix_core.mixing.survey import diversity_ranks, ranks_of
+from samplemix_core.overlap.pairs import settle
 from samplemix_core.policies.policy import Ranks, Scale
 
 
 class ReadSource(NamedTuple):
-    """A source, what became of every document, what constraints leave out, and ranks of all documents' quality, where asked for."""
+    """A source, what became of every document, what is left out, and ranks of all documents' quality, where asked for.
+
+    `near_duplicates` says for whom documents are left out; None where it is not asked for.
+    """
 
     source: Source
     counts: Counts
     left_out: list[selection.LeftOut]
     ranks: Ranks | None
+    near_duplicates: pa.Table | None
 
 
 def read_source(
@@ -44,18 +51,23 @@ def read_source(
 
     Raises CorpusError if a shard is still to be scored or none is, and ConfigError if constraints leave nothing.
     """
-    left_out, without = list[selection.LeftOut](), dict[int, RowSet]()
+    left_out, without, alike = list[selection.LeftOut](), dict[int, RowSet](), None
     if config.constraints.selects:
         reader = deployment.require("reader_database_url")
         left_out = selection.leave_out(cursor, reader, scope.version, cluster_model_id, states, config.constraints)
         without = selection.left_out_rows(cursor)
-    duplicates = columns.find_duplicates(cursor, scope, selection.LEFT_OUT if without else None)
+    table = selection.LEFT_OUT if without else None
+    duplicates = columns.find_duplicates(cursor, scope, table)
+    domains = registration.domain_names(cursor)
+    if config.near_duplicates.drop:
+        alike = _settled(find_alike(cursor, scope, states, config.near_duplicates, table), domains)
+        left_out = [*left_out, *alike.left_out]
     counts = _count(states, ledger.check_accounts(cursor, scope, states), duplicates, left_out)
     diversity = cluster_table(cursor, cluster_model_id)["diversity"].to_numpy().astype(np.float32)
     model = load_cluster_model(cursor, cluster_model_id)
     bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
     names = columns.label_names(cursor, scope.snapshot_ids, labels)
-    source = Source(counts.eligible, registration.domain_names(cursor), diversity, config.seed, bounds, names)
+    source = Source(counts.eligible, domains, diversity, config.seed, bounds, names)
     qualities: list[Float32Array] = []
     for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model_id, states, names):
         if cancelled.is_set():
@@ -63,11 +75,42 @@ def read_source(
         if config.normalise == "ranks":
             # Of all documents: what this mixture leaves out is no reason to rank others differently.
             qualities.append(samples.quality)
-        for rows in (duplicates.get(shard.shard_id), without.get(shard.shard_id)):
+        for leaving in (duplicates, without, {} if alike is None else alike.rows):
+            rows = leaving.get(shard.shard_id)
             samples = samples if rows is None else samples.without(rows)
         source.add(samples)
     ranks = ranks_of(np.concatenate(qualities)) if qualities else None
-    return ReadSource(source.finish(), counts, left_out, ranks)
+    return ReadSource(source.finish(), counts, left_out, ranks, None if alike is None else alike.table)
+
+
+RULE = "near_duplicates"
+"""The rule by which near-duplicates are left out, beside those of constraints."""
+
+
+class _NearDuplicates(NamedTuple):
+    """Documents that are left out for others: rows by shard, numbers by domain, and columns of mixture_near_duplicate."""
+
+    rows: dict[int, RowSet]
+    left_out: list[selection.LeftOut]
+    table: pa.Table
+
+
+def _settled(alike: Alike, domains: Mapping[int, str]) -> _NearDuplicates:
+    """Which of the documents that are alike are left out: see overlap.pairs.settle."""
+    by = settle(alike.first, alike.second, alike.similarity, alike.row.size)
+    gone = np.flatnonzero(by >= 0)
+    gone = gone[np.lexsort((alike.row[gone], alike.shard_id[gone]))]
+    kept = alike.first[by[gone]]
+    shards, rows = alike.shard_id[gone], alike.row[gone]
+    columns = {
+        **{"shard_id": shards, "row": rows, "kept_shard_id": alike.shard_id[kept], "kept_row": alike.row[kept]},
+        "similarity": alike.similarity[by[gone]],
+    }
+    numbers, starts = np.unique(shards, return_index=True)
+    by_shard = {shard: RowSet.of(part) for shard, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=False)}
+    counts = zip(*(found.tolist() for found in np.unique(alike.domain_id[gone], return_counts=True)), strict=True)
+    left_out = sorted(selection.LeftOut(RULE, domains[number], count) for number, count in counts)
+    return _NearDuplicates(by_shard, left_out, pa.table(columns))
 
 
 def _count(

@@ -43,8 +43,9 @@ class Chance(FrozenModel):
 class Why(FrozenModel):
     """A document and what decided its copies.
 
-    `became` says it in a word. `twins` are all places of its text, of which the first is mixed. `qualities` are each quality
-    model's scores. `chances` has one chance, or one for each phase; none for a duplicate, which has no chance of its own, for a
+    `became` says it in a word. `twins` are all places of its text, of which the first is mixed. `alike` are documents of nearly the
+    same text: the one for which this is left out, or those that are left out for it. `qualities` are each quality model's scores.
+    `chances` has one chance, or one for each phase; none for a duplicate or near-duplicate, which has no chance of its own, for a
     document that is not assigned to a cluster, and if the manifest can't be read: then `trouble` says why.
     """
 
@@ -53,6 +54,7 @@ class Why(FrozenModel):
     chances: list[Chance]
     trouble: str
     twins: list[dict[str, Any]]
+    alike: list[dict[str, Any]]
     qualities: list[dict[str, Any]]
     corpus_id: int
 
@@ -68,6 +70,12 @@ class Why(FrozenModel):
             yield f"diversity {document['diversity']:.3f}, cluster {document['cluster']}"
         if self.became == "duplicate":
             yield f"an exact duplicate of row {self.twins[0]['row']} of {self.twins[0]['shard']}, which is the one that is mixed"
+        if self.became == "near-duplicate":
+            (kept,) = self.alike
+            yield (
+                f"a near-duplicate of row {kept['row']} of {kept['shard']}, which may be mixed: their runs of five words have the"
+                f" Jaccard similarity {kept['similarity']:.3f}"
+            )
         for number, chance in enumerate(self.chances):
             phase, left = "" if chance.phase is None else f"phase {chance.phase}: ", "what is left of " if number else ""
             yield (
@@ -78,10 +86,12 @@ class Why(FrozenModel):
             )
             if chance.note:
                 yield chance.note
-        if not self.chances and self.became != "duplicate":
+        if not self.chances and self.became not in ("duplicate", "near-duplicate"):
             yield self.trouble or "it is not assigned to a cluster of the version's model, so it has no weight"
         if len(self.twins) > 1 and self.became not in ("duplicate", "left out"):
             yield f"its text is in {len(self.twins):,} places of the mixture's crawls; the others are duplicates of this one"
+        if self.alike and self.became != "near-duplicate":
+            yield f"{len(self.alike):,} documents of nearly the same text are left out for it"
 
 
 def find_document(version: Version, document: str) -> tuple[str, int]:
@@ -132,7 +142,10 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
     chances, trouble = list[Chance](), ""
     if became != "taken" and (shard, row) in rules:
         became, trouble = "left out", f"the constraint {rules[shard, row]} leaves it out"
-    if became not in ("duplicate", "left out") and document["diversity"] is not None:
+    alike = ask(reader_url, "near_duplicates_of", mixture=name, version=mixture["version"], shard=shard, row=row)
+    if became == "not taken" and any(item["is_kept"] for item in alike):
+        became = "near-duplicate"
+    if became not in ("duplicate", "near-duplicate", "left out") and document["diversity"] is not None:
         try:
             chances = _chances(deployment, mixture, document)
         except SampleMixError as error:
@@ -143,6 +156,7 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
         chances=chances,
         trouble=trouble,
         twins=twins,
+        alike=alike,
         qualities=ask(reader_url, "sample_qualities", corpus=mixture["corpus"], shard=shard, row=row),
         corpus_id=mixture["corpus_id"],
     )

@@ -124,3 +124,47 @@ class DescribeTask:
     cluster_model_id: int
     artifact_key: str
     artifact_sha256: str
+
+
+@dataclass(frozen=True)
+class SignTask:
+    """One scored shard whose texts get signatures, which go below the state root, at the prefix and their own hash."""
+
+    run: str
+    corpus_uri: str
+    reader: ReaderConfig
+    shard: Shard
+    signature_prefix: str
+
+
+@dataclass(frozen=True)
+class MatchTask:
+    """Bands by which a corpus's new signatures are matched with all; of each only the keys that are `part` modulo `parts`."""
+
+    run: str
+    corpus_id: int
+    bands: tuple[int, ...]
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class ShingleTask:
+    """Rows of a shard, ascending, whose texts are to be compared with others."""
+
+    run: str
+    corpus_uri: str
+    reader: ReaderConfig
+    corpus_id: int
+    shard: Shard
+    rows: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CompareTextsTask:
+    """Pairs to compare: those whose first text has a content hash from `first` to `last`, 32 hexadecimal digits each."""
+
+    run: str
+    corpus_id: int
+    first: str
+    last: str

@@ -30,7 +30,7 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.encoder import Encoder
 from samplemix_core.embedding.tokens import TokenCounter, Tokenized
 from samplemix_core.embedding.vectors import EmbeddingWriter
-from samplemix_core.errors import CorpusError, ShardRefusedError
+from samplemix_core.errors import ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.scorers.scorer import Documents, Scorer
@@ -38,6 +38,7 @@ from samplemix_core.worker.jobs import PlanTask, ScoreTask
 from samplemix_core.worker.models import load_models
 from samplemix_core.worker.reuse import LEAST_TO_FETCH, EarlierVectors
 from samplemix_core.worker.scorers import Answers, load_scorers
+from samplemix_core.worker.texts import require_unchanged
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def plan_shard(task: PlanTask) -> int:
     corpus = deployment.store(task.corpus_uri)
     with _refusing(task, deployment), corpus.open(task.shard.path) as stream:
         blocks = ShardReader(stream, task.shard.path, task.reader).plan(task.blocks.documents, task.blocks.bytes)
-        _require_unchanged(corpus, task.shard)
+        require_unchanged(corpus, task.shard)
     with deployment.transaction() as cursor:
         save_plan(cursor, task.shard, blocks)
     _log(task, "planned", blocks=len(blocks), seconds=time.monotonic() - started)
@@ -126,7 +127,7 @@ def score_block(task: ScoreTask, on_progress: Callable[[int], None] = lambda _: 
         # A static encoder makes a vector faster than it could be found.
         earlier = None if encoder.is_static else EarlierVectors(database, state, task.shard, task.versions[0].encoder_id, least)
         files = score_to_files(reader.read(task.block), encoder, counter, scorers, directory, earlier, on_progress)
-        _require_unchanged(corpus, task.shard)
+        require_unchanged(corpus, task.shard)
         # Named after its content: no other attempt can replace it.
         embedding_key = f"{task.embedding_prefix}.{task.block.block:06d}.{files.embedding_sha256[:32]}.parquet"
         with transaction(database) as cursor:
@@ -302,16 +303,3 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
 
 def _log(task: PlanTask | ScoreTask, what: str, **fields: Any) -> None:
     event(log, what, run=task.run, snapshot=task.shard.snapshot, shard=task.shard.path, **fields)
-
-
-def _require_unchanged(corpus: ObjectStore, shard: Shard) -> None:
-    info = corpus.head(shard.path)
-    if info is not None and shard.stamp is not None and (info.size, info.stamp) == (shard.size_bytes, shard.stamp):
-        # Then its etag is the same too, and computing it would read the whole file.
-        return
-    if info is None or (info.size, info.etag) != (shard.size_bytes, shard.etag):
-        raise CorpusError(
-            f"{corpus.uri}/{shard.path} changed during the run: its etag was {shard.etag}, now it is "
-            f"{info.etag if info else 'gone'}.",
-            "Run again when nothing writes to it: a shard that changed is scored again.",
-        )

@@ -1,4 +1,4 @@
--- New documents in each crawl of a mixture, which no earlier crawl has, and how many of them the mixture took.
+-- New documents in each crawl of a mixture, neither duplicates of others nor left out, and how many of them the mixture took.
 -- Parameters: mixture, version=
 WITH chosen AS (
     SELECT * FROM mixture WHERE mixture_id = mixture_of(:'mixture', :'version')
@@ -20,7 +20,7 @@ SELECT snapshot.name AS snapshot,
                AND earlier.snapshot_id = mixture_snapshot.snapshot_id
        ) AS is_new,
        coalesce(scored.documents, 0)::bigint AS documents,
-       coalesce(scored.documents - new_documents, 0)::bigint AS duplicates,
+       coalesce(scored.documents - new_documents, 0)::bigint AS set_apart,
        coalesce(new_documents, 0)::bigint AS new_documents,
        coalesce(new_tokens, 0)::bigint AS new_tokens,
        coalesce(taken, 0)::bigint AS taken,

@@ -1,4 +1,4 @@
--- From corpus to mixture, domain by domain: documents scored, left out by constraints, exact duplicates, not taken, taken, epochs.
+-- From corpus to mixture, domain by domain: documents scored, left out, exact duplicates, not taken, taken, epochs.
 -- Parameters: mixture, version=
 WITH chosen AS (
     SELECT * FROM mixture WHERE mixture_id = mixture_of(:'mixture', :'version')

@@ -35,6 +35,7 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import fit_diversity
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.mix import mix
+from samplemix_core.pipeline.near_duplicates import find_near_duplicates
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.score import check_loss, plan_tasks, score, score_tasks
@@ -89,6 +90,7 @@ def scored(context: Context, registered: Registered) -> Registered:
 
 @pytest.fixture(scope="module")
 def model(context: Context, scored: Registered) -> ClusterModelRef:
+    find_near_duplicates(context(), scored)
     found = fit_diversity(context(), scored)
     assign_clusters(context(), scored, found)
     measure_clusters(context(), scored, found)
@@ -382,11 +384,11 @@ def test_equal_drafts_share_a_place_and_old_ones_are_collected(
     for file in files_of(draft.manifest, draft.parts):
         (tmp_path / file).write_bytes(b"x")
     today = date(2030, 5, 20)
-    first = drafts.write_draft(store, draft, rollup, tmp_path, today)
-    assert drafts.write_draft(store, draft, rollup, tmp_path, today) == first
-    later = drafts.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=drafts.KEPT_DAYS))
+    first = drafts.write_draft(store, draft, rollup, None, tmp_path, today)
+    assert drafts.write_draft(store, draft, rollup, None, tmp_path, today) == first
+    later = drafts.write_draft(store, draft, rollup, None, tmp_path, today + timedelta(days=drafts.KEPT_DAYS))
     assert drafts.read_draft(store, first) == drafts.read_draft(store, later)
-    drafts.write_draft(store, draft, rollup, tmp_path, today + timedelta(days=drafts.KEPT_DAYS + 1))
+    drafts.write_draft(store, draft, rollup, None, tmp_path, today + timedelta(days=drafts.KEPT_DAYS + 1))
     with pytest.raises(ManifestError, match="drafts are kept for 7 days"):
         drafts.read_draft(store, first)
     assert drafts.read_draft(store, later)

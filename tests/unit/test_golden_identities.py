@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from samplemix_core.config.constraints import ConstraintsConfig, SelectionConfig
+from samplemix_core.config.constraints import ConstraintsConfig, NearDuplicatesConfig, SelectionConfig
 from samplemix_core.config.export import ExportConfig
 from samplemix_core.config.quality import AnnotationConfig, FineTuningConfig, TrainingConfig
 from samplemix_core.config.reader import ReaderConfig
@@ -154,6 +154,7 @@ CONFIGURATIONS: dict[type[IdentifiedModel], dict[str, Any]] = {
     DiversityConfig: {},
     AuditConfig: {},
     SelectionConfig: {},
+    NearDuplicatesConfig: {"similarity": 0.9, "keep": "longest"},
     ConstraintsConfig: {"hold": ("language",), "shares": {"domain=web": 0.5}, "copies": {"quality<2": 1}},
     Limit: {},
     RunConfig: {"corpus_uri": "s3://a/b"},

@@ -1,0 +1,256 @@
+"""Near-duplicates through the real steps: planted within and across crawls, against a plain comparison of all with all."""
+
+import gzip
+import io
+import json
+import random
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from samplemix_core.config.run import RunConfig
+from samplemix_core.database import near_duplicates
+from samplemix_core.deployment import Deployment
+from samplemix_core.errors import CorpusError, ModelError
+from samplemix_core.frozen import load_config
+from samplemix_core.manifest.format import Manifest
+from samplemix_core.pipeline import near_duplicates as step
+from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
+from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.fit import fit_diversity
+from samplemix_core.pipeline.handoff import Registered
+from samplemix_core.pipeline.mix import mix
+from samplemix_core.pipeline.near_duplicates import find_near_duplicates
+from samplemix_core.pipeline.publish import publish, verify
+from samplemix_core.pipeline.register import register
+from samplemix_core.pipeline.score import score
+from samplemix_core.reading.versions import open_version
+from samplemix_core.report.why import explain
+
+Place = tuple[str, int]
+
+VOCABULARY = [f"{first}{second}" for first in ("ba", "ke", "lo", "mi", "tu") for second in ("n", "rd", "st", "m", "l", "x", "pp")]
+
+
+def edited(words: list[str], every: int, start: int = 0) -> list[str]:
+    """With another word in every so many places."""
+    return [f"{word}ed" if i % every == start else word for i, word in enumerate(words)]
+
+
+def corpus() -> dict[str, list[str]]:
+    """Texts by shard, in three formats and three crawls, with what was planted."""
+    draw = random.Random(5)
+    base = [[draw.choice(VOCABULARY) for _ in range(120)] for _ in range(24)]
+    plain = [" ".join(words) for words in base]
+    chain = [base[20]]
+    for link in range(3):
+        chain.append([f"{word}{link}" if i in (10 + 30 * link, 25 + 30 * link) else word for i, word in enumerate(chain[-1])])
+    return {
+        "crawl-a/web/part-0.jsonl": [*plain[:8], plain[0].upper() + "!", " ".join(edited(base[1], 100))],
+        "crawl-a/books/part-0.parquet": [*plain[8:14], plain[2].replace(" ", "\n"), " ".join(edited(base[9], 10))],
+        "crawl-b/web/part-0.jsonl.gz": [
+            *plain[14:18],
+            *(plain[3], " ".join(edited(base[4], 70)), " ".join(edited(base[4], 70, 30)), "?!"),
+        ],
+        "crawl-c/web/part-0.jsonl": [
+            *plain[18:20],
+            *(" ".join(words) for words in chain),
+            plain[15] + " and more",
+            plain[5].title(),
+        ],
+    }
+
+
+def write(root: Path, shards: dict[str, list[str]]) -> None:
+    for path, texts in shards.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        rows = [{"text": text, "id": f"{path}/{row}"} for row, text in enumerate(texts)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if path.endswith(".parquet"):
+            file = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=3)
+            lines = file.getvalue()
+        (root / path).write_bytes(gzip.compress(lines) if path.endswith(".gz") else lines)
+
+
+def expected(
+    shards: dict[str, list[str]],
+    first: Callable[[Place], Any] = lambda place: 0,
+    without: Collection[Place] = (),
+    least: float = 0.8,
+) -> dict[Place, Place]:
+    """Who goes for whom, by comparing all with all."""
+    texts = {(path, row): text for path in sorted(shards) for row, text in enumerate(shards[path]) if (path, row) not in without}
+    kept: dict[str, Place] = {}
+    for place, text in texts.items():
+        kept.setdefault(text, place)
+    order = sorted(kept.values(), key=lambda place: (first(place), place))
+    sets: dict[Place, set[tuple[str, ...]]] = {}
+    for place in order:
+        words = re.findall(r"[a-z0-9]+", texts[place].lower())
+        sets[place] = {tuple(words[i : i + 5]) for i in range(max(1, len(words) - 4))} if words else set()
+    goes: dict[Place, Place] = {}
+    for number, place in enumerate(order):
+        alike = []
+        for before, other in enumerate(order[:number]):
+            union = sets[place] | sets[other]
+            similarity = len(sets[place] & sets[other]) / len(union) if union else 0
+            if similarity >= least and other not in goes:
+                alike.append((-similarity, before, other))
+        if alike:
+            goes[place] = min(alike)[2]
+    return goes
+
+
+@pytest.fixture(scope="module")
+def made(platform: Deployment, tmp_path_factory: pytest.TempPathFactory) -> "Made":
+    root = tmp_path_factory.mktemp("alike") / "corpus"
+    write(root, corpus())
+    return Made(platform, root)
+
+
+class Made:
+    """A corpus of planted near-duplicates, and mixtures of it."""
+
+    def __init__(self, platform: Deployment, root: Path) -> None:
+        self.platform, self.root = platform, root
+
+    def run(self, **settings: Any) -> RunContext:
+        values = {
+            **{
+                "corpus_uri": str(self.root),
+                "mixture_name": f"alike-{self.root.parent.name}",
+                "policy": "natural",
+                "budget": "100%",
+            },
+            **{"embedding": {"max_seq_tokens": 16}, "diversity": {"gate_min_clusters": 1}, "max_loss": 1.0, **settings},
+        }
+        return RunContext(load_config(RunConfig, values), self.platform, lambda progress: None)
+
+    def scored(self, **settings: Any) -> Registered:
+        run = self.run(**settings)
+        registered = register(run)
+        score(run, registered)
+        return registered
+
+    def mixed(self, registered: Registered, **settings: Any) -> tuple[Manifest, dict[Place, Place]]:
+        run = self.run(**settings)
+        model = fit_diversity(run, registered)
+        assign_clusters(run, registered, model)
+        measure_clusters(run, registered, model)
+        published = publish(run, mix(run, registered, model))
+        verify(run, published)
+        found = open_version(self.platform, published.name, published.version)
+        with self.platform.transaction() as cursor:
+            cursor.execute(
+                "SELECT gone.path, near.row, kept.path, kept_row FROM mixture_near_duplicate AS near"
+                " JOIN mixture USING (mixture_id)"
+                " JOIN shard AS gone ON gone.shard_id = near.shard_id JOIN shard AS kept ON kept.shard_id = kept_shard_id"
+                " WHERE name = %s AND version = %s",
+                (published.name, published.version),
+            )
+            gone = {(path, row): (kept, kept_row) for path, row, kept, kept_row in cursor.fetchall()}
+        rows = (zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True) for table in found.rows())
+        taken = {place for part in rows for place in part}
+        assert not taken & gone.keys()
+        assert set(gone.values()) <= taken
+        assert sum(found.manifest.counts.left_out.values()) == len(gone) or settings.get("constraints")
+        return found.manifest, gone
+
+
+def test_those_that_are_alike_go_and_say_for_whom(made: Made, platform: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "TEXTS_AT_ONCE", 20)
+    monkeypatch.setattr(step, "PAIRS_AT_ONCE", 4)
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    registered = made.scored()
+    with pytest.raises(CorpusError, match="4 of 4 shards haven't been compared with the others"):
+        made.mixed(registered)
+    counts = find_near_duplicates(made.run(), registered)
+    assert (counts.shards, counts.skipped) == (4, 0)
+    again = find_near_duplicates(made.run(), registered)
+    assert (again.skipped, again.texts, again.candidates, again.pairs) == (4, 0, 0, counts.pairs)
+    shards = corpus()
+    manifest, gone = made.mixed(registered)
+    assert gone == expected(shards)
+    assert {("crawl-a/web/part-0.jsonl", 8), ("crawl-a/web/part-0.jsonl", 9), ("crawl-a/web/part-0.jsonl", 2)} <= gone.keys()
+    assert ("crawl-a/books/part-0.parquet", 7) not in gone, "every tenth word is another"
+    assert manifest.counts.left_out == {"near_duplicates": len(gone)}
+    assert manifest.counts.duplicates == 1
+    # A chain doesn't go on: each goes for one that it is like itself.
+    links = [("crawl-c/web/part-0.jsonl", row) for row in range(2, 6)]
+    assert [link in gone for link in links] == [False, True, False, True]
+    reader = platform.require("reader_database_url")
+    why = explain(platform, reader, manifest.name, manifest.version, "crawl-a/web/part-0.jsonl", 8)
+    assert why.became == "near-duplicate"
+    assert any("row 0 of crawl-a/web/part-0.jsonl" in line for line in why.lines())
+
+
+def test_settings_say_how_alike_and_who_stays(made: Made, platform: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    registered = made.scored()
+    find_near_duplicates(made.run(), registered)
+    shards = corpus()
+
+    def length(place: Place) -> int:
+        return -len(shards[place[0]][place[1]].encode())
+
+    _, gone = made.mixed(registered, near_duplicates={"keep": "longest", "similarity": 0.75})
+    assert gone == expected(shards, length, least=0.75)
+    manifest, gone = made.mixed(registered, near_duplicates={"drop": False})
+    assert gone == {}
+    assert manifest.near_duplicates is None
+    assert not manifest.counts.left_out
+    with platform.transaction() as cursor:
+        cursor.execute(
+            "SELECT path, row, quality FROM quality_score JOIN shard USING (snapshot_id, shard_id)"
+            " WHERE snapshot_id = ANY(%s) AND quality_model_id = %s",
+            (list(registered.snapshot_ids), registered.quality_model_id),
+        )
+        quality = {(path, row): -value for path, row, value in cursor.fetchall()}
+    _, gone = made.mixed(registered, near_duplicates={"keep": "quality"})
+    assert gone == expected(shards, lambda place: quality.get(place, 0))
+
+
+def test_what_is_left_out_gives_its_place_back(made: Made, platform: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    registered = made.scored()
+    find_near_duplicates(made.run(), registered)
+    without = {("crawl-a/web/part-0.jsonl", 4), ("crawl-a/web/part-0.jsonl", 0)}
+    ids = [f"{path}/{row}" for path, row in without]
+    manifest, gone = made.mixed(registered, constraints={"exclude": {"ids": ids}})
+    assert gone == expected(corpus(), without=without)
+    assert ("crawl-b/web/part-0.jsonl.gz", 5) not in gone
+    assert manifest.counts.left_out == {"exclude.ids": 2, "near_duplicates": len(gone)}
+
+
+def test_a_crawl_that_lands_later_is_compared_with_what_is_there(
+    made: Made, platform: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    late = Made(platform, tmp_path / "corpus")
+    shards = corpus()
+    write(late.root, {path: texts for path, texts in shards.items() if not path.startswith("crawl-b")})
+    find_near_duplicates(late.run(), late.scored())
+    write(late.root, {path: texts for path, texts in shards.items() if path.startswith("crawl-b")})
+    registered = late.scored()
+    # A file of signatures that is gone is made again, by the next run.
+    with platform.transaction() as cursor:
+        files = near_duplicates.signature_files(cursor, registered.corpus_id)
+    platform.state.delete(files[0].key)
+    with pytest.raises(ModelError, match="A file of signatures is gone"):
+        find_near_duplicates(late.run(), registered)
+    counts = find_near_duplicates(late.run(), registered)
+    assert (counts.shards, counts.skipped) == (4, 3)
+    manifest, gone = late.mixed(registered)
+    assert gone == expected(shards)
+    at_once = made.scored()
+    find_near_duplicates(made.run(), at_once)
+    assert made.mixed(at_once)[0].content_digest == manifest.content_digest
+    with platform.transaction() as cursor:
+        cursor.execute("SELECT (SELECT count(*) FROM near_candidate), (SELECT count(*) FROM near_text)")
+        assert cursor.fetchone() == (0, 0)
