@@ -1,8 +1,9 @@
 """Mixing at size: the solver with limits on groups against numpy.exp, in memory and over mapped columns; and plans of policies.
 
-    python -m bench.policies [LARGEST]
+    python -m bench.policies [LARGEST] [DIRECTORY]
 
-LARGEST is the most samples, 100 million by default, for which 4 GB of memory and of disk are needed. Each size runs in its own
+DIRECTORY has documents for bench.overlap, which is part of this; without it, they are those of this machine. LARGEST is the most
+samples, 100 million by default, for which 4 GB of memory and of disk are needed. Each size runs in its own
 process, so that its peak memory is its own. Exponents are slopes of log seconds over log samples.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import overlap
 from bench.solver import MEGABYTE, peak_megabytes
 from samplemix_core.config.run import RunConfig
 from samplemix_core.frozen import load_config
@@ -141,7 +143,7 @@ def plans() -> float:
     return 1000 * best(3, all_of_them)
 
 
-def run(largest: int = LARGEST) -> dict[str, float]:
+def run(largest: int = LARGEST, corpus: Path | None = None) -> dict[str, float]:
     """Measure every size, print a table, and return the figures."""
     sizes = [size for size in (1_000_000, 10_000_000, 100_000_000) if size < largest] + [largest]
     rows = []
@@ -180,8 +182,9 @@ def run(largest: int = LARGEST) -> dict[str, float]:
         "streaming_peak_mb": round(mapped["peak_mb"], 0),
         "streaming_over_memory": round(mapped["seconds"] / last["seconds"], 2),
         "plan_ms": round(milliseconds, 0),
+        **overlap.run(corpus),
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(*(int(argument) for argument in sys.argv[1:]))))
+    print(json.dumps(run(*(kind(argument) for kind, argument in zip((int, Path), sys.argv[1:], strict=False)))))

@@ -39,16 +39,27 @@ def folds() -> Folds:
     return found
 
 
+def words(texts: pa.LargeStringArray) -> tuple[Hashes, Places]:
+    """Hashes of each text's words, in order: uint64 (total,), and where each text's begin, int64 (n + 1,).
+
+    Case, punctuation and white space don't count.
+    """
+    data, places = _buffers(texts)
+    # Each word takes a byte at least.
+    room = int(places[-1] - places[0]) + len(texts)
+    found, begins = np.empty(room, dtype=np.uint64), np.zeros(len(texts) + 1, dtype=np.int64)
+    used = _words(data, places, folds(), found, begins)
+    return found[:used], begins
+
+
 def shingles(texts: pa.LargeStringArray) -> tuple[Hashes, Places]:
     """Hashes of each text's runs of SHINGLE_WORDS words, in order: uint64 (total,), and where each text's begin, int64 (n + 1,).
 
-    A text with fewer words is one shingle, one without words none. Case, punctuation and white space don't count.
+    A text with fewer words is one shingle, one without words none.
     """
-    data, places = _buffers(texts)
-    room = int((places[-1] - places[0]) // 2 + len(texts) + 1) if len(texts) else 0
-    found, begins = np.empty(room, dtype=np.uint64), np.zeros(len(texts) + 1, dtype=np.int64)
-    used = _shingle(data, places, folds(), found, begins)
-    return found[:used], begins
+    hashes, begins = words(texts)
+    used = _runs(hashes, begins)
+    return hashes[:used], begins
 
 
 def _buffers(texts: pa.LargeStringArray) -> tuple[Bytes, Places]:
@@ -68,39 +79,53 @@ def shingle_sets(texts: pa.LargeStringArray) -> tuple[Hashes, Places]:
 
 
 @compiled
-def _shingle(data: Bytes, places: Places, folds: Folds, found: Hashes, begins: Places) -> int:
+def _words(data: Bytes, places: Places, folds: Folds, found: Hashes, begins: Places) -> int:
     used = 0
-    recent = np.zeros(SHINGLE_WORDS, dtype=np.uint64)
     for text in range(places.size - 1):
         i, end = places[text], places[text + 1]
-        words, inside = 0, False
-        hashed = np.uint64(14695981039346656037)
+        hashed, inside = np.uint64(14695981039346656037), False
         while i <= end:
             fold, i = (np.uint32(0), i + 1) if i == end else _next(data, i, folds)
             alone = fold >= np.uint32(_ALONE)
             if fold and not alone:
                 # FNV-1a over code points.
-                hashed = (hashed ^ np.uint64(fold)) * np.uint64(1099511628211)
-                inside = True
+                hashed, inside = (hashed ^ np.uint64(fold)) * np.uint64(1099511628211), True
                 continue
-            for turn in range(2):
-                if turn == 0 and inside:
-                    own = hashed
-                elif turn == 1 and alone:
-                    own = (hashed ^ np.uint64(fold)) * np.uint64(1099511628211)
-                else:
-                    continue
+            if inside:
+                found[used] = hashed
+                used += 1
                 hashed, inside = np.uint64(14695981039346656037), False
-                recent[words % SHINGLE_WORDS] = own
-                words += 1
-                if words >= SHINGLE_WORDS:
-                    found[used] = _mixed(recent, words, SHINGLE_WORDS)
-                    used += 1
-        if 0 < words < SHINGLE_WORDS:
-            found[used] = _mixed(recent, 0, words)
-            used += 1
+            if alone:
+                found[used] = (hashed ^ np.uint64(fold)) * np.uint64(1099511628211)
+                used += 1
         begins[text + 1] = used
     return used
+
+
+@compiled
+def _runs(hashes: Hashes, begins: Places) -> int:
+    """Put runs of words in the place of words; returns how many there are."""
+    used = 0
+    first = begins[0]
+    for text in range(begins.size - 1):
+        end = begins[text + 1]
+        if end > first:
+            length = min(SHINGLE_WORDS, end - first)
+            for i in range(first, end - length + 1):
+                hashes[used] = run_hash(hashes, i, length)
+                used += 1
+        first, begins[text + 1] = end, used
+    return used
+
+
+@compiled
+def run_hash(words: Hashes, first: int, length: int) -> np.uint64:
+    """One hash of some words in order."""
+    mixed = np.uint64(length)
+    for i in range(first, first + length):
+        mixed = (mixed ^ words[i]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(32)
+    return mixed
 
 
 @compiled
@@ -113,16 +138,6 @@ def _next(data: Bytes, i: int, folds: Folds) -> tuple[np.uint32, int]:
     for k in range(more):
         code = (code << np.uint32(6)) | (np.uint32(data[i + 1 + k]) & np.uint32(0x3F))
     return folds[code] if code < folds.size else np.uint32(0), i + 1 + more
-
-
-@compiled
-def _mixed(recent: Hashes, first: int, words: int) -> np.uint64:
-    """One hash of a ring's words in order, from `first` on."""
-    mixed = np.uint64(words)
-    for k in range(words):
-        mixed = (mixed ^ recent[(first + k) % SHINGLE_WORDS]) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(32)
-    return mixed
 
 
 @compiled

@@ -654,7 +654,10 @@ def test_a_run_knows_its_cost_and_progress_is_known_by_domain(
 ) -> None:
     cost = {step["step"]: step for step in first_run["cost"]}
     blocks = len(shards)
-    assert {step: cost[step]["tasks"] for step in cost} == {"score": blocks, "fit_diversity": 1, "assign": blocks}
+    assert {step: cost[step]["tasks"] for step in cost} == {
+        **{"score": blocks, "near_duplicates": blocks},
+        **{"fit_diversity": 1, "assign": blocks},
+    }
     assert all(step["core_seconds"] > step["gpu_seconds"] == 0 for step in cost.values())
     by_domain = Counter(path.split("/")[1] for path, _ in documents_of(shards))
     rows = json.loads(command("progress", corpus_uri, "--json").stdout)
