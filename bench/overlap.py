@@ -1,4 +1,5 @@
-"""Near-duplicates on one core: signatures against rensa's, the pairs that are found against a comparison of all with all.
+"""Near-duplicates and benchmarks on one core: signatures against rensa's, pairs that are found against a comparison of all with
+all, and texts of a benchmark that are found again.
 
     python -m bench.overlap [DIRECTORY]
 
@@ -23,15 +24,18 @@ from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import format_of
 from samplemix_core.demo.corpus import collect
 from samplemix_core.errors import ShardRefusedError
+from samplemix_core.models.benchmarks import recall_by_injection
+from samplemix_core.overlap.contamination import find_parts, index_parts
 from samplemix_core.overlap.minhash import bands
 from samplemix_core.overlap.pairs import candidates, similarities
 from samplemix_core.overlap.recipe import BANDS, LEAST_SIMILARITY, PERMUTATIONS
-from samplemix_core.overlap.words import shingle_sets, shingles
+from samplemix_core.overlap.words import shingle_sets, shingles, words
 from tests.peers import peers
 
 DOCUMENTS, MOST_DOCUMENTS = 6_000, 25_000
 ALL_WITH_ALL = 4_000
 SIMILARITY = 0.8
+BENCHMARK_TEXTS = 1_500
 RENSA = ("rensa==0.5.0",)
 
 _RENSA = """
@@ -116,6 +120,18 @@ def all_with_all(texts: pa.LargeStringArray) -> np.ndarray:
     return np.concatenate(found)
 
 
+def benchmark_texts(texts: list[str], rng: np.random.Generator) -> list[str]:
+    """Stretches of 20 to 80 words of some documents."""
+    found = []
+    for text in texts:
+        own = text.split()
+        length = int(rng.integers(20, 81))
+        if len(own) >= length:
+            start = int(rng.integers(0, len(own) - length + 1))
+            found.append(" ".join(own[start : start + length]))
+    return found
+
+
 def plainly(one: str, other: str) -> float:
     """The similarity of two texts by Python's sets of words."""
     sets = []
@@ -154,7 +170,18 @@ def run(directory: Path | None = None) -> dict[str, float]:
         f"of {len(expected):,} pairs over {SIMILARITY} in {len(planted):,} documents {len(ours & expected):,} are found;", end=" "
     )
     print(f"of those found {np.mean(by_sets):.3f} are alike by Python's sets of words")
+    # The last documents lend the benchmark's texts, and the others are searched.
+    index = index_parts(pa.array(benchmark_texts(found[-BENCHMARK_TEXTS:], rng), pa.large_string()))
+    searched = table[: len(found) - BENCHMARK_TEXTS]
+    find_parts(index, *words(searched[:10]))
+    searching = fastest(3, lambda: find_parts(index, *words(searched)))
+    recall = recall_by_injection(pa.array(benchmark_texts(found[-BENCHMARK_TEXTS:], np.random.default_rng(3)), pa.large_string()))
+    print(f"benchmark of {index.n_words.size:,} texts: {len(searched) / searching:,.0f} documents/s a core; found again:", end=" ")
+    print(", ".join(f"{kind} {share:.3f}" for kind, share in recall.items()))
     return {
+        "decontaminate_docs_per_s": round(len(searched) / searching),
+        "decontaminate_recall": round(min(recall["exact"], recall["re-wrapped"]), 4),
+        "decontaminate_recall_edited": round(min(recall["case and punctuation"], recall["one word in ten"]), 4),
         "minhash_docs_per_s": round(n / (hashing + signing)),
         "minhash_signatures_over_rensa": round(rensa / signing, 2),
         "minhash_recall": round(len(ours & expected) / max(1, len(expected)), 4),

@@ -110,6 +110,15 @@ STEPS = (
         announces=News.SCORES,
     ),
     Step(
+        name="decontaminate",
+        function="decontaminate:decontaminate",
+        takes=("registered",),
+        gives="decontaminated",
+        what="finds documents that hold something of the benchmarks that are to be kept out",
+        again="shards that were searched are skipped",
+        pool=Pool.WORKERS,
+    ),
+    Step(
         name="near_duplicates",
         function="near_duplicates:find_near_duplicates",
         takes=("registered",),
@@ -225,8 +234,8 @@ def _named(*names: str) -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step.name in names)
 
 
-NEAR_DUPLICATES, ASSIGN, MIX = _named("near_duplicates", "assign", "mix")
-_DIVERSITY = (GATHER, *_named("near_duplicates", "fit_diversity", "assign", "measure_clusters"))
+DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, MIX = _named("decontaminate", "near_duplicates", "assign", "mix")
+_DIVERSITY = (GATHER, *_named("decontaminate", "near_duplicates", "fit_diversity", "assign", "measure_clusters"))
 SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
 FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
 BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))

@@ -263,6 +263,13 @@ class RunConfig(WithPolicy):
         json_schema_extra=_HOW,
     )
     constraints: ConstraintsConfig = Field(ConstraintsConfig(), title="Constraints", json_schema_extra=_HOW)
+    decontaminate: tuple[str, ...] = Field(
+        (),
+        description="Benchmarks to keep out: documents that hold a question, an answer or a passage of these get no copy. Give"
+        " names ('samplemix decontaminate list' lists them), or name@key for an earlier version",
+        title="Decontaminate",
+        json_schema_extra=_HOW,
+    )
     near_duplicates: NearDuplicatesConfig = Field(NearDuplicatesConfig(), title="Near-duplicates", json_schema_extra=_HOW)
     licenses: tuple[str, ...] = Field(
         (),
@@ -307,12 +314,13 @@ class RunConfig(WithPolicy):
                 raise ValueError(f"snapshot {name!r} is not a directory name below the corpus URI")
         return tuple(sorted(set(names)))
 
-    @field_validator("scorers")
+    @field_validator("scorers", "decontaminate")
     @classmethod
-    def _no_scorer_twice(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _no_name_twice(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        what = "scorer" if info.field_name == "scorers" else "benchmark"
         for name in names:
             if not NAME.fullmatch(name.partition("@")[0]) or names.count(name) > 1:
-                raise ValueError(f"{name!r} is there twice" if names.count(name) > 1 else f"a scorer can't be called {name!r}")
+                raise ValueError(f"{name!r} is there twice" if names.count(name) > 1 else f"a {what} can't be called {name!r}")
         return names
 
     @field_validator("phases")

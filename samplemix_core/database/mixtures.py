@@ -10,6 +10,7 @@ import pyarrow as pa
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
+from samplemix_core.database.benchmarks import save_kept_out
 from samplemix_core.database.clusters import cluster_table
 from samplemix_core.database.connection import HOLD, Cursor, Named, attach, create_detached, one, rows_as, scalar
 from samplemix_core.database.copy import copy_in
@@ -111,6 +112,7 @@ def save_mixture(
             "INSERT INTO mixture_left_out (mixture_id, domain_id, rule, documents) VALUES %s",
             [(mixture_id, domains[item.domain], item.rule, item.documents) for item in left_out],
         )
+    save_kept_out(cursor, mixture_id, [benchmark.key for benchmark in manifest.decontaminated])
     if near_duplicates is not None:
         numbers = pa.array(np.full(near_duplicates.num_rows, mixture_id, dtype=np.int32))
         copy_in(cursor, "mixture_near_duplicate", near_duplicates.append_column("mixture_id", numbers))

@@ -208,7 +208,16 @@ def _delete_scores(cursor: Cursor, snapshot_id: int, shards: Sequence[int]) -> N
     in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")
     for table in ("sample", "quality_score", "diversity_score"):
         cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
-    for table in ("quarantine", "shard_cluster", "shard_assignment", "shard_score", "block_score", "block", "near_shard"):
+    for table in (
+        "quarantine",
+        "shard_cluster",
+        "shard_assignment",
+        "shard_score",
+        "block_score",
+        "block",
+        "near_shard",
+        "benchmark_shard",
+    ):
         cursor.execute(sql.SQL("DELETE FROM {} WHERE shard_id = ANY(%s)").format(sql.Identifier(table)), (shards,))
 
 

@@ -66,6 +66,11 @@ def _rules(constraints: ConstraintsConfig) -> list[_Rule]:
     ]
 
 
+def open_left_out(cursor: Cursor) -> None:
+    """Make the temporary table LEFT_OUT. A document counts for the first rule that leaves it out."""
+    cursor.execute(f"CREATE TEMP TABLE {LEFT_OUT} (shard_id int NOT NULL, row bigint NOT NULL, rule int NOT NULL) ON COMMIT DROP")
+
+
 def leave_out(
     cursor: Cursor,
     reader_url: str,
@@ -73,12 +78,11 @@ def leave_out(
     cluster_model_id: int,
     states: Sequence[ShardState],
     constraints: ConstraintsConfig,
-) -> list[LeftOut]:
-    """Put what constraints leave out of the scored shards into the temporary table LEFT_OUT; returns the numbers of documents.
+) -> list[str]:
+    """Put what constraints leave out of the scored shards into LEFT_OUT; returns the rules, whose places are their numbers.
 
-    A document counts for the first rule that leaves it out. Raises ConfigError for a condition that Postgres refuses.
+    Raises ConfigError for a condition that Postgres refuses.
     """
-    cursor.execute(f"CREATE TEMP TABLE {LEFT_OUT} (shard_id int NOT NULL, row bigint NOT NULL, rule int NOT NULL) ON COMMIT DROP")
     rules = _rules(constraints)
     _require_plain(cursor, reader_url, rules)
     query, parameters = _query(cursor, rules, sorted({item.shard.snapshot_id for item in states}))
@@ -87,13 +91,18 @@ def leave_out(
         where = {"snapshot": part[0].shard.snapshot_id, "shards": [item.shard.shard_id for item in part]}
         for found in _tables(_judged(reader_url, query, {**parameters, **where})):
             copy_in(cursor, LEFT_OUT, found)
+    return [rule.name for rule in rules]
+
+
+def count_left_out(cursor: Cursor, rules: Sequence[str], states: Sequence[ShardState]) -> list[LeftOut]:
+    """How many documents LEFT_OUT has by rule, by these names, and domain."""
     cursor.execute(f"ANALYZE {LEFT_OUT}")
     cursor.execute(
         f"SELECT rule, domain.name, count(*) FROM {LEFT_OUT} JOIN sample USING (shard_id, row) JOIN domain USING (domain_id)"  # noqa: S608 a constant
         " WHERE snapshot_id = ANY(%s) GROUP BY 1, 2 ORDER BY 1, 2",
         (sorted({item.shard.snapshot_id for item in states}),),
     )
-    return [LeftOut(rules[rule].name, domain, documents) for rule, domain, documents in cursor.fetchall()]
+    return [LeftOut(rules[rule], domain, documents) for rule, domain, documents in cursor.fetchall()]
 
 
 def left_out_rows(cursor: Cursor) -> dict[int, RowSet]:

@@ -13,7 +13,7 @@ from samplemix_core.errors import ManifestError
 STATISTICS = (
     *("corpus", "snapshot", "shard", "block", "shard_score", "block_score", "quarantine", "sample", "quality_score"),
     *("shard_assignment", "shard_cluster", "diversity_score", "cluster", "mixture_sample", "mixture_domain"),
-    *("near_shard", "near_pair", "mixture_near_duplicate"),
+    *("near_shard", "near_pair", "mixture_near_duplicate", "benchmark_shard", "contamination"),
     *("score_rollup", "cluster_rollup", "mixture_rollup", "mixture_copy_count"),
 )
 """Tables whose statistics are refreshed, both partitions and partitioned tables: Postgres never does the latter by itself."""
@@ -259,7 +259,7 @@ def drop_corpus(cursor: Cursor, corpus_id: int, before: datetime) -> None:
     for snapshot_id in snapshots:
         for parent in SCORED:
             cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(f"{parent}_s{snapshot_id}")))
-    for table in ("quarantine", "block_score", "shard_score", "block", "near_shard"):
+    for table in ("quarantine", "block_score", "shard_score", "block", "near_shard", "benchmark_shard"):
         statement = "DELETE FROM {} WHERE shard_id IN (SELECT shard_id FROM shard WHERE snapshot_id = ANY(%s))"
         cursor.execute(sql.SQL(statement).format(sql.Identifier(table)), (snapshots,))
     cursor.execute("DELETE FROM shard WHERE snapshot_id = ANY(%s)", (snapshots,))

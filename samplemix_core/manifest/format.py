@@ -278,6 +278,14 @@ class Counts(FrozenModel):
     refused_shards: int = Field(0, ge=0, description="Shards left out as a whole, whose documents nobody could count")
 
 
+class BenchmarkRecord(FrozenModel):
+    """A benchmark that was kept out: documents that hold something of it were left out."""
+
+    name: str
+    key: str = Field(description="Identity: of its texts, and of how they were looked for")
+    parts: int = Field(ge=1, description="Questions, answers and passages that were looked for")
+
+
 class PartFile(FrozenModel):
     """One Parquet file of the mixture."""
 
@@ -334,6 +342,9 @@ class ManifestDraft(FrozenModel):
         ConstraintsConfig(),
         exclude_if=lambda constraints: constraints == ConstraintsConfig(),
         description="What had to hold, whatever the weights; absent if nothing had to",
+    )
+    decontaminated: tuple[BenchmarkRecord, ...] = Field(
+        (), exclude_if=_is_empty, description="Benchmarks whose texts were kept out; absent where none were"
     )
     near_duplicates: Annotated[NearDuplicatesConfig, PlainSerializer(NearDuplicatesConfig.canonical)] | None = Field(
         None,

@@ -15,3 +15,9 @@ RECIPE = "words5-minhash18x7-1"
 
 LEAST_SIMILARITY = 0.75
 """Pairs that are less alike aren't stored: settings may ask for more, and nothing is compared again."""
+
+LEAST_PART_WORDS = 8
+"""Texts of a benchmark with fewer words, such as short answers, are in too many documents by chance to be looked for."""
+
+CONTAMINATION = "words5-idf-1"
+"""Names how a benchmark's texts are looked for. Other ways get other names: what was found in another way is looked for again."""

@@ -100,6 +100,12 @@ def get_near_duplicates(url: Reader, name: str, version: int) -> dict[str, Any]:
     return views.alike(url, name, version)
 
 
+@router.get("/mixtures/{name}/{version:int}/contamination")
+def get_contamination(url: Reader, name: str, version: int) -> dict[str, Any]:
+    """The benchmarks that a version keeps out, and the documents that hold something of them."""
+    return views.contamination(url, name, version)
+
+
 @router.get("/mixtures/{name}/{version:int}/samples")
 def find_samples(url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> SamplePage:
     """Samples of a version, or all documents that it was chosen from: filtered, in an order, 50 at a time."""

@@ -151,6 +151,13 @@ def show_alike(request: Request, url: Reader, name: str, version: int) -> HTMLRe
     return page(request, "alike.html", **values, link=link, **examples)
 
 
+@router.get("/mixtures/{name}/{version:int}/contamination", response_class=HTMLResponse, include_in_schema=False)
+def show_contamination(request: Request, url: Reader, name: str, version: int) -> HTMLResponse:
+    """The benchmarks that a version keeps out."""
+    values = {"mixture": name, "version": version, **views.contamination(url, name, version)}
+    return page(request, "contamination.html", **values, link=_sample_link(request, name, version))
+
+
 @router.get("/mixtures/{name}/{version:int}/samples", response_class=HTMLResponse, include_in_schema=False)
 def show_samples(request: Request, url: Reader, name: str, version: int, wanted: Annotated[SampleFilter, Query()]) -> HTMLResponse:
     """Samples of a version, and the documents that it left out."""

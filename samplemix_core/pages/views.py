@@ -92,6 +92,17 @@ def alike(reader_url: str, name: str, version: int) -> dict[str, Any]:
     }
 
 
+def contamination(reader_url: str, name: str, version: int) -> dict[str, Any]:
+    """The benchmarks that a version keeps out, the documents that hold something of them, and how many in each domain."""
+    kept_out = {row["key"] for row in ask(reader_url, "kept_out", mixture=name, version=version)}
+    left_out = ask(reader_url, "left_out", mixture=name, version=version)
+    return {
+        "benchmarks": [row for row in ask(reader_url, "benchmarks") if row["key"] in kept_out],
+        "found": ask(reader_url, "contamination", mixture=name, version=version),
+        "by_domain": [row for row in left_out if row["rule"].startswith("contaminated.")],
+    }
+
+
 def choices(reader_url: str, name: str, version: int) -> dict[str, list[str]]:
     """What samples of a version can be filtered by."""
     domains = ask(reader_url, "domain_shift", mixture=name, version=version)

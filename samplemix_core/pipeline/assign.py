@@ -1,6 +1,6 @@
 """Assign every document to a cluster, measure the clusters over the corpus, and find words for them."""
 
-from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out
+from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out, require_all
 from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
@@ -8,7 +8,7 @@ from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import WHOLE, Group, Shard
 from samplemix_core.database.upkeep import index_scores
 from samplemix_core.diversity.cluster_model import cluster_table
-from samplemix_core.errors import CancelledRunError, SampleMixError, ServiceError
+from samplemix_core.errors import CancelledRunError, SampleMixError
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import load_model
 from samplemix_core.pipeline.handoff import AssignCounts, ClusterModelRef, MeasuredClusters, Registered
@@ -63,14 +63,7 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
                     shard: Shard = outcome.work.arguments[0].shard
                     with transaction(database) as cursor:
                         clusters.fail_assignment(cursor, record.cluster_model_id, shard, repr(outcome.error))
-    for outcome in failed:
-        if isinstance(outcome.error, SampleMixError) and not outcome.error.may_pass:
-            raise outcome.error
-    if failed:
-        raise ServiceError(
-            f"{len(failed)} of {shards} shards were not assigned, the first is {failed[0].work.name}: {failed[0].error!r}.",
-            "Fix the cause and run again: the shards that are done are kept.",
-        ) from failed[0].error
+    require_all(failed, "were not assigned", "the shards that are done are kept")
     return AssignCounts(shards=shards, skipped=shards - len(todo), documents=documents)
 
 

@@ -134,6 +134,14 @@ class LossCounts(FrozenModel):
     share_of_bytes: float = 0.0
 
 
+class DecontaminationCounts(FrozenModel):
+    """What a search for benchmarks did: shards, those searched before, and new texts that hold something, by benchmark."""
+
+    shards: int
+    skipped: int
+    contaminated: dict[str, int]
+
+
 class NearDuplicateCounts(FrozenModel):
     """What a search for near-duplicates did: shards with signatures, new texts, pairs compared, and pairs that are alike in all."""
 

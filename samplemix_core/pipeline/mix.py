@@ -17,6 +17,7 @@ from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import CorpusError
 from samplemix_core.manifest.format import (
+    BenchmarkRecord,
     Lineage,
     ManifestDraft,
     ReplacedFile,
@@ -82,6 +83,9 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
             solver=solved.solver,
             phases=solved.phases,
             constraints=config.constraints,
+            decontaminated=tuple(
+                BenchmarkRecord(name=each.name, key=each.benchmark_key, parts=each.parts) for each in found.benchmarks
+            ),
             near_duplicates=config.near_duplicates if config.near_duplicates.drop else None,
             tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
             reader=config.reader,

@@ -9,13 +9,12 @@ from itertools import pairwise
 
 from distributed import Client
 
-from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out
+from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out, require_all
 from samplemix_core.database import near_duplicates
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.deployment import Prefix
-from samplemix_core.errors import SampleMixError, ServiceError
 from samplemix_core.overlap.recipe import BANDS, RECIPE
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import NearDuplicateCounts, Registered
@@ -120,20 +119,9 @@ def _comparing(run: str, corpus_id: int, candidates: int) -> list[Work]:
 
 
 def _do(run: RunContext, client: Client, call: str, work: Sequence[Work], what: str, before: int = 0) -> None:
-    """Have workers do all of it; raise a lasting error, or ServiceError for those that may pass, once all others are done."""
-    failed: list[Outcome] = []
-    total = before + len(work)
-    for done, outcome in enumerate(
-        fan_out(client, f"samplemix_core.worker.near_duplicates:{call}", work, run.cancelled), before + 1
-    ):
-        if outcome.error is not None:
-            failed.append(outcome)
-        run.tell(done, total, what, unit="shards" if call == "sign_shard" else "tasks")
-    for outcome in failed:
-        if isinstance(outcome.error, SampleMixError) and not outcome.error.may_pass:
-            raise outcome.error
-    if failed:
-        raise ServiceError(
-            f"{len(failed)} of {len(work)} tasks failed while {what}, the first is {failed[0].work.name}: {failed[0].error!r}.",
-            "Fix the cause and run again: the shards that are signed stay so.",
-        ) from failed[0].error
+    """Have workers do all of it."""
+    outcomes: list[Outcome] = []
+    for outcome in fan_out(client, f"samplemix_core.worker.near_duplicates:{call}", work, run.cancelled):
+        outcomes.append(outcome)
+        run.tell(before + len(outcomes), before + len(work), what, unit="shards" if call == "sign_shard" else "tasks")
+    require_all(outcomes, f"failed while {what}", "the shards that are signed stay so")

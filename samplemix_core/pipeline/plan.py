@@ -63,6 +63,7 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
                 config.constraints.exclude,
                 config.constraints.include,
                 config.normalise,
+                config.decontaminate,
                 config.near_duplicates,
             )
             if kept is None or kept[0] != key:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database import columns, ledger, registration, selection
+from samplemix_core.database.benchmarks import Benchmark, find_benchmarks, leave_out_contaminated
 from samplemix_core.database.clusters import cluster_table, load_cluster_model
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.near_duplicates import Alike, find_alike
@@ -27,7 +28,7 @@ from samplemix_core.policies.policy import Ranks, Scale
 class ReadSource(NamedTuple):
     """A source, what became of every document, what is left out, and ranks of all documents' quality, where asked for.
 
-    `near_duplicates` says for whom documents are left out; None where it is not asked for.
+    `near_duplicates` says for whom documents are left out; None where it is not asked for. `benchmarks` are kept out.
     """
 
     source: Source
@@ -35,6 +36,7 @@ class ReadSource(NamedTuple):
     left_out: list[selection.LeftOut]
     ranks: Ranks | None
     near_duplicates: pa.Table | None
+    benchmarks: list[Benchmark]
 
 
 def read_source(
@@ -52,9 +54,15 @@ def read_source(
     Raises CorpusError if a shard is still to be scored or none is, and ConfigError if constraints leave nothing.
     """
     left_out, without, alike = list[selection.LeftOut](), dict[int, RowSet](), None
-    if config.constraints.selects:
-        reader = deployment.require("reader_database_url")
-        left_out = selection.leave_out(cursor, reader, scope.version, cluster_model_id, states, config.constraints)
+    benchmarks = find_benchmarks(cursor, config.decontaminate)
+    if config.constraints.selects or benchmarks:
+        selection.open_left_out(cursor)
+        rules = list[str]()
+        if config.constraints.selects:
+            reader = deployment.require("reader_database_url")
+            rules += selection.leave_out(cursor, reader, scope.version, cluster_model_id, states, config.constraints)
+        rules += leave_out_contaminated(cursor, selection.LEFT_OUT, benchmarks, states, len(rules))
+        left_out = selection.count_left_out(cursor, rules, states)
         without = selection.left_out_rows(cursor)
     table = selection.LEFT_OUT if without else None
     duplicates = columns.find_duplicates(cursor, scope, table)
@@ -80,7 +88,7 @@ def read_source(
             samples = samples if rows is None else samples.without(rows)
         source.add(samples)
     ranks = ranks_of(np.concatenate(qualities)) if qualities else None
-    return ReadSource(source.finish(), counts, left_out, ranks, None if alike is None else alike.table)
+    return ReadSource(source.finish(), counts, left_out, ranks, None if alike is None else alike.table, benchmarks)
 
 
 RULE = "near_duplicates"

@@ -44,7 +44,8 @@ class Why(FrozenModel):
     """A document and what decided its copies.
 
     `became` says it in a word. `twins` are all places of its text, of which the first is mixed. `alike` are documents of nearly the
-    same text: the one for which this is left out, or those that are left out for it. `qualities` are each quality model's scores.
+    same text: the one for which this is left out, or those that are left out for it. `holds` is what it has of benchmarks, largest
+    overlap first. `qualities` are each quality model's scores.
     `chances` has one chance, or one for each phase; none for a duplicate or near-duplicate, which has no chance of its own, for a
     document that is not assigned to a cluster, and if the manifest can't be read: then `trouble` says why.
     """
@@ -55,6 +56,7 @@ class Why(FrozenModel):
     trouble: str
     twins: list[dict[str, Any]]
     alike: list[dict[str, Any]]
+    holds: list[dict[str, Any]]
     qualities: list[dict[str, Any]]
     corpus_id: int
 
@@ -145,6 +147,12 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
     alike = ask(reader_url, "near_duplicates_of", mixture=name, version=mixture["version"], shard=shard, row=row)
     if became == "not taken" and any(item["is_kept"] for item in alike):
         became = "near-duplicate"
+    holds = ask(reader_url, "contamination_of", corpus=mixture["corpus"], shard=shard, row=row)
+    kept_out = {item["key"] for item in ask(reader_url, "kept_out", mixture=name, version=mixture["version"])}
+    if became not in ("taken", "left out") and (met := [item for item in holds if item["key"] in kept_out]):
+        became = "left out"
+        most = met[0]
+        trouble = f"it holds {most['overlap']:.0%} of the {most['field']} of item {most['item']} of benchmark {most['benchmark']}"
     if became not in ("duplicate", "near-duplicate", "left out") and document["diversity"] is not None:
         try:
             chances = _chances(deployment, mixture, document)
@@ -157,6 +165,7 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
         trouble=trouble,
         twins=twins,
         alike=alike,
+        holds=holds,
         qualities=ask(reader_url, "sample_qualities", corpus=mixture["corpus"], shard=shard, row=row),
         corpus_id=mixture["corpus_id"],
     )

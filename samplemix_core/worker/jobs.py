@@ -168,3 +168,23 @@ class CompareTextsTask:
     corpus_id: int
     first: str
     last: str
+
+
+@dataclass(frozen=True)
+class BenchmarkFile:
+    """A benchmark whose texts are looked for: its id, and its file below the state root."""
+
+    benchmark_id: int
+    artifact_key: str
+    artifact_sha256: str
+
+
+@dataclass(frozen=True)
+class DecontaminateTask:
+    """One scored shard to search for some benchmarks."""
+
+    run: str
+    corpus_uri: str
+    reader: ReaderConfig
+    shard: Shard
+    benchmarks: tuple[BenchmarkFile, ...]

@@ -24,10 +24,11 @@ def asked(assigned: LedgeredCorpus, constraints: dict[str, Any]) -> tuple[list[s
         cursor.execute("SELECT min(cluster_model_id) FROM cluster_model")
         model = scalar(cursor)
         states = ledger.shard_states(cursor, assigned.scope)
-        counts = selection.leave_out(cursor, assigned.reader_url, assigned.version, model, states, config)
+        selection.open_left_out(cursor)
+        rules = selection.leave_out(cursor, assigned.reader_url, assigned.version, model, states, config)
+        counts = selection.count_left_out(cursor, rules, states)
         cursor.execute("SELECT shard_id, row, rule FROM left_out")
-        names = [rule.name for rule in selection._rules(config)]
-        places = {(shard, row): names[rule] for shard, row, rule in cursor.fetchall()}
+        places = {(shard, row): rules[rule] for shard, row, rule in cursor.fetchall()}
         by_shard = selection.left_out_rows(cursor)
         assert {(shard, row) for shard, rows in by_shard.items() for row in rows.rows().tolist()} == places.keys()
     return counts, places

@@ -1,4 +1,4 @@
-"""Near-duplicates through the real steps: planted within and across crawls, against a plain comparison of all with all."""
+"""Near-duplicates and benchmarks through the real steps: planted in crawls, and compared with plain readings of all texts."""
 
 import gzip
 import io
@@ -15,13 +15,15 @@ import pytest
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database import near_duplicates
+from samplemix_core.database.query import ask
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import CorpusError, ModelError
+from samplemix_core.errors import ConfigError, CorpusError, ModelError
 from samplemix_core.frozen import load_config
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.pipeline import near_duplicates as step
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
 from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.decontaminate import decontaminate
 from samplemix_core.pipeline.fit import fit_diversity
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.mix import mix
@@ -31,6 +33,7 @@ from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.score import score
 from samplemix_core.reading.versions import open_version
 from samplemix_core.report.why import explain
+from tests.e2e.conftest import Command
 
 Place = tuple[str, int]
 
@@ -159,7 +162,7 @@ class Made:
         taken = {place for part in rows for place in part}
         assert not taken & gone.keys()
         assert set(gone.values()) <= taken
-        assert sum(found.manifest.counts.left_out.values()) == len(gone) or settings.get("constraints")
+        assert found.manifest.counts.left_out.get("near_duplicates", 0) == len(gone)
         return found.manifest, gone
 
 
@@ -254,3 +257,58 @@ def test_a_crawl_that_lands_later_is_compared_with_what_is_there(
     with platform.transaction() as cursor:
         cursor.execute("SELECT (SELECT count(*) FROM near_candidate), (SELECT count(*) FROM near_text)")
         assert cursor.fetchone() == (0, 0)
+
+
+def test_benchmarks_are_kept_out(
+    made: Made, platform: Deployment, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    own = Made(platform, tmp_path / "corpus")
+    draw = random.Random(8)
+    texts = [" ".join(draw.choice(VOCABULARY) for _ in range(120)) for _ in range(12)]
+    asked = [" ".join(f"{draw.choice(VOCABULARY)}{draw.choice('xyz')}" for _ in range(40)) for _ in range(4)]
+    shards = {
+        "crawl-a/web/part-0.jsonl": [*texts[:5], f"{texts[5]} {asked[0]} {texts[6]}"],
+        "crawl-b/web/part-0.parquet": [
+            *(texts[7], f"{asked[1].upper()}!".replace(" ", ",\n"), f"{texts[8]} {' '.join(edited(asked[2].split(), 10))}"),
+            *(asked[3][: len(asked[3]) // 2], f"{texts[5]} {asked[0]} {texts[6]}"),
+        ],
+    }
+    write(own.root, shards)
+    benchmark = tmp_path / "exam.jsonl"
+    items = [{"question": question, "answer": {"text": "yes"}} for question in asked]
+    benchmark.write_text("".join(json.dumps(item) + "\n" for item in items))
+    name = f"exam-{tmp_path.parent.name}"
+    told = command("decontaminate", "add", name, str(benchmark), "--question", "question", "--answer", "answer.text", "--json")
+    added = json.loads(told.stdout)
+    assert (added["items"], added["parts"], added["too_short"]) == (4, {"question": 4, "answer": 1}, 1)
+    assert min(added["recall"].values()) == 1.0
+    assert name in command("decontaminate", "list").stdout
+    found = json.loads(command("decontaminate", "find", name, str(own.root / "crawl-a/web/part-0.jsonl"), "--json").stdout)
+    assert [(row["record"], row["item"], row["field"]) for row in found] == [(5, 0, "question")]
+
+    settings = {"decontaminate": [name], "near_duplicates": {"drop": False}}
+    registered = own.scored(**settings)
+    with pytest.raises(CorpusError, match=f"2 of 2 shards haven't been searched for {name}"):
+        own.mixed(registered, **settings)
+    counts = decontaminate(own.run(**settings), registered)
+    assert (counts.shards, counts.skipped) == (2, 0)
+    assert decontaminate(own.run(**settings), registered).skipped == 2
+    manifest, _ = own.mixed(registered, **settings)
+    # One of the four that hold something has the same text as another, and is left out too.
+    assert manifest.counts.left_out == {f"contaminated.{name}": 4}
+    assert [(record.name, record.parts) for record in manifest.decontaminated] == [(name, 4)]
+    reader = platform.require("reader_database_url")
+    held = ask(reader, "contamination", mixture=manifest.name, version=manifest.version)
+    assert {(row["shard"], row["row"], row["item"]) for row in held} == {
+        ("crawl-a/web/part-0.jsonl", 5, 0),
+        ("crawl-b/web/part-0.parquet", 1, 1),
+        ("crawl-b/web/part-0.parquet", 2, 2),
+        ("crawl-b/web/part-0.parquet", 4, 0),
+    }
+    why = explain(platform, reader, manifest.name, manifest.version, "crawl-b/web/part-0.parquet", 1)
+    assert why.became == "left out"
+    assert any(f"100% of the question of item 1 of benchmark {name}" in line for line in why.lines())
+    assert own.mixed(registered, near_duplicates={"drop": False})[0].counts.left_out == {}
+    with pytest.raises(ConfigError, match="There is no benchmark 'nobody'"):
+        decontaminate(own.run(decontaminate=["nobody"]), registered)
