@@ -117,6 +117,10 @@ class Estimator:
         assert columns.domain is not None
         assert columns.cluster is not None
         weight = policy.weigh(scale, found)(columns)
+        if policy.counts_documents:
+            one, share = np.zeros(weight.size, dtype=np.int64), np.array([documents.sum() * budget / total])
+            counted = _copies(np.where(weight > 0, documents, 0.0), weight, one, share, max_copies, policy.chance)
+            budget = round(float(np.dot(counted, tokens)))
         if targets is None:
             group: npt.NDArray[np.integer] = np.zeros(weight.size, dtype=np.int64)
             budgets = np.array([float(budget)])

@@ -36,7 +36,7 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.pipeline.read import ReadSource, read_scale, read_source
-from samplemix_core.pipeline.solve import solve
+from samplemix_core.pipeline.solve import budget_tokens, solve
 from samplemix_core.policies.policy import Scale
 
 _STAGES = 4
@@ -59,7 +59,7 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
     found, scale, shards, lineage = _read(run, registered, cluster_model)
     source, counts, left_out = found.source, found.counts, found.left_out
     warnings = _unknown_words(run, registered)
-    budget = config.budget.resolve(source.total_tokens)
+    budget = budget_tokens(config, source, scale)
     read = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
     run.tell(1, _STAGES, f"{read}; solving", unit="stages")
     solved = solve(config, source, scale, budget)

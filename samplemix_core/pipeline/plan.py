@@ -18,7 +18,7 @@ from samplemix_core.mixing.plan import COLUMNS, Plan, planned
 from samplemix_core.mixing.shard_samples import UInt16Array
 from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.read import read_scale, read_source
-from samplemix_core.pipeline.solve import solve
+from samplemix_core.pipeline.solve import budget_tokens, solve
 from samplemix_core.policies.policy import Scale
 
 CURRENT = "current"
@@ -115,7 +115,7 @@ def _unknown(version: Version) -> ManifestError:
 def _solved(source: Source, scale: Scale, config: RunConfig, current: UInt16Array, current_tokens: int) -> Plan:
     numbers = source.uniform.copy()
     try:
-        budget = config.budget.resolve(source.total_tokens)
+        budget = budget_tokens(config, source, scale)
         return planned(source, solve(config, source, scale, budget).copies, budget, current, current_tokens)
     finally:
         source.uniform[:] = numbers

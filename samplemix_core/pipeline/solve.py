@@ -7,12 +7,12 @@ import numpy as np
 
 from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.config.run import RunConfig
-from samplemix_core.errors import BudgetError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.manifest.format import CellRecord, PhaseRecord, PolicyRecord, SolverRecord
 from samplemix_core.mixing.constraints import Groups, solve_groups
 from samplemix_core.mixing.groups import grouped, most_copies
 from samplemix_core.mixing.phases import PhaseWanted, room_of, solve_phases
-from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array
+from samplemix_core.mixing.solver import Float64Array, Solution, UInt16Array, solve_copies
 from samplemix_core.mixing.source import Source
 from samplemix_core.policies.policy import PHASES, Policy, Scale, Survey
 from samplemix_core.policies.registry import record, recorded_scale
@@ -72,6 +72,28 @@ def _cells(solution: Solution, groups: Groups | None) -> tuple[CellRecord, ...]:
 
 def _policy(policy: Policy, scale: Scale) -> PolicyRecord:
     return PolicyRecord(name=policy.name, parameters=record(policy, scale))
+
+
+def budget_tokens(config: RunConfig, source: Source, scale: Scale) -> int:
+    """The budget in tokens. Where the policy counts documents, those of as many copies as the budget's share of all documents.
+
+    Raises BudgetError if max_copies don't give so many, and ConfigError for phases by a policy that counts documents.
+    """
+    tokens = config.budget.resolve(source.total_tokens)
+    if not any(policy.counts_documents for policy in config.policies):
+        return tokens
+    if config.phases:
+        raise ConfigError("Phases share a budget of tokens.", "Leave budget_unit=documents out, or mix without phases.")
+    n = source.tokens.size
+    documents = max(1, round(n * tokens / source.total_tokens))
+    if documents > n * config.max_copies:
+        raise BudgetError(
+            f"{documents:,} copies can't be made of {n:,} documents with at most {config.max_copies} of each.",
+            "Lower the budget, or raise max_copies.",
+        )
+    weights = Wanted(source, config.policy, scale, config.max_copies).weights(tokens)
+    found = solve_copies(weights, np.ones(n, dtype=np.int32), source.uniform, documents, config.max_copies)
+    return int(np.dot(found.copies.astype(np.int64), source.tokens))
 
 
 def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solved:

@@ -214,6 +214,11 @@ class Policy(IdentifiedModel):
     name: str
     """In a subclass, a Literal with its default, by which it is registered."""
 
+    @property
+    def counts_documents(self) -> bool:
+        """Whether a budget's share of the source is one of documents, as copies count them, whatever their tokens."""
+        return False
+
     def weights(self, columns: Columns, scale: Scale) -> "Float64Array":
         """Weights float64 (n,), finite, and positive or 0 for no copy, of a policy that is `alone`."""
         raise NotImplementedError(f"policy {self.name!r} has neither weights() nor surveyed()")

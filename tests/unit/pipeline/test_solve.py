@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from samplemix_core.config.run import RunConfig
-from samplemix_core.errors import BudgetError
+from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.phases import room_of
 from samplemix_core.mixing.shard_samples import ShardSamples
 from samplemix_core.mixing.source import Source
-from samplemix_core.pipeline.solve import solve
+from samplemix_core.pipeline.solve import budget_tokens, solve
 from samplemix_core.policies.policy import Scale
 from samplemix_core.report.why import cell_kappa
 
@@ -87,3 +87,28 @@ def test_shares_know_what_the_most_of_one_document_leaves(source: Source) -> Non
     found = solve(over, source, SCALE, 60_000)
     # max_share lets 3 copies in: 147 short books have 29,400 tokens in all with 4, less than half.
     assert shares(source, found.copies)["books"] == pytest.approx(29_400 / 60_000, abs=0.01)
+
+
+def test_a_budget_of_documents_is_the_papers(source: Source) -> None:
+    # Long documents are the best, so that the same share of the documents has more tokens.
+    source.quality[::50] = 10.0
+    values = {"corpus_uri": "s3://b/c", "alpha": 0.3, "tau": 0.5, "budget": "40%", "max_copies": 50}
+    exact = RunConfig.model_validate(values)
+    counted = RunConfig.model_validate({**values, "budget_unit": "documents"})
+    budget = budget_tokens(counted, source, SCALE)
+    assert budget > 1.05 * budget_tokens(exact, source, SCALE)
+    # The paper: c = |D| w / sum w, with |D| = .4 of the documents.
+    p = 0.3 * source.diversity[source.cluster] + 0.7 * source.quality / 10
+    wanted = 0.4 * SAMPLES * np.exp(p / 0.5) / np.exp(p / 0.5).sum()
+    by_chance = np.sqrt((source.tokens.astype(float) ** 2 * (wanted % 1) * (1 - wanted % 1)).sum())
+    assert abs(budget - (wanted * source.tokens).sum()) < 4 * by_chance
+    solved = solve(counted, source, SCALE, budget)
+    assert solved.realised_tokens == pytest.approx(budget, abs=2_000)
+    assert abs(int(solved.copies.sum()) - 0.4 * SAMPLES) <= 2
+    assert (np.abs(solved.copies - wanted) < 1.01).all()
+    few = RunConfig.model_validate({**values, "budget_unit": "documents", "budget": "300%", "max_copies": 2})
+    with pytest.raises(BudgetError, match="2,700 copies can't be made of 900 documents with at most 2 of each"):
+        budget_tokens(few, source, SCALE)
+    phases = [{"name": "one", "share": 0.5, "policy": "samplemix", "budget_unit": "documents"}, {"name": "two", "share": 0.5}]
+    with pytest.raises(ConfigError, match="Phases share a budget of tokens"):
+        budget_tokens(RunConfig.model_validate({**values, "phases": phases}), source, SCALE)
