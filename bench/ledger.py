@@ -32,11 +32,13 @@ from samplemix_core.diversity.geometry import Bounds
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects.interface import ObjectInfo
+from samplemix_core.overlap.recipe import RECIPE
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import fit_diversity, fit_spec
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.mix import mix
+from samplemix_core.pipeline.near_duplicates import find_near_duplicates
 from samplemix_core.pipeline.register import shard_groups
 from samplemix_core.pipeline.score import check_loss, score
 
@@ -72,6 +74,10 @@ _FILL = (
     SELECT shard_id, %(encoder)s, %(quality)s, 'done', etag, 1, count(*), count(*), 0,
            sum(100 + n %% 900), 0, 'none', count(*), 4
     FROM made GROUP BY shard_id, etag
+    """,
+    """
+    INSERT INTO near_shard (shard_id, recipe, signature_key, signature_sha256, texts, compared, seconds)
+    SELECT shard_id, %(recipe)s, 'none', 'none', count(*), true, 0 FROM made GROUP BY shard_id
     """,
     """
     INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, embedding_digest, rows, noise_rows)
@@ -153,6 +159,7 @@ def make_corpus(settings: Deployment, name: str, shards: int, rows: int) -> Corp
             "encoder": registered.encoder_id,
             "model": model,
             "clusters": CLUSTERS,
+            "recipe": RECIPE,
         }
         for statement in _FILL:
             cursor.execute(statement, parameters)
@@ -196,6 +203,7 @@ def drive(settings: Deployment, corpus: Corpus) -> dict[str, float]:
     timed("register", register_again)
     timed("score", lambda: [score(run, registered, group) for group in groups])
     timed("check_loss", lambda: check_loss(run, registered))
+    timed("near-duplicates", lambda: find_near_duplicates(run, registered))
     timed("fit", lambda: fit_diversity(run, registered))
     model = fit_diversity(run, registered)
     timed("assign", lambda: [assign_clusters(run, registered, model, group) for group in groups])

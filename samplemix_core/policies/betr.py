@@ -14,6 +14,7 @@ class Betr(TopK):
     """
 
     summary = "what is most similar to a target"
+    when = "You have examples of what the model should be good at, and will train mainly for that."
     FIRST_FIELDS = frozenset({"name"})
 
     name: Literal["betr"] = "betr"  # type: ignore[assignment]  # a policy has one name

@@ -14,6 +14,7 @@ class ClusterBalanced(Uniform, Policy):
     """
 
     summary = "clusters alike"
+    when = "Rare topics matter as much as common ones, and clusters are good."
     reads_diversity = True
     FIRST_FIELDS = frozenset({"name"})
 

@@ -49,6 +49,7 @@ class DensityPruning(Policy):
     """
 
     summary = "dense clusters pruned, nearest to the centroid first"
+    when = "The crawl repeats itself in meaning, and you want fewer documents of each topic."
     reads_scale = False
     alone = False
     chance = False

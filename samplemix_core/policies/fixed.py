@@ -54,6 +54,7 @@ class Fixed(Uniform, Policy):
     """
 
     summary = "shares of domains as given"
+    when = "You have domain shares from elsewhere: DoReMi, RegMix, olmix, or experience."
     FIRST_FIELDS = frozenset({"name", "shares"})
 
     name: Literal["fixed"] = "fixed"

@@ -19,6 +19,7 @@ class Importance(Policy):
     """
 
     summary = "drawn by importance for a target"
+    when = "You have examples of a target, and want its mix of words without losing variety."
     reads_diversity = False
     alone = False
     chance = False

@@ -13,6 +13,7 @@ class Natural(Policy):
     """w = 1: every sample once, or uniformly thinned or repeated to the budget."""
 
     summary = "every sample alike, the baseline"
+    when = "As the baseline of every comparison."
     reads_scale = False
     reads_diversity = False
     FIRST_FIELDS = frozenset({"name"})

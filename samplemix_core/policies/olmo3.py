@@ -76,6 +76,7 @@ class Olmo3(Policy):
     """
 
     summary = "quality-aware upsampling in each domain"
+    when = "Domains are to keep their shares, the worst documents to go, and the best to be repeated."
     reads_diversity = False
     alone = False
     FIRST_FIELDS = frozenset({"name", "drop_worst", "best_copies", "shares"})

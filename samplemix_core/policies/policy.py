@@ -189,6 +189,9 @@ class Policy(IdentifiedModel):
     summary: ClassVar[str]
     """In a few words, for forms and help."""
 
+    when: ClassVar[str] = ""
+    """When to use it, as a sentence for docs/policies.md."""
+
     reads_scale: ClassVar[bool] = True
     """Whether weights depend on quality and its range: the manifest then records the range too, as q_low and q_high."""
 

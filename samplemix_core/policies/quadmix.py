@@ -18,6 +18,7 @@ class QuaDMix(Policy):
     """
 
     summary = "a curve over percentiles of quality in each domain"
+    when = "You can search its parameters with proxy models; without, it takes little but the best."
     reads_diversity = False
     alone = False
     FIRST_FIELDS = frozenset({"name", "steepness", "omega", "eta", "epsilon"})

@@ -18,6 +18,7 @@ class QuRating(Policy):
     """
 
     summary = "drawn without replacement, the better the likelier"
+    when = "Quality should count, and you don't want to lose all of the rest."
     reads_diversity = False
     alone = False
     chance = False

@@ -19,6 +19,7 @@ class SampleMix(Policy):
     """
 
     summary = "by quality and diversity"
+    when = "Quality and diversity should both count, and domains follow from them."
     FIRST_FIELDS = frozenset({"name", "alpha", "tau"})
 
     name: Literal["samplemix"] = "samplemix"

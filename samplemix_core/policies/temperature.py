@@ -16,6 +16,7 @@ class Temperature(Uniform, Policy):
     """
 
     summary = "small domains more, by a temperature"
+    when = "Small domains or languages are too small as they are."
     FIRST_FIELDS = frozenset({"name", "temperature"})
 
     name: Literal["temperature"] = "temperature"

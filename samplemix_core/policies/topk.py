@@ -10,6 +10,7 @@ class TopK(Policy):
     """order = quality: the best first, each once, until the budget is met; over one epoch, all again (DCLM, FineWeb-Edu)."""
 
     summary = "the best until the budget is met"
+    when = "You trust your quality model, and have much more than you need."
     reads_diversity = False
     alone = False
     chance = False

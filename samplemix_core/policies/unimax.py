@@ -13,6 +13,7 @@ class UniMax(Uniform, Policy):
     """tokens of a domain = min(what is left / domains left, epochs * its tokens), smallest first (Chung et al. 2023, UniMax)."""
 
     summary = "domains alike, small ones at most some epochs"
+    when = "Domains or languages are to be alike, without repeating the small ones too often."
     FIRST_FIELDS = frozenset({"name", "epochs"})
 
     name: Literal["unimax"] = "unimax"

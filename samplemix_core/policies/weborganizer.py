@@ -28,6 +28,7 @@ class WebOrganizer(Uniform, Policy):
     """
 
     summary = "topics and formats in given shares"
+    when = "You think in topics and formats, and know which shares you want."
     FIRST_FIELDS = frozenset({"name", "topic", "topics", "formats"})
     labels = ("content_type",)
 

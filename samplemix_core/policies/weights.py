@@ -17,6 +17,7 @@ class Weights(Policy):
     """
 
     summary = "your own weights, entered as scores"
+    when = "You compute weights of your own."
     reads_scale = False
     reads_diversity = False
     FIRST_FIELDS = frozenset({"name"})
