@@ -2,9 +2,9 @@
 
     python -m bench.policy_table CORPUS
 
-CORPUS is a directory or a URI of snapshot/domain/file, such as a crawl of some ten thousand documents. It is scored and mixed on services
-of its own, which takes minutes. Policies for a target get the first documents of one domain as examples, and `weights` and `fixed` get
-simple ones: the composite quality, and equal shares.
+CORPUS is a directory or a URI of snapshot/domain/file, such as a crawl of some ten thousand documents. It is scored and mixed on
+services of its own, which takes minutes. Policies for a target get the first documents of one domain as examples; `weights` and
+`fixed` get simple ones: the composite quality, and equal shares.
 """
 
 import json
