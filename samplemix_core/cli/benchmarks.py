@@ -51,7 +51,7 @@ def add(
     from samplemix_core.models.benchmarks import add_benchmark
 
     if not NAME.fullmatch(name):
-        raise ConfigError(f"A benchmark can't be called {name!r}.", "Use small letters, digits, dots and hyphens.")
+        raise ConfigError(f"A benchmark can't be called {name!r}.", "Use small letters, digits, dots, underscores and hyphens.")
     fields = _fields(question=question, answer=answer, passage=passage)
     added = add_benchmark(name, [location(file) for file in files], fields, Deployment.load())
     report = added.report

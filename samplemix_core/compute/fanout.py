@@ -141,15 +141,18 @@ def fan_out(
     yield from _FanOut(client, call, work, cancelled, patience, partly).outcomes()
 
 
-def require_all(outcomes: Sequence[Outcome], failed_to: str, kept: str) -> None:
-    """Raise if any piece of work failed: its error if that is lasting, else ServiceError, which says what is kept."""
+def require_all(outcomes: Sequence[Outcome], what: str, failed_to: str, kept: str) -> None:
+    """Raise if any piece of work failed: its error if that is lasting, else ServiceError, which says what is kept.
+
+    `what` is the work, and `failed_to` what became of it.
+    """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         if isinstance(outcome.error, SampleMixError) and not outcome.error.may_pass:
             raise outcome.error
     if failed:
         raise ServiceError(
-            f"{len(failed)} of {len(outcomes)} tasks {failed_to}, the first is {failed[0].work.name}: {failed[0].error!r}.",
+            f"{len(failed)} of {len(outcomes)} {what} {failed_to}, the first is {failed[0].work.name}: {failed[0].error!r}.",
             f"Fix the cause and run again: {kept}.",
         ) from failed[0].error
 

@@ -321,6 +321,9 @@ class RunConfig(WithPolicy):
         for name in names:
             if not NAME.fullmatch(name.partition("@")[0]) or names.count(name) > 1:
                 raise ValueError(f"{name!r} is there twice" if names.count(name) > 1 else f"a {what} can't be called {name!r}")
+        own = [name.partition("@")[0] for name in names]
+        if what == "benchmark" and len(set(own)) < len(own):
+            raise ValueError("one benchmark is there in two versions: the newer one is enough if it has all items")
         return names
 
     @field_validator("phases")

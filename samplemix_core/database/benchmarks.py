@@ -11,6 +11,7 @@ from samplemix_core.database.connection import Cursor, rows_as
 from samplemix_core.database.copy import copy_in
 from samplemix_core.database.scope import Shard, ShardState
 from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.overlap.recipe import CONTAMINATION
 
 RULE = "contaminated"
 """The rules by which documents are left out are called contaminated.NAME, beside those of constraints."""
@@ -58,7 +59,7 @@ def find_benchmarks(cursor: Cursor, names: Sequence[str]) -> list[Benchmark]:
     for wanted in names:
         name, _, key = wanted.partition("@")
         cursor.execute(
-            f"SELECT {_COLUMNS} FROM benchmark WHERE name = %s AND benchmark_key LIKE %s || '%%' ORDER BY created_at DESC LIMIT 1",  # noqa: S608 constants
+            f"SELECT {_COLUMNS} FROM benchmark WHERE name = %s AND starts_with(benchmark_key, %s) ORDER BY created_at DESC LIMIT 1",  # noqa: S608 constants
             (name, key),
         )
         if not (rows := rows_as(cursor, Benchmark)):
@@ -66,6 +67,8 @@ def find_benchmarks(cursor: Cursor, names: Sequence[str]) -> list[Benchmark]:
                 f"There is no benchmark {wanted!r}.",
                 "'samplemix decontaminate list' lists them; 'samplemix decontaminate add' adds one.",
             )
+        if (method := rows[0].report.get("method")) != CONTAMINATION:
+            raise ConfigError(f"Benchmark {wanted} was added to be looked for in another way, {method}.", "Add it again.")
         found += rows
     return found
 
@@ -97,7 +100,7 @@ def save_checked(cursor: Cursor, shard: Shard, found: Checked, run: str, seconds
     """Enter what was found in a shard; a search that was entered before, or texts that other shards have too, stay."""
     cursor.execute("CREATE TEMP TABLE new_contamination (LIKE contamination) ON COMMIT DROP")
     copy_in(cursor, "new_contamination", found.contaminated)
-    cursor.execute("INSERT INTO contamination SELECT * FROM new_contamination ON CONFLICT DO NOTHING")
+    cursor.execute("INSERT INTO contamination SELECT * FROM new_contamination ORDER BY content_hash ON CONFLICT DO NOTHING")
     cursor.execute("DROP TABLE new_contamination")
     cursor.execute(
         "INSERT INTO benchmark_shard (benchmark_id, shard_id, texts, contaminated, run, seconds) VALUES (%s, %s, %s, %s, %s, %s)"

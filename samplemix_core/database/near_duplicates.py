@@ -18,7 +18,7 @@ from samplemix_core.database.columns import RANKED, not_in, ranked_parameters
 from samplemix_core.database.connection import Cursor, rows_as, scalar
 from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.scope import Scope, Shard, ShardState
-from samplemix_core.errors import CorpusError
+from samplemix_core.errors import CorpusError, ServiceError
 from samplemix_core.overlap.recipe import RECIPE
 
 Int64Array = npt.NDArray[np.int64]
@@ -74,6 +74,23 @@ def shard_texts(cursor: Cursor, shard: Shard) -> tuple[Int64Array, Texts]:
     return found["row"], _texts(found["high"], found["low"])
 
 
+def require_texts(cursor: Cursor, shard: Shard, texts: int) -> None:
+    """Lock a shard, and raise CorpusError unless it is scored and has so many different texts: it may have been forgotten."""
+    cursor.execute(
+        "SELECT FROM shard WHERE shard_id = %s AND superseded_at IS NULL"
+        " AND EXISTS (SELECT FROM shard_score WHERE shard_score.shard_id = shard.shard_id AND state = 'done') FOR NO KEY UPDATE",
+        (shard.shard_id,),
+    )
+    if cursor.rowcount:
+        cursor.execute(
+            "SELECT count(DISTINCT content_hash) FROM sample WHERE snapshot_id = %s AND shard_id = %s",
+            (shard.snapshot_id, shard.shard_id),
+        )
+        if scalar(cursor) == texts:
+            return
+    raise CorpusError(f"{shard.path} was replaced or forgotten meanwhile, or is scored again.", "Run again.")
+
+
 def row_blocks(cursor: Cursor, shard: Shard) -> list[Block]:
     """A shard's blocks, in order."""
     cursor.execute(
@@ -83,7 +100,7 @@ def row_blocks(cursor: Cursor, shard: Shard) -> list[Block]:
 
 
 class SignatureFile(NamedTuple):
-    """The signatures of a shard: a file below the state root, its SHA-256, how many texts, and whether these are compared."""
+    """The signatures of a shard: a file below the state root, its SHA-256, how many texts, and whether all were compared."""
 
     shard_id: int
     key: str
@@ -99,7 +116,7 @@ def save_signatures(cursor: Cursor, file: SignatureFile, run: str, seconds: floa
         " VALUES (%s, %s, %s, %s, %s, %s, %s)"
         " ON CONFLICT (shard_id) DO UPDATE SET recipe = EXCLUDED.recipe, signature_key = EXCLUDED.signature_key,"
         " signature_sha256 = EXCLUDED.signature_sha256, texts = EXCLUDED.texts, run = EXCLUDED.run, seconds = EXCLUDED.seconds,"
-        " compared = false, signed_at = clock_timestamp()",
+        " compared = false, comparing = false, signed_at = clock_timestamp()",
         (file.shard_id, RECIPE, file.key, file.sha256, file.texts, run, seconds),
     )
 
@@ -109,12 +126,22 @@ def forget_signatures(cursor: Cursor, shard_id: int) -> None:
     cursor.execute("DELETE FROM near_shard WHERE shard_id = %s", (shard_id,))
 
 
+def begin_comparison(cursor: Cursor, corpus_id: int) -> None:
+    """Mark the signed shards that are to be compared with all: what is signed from now on waits for the next comparison."""
+    cursor.execute(
+        "UPDATE near_shard SET comparing = NOT compared FROM shard JOIN snapshot USING (snapshot_id)"
+        " WHERE shard.shard_id = near_shard.shard_id AND corpus_id = %s AND recipe = %s AND comparing = compared",
+        (corpus_id, RECIPE),
+    )
+    cursor.execute("DELETE FROM near_candidate WHERE corpus_id = %s", (corpus_id,))
+
+
 def signature_files(cursor: Cursor, corpus_id: int) -> list[SignatureFile]:
-    """Return the signatures of a corpus's shards, in the order of their keys."""
+    """Return the signatures of a corpus's shards that are compared or being compared, in the order of their keys."""
     cursor.execute(
         "SELECT shard_id, signature_key AS key, signature_sha256 AS sha256, texts, compared FROM near_shard"
         " JOIN shard USING (shard_id) JOIN snapshot USING (snapshot_id) WHERE corpus_id = %s AND recipe = %s"
-        " ORDER BY signature_key",
+        " AND (compared OR comparing) AND superseded_at IS NULL ORDER BY signature_key",
         (corpus_id, RECIPE),
     )
     return rows_as(cursor, SignatureFile)
@@ -148,8 +175,9 @@ class Wanted(NamedTuple):
     rows: Int64Array
 
 
-def wanted_texts(cursor: Cursor, corpus_id: int) -> Iterator[Wanted]:
-    """Yield, by shard, a place of each candidate whose shingles aren't stored yet."""
+def wanted_texts(cursor: Cursor, corpus_id: int, snapshot_ids: Sequence[int]) -> Iterator[Wanted]:
+    """Yield, by shard, a place of each candidate whose shingles aren't stored yet: in these snapshots, if there is one."""
+    cursor.execute("DROP TABLE IF EXISTS wanted_text")
     cursor.execute("CREATE TEMP TABLE wanted_text (shard_id int NOT NULL, row bigint NOT NULL) ON COMMIT DROP")
     cursor.execute(
         """
@@ -161,9 +189,10 @@ def wanted_texts(cursor: Cursor, corpus_id: int) -> Iterator[Wanted]:
         JOIN near_shard USING (shard_id)
         WHERE snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = %(corpus)s) AND recipe = %(recipe)s
             AND NOT EXISTS (SELECT FROM near_text WHERE corpus_id = %(corpus)s AND near_text.content_hash = candidate.content_hash)
-        ORDER BY content_hash, shard_id, row
+            AND (compared OR comparing)
+        ORDER BY content_hash, snapshot_id <> ALL(%(snapshots)s), shard_id, row
         """,
-        {"corpus": corpus_id, "recipe": RECIPE},
+        {"corpus": corpus_id, "recipe": RECIPE, "snapshots": list(snapshot_ids)},
     )
     cursor.execute(
         "SELECT DISTINCT shard_id, snapshot_id, snapshot.name AS snapshot, path, etag, size_bytes, stamp"
@@ -200,26 +229,39 @@ def save_shingles(cursor: Cursor, corpus_id: int, texts: Texts, hashes: npt.NDAr
 
 
 class Candidates(NamedTuple):
-    """Pairs a, b (k,) to compare, as numbers of texts (n,), and these texts' sets of shingles."""
+    """Pairs a, b (k,) to compare, as numbers of texts (n,), and these texts' sets of shingles. is_last: no pairs come after."""
 
     texts: list[str]
     a: Int64Array
     b: Int64Array
     hashes: npt.NDArray[np.uint64]
     begins: Int64Array
+    is_last: bool
 
 
-def candidates_between(cursor: Cursor, corpus_id: int, first: str, last: str, after: tuple[str, str], most: int) -> Candidates:
-    """At most so many pairs whose first text is in a range of content hashes, after a pair, in order. None left: no texts.
+def candidates_between(
+    cursor: Cursor, corpus_id: int, first: str, last: str, after: tuple[str, str], most: int, most_bytes: int
+) -> Candidates:
+    """Pairs whose first text is in a range of content hashes, after a pair, in order: so many and so many bytes at most.
 
-    A text that is gone from the corpus has no shingles.
+    One pair is given whatever its size. A text that is gone from the corpus has no shingles; raises ServiceError if another hasn't.
     """
     cursor.execute(
-        "SELECT a::text, b::text FROM near_candidate WHERE corpus_id = %s AND a BETWEEN %s AND %s AND (a, b) > (%s::uuid, %s::uuid)"
-        " ORDER BY a, b LIMIT %s",
+        "SELECT a::text, b::text, coalesce(octet_length(one.shingles), 0), coalesce(octet_length(other.shingles), 0)"
+        " FROM near_candidate AS pair"
+        " LEFT JOIN near_text AS one ON one.corpus_id = pair.corpus_id AND one.content_hash = a"
+        " LEFT JOIN near_text AS other ON other.corpus_id = pair.corpus_id AND other.content_hash = b"
+        " WHERE pair.corpus_id = %s AND a BETWEEN %s AND %s AND (a, b) > (%s::uuid, %s::uuid) ORDER BY a, b LIMIT %s",
         (corpus_id, first, last, *after, most),
     )
-    pairs = cursor.fetchall()
+    found = cursor.fetchall()
+    sizes: dict[str, int] = {}
+    pairs: list[tuple[str, str]] = []
+    for a, b, size, other_size in found:
+        sizes |= {a: size, b: other_size}
+        if pairs and sum(sizes.values()) > most_bytes:
+            break
+        pairs.append((a, b))
     names = sorted({name for pair in pairs for name in pair})
     numbers = {name: number for number, name in enumerate(names)}
     cursor.execute(
@@ -227,6 +269,7 @@ def candidates_between(cursor: Cursor, corpus_id: int, first: str, last: str, af
         (corpus_id, names),
     )
     known = {name: bytes(shingles) for name, shingles in cursor.fetchall()}
+    _require_gone(cursor, corpus_id, [name for name in names if name not in known])
     sets = [known.get(name, b"") for name in names]
     return Candidates(
         names,
@@ -234,7 +277,21 @@ def candidates_between(cursor: Cursor, corpus_id: int, first: str, last: str, af
         np.array([numbers[b] for _, b in pairs], dtype=np.int64),
         np.frombuffer(b"".join(sets), dtype="<u8").astype(np.uint64),
         np.concatenate([[0], np.cumsum([len(each) // 8 for each in sets], dtype=np.int64)]),
+        len(pairs) == len(found) < most,
     )
+
+
+def _require_gone(cursor: Cursor, corpus_id: int, names: Sequence[str]) -> None:
+    if not names:
+        return
+    cursor.execute(
+        "SELECT count(*) FROM sample JOIN near_shard USING (shard_id)"
+        " WHERE content_hash = ANY(%s::uuid[]) AND snapshot_id IN (SELECT snapshot_id FROM snapshot WHERE corpus_id = %s)"
+        " AND recipe = %s AND (compared OR comparing)",
+        (list(names), corpus_id, RECIPE),
+    )
+    if left := scalar(cursor):
+        raise ServiceError(f"{left} texts that are to be compared weren't read, or what was read is lost.", "Run again.")
 
 
 def save_pairs(cursor: Cursor, corpus_id: int, pairs: Sequence[tuple[str, str, float]]) -> None:
@@ -248,10 +305,10 @@ def save_pairs(cursor: Cursor, corpus_id: int, pairs: Sequence[tuple[str, str, f
 
 
 def finish_comparison(cursor: Cursor, corpus_id: int) -> int:
-    """Mark all signed shards of a corpus as compared, and drop what was only there to compare; returns the number of its pairs."""
+    """Mark a corpus's shards that were being compared, and drop what was only there for it; returns the number of its pairs."""
     cursor.execute(
-        "UPDATE near_shard SET compared = true FROM shard JOIN snapshot USING (snapshot_id)"
-        " WHERE shard.shard_id = near_shard.shard_id AND corpus_id = %s AND recipe = %s AND NOT compared",
+        "UPDATE near_shard SET compared = true, comparing = false FROM shard JOIN snapshot USING (snapshot_id)"
+        " WHERE shard.shard_id = near_shard.shard_id AND corpus_id = %s AND recipe = %s AND comparing",
         (corpus_id, RECIPE),
     )
     for table in ("near_candidate", "near_text"):

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from samplemix_core.corpus.records import RejectedRecordError
 from samplemix_core.corpus.shards import READ_SUFFIXES, format_of
 from samplemix_core.database.benchmarks import Benchmark, find_benchmarks, save_benchmark
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, CorpusError
-from samplemix_core.identity import fingerprint
+from samplemix_core.identity import content_hash, fingerprint
 from samplemix_core.overlap.contamination import find_parts, index_parts
 from samplemix_core.overlap.recipe import CONTAMINATION, LEAST_PART_WORDS
-from samplemix_core.overlap.words import words
+from samplemix_core.overlap.words import ALONE, words
+from samplemix_core.quality.labels import encodable
 from samplemix_core.worker.artifacts import download, store_files
 
 FIELDS = ("question", "answer", "passage")
@@ -29,6 +32,8 @@ PARTS = pa.schema([pa.field("item", pa.int32()), pa.field("field", pa.string()),
 FILE = "parts.parquet"
 MAX_RECORD_BYTES = 64 * 2**20
 MOST_ITEMS = 1_000_000
+Words = npt.NDArray[np.object_]
+
 TRIED = 1_000
 """Parts that are put into other texts, to see whether they are found."""
 
@@ -49,6 +54,7 @@ def add_benchmark(name: str, places: Sequence[str], fields: Mapping[str, str], d
         )
     counts = Counter(parts["field"].to_pylist())
     report = {
+        "method": CONTAMINATION,
         "parts": dict(counts),
         "too_short": parts.num_rows - sought,
         "recall": recall_by_injection(parts["text"].combine_chunks()),
@@ -56,7 +62,8 @@ def add_benchmark(name: str, places: Sequence[str], fields: Mapping[str, str], d
     with deployment.scratch() as scratch:
         pq.write_table(parts, scratch / FILE, compression="zstd", write_page_checksum=True)
         (digest,) = store_files(scratch, deployment.state).values()
-    key = fingerprint({"name": name, "method": CONTAMINATION, "parts": digest})
+    texts = [[item, field, content_hash(text).hex()] for item, field, text in zip(*parts.to_pydict().values(), strict=True)]
+    key = fingerprint({"name": name, "method": CONTAMINATION, "parts": texts})
     values = {"benchmark_key": key, "name": name, "items": items, "parts": sought, "artifact_key": model_file(digest)}
     with deployment.transaction() as cursor:
         return save_benchmark(cursor, {**values, "artifact_sha256": digest, "report": report})
@@ -74,6 +81,9 @@ def read_parts(places: Sequence[str], fields: Mapping[str, str], deployment: Dep
         with deployment.store(directory or "/").open(name) as stream:
             for record in known.kind.rows(stream, name, MAX_RECORD_BYTES):
                 own = dict(_texts(record, fields))
+                if isinstance(record, RejectedRecordError) or any(text != encodable(text) for text in own.values()):
+                    said = record.detail if isinstance(record, RejectedRecordError) else "a text has half a surrogate pair"
+                    raise CorpusError(f"Record {items + 1} ({place}) can't be read: {said}.", "Correct it, or leave it out.")
                 if not own:
                     wanted = " or ".join(fields.values()) or ", ".join(FIELDS)
                     raise CorpusError(
@@ -106,10 +116,10 @@ def recall_by_injection(texts: pa.LargeStringArray, seed: int = 0) -> dict[str, 
     sought = np.flatnonzero(index.is_sought)
     tried = np.sort(rng.permutation(sought)[:TRIED])
     own = {number: texts[number].as_py() for number in tried.tolist()}
-    pool = sorted({word for text in own.values() for word in text.split()})
+    pool = np.array(sorted({word for text in own.values() for word in _WORD.findall(text)}), dtype=object)
 
     def around(text: str) -> str:
-        filler = [" ".join(rng.choice(pool, 60)) for _ in range(2)]
+        filler = [" ".join(pool[rng.integers(pool.size, size=60)]) for _ in range(2)]
         return f"{filler[0]}\n\n{text}\n\n{filler[1]}"
 
     recall = {}
@@ -121,23 +131,33 @@ def recall_by_injection(texts: pa.LargeStringArray, seed: int = 0) -> dict[str, 
     return recall
 
 
-def _rewrapped(text: str, _: Sequence[str], rng: np.random.Generator) -> str:
-    return " ".join(f"{word}\n   " if rng.random() < 0.2 else word for word in text.split())
+_RANGES = "".join(f"{chr(first)}-{chr(end - 1)}" for first, end in ALONE)
+_WORD = re.compile(f"[{_RANGES}]|[^\\W{_RANGES}]+")
+"""A word, or a character of a script that writes no spaces."""
 
 
-def _respelled(text: str, _: Sequence[str], rng: np.random.Generator) -> str:
+def _rewrapped(text: str, _: Words, rng: np.random.Generator) -> str:
+    """With line breaks between words, or before characters of scripts without spaces."""
+    broken = re.sub(r"\s+", lambda _: "\n   " if rng.random() < 0.2 else " ", text)
+    return re.sub(f"(?=[{_RANGES}])", lambda _: "\n" if rng.random() < 0.05 else "", broken)
+
+
+def _respelled(text: str, _: Words, rng: np.random.Generator) -> str:
     """In capitals, without punctuation at the ends of words."""
     return re.sub(r"[^\w\s]+(?=\s|$)", "", text.upper())
 
 
-def _edited(text: str, pool: Sequence[str], rng: np.random.Generator) -> str:
-    own = text.split()
-    for place in rng.permutation(len(own))[: max(1, round(len(own) / 10))].tolist():
-        own[place] = str(rng.choice(pool))
-    return " ".join(own)
+def _edited(text: str, pool: Words, rng: np.random.Generator) -> str:
+    own = list(_WORD.finditer(text))
+    chosen = set(rng.permutation(len(own))[: max(1, round(len(own) / 10))].tolist())
+    pieces, end = [], 0
+    for place, word in enumerate(own):
+        pieces += [text[end : word.start()], str(pool[rng.integers(pool.size)]) if place in chosen else word[0]]
+        end = word.end()
+    return "".join([*pieces, text[end:]])
 
 
-CHANGES: dict[str, Callable[[str, Sequence[str], np.random.Generator], str]] = {
+CHANGES: dict[str, Callable[[str, Words, np.random.Generator], str]] = {
     "exact": lambda text, pool, rng: text,
     "re-wrapped": _rewrapped,
     "case and punctuation": _respelled,
@@ -149,8 +169,10 @@ CHANGES: dict[str, Callable[[str, Sequence[str], np.random.Generator], str]] = {
 def find_in_files(name: str, places: Sequence[str], text_field: str, deployment: Deployment) -> Iterator[dict[str, Any]]:
     """Yield the records of files that hold something of a benchmark: file, record (from 0), item, field and overlap.
 
-    Raises ConfigError for an unknown benchmark or a file of an unknown format. Records without text are passed over.
+    Raises ConfigError for an unknown benchmark or a file of an unknown format, and at the end CorpusError if there were records
+    without a text, or that can't be read.
     """
+    without, first = 0, ""
     with deployment.transaction() as cursor:
         (benchmark,) = find_benchmarks(cursor, [name])
     with deployment.scratch() as scratch:
@@ -165,13 +187,20 @@ def find_in_files(name: str, places: Sequence[str], text_field: str, deployment:
         with deployment.store(directory or "/").open(file) as stream:
             records = enumerate(known.kind.rows(stream, file, MAX_RECORD_BYTES))
             while some := list(itertools.islice(records, _RECORDS_AT_ONCE)):
-                texts = [(number, text) for number, record in some for _, text in _texts(record, {"text": text_field})]
+                texts = [(number, encodable(text)) for number, record in some for _, text in _texts(record, {"text": text_field})]
+                if len(texts) < len(some):
+                    first = first or f"record {min({number for number, _ in some} - {number for number, _ in texts})} of {path}"
+                    without += len(some) - len(texts)
                 found = find_parts(index, *words(pa.array([text for _, text in texts], pa.large_string())))
                 for document, part, overlap in zip(*(column.tolist() for column in found), strict=True):
                     yield {
                         **{"file": path, "record": texts[document][0], "item": parts["item"][part].as_py()},
                         **{"field": parts["field"][part].as_py(), "overlap": overlap},
                     }
+    if without:
+        raise CorpusError(
+            f"{without:,} records have no text in {text_field}, the first is {first}.", "Name the field: --text FIELD."
+        )
 
 
 _RECORDS_AT_ONCE = 1_000

@@ -19,9 +19,10 @@ from samplemix_core.overlap.recipe import LEAST_PART_WORDS, SHINGLE_WORDS
 from samplemix_core.overlap.words import Hashes, Places, run_hash, words
 
 MOST_PLACES = 64
-"""A run that is in more places of the benchmark leads to none of them, unless a text has no rarer one."""
+"""A run that is in more places of the benchmark leads to the first of them, and to texts that have no rarer one."""
 
 _NEEDED_WORDS, _NEEDED = (10, 30), (1.0, 0.75)
+_ROUNDING = 1e-9
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ class PartIndex:
 
     vocabulary (V,) has the words' hashes, weight (V,) their inverse document frequencies, word (total,) those of each text from
     begins (P + 1,) on. run (R,) has the hashes of runs. The places of each, which are texts (part) and positions in them, are those
-    from first (R + 1,) on.
+    from first (R + 1,) on. total and needed (P,) are the weight of all words of a text, and the overlap from which it is found.
     """
 
     vocabulary: Hashes
@@ -59,6 +60,8 @@ class PartIndex:
     position: Int64Array
     word_table: Int64Array
     run_table: Int64Array
+    total: Float64Array
+    needed: Float64Array
 
     @property
     def n_words(self) -> Int64Array:
@@ -86,9 +89,13 @@ def index_parts(texts: pa.LargeStringArray) -> PartIndex:
     _, at, count = np.unique(run, return_inverse=True, return_counts=True)
     rarest = np.full(len(texts), np.iinfo(np.int64).max)
     np.minimum.at(rarest, part, count[at])
-    leads = (count[at] <= MOST_PLACES) | (count[at] == rarest[part])
+    # By their places in a run's list.
+    rank = np.arange(run.size) - np.repeat(np.cumsum(count) - count, count)
+    leads = (rank < MOST_PLACES) | (count[at] == rarest[part])
     run, part, position = run[leads], part[leads], position[leads]
     keys, first = np.unique(run, return_index=True)
+    n_words = np.diff(begins)
+    needed = np.where(n_words >= LEAST_PART_WORDS, needed_overlap(n_words) - _ROUNDING, np.inf)
     return PartIndex(
         vocabulary=vocabulary,
         weight=weight,
@@ -100,6 +107,8 @@ def index_parts(texts: pa.LargeStringArray) -> PartIndex:
         position=position,
         word_table=_table(vocabulary),
         run_table=_table(keys),
+        total=np.asarray(np.bincount(owner, weights=weight[word], minlength=len(texts)), dtype=np.float64),
+        needed=needed,
     )
 
 
@@ -108,16 +117,13 @@ def find_parts(index: PartIndex, hashes: Hashes, begins: Places) -> Found:
 
     In the order of documents and texts, each pair once, with its largest overlap.
     """
-    n_words = index.n_words
-    needed = np.where(index.is_sought, needed_overlap(n_words) - 1e-9, np.inf)
-    total = np.bincount(np.repeat(np.arange(n_words.size), n_words), weights=index.weight[index.word], minlength=n_words.size)
     room = 1024
     while True:
         document, part = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
         overlap = np.empty(room, dtype=np.float64)
         used = _find(
             *(hashes, begins, index.run_table, index.run, index.first, index.part, index.position),
-            *(index.word_table, index.vocabulary, index.begins, index.word, index.weight, total, needed),
+            *(index.word_table, index.vocabulary, index.begins, index.word, index.weight, index.total, index.needed),
             *(document, part, overlap),
         )
         if used <= room:
@@ -190,13 +196,15 @@ def _find(
 ) -> int:
     """Write what is found as far as there is room; returns how much it is."""
     parts = part_begins.size - 1
-    looked_in, looked_at = np.full(parts, -1, dtype=np.int64), np.zeros(parts, dtype=np.int64)
+    looked_in = np.full(parts, -1, dtype=np.int64)
     best, met = np.zeros(parts, dtype=np.float64), np.empty(parts, dtype=np.int64)
     stretch = np.zeros(vocabulary.size, dtype=np.int64)
     used = 0
     for document in range(begins.size - 1):
         begin, end = begins[document], begins[document + 1]
         n_met = 0
+        # Stretches that begin near each other are as good as one: texts and beginnings, as one number.
+        compared = {np.int64(-1)}
         for i in range(begin, end - SHINGLE_WORDS + 1):
             number = _number(run_table, runs, run_hash(hashes, i, SHINGLE_WORDS))
             if number < 0:
@@ -209,9 +217,10 @@ def _find(
                 if looked_in[own] != document:
                     looked_in[own], best[own], met[n_met] = document, 0.0, own
                     n_met += 1
-                elif best[own] >= 1.0 or abs(looked_at[own] - start) <= margin // 2:
+                stretch_of = np.int64(own) * np.int64(1 << 40) + (start - begin + length) // (margin // 2)
+                if best[own] >= 1.0 or stretch_of in compared:
                     continue
-                looked_at[own] = start
+                compared.add(stretch_of)
                 low, high = max(begin, start - margin), min(end, start + length + margin)
                 for k in range(low, high):
                     number_of = _number(word_table, vocabulary, hashes[k])

@@ -25,16 +25,18 @@ def candidates(keys: Hashes, texts: Int64Array, spread: Hashes, is_new: Bools) -
     keys (m,) are a band's, of texts (m,), which are numbers. `spread` and `is_new` are by text: a random number that decides the
     cell of a large bucket, and whether it has not been compared before. The order of the entries changes nothing.
     """
+    order = np.lexsort((texts, keys))
+    keys, texts = keys[order], texts[order]
+    # A text that is there more than once counts once.
+    kept = np.ones(keys.size, dtype=np.bool_)
+    kept[1:] = (keys[1:] != keys[:-1]) | (texts[1:] != texts[:-1])
+    keys, texts = keys[kept], texts[kept]
     cells = _cells(keys, spread[texts])
     order = np.lexsort((texts, cells, keys))
     keys, cells, texts = keys[order], cells[order], texts[order]
-    differs = (keys[1:] != keys[:-1]) | (cells[1:] != cells[:-1])
-    repeats = ~differs & (texts[1:] == texts[:-1])
-    bounds = np.flatnonzero(np.concatenate([[True], differs, [True]])) if keys.size else np.zeros(1, dtype=np.int64)
-    kept = np.concatenate([[True], ~repeats]) if keys.size else np.zeros(0, dtype=bool)
-    # Buckets without the entries that repeat.
-    before = np.concatenate([[0], np.cumsum(kept)])
-    found = _pairs(texts[kept], before[bounds], is_new)
+    begins = np.ones(keys.size, dtype=np.bool_)
+    begins[1:] = (keys[1:] != keys[:-1]) | (cells[1:] != cells[:-1])
+    found = _pairs(texts, np.append(np.flatnonzero(begins), keys.size), is_new)
     return np.unique(found, axis=0) if found.size else found
 
 

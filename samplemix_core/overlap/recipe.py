@@ -20,4 +20,4 @@ LEAST_PART_WORDS = 8
 """Texts of a benchmark with fewer words, such as short answers, are in too many documents by chance to be looked for."""
 
 CONTAMINATION = "words5-idf-1"
-"""Names how a benchmark's texts are looked for. Other ways get other names: what was found in another way is looked for again."""
+"""Names how a benchmark's texts are looked for. Other ways get other names: benchmarks are then to be added again."""

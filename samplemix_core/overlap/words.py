@@ -15,11 +15,12 @@ Places = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 Folds = npt.NDArray[np.uint32]
 
-_ALONE = 1 << 31
-_WITHOUT_SPACES = (
+_IS_ALONE = 1 << 31
+ALONE = (
     *((0x0E00, 0x0F00), (0x1000, 0x10A0), (0x1780, 0x1800)),  # Thai, Lao, Myanmar, Khmer
     *((0x3040, 0x3100), (0x3400, 0xA000), (0xF900, 0xFB00), (0x20000, 0x30000)),  # kana, ideographs
 )
+"""Code points, from and to before, of scripts that write no spaces: each letter is a word."""
 
 
 @lru_cache(maxsize=1)
@@ -33,9 +34,9 @@ def folds() -> Folds:
         if unicodedata.category(chr(code))[0] in "LNM":
             small = chr(code).lower()
             found[code] = ord(small) if len(small) == 1 else code
-    for first, end in _WITHOUT_SPACES:
+    for first, end in ALONE:
         part = found[first:end]
-        part[part > 0] |= np.uint32(_ALONE)
+        part[part > 0] |= np.uint32(_IS_ALONE)
     return found
 
 
@@ -86,7 +87,7 @@ def _words(data: Bytes, places: Places, folds: Folds, found: Hashes, begins: Pla
         hashed, inside = np.uint64(14695981039346656037), False
         while i <= end:
             fold, i = (np.uint32(0), i + 1) if i == end else _next(data, i, folds)
-            alone = fold >= np.uint32(_ALONE)
+            alone = fold >= np.uint32(_IS_ALONE)
             if fold and not alone:
                 # FNV-1a over code points.
                 hashed, inside = (hashed ^ np.uint64(fold)) * np.uint64(1099511628211), True

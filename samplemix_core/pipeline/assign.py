@@ -49,21 +49,21 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
         )
         for state in todo
     ]
-    done, documents, failed = shards - len(todo), 0, list[Outcome]()
+    done, documents, outcomes = shards - len(todo), 0, list[Outcome]()
     run.tell(done, shards)
     if work:
         with connect(run.deployment) as client:
             for outcome in fan_out(client, "samplemix_core.worker.clusters:assign_shard", work, run.cancelled):
                 done += 1
+                outcomes.append(outcome)
                 if outcome.error is None:
                     documents += outcome.result
                     run.tell(done, shards, documents=documents)
                 else:
-                    failed.append(outcome)
                     shard: Shard = outcome.work.arguments[0].shard
                     with transaction(database) as cursor:
                         clusters.fail_assignment(cursor, record.cluster_model_id, shard, repr(outcome.error))
-    require_all(failed, "were not assigned", "the shards that are done are kept")
+    require_all(outcomes, "shards", "were not assigned", "the shards that are done are kept")
     return AssignCounts(shards=shards, skipped=shards - len(todo), documents=documents)
 
 

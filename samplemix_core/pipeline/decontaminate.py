@@ -50,7 +50,7 @@ def decontaminate(run: RunContext, registered: Registered) -> DecontaminationCou
                     for benchmark_id, count in ({} if outcome.error else outcome.result).items():
                         contaminated[names[benchmark_id]] += count
                     run.tell(skipped + len(outcomes), len(scored))
-        require_all(outcomes, "were not searched", "the shards that were searched stay so")
+        require_all(outcomes, "shards", "were not searched", "the shards that were searched stay so")
     found = ", ".join(f"{count:,} texts hold something of {name}" for name, count in contaminated.items())
     run.tell(len(scored), len(scored), f"newly searched: {found}" if work else "searched before")
     return DecontaminationCounts(shards=len(scored), skipped=skipped, contaminated=contaminated)

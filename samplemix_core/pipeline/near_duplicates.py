@@ -15,6 +15,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.scope import ShardState
 from samplemix_core.deployment import Prefix
+from samplemix_core.errors import SampleMixError
 from samplemix_core.overlap.recipe import BANDS, RECIPE
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import NearDuplicateCounts, Registered
@@ -50,6 +51,7 @@ def _find(run: RunContext, registered: Registered) -> NearDuplicateCounts:
         with connect(run.deployment) as client:
             _sign(run, registered, client, scored, todo)
     with run.deployment.transaction() as cursor:
+        near_duplicates.begin_comparison(cursor, registered.corpus_id)
         files = near_duplicates.signature_files(cursor, registered.corpus_id)
     texts, candidates = sum(file.texts for file in files if not file.compared), 0
     if not all(file.compared for file in files):
@@ -81,17 +83,20 @@ def _sign(
 def _compare(run: RunContext, registered: Registered, client: Client, texts: int) -> int:
     corpus_id, database = registered.corpus_id, run.deployment.database
     _do(run, client, "match_bands", _matching(run.name, corpus_id, texts), "matching signatures")
-    with transaction(database) as cursor:
+    while True:
+        with transaction(database) as cursor:
+            wanted = list(near_duplicates.wanted_texts(cursor, corpus_id, registered.snapshot_ids))
+            candidates = near_duplicates.count_candidates(cursor, corpus_id)
         work = [
             Work(
-                wanted.shard.path,
-                (ShingleTask(run.name, run.config.corpus_uri, run.config.reader, corpus_id, wanted.shard, wanted.rows),),
-                cost=wanted.rows.size,
+                each.shard.path,
+                (ShingleTask(run.name, run.config.corpus_uri, run.config.reader, corpus_id, each.shard, each.rows),),
+                cost=each.rows.size,
             )
-            for wanted in near_duplicates.wanted_texts(cursor, corpus_id)
+            for each in wanted
         ]
-        candidates = near_duplicates.count_candidates(cursor, corpus_id)
-    _do(run, client, "fetch_shingles", work, "reading the texts that match")
+        if not _forget_unreadable(run, registered, _outcomes(run, client, "fetch_shingles", work, "reading the texts that match")):
+            break
     _do(run, client, "compare_texts", _comparing(run.name, corpus_id, candidates), "comparing texts")
     return candidates
 
@@ -120,8 +125,37 @@ def _comparing(run: str, corpus_id: int, candidates: int) -> list[Work]:
 
 def _do(run: RunContext, client: Client, call: str, work: Sequence[Work], what: str, before: int = 0) -> None:
     """Have workers do all of it."""
+    require_all(
+        _outcomes(run, client, call, work, what, before), "tasks", f"failed while {what}", "the shards that are signed stay so"
+    )
+
+
+def _outcomes(run: RunContext, client: Client, call: str, work: Sequence[Work], what: str, before: int = 0) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for outcome in fan_out(client, f"samplemix_core.worker.near_duplicates:{call}", work, run.cancelled):
         outcomes.append(outcome)
         run.tell(before + len(outcomes), before + len(work), what, unit="shards" if call == "sign_shard" else "tasks")
-    require_all(outcomes, f"failed while {what}", "the shards that are signed stay so")
+    return outcomes
+
+
+def _forget_unreadable(run: RunContext, registered: Registered, outcomes: Sequence[Outcome]) -> bool:
+    """Forget the signatures of shards of other snapshots whose files are gone or changed; returns whether there are any.
+
+    Their texts are compared again once a run scores them again. Raises if another shard failed.
+    """
+    others = [
+        outcome
+        for outcome in outcomes
+        if isinstance(outcome.error, SampleMixError)
+        and not outcome.error.may_pass
+        and outcome.work.arguments[0].shard.snapshot_id not in registered.snapshot_ids
+    ]
+    require_all([each for each in outcomes if each not in others], "shards", "were not read", "the shards that are signed stay so")
+    with run.deployment.transaction() as cursor:
+        for outcome in others:
+            near_duplicates.forget_signatures(cursor, outcome.work.arguments[0].shard.shard_id)
+    if others:
+        run.tell(
+            0, 1, f"{len(others)} files of other snapshots are gone or changed, such as {others[0].work.name}: not compared with"
+        )
+    return bool(others)

@@ -93,7 +93,8 @@ class Why(FrozenModel):
         if len(self.twins) > 1 and self.became not in ("duplicate", "left out"):
             yield f"its text is in {len(self.twins):,} places of the mixture's crawls; the others are duplicates of this one"
         if self.alike and self.became != "near-duplicate":
-            yield f"{len(self.alike):,} documents of nearly the same text are left out for it"
+            more = " or more" if len(self.alike) == _MOST_ALIKE else ""
+            yield f"{len(self.alike):,}{more} documents of nearly the same text are left out for it"
 
 
 def find_document(version: Version, document: str) -> tuple[str, int]:
@@ -183,6 +184,9 @@ def _left_out(
                 found[item["shard"], item["row"]] = rule
     return found
 
+
+_MOST_ALIKE = 200
+"""Rows of the query near_duplicates_of."""
 
 _MOST_TWINS = 50
 """Of a document, whose rules are asked for."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samplemix_core.database.benchmarks import Checked, save_checked
-from samplemix_core.database.near_duplicates import Texts, shard_texts
+from samplemix_core.database.near_duplicates import Texts, require_texts, shard_texts
 from samplemix_core.deployment import Deployment
 from samplemix_core.logs import event
 from samplemix_core.overlap.contamination import Found, PartIndex, find_parts, index_parts
@@ -40,7 +40,7 @@ def search_shard(task: DecontaminateTask) -> dict[int, int]:
         rows, texts = shard_texts(cursor, task.shard)
     found: dict[int, list[pa.Table]] = {benchmark_id: [] for benchmark_id in known}
     done = 0
-    for part in read_texts(deployment.store(task.corpus_uri), task.shard, task.reader, rows):
+    for part in read_texts(deployment.store(task.corpus_uri), task.shard, task.reader, rows, texts.as_arrow()):
         hashes, begins = words(part)
         own = texts.take(np.arange(done, done + len(part)))
         for benchmark_id, parts in known.items():
@@ -49,6 +49,7 @@ def search_shard(task: DecontaminateTask) -> dict[int, int]:
     seconds = (time.monotonic() - started) / len(known)
     counts = {}
     with deployment.transaction() as cursor:
+        require_texts(cursor, task.shard, rows.size)
         for benchmark_id, tables in found.items():
             contaminated = pa.concat_tables([_contaminated(benchmark_id, known[benchmark_id], texts, _NOTHING), *tables])
             save_checked(cursor, task.shard, Checked(benchmark_id, rows.size, contaminated), task.run, seconds)

@@ -16,7 +16,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.near_duplicates import SignatureFile, Texts
 from samplemix_core.database.upkeep import hold_file
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ModelError
+from samplemix_core.errors import CorpusError, ModelError
 from samplemix_core.logs import event
 from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.overlap.minhash import bands
@@ -29,7 +29,7 @@ from samplemix_core.worker.texts import read_texts
 
 log = logging.getLogger(__name__)
 
-_PAIRS_AT_ONCE = 2_000
+_PAIRS_AT_ONCE, _BYTES_AT_ONCE = 2_000, 64 * 2**20
 _BAND = "band_{:02d}"
 
 
@@ -40,7 +40,7 @@ def sign_shard(task: SignTask) -> int:
         rows, texts = near_duplicates.shard_texts(cursor, task.shard)
     found = [np.empty((0, BANDS), dtype=np.uint64)]
     some = [np.empty(0, dtype=np.bool_)]
-    for part in read_texts(deployment.store(task.corpus_uri), task.shard, task.reader, rows):
+    for part in read_texts(deployment.store(task.corpus_uri), task.shard, task.reader, rows, texts.as_arrow()):
         hashes, begins = shingles(part)
         found.append(bands(hashes, begins))
         some.append(np.diff(begins) > 0)
@@ -60,6 +60,7 @@ def sign_shard(task: SignTask) -> int:
         with deployment.transaction() as cursor:
             hold_file(cursor, key)
             store.upload(key, path)
+            near_duplicates.require_texts(cursor, task.shard, rows.size)
             file = SignatureFile(task.shard.shard_id, key, digest, worded.size, compared=False)
             near_duplicates.save_signatures(cursor, file, task.run, time.monotonic() - started)
     _log(task.run, "signed", shard=task.shard.path, texts=int(worded.size), seconds=time.monotonic() - started)
@@ -85,15 +86,20 @@ def match_bands(task: MatchTask) -> int:
     with deployment.transaction() as cursor:
         files = near_duplicates.signature_files(cursor, task.corpus_id)
     found: dict[int, list[_Entries]] = {band: [] for band in task.bands}
+    new = dict[int, npt.NDArray[np.uint64]]()
     with deployment.scratch() as directory:
+        # New files first: of the others, only what shares a key with them is kept.
         for file in sorted(files, key=lambda file: file.compared):
             table = _signatures(deployment, file, directory / "signatures.parquet", task.bands)
             texts = Texts(table["high"].to_numpy(), table["low"].to_numpy())
+            if file.compared and not new:
+                new = {band: np.unique(np.concatenate([_NO_KEYS, *(each.keys for each in parts)])) for band, parts in found.items()}
             for band, entries in found.items():
                 keys = table[_BAND.format(band)].to_numpy()
                 here = np.flatnonzero(keys % np.uint64(task.parts) == task.part)
                 if file.compared:
-                    here = here[np.isin(keys[here], _new_keys(entries))]
+                    at = np.minimum(np.searchsorted(new[band], keys[here]), max(0, new[band].size - 1))
+                    here = here[new[band][at] == keys[here]] if new[band].size else here[:0]
                 entries.append(_Entries(keys[here], texts.take(here), np.full(here.size, not file.compared)))
     pairs = 0
     for parts in found.values():
@@ -105,8 +111,7 @@ def match_bands(task: MatchTask) -> int:
     return pairs
 
 
-def _new_keys(entries: list[_Entries]) -> npt.NDArray[np.uint64]:
-    return np.concatenate([each.keys for each in entries if each.is_new.all()] or [np.empty(0, dtype=np.uint64)])
+_NO_KEYS = np.empty(0, dtype=np.uint64)
 
 
 def _joined(parts: list[_Entries]) -> _Entries:
@@ -153,7 +158,9 @@ def fetch_shingles(task: ShingleTask) -> int:
         texts = near_duplicates.texts_at(cursor, task.shard, task.rows)
         blocks = near_duplicates.row_blocks(cursor, task.shard)
     done = 0
-    for part in read_texts(deployment.store(task.corpus_uri), task.shard, task.reader, task.rows, blocks):
+    if texts.high.size != task.rows.size:
+        raise CorpusError(f"{task.shard.path} was forgotten, or is scored again.", "Run again.")
+    for part in read_texts(deployment.store(task.corpus_uri), task.shard, task.reader, task.rows, texts.as_arrow(), blocks):
         hashes, begins = shingle_sets(part)
         own = texts.take(np.arange(done, done + len(part)))
         with deployment.transaction() as cursor:
@@ -169,13 +176,15 @@ def compare_texts(task: CompareTextsTask) -> int:
     after, compared, alike = (f"{0:032x}", f"{0:032x}"), 0, 0
     while True:
         with transaction(database) as cursor:
-            found = near_duplicates.candidates_between(cursor, task.corpus_id, task.first, task.last, after, _PAIRS_AT_ONCE)
+            found = near_duplicates.candidates_between(
+                cursor, task.corpus_id, task.first, task.last, after, _PAIRS_AT_ONCE, _BYTES_AT_ONCE
+            )
             similarity = similarities(found.hashes, found.begins, found.a, found.b)
             chosen = np.flatnonzero(similarity >= LEAST_SIMILARITY)
             pairs = [(found.texts[found.a[i]], found.texts[found.b[i]], float(similarity[i])) for i in chosen.tolist()]
             near_duplicates.save_pairs(cursor, task.corpus_id, pairs)
         compared, alike = compared + len(similarity), alike + len(pairs)
-        if len(similarity) < _PAIRS_AT_ONCE:
+        if found.is_last:
             break
         after = found.texts[found.a[-1]], found.texts[found.b[-1]]
     _log(task.run, "compared", pairs=compared, alike=alike, seconds=time.monotonic() - started)

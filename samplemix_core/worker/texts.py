@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.records import Block, RejectedRecordError
+from samplemix_core.corpus.records import Block, RejectedRecordError, describe
 from samplemix_core.database.scope import Shard
 from samplemix_core.errors import CorpusError, ShardRefusedError
 from samplemix_core.objects.interface import ObjectStore
@@ -29,9 +29,14 @@ def require_unchanged(corpus: ObjectStore, shard: Shard) -> None:
 
 
 def read_texts(
-    corpus: ObjectStore, shard: Shard, reader: ReaderConfig, rows: npt.NDArray[np.int64], blocks: Sequence[Block] = ()
+    corpus: ObjectStore,
+    shard: Shard,
+    reader: ReaderConfig,
+    rows: npt.NDArray[np.int64],
+    hashes: pa.Array,
+    blocks: Sequence[Block] = (),
 ) -> Iterator[pa.LargeStringArray]:
-    """Yield the texts at some rows of a scored shard, ascending, some at a time.
+    """Yield the texts at some rows of a scored shard, ascending, some at a time, whose content hashes are `hashes`, binary(16).
 
     With `blocks`, those that the shard was cut into, what lies between the rows is passed over where the format allows it.
     Raises CorpusError if the file isn't the one that was scored.
@@ -42,17 +47,22 @@ def read_texts(
             opened = ShardReader(stream, shard.path, reader)
             for block, wanted in _by_place(opened, rows, blocks):
                 for batch in opened.pick(wanted, block):
-                    read += batch.num_rows
-                    yield batch.column("text")
+                    texts = batch.column("text")
+                    if not describe(pa.chunked_array([texts]))[1].equals(hashes.slice(read, len(texts))):
+                        raise _changed(corpus, shard, "its texts are others")
+                    read += len(texts)
+                    yield texts
         except (RejectedRecordError, ShardRefusedError) as error:
-            require_unchanged(corpus, shard)
-            raise CorpusError(
-                f"{corpus.uri}/{shard.path} can't be read as it was scored: {error}.",
-                "Put back the file that was scored, or run again.",
-            ) from error
-    require_unchanged(corpus, shard)
+            raise _changed(corpus, shard, str(error)) from error
     if read != rows.size:
-        raise CorpusError(f"{corpus.uri}/{shard.path}: row {rows[read]} is missing.", "Run again: what changed is scored again.")
+        raise _changed(corpus, shard, f"row {rows[read]} is missing")
+
+
+def _changed(corpus: ObjectStore, shard: Shard, what: str) -> CorpusError:
+    return CorpusError(
+        f"{corpus.uri}/{shard.path} isn't the file that was scored: {what}.",
+        "Put that one back, or run again over its snapshot: a file that changed is scored again.",
+    )
 
 
 def _by_place(

@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database import near_duplicates
+from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.query import ask
+from samplemix_core.database.registration import forget_shards
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError, ModelError
 from samplemix_core.frozen import load_config
@@ -33,6 +36,8 @@ from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.score import score
 from samplemix_core.reading.versions import open_version
 from samplemix_core.report.why import explain
+from samplemix_core.worker.jobs import SignTask
+from samplemix_core.worker.near_duplicates import sign_shard
 from tests.e2e.conftest import Command
 
 Place = tuple[str, int]
@@ -312,3 +317,75 @@ def test_benchmarks_are_kept_out(
     assert own.mixed(registered, near_duplicates={"drop": False})[0].counts.left_out == {}
     with pytest.raises(ConfigError, match="There is no benchmark 'nobody'"):
         decontaminate(own.run(decontaminate=["nobody"]), registered)
+
+
+def test_what_happens_in_between_is_seen(
+    platform: Deployment, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards that are forgotten, signed late, changed or gone while others work on them."""
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    own = Made(platform, tmp_path / "corpus")
+    shards = corpus()
+    write(own.root, shards)
+    registered = own.scored()
+    with platform.transaction() as cursor:
+        states = shard_states(cursor, registered.scope)
+    task = SignTask("test", str(own.root), own.run().config.reader, states[1].shard, "signatures/test")
+    # Forgotten when its task begins: nothing is entered.
+    with platform.transaction() as cursor:
+        forget_shards(cursor, str(own.root), [states[1].shard.path])
+    with pytest.raises(CorpusError, match="was replaced or forgotten meanwhile"):
+        sign_shard(task)
+    registered = own.scored()
+    # Another text in its place.
+    changed = own.root / states[1].shard.path
+    before = changed.read_bytes()
+    changed.write_bytes(before.replace(b"an", b"na"))
+    with pytest.raises(CorpusError, match="isn't the file that was scored: its texts are others"):
+        sign_shard(task)
+    changed.write_bytes(before)
+    # Signed while others are being compared: it waits for the next time.
+    for state in (states[0], *states[2:]):
+        sign_shard(replace(task, shard=state.shard))
+    with platform.transaction() as cursor:
+        near_duplicates.begin_comparison(cursor, registered.corpus_id)
+    sign_shard(task)
+    with platform.transaction() as cursor:
+        assert len(near_duplicates.signature_files(cursor, registered.corpus_id)) == 3
+        near_duplicates.finish_comparison(cursor, registered.corpus_id)
+        assert [item.shard.path for item in near_duplicates.unsigned_shards(cursor, states)] == []
+    with platform.transaction() as cursor, pytest.raises(CorpusError, match=r"1 of 4 shards haven't been compared"):
+        near_duplicates.find_alike(cursor, registered.scope, states, own.run().config.near_duplicates)
+    # All of it again, as a run would find it: nothing is compared, and the file of a snapshot that isn't the run's is gone.
+    with platform.transaction() as cursor:
+        cursor.execute(
+            "UPDATE near_shard SET compared = false WHERE shard_id = ANY(%s)", ([state.shard.shard_id for state in states],)
+        )
+    only = own.scored(snapshots=["crawl-b", "crawl-c"])
+    gone = own.root / "crawl-a/web/part-0.jsonl"
+    kept = gone.read_bytes()
+    gone.unlink()
+    find_near_duplicates(own.run(snapshots=["crawl-b", "crawl-c"]), only)
+    some = {path: texts for path, texts in shards.items() if not path.startswith("crawl-a")}
+    assert own.mixed(only, snapshots=["crawl-b", "crawl-c"])[1] == expected(some)
+    gone.write_bytes(kept)
+    find_near_duplicates(own.run(), registered)
+    assert own.mixed(registered)[1] == expected(shards)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"question": "half of a pair \\\\ud800"}\n', "half a surrogate pair"),
+        ('{"question": "what is it that \n', "Record 1 .* can't be read"),
+        ('{"query": "no such field here"}\n', "has no text in question, answer, passage"),
+        ('{"question": "four words only here"}\n', "None of the 1 texts has 8 words"),
+        ("", "The files have no record"),
+    ],
+)
+def test_files_that_hold_no_benchmark_are_told(command: Command, tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text(content.replace("\\\\", "\\"))
+    told = command("decontaminate", "add", "odd", str(path), check=False)
+    assert told.returncode == 1
+    assert re.search(said, re.sub(r"\s+", " ", told.stderr + told.stdout))

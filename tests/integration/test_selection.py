@@ -105,6 +105,7 @@ def test_what_is_left_out_gives_its_place_to_a_twin(assigned: LedgeredCorpus) ->
         before = columns.find_duplicates(cursor, assigned.scope)
         alone = columns.find_duplicates(cursor, replace(assigned.scope, snapshot_ids=assigned.snapshot_ids[1:]))
         states = ledger.shard_states(cursor, assigned.scope)
+        selection.open_left_out(cursor)
         selection.leave_out(cursor, assigned.reader_url, assigned.version, 1, states, config)
         after = columns.find_duplicates(cursor, assigned.scope, selection.LEFT_OUT)
     assert {shard: rows.rows().tolist() for shard, rows in after.items()} == {

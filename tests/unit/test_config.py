@@ -179,3 +179,10 @@ def test_settings_by_names_of_the_users_own_are_replaced_and_empty_ones_put_the_
     single = ConstraintsConfig.model_validate({"copies": {"quality<0.1": 0}})
     assert single.cap({"quality": 0.1}, 4) == 4
     assert single.cap({"quality": 0.0999}, 4) == 0
+
+
+def test_a_benchmark_is_kept_out_in_one_version() -> None:
+    values = {"corpus_uri": "s3://b/c", "decontaminate": ["exam", "exam@0123"]}
+    with pytest.raises(ConfigError, match="one benchmark is there in two versions"):
+        load_config(RunConfig, values)
+    assert load_config(RunConfig, {**values, "decontaminate": ["exam@0123", "other"]}).decontaminate == ("exam@0123", "other")

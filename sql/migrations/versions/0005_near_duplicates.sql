@@ -5,6 +5,7 @@ CREATE TABLE near_shard (
     signature_sha256 text NOT NULL,
     texts bigint NOT NULL,
     compared boolean NOT NULL DEFAULT false,
+    comparing boolean NOT NULL DEFAULT false,
     run text,
     seconds double precision NOT NULL,
     signed_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -16,6 +17,7 @@ COMMENT ON COLUMN near_shard.signature_key IS 'Where the signatures lie, below t
 COMMENT ON COLUMN near_shard.signature_sha256 IS 'SHA-256 of that file';
 COMMENT ON COLUMN near_shard.texts IS 'Different texts in it';
 COMMENT ON COLUMN near_shard.compared IS 'Whether near_pair has all their pairs with texts of the corpus''s other compared shards';
+COMMENT ON COLUMN near_shard.comparing IS 'Whether a run is comparing them, or was when it ended';
 COMMENT ON COLUMN near_shard.run IS 'The run that had it done';
 COMMENT ON COLUMN near_shard.seconds IS 'Time the worker took';
 COMMENT ON COLUMN near_shard.signed_at IS 'When it was done';
@@ -32,7 +34,7 @@ COMMENT ON COLUMN near_candidate.corpus_id IS 'Corpus';
 COMMENT ON COLUMN near_candidate.a IS 'Content hash of a text';
 COMMENT ON COLUMN near_candidate.b IS 'Content hash of another';
 
-CREATE UNLOGGED TABLE near_text (
+CREATE TABLE near_text (
     corpus_id int NOT NULL,
     content_hash uuid NOT NULL,
     shingles bytea NOT NULL,

@@ -69,6 +69,17 @@ def test_what_all_texts_begin_with_leads_nowhere_and_weighs_little(monkeypatch: 
     assert pairs(found) == [(1, 7)]
     # A text that has only common runs is found by them.
     assert (1, 30) in pairs(found_in([*parts, preamble], [some(30), f"{preamble} {some(3)}"]))
+    # Of texts that differ in a word only, another of their kind is found by the first ones.
+    ending = some(30)
+    alike = [f"{preamble} {number} {ending}" for number in range(30)]
+    assert pairs(found_in(alike, [f"{preamble} 99 {ending}"])) == [(0, part) for part in range(5)]
+
+
+def test_a_phrase_that_is_repeated_everywhere_takes_no_forever() -> None:
+    phrase = "zero zero zero zero zero one"
+    part = f"{' '.join([phrase] * 60)} {some(400)}"
+    found = found_in([part], [" ".join([phrase] * 30_000), f"{' '.join([phrase] * 100)} {part}"])
+    assert pairs(found) == [(1, 0)]
 
 
 def test_short_texts_are_not_looked_for() -> None:

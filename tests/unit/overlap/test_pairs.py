@@ -38,6 +38,12 @@ def test_a_large_bucket_is_cut_and_bands_cut_it_otherwise() -> None:
     assert {tuple(pair) for pair in shuffled.tolist()} == found[0]
 
 
+def test_texts_that_are_in_many_files_count_once() -> None:
+    texts = np.repeat(np.array([3, 5]), 400)
+    found = candidates(np.full(800, 9, dtype=np.uint64), texts, np.arange(6, dtype=np.uint64), np.ones(6, dtype=bool))
+    assert found.tolist() == [[3, 5]]
+
+
 @given(st.lists(st.sets(st.integers(0, 12), max_size=8), min_size=2, max_size=6))
 def test_similarities_are_jaccards(sets: list[set[int]]) -> None:
     hashes = np.array([number for each in sets for number in sorted(each)], dtype=np.uint64)
