@@ -1,10 +1,12 @@
 """The samples that a mixture is made from, as columns; and, given copies, the mixture's rows and its sums by domain.
 
 A source takes 30 bytes per sample (32 with more than 65,536 clusters) and a bit for its row; solved copies take 2 bytes more.
-Nothing else in memory grows with the samples.
+Nothing else in memory grows with the samples. Those of a large source, given a directory, are in files that are mapped: the system
+keeps of them what there is room for.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +34,9 @@ from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
 DomainCodes = npt.NDArray[np.int16]
 
 _ROWS_AT_ONCE = 2**20
+
+MOST_IN_MEMORY = 50_000_000
+"""Samples whose columns stay in memory, about 1.5 GB: those of more are mapped, if there is a directory for them."""
 
 
 class _Slice(NamedTuple):
@@ -74,20 +79,29 @@ class Source:
         seed: int,
         bounds: tuple[float, float] = (0.0, 1.0),
         labels: Mapping[str, Sequence[str]] | None = None,
+        directory: Path | None = None,
     ) -> None:
         """Make room for `samples` samples. `domain_names` maps domain ids to names.
 
         `diversity` (K,) is that of each cluster, and `bounds` are the raw diversities that it was scaled with. `labels` are the
-        names of other columns, which shards then have too: 2 more bytes a sample for each.
+        names of other columns, which shards then have too: 2 more bytes a sample for each. `directory` takes the columns of more
+        than MOST_IN_MEMORY samples, and has to be there as long as the source.
         """
-        self.domain = np.empty(samples, dtype=np.int16)
-        self.tokens = np.empty(samples, dtype=np.int32)
-        self.quality = np.empty(samples, dtype=np.float32)
-        self.cluster = np.empty(samples, dtype=np.min_scalar_type(max(diversity.size - 1, 2**8)))
-        self.distance = np.empty(samples, dtype=np.int16)
-        self.weight = np.empty(samples, dtype=np.float64)
-        self.uniform = np.empty(samples, dtype=np.float64)
-        self._labels = {name: Column(names, np.empty(samples, dtype=np.uint16)) for name, names in (labels or {}).items()}
+
+        def column(name: str, kind: npt.DTypeLike) -> npt.NDArray[Any]:
+            if directory is None or samples <= MOST_IN_MEMORY:
+                return np.empty(samples, dtype=kind)
+            # The same bytes as an ordinary array.
+            return np.asarray(np.memmap(directory / f"column-{name}", dtype=kind, mode="w+", shape=(samples,)))
+
+        self.domain = column("domain", np.int16)
+        self.tokens = column("tokens", np.int32)
+        self.quality = column("quality", np.float32)
+        self.cluster = column("cluster", np.min_scalar_type(max(diversity.size - 1, 2**8)))
+        self.distance = column("distance", np.int16)
+        self.weight = column("weight", np.float64)
+        self.uniform = column("uniform", np.float64)
+        self._labels = {name: Column(names, column(name, np.uint16)) for name, names in (labels or {}).items()}
         self.domains: list[str] = []
         self.diversity, self._bounds, self._seed = diversity, bounds, seed
         self._names = domain_names

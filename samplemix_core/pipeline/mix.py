@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -54,9 +55,14 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
 
     Raises BudgetError if no copies meet the budget, AccountingError if counts do not add up.
     """
+    with run.deployment.scratch() as directory:
+        return _mix(run, registered, cluster_model, directory)
+
+
+def _mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, directory: Path) -> DraftRef:
     config = run.config
     run.tell(0, _STAGES, "reading scores", unit="stages")
-    found, scale, shards, lineage = _read(run, registered, cluster_model)
+    found, scale, shards, lineage = _read(run, registered, cluster_model, directory)
     source, counts, left_out = found.source, found.counts, found.left_out
     warnings = _unknown_words(run, registered)
     budget = budget_tokens(config, source, scale)
@@ -71,38 +77,37 @@ def mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef)
         if fixed != scale.quality_ranks:
             raise CorpusError("Another mixture of the corpus fixed its ranks meanwhile.", "Run again: they are used then.")
     run.tell(2, _STAGES, f"{solved.realised_tokens:,} of {budget:,} tokens; writing parts", unit="stages")
-    with run.deployment.scratch() as directory:
-        in_phases = {copies_in(name): copies for name, copies in solved.in_phases.items()}
-        parts = write_parts(source.rows(solved.copies, in_phases), directory, phases=list(solved.in_phases))
-        sources = write_sources(_sources(run, shards), directory)
-        manifest = ManifestDraft(
-            name=config.mixture_name,
-            corpus_root=config.corpus_uri,
-            seed=config.seed,
-            policy=solved.policy,
-            solver=solved.solver,
-            phases=solved.phases,
-            constraints=config.constraints,
-            decontaminated=tuple(
-                BenchmarkRecord(name=each.name, key=each.benchmark_key, parts=each.parts) for each in found.benchmarks
-            ),
-            near_duplicates=config.near_duplicates if config.near_duplicates.drop else None,
-            tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
-            reader=config.reader,
-            sources=sources,
-            licenses=config.licenses,
-            budget_tokens=budget,
-            realised_tokens=solved.realised_tokens,
-            samples=int(np.count_nonzero(solved.copies)),
-            copies=int(solved.copies.sum(dtype=np.int64)),
-            counts=counts,
-            domains=domain_shares(source.domains, **source.domain_sums(solved.copies).as_lists()),
-            lineage=lineage,
-        )
-        draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model, left_out=tuple(left_out))
-        rollup = MixtureRollup.of(source, solved.copies, registered.quality_low, registered.quality_high)
-        store = run.deployment.state
-        key = write_draft(store, draft, rollup, found.near_duplicates, directory, datetime.now(UTC).date())
+    in_phases = {copies_in(name): copies for name, copies in solved.in_phases.items()}
+    parts = write_parts(source.rows(solved.copies, in_phases), directory, phases=list(solved.in_phases))
+    sources = write_sources(_sources(run, shards), directory)
+    manifest = ManifestDraft(
+        name=config.mixture_name,
+        corpus_root=config.corpus_uri,
+        seed=config.seed,
+        policy=solved.policy,
+        solver=solved.solver,
+        phases=solved.phases,
+        constraints=config.constraints,
+        decontaminated=tuple(
+            BenchmarkRecord(name=each.name, key=each.benchmark_key, parts=each.parts) for each in found.benchmarks
+        ),
+        near_duplicates=config.near_duplicates if config.near_duplicates.drop else None,
+        tokenizer=TokenizerRecord(name=registered.tokenizer, id=registered.tokenizer_id),
+        reader=config.reader,
+        sources=sources,
+        licenses=config.licenses,
+        budget_tokens=budget,
+        realised_tokens=solved.realised_tokens,
+        samples=int(np.count_nonzero(solved.copies)),
+        copies=int(solved.copies.sum(dtype=np.int64)),
+        counts=counts,
+        domains=domain_shares(source.domains, **source.domain_sums(solved.copies).as_lists()),
+        lineage=lineage,
+    )
+    draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model, left_out=tuple(left_out))
+    rollup = MixtureRollup.of(source, solved.copies, registered.quality_low, registered.quality_high)
+    store = run.deployment.state
+    key = write_draft(store, draft, rollup, found.near_duplicates, directory, datetime.now(UTC).date())
     warnings += [*unmet(manifest), *held_back(manifest)]
     said = "".join(f". Warning: {warning}" for warning in warnings)
     run.tell(4, _STAGES, f"{manifest.samples:,} samples, {manifest.copies:,} copies in {len(parts)} parts{said}", unit="stages")
@@ -150,14 +155,16 @@ class _Read(NamedTuple):
     lineage: Lineage
 
 
-def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> _Read:
+def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, directory: Path) -> _Read:
     """Read the samples that may be mixed, and all about them, as of one moment."""
     scope, model_id = registered.scope, cluster_model.cluster_model_id
     with run.deployment.transaction() as cursor:
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
         registered.require_unreplaced(states)
-        found = read_source(cursor, run.deployment, run.config, scope, model_id, states, run.config.columns, run.cancelled)
+        found = read_source(
+            cursor, run.deployment, run.config, scope, model_id, states, run.config.columns, run.cancelled, directory
+        )
         replaced = {
             name: registration.replaced_shards(cursor, snapshot_id)
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from samplemix_core.config.run import RunConfig
@@ -53,32 +54,33 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
     """
     with deployment.transaction() as cursor:
         known = _known(cursor, version)
-    kept: tuple[object, Source, Scale] | None = None
-    for number, (name, config) in enumerate({CURRENT: own, **configs}.items()):
-        try:
-            _require_same(own, config)
-            key = (
-                config.scorers[0],
-                config.seed,
-                config.constraints.exclude,
-                config.constraints.include,
-                config.normalise,
-                config.decontaminate,
-                config.near_duplicates,
-            )
-            if kept is None or kept[0] != key:
-                # One at a time: a source takes as much memory as the mixture of it.
-                kept = None
-                kept = (key, *_read(deployment, known, own, config))
-            _, source, scale = kept
-            current = source.copies_in(version.rows()), version.manifest.realised_tokens
-            if number == 0:
-                yield Outcome(CURRENT, planned(source, current[0], version.manifest.budget_tokens, *current))
-            else:
-                yield Outcome(name, _solved(source, scale, config, *current))
-            del source, scale
-        except (BudgetError, ConfigError) as error:
-            yield Outcome(name, None, str(error))
+    with deployment.scratch() as directory:
+        kept: tuple[object, Source, Scale] | None = None
+        for number, (name, config) in enumerate({CURRENT: own, **configs}.items()):
+            try:
+                _require_same(own, config)
+                key = (
+                    config.scorers[0],
+                    config.seed,
+                    config.constraints.exclude,
+                    config.constraints.include,
+                    config.normalise,
+                    config.decontaminate,
+                    config.near_duplicates,
+                )
+                if kept is None or kept[0] != key:
+                    # One at a time: a source takes as much memory as the mixture of it.
+                    kept = None
+                    kept = (key, *_read(deployment, known, own, config, directory))
+                _, source, scale = kept
+                current = source.copies_in(version.rows()), version.manifest.realised_tokens
+                if number == 0:
+                    yield Outcome(CURRENT, planned(source, current[0], version.manifest.budget_tokens, *current))
+                else:
+                    yield Outcome(name, _solved(source, scale, config, *current))
+                del source, scale
+            except (BudgetError, ConfigError) as error:
+                yield Outcome(name, None, str(error))
 
 
 def _require_same(own: RunConfig, config: RunConfig) -> None:
@@ -142,7 +144,7 @@ def _known(cursor: Cursor, version: Version) -> _Known:
     )
 
 
-def _read(deployment: Deployment, known: _Known, own: RunConfig, config: RunConfig) -> tuple[Source, Scale]:
+def _read(deployment: Deployment, known: _Known, own: RunConfig, config: RunConfig, directory: Path) -> tuple[Source, Scale]:
     with deployment.transaction() as cursor:
         repeatable_read(cursor)
         name = config.scorers[0]
@@ -150,6 +152,6 @@ def _read(deployment: Deployment, known: _Known, own: RunConfig, config: RunConf
         scope = Scope(known.snapshot_ids, ScoreVersion(known.encoder_id, model.quality_model_id), 2**31 - 1)
         states = ledger.shard_states(cursor, scope)
         labels = {*COLUMNS, *config.columns}
-        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, threading.Event())
+        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, threading.Event(), directory)
         scale = read_scale(cursor, config, known.corpus_id, model, known.cluster_model_id, found)
     return found.source, scale

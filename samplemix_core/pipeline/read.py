@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +49,11 @@ def read_source(
     states: Sequence[ShardState],
     labels: Iterable[str],
     cancelled: threading.Event,
+    directory: Path | None = None,
 ) -> ReadSource:
     """Read the scored samples of these shards in the cursor's transaction, with these columns of labels.
+
+    The columns of a large source go into the directory: see Source.
 
     Raises CorpusError if a shard is still to be scored or none is, and ConfigError if constraints leave nothing.
     """
@@ -75,7 +79,7 @@ def read_source(
     model = load_cluster_model(cursor, cluster_model_id)
     bounds = model.diversity_low or 0.0, model.diversity_high or 0.0
     names = columns.label_names(cursor, scope.snapshot_ids, labels)
-    source = Source(counts.eligible, domains, diversity, config.seed, bounds, names)
+    source = Source(counts.eligible, domains, diversity, config.seed, bounds, names, directory)
     qualities: list[Float32Array] = []
     for shard, samples in columns.stream_samples(cursor, scope.version, cluster_model_id, states, names):
         if cancelled.is_set():

@@ -93,7 +93,7 @@ def budget_tokens(config: RunConfig, source: Source, scale: Scale) -> int:
         )
     weights = Wanted(source, config.policy, scale, config.max_copies).weights(tokens)
     found = solve_copies(weights, np.ones(n, dtype=np.int32), source.uniform, documents, config.max_copies)
-    return int(np.dot(found.copies.astype(np.int64), source.tokens))
+    return int(source.domain_sums(found.copies).mixture_tokens.sum())
 
 
 def solve(config: RunConfig, source: Source, scale: Scale, budget: int) -> Solved:

@@ -1,10 +1,15 @@
 """Policies with targets in runs: in phases, and with a limit on one document."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.mixing import source as source_module
 from samplemix_core.mixing.phases import room_of
 from samplemix_core.mixing.shard_samples import ShardSamples
 from samplemix_core.mixing.source import Source
@@ -18,11 +23,16 @@ SCALE = Scale(0.0, 10.0)
 
 @pytest.fixture
 def source() -> Source:
+    return made()
+
+
+def made(directory: Path | None = None) -> Source:
     """Domain books has 150 samples, and web 750; one in 50 has 40 times as many tokens as the others."""
     rng = np.random.default_rng(6)
     tokens = np.full(SAMPLES, 50)
     tokens[::50] = 2_000
-    source = Source(SAMPLES, {1: "web", 2: "books"}, np.linspace(0, 1, 6, dtype=np.float32), 42)
+    labels = {"language": ["de", "en"]}
+    source = Source(SAMPLES, {1: "web", 2: "books"}, np.linspace(0, 1, 6, dtype=np.float32), 42, (0, 1), labels, directory)
     source.add(
         ShardSamples(
             snapshot="s",
@@ -33,6 +43,7 @@ def source() -> Source:
             quality=rng.uniform(0, 10, SAMPLES).astype(np.float32),
             cluster=rng.integers(0, 6, SAMPLES).astype(np.int32),
             distance=rng.random(SAMPLES).astype(np.float32),
+            labels={"language": rng.integers(0, 2, SAMPLES).astype(np.int32)},
         )
     )
     return source.finish()
@@ -112,3 +123,32 @@ def test_a_budget_of_documents_is_the_papers(source: Source) -> None:
     phases = [{"name": "one", "share": 0.5, "policy": "samplemix", "budget_unit": "documents"}, {"name": "two", "share": 0.5}]
     with pytest.raises(ConfigError, match="Phases share a budget of tokens"):
         budget_tokens(RunConfig.model_validate({**values, "phases": phases}), source, SCALE)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"policy": "samplemix"},
+        {"policy": "samplemix", "budget_unit": "documents"},
+        {"policy": "topk", "constraints": {"hold": ["language"], "copies": {"domain=books": 1}, "documents": 200}},
+        {"policy": "quadmix", "max_share": 0.02},
+        {"phases": [{"name": "one", "share": 0.5, "policy": "unimax"}, {"name": "two", "share": 0.5, "policy": "qurating"}]},
+    ],
+    ids=lambda settings: str(settings.get("policy", "phases")),
+)
+def test_columns_in_files_give_the_same_bytes(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_memory = made(tmp_path)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(source_module, "MOST_IN_MEMORY", SAMPLES - 1)
+    monkeypatch.setattr(source_module, "_ROWS_AT_ONCE", 100)
+    mapped = made(tmp_path)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sum(sizes.values()) == SAMPLES * (2 + 4 + 4 + 2 + 2 + 8 + 8 + 2)
+    config = RunConfig.model_validate({"corpus_uri": "s3://b/c", "budget": "30%", **settings})
+    found = []
+    for each in (in_memory, mapped):
+        budget = budget_tokens(config, each, SCALE)
+        solved = solve(config, each, SCALE, budget)
+        rows = pa.concat_tables(each.rows(solved.copies, dict(solved.in_phases)))
+        found.append((budget, solved.solver, solved.policy, rows.to_pydict()))
+    assert found[0] == found[1]
