@@ -12,7 +12,7 @@ from samplemix_core.database.connection import Cursor, Named, repeatable_read, r
 from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import BudgetError, ConfigError, ManifestError
+from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError
 from samplemix_core.frozen import split_unknown
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.mixing.plan import COLUMNS, Plan, planned
@@ -79,7 +79,7 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
                 else:
                     yield Outcome(name, _solved(source, scale, config, *current))
                 del source, scale
-            except (BudgetError, ConfigError) as error:
+            except (BudgetError, ConfigError, CorpusError) as error:
                 yield Outcome(name, None, str(error))
 
 
