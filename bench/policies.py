@@ -13,8 +13,6 @@ import os
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +72,6 @@ def write(size: int, directory: Path) -> None:
         array.flush()
 
 
-def best(times: int, work: Callable[[], Any]) -> float:
-    """Seconds of the fastest of several times."""
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
 def measure(size: int, directory: Path | None) -> dict[str, float]:
     """Seconds of a solve with limits, its peak memory, and seconds of numpy.exp over as many floats; columns may be mapped."""
     warm = columns(10_000)
@@ -102,7 +90,7 @@ def measure(size: int, directory: Path | None) -> dict[str, float]:
     def once() -> None:
         found[:] = [solve_groups(made["weights"], made["tokens"], made["uniforms"], budget, MAX_COPIES, groups=groups)]
 
-    seconds = best(3 if size < LARGEST else 2, once)
+    seconds = overlap.fastest(3 if size < LARGEST else 2, once)
     peak = peak_megabytes() - before
     (solution,) = found
     assert 0 <= budget - solution.realised_tokens < solution.next_tokens
@@ -114,8 +102,8 @@ def measure(size: int, directory: Path | None) -> dict[str, float]:
         "samples": size,
         "seconds": seconds,
         "peak_mb": peak,
-        "exp": best(3, lambda: np.exp(values)),
-        "exp_in_place": best(3, lambda: np.exp(values, out=out)),
+        "exp": overlap.fastest(3, lambda: np.exp(values)),
+        "exp_in_place": overlap.fastest(3, lambda: np.exp(values, out=out)),
     }
 
 
@@ -139,7 +127,7 @@ def plans() -> float:
                 planned(found.source, solve(config, found.source, Scale(0.0, 10.0), budget).copies, budget)
                 found.source.uniform[:] = numbers
 
-        return 1000 * best(2, all_of_them)
+        return 1000 * overlap.fastest(2, all_of_them)
 
 
 def run(largest: int = LARGEST, corpus: Path | None = None) -> dict[str, float]:

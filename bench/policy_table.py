@@ -1,10 +1,10 @@
 """The table of all policies in docs/policies.md: each planned over a scored corpus at a fifth of its tokens.
 
-    python -m bench.policy_table CORPUS
+    python -m bench.policy_table CORPUS [SNAPSHOT ...]
 
-CORPUS is a directory or a URI of snapshot/domain/file, such as a crawl of some ten thousand documents. It is scored and mixed on
-services of its own, which takes minutes. Policies for a target get the first documents of one domain as examples; `weights` and
-`fixed` get simple ones: the composite quality, and equal shares.
+CORPUS is a directory or a URI of snapshot/domain/file, with some ten thousand documents in these snapshots, or in all. It is scored
+and mixed on services of its own, which takes minutes. Policies for a target get the first documents of one domain as examples;
+`weights` and `fixed` get simple ones: the composite quality, and equal shares.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from samplemix_core.config.run import RunConfig
+from samplemix_core.database.migrate import migrate
 from samplemix_core.frozen import load_config
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
@@ -32,14 +33,16 @@ BY_OTHERS = {"betr": TARGET, "importance": WORDS}
 """Policies that take the scores of another scorer than the composite one."""
 
 
-def main(corpus: str) -> None:
+def main(corpus: str, *snapshots: str) -> None:
     """Score and mix the corpus, plan all policies, and print the table."""
     with tempfile.TemporaryDirectory(prefix="samplemix-bench-", ignore_cleanup_errors=True) as directory:
         stack = Stack(Path(directory) / "home", ports="free", owner=Owner.of(os.getpid()))
         try:
             deployment = stack.up({"postgres", "s3", "dask"})
             os.environ["SAMPLEMIX_HOME"] = str(deployment.home)
-            command("run", corpus, "--name", "first", "--policy", "natural")
+            migrate(deployment.database)
+            chosen = [argument for snapshot in snapshots for argument in ("--snapshot", snapshot)]
+            command("run", corpus, "--name", "first", "--policy", "natural", *chosen)
             examples = Path(directory) / "examples.jsonl"
             version = open_version(deployment, "first", None)
             shares = {row.domain: row.source_tokens for row in version.manifest.domains}
@@ -49,7 +52,7 @@ def main(corpus: str) -> None:
             command("quality", "add", "similarity", TARGET, str(examples))
             command("quality", "add", "importance", WORDS, str(examples), "--corpus", corpus)
             scorers = [argument for name in ("composite", TARGET, WORDS) for argument in ("--scorer", name)]
-            command("run", corpus, "--name", NAME, *scorers)
+            command("run", corpus, "--name", NAME, *scorers, *chosen)
             version = open_version(deployment, NAME, None)
             base = recorded_config(deployment, version)
             own = load_config(RunConfig, base)
@@ -99,4 +102,4 @@ def print_table(domains: list[str], outcomes: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,6 +1,7 @@
 """Scorers that are made of examples of a target: what training should be good for."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,19 @@ _LEAST_SHARE, _MOST_SHARE = 0.001, 0.999
 """Quantiles of the corpus's own scores that become the ends of the range."""
 
 
+def records_in(place: str, what: str, deployment: Deployment) -> Iterator[Any]:
+    """Yield the records of a file as they are; one that can't be read as a RejectedRecordError.
+
+    Raises ConfigError for a file of an unknown format, which is not a file of `what`.
+    """
+    directory, _, name = place.rpartition("/")
+    known = format_of(name)
+    if known is None:
+        raise ConfigError(f"{place} is not a file of {what}.", f"Its name has to end in {READ_SUFFIXES}.")
+    with deployment.store(directory or "/").open(name) as stream:
+        yield from known.kind.rows(stream, name, MAX_RECORD_BYTES)
+
+
 def examples(places: Sequence[str], fields: Sequence[str], deployment: Deployment) -> list[str]:
     """Return the texts of examples in files, each once: the fields' texts, joined by line ends.
 
@@ -37,19 +51,14 @@ def examples(places: Sequence[str], fields: Sequence[str], deployment: Deploymen
     """
     texts: dict[str, None] = {}
     for place in places:
-        directory, _, name = place.rpartition("/")
-        known = format_of(name)
-        if known is None:
-            raise ConfigError(f"{place} is not a file of examples.", f"Its name has to end in {READ_SUFFIXES}.")
-        with deployment.store(directory or "/").open(name) as stream:
-            for number, record in enumerate(known.kind.rows(stream, name, MAX_RECORD_BYTES), start=1):
-                found = [record.get(field) for field in fields] if isinstance(record, dict) else []
-                text = "\n".join(value.strip() for value in found if isinstance(value, str) and value.strip())
-                if not text:
-                    raise CorpusError(
-                        f"Record {number} of {place} has no text in {' or '.join(fields)}.", "Name the fields with text: --text."
-                    )
-                texts[text] = None
+        for number, record in enumerate(records_in(place, "examples", deployment), start=1):
+            found = [record.get(field) for field in fields] if isinstance(record, dict) else []
+            text = "\n".join(value.strip() for value in found if isinstance(value, str) and value.strip())
+            if not text:
+                raise CorpusError(
+                    f"Record {number} of {place} has no text in {' or '.join(fields)}.", "Name the fields with text: --text."
+                )
+            texts[text] = None
     if not texts or len(texts) > MOST_EXAMPLES:
         raise ConfigError(f"There are {len(texts):,} different examples, not 1 to {MOST_EXAMPLES:,}.", "Give other files.")
     return list(texts)

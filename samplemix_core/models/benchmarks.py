@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samplemix_core.corpus.records import RejectedRecordError
-from samplemix_core.corpus.shards import READ_SUFFIXES, format_of
 from samplemix_core.database.benchmarks import Benchmark, find_benchmarks, save_benchmark
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.identity import content_hash, fingerprint
+from samplemix_core.models.add_target import records_in
 from samplemix_core.overlap.contamination import find_parts, index_parts
 from samplemix_core.overlap.recipe import CONTAMINATION, LEAST_PART_WORDS
 from samplemix_core.overlap.words import ALONE, words
@@ -30,7 +30,6 @@ PARTS = pa.schema([pa.field("item", pa.int32()), pa.field("field", pa.string()),
 """The file of a benchmark: item is its place among all records of the files."""
 
 FILE = "parts.parquet"
-MAX_RECORD_BYTES = 64 * 2**20
 MOST_ITEMS = 1_000_000
 Words = npt.NDArray[np.object_]
 
@@ -74,27 +73,22 @@ def read_parts(places: Sequence[str], fields: Mapping[str, str], deployment: Dep
     found: dict[tuple[str, str], int] = {}
     items = 0
     for place in places:
-        directory, _, name = place.rpartition("/")
-        known = format_of(name)
-        if known is None:
-            raise ConfigError(f"{place} is not a file of benchmark items.", f"Its name has to end in {READ_SUFFIXES}.")
-        with deployment.store(directory or "/").open(name) as stream:
-            for record in known.kind.rows(stream, name, MAX_RECORD_BYTES):
-                own = dict(_texts(record, fields))
-                if isinstance(record, RejectedRecordError) or any(text != encodable(text) for text in own.values()):
-                    said = record.detail if isinstance(record, RejectedRecordError) else "a text has half a surrogate pair"
-                    raise CorpusError(f"Record {items + 1} ({place}) can't be read: {said}.", "Correct it, or leave it out.")
-                if not own:
-                    wanted = " or ".join(fields.values()) or ", ".join(FIELDS)
-                    raise CorpusError(
-                        f"Record {items + 1} ({place}) has no text in {wanted}.",
-                        "Name the fields that have it: --question FIELD, --answer FIELD, --passage FIELD.",
-                    )
-                for field, text in own.items():
-                    found.setdefault((field, text), items)
-                items += 1
-                if items > MOST_ITEMS:
-                    raise ConfigError(f"There are more than {MOST_ITEMS:,} items.", "Give other files.")
+        for record in records_in(place, "benchmark items", deployment):
+            own = dict(_texts(record, fields))
+            if isinstance(record, RejectedRecordError) or any(text != encodable(text) for text in own.values()):
+                said = record.detail if isinstance(record, RejectedRecordError) else "a text has half a surrogate pair"
+                raise CorpusError(f"Record {items + 1} ({place}) can't be read: {said}.", "Correct it, or leave it out.")
+            if not own:
+                wanted = " or ".join(fields.values()) or ", ".join(FIELDS)
+                raise CorpusError(
+                    f"Record {items + 1} ({place}) has no text in {wanted}.",
+                    "Name the fields that have it: --question FIELD, --answer FIELD, --passage FIELD.",
+                )
+            for field, text in own.items():
+                found.setdefault((field, text), items)
+            items += 1
+            if items > MOST_ITEMS:
+                raise ConfigError(f"There are more than {MOST_ITEMS:,} items.", "Give other files.")
     if not items:
         raise ConfigError("The files have no record.", "Give other files.")
     columns = [list(found.values()), [field for field, _ in found], [text for _, text in found]]
@@ -181,22 +175,18 @@ def find_in_files(name: str, places: Sequence[str], text_field: str, deployment:
         parts = pq.read_table(download(deployment.state, *place, what="The file of a benchmark", remedy=remedy))
     index = index_parts(parts["text"].combine_chunks())
     for path in places:
-        directory, _, file = path.rpartition("/")
-        if (known := format_of(file)) is None:
-            raise ConfigError(f"{path} is not a file of documents.", f"Its name has to end in {READ_SUFFIXES}.")
-        with deployment.store(directory or "/").open(file) as stream:
-            records = enumerate(known.kind.rows(stream, file, MAX_RECORD_BYTES))
-            while some := list(itertools.islice(records, _RECORDS_AT_ONCE)):
-                texts = [(number, encodable(text)) for number, record in some for _, text in _texts(record, {"text": text_field})]
-                if len(texts) < len(some):
-                    first = first or f"record {min({number for number, _ in some} - {number for number, _ in texts})} of {path}"
-                    without += len(some) - len(texts)
-                found = find_parts(index, *words(pa.array([text for _, text in texts], pa.large_string())))
-                for document, part, overlap in zip(*(column.tolist() for column in found), strict=True):
-                    yield {
-                        **{"file": path, "record": texts[document][0], "item": parts["item"][part].as_py()},
-                        **{"field": parts["field"][part].as_py(), "overlap": overlap},
-                    }
+        records = enumerate(records_in(path, "documents", deployment))
+        while some := list(itertools.islice(records, _RECORDS_AT_ONCE)):
+            texts = [(number, encodable(text)) for number, record in some for _, text in _texts(record, {"text": text_field})]
+            if len(texts) < len(some):
+                first = first or f"record {min({number for number, _ in some} - {number for number, _ in texts})} of {path}"
+                without += len(some) - len(texts)
+            found = find_parts(index, *words(pa.array([text for _, text in texts], pa.large_string())))
+            for document, part, overlap in zip(*(column.tolist() for column in found), strict=True):
+                yield {
+                    **{"file": path, "record": texts[document][0], "item": parts["item"][part].as_py()},
+                    **{"field": parts["field"][part].as_py(), "overlap": overlap},
+                }
     if without:
         raise CorpusError(
             f"{without:,} records have no text in {text_field}, the first is {first}.", "Name the field: --text FIELD."
