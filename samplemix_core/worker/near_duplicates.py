@@ -18,7 +18,6 @@ from samplemix_core.database.upkeep import hold_file
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CorpusError, ModelError
 from samplemix_core.logs import event
-from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.overlap.minhash import bands
 from samplemix_core.overlap.pairs import candidates, similarities
 from samplemix_core.overlap.recipe import BANDS, LEAST_SIMILARITY
@@ -63,7 +62,7 @@ def sign_shard(task: SignTask) -> int:
             near_duplicates.require_texts(cursor, task.shard, rows.size)
             file = SignatureFile(task.shard.shard_id, key, digest, worded.size, compared=False)
             near_duplicates.save_signatures(cursor, file, task.run, time.monotonic() - started)
-    _log(task.run, "signed", shard=task.shard.path, texts=int(worded.size), seconds=time.monotonic() - started)
+    event(log, "signed", run=task.run, shard=task.shard.path, texts=int(worded.size), seconds=time.monotonic() - started)
     return int(worded.size)
 
 
@@ -107,7 +106,7 @@ def match_bands(task: MatchTask) -> int:
         with deployment.transaction() as cursor:
             near_duplicates.add_candidates(cursor, task.corpus_id, a, b)
         pairs += a.high.size
-    _log(task.run, "matched", bands=len(task.bands), pairs=pairs, seconds=time.monotonic() - started)
+    event(log, "matched", run=task.run, bands=len(task.bands), pairs=pairs, seconds=time.monotonic() - started)
     return pairs
 
 
@@ -138,17 +137,13 @@ def _candidates(entries: _Entries) -> tuple[Texts, Texts]:
 def _signatures(deployment: Deployment, file: SignatureFile, path: Path, numbers: tuple[int, ...]) -> pa.Table:
     """Some bands of a shard's signatures. Those of a file that is gone or damaged are forgotten, and made again by the next run."""
     try:
-        _download(deployment.state, file, path)
+        download(deployment.state, file.key, file.sha256, path, what="A file of signatures", remedy="Run again: it is made again.")
     except ModelError as error:
         with deployment.transaction() as cursor:
             near_duplicates.forget_signatures(cursor, file.shard_id)
         # An error that passes would be tried again here, without the file.
         raise ModelError(error.what, "Run again: it is made again.") from error
     return pq.read_table(path, columns=["high", "low", *map(_BAND.format, numbers)], page_checksum_verification=True)
-
-
-def _download(store: ObjectStore, file: SignatureFile, path: Path) -> None:
-    download(store, file.key, file.sha256, path, what="A file of signatures", remedy="Run again: it is made again.")
 
 
 def fetch_shingles(task: ShingleTask) -> int:
@@ -166,7 +161,7 @@ def fetch_shingles(task: ShingleTask) -> int:
         with deployment.transaction() as cursor:
             near_duplicates.save_shingles(cursor, task.corpus_id, own, hashes, begins)
         done += len(part)
-    _log(task.run, "fetched", shard=task.shard.path, texts=done, seconds=time.monotonic() - started)
+    event(log, "fetched", run=task.run, shard=task.shard.path, texts=done, seconds=time.monotonic() - started)
     return done
 
 
@@ -187,9 +182,5 @@ def compare_texts(task: CompareTextsTask) -> int:
         if found.is_last:
             break
         after = found.texts[found.a[-1]], found.texts[found.b[-1]]
-    _log(task.run, "compared", pairs=compared, alike=alike, seconds=time.monotonic() - started)
+    event(log, "compared", run=task.run, pairs=compared, alike=alike, seconds=time.monotonic() - started)
     return compared
-
-
-def _log(run: str, what: str, **fields: object) -> None:
-    event(log, what, run=run, **fields)

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.config.run import AuditConfig, Limit
 from samplemix_core.database import descriptions, samples
-from samplemix_core.database.connection import transaction
+from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, QueryError
@@ -88,6 +88,8 @@ PAGES = (
     "/mixtures/demo/2/samples",
     "/mixtures/demo/2/samples?order=place&copies_to=0&domain=&cluster=",
     "/mixtures/demo/2/search",
+    "/mixtures/demo/2/near-duplicates",
+    "/mixtures/demo/2/contamination",
     "/run",
     "/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00%2Fx",
     "/docs",
@@ -97,6 +99,7 @@ ANSWERS = (
     *("/api/mixtures/demo/diff", "/api/mixtures/demo/diff?older=2&newer=1", "/api/mixtures/demo/2/what-if?alpha=0.1"),
     "/api/mixtures/demo/2/clusters",
     *("/api/mixtures/demo/2/samples", "/api/mixtures/demo/1/samples?order=distance&cluster=1"),
+    *("/api/mixtures/demo/2/near-duplicates", "/api/mixtures/demo/2/contamination"),
     *("/api/queries/funnel?mixture=demo", "/openapi.json"),
 )
 
@@ -417,6 +420,46 @@ def test_a_duplicate_says_of_which_document(client: TestClient, assigned: Ledger
     assert (why["twins"][0]["shard"], why["twins"][0]["row"]) == (shard, 0)
     shown = client.get(f"/mixtures/demo/2/sample?shard={quote(shard)}&row=3")
     assert f"row 0 of {shard}" in Seen(shown.text).texts
+
+
+def test_what_was_left_out_is_shown_with_those_for_whom(client: TestClient, assigned: LedgeredCorpus) -> None:
+    assert "older than that setting" in client.get("/mixtures/demo/2/near-duplicates").text
+    assert "keeps no benchmark out" in client.get("/mixtures/demo/2/contamination").text
+    with transaction(assigned.url) as cursor:
+        cursor.execute("SELECT mixture_id FROM mixture WHERE name = 'demo' AND version = 2")
+        mixture = scalar(cursor)
+        cursor.execute(
+            "SELECT shard_id, path, min(content_hash::text) FROM sample JOIN shard USING (shard_id) GROUP BY 1, 2 ORDER BY 1"
+        )
+        shard, path, content_hash = cursor.fetchall()[0]
+        cursor.execute("SELECT row FROM sample WHERE content_hash = %s AND shard_id = %s ORDER BY 1", (content_hash, shard))
+        held = cursor.fetchall()[0][0]
+        cursor.execute("INSERT INTO mixture_near_duplicate VALUES (%s, %s, 2, %s, 0, 0.875)", (mixture, shard, shard))
+        cursor.execute(
+            "INSERT INTO benchmark (benchmark_key, name, items, parts, artifact_key, artifact_sha256, report)"
+            " VALUES ('key', 'exam', 5, 4, 'a', 'b', '{\"recall\": {\"exact\": 0.75}}') RETURNING benchmark_id"
+        )
+        benchmark = scalar(cursor)
+        cursor.execute("INSERT INTO mixture_benchmark VALUES (%s, %s)", (mixture, benchmark))
+        cursor.execute("INSERT INTO contamination VALUES (%s, %s, 3, 'passage', 0.8125, 1)", (benchmark, content_hash))
+        cursor.execute("SELECT min(domain_id) FROM sample")
+        domain = scalar(cursor)
+        for rule in ("near_duplicates", "contaminated.exam"):
+            cursor.execute("INSERT INTO mixture_left_out VALUES (%s, %s, %s, 1)", (mixture, domain, rule))
+    alike = client.get("/mixtures/demo/2/near-duplicates")
+    assert {path, "0.875"} <= set(Seen(alike.text).texts)
+    assert sum(link.endswith("row=0") or link.endswith("row=2") for link in Seen(alike.text).links) == 2
+    (kept,) = client.get("/api/mixtures/demo/2/near-duplicates").json()["kept"]
+    assert (kept["shard"], kept["row"], kept["documents"], kept["example_row"]) == (path, 0, 1, 2)
+    kept_out = client.get("/mixtures/demo/2/contamination")
+    assert {"exam", "passage", "contaminated.exam", path} <= set(Seen(kept_out.text).texts)
+    found = client.get("/api/mixtures/demo/2/contamination").json()
+    assert [row["recall_exact"] for row in found["benchmarks"]] == [0.75]
+    assert (path, held, 3) in {(row["shard"], row["row"], row["item"]) for row in found["found"]}
+    version = client.get("/mixtures/demo/2").text
+    assert "Left out, by the first rule that did it" in version
+    shown = client.get(f"/mixtures/demo/2/sample?shard={quote(path)}&row=0").text
+    assert "Documents that are left out for this one" in shown
 
 
 def test_clusters_have_words_and_a_place_and_what_the_mixture_did_to_them(client: TestClient, assigned: LedgeredCorpus) -> None:
