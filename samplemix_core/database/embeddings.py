@@ -29,6 +29,13 @@ def embedding_files(cursor: Cursor, version: ScoreVersion, states: Sequence[Shar
     return found
 
 
+def files_by_path(cursor: Cursor, version: ScoreVersion, states: Sequence[ShardState]) -> dict[str, tuple[EmbeddingFile, ...]]:
+    """Return, by path, the embedding files of those of the shards that are scored."""
+    scored = [item for item in states if item.is_scored]
+    found = embedding_files(cursor, version, scored)
+    return {item.shard.path: found.get(item.shard.shard_id, ()) for item in scored}
+
+
 def files_of_snapshot(cursor: Cursor, snapshot_id: int) -> dict[str, list[EmbeddingFile]]:
     """Return, by shard path, the embedding files of a snapshot's blocks, whatever encoder made them."""
     cursor.execute(

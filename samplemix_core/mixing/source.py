@@ -68,6 +68,7 @@ class Source:
 
     domain: int16 (n,), indices into `domains`, which are sorted once the source is finished.
     tokens: int32 (n,). quality: float32 (n,). cluster: unsigned (n,). distance: int16 (n,), to the centroid, in ten-thousandths.
+    closest: int16 (n,), for policies that read it, once documents are compared; else None.
     weight: float64 (n,), once a policy has weighed them. uniform: float64 (n,), the sample's own number in [0, 1).
     """
 
@@ -101,6 +102,7 @@ class Source:
         self.distance = column("distance", np.int16)
         self.weight = column("weight", np.float64)
         self.uniform = column("uniform", np.float64)
+        self.closest: npt.NDArray[np.int16] | None = None
         self._labels = {name: Column(names, column(name, np.uint16)) for name, names in (labels or {}).items()}
         self.domains: list[str] = []
         self.diversity, self._bounds, self._seed = diversity, bounds, seed
@@ -154,6 +156,22 @@ class Source:
         """Tokens of all samples, each once."""
         return int(self.tokens.sum(dtype=np.int64))
 
+    def shards(self) -> list[str]:
+        """The shards that have samples, in order."""
+        return [item.path for item in self._slices]
+
+    def places(self, chosen: Int64Array) -> tuple[Int32Array, Int64Array]:
+        """Where chosen samples (k,) are: the number of their shard, as in shards(), and their row there."""
+        ends = np.array([item.stop for item in self._slices], dtype=np.int64)
+        shard = np.searchsorted(ends, chosen, side="right").astype(np.int32)
+        row = np.empty(chosen.size, dtype=np.int64)
+        order = np.argsort(shard, kind="stable")
+        bounds = np.searchsorted(shard[order], np.arange(ends.size + 1))
+        for number in np.flatnonzero(np.diff(bounds)).tolist():
+            own, item = order[bounds[number] : bounds[number + 1]], self._slices[number]
+            row[own] = item.rows.rows()[chosen[own] - item.start]
+        return shard, row
+
     def snapshot_names(self) -> list[str]:
         """The snapshots that have samples, sorted."""
         return sorted({item.snapshot for item in self._slices})
@@ -193,6 +211,7 @@ class Source:
             distance=self.distance[part],
             kind=self._labels["content_type"].codes[part] if "content_type" in self._labels else None,
             uniform=self.uniform[part],
+            closest=None if self.closest is None else self.closest[part],
         )
 
     def rows(self, copies: UInt16Array, others: Mapping[str, UInt16Array] | None = None) -> Iterator[pa.Table]:

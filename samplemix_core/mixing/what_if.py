@@ -109,6 +109,11 @@ class Estimator:
                 f"Policy {policy.name!r} needs {', '.join(policy.labels)}, which this version's sums don't tell apart.",
                 "Choose another policy here, or mix with it.",
             )
+        if policy.reads_closest:
+            raise ConfigError(
+                f"Policy {policy.name!r} compares documents, and this version's sums don't tell them apart.",
+                "Plan it with 'samplemix mixture plan', or mix with it.",
+            )
         found = None
         if not policy.alone:
             found = survey([self._halves], self.domains, self._diversity, scale, budget, max_copies, self._bounds)

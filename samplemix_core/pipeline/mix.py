@@ -13,6 +13,7 @@ from samplemix_core.corpus.shards import JSON_LINES, format_of
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.database import ledger, registration
 from samplemix_core.database.connection import repeatable_read
+from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.quality_models import fix_quality_ranks, quality_models
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import Shard
@@ -33,10 +34,12 @@ from samplemix_core.manifest.format import (
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.sources import SourceShard, write_sources
 from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.pipeline.read import ReadSource, read_scale, read_source
+from samplemix_core.pipeline.semantic import compare_meanings
 from samplemix_core.pipeline.solve import budget_tokens, solve
 from samplemix_core.policies.policy import Scale
 
@@ -64,6 +67,8 @@ def _mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef
     run.tell(0, _STAGES, "reading scores", unit="stages")
     found, scale, shards, lineage = _read(run, registered, cluster_model, directory)
     source, counts, left_out = found.source, found.counts, found.left_out
+    if any(policy.reads_closest for policy in config.policies):
+        _compare_meanings(run, registered, source, directory)
     warnings = _unknown_words(run, registered)
     budget = budget_tokens(config, source, scale)
     read = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
@@ -118,6 +123,17 @@ def _mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef
         samples=manifest.samples,
         warnings=tuple(warnings),
     )
+
+
+def _compare_meanings(run: RunContext, registered: Registered, source: Source, directory: Path) -> None:
+    """Give the source the column `closest`, telling how far that is."""
+    with run.deployment.transaction() as cursor:
+        embeddings = files_by_path(cursor, registered.version, ledger.shard_states(cursor, registered.scope))
+
+    def tell(done: int, parts: int) -> None:
+        run.tell(0, _STAGES, f"comparing documents by their vectors: {done} of {parts} parts", unit="stages")
+
+    compare_meanings(run.deployment, run.name, source, registered.encoder_key, embeddings, directory, run.cancelled, tell)
 
 
 def _unknown_words(run: RunContext, registered: Registered) -> list[str]:

@@ -8,17 +8,19 @@ from typing import Any
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database import ledger
-from samplemix_core.database.connection import Cursor, Named, repeatable_read, rows_as
+from samplemix_core.database.connection import Cursor, Named, repeatable_read, rows_as, scalar
+from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError
+from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError, ServiceError
 from samplemix_core.frozen import split_unknown
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.mixing.plan import COLUMNS, Plan, planned
 from samplemix_core.mixing.shard_samples import UInt16Array
 from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.read import read_scale, read_source
+from samplemix_core.pipeline.semantic import compare_meanings
 from samplemix_core.pipeline.solve import budget_tokens, solve
 from samplemix_core.policies.policy import Scale
 
@@ -73,13 +75,15 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
                     kept = None
                     kept = (key, *_read(deployment, known, own, config, directory))
                 _, source, scale = kept
+                if source.closest is None and any(policy.reads_closest for policy in config.policies):
+                    _compare_meanings(deployment, known, source, directory)
                 current = source.copies_in(version.rows()), version.manifest.realised_tokens
                 if number == 0:
                     yield Outcome(CURRENT, planned(source, current[0], version.manifest.budget_tokens, *current))
                 else:
                     yield Outcome(name, _solved(source, scale, config, *current))
                 del source, scale
-            except (BudgetError, ConfigError, CorpusError) as error:
+            except (BudgetError, ConfigError, CorpusError, ServiceError) as error:
                 yield Outcome(name, None, str(error))
 
 
@@ -142,6 +146,17 @@ def _known(cursor: Cursor, version: Version) -> _Known:
         found["cluster_model_id"],
         tuple(found["found"]),
     )
+
+
+def _compare_meanings(deployment: Deployment, known: _Known, source: Source, directory: Path) -> None:
+    with deployment.transaction() as cursor:
+        cursor.execute("SELECT encoder_key FROM encoder WHERE encoder_id = %s", (known.encoder_id,))
+        encoder_key = str(scalar(cursor))
+        version = ScoreVersion(known.encoder_id, known.model.quality_model_id)
+        states = ledger.shard_states(cursor, Scope(known.snapshot_ids, version, 2**31 - 1))
+        embeddings = files_by_path(cursor, version, states)
+    silent = threading.Event()
+    compare_meanings(deployment, "plan", source, encoder_key, embeddings, directory, silent, lambda done, parts: None)
 
 
 def _read(deployment: Deployment, known: _Known, own: RunConfig, config: RunConfig, directory: Path) -> tuple[Source, Scale]:

@@ -55,7 +55,8 @@ class Columns:
     """What policies may use, one entry per sample: quality on its scorer's scale, diversity in 0..1; float32 (n,) each.
 
     Policies that need more are given it: codes of domains, clusters and kinds (content types); distance to the cluster's centroid,
-    in ten-thousandths; uniform: the sample's own number in [0, 1).
+    in ten-thousandths; uniform: the sample's own number in [0, 1); closest: the highest cosine to a document of its cluster that is
+    farther from the centroid, in ten-thousandths, 0 if it is under .9.
     """
 
     quality: "Float32Array"
@@ -65,6 +66,7 @@ class Columns:
     distance: "IntegerArray | None" = None
     kind: "IntegerArray | None" = None
     uniform: "Float64Array | None" = None
+    closest: "IntegerArray | None" = None
 
     def finite_quality(self) -> "Float64Array":
         """Quality as it is. ConfigError for one that is not finite."""
@@ -210,6 +212,9 @@ class Policy(IdentifiedModel):
 
     reads_distance: ClassVar[bool] = False
     """Whether weights depend on a sample's distance to its centroid."""
+
+    reads_closest: ClassVar[bool] = False
+    """Whether weights depend on a sample's closest neighbour, for which documents' vectors are compared first."""
 
     draws: ClassVar[bool] = False
     """Whether weights depend on samples' own numbers."""

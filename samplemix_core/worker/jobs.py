@@ -127,6 +127,21 @@ class DescribeTask:
 
 
 @dataclass(frozen=True)
+class SemanticTask:
+    """Documents to compare by their vectors: a Parquet file of shard, a number in `embeddings`, and row.
+
+    `pieces` lie in it one after another: how many documents each has, and the place in it where its own begin.
+    """
+
+    run: str
+    encoder_key: str
+    embeddings: tuple[tuple[EmbeddingFile, ...], ...]
+    documents_key: str
+    documents_sha256: str
+    pieces: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class SignTask:
     """One scored shard whose texts get signatures, which go below the state root, at the prefix and their own hash."""
 

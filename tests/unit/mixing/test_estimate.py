@@ -105,8 +105,8 @@ def test_policies_that_look_at_the_whole_source_are_estimated_too(
 ) -> None:
     shares = {"web": 0.5, "books": 0.3, "law": 0.195, "a little": 0.005}
     policy = POLICIES[name].model_validate({"shares": shares} if name == "fixed" else {})
-    if policy.labels:
-        with pytest.raises(ConfigError, match="needs content_type"):
+    if policy.labels or policy.reads_closest:
+        with pytest.raises(ConfigError, match="needs content_type" if policy.labels else "compares documents"):
             estimator.estimate(policy, SCALE, 1_000, max_copies)
         return
     try:

@@ -56,6 +56,14 @@ def test_columns_stand_in_the_order_of_the_shards_and_domains_in_that_of_their_n
     assert made.cluster.tolist() == [0, 2, 2, 1]
 
 
+def test_samples_are_found_in_their_shards() -> None:
+    made = source(shard("s/c.jsonl", range(0, 1_000_000, 100_000)), A, shard("s/d.jsonl", []), B)
+    assert made.shards() == ["s/c.jsonl", "s/b.jsonl", "s/a.jsonl"]
+    shards, rows = made.places(np.array([13, 2, 11, 10, 0, 2]))
+    assert shards.tolist() == [2, 0, 1, 1, 0, 0]
+    assert rows.tolist() == [1, 200_000, 2, 0, 0, 200_000]
+
+
 def test_a_weight_is_the_policys_and_a_uniform_number_the_samples_own() -> None:
     made = source(A, B, weigh=PAPER, seed=7)
     np.testing.assert_array_equal(made.weight[:3], PAPER(Columns(A.quality, DIVERSITY[A.cluster])))

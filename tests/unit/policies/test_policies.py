@@ -25,6 +25,7 @@ from samplemix_core.policies.quadmix import QuaDMix
 from samplemix_core.policies.qurating import QuRating
 from samplemix_core.policies.registry import policies_table, record, recorded, scale_of
 from samplemix_core.policies.samplemix import SampleMix
+from samplemix_core.policies.semdedup import SemDeDup
 from samplemix_core.policies.temperature import Temperature
 from samplemix_core.policies.topk import TopK
 from samplemix_core.policies.unimax import UniMax
@@ -54,6 +55,7 @@ def source(n: int, seed: int = 3) -> Columns:
         distance=rng.integers(0, 10_000, n).astype(np.int16),
         uniform=rng.random(n),
         kind=rng.choice(3, n, p=[0.2, 0.1, 0.7]).astype(np.uint16),
+        closest=np.where(rng.random(n) < 0.5, 0, rng.integers(9_000, 10_001, n)).astype(np.int16),
     )
 
 
@@ -108,6 +110,14 @@ def test_the_smallest_temperature_gives_finite_weights() -> None:
 
 def test_natural_weighs_every_sample_alike() -> None:
     assert Natural().weights(columns([1, 9], [0, 1]), SCALE).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("eps", "most"), [(0, 10_000), (0.05, 9_500), (0.1, 9_000)])
+def test_semdedup_leaves_out_what_is_closer_to_another_than_eps(eps: float, most: int) -> None:
+    whole = replace(source(8), closest=np.array([0, 9_000, 9_001, 9_499, 9_500, 9_501, 9_999, 10_000], dtype=np.int16))
+    assert whole.closest is not None
+    weights = weighed(SemDeDup(semdedup_eps=eps))(whole)
+    assert weights.tolist() == [float(value <= most) for value in whole.closest.tolist()]
 
 
 def test_every_policy_says_its_formula() -> None:
