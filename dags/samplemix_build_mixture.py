@@ -18,7 +18,7 @@ with DAG(
     is_paused_upon_creation=False,
     max_active_runs=4,
     params=form_params(
-        *("corpus_uri", "snapshots", "mixture_name", "budget", "tokenizer", "max_copies", "max_share"),
+        *("corpus_uri", "snapshots", "mixture_name", "budget", "tokenizer", "max_copies", "max_share", "approval"),
         *("policy", "scorers", "seed", "reader", "embedding", "diversity"),
     ),
     default_args=DEFAULT_ARGS,

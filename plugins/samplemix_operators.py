@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, Upkeep, form_schema
 from samplemix_core.policies.registry import all_parameters
-from samplemix_core.steps import BY_FUNCTION, GROUPS, UPKEEP, DryRun, News, Step, Task
+from samplemix_core.steps import BY_FUNCTION, GROUPS, MIX, PUBLISH, UPKEEP, DryRun, News, Step, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -233,6 +234,57 @@ def _partitions(corpus: str, snapshots: "Iterable[str]", warn: "Callable[[str], 
     return found
 
 
+class SampleMixApprovalOperator(ApprovalOperator):
+    """Where the configuration wants it, show a person the draft and wait for approval; else go on at once.
+
+    While it waits, it takes neither a process nor a slot. If the draft is rejected, what comes after is skipped; after
+    APPROVAL_DAYS without an answer the task fails.
+
+    :param configured: what SampleMixConfigureOperator returned (templated)
+    :param draft: what the step mix returned (templated)
+    """
+
+    template_fields = (*ApprovalOperator.template_fields, "configured", "draft")
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("configured", "draft"), "json")
+    ui_color = "#f7ead0"
+
+    def __init__(self, *, configured: Any, draft: Any, **kwargs: Any) -> None:
+        super().__init__(subject="Publish the draft?", response_timeout=timedelta(days=APPROVAL_DAYS), **kwargs)
+        self.configured = configured
+        self.draft = draft
+
+    def execute(self, context: "Context") -> Any:
+        """Ask, and leave the process; execute_complete goes on once there is an answer."""
+        from samplemix_core.deployment import Deployment
+        from samplemix_core.frozen import load_config
+        from samplemix_core.pipeline import approval
+        from samplemix_core.pipeline.drafts import read_draft
+        from samplemix_core.pipeline.handoff import Configured, DraftRef
+
+        with final_errors():
+            if not load_config(Configured, dict(self.configured)).config.approval:
+                self.log.info("No approval is asked for.")
+                return
+            found = load_config(DraftRef, dict(self.draft))
+            draft = read_draft(Deployment.load().state, found.draft)
+            self.subject = approval.subject(draft.manifest)
+            self.body = approval.described(draft.manifest, draft.plan, found.warnings)
+        super().execute(context)
+
+    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
+        """Go on, or skip what comes after. A crawl that the run took is marked with who rejected it."""
+        answer = super().execute_complete(context, event)
+        if self.REJECT in answer["chosen_options"]:
+            who = (answer["responded_by_user"] or {}).get("name") or "somebody"
+            _note_failure(str(context["run_id"]), f"rejected by {who}")
+        # Times aren't JSON.
+        return {"chosen_options": answer["chosen_options"], "responded_by_user": answer["responded_by_user"]}
+
+
+APPROVAL_DAYS = 6
+"""Drafts are kept for a week."""
+
+
 class SampleMixMaintenanceOperator(BaseOperator):
     """Do the part of the upkeep that the task is named after, as the DAG run's params say."""
 
@@ -360,6 +412,9 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
     tasks: list[Any] = [configured]
     results: dict[str, Any] = {}
     for step in steps:
+        if step.gives == PUBLISH.gives:
+            own = {"configured": configured.output, "draft": results[MIX.gives], "doc_md": f"{_APPROVE.what.capitalize()}."}
+            tasks.append(SampleMixApprovalOperator(task_id=_APPROVE.name, **own))
         options: dict[str, Any] = {
             "task_id": step.name,
             "step": step.function,
@@ -418,6 +473,7 @@ _CONFIGURE = Task(
     "determines the corpus, the crawl and the settings",
     "does so again, by the corpus's current settings",
 )
+_APPROVE = Task("approve", "with `approval`, shows a person the draft and waits until it is approved or rejected", "asks again")
 
 
 def task_table(tasks: "Iterable[Task]") -> str:
@@ -426,13 +482,20 @@ def task_table(tasks: "Iterable[Task]") -> str:
     return "\n".join(("| task | what it does | when it is cleared or retried |", "|---|---|---|", *rows))
 
 
+def _with_approval(steps: "Iterable[Step]") -> "Iterator[Task]":
+    for step in steps:
+        if step.gives == PUBLISH.gives:
+            yield _APPROVE
+        yield step
+
+
 def documentation(title: str, what: str, steps: Sequence[Step]) -> str:
     """A DAG's page: what it is for, and a table of its tasks."""
     return f"""
 ### {title}
 {what}
 
-{task_table([_CONFIGURE, *steps])}
+{task_table([_CONFIGURE, *_with_approval(steps)])}
 
 Mark the run as failed to cancel it: its work on the Dask cluster is cancelled too. What is done is kept: clear a task, or trigger
 it again with the same configuration, to go on where it stopped.

@@ -234,7 +234,7 @@ def _named(*names: str) -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step.name in names)
 
 
-DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, MIX = _named("decontaminate", "near_duplicates", "assign", "mix")
+DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, MIX, PUBLISH = _named("decontaminate", "near_duplicates", "assign", "mix", "publish")
 _DIVERSITY = (GATHER, *_named("decontaminate", "near_duplicates", "fit_diversity", "assign", "measure_clusters"))
 SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
 FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)

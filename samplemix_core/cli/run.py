@@ -3,7 +3,9 @@
 import copy
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,7 +17,7 @@ from samplemix_core.config.files import read_settings
 from samplemix_core.config.form import PHASES_EXAMPLE, form_schema
 from samplemix_core.config.run import RunConfig, merged
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import CancelledRunError, ConfigError
 from samplemix_core.frozen import load_config
 from samplemix_core.policies.registry import all_parameters
 from samplemix_core.report.text import tell
@@ -260,15 +262,32 @@ def _estimate(config: RunConfig, corpus: str | None, as_json: bool) -> None:
 
 
 def _run(config: RunConfig, corpus: str | None, as_json: bool) -> None:
+    from samplemix_core.pipeline.approval import described, subject
     from samplemix_core.pipeline.context import RunContext
-    from samplemix_core.pipeline.corpus_run import run_corpus
+    from samplemix_core.pipeline.corpus_run import draft_corpus, publish_corpus
+    from samplemix_core.pipeline.drafts import read_draft
+    from samplemix_core.pipeline.handoff import DraftRef
     from samplemix_core.progress import describe_cost
     from samplemix_core.reading.versions import open_version
     from samplemix_core.report.text import output, print_mixture
 
     deployment = Deployment.load()
+    if config.approval and (as_json or not sys.stdin.isatty()):
+        raise ConfigError(
+            "The settings want a person to approve the version, and nobody can be asked here.",
+            "Run it in Airflow or in a terminal without --json; or, if it is approved already, with --set approval=false.",
+        )
     with terminal_progress(quiet=as_json) as report:
-        summary = run_corpus(RunContext(config, deployment, report, corpus=corpus))
+        context = RunContext(config, deployment, report, corpus=corpus)
+        drafted = draft_corpus(context)
+    if config.approval:
+        found: DraftRef = drafted["draft"]
+        draft = read_draft(deployment.state, found.draft)
+        say(described(draft.manifest, draft.plan, found.warnings))
+        if not typer.confirm(subject(draft.manifest), err=True):
+            raise CancelledRunError("Not approved: nothing is published.", "Run again with other settings; scores are kept.")
+    with terminal_progress(quiet=as_json) as report:
+        summary = publish_corpus(replace(context, report=report), drafted)
     if as_json:
         print_json(summary.model_dump(mode="json"))
         return

@@ -190,7 +190,7 @@ class RunConfig(WithPolicy):
             *("seed", "max_loss", "retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
         }
     )
-    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks", "audit", "licenses"})
+    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks", "audit", "licenses", "approval"})
 
     corpus_uri: str = Field(
         description="Where the corpus is: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
@@ -271,6 +271,12 @@ class RunConfig(WithPolicy):
         json_schema_extra=_HOW,
     )
     near_duplicates: NearDuplicatesConfig = Field(NearDuplicatesConfig(), title="Near-duplicates", json_schema_extra=_HOW)
+    approval: bool = Field(
+        False,
+        description="Ask a person before a version is published, showing what it would be. In Airflow, the run waits for an answer",
+        title="Approval",
+        json_schema_extra=_HOW_MUCH,
+    )
     licenses: tuple[str, ...] = Field(
         (),
         description="Licences of the corpus's data, as SPDX names or URLs; manifests, Croissant and exports name them",

@@ -1,6 +1,6 @@
 """A whole run in one process, from the table of steps that Airflow's tasks are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samplemix_core.database.ledger import run_cost
@@ -8,7 +8,7 @@ from samplemix_core.database.registration import unread_files
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import Estimate, PublishedRef, ScoreCounts, VerifiedCounts
-from samplemix_core.steps import DRY_RUN, ESTIMATE, GROUPS, STEPS, Step
+from samplemix_core.steps import DRY_RUN, ESTIMATE, GROUPS, PUBLISH, STEPS, Step
 
 UNREAD_NAMED = 1000
 """Most unread files that a summary names; the table unread_file has all."""
@@ -39,18 +39,26 @@ def estimate_corpus(run: RunContext) -> Estimate:
     return estimated
 
 
-def _do(run: RunContext, steps: Sequence[Step]) -> dict[str, Any]:
-    """Do steps one after another, each over all shards; returns their results by name."""
-    results: dict[str, Any] = {}
+def _do(run: RunContext, steps: Sequence[Step], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Do steps one after another, each over all shards; returns their results, and those of the steps before, by name."""
+    results: dict[str, Any] = dict(before or {})
     for step in steps:
         if step.gives != GROUPS:
             results[step.gives] = run.do(step, results)
     return results
 
 
-def run_corpus(run: RunContext) -> RunSummary:
-    """Run all steps, one after another, each over all shards; raise the SampleMixError of the first that fails."""
-    results = _do(run, STEPS)
+_DRAFTED = STEPS.index(PUBLISH)
+
+
+def draft_corpus(run: RunContext) -> dict[str, Any]:
+    """Do all steps before publishing, one after another; return their results. Raises the error of the first that fails."""
+    return _do(run, STEPS[:_DRAFTED])
+
+
+def publish_corpus(run: RunContext, drafted: Mapping[str, Any]) -> RunSummary:
+    """Do the steps that follow draft_corpus, whose results these are. Raises as it does."""
+    results = _do(run, STEPS[_DRAFTED:], drafted)
     published: PublishedRef = results["published"]
     with run.deployment.transaction() as cursor:
         cost = run_cost(cursor, run.name)

@@ -15,6 +15,7 @@ from samplemix_core.errors import ManifestError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.identity import fingerprint
 from samplemix_core.manifest.format import ManifestDraft, PartFile, content_digest, files_of
+from samplemix_core.mixing.plan import Plan
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.objects.interface import ObjectInfo, ObjectStore
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
@@ -26,13 +27,14 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Draft(FrozenModel):
-    """A mixture before it has a version, with the parts that lie next to it."""
+    """A mixture before it has a version, with the parts that lie next to it; and as a plan, where a person is asked about it."""
 
     manifest: ManifestDraft
     parts: tuple[PartFile, ...]
     registered: Registered
     cluster_model: ClusterModelRef
     left_out: tuple[LeftOut, ...] = ()
+    plan: Plan | None = None
 
     @property
     def content_digest(self) -> str:

@@ -67,12 +67,18 @@ def _gather(run: RunContext, registered: Registered) -> tuple[Registered, list[s
 def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterModelRef) -> PublishedRef:
     """Publish a draft of gathered crawls, one run of its mixture at a time; mix again if other crawls can be mixed by now.
 
-    So when crawls land together, each version holds the crawls of the version before it, whichever comes first.
+    So when crawls land together, each version holds the crawls of the version before it, whichever comes first. A draft that a
+    person has approved is not mixed again: CorpusError if it would have to be.
     """
     with run.alone("publish", run.config.mixture_name):
         mixed = read_draft(run.deployment.mixtures.store, draft.draft).registered
         now, _ = _gather(run, mixed)
         if now.snapshots != mixed.snapshots:
+            if run.config.approval:
+                raise CorpusError(
+                    f"The approved draft is made of {', '.join(mixed.snapshots)}; by now {', '.join(now.snapshots)} can be mixed.",
+                    "Clear the task gather with what follows: a draft of all of them is then proposed.",
+                )
             run.tell(0, 1, f"mixing again, of {', '.join(now.snapshots)}", unit="versions")
             results = {"registered": now, "cluster_model": cluster_model}
             for step in (DECONTAMINATE, NEAR_DUPLICATES, ASSIGN):

@@ -17,7 +17,7 @@ from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.quality_models import fix_quality_ranks, quality_models
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import Shard
-from samplemix_core.errors import CorpusError
+from samplemix_core.errors import CorpusError, ManifestError
 from samplemix_core.manifest.format import (
     BenchmarkRecord,
     Lineage,
@@ -33,6 +33,7 @@ from samplemix_core.manifest.format import (
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.sources import SourceShard, write_sources
+from samplemix_core.mixing.plan import COLUMNS, Plan, planned
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.context import RunContext
@@ -40,7 +41,7 @@ from samplemix_core.pipeline.drafts import Draft, write_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, Registered
 from samplemix_core.pipeline.read import ReadSource, read_scale, read_source
 from samplemix_core.pipeline.semantic import compare_meanings
-from samplemix_core.pipeline.solve import budget_tokens, solve
+from samplemix_core.pipeline.solve import Solved, budget_tokens, solve
 from samplemix_core.policies.policy import Scale
 
 _STAGES = 4
@@ -109,7 +110,14 @@ def _mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef
         domains=domain_shares(source.domains, **source.domain_sums(solved.copies).as_lists()),
         lineage=lineage,
     )
-    draft = Draft(manifest=manifest, parts=parts, registered=registered, cluster_model=cluster_model, left_out=tuple(left_out))
+    draft = Draft(
+        manifest=manifest,
+        parts=parts,
+        registered=registered,
+        cluster_model=cluster_model,
+        left_out=tuple(left_out),
+        plan=_plan(run, source, solved, budget) if config.approval else None,
+    )
     rollup = MixtureRollup.of(source, solved.copies, registered.quality_low, registered.quality_high)
     store = run.deployment.state
     key = write_draft(store, draft, rollup, found.near_duplicates, directory, datetime.now(UTC).date())
@@ -123,6 +131,15 @@ def _mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef
         samples=manifest.samples,
         warnings=tuple(warnings),
     )
+
+
+def _plan(run: RunContext, source: Source, solved: Solved, budget: int) -> Plan:
+    """The mixture as a plan, compared with the current version if there is one."""
+    try:
+        current = run.deployment.mixtures.open(run.config.mixture_name)
+    except ManifestError:
+        return planned(source, solved.copies, budget)
+    return planned(source, solved.copies, budget, source.copies_in(current.rows()), current.manifest.realised_tokens)
 
 
 def _compare_meanings(run: RunContext, registered: Registered, source: Source, directory: Path) -> None:
@@ -178,9 +195,8 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
         registered.require_unreplaced(states)
-        found = read_source(
-            cursor, run.deployment, run.config, scope, model_id, states, run.config.columns, run.cancelled, directory
-        )
+        labels = {*run.config.columns, *(COLUMNS if run.config.approval else ())}
+        found = read_source(cursor, run.deployment, run.config, scope, model_id, states, labels, run.cancelled, directory)
         replaced = {
             name: registration.replaced_shards(cursor, snapshot_id)
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)

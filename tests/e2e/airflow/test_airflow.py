@@ -194,6 +194,41 @@ def test_a_dry_run_ends_with_an_estimate(
     assert [line for lines in logs for line in lines if line.get("level") not in (None, "debug", "info")] == []
 
 
+def test_a_version_waits_for_approval_where_that_is_asked_for(
+    airflow: AirflowApi, corpus_uri: str, first_run: dict[str, Any], unique: str, command: Command
+) -> None:
+    dag_id, rejected = "samplemix_build_mixture", f"rejected-{unique}"
+    approved = f"approved-{unique}"
+    airflow.unpause(dag_id)
+    for name in (approved, rejected):
+        conf = DEMO | {"corpus_uri": corpus_uri, "mixture_name": name, "policy": "natural", "approval": True}
+        airflow.trigger(dag_id, name, conf)
+
+    def asked(name: str) -> Callable[[], Any]:
+        return lambda: {task.task_id: task.state for task in airflow.tasks(dag_id, name)}["approve"] == "awaiting_input"
+
+    for name, answer in ((approved, "Approve"), (rejected, "Reject")):
+        wait_for(asked(name), 120, "question")
+        assert name not in command("mixture", "list").stdout
+        place = f"/api/v2/dags/{dag_id}/dagRuns/{name}/taskInstances/approve/-1/hitlDetails"
+        question = airflow.request("GET", place)
+        assert f"as the next version of {name}?" in question["subject"]
+        assert "| Domain | Source | Draft | Change | Epochs | Documents |" in question["body"]
+        assert "| Language |" in question["body"]
+        assert "Mean quality" in question["body"]
+        airflow.request("PATCH", place, json={"chosen_options": [answer], "params_input": {}})
+
+    def ended(name: str) -> Callable[[], Any]:
+        return lambda: airflow.run_state(dag_id, name) in FINAL_STATES
+
+    for name, state in ((approved, "success"), (rejected, "skipped")):
+        wait_for(ended(name), 60, "end of the run")
+        states = {task.task_id: task.state for task in airflow.tasks(dag_id, name)}
+        assert {states[task] for task in ("publish", "verify", "report_changes")} == {state}
+        assert (name in command("mixture", "list").stdout) == (state == "success")
+    assert airflow.xcom(dag_id, rejected, "approve")["chosen_options"] == ["Reject"]
+
+
 def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls_land(
     airflow: AirflowApi, unique: str, platform: Deployment
 ) -> None:
