@@ -111,6 +111,8 @@ CELLS = pa.schema(
         pa.field("domain", pa.string(), nullable=False),
         pa.field("cluster", pa.int32(), nullable=False),
         pa.field("quality_band", pa.int32(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("content_type", pa.string(), nullable=False),
         pa.field("diversity", pa.float32(), nullable=False),
     ]
     + [
@@ -122,7 +124,8 @@ CELLS = pa.schema(
         )
     ]
 )
-"""mixing -> database. A mixture by domain, cluster and band of quality: its source's documents, each once, and, in columns named
+"""mixing -> database. A mixture by domain, cluster, band of quality, language and content type, which are empty where they aren't
+told apart: its source's documents, each once, and, in columns named
 mixture_..., their copies. Sums are of ten-thousandths. diversity is the cluster's."""
 
 COPY_COUNTS = pa.schema(

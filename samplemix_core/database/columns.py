@@ -13,6 +13,7 @@ from samplemix_core.database.connection import Cursor, stream_rows
 from samplemix_core.database.copy import copy_out
 from samplemix_core.database.scope import Scope, ScoreVersion, Shard, ShardState
 from samplemix_core.errors import AccountingError
+from samplemix_core.mixing.rollup import LABELS
 from samplemix_core.mixing.shard_samples import RowSet, ShardSamples
 from samplemix_core.schemas import UNKNOWN
 
@@ -91,9 +92,6 @@ def find_duplicates(cursor: Cursor, scope: Scope, left_out: str | None = None) -
     by_shard = itertools.groupby(found, key=itemgetter(0))
     return {shard_id: RowSet.of(np.fromiter((row for _, row in rows), dtype=np.int64)) for shard_id, rows in by_shard}
 
-
-LABELS = ("language", "content_type")
-"""Columns of samples that are read only where they are needed."""
 
 _LABEL = "coalesce({}, %(unknown)s)"
 

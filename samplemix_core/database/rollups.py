@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from psycopg2 import sql
 
@@ -14,7 +15,7 @@ from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.scope import Scope, Shard
 from samplemix_core.errors import AccountingError
 from samplemix_core.manifest.format import Manifest
-from samplemix_core.mixing.rollup import QUALITY_BANDS, added_up, quality_bands
+from samplemix_core.mixing.rollup import LABELS, QUALITY_BANDS, added_up, quality_bands
 from samplemix_core.mixing.shard_samples import SCALE, scaled
 
 KEYS = {
@@ -270,20 +271,30 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
 
 def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
     """Return the columns of a mixture's schemas.CELLS that an estimate needs; no rows if it has no roll-up."""
-    kinds = {"domain_id": "int32", "cluster": "int32", "diversity": "float32"}
-    sums = ("documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum")
-    kinds |= dict.fromkeys(sums, "int64")
-    columns = copy_out(cursor, _CELLS, {"mixture": mixture_id}, kinds)
+    kinds = {"domain_id": "int32", "cluster": "int32", "diversity": "float32", **dict.fromkeys(LABELS, "int32")}
+    kinds |= dict.fromkeys(_SUMS, "int64")
+    names: dict[str, list[str]] = {}
+    for label in LABELS:
+        query = sql.SQL("SELECT DISTINCT {} FROM mixture_rollup WHERE mixture_id = %s").format(sql.Identifier(label))
+        cursor.execute(query, (mixture_id,))
+        names[label] = sorted(name for (name,) in cursor.fetchall())
+    columns = copy_out(cursor, _CELLS, {"mixture": mixture_id, **names}, kinds)
     cursor.execute("SELECT domain_id, name FROM domain")
-    names = dict(cursor.fetchall())
+    domains = dict(cursor.fetchall())
     codes, places = np.unique(columns.pop("domain_id"), return_inverse=True)
-    domain = pa.DictionaryArray.from_arrays(
-        places.astype(np.int32), pa.array([names[code] for code in codes.tolist()], pa.string())
-    )
-    return pa.table({"domain": domain, **columns})
+    encoded = {"domain": _encoded(places, [domains[code] for code in codes.tolist()])}
+    encoded |= {label: _encoded(columns.pop(label), names[label]) for label in LABELS}
+    return pa.table({**encoded, **columns})
 
 
-_CELLS = (
-    "SELECT domain_id, cluster, diversity, documents, tokens, quality_sum, quality_square_sum, distance_sum, distance_square_sum"
-    " FROM mixture_rollup WHERE mixture_id = %(mixture)s"
-)
+def _encoded(codes: npt.NDArray[np.integer], names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(names, pa.string()))
+
+
+_SUMS = "documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum", "mixture_tokens"
+_CELLS = """
+SELECT domain_id, cluster, diversity, array_position(%(language)s, language) - 1,
+       array_position(%(content_type)s, content_type) - 1, documents, tokens, quality_sum, quality_square_sum, distance_sum,
+       distance_square_sum, mixture_tokens
+FROM mixture_rollup WHERE mixture_id = %(mixture)s
+"""

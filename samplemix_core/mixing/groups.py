@@ -9,7 +9,7 @@ import numpy.typing as npt
 from samplemix_core.config.constraints import COLUMNS, Band, ConstraintsConfig, group_of, group_or_band_of
 from samplemix_core.errors import ConfigError
 from samplemix_core.mixing.constraints import MOST_CELLS, Groups, Limit
-from samplemix_core.mixing.shard_samples import Float32Array, Int32Array, Int64Array, UInt16Array
+from samplemix_core.mixing.shard_samples import Float32Array, Int64Array, UInt16Array
 from samplemix_core.policies.policy import Targets
 
 _AT_ONCE = 2**20
@@ -25,7 +25,7 @@ class Column(NamedTuple):
 
 def grouped(
     columns: Mapping[str, Column],
-    tokens: Int32Array,
+    tokens: npt.NDArray[np.number],
     budget_tokens: int,
     constraints: ConstraintsConfig,
     targets: Targets | None,
@@ -78,7 +78,7 @@ def _cells(codes: Sequence[npt.NDArray[np.integer]], size: Sequence[int]) -> tup
     return cell, present
 
 
-def _sums(cell: UInt16Array, tokens: Int32Array, cells: int) -> Int64Array:
+def _sums(cell: UInt16Array, tokens: npt.NDArray[np.number], cells: int) -> Int64Array:
     sums = np.zeros(cells, dtype=np.int64)
     for start in range(0, cell.size, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)

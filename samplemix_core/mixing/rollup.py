@@ -1,4 +1,4 @@
-"""Roll-ups: samples counted by domain, cluster and quality band, and by snapshot, domain and copies.
+"""Roll-ups: samples counted by domain, cluster, quality band and labels, and by snapshot, domain and copies.
 
 Their sums are integers, of values in ten-thousandths, so they are the same in whatever order they are added up, and what was added
 can be subtracted again.
@@ -23,6 +23,9 @@ UInt16Array = npt.NDArray[np.uint16]
 
 QUALITY_BANDS = 40
 """Bands of equal width from a quality model's lower to its upper bound; values outside are in the first or the last."""
+
+LABELS = ("language", "content_type")
+"""Columns besides the domain by which a roll-up tells samples apart, where the source has them."""
 
 _ROWS_AT_ONCE = 2**20
 
@@ -61,10 +64,12 @@ def _cells(source: "Source", copies: UInt16Array, quality_low: float, quality_hi
     def part(start: int, stop: int) -> pa.Table:
         once, chosen = source.tokens[start:stop].astype(np.int64), copies[start:stop].astype(np.int64)
         quality, distance = scaled(source.quality[start:stop]), source.distance[start:stop].astype(np.int64)
+        labels = {name: known[name].codes[start:stop] if name in known else np.zeros(stop - start) for name in LABELS}
         columns: dict[str, npt.NDArray[np.int64]] = {
             "domain": source.domain[start:stop].astype(np.int64),
             "cluster": source.cluster[start:stop].astype(np.int64),
             "quality_band": quality_bands(source.quality[start:stop], quality_low, quality_high),
+            **{name: codes.astype(np.int64) for name, codes in labels.items()},
             "documents": np.ones(stop - start, dtype=np.int64),
             "tokens": once,
             "quality_sum": quality,
@@ -81,9 +86,13 @@ def _cells(source: "Source", copies: UInt16Array, quality_low: float, quality_hi
         }
         return pa.table(columns)
 
-    cells = _named(source, part, ["domain", "cluster", "quality_band"])
+    known = source.columns
+    cells = _named(source, part, ["domain", "cluster", "quality_band", *LABELS])
+    for name in LABELS:
+        names = pa.array(known[name].names if name in known else [""], pa.string())
+        cells = cells.set_column(cells.column_names.index(name), name, names.take(cells[name].combine_chunks()))
     diversity = pa.array(source.diversity[cells["cluster"].to_numpy()])
-    return cells.add_column(3, "diversity", diversity).cast(schemas.CELLS)
+    return cells.append_column("diversity", diversity).select(schemas.CELLS.names).cast(schemas.CELLS)
 
 
 def _copy_counts(source: "Source", copies: UInt16Array) -> pa.Table:

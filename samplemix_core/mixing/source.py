@@ -1,6 +1,7 @@
 """The samples that a mixture is made from, as columns; and, given copies, the mixture's rows and its sums by domain.
 
-A source takes 30 bytes per sample (32 with more than 65,536 clusters) and a bit for its row; solved copies take 2 bytes more.
+A source takes 30 bytes per sample (32 with more than 65,536 clusters), 1 or 2 more for each label, and a bit for its row. Solved
+copies take 2 bytes more.
 Nothing else in memory grows with the samples. Those of a large source, given a directory, are in files that are mapped: the system
 keeps of them what there is room for.
 """
@@ -85,7 +86,7 @@ class Source:
         """Make room for `samples` samples. `domain_names` maps domain ids to names.
 
         `diversity` (K,) is that of each cluster, and `bounds` are the raw diversities that it was scaled with. `labels` are the
-        names of other columns, which shards then have too: 2 more bytes a sample for each. `directory` takes the columns of more
+        names of other columns, which shards then have too: a byte a sample for each, or two. `directory` takes the columns of more
         than MOST_IN_MEMORY samples, and has to be there as long as the source.
         """
 
@@ -103,7 +104,9 @@ class Source:
         self.weight = column("weight", np.float64)
         self.uniform = column("uniform", np.float64)
         self.closest: npt.NDArray[np.int16] | None = None
-        self._labels = {name: Column(names, column(name, np.uint16)) for name, names in (labels or {}).items()}
+        self._labels = {
+            name: Column(names, column(name, np.min_scalar_type(max(len(names) - 1, 1)))) for name, names in (labels or {}).items()
+        }
         self.domains: list[str] = []
         self.diversity, self._bounds, self._seed = diversity, bounds, seed
         self._names = domain_names

@@ -3,10 +3,12 @@
 A sample of weight w is copied min(cap, kappa * w) times on average, because floor(c + u) averages c over u. So a cell of samples
 with similar weights yields its tokens times that, and kappa is where all cells together meet the budget. Each cell is split into
 two halves, one standard deviation of quality above and below its mean, so that the halves have its mean and spread. This ignores
-that longer documents of a cell may be better ones, and that a mixture is one draw and not the average of all.
+that longer documents of a cell may be better ones, and that a mixture is one draw and not the average of all. Constraints are met
+as a mixture meets them, with a kappa for each group.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.special import ndtri
 
+from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.mixing.constraints import Groups, require_feasible, shared_out
+from samplemix_core.mixing.groups import Column, grouped, most_copies
+from samplemix_core.mixing.line import Weights
+from samplemix_core.mixing.rollup import LABELS
 from samplemix_core.mixing.shard_samples import SCALE
 from samplemix_core.mixing.survey import SurveyPart, survey
-from samplemix_core.policies.policy import Columns, Policy, Scale
+from samplemix_core.policies.policy import Columns, Policy, Scale, Targets
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -34,26 +41,41 @@ _STEPS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class EstimatedMixture:
-    """Expected sums of a mixture for each of D domains, in the order of `domains`, each (D,).
+class EstimatedGroups:
+    """Expected sums of a mixture for each of G groups of samples, in the order of `names`, each (G,).
 
-    tokens: of copies. samples: distinct ones. copies. source_tokens, source_samples: of what it chooses from.
-    by_copies: (cap + 1,), how many samples have 0, 1 ... cap copies.
+    tokens: of copies. samples: distinct ones. source_tokens, source_samples: of what it chooses from. published_tokens: of
+    the copies in the mixture that is estimated from.
     """
 
-    domains: tuple[str, ...]
+    names: Sequence[str]
     source_samples: Int64Array
     source_tokens: Int64Array
+    published_tokens: Int64Array
     tokens: Float64Array
     samples: Float64Array
-    copies: Float64Array
-    by_copies: Float64Array
 
     @property
     def shares(self) -> Float64Array:
-        """Each domain's share of the mixture's tokens."""
+        """Each group's share of the mixture's tokens."""
         shares: Float64Array = self.tokens / self.tokens.sum()
         return shares
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatedMixture:
+    """Expected sums of a mixture: by domain, and by the other columns that its source is told apart by.
+
+    copies: of all samples. by_copies: (cap + 1,), how many samples have 0, 1 ... cap copies.
+    """
+
+    domains: EstimatedGroups
+    labels: Mapping[str, EstimatedGroups]
+    copies: float
+    by_copies: Float64Array
+
+
+_NO_CONSTRAINTS = ConstraintsConfig()
 
 
 class Estimator:
@@ -65,18 +87,19 @@ class Estimator:
         `bounds` are the raw diversities that diversity was scaled with.
         """
         self._bounds = bounds
-        names = cells["domain"].combine_chunks()
-        names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
-        order = np.argsort(names.dictionary.to_numpy(zero_copy_only=False))
-        self.domains = tuple(names.dictionary.take(pa.array(order)).to_pylist())
-        place = np.empty(order.size, dtype=np.int64)
-        place[order] = np.arange(order.size)
-        domain = place[names.indices.to_numpy()]
+        self._columns = {name: _column(cells[name]) for name in ("domain", *LABELS) if name in cells.column_names}
+        # Versions that are older than labels don't have them.
+        self._columns = {name: column for name, column in self._columns.items() if list(column.names) != [""]}
+        self.domains, domain = tuple(self._columns["domain"].names), self._columns["domain"].codes
         documents, tokens = cells["documents"].to_numpy(), cells["tokens"].to_numpy()
         mean = cells["quality_sum"].to_numpy() / documents / SCALE
         spread = np.sqrt(np.maximum(0.0, cells["quality_square_sum"].to_numpy() / documents / SCALE**2 - mean * mean))
-        self.source_samples = np.bincount(domain, documents, len(self.domains)).astype(np.int64)
-        self.source_tokens = np.bincount(domain, tokens, len(self.domains)).astype(np.int64)
+        sums = [cells[name].to_numpy() for name in ("documents", "tokens", "mixture_tokens")]
+        self._sums: dict[str, list[Any]] = {
+            name: [np.bincount(codes, values, len(names)).astype(np.int64) for values in sums]
+            for name, (names, codes) in self._columns.items()
+        }
+        self.source_tokens = int(tokens.sum())
         clusters, cluster = np.unique(cells["cluster"].to_numpy(), return_inverse=True)
         self._diversity = np.zeros(clusters.size, dtype=np.float32)
         self._diversity[cluster] = cells["diversity"].to_numpy()
@@ -90,68 +113,86 @@ class Estimator:
             domain=np.tile(domain, 2),
             cluster=np.tile(cluster, 2),
             distance=np.tile(np.rint(apart).astype(np.int64), 2),
+            kind=np.tile(self._columns["content_type"].codes, 2) if "content_type" in self._columns else None,
         )
         self._halves = SurveyPart(columns, np.tile(documents, 2) / 2, np.tile(tokens, 2) / 2)
+        self._of_cells = {**self._columns, "cluster": Column([str(number) for number in clusters.tolist()], cluster)}
 
-    def estimate(self, policy: Policy, scale: Scale, budget: int, max_copies: int) -> EstimatedMixture:
-        """Estimate what a policy would make of the budget; raise BudgetError if no copies meet it.
+    def estimate(
+        self, policy: Policy, scale: Scale, budget: int, max_copies: int, constraints: ConstraintsConfig = _NO_CONSTRAINTS
+    ) -> EstimatedMixture:
+        """Estimate what a policy would make of the budget under constraints; raise BudgetError if no copies meet these.
 
-        ConfigError for a policy that needs what cells don't have.
+        What constraints exclude isn't in the cells. ConfigError for a policy or constraint that needs what cells don't have.
         """
-        total = int(self.source_tokens.sum())
-        if not 0 < budget <= max_copies * total:
+        if not 0 < budget <= max_copies * self.source_tokens:
             raise BudgetError(
-                f"{budget:,} tokens can't be made of {total:,} with at most {max_copies} copies of each sample.",
-                f"Ask for at most {max_copies * total:,}.",
-            )
-        if policy.labels:
-            raise ConfigError(
-                f"Policy {policy.name!r} needs {', '.join(policy.labels)}, which this version's sums don't tell apart.",
-                "Choose another policy here, or mix with it.",
+                f"{budget:,} tokens can't be made of {self.source_tokens:,} with at most {max_copies} copies of each sample.",
+                f"Ask for at most {max_copies * self.source_tokens:,}.",
             )
         if policy.reads_closest:
             raise ConfigError(
                 f"Policy {policy.name!r} compares documents, and this version's sums don't tell them apart.",
                 "Plan it with 'samplemix mixture plan', or mix with it.",
             )
-        found = None
+        needed = {*policy.labels, *constraints.columns()} - {"cluster"}
+        if missing := sorted(needed - self._columns.keys()):
+            raise ConfigError(
+                f"{', '.join(missing)} would have to be told apart, which this version's sums don't do.",
+                "Plan it with 'samplemix mixture plan', or mix again: a new version's sums do.",
+            )
+        # As pipeline.solve does it: the largest cap that gives the least number of documents.
+        cap = max_copies
+        while True:
+            found = self._estimate(policy, scale, budget, cap, constraints)
+            if found.domains.samples.sum() >= constraints.documents - 1 or cap == 1:
+                break
+            cap -= 1
+        if (documents := found.domains.samples.sum()) < constraints.documents - 1:
+            raise BudgetError(
+                f"The mixture would have about {documents:,.0f} distinct documents, and not {constraints.documents:,}.",
+                "Raise the budget, or choose a policy with flatter weights.",
+            )
+        return replace(found, by_copies=np.pad(found.by_copies, (0, max_copies - cap)))
+
+    def _estimate(
+        self, policy: Policy, scale: Scale, budget: int, max_copies: int, constraints: ConstraintsConfig
+    ) -> EstimatedMixture:
+        found, kinds = None, self._columns["content_type"].names if policy.labels else ()
         if not policy.alone:
-            found = survey([self._halves], self.domains, self._diversity, scale, budget, max_copies, self._bounds)
+            room = most_copies(self._tiled(1), self._halves.columns.quality, constraints, max_copies)
+            halves = self._halves._replace(room=room)
+            found = survey([halves], self.domains, self._diversity, scale, budget, max_copies, self._bounds, tuple(kinds))
         targets = policy.met_targets(found) if found is not None else None
         columns, documents, tokens = self._parts(policy)[:3]
-        assert columns.domain is not None
-        assert columns.cluster is not None
+        known = self._tiled(documents.size // self._halves.documents.size)
         weight = policy.weigh(scale, found)(columns)
         if policy.counts_documents:
-            one, share = np.zeros(weight.size, dtype=np.int64), np.array([documents.sum() * budget / total])
-            counted = _copies(np.where(weight > 0, documents, 0.0), weight, one, share, max_copies, policy.chance)
+            one, share = np.zeros(weight.size, dtype=np.int64), np.array([documents.sum() * budget / self.source_tokens])
+            most = np.full(weight.size, max_copies)
+            counted = _copies(np.where(weight > 0, documents, 0.0), weight, one, share, most, policy.chance)
             budget = round(float(np.dot(counted, tokens)))
-        if targets is None:
-            group: npt.NDArray[np.integer] = np.zeros(weight.size, dtype=np.int64)
-            budgets = np.array([float(budget)])
-        else:
-            group, budgets = columns.domain if targets.by == ("domain",) else columns.cluster, targets.tokens
-        copies = _copies(np.where(weight > 0, tokens, 0.0), weight, group, budgets, max_copies, policy.chance)
+        caps = most_copies(known, columns.quality, constraints, max_copies)
+        most = np.full(weight.size, max_copies) if caps is None else caps.astype(np.int64)
+        able = np.where(weight > 0, tokens, 0.0)
+        group, budgets = _budgets(known, able, weight, most, budget, constraints, targets, chance=policy.chance)
+        copies = _copies(able, weight, group, budgets, most, policy.chance)
         whole = np.floor(copies)
         part = copies - whole
         by_copies = np.zeros(max_copies + 2)
         by_copies += np.bincount(whole.astype(np.int64), documents * (1 - part), max_copies + 2)
         by_copies += np.bincount(whole.astype(np.int64) + 1, documents * part, max_copies + 2)
+        groups = {}
+        for name, own in self._columns.items():
+            codes, size = known[name].codes, len(own.names)
+            expected = [np.bincount(codes, values, size) for values in (tokens * copies, documents * np.minimum(1.0, copies))]
+            groups[name] = EstimatedGroups(tuple(own.names), *self._sums[name], *expected)
+        total = float(np.dot(documents, copies))
+        return EstimatedMixture(groups.pop("domain"), groups, total, by_copies[: max_copies + 1])
 
-        own = columns.domain
-
-        def added(values: npt.NDArray[Any]) -> Float64Array:
-            return np.bincount(own, values, len(self.domains)).astype(np.float64)
-
-        return EstimatedMixture(
-            domains=self.domains,
-            source_samples=self.source_samples,
-            source_tokens=self.source_tokens,
-            tokens=added(tokens * copies),
-            samples=added(documents * np.minimum(1.0, copies)),
-            copies=added(documents * copies),
-            by_copies=by_copies[: max_copies + 1],
-        )
+    def _tiled(self, times: int) -> dict[str, Column]:
+        """The columns by which the halves are told apart, when each of these is cut into so many parts."""
+        return {name: Column(own.names, np.tile(own.codes, 2 * times)) for name, own in self._of_cells.items()}
 
     def _parts(self, policy: Policy) -> SurveyPart:
         """The halves, cut further by what a policy reads that differs within them: samples' own numbers, or their distances."""
@@ -175,30 +216,90 @@ def _each(halves: SurveyPart, shares: Float64Array, column: str, values: npt.NDA
     return SurveyPart(Columns(**own), documents, tokens)
 
 
+def _column(names: pa.ChunkedArray) -> Column:
+    """A column of cells, encoded or not, by places among its sorted names."""
+    array = names.combine_chunks()
+    array = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    order = np.argsort(array.dictionary.to_numpy(zero_copy_only=False))
+    place = np.empty(order.size, dtype=np.int64)
+    place[order] = np.arange(order.size)
+    return Column(array.dictionary.take(pa.array(order)).to_pylist(), place[array.indices.to_numpy()])
+
+
+def _budgets(
+    columns: Mapping[str, Column],
+    tokens: Float64Array,
+    weight: Float64Array,
+    most: Int64Array,
+    budget: int,
+    constraints: ConstraintsConfig,
+    targets: Targets | None,
+    *,
+    chance: bool,
+) -> tuple[npt.NDArray[np.integer], Float64Array]:
+    """The group of each part (n,), and what each group is to have."""
+    if not constraints.hold and not constraints.shares:
+        if targets is None:
+            return np.zeros(tokens.size, dtype=np.int64), np.array([float(budget)])
+        codes = tuple(columns[name].codes for name in targets.by)
+        return np.ravel_multi_index(codes, targets.tokens.shape), targets.tokens.ravel()
+    groups = grouped(columns, tokens, budget, constraints, targets)
+    assert groups is not None
+    by_weight = _by_weight(tokens, weight, most, groups, chance=chance)
+    largest = by_weight.most.sum(axis=1)
+    require_feasible(largest, budget, groups.limits)
+    return groups.cell, shared_out(by_weight, largest, budget, groups.limits)[0].astype(np.float64)
+
+
+_MOST_BINS, _MOST_ENTRIES = 2**11, 2**22
+
+
+def _by_weight(tokens: Float64Array, weight: Float64Array, most: Int64Array, groups: Groups, *, chance: bool) -> Weights:
+    """Tokens by group and weight: as many weights as there are, or quantiles of tokens."""
+    size = len(groups.cells)
+    order = np.argsort(weight, kind="stable")
+    order = order[weight[order] > 0]
+    reached = np.cumsum(tokens[order])
+    bins = max(16, min(_MOST_BINS, _MOST_ENTRIES // size))
+    edges = np.unique(weight[order])
+    if edges.size > bins:
+        edges = np.unique(weight[order[np.searchsorted(reached, np.linspace(0, reached[-1], bins, endpoint=False), side="right")]])
+    at = np.searchsorted(edges, weight[order], side="right") - 1
+    mean = np.bincount(at, tokens[order] * weight[order], edges.size) / np.maximum(
+        np.bincount(at, tokens[order], edges.size), 1e-300
+    )
+    place = groups.cell[order].astype(np.int64) * edges.size + at
+    once, all_copies = (
+        np.rint(np.bincount(place, values[order], size * edges.size)).astype(np.int64).reshape(size, edges.size)
+        for values in (tokens, tokens * most)
+    )
+    return Weights(mean, once, all_copies, chance)
+
+
 def _copies(
     tokens: Float64Array,
     weight: Float64Array,
     group: npt.NDArray[np.integer],
     budgets: Float64Array,
-    max_copies: int,
+    most: Int64Array,
     chance: bool,
 ) -> Float64Array:
-    """Return the copies of all halves, of which each group meets its budget; raise BudgetError if one can't."""
-    room = max_copies * np.bincount(group, tokens, budgets.size)
+    """Return the copies of all parts, at most `most` (n,), of which each group meets its budget; raise BudgetError if one can't."""
+    room = np.bincount(group, tokens * most, budgets.size)
     if (short := budgets > room * (1 + _TOLERANCE)).any():
         worst = int(np.flatnonzero(short)[0])
         raise BudgetError(
-            f"{budgets[worst]:,.0f} tokens can't be made of {room[worst] / max_copies:,.0f} with at most {max_copies} copies.",
+            f"{budgets[worst]:,.0f} tokens can't be made where all copies have {room[worst]:,.0f} at most.",
             "Ask for fewer tokens, or allow more copies.",
         )
 
     def at(kappa: Float64Array) -> Float64Array:
         wanted = kappa[group] * weight
-        return np.asarray(np.minimum(max_copies, wanted if chance else np.floor(wanted)))
+        return np.asarray(np.minimum(most, wanted if chance else np.floor(wanted)))
 
     positive = weight[weight > 0]
     low = np.full(budgets.size, np.log(1e-12 / positive.max()))
-    high = np.full(budgets.size, np.log((max_copies + 1) / positive.min()))
+    high = np.full(budgets.size, np.log((most.max() + 1) / positive.min()))
     for _ in range(_STEPS):
         middle = (low + high) / 2
         under = np.bincount(group, tokens * at(np.exp(middle)), budgets.size) < budgets

@@ -76,7 +76,7 @@ def get_diff(url: Reader, name: str, older: Version = None, newer: Version = Non
 
 def _settings_parameters() -> dict[str, Any]:
     """OpenAPI's description of settings to try: a policy's parameters stand next to its name."""
-    own = {name: field for name, field in views.Settings.model_json_schema()["properties"].items() if name != "policy"}
+    own = {name: views.Settings.model_json_schema()["properties"][name] for name in ("budget_percent", "max_copies")}
     scalars = {name: field for name, field in parameter_schemas().items() if not {"array", "object"} & set(json_types(field))}
     fields = {"policy": {"type": "string", "enum": list(POLICIES)}, **own, **scalars}
     return {"parameters": [{"name": name, "in": "query", "required": False, "schema": field} for name, field in fields.items()]}

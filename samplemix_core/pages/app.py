@@ -3,6 +3,7 @@
 Errors are shown with their remedy, as pages or as JSON.
 """
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -120,9 +121,15 @@ def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTML
     found = views.what_if(url, name, version, {})
     (row,) = ask(url, "mixture_version", mixture=name, version=version)
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
+    constraints = found.settings.constraints.model_dump(mode="json", exclude_defaults=True)
+    shown = json.dumps(constraints) if constraints else ""
+    run |= {"constraints": shown} if constraints else {}
+    labels = {"language": ("Languages", "language"), "content_type": ("Content types", "content type")}
+    tables = [("domains", "Domains", "domain"), *((label, *labels[label]) for label in found.labels)]
     own = {found.settings.policy.name: views.without_sliders(found.settings.policy)}
     policies = [views.sliders(kind, found.settings.policy) for kind in POLICIES.values()]
     values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": policies, "run": run, "own": own}
+    values |= {"constraints": shown, "tables": tables}
     return page(request, "what_if.html", **values)
 
 
@@ -215,9 +222,12 @@ def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
 @router.get("/run", response_class=HTMLResponse, include_in_schema=False)
 def show_run(request: Request) -> HTMLResponse:
     """A form for a run, filled in from the query. The browser sends it to Airflow, which takes it if the user may start runs."""
-    schema = {name: field for name, field in form_schema().items() if "properties" not in field} | {DRY_RUN: DRY_RUN_SCHEMA}
-    kinds = {name: _kind(field) for name, field in schema.items()}
-    values = {name: value for name, value in request.query_params.items() if name in schema}
+    given = request.query_params
+    # Groups of settings are only shown if something is in them, as JSON.
+    schema = {name: field for name, field in form_schema().items() if "properties" not in field or name in given}
+    schema |= {DRY_RUN: DRY_RUN_SCHEMA}
+    kinds = {name: "json" if "properties" in field else _kind(field) for name, field in schema.items()}
+    values = {name: value for name, value in given.items() if name in schema}
     return page(request, "run.html", fields=schema, kinds=kinds, values=values)
 
 

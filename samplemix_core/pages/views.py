@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from samplemix_core.config.constraints import ConstraintsConfig
@@ -14,7 +15,7 @@ from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import ConfigError, CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
-from samplemix_core.mixing.what_if import EstimatedMixture, Estimator
+from samplemix_core.mixing.what_if import EstimatedGroups, EstimatedMixture, Estimator
 from samplemix_core.pages.charts import MixtureCharts, mixture_charts
 from samplemix_core.policies.policy import Policy, Scale, Slider
 from samplemix_core.policies.registry import WithPolicy, gathered
@@ -137,6 +138,7 @@ class Settings(WithPolicy):
 
     budget_percent: float = Field(20.0, gt=0, description="Of the source's tokens")
     max_copies: int = Field(4, ge=1, le=1000)
+    constraints: ConstraintsConfig = ConstraintsConfig()
 
 
 class Figures(FrozenModel):
@@ -148,10 +150,9 @@ class Figures(FrozenModel):
     epochs: float
 
 
-class EstimatedDomain(FrozenModel):
-    """A domain under other settings; `weight` is its share against the source's, `epochs` its tokens against the source's."""
+class EstimatedShare(FrozenModel):
+    """A group under other settings; `weight` is its share against the source's, `epochs` its tokens against the source's."""
 
-    domain: str
     source_share: float
     published_share: float
     share: float
@@ -160,23 +161,37 @@ class EstimatedDomain(FrozenModel):
     epochs: float
 
 
+class EstimatedDomain(EstimatedShare):
+    """A domain under other settings."""
+
+    domain: str
+
+
+class EstimatedLabel(EstimatedShare):
+    """A language or a content type under other settings."""
+
+    name: str
+
+
 class WhatIf(FrozenModel):
     """A mixture under other settings, next to the published one.
 
-    `error` is the largest error of an estimated share at the published settings.
+    `labels` are languages and content types, none for a version that is older than these. `error` is the largest error of an
+    estimated domain's share at the published settings.
     """
 
     settings: Settings
     total: Figures
     published: Figures
     domains: tuple[EstimatedDomain, ...]
+    labels: dict[str, tuple[EstimatedLabel, ...]]
     by_copies: tuple[float, ...]
     error: float
 
 
 def published_settings(version: dict[str, Any], source_tokens: int) -> Settings:
     """The settings that a version was made with, as far as they can be tried out."""
-    own = {name: value for name, value in version["config"].items() if name in ("policy", "max_copies")}
+    own = {name: value for name, value in version["config"].items() if name in ("policy", "max_copies", "constraints")}
     own["budget_percent"] = round(100 * version["budget_tokens"] / source_tokens, 4)
     known, _ = split_unknown(Settings, own)
     return load_config(Settings, known, f"configuration of {version['mixture']} version {version['version']}")
@@ -220,7 +235,7 @@ def without_sliders(own: Policy) -> dict[str, Any]:
 def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[str, Any]) -> WhatIf:
     """A version under its own settings with these changes. Parameters of its policy stay unless another policy is named.
 
-    Raises BudgetError if no copies meet the budget, ConfigError for an unknown policy or a version with phases or constraints,
+    Raises BudgetError if no copies meet the budget and the constraints, ConfigError for an unknown policy or a version with phases,
     ManifestError for a version without a roll-up.
     """
     (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
@@ -229,46 +244,46 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
             f"{name} version {found['version']} has phases, and only a mixture without them can be estimated.",
             "Look at a version without phases, or mix with other phases and compare the two.",
         )
-    if found["config"].get("constraints", {}) not in ({}, ConstraintsConfig().model_dump(mode="json")):
-        raise ConfigError(
-            f"{name} version {found['version']} has constraints, and only a mixture without them can be estimated.",
-            "Look at a version without constraints, or mix with other settings and compare the two.",
-        )
     estimator, scale = _estimator(reader_url, found["mixture_id"])
-    shares = {
-        row["domain"]: row["mixture_share"] for row in ask(reader_url, "domain_shift", mixture=name, version=found["version"])
-    }
-    total = int(estimator.source_tokens.sum())
+    total = estimator.source_tokens
     own = published_settings(found, total)
     wanted = _changed(own, changes) if changes else own
-    estimated = _estimate(estimator, scale, wanted, total)
-    again = _estimate(estimator, scale, own, total) if changes else estimated
-    published = [float(shares.get(domain, 0.0)) for domain in estimator.domains]
-    source = estimator.source_tokens / total
-    rows = zip(estimator.domains, source, published, estimated.shares, estimated.samples, estimated.tokens, strict=True)
+    estimated = _estimate(estimator, scale, wanted)
+    again = (_estimate(estimator, scale, own) if changes else estimated).domains
+    published = again.published_tokens / max(1, again.published_tokens.sum())
     return WhatIf(
         settings=wanted,
-        total=_figures(estimated.tokens.sum(), estimated.samples.sum(), estimated.copies.sum()),
+        total=_figures(estimated.domains.tokens.sum(), estimated.domains.samples.sum(), estimated.copies),
         published=_figures(found["realised_tokens"], found["samples"], found["copies"]),
-        domains=tuple(
-            EstimatedDomain(
-                domain=domain,
-                source_share=source_share,
-                published_share=was,
-                share=share,
-                weight=share / source_share if source_share else 0.0,
-                samples=samples,
-                epochs=tokens / (source_share * total) if source_share else 0.0,
-            )
-            for domain, source_share, was, share, samples, tokens in sorted(rows, key=lambda row: -row[1])
-        ),
+        domains=tuple(EstimatedDomain(domain=name, **shares) for name, shares in _shares(estimated.domains)),
+        labels={
+            label: tuple(EstimatedLabel(name=name, **shares) for name, shares in _shares(groups))
+            for label, groups in estimated.labels.items()
+        },
         by_copies=tuple(estimated.by_copies.tolist()),
-        error=max(abs(share - was) for share, was in zip(again.shares.tolist(), published, strict=True)),
+        error=float(np.abs(again.shares - published).max()),
     )
 
 
-def _estimate(estimator: Estimator, scale: Scale, wanted: Settings, source_tokens: int) -> EstimatedMixture:
-    return estimator.estimate(wanted.policy, scale, round(wanted.budget_percent / 100 * source_tokens), wanted.max_copies)
+def _shares(groups: EstimatedGroups) -> list[tuple[str, dict[str, float]]]:
+    """The fields of EstimatedShare by name, the largest group of the source first."""
+    source = groups.source_tokens / groups.source_tokens.sum()
+    columns = {
+        "source_share": source,
+        "published_share": groups.published_tokens / max(1, groups.published_tokens.sum()),
+        "share": groups.shares,
+        "weight": np.divide(groups.shares, source, out=np.zeros(source.size), where=source > 0),
+        "samples": groups.samples,
+        "epochs": groups.tokens / np.maximum(groups.source_tokens, 1),
+    }
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    found = [(name, dict(zip(columns, row, strict=True))) for name, row in zip(groups.names, rows, strict=True)]
+    return sorted(found, key=lambda item: -item[1]["source_share"])
+
+
+def _estimate(estimator: Estimator, scale: Scale, wanted: Settings) -> EstimatedMixture:
+    budget = round(wanted.budget_percent / 100 * estimator.source_tokens)
+    return estimator.estimate(wanted.policy, scale, budget, wanted.max_copies, wanted.constraints)
 
 
 def _figures(tokens: float, samples: float, copies: float) -> Figures:

@@ -33,8 +33,8 @@ from samplemix_core.manifest.format import (
 )
 from samplemix_core.manifest.parts import write_parts
 from samplemix_core.manifest.sources import SourceShard, write_sources
-from samplemix_core.mixing.plan import COLUMNS, Plan, planned
-from samplemix_core.mixing.rollup import MixtureRollup
+from samplemix_core.mixing.plan import Plan, planned
+from samplemix_core.mixing.rollup import LABELS, MixtureRollup
 from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, write_draft
@@ -195,8 +195,7 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
         registered.require_unreplaced(states)
-        labels = {*run.config.columns, *(COLUMNS if run.config.approval else ())}
-        found = read_source(cursor, run.deployment, run.config, scope, model_id, states, labels, run.cancelled, directory)
+        found = read_source(cursor, run.deployment, run.config, scope, model_id, states, LABELS, run.cancelled, directory)
         replaced = {
             name: registration.replaced_shards(cursor, snapshot_id)
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)

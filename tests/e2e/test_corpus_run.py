@@ -511,7 +511,7 @@ def test_the_mixture_commands(first_run: dict[str, Any], command: Command, first
 
 
 def test_mixtures_are_planned_side_by_side_before_one_is_published(
-    first_run: dict[str, Any], command: Command, run_command: Run, corpus_uri: str, first: str, tmp_path: Path
+    first_run: dict[str, Any], command: Command, run_command: Run, corpus_uri: str, first: str, platform: Deployment, tmp_path: Path
 ) -> None:
     bold, impossible, picture = (tmp_path / name for name in ("bold.yaml", "impossible.yaml", "plans.png"))
     bold.write_text("policy: {name: topk}\nbudget: 50%\nconstraints: {hold: [content_type], copies: {quality<1: 0}}\n")
@@ -546,6 +546,12 @@ def test_mixtures_are_planned_side_by_side_before_one_is_published(
     published = run_command(corpus_uri, "--name", f"{first}-bold", "--config", str(bold))
     shown = json.loads(command("mixture", "show", published["manifest_uri"], "--json").stdout)
     assert (shown["realised_tokens"], shown["samples"]) == (planned["realised_tokens"], planned["documents"])
+    # What it holds is held when it is looked at under other settings.
+    changed = what_if(platform.database, f"{first}-bold", None, {"policy": "samplemix", "budget_percent": "30"})
+    assert changed.settings.constraints.hold == ("content_type",)
+    for row in changed.labels["content_type"]:
+        assert row.share == pytest.approx(row.source_share, abs=1e-4)
+    assert what_if(platform.database, f"{first}-bold", None, {}).error < 0.1
 
 
 def test_sql_sees_the_scores_and_can_not_write(

@@ -158,6 +158,8 @@ def rollup_for(manifest: Manifest, snapshot: str = "crawl-a") -> MixtureRollup:
     domain = manifest.domains[0].domain
     sums = {name: [0] for name in schemas.CELLS.names} | {
         "domain": [domain],
+        "language": ["en"],
+        "content_type": ["prose"],
         "diversity": [0.5],
         "documents": [manifest.counts.eligible],
         "tokens": [sum(item.source_tokens for item in manifest.domains)],

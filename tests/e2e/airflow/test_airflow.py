@@ -194,6 +194,7 @@ def test_a_dry_run_ends_with_an_estimate(
     assert [line for lines in logs for line in lines if line.get("level") not in (None, "debug", "info")] == []
 
 
+@pytest.mark.timeout(600)
 def test_a_version_waits_for_approval_where_that_is_asked_for(
     airflow: AirflowApi, corpus_uri: str, first_run: dict[str, Any], unique: str, command: Command
 ) -> None:

@@ -25,22 +25,29 @@ def drawn(rng: np.random.Generator, snapshot: str, shard: str, rows: int) -> Sha
         quality=rng.uniform(-1, 11, rows).astype(np.float32),
         cluster=rng.integers(0, 3, rows).astype(np.int32),
         distance=rng.uniform(0, 2, rows).astype(np.float32),
+        labels={"language": rng.integers(0, 2, rows).astype(np.int32), "content_type": rng.integers(0, 3, rows).astype(np.int32)},
     )
 
 
+LABELS = {"language": ["de", "en"], "content_type": ["code", "list", "prose"]}
+
+
+@pytest.mark.parametrize("labels", [LABELS, {"language": LABELS["language"]}, {}])
 @pytest.mark.parametrize("rows_at_once", [1, 7, 2**20])
-def test_cells_and_counts_are_the_sums_of_their_samples(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_and_counts_are_the_sums_of_their_samples(
+    rows_at_once: int, labels: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rollup, "_ROWS_AT_ONCE", rows_at_once)
     rng = np.random.default_rng(5)
     shards = [drawn(rng, "s-2", "a", 40), drawn(rng, "s-1", "b", 0), drawn(rng, "s-1", "a", 25), drawn(rng, "s-2", "b", 10)]
     names = {1: "web", 2: "books", 3: "a, b"}
-    source = Source(75, names, DIVERSITY, 1)
+    source = Source(75, names, DIVERSITY, 1, labels=labels)
     for shard in shards:
         source.add(shard)
     copies = rng.integers(0, 5, 75).astype(np.uint16)
     found = MixtureRollup.of(source.finish(), copies, 0.0, 10.0)
 
-    cells: dict[tuple[str, int, int], np.ndarray[tuple[int, ...], np.dtype[np.object_]]] = defaultdict(
+    cells: dict[tuple[str, int, int, str, str], np.ndarray[tuple[int, ...], np.dtype[np.object_]]] = defaultdict(
         lambda: np.zeros(13, dtype=object)
     )
     counts: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
@@ -51,7 +58,8 @@ def test_cells_and_counts_are_the_sums_of_their_samples(rows_at_once: int, monke
             q, d = round(Fraction(float(shard.quality[i])) * 10_000), round(Fraction(float(shard.distance[i])) * 10_000)
             band = min(39, max(0, int(np.floor(float(shard.quality[i]) / 10.0 * 40))))
             sums = [1, t, q, q * q, d, d * d, c > 0, c, c * t, c * q, c * q * q, c * d, c * d * d]
-            cells[names[int(shard.domain[i])], int(shard.cluster[i]), band] += np.array(sums, dtype=object)
+            own = [labels[name][shard.labels[name][i]] if name in labels else "" for name in LABELS]
+            cells[names[int(shard.domain[i])], int(shard.cluster[i]), band, own[0], own[1]] += np.array(sums, dtype=object)
             held = counts[shard.snapshot, names[int(shard.domain[i])], c]
             held[0], held[1] = held[0] + 1, held[1] + t
             position += 1
