@@ -142,6 +142,8 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
         "what-if": f"{mixture}/1/what-if",
         "clusters": f"{mixture}/1/clusters",
         "files": f"{mixture}/1/files",
+        "near-duplicates": f"{mixture}/1/near-duplicates",
+        "benchmarks": f"{mixture}/1/contamination",
         "samples": f"{mixture}/1/samples",
         "sample": f"{mixture}/1/sample?{sample}",
         "search": f"{mixture}/1/search?{sample.partition('&')[0]}&words=the",
