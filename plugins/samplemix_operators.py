@@ -273,10 +273,12 @@ class SampleMixApprovalOperator(ApprovalOperator):
 
     def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
         """Go on, or skip what comes after. A crawl that the run took is marked with who rejected it."""
+        # Skipping ends this method by raising, so the mark comes first.
+        if self.REJECT in event.get("chosen_options", ()):
+            reason = f"rejected by {(event.get('responded_by_user') or {}).get('name') or 'somebody'}"
+            self.log.info("the draft was %s", reason)
+            _note_failure(str(context["run_id"]), reason)
         answer = super().execute_complete(context, event)
-        if self.REJECT in answer["chosen_options"]:
-            who = (answer["responded_by_user"] or {}).get("name") or "somebody"
-            _note_failure(str(context["run_id"]), f"rejected by {who}")
         # Times aren't JSON.
         return {"chosen_options": answer["chosen_options"], "responded_by_user": answer["responded_by_user"]}
 
