@@ -16,7 +16,7 @@ with DAG(
     schedule=None,
     catchup=False,
     is_paused_upon_creation=False,
-    max_active_runs=4,
+    max_active_runs=16,
     params=form_params(
         *("corpus_uri", "snapshots", "mixture_name", "budget", "tokenizer", "max_copies", "max_share", "approval"),
         *("policy", "scorers", "seed", "reader", "embedding", "diversity"),

@@ -15,7 +15,7 @@ with DAG(
     schedule=None,
     catchup=False,
     is_paused_upon_creation=False,
-    max_active_runs=4,
+    max_active_runs=16,
     params=form_params(),
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "corpus"],

@@ -24,7 +24,7 @@ with DAG(
     schedule=[LANDINGS],
     catchup=False,
     is_paused_upon_creation=False,
-    max_active_runs=4,
+    max_active_runs=16,
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "crawl", "mixture"],
 ):

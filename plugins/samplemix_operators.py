@@ -269,7 +269,32 @@ class SampleMixApprovalOperator(ApprovalOperator):
             draft = read_draft(Deployment.load().state, found.draft)
             self.subject = approval.subject(draft.manifest)
             self.body = approval.described(draft.manifest, draft.plan, found.warnings)
+        self._require_own_question(context)
         super().execute(context)
+
+    def _require_own_question(self, context: "Context") -> None:
+        """Fail if people would be asked about another draft: Airflow keeps a task's first question, whatever is asked later."""
+        from airflow.sdk.exceptions import AirflowFailException
+        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        question = CreateHITLDetailPayload(
+            ti_id=context["ti"].id, options=self.options, subject=self.subject, body=self.body, params=self.serialized_params
+        )
+        shown: Any = SUPERVISOR_COMMS.send(msg=question)
+        if (shown.subject, shown.body) != (self.subject, self.body):
+            raise AirflowFailException(
+                "This task has asked about another draft before, and Airflow would show that one again. Trigger a new run, for"
+                " example of samplemix_build_mixture: scores are kept."
+            )
+
+    def process_trigger_event_error(self, event: dict[str, Any]) -> None:
+        """Fail for good: asking again would outlast the draft."""
+        from airflow.sdk.exceptions import AirflowFailException
+
+        raise AirflowFailException(
+            f"Nobody approved or rejected the draft in {APPROVAL_DAYS} days. Trigger a new run to ask again."
+        )
 
     def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
         """Go on, or skip what comes after. A crawl that the run took is marked with who rejected it."""
@@ -415,7 +440,11 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
     results: dict[str, Any] = {}
     for step in steps:
         if step.gives == PUBLISH.gives:
-            own = {"configured": configured.output, "draft": results[MIX.gives], "doc_md": f"{_APPROVE.what.capitalize()}."}
+            own = {
+                "configured": configured.output,
+                "draft": results[MIX.gives],
+                "doc_md": f"{_APPROVE.what.capitalize()}. Cleared: {_APPROVE.again}.",
+            }
             tasks.append(SampleMixApprovalOperator(task_id=_APPROVE.name, **own))
         options: dict[str, Any] = {
             "task_id": step.name,
@@ -475,7 +504,11 @@ _CONFIGURE = Task(
     "determines the corpus, the crawl and the settings",
     "does so again, by the corpus's current settings",
 )
-_APPROVE = Task("approve", "with `approval`, shows a person the draft and waits until it is approved or rejected", "asks again")
+_APPROVE = Task(
+    "approve",
+    "with `approval`, shows a person the draft and waits until it is approved or rejected",
+    "asks again about the same draft; for another one, trigger a new run",
+)
 
 
 def task_table(tasks: "Iterable[Task]") -> str:

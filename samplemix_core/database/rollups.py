@@ -271,7 +271,13 @@ def add_mixture(cursor: Cursor, mixture_id: int, manifest: Manifest, cells: pa.T
 
 def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
     """Return the columns of a mixture's schemas.CELLS that an estimate needs; no rows if it has no roll-up."""
-    kinds = {"domain_id": "int32", "cluster": "int32", "diversity": "float32", **dict.fromkeys(LABELS, "int32")}
+    kinds = {
+        "domain_id": "int32",
+        "cluster": "int32",
+        "quality_band": "int32",
+        "diversity": "float32",
+        **dict.fromkeys(LABELS, "int32"),
+    }
     kinds |= dict.fromkeys(_SUMS, "int64")
     names: dict[str, list[str]] = {}
     for label in LABELS:
@@ -293,7 +299,7 @@ def _encoded(codes: npt.NDArray[np.integer], names: Sequence[str]) -> pa.Diction
 
 _SUMS = "documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum", "mixture_tokens"
 _CELLS = """
-SELECT domain_id, cluster, diversity, array_position(%(language)s, language) - 1,
+SELECT domain_id, cluster, quality_band, diversity, array_position(%(language)s, language) - 1,
        array_position(%(content_type)s, content_type) - 1, documents, tokens, quality_sum, quality_square_sum, distance_sum,
        distance_square_sum, mixture_tokens
 FROM mixture_rollup WHERE mixture_id = %(mixture)s

@@ -60,20 +60,20 @@ def pieces(sizes: Int64Array) -> Iterator[Piece]:
         begin += size
 
 
-def closest(vectors: Float32Array, own: int) -> Int16Array:
+def closest(vectors: npt.NDArray[np.float16], own: int) -> Int16Array:
     """Return the highest cosine of each document from `own` on to one before it, in ten-thousandths, int16 (n - own,).
 
-    vectors: unit vectors (n, dim) of one cluster, farthest from the centroid first. What is below LEAST is 0.
+    vectors: as they are stored, (n, dim), of one cluster, farthest from the centroid first. What is below LEAST is 0.
     """
     n = len(vectors)
     found = np.zeros(n - own, dtype=np.int16)
     for start in range(own, n, _ROWS_AT_ONCE):
         stop = min(n, start + _ROWS_AT_ONCE)
-        rows = vectors[start:stop]
+        rows = _units(vectors[start:stop])
         best, of = np.full(len(rows), -2.0, dtype=np.float32), np.zeros(len(rows), dtype=np.int64)
         for first in range(max(0, start - MOST_COMPARED), stop, _COLUMNS_AT_ONCE):
             end = min(stop, first + _COLUMNS_AT_ONCE)
-            near = rows @ vectors[first:end].T
+            near = rows @ _units(vectors[first:end]).T
             if end > start:
                 near[np.arange(first, end) >= np.arange(start, stop)[:, None]] = -2.0
             at = near.argmax(axis=1)
@@ -81,9 +81,15 @@ def closest(vectors: Float32Array, own: int) -> Int16Array:
             better = value > best
             best[better], of[better] = value[better], first + at[better]
         chosen = np.flatnonzero(best >= LEAST / SCALE - _ROUNDING)
-        # In double precision: the same on every machine.
-        a, b = rows[chosen].astype(np.float64), vectors[of[chosen]].astype(np.float64)
+        # In double precision: machines may differ only in which of two equally close neighbours it is.
+        a, b = vectors[start + chosen].astype(np.float64), vectors[of[chosen]].astype(np.float64)
         cosine = np.einsum("ij,ij->i", a, b) / np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
         told = np.rint(cosine * SCALE).astype(np.int16)
         found[start - own + chosen] = np.where(told < LEAST, 0, told)
     return found
+
+
+def _units(vectors: npt.NDArray[np.float16]) -> Float32Array:
+    single = vectors.astype(np.float32)
+    single /= np.maximum(np.sqrt(np.einsum("ij,ij->i", single, single)), np.finfo(np.float32).tiny)[:, None]
+    return single

@@ -122,10 +122,21 @@ def read_embeddings(source: Path | BinaryIO, encoder_id: str) -> Iterator[tuple[
 
     Raises ModelError if the file was written with another encoder.
     """
+    for table in _row_groups(source, encoder_id):
+        yield from_table(table)
+
+
+def read_stored(source: Path | BinaryIO, encoder_id: str) -> Iterator[tuple[Rows, npt.NDArray[np.float16]]]:
+    """Rows and vectors of an embedding file as they are stored. Raises as read_embeddings."""
+    for table in _row_groups(source, encoder_id):
+        yield raw_vectors(table)
+
+
+def _row_groups(source: Path | BinaryIO, encoder_id: str) -> Iterator[pa.Table]:
     with pq.ParquetFile(source) as file:
         _require_encoder(file, encoder_id)
         for group in range(file.num_row_groups):
-            yield from_table(file.read_row_group(group))
+            yield file.read_row_group(group)
 
 
 def read_positions(source: Path | BinaryIO, encoder_id: str, positions: npt.NDArray[np.int64]) -> Vectors:

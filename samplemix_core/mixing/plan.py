@@ -1,13 +1,17 @@
 """What a solved mixture comes to, before it is published: shares, multipliers and epochs of groups, quality, diversity, overlap."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.mixing.shard_samples import UInt16Array
-from samplemix_core.mixing.source import Source
+
+if TYPE_CHECKING:
+    # A draft has a plan, and is read where nothing is compiled.
+    from samplemix_core.mixing.source import Source
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -68,7 +72,7 @@ class Plan(FrozenModel):
 
 
 def planned(
-    source: Source, copies: UInt16Array, budget_tokens: int, current: UInt16Array | None = None, current_tokens: int = 0
+    source: "Source", copies: UInt16Array, budget_tokens: int, current: UInt16Array | None = None, current_tokens: int = 0
 ) -> Plan:
     """Add up a source under copies (n,); `current` (n,) are those of a version to compare with, which has `current_tokens`."""
     columns = [(name, source.columns[name]) for name in COLUMNS if name in source.columns]

@@ -7,7 +7,7 @@ that longer documents of a cell may be better ones, and that a mixture is one dr
 as a mixture meets them, with a kappa for each group.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.special import ndtri
 
-from samplemix_core.config.constraints import ConstraintsConfig
+from samplemix_core.config.constraints import ConstraintsConfig, Group, group_of, group_or_band_of
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.constraints import Groups, require_feasible, shared_out
 from samplemix_core.mixing.groups import Column, grouped, most_copies
 from samplemix_core.mixing.line import Weights
 from samplemix_core.mixing.rollup import LABELS
-from samplemix_core.mixing.shard_samples import SCALE
+from samplemix_core.mixing.shard_samples import SCALE, Float32Array
 from samplemix_core.mixing.survey import SurveyPart, survey
 from samplemix_core.policies.policy import Columns, Policy, Scale, Targets
 
@@ -32,8 +32,15 @@ Int64Array = npt.NDArray[np.int64]
 _DRAWN = np.concatenate([np.linspace(0, 1, 33)[:-1], 1 - 0.5 ** np.arange(6, 20), [1.0]])
 """Ends of the strata of [0, 1) that stand for samples' own numbers, for policies that draw; finer where the first drawn lie."""
 
-_NORMAL = ndtri((np.arange(32) + 0.5) / 32)
-"""Middles of as many parts of a normal distribution: how far samples of a cell are from their centroid, about the mean."""
+_STRATA = 32
+"""Equal parts of a normal distribution: how far samples of a cell are from their centroid, about the mean."""
+
+_MOST_PARTS = 2_000_000
+"""Of all halves together: with more, they are cut less."""
+
+_ADDED = "documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum"
+_NEARLY = 0.01
+"""Share of documents by which an estimate may be wrong."""
 
 _TOLERANCE = 1e-4
 _STEPS = 60
@@ -90,33 +97,39 @@ class Estimator:
         self._columns = {name: _column(cells[name]) for name in ("domain", *LABELS) if name in cells.column_names}
         # Versions that are older than labels don't have them.
         self._columns = {name: column for name, column in self._columns.items() if list(column.names) != [""]}
-        self.domains, domain = tuple(self._columns["domain"].names), self._columns["domain"].codes
-        documents, tokens = cells["documents"].to_numpy(), cells["tokens"].to_numpy()
-        mean = cells["quality_sum"].to_numpy() / documents / SCALE
-        spread = np.sqrt(np.maximum(0.0, cells["quality_square_sum"].to_numpy() / documents / SCALE**2 - mean * mean))
+        self.domains = tuple(self._columns["domain"].names)
+        clusters, cluster = np.unique(cells["cluster"].to_numpy(), return_inverse=True)
+        self._columns["cluster"] = Column([str(number) for number in clusters.tolist()], cluster)
+        self._band = cells["quality_band"].to_numpy()
+        self._of_cells = {name: cells[name].to_numpy() for name in _ADDED}
         sums = [cells[name].to_numpy() for name in ("documents", "tokens", "mixture_tokens")]
         self._sums: dict[str, list[Any]] = {
-            name: [np.bincount(codes, values, len(names)).astype(np.int64) for values in sums]
-            for name, (names, codes) in self._columns.items()
+            name: [
+                np.bincount(self._columns[name].codes, values, len(self._columns[name].names)).astype(np.int64) for values in sums
+            ]
+            for name in ("domain", *self.labels)
         }
-        self.source_tokens = int(tokens.sum())
-        clusters, cluster = np.unique(cells["cluster"].to_numpy(), return_inverse=True)
+        self.source_tokens = int(self._of_cells["tokens"].sum())
         self._diversity = np.zeros(clusters.size, dtype=np.float32)
         self._diversity[cluster] = cells["diversity"].to_numpy()
-        apart = cells["distance_sum"].to_numpy() / documents
-        square = cells["distance_square_sum"].to_numpy() / documents
-        self._distance_spread = np.tile(np.sqrt(np.maximum(0.0, square - apart * apart)), 2)
-        columns = Columns(
-            # A score that is never negative has no negative half.
-            quality=np.concatenate([np.maximum(mean - spread, np.minimum(mean, 0.0)), mean + spread]).astype(np.float32),
-            diversity=np.tile(cells["diversity"].to_numpy(), 2),
-            domain=np.tile(domain, 2),
-            cluster=np.tile(cluster, 2),
-            distance=np.tile(np.rint(apart).astype(np.int64), 2),
-            kind=np.tile(self._columns["content_type"].codes, 2) if "content_type" in self._columns else None,
-        )
-        self._halves = SurveyPart(columns, np.tile(documents, 2) / 2, np.tile(tokens, 2) / 2)
-        self._of_cells = {**self._columns, "cluster": Column([str(number) for number in clusters.tolist()], cluster)}
+        self._merged: dict[tuple[str, ...], _Halves] = {}
+
+    @property
+    def labels(self) -> list[str]:
+        """The columns besides the domain that estimates are told by."""
+        return [name for name in LABELS if name in self._columns]
+
+    def _halves(self, labels: Iterable[str]) -> "_Halves":
+        """The cells as halves, with those added up that differ only in other labels."""
+        names = ("domain", "cluster", *sorted(set(labels) - {"domain", "cluster"}))
+        if names not in self._merged:
+            size = [len(self._columns[name].names) for name in names]
+            key = np.ravel_multi_index([self._columns[name].codes for name in names], size)
+            _, first, cell = np.unique(key * (int(self._band.max()) + 1) + self._band, return_index=True, return_inverse=True)
+            columns = {name: Column(self._columns[name].names, self._columns[name].codes[first]) for name in names}
+            sums = {name: np.bincount(cell, values) for name, values in self._of_cells.items()}
+            self._merged[names] = _Halves.of(columns, sums, self._diversity, cell)
+        return self._merged[names]
 
     def estimate(
         self, policy: Policy, scale: Scale, budget: int, max_copies: int, constraints: ConstraintsConfig = _NO_CONSTRAINTS
@@ -135,75 +148,133 @@ class Estimator:
                 f"Policy {policy.name!r} compares documents, and this version's sums don't tell them apart.",
                 "Plan it with 'samplemix mixture plan', or mix with it.",
             )
-        needed = {*policy.labels, *constraints.columns()} - {"cluster"}
-        if missing := sorted(needed - self._columns.keys()):
+        if missing := sorted({*policy.labels, *constraints.columns()} - self._columns.keys()):
             raise ConfigError(
                 f"{', '.join(missing)} would have to be told apart, which this version's sums don't do.",
                 "Plan it with 'samplemix mixture plan', or mix again: a new version's sums do.",
             )
+        if policy.counts_documents:
+            budget = self._tokens_of_documents(policy, scale, budget, max_copies)
         # As pipeline.solve does it: the largest cap that gives the least number of documents.
-        cap = max_copies
-        while True:
-            found = self._estimate(policy, scale, budget, cap, constraints)
-            if found.domains.samples.sum() >= constraints.documents - 1 or cap == 1:
-                break
-            cap -= 1
-        if (documents := found.domains.samples.sum()) < constraints.documents - 1:
+        wanted, low, high = (1 - _NEARLY) * constraints.documents, 1, max_copies
+        found = self._estimate(policy, scale, budget, high, constraints)
+        if found.domains.samples.sum() >= wanted:
+            return found
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._estimate(policy, scale, budget, middle, constraints).domains.samples.sum() >= wanted:
+                low = middle
+            else:
+                high = middle
+        found = self._estimate(policy, scale, budget, low, constraints)
+        if (documents := found.domains.samples.sum()) < wanted:
             raise BudgetError(
                 f"The mixture would have about {documents:,.0f} distinct documents, and not {constraints.documents:,}.",
                 "Raise the budget, or choose a policy with flatter weights.",
             )
-        return replace(found, by_copies=np.pad(found.by_copies, (0, max_copies - cap)))
+        return replace(found, by_copies=np.pad(found.by_copies, (0, max_copies - low)))
+
+    def _tokens_of_documents(self, policy: Policy, scale: Scale, budget: int, max_copies: int) -> int:
+        """The tokens of as many copies as the budget's share of all documents."""
+        columns, documents, tokens = self._halves(()).part[:3]
+        weight = policy.weigh(scale)(columns)
+        one, share = np.zeros(weight.size, dtype=np.int64), np.array([documents.sum() * budget / self.source_tokens])
+        most = np.full(weight.size, max_copies)
+        counted = _copies(np.where(weight > 0, documents, 0.0), weight, one, share, most, policy.chance)
+        return round(float(np.dot(counted, tokens)))
 
     def _estimate(
         self, policy: Policy, scale: Scale, budget: int, max_copies: int, constraints: ConstraintsConfig
     ) -> EstimatedMixture:
+        halves = self._halves({*policy.labels, *constraints.columns()})
         found, kinds = None, self._columns["content_type"].names if policy.labels else ()
         if not policy.alone:
-            room = most_copies(self._tiled(1), self._halves.columns.quality, constraints, max_copies)
-            halves = self._halves._replace(room=room)
-            found = survey([halves], self.domains, self._diversity, scale, budget, max_copies, self._bounds, tuple(kinds))
+            known = _with_names(halves.tiled(1), constraints)
+            room = most_copies(known, halves.part.columns.quality, constraints, max_copies)
+            looked = [halves.part._replace(room=room)]
+            found = survey(looked, self.domains, self._diversity, scale, budget, max_copies, self._bounds, tuple(kinds))
         targets = policy.met_targets(found) if found is not None else None
-        columns, documents, tokens = self._parts(policy)[:3]
-        known = self._tiled(documents.size // self._halves.documents.size)
+        columns, documents, tokens = halves.cut(policy)[:3]
+        known = _with_names(halves.tiled(documents.size // halves.part.documents.size), constraints)
         weight = policy.weigh(scale, found)(columns)
-        if policy.counts_documents:
-            one, share = np.zeros(weight.size, dtype=np.int64), np.array([documents.sum() * budget / self.source_tokens])
-            most = np.full(weight.size, max_copies)
-            counted = _copies(np.where(weight > 0, documents, 0.0), weight, one, share, most, policy.chance)
-            budget = round(float(np.dot(counted, tokens)))
         caps = most_copies(known, columns.quality, constraints, max_copies)
         most = np.full(weight.size, max_copies) if caps is None else caps.astype(np.int64)
         able = np.where(weight > 0, tokens, 0.0)
-        group, budgets = _budgets(known, able, weight, most, budget, constraints, targets, chance=policy.chance)
+        group, budgets = _budgets(known, tokens, able, weight, most, budget, constraints, targets, chance=policy.chance)
         copies = _copies(able, weight, group, budgets, most, policy.chance)
         whole = np.floor(copies)
         part = copies - whole
         by_copies = np.zeros(max_copies + 2)
         by_copies += np.bincount(whole.astype(np.int64), documents * (1 - part), max_copies + 2)
         by_copies += np.bincount(whole.astype(np.int64) + 1, documents * part, max_copies + 2)
+        expected = (
+            halves.shared(tokens * copies, self._of_cells["tokens"]),
+            halves.shared(documents * np.minimum(1.0, copies), self._of_cells["documents"]),
+        )
         groups = {}
-        for name, own in self._columns.items():
-            codes, size = known[name].codes, len(own.names)
-            expected = [np.bincount(codes, values, size) for values in (tokens * copies, documents * np.minimum(1.0, copies))]
-            groups[name] = EstimatedGroups(tuple(own.names), *self._sums[name], *expected)
+        for name in ("domain", *self.labels):
+            own = self._columns[name]
+            sums = [np.bincount(own.codes, values, len(own.names)) for values in expected]
+            groups[name] = EstimatedGroups(tuple(own.names), *self._sums[name], *sums)
         total = float(np.dot(documents, copies))
         return EstimatedMixture(groups.pop("domain"), groups, total, by_copies[: max_copies + 1])
 
-    def _tiled(self, times: int) -> dict[str, Column]:
-        """The columns by which the halves are told apart, when each of these is cut into so many parts."""
-        return {name: Column(own.names, np.tile(own.codes, 2 * times)) for name, own in self._of_cells.items()}
 
-    def _parts(self, policy: Policy) -> SurveyPart:
+@dataclass(frozen=True, eq=False)
+class _Halves:
+    """C cells as halves, first all lower ones: what they are told apart by, and for each of F finer cells the one it is in (F,)."""
+
+    columns: Mapping[str, Column]
+    part: SurveyPart
+    distance_spread: Float64Array
+    cell: Int64Array
+
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, Column], sums: Mapping[str, npt.NDArray[Any]], diversity: Float32Array, cell: Int64Array
+    ) -> "_Halves":
+        """Split cells, each with its sums over documents, (C,) by name. `diversity` (K,) is that of each cluster."""
+        documents, tokens = sums["documents"], sums["tokens"]
+        mean = sums["quality_sum"] / documents / SCALE
+        spread = np.sqrt(np.maximum(0.0, sums["quality_square_sum"] / documents / SCALE**2 - mean * mean))
+        apart = sums["distance_sum"] / documents
+        square = sums["distance_square_sum"] / documents
+        cluster = columns["cluster"].codes
+        halves = Columns(
+            # A score that is never negative has no negative half.
+            quality=np.concatenate([np.maximum(mean - spread, np.minimum(mean, 0.0)), mean + spread]).astype(np.float32),
+            diversity=np.tile(diversity[cluster], 2),
+            domain=np.tile(columns["domain"].codes, 2),
+            cluster=np.tile(cluster, 2),
+            distance=np.tile(np.rint(apart).astype(np.int64), 2),
+            kind=np.tile(columns["content_type"].codes, 2) if "content_type" in columns else None,
+        )
+        part = SurveyPart(halves, np.tile(documents, 2) / 2, np.tile(tokens, 2) / 2)
+        return cls(columns, part, np.tile(np.sqrt(np.maximum(0.0, square - apart * apart)), 2), cell)
+
+    def tiled(self, times: int) -> dict[str, Column]:
+        """The columns, when each half is cut into so many parts."""
+        return {name: Column(own.names, np.tile(own.codes, 2 * times)) for name, own in self.columns.items()}
+
+    def shared(self, values: Float64Array, by: npt.NDArray[Any]) -> Float64Array:
+        """Sums over each finer cell (F,) of values of parts (n,), which belong to it in proportion to `by` (F,)."""
+        size = self.part.tokens.size // 2
+        whole = np.bincount(self.cell, by, size)
+        return np.asarray((values.reshape(-1, size).sum(axis=0) / np.maximum(whole, 1.0))[self.cell] * by)
+
+    def cut(self, policy: Policy) -> SurveyPart:
         """The halves, cut further by what a policy reads that differs within them: samples' own numbers, or their distances."""
-        halves = self._halves
+        # Many cells are fine enough together.
+        step = -(-self.part.tokens.size * _DRAWN.size // _MOST_PARTS)
         if policy.draws:
-            middle = (_DRAWN[1:] + _DRAWN[:-1]) / 2
-            halves = _each(halves, np.diff(_DRAWN), "uniform", np.repeat(middle, halves.tokens.size))
-        elif policy.reads_distance:
-            apart = halves.columns.distance + _NORMAL[:, None] * self._distance_spread
-            halves = _each(halves, np.full(_NORMAL.size, 1 / _NORMAL.size), "distance", np.rint(np.maximum(apart, 0)))
-        return halves
+            ends = np.union1d(_DRAWN[::step], _DRAWN[-1:])
+            middle = (ends[1:] + ends[:-1]) / 2
+            return _each(self.part, np.diff(ends), "uniform", np.repeat(middle, self.part.tokens.size))
+        if policy.reads_distance:
+            normal = ndtri((np.arange(_STRATA // step or 1) + 0.5) / (_STRATA // step or 1))
+            apart = self.part.columns.distance + normal[:, None] * self.distance_spread
+            return _each(self.part, np.full(normal.size, 1 / normal.size), "distance", np.rint(np.maximum(apart, 0)))
+        return self.part
 
 
 def _each(halves: SurveyPart, shares: Float64Array, column: str, values: npt.NDArray[Any]) -> SurveyPart:
@@ -226,8 +297,19 @@ def _column(names: pa.ChunkedArray) -> Column:
     return Column(array.dictionary.take(pa.array(order)).to_pylist(), place[array.indices.to_numpy()])
 
 
+def _with_names(columns: Mapping[str, Column], constraints: ConstraintsConfig) -> dict[str, Column]:
+    """The columns with the names that constraints are about: the source may have had samples of these that no cell has."""
+    about = [group_of(text) for text in constraints.shares]
+    about += [found for found in map(group_or_band_of, constraints.copies) if isinstance(found, Group)]
+    return {
+        name: Column([*own.names, *sorted({group.name for group in about if group.column == name} - set(own.names))], own.codes)
+        for name, own in columns.items()
+    }
+
+
 def _budgets(
     columns: Mapping[str, Column],
+    all_tokens: npt.NDArray[Any],
     tokens: Float64Array,
     weight: Float64Array,
     most: Int64Array,
@@ -237,18 +319,25 @@ def _budgets(
     *,
     chance: bool,
 ) -> tuple[npt.NDArray[np.integer], Float64Array]:
-    """The group of each part (n,), and what each group is to have."""
+    """The group of each part (n,), and what each group is to have. `tokens` (n,) are those of parts that have a weight."""
     if not constraints.hold and not constraints.shares:
         if targets is None:
             return np.zeros(tokens.size, dtype=np.int64), np.array([float(budget)])
         codes = tuple(columns[name].codes for name in targets.by)
         return np.ravel_multi_index(codes, targets.tokens.shape), targets.tokens.ravel()
-    groups = grouped(columns, tokens, budget, constraints, targets)
+    groups = grouped(columns, all_tokens, budget, constraints, targets)
     assert groups is not None
     by_weight = _by_weight(tokens, weight, most, groups, chance=chance)
-    largest = by_weight.most.sum(axis=1)
-    require_feasible(largest, budget, groups.limits)
-    return groups.cell, shared_out(by_weight, largest, budget, groups.limits)[0].astype(np.float64)
+    largest = np.ceil(np.bincount(groups.cell, tokens * most, len(groups.cells))).astype(np.int64)
+    budget, limits = min(budget, int(largest.sum())), list(groups.limits)
+    try:
+        require_feasible(largest, budget, limits)
+    except BudgetError:
+        # What documents can do, cells may just miss.
+        ends = ((max(0.0, limit.least - _TOLERANCE), min(1.0, limit.most + _TOLERANCE)) for limit in limits)
+        limits = [limit._replace(least=least, most=most) for limit, (least, most) in zip(limits, ends, strict=True)]
+        require_feasible(largest, budget, limits)
+    return groups.cell, shared_out(by_weight, largest, budget, limits)[0].astype(np.float64)
 
 
 _MOST_BINS, _MOST_ENTRIES = 2**11, 2**22
@@ -286,7 +375,7 @@ def _copies(
 ) -> Float64Array:
     """Return the copies of all parts, at most `most` (n,), of which each group meets its budget; raise BudgetError if one can't."""
     room = np.bincount(group, tokens * most, budgets.size)
-    if (short := budgets > room * (1 + _TOLERANCE)).any():
+    if (short := budgets > room + _TOLERANCE * budgets.sum()).any():
         worst = int(np.flatnonzero(short)[0])
         raise BudgetError(
             f"{budgets[worst]:,.0f} tokens can't be made where all copies have {room[worst]:,.0f} at most.",

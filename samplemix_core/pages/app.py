@@ -115,21 +115,29 @@ def show_diff(request: Request, url: Reader, name: str, older: Version = None, n
     return page(request, "diff.html", **views.diff(url, name, older, newer))
 
 
+_LONGEST_SETTING = 2_000
+"""Characters of constraints that a link carries."""
+
+
 @router.get("/mixtures/{name}/{version:int}/what-if", response_class=HTMLResponse, include_in_schema=False)
 def show_what_if(request: Request, url: Reader, name: str, version: int) -> HTMLResponse:
     """A version under other settings."""
-    found = views.what_if(url, name, version, {})
+    found = views.what_if_form(url, name, version)
     (row,) = ask(url, "mixture_version", mixture=name, version=version)
     run = {"corpus_uri": row["corpus"], "mixture_name": row["mixture"], "seed": row["seed"]}
     constraints = found.settings.constraints.model_dump(mode="json", exclude_defaults=True)
-    shown = json.dumps(constraints) if constraints else ""
-    run |= {"constraints": shown} if constraints else {}
-    labels = {"language": ("Languages", "language"), "content_type": ("Content types", "content type")}
-    tables = [("domains", "Domains", "domain"), *((label, *labels[label]) for label in found.labels)]
+    # What is excluded can be long, and isn't in the sums anyway.
+    shown = {key: value for key, value in constraints.items() if key not in ("exclude", "include")}
+    carried = json.dumps(constraints)
+    if constraints and len(carried) <= _LONGEST_SETTING:
+        run["constraints"] = carried
+    titles = {"language": ("Languages", "language"), "content_type": ("Content types", "content type")}
+    tables = [("domains", "Domains", "domain"), *((label, *titles[label]) for label in found.labels)]
     own = {found.settings.policy.name: views.without_sliders(found.settings.policy)}
     policies = [views.sliders(kind, found.settings.policy) for kind in POLICIES.values()]
     values = {"mixture": row, "settings": found.settings, "error": found.error, "policies": policies, "run": run, "own": own}
-    values |= {"constraints": shown, "tables": tables}
+    values |= {"constraints": json.dumps(shown) if shown else "", "tables": tables}
+    values["left"] = bool(constraints) and "constraints" not in run
     return page(request, "what_if.html", **values)
 
 

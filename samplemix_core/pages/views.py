@@ -12,7 +12,7 @@ from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import diversity_bounds, mixture_profile, mixture_scale
 from samplemix_core.database.query import Answer, ask, ready_queries
 from samplemix_core.database.rollups import load_cells
-from samplemix_core.errors import ConfigError, CorpusError, ManifestError, QueryError
+from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.what_if import EstimatedGroups, EstimatedMixture, Estimator
@@ -177,7 +177,7 @@ class WhatIf(FrozenModel):
     """A mixture under other settings, next to the published one.
 
     `labels` are languages and content types, none for a version that is older than these. `error` is the largest error of an
-    estimated domain's share at the published settings.
+    estimated domain's share at the published settings; None if these can't be estimated.
     """
 
     settings: Settings
@@ -186,7 +186,7 @@ class WhatIf(FrozenModel):
     domains: tuple[EstimatedDomain, ...]
     labels: dict[str, tuple[EstimatedLabel, ...]]
     by_copies: tuple[float, ...]
-    error: float
+    error: float | None
 
 
 def published_settings(version: dict[str, Any], source_tokens: int) -> Settings:
@@ -238,19 +238,9 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
     Raises BudgetError if no copies meet the budget and the constraints, ConfigError for an unknown policy or a version with phases,
     ManifestError for a version without a roll-up.
     """
-    (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
-    if found["config"].get("phases"):
-        raise ConfigError(
-            f"{name} version {found['version']} has phases, and only a mixture without them can be estimated.",
-            "Look at a version without phases, or mix with other phases and compare the two.",
-        )
-    estimator, scale = _estimator(reader_url, found["mixture_id"])
-    total = estimator.source_tokens
-    own = published_settings(found, total)
+    estimator, scale, found, own = _to_estimate(reader_url, name, version)
     wanted = _changed(own, changes) if changes else own
     estimated = _estimate(estimator, scale, wanted)
-    again = (_estimate(estimator, scale, own) if changes else estimated).domains
-    published = again.published_tokens / max(1, again.published_tokens.sum())
     return WhatIf(
         settings=wanted,
         total=_figures(estimated.domains.tokens.sum(), estimated.domains.samples.sum(), estimated.copies),
@@ -261,8 +251,42 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
             for label, groups in estimated.labels.items()
         },
         by_copies=tuple(estimated.by_copies.tolist()),
-        error=float(np.abs(again.shares - published).max()),
+        error=_error(estimator, scale, own),
     )
+
+
+class WhatIfForm(NamedTuple):
+    """What the page needs to ask: the settings to begin with, the error at these (see WhatIf), and the labels it shows."""
+
+    settings: Settings
+    error: float | None
+    labels: list[str]
+
+
+def what_if_form(reader_url: str, name: str, version: int) -> WhatIfForm:
+    """The form of a version's page. Raises as what_if does, but not if its own settings can't be estimated."""
+    estimator, scale, _, own = _to_estimate(reader_url, name, version)
+    return WhatIfForm(own, _error(estimator, scale, own), estimator.labels)
+
+
+def _to_estimate(reader_url: str, name: str, version: int | None) -> tuple[Estimator, Scale, dict[str, Any], Settings]:
+    (found,) = ask(reader_url, "mixture_version", mixture=name, version=version)
+    if found["config"].get("phases"):
+        raise ConfigError(
+            f"{name} version {found['version']} has phases, and only a mixture without them can be estimated.",
+            "Look at a version without phases, or mix with other phases and compare the two.",
+        )
+    estimator, scale = _estimator(reader_url, found["mixture_id"])
+    return estimator, scale, found, published_settings(found, estimator.source_tokens)
+
+
+def _error(estimator: Estimator, scale: Scale, own: Settings) -> float | None:
+    """The largest error of a domain's share at the published settings."""
+    try:
+        again = _estimate(estimator, scale, own).domains
+    except (BudgetError, ConfigError):
+        return None
+    return float(np.abs(again.shares - again.published_tokens / max(1, again.published_tokens.sum())).max())
 
 
 def _shares(groups: EstimatedGroups) -> list[tuple[str, dict[str, float]]]:

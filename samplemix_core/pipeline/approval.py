@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from samplemix_core.logs import visible
 from samplemix_core.manifest.format import ManifestDraft
 from samplemix_core.mixing.plan import Plan
 
@@ -56,5 +57,5 @@ def _facts(draft: ManifestDraft, plan: Plan | None) -> list[tuple[str, str]]:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]()<>#|~])", r"\\\1", text.replace("\n", " "))
+    """Text that Markdown shows as it is, without links."""
+    return re.sub(r"([\\`*_{}\[\]()<>#|~&:@])", r"\\\1", visible(text))

@@ -77,7 +77,7 @@ def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterMod
             if run.config.approval:
                 raise CorpusError(
                     f"The approved draft is made of {', '.join(mixed.snapshots)}; by now {', '.join(now.snapshots)} can be mixed.",
-                    "Clear the task gather with what follows: a draft of all of them is then proposed.",
+                    "Run samplemix_build_mixture: it proposes a draft of all of them.",
                 )
             run.tell(0, 1, f"mixing again, of {', '.join(now.snapshots)}", unit="versions")
             results = {"registered": now, "cluster_model": cluster_model}

@@ -17,7 +17,7 @@ from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.quality_models import fix_quality_ranks, quality_models
 from samplemix_core.database.rollups import unknown_words
 from samplemix_core.database.scope import Shard
-from samplemix_core.errors import CorpusError, ManifestError
+from samplemix_core.errors import CorpusError, ManifestError, ObjectStoreError
 from samplemix_core.manifest.format import (
     BenchmarkRecord,
     Lineage,
@@ -137,9 +137,11 @@ def _plan(run: RunContext, source: Source, solved: Solved, budget: int) -> Plan:
     """The mixture as a plan, compared with the current version if there is one."""
     try:
         current = run.deployment.mixtures.open(run.config.mixture_name)
-    except ManifestError:
+        copies = source.copies_in(current.rows())
+    except (ManifestError, ObjectStoreError):
+        # There is none, or it is damaged, which is no reason against the next one.
         return planned(source, solved.copies, budget)
-    return planned(source, solved.copies, budget, source.copies_in(current.rows()), current.manifest.realised_tokens)
+    return planned(source, solved.copies, budget, copies, current.manifest.realised_tokens)
 
 
 def _compare_meanings(run: RunContext, registered: Registered, source: Source, directory: Path) -> None:

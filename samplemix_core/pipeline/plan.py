@@ -13,7 +13,7 @@ from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Scope, ScoreVersion
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError, ServiceError
+from samplemix_core.errors import ConfigError, ManifestError, SampleMixError
 from samplemix_core.frozen import split_unknown
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.mixing.plan import COLUMNS, Plan, planned
@@ -75,7 +75,7 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
                     kept = None
                     kept = (key, *_read(deployment, known, own, config, directory))
                 _, source, scale = kept
-                if source.closest is None and any(policy.reads_closest for policy in config.policies):
+                if number and source.closest is None and any(policy.reads_closest for policy in config.policies):
                     _compare_meanings(deployment, known, source, directory)
                 current = source.copies_in(version.rows()), version.manifest.realised_tokens
                 if number == 0:
@@ -83,7 +83,7 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
                 else:
                     yield Outcome(name, _solved(source, scale, config, *current))
                 del source, scale
-            except (BudgetError, ConfigError, CorpusError, ServiceError) as error:
+            except SampleMixError as error:
                 yield Outcome(name, None, str(error))
 
 

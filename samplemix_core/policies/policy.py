@@ -341,7 +341,7 @@ SomePolicy = TypeVar("SomePolicy", bound=Policy)
 
 
 def registered(kind: type[SomePolicy]) -> type[SomePolicy]:
-    """Class decorator: make a policy known by its name. ValueError if a name is taken, or FIRST_FIELDS is missing."""
+    """Class decorator: make a policy known by its name. ValueError if that can't be."""
     name = kind.model_fields["name"].default
     if "name" not in kind.FIRST_FIELDS:
         raise ValueError(f"policy {name!r} doesn't say in FIRST_FIELDS what it begins with: its name, and its parameters")
@@ -349,6 +349,8 @@ def registered(kind: type[SomePolicy]) -> type[SomePolicy]:
         raise ValueError(f"no policy can be called {name!r}, which manifests say of mixtures with phases")
     if name in POLICIES:
         raise ValueError(f"there is a policy {name!r} already: {POLICIES[name].__module__}")
+    if kind.alone and kind.reads_closest:
+        raise ValueError(f"policy {name!r} can't be alone and read how close samples are to others")
     kind.require_own_names()
     # In the order of their names, whichever is imported first.
     POLICIES[name] = kind

@@ -128,14 +128,15 @@ class DescribeTask:
 
 @dataclass(frozen=True)
 class SemanticTask:
-    """Documents to compare by their vectors: a Parquet file of shard, a number in `embeddings`, and row.
+    """Documents to compare by their vectors: a Parquet file of shard, a number, and row; and one of the shards' embedding files.
 
-    `pieces` lie in it one after another: how many documents each has, and the place in it where its own begin.
+    `pieces` lie in the first one after another: how many documents each has, and the place in it where its own begin.
     """
 
     run: str
     encoder_key: str
-    embeddings: tuple[tuple[EmbeddingFile, ...], ...]
+    files_key: str
+    files_sha256: str
     documents_key: str
     documents_sha256: str
     pieces: tuple[tuple[int, int], ...]

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.semantic import closest
-from samplemix_core.embedding.vectors import read_embeddings
+from samplemix_core.embedding.vectors import read_stored
 from samplemix_core.errors import CorpusError
 from samplemix_core.logs import event
 from samplemix_core.worker.artifacts import download, download_embeddings
@@ -31,17 +32,21 @@ def compare_meanings(task: SemanticTask) -> npt.NDArray[np.int16]:
         documents = pq.read_table(path)
         shard, row = documents["shard"].to_numpy(), documents["row"].to_numpy()
         order = np.lexsort((row, shard))
-        bounds = np.searchsorted(shard[order], np.arange(len(task.embeddings) + 1))
-        vectors: npt.NDArray[np.float32] | None = None
+        by_shard = shard[order]
+        download(store, task.files_key, task.files_sha256, path, what="A list of embeddings", remedy="Mix again.")
+        files = pq.read_table(path)
+        shards = files["shard"].to_numpy()
+        vectors: npt.NDArray[np.float16] | None = None
         known = 0
-        for number, files in enumerate(task.embeddings):
-            own = order[bounds[number] : bounds[number + 1]]
+        for number in np.unique(shard).tolist():
+            first_own, count = _stretch(by_shard, number)
+            own = order[first_own : first_own + count]
             wanted = row[own]
-            for file in files if own.size else ():
-                download_embeddings(store, file, path)
-                for rows, read in read_embeddings(path, task.encoder_key):
+            for file in files.slice(*_stretch(shards, number)).select(["key", "sha256", "rows"]).to_pylist():
+                download_embeddings(store, EmbeddingFile(**file), path)
+                for rows, read in read_stored(path, task.encoder_key):
                     if vectors is None:
-                        vectors = np.empty((row.size, read.shape[1]), dtype=np.float32)
+                        vectors = np.empty((row.size, read.shape[1]), dtype=np.float16)
                     # Blocks' rows ascend, and a document may be wanted by two pieces.
                     first, last = np.searchsorted(wanted, [rows[0], rows[-1] + 1]) if rows.size else (0, 0)
                     at = np.minimum(np.searchsorted(rows, wanted[first:last]), max(rows.size - 1, 0))
@@ -56,3 +61,9 @@ def compare_meanings(task: SemanticTask) -> npt.NDArray[np.int16]:
         begin += rows_of
     event(log, "compared meanings", run=task.run, documents=int(row.size), seconds=time.monotonic() - started)
     return np.concatenate(parts)
+
+
+def _stretch(ascending: npt.NDArray[np.int32], value: int) -> tuple[int, int]:
+    """Where a value begins, and how often it is there."""
+    first, end = np.searchsorted(ascending, [value, value + 1]).tolist()
+    return first, end - first

@@ -551,7 +551,9 @@ def test_mixtures_are_planned_side_by_side_before_one_is_published(
     assert changed.settings.constraints.hold == ("content_type",)
     for row in changed.labels["content_type"]:
         assert row.share == pytest.approx(row.source_share, abs=1e-4)
-    assert what_if(platform.database, f"{first}-bold", None, {}).error < 0.1
+    error = what_if(platform.database, f"{first}-bold", None, {}).error
+    assert error is not None
+    assert error < 0.1
 
 
 def test_sql_sees_the_scores_and_can_not_write(

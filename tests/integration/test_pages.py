@@ -196,6 +196,16 @@ def test_a_mixture_under_its_own_settings_and_under_others(client: TestClient) -
     assert 0 <= sharp["error"] <= 1
 
 
+def test_a_version_whose_own_settings_can_not_be_estimated_has_its_page(client: TestClient, assigned: LedgeredCorpus) -> None:
+    with transaction(assigned.url) as cursor:
+        cursor.execute('UPDATE mixture SET config = config || \'{"policy": {"name": "semdedup"}}\' WHERE version = 2')
+    seen = client.get("/mixtures/demo/2/what-if")
+    assert seen.status_code == 200
+    assert "The published settings can&#39;t be estimated" in seen.text or "The published settings can't be estimated" in seen.text
+    assert client.get("/api/mixtures/demo/2/what-if").status_code == 422
+    assert client.get("/api/mixtures/demo/2/what-if?policy=natural").json()["error"] is None
+
+
 @pytest.mark.parametrize(
     ("path", "status", "told"),
     [

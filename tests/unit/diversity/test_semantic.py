@@ -8,16 +8,15 @@ from samplemix_core.diversity import semantic
 from samplemix_core.diversity.semantic import closest, farthest_first, pieces
 
 
-def documents(n: int, dim: int = 8, seed: int = 1) -> npt.NDArray[np.float32]:
+def documents(n: int, dim: int = 8, seed: int = 1) -> npt.NDArray[np.float16]:
     """Unit vectors of which many are near each other."""
     draw = np.random.default_rng(seed)
     near = draw.standard_normal((n // 4 + 1, dim))[draw.integers(0, n // 4 + 1, n)]
-    vectors = (near + draw.exponential(0.1, (n, 1)) * draw.standard_normal((n, dim))).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
+    vectors = near + draw.exponential(0.1, (n, 1)) * draw.standard_normal((n, dim))
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
-def plain(vectors: npt.NDArray[np.float32], most: int = 10**9) -> list[int]:
+def plain(vectors: npt.NDArray[np.float16], most: int = 10**9) -> list[int]:
     """One by one, in double precision."""
     found = []
     for place, vector in enumerate(vectors.astype(float)):

@@ -1,8 +1,10 @@
 """A mixture estimated from its roll-up, beside the one that is solved from its samples."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from samplemix_core.config.constraints import ConstraintsConfig
@@ -54,7 +56,8 @@ SOURCE = samples()
 DIVERSITY = np.random.default_rng(4).random(50).astype(np.float32)
 
 
-NAMES = {"language": ["de", "en"], "content_type": ["code", "list", "prose"]}
+# No sample is in fr: those that are were left out.
+NAMES = {"language": ["de", "en", "fr"], "content_type": ["code", "list", "prose"]}
 
 
 def solved(
@@ -141,21 +144,34 @@ def test_policies_that_look_at_the_whole_source_are_estimated_too(
     assert found.domains.tokens.sum() == pytest.approx(int(share * source.total_tokens), rel=1e-6)
     assert found.domains.samples.sum() == pytest.approx(np.count_nonzero(solution.copies), rel=0.1)
     for column, groups in found.labels.items():
-        own = source.columns[column]
-        mixed = np.bincount(own.codes, source.tokens * solution.copies.astype(np.float64), len(own.names))
-        np.testing.assert_allclose(groups.shares, mixed / mixed.sum(), atol=0.03)
+        mixed = mixed_tokens(source, solution, column, groups.names)
+        # A small mixture has a few hundred documents, of which each is in its group by chance.
+        np.testing.assert_allclose(groups.shares, mixed / mixed.sum(), atol=0.04)
+
+
+def mixed_tokens(source: Source, solution: Solution, column: str, names: Sequence[str]) -> npt.NDArray[np.float64]:
+    own = source.columns[column]
+    found = np.bincount(own.codes, source.tokens * solution.copies.astype(np.float64), len(own.names)).astype(np.float64)
+    return found[[list(own.names).index(name) for name in names]]
 
 
 CONSTRAINED: dict[str, dict[str, Any]] = {
     "held": {"hold": ["language", "content_type"]},
     "shares": {"shares": {"language=en": {"least": 0.6}, "domain=law": {"most": 0.05}, "content_type=list": 0.4}},
     "caps": {"copies": {"domain=web": 1, "quality<3": 0, "content_type=code": 2}},
+    "nobody": {"shares": {"language=fr": {"most": 0.1}}, "copies": {"language=fr": 1}, "hold": ["domain"]},
     "together": {"hold": ["language"], "shares": {"cluster=7": {"least": 0.05}}, "copies": {"quality<2": 0}},
 }
 
 
+CASES = [
+    *(("samplemix", 0.2), ("samplemix", 1.0), ("topk", 0.3), ("temperature", 0.3)),
+    *(("olmo3", 0.3), ("density_pruning", 0.3), ("quadmix", 0.5)),
+]
+
+
 @pytest.mark.parametrize("constraints", CONSTRAINED.values(), ids=CONSTRAINED)
-@pytest.mark.parametrize(("name", "share"), [("samplemix", 0.2), ("samplemix", 1.0), ("topk", 0.3), ("temperature", 0.3)])
+@pytest.mark.parametrize(("name", "share"), CASES)
 def test_constraints_hold_in_an_estimate_as_in_a_mixture(
     estimator: Estimator, constraints: dict[str, Any], name: str, share: float
 ) -> None:
@@ -169,11 +185,10 @@ def test_constraints_hold_in_an_estimate_as_in_a_mixture(
     found = estimator.estimate(policy, SCALE, int(share * source.total_tokens), 4, asked)
     assert found.domains.tokens.sum() == pytest.approx(int(share * source.total_tokens), rel=1e-6)
     for column, groups in {"domain": found.domains, **found.labels}.items():
-        own = source.columns[column]
-        mixed = np.bincount(own.codes, source.tokens * solution.copies.astype(np.float64), len(own.names))
+        mixed = mixed_tokens(source, solution, column, groups.names)
         np.testing.assert_allclose(groups.shares, mixed / mixed.sum(), atol=0.02, err_msg=column)
         if column in asked.hold:
-            np.testing.assert_allclose(groups.shares, groups.source_tokens / groups.source_tokens.sum(), rtol=1e-4)
+            np.testing.assert_allclose(groups.shares, groups.source_tokens / groups.source_tokens.sum(), rtol=1e-3)
     assert found.domains.samples.sum() == pytest.approx(np.count_nonzero(solution.copies), rel=0.1)
 
 

@@ -37,5 +37,5 @@ def test_many_groups_are_summed_up() -> None:
 
 
 def test_names_are_no_markdown() -> None:
-    lines = described(DRAFT, planned(group("a|b [x](http://y) <i>")), []).splitlines()
-    assert r"| a\|b \[x\]\(http://y\) \<i\> | 4.0% | 2.0% | x0.50 | 0.50 | 3 |" in lines
+    lines = described(DRAFT, planned(group("a|b [x](http://y) <i> &amp;\r---")), []).split("\n")
+    assert r"| a\|b \[x\]\(http\://y\) \<i\> \&amp;\\r--- | 4.0% | 2.0% | x0.50 | 0.50 | 3 |" in lines

@@ -143,7 +143,7 @@ def test_columns_in_files_give_the_same_bytes(settings: dict[str, Any], tmp_path
     monkeypatch.setattr(source_module, "_ROWS_AT_ONCE", 100)
     mapped = made(tmp_path)
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert sum(sizes.values()) == SAMPLES * (2 + 4 + 4 + 2 + 2 + 8 + 8 + 2)
+    assert sum(sizes.values()) == SAMPLES * (2 + 4 + 4 + 2 + 2 + 8 + 8 + 1)
     config = RunConfig.model_validate({"corpus_uri": "s3://b/c", "budget": "30%", **settings})
     found = []
     for each in (in_memory, mapped):
