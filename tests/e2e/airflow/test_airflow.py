@@ -229,6 +229,11 @@ def test_a_version_waits_for_approval_where_that_is_asked_for(
         assert (name in command("mixture", "list").stdout) == (state == "success")
     (task,) = (task for task in airflow.tasks(dag_id, rejected) if task.task_id == "approve")
     assert "the draft was rejected by admin" in "\n".join(airflow.log(dag_id, rejected, task))
+    # Asked again about the same draft, it waits again; nobody is shown the question about another one.
+    clear = {"dry_run": False, "dag_run_id": rejected, "task_ids": ["approve"], "include_downstream": True, "only_failed": False}
+    airflow.request("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json=clear)
+    wait_for(asked(rejected), 60, "question")
+    airflow.fail_run(dag_id, rejected)
 
 
 def test_the_upkeep_deletes_nothing_that_it_was_not_told_to_and_lets_lost_crawls_land(
