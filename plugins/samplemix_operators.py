@@ -279,7 +279,12 @@ class SampleMixApprovalOperator(ApprovalOperator):
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
         question = CreateHITLDetailPayload(
-            ti_id=context["ti"].id, options=self.options, subject=self.subject, body=self.body, params=self.serialized_params
+            ti_id=context["ti"].id,
+            options=self.options,
+            subject=self.subject,
+            body=self.body,
+            params=self.serialized_params,
+            assigned_users=[],
         )
         shown: Any = SUPERVISOR_COMMS.send(msg=question)
         if (shown.subject, shown.body) != (self.subject, self.body):
