@@ -233,7 +233,12 @@ _COMPARED = {
         ) AS held
         GROUP BY 1, 2, 3
         """,  # noqa: S608 constants
-        "SELECT * FROM mixture_rollup WHERE mixture_id = %(mixture)s AND samples > 0",
+        """
+        SELECT domain_id, cluster, quality_band, sum(samples)::bigint AS samples, sum(copies)::bigint AS copies,
+               sum(mixture_tokens)::bigint AS mixture_tokens, sum(mixture_quality_sum)::bigint AS mixture_quality_sum,
+               sum(mixture_quality_square_sum)::bigint AS mixture_quality_square_sum
+        FROM mixture_rollup WHERE mixture_id = %(mixture)s AND samples > 0 GROUP BY 1, 2, 3
+        """,
     ),
     "held_copies": (
         ("snapshot_id", "domain_id", "copies"),
@@ -263,7 +268,12 @@ _COMPARED = {
                sum(distance)::bigint AS distance_sum, sum(distance * distance)::bigint AS distance_square_sum
         FROM eligible GROUP BY 1, 2, 3
         """,
-        "SELECT * FROM mixture_rollup WHERE mixture_id = %(mixture)s",
+        """
+        SELECT domain_id, cluster, quality_band, sum(documents)::bigint AS documents, sum(tokens)::bigint AS tokens,
+               sum(quality_sum)::bigint AS quality_sum, sum(quality_square_sum)::bigint AS quality_square_sum,
+               sum(distance_sum)::bigint AS distance_sum, sum(distance_square_sum)::bigint AS distance_square_sum
+        FROM mixture_rollup WHERE mixture_id = %(mixture)s GROUP BY 1, 2, 3
+        """,
     ),
     "source_copies": (
         ("snapshot_id", "domain_id"),
