@@ -162,10 +162,12 @@ class Estimator:
             return found
         while high - low > 1:
             middle = (low + high) // 2
-            if self._estimate(policy, scale, budget, middle, constraints).domains.samples.sum() >= wanted:
-                low = middle
-            else:
-                high = middle
+            try:
+                enough = self._estimate(policy, scale, budget, middle, constraints).domains.samples.sum() >= wanted
+            except BudgetError:
+                # So few copies don't meet the budget: a cap that does is above.
+                enough = True
+            low, high = (middle, high) if enough else (low, middle)
         found = self._estimate(policy, scale, budget, low, constraints)
         if (documents := found.domains.samples.sum()) < wanted:
             raise BudgetError(

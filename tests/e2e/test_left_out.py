@@ -292,7 +292,9 @@ def test_what_repeats_another_in_meaning_has_no_weight(
         path, row = min(repeating)
         why = explain(platform, platform.require("reader_database_url"), manifest.name, manifest.version, path, row)
         assert why.became == "not taken"
-    assert not [info.key for info in platform.state.list("drafts/") if re.fullmatch(r"\d+\.parquet", info.key.split("/")[-1])]
+    assert not [
+        info.key for info in platform.state.list("drafts/") if re.fullmatch(r"(\d+|files)\.parquet", info.key.split("/")[-1])
+    ]
 
 
 def test_a_crawl_that_lands_later_is_compared_with_what_is_there(

@@ -204,6 +204,15 @@ def test_a_least_number_of_documents_lowers_the_cap(estimator: Estimator) -> Non
         estimator.estimate(sharp, SCALE, budget, 8, ConstraintsConfig(documents=SAMPLES - 1))
 
 
+def test_a_least_number_of_documents_does_not_lower_the_cap_below_the_budget(estimator: Estimator) -> None:
+    sharp, budget = SampleMix(tau=0.02), int(2.5 * estimator.source_tokens)
+    at_three, at_four = (estimator.estimate(sharp, SCALE, budget, cap).domains.samples.sum() for cap in (3, 4))
+    found = estimator.estimate(sharp, SCALE, budget, 8, ConstraintsConfig(documents=int((at_three + at_four) / 2)))
+    assert found.domains.samples.sum() == pytest.approx(at_three)
+    with pytest.raises(BudgetError):
+        estimator.estimate(sharp, SCALE, budget, 8, ConstraintsConfig(documents=SAMPLES * 2))
+
+
 def test_a_version_that_is_older_than_labels_says_so() -> None:
     source, solution = solved(Natural(), 0.2, 4, labels={})
     older = Estimator(MixtureRollup.of(source, solution.copies, 0.0, 10.0).cells)
