@@ -31,7 +31,7 @@ from samplemix_core.database.scope import Scope, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.database.upkeep import index_scores, refresh_statistics
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.geometry import Bounds, ClusterSums
+from samplemix_core.diversity.geometry import Bounds
 from samplemix_core.local.owner import Owner
 from samplemix_core.manifest.format import (
     Counts,
@@ -118,7 +118,8 @@ def assigned(rng: np.random.Generator, rows: int) -> pa.Table:
     """Clusters of a shard's samples, some larger than others."""
     cluster = (CLUSTERS * rng.random(rows) ** 1.5).astype(np.int32)
     distance = rng.uniform(0.05, 0.9, rows).astype(np.float32)
-    return pa.table([np.arange(rows), cluster, distance, distance > 0.85], schema=schemas.ASSIGNMENTS)
+    columns = [np.arange(rows), cluster, distance, distance > 0.85, rng.random(rows).astype(np.float32)]
+    return pa.table(columns, schema=schemas.ASSIGNMENTS)
 
 
 def load(settings: Deployment, corpus: Corpus) -> float:
@@ -129,7 +130,6 @@ def load(settings: Deployment, corpus: Corpus) -> float:
         plan = [Block(i, i * BLOCK_ROWS, BLOCK_ROWS, i * 1000, 1000) for i in range(SHARD_ROWS // BLOCK_ROWS)]
         blocks = [made_up(rng, shard.shard_id % DOMAINS, block.first_row, BLOCK_ROWS) for block in plan]
         table = assigned(rng, SHARD_ROWS)
-        sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), CLUSTERS)
         with transaction(url) as cursor:
             ledger.begin_shards(cursor, [shard], corpus.version)
             ledger.save_plan(cursor, shard, plan)
@@ -144,7 +144,7 @@ def load(settings: Deployment, corpus: Corpus) -> float:
             digest = ledger.shard_states(cursor, Scope((shard.snapshot_id,), corpus.version, shard.shard_id))
             found = next(state.embedding_digest for state in digest if state.shard == shard)
             assert found is not None
-            clusters.commit_assignment(cursor, corpus.cluster_model_id, shard, clusters.Assignment(table, found, sums))
+            clusters.commit_assignment(cursor, corpus.cluster_model_id, shard, clusters.Assignment(table, found))
         seconds += time.perf_counter() - started
     return seconds
 

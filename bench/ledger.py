@@ -27,8 +27,7 @@ from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.connection import scalar
 from samplemix_core.database.migrate import migrate
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.cluster_model import ClusterModel
-from samplemix_core.diversity.geometry import Bounds
+from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups
 from samplemix_core.local.owner import Owner
 from samplemix_core.local.stack import Stack
 from samplemix_core.objects.interface import ObjectInfo
@@ -65,8 +64,8 @@ _FILL = (
     SELECT row, %(snapshot)s, shard_id, %(quality)s, n %% 97 / 10.0 FROM made
     """,
     """
-    INSERT INTO diversity_score (row, cluster_model_id, snapshot_id, shard_id, cluster, distance, is_noise)
-    SELECT row, %(model)s, %(snapshot)s, shard_id, n %% %(clusters)s, 0.5, false FROM made
+    INSERT INTO diversity_score (row, cluster_model_id, snapshot_id, shard_id, cluster, distance, is_noise, diversity)
+    SELECT row, %(model)s, %(snapshot)s, shard_id, n %% %(clusters)s, 0.5, false, n %% %(clusters)s / %(clusters)s::real FROM made
     """,
     """
     INSERT INTO shard_score (shard_id, encoder_id, quality_model_id, state, etag, attempts, documents, scored, quarantined,
@@ -165,24 +164,26 @@ def make_corpus(settings: Deployment, name: str, shards: int, rows: int) -> Corp
             cursor.execute(statement, parameters)
         diversity = np.linspace(0, 1, CLUSTERS)
         columns = [np.arange(CLUSTERS), np.full(CLUSTERS, rows * shards // CLUSTERS), diversity, diversity, diversity]
-        clusters.finish_cluster_model(cursor, model, pa.table(columns, schema=schemas.CLUSTERS), fitted.bounds)
+        clusters.finish_cluster_model(cursor, model, pa.table(columns, schema=schemas.CLUSTERS), fitted.first.bounds)
         cursor.execute("ANALYZE")
     return Corpus(config, registered, entries)
 
 
 def made_up_model() -> ClusterModel:
     """Clusters that nobody fitted."""
-    return ClusterModel(
-        centroids=np.eye(CLUSTERS, dtype=np.float32),
-        radii=np.ones(CLUSTERS, dtype=np.float32),
-        labels=np.arange(CLUSTERS, dtype=np.int32),
-        compactness=np.ones(CLUSTERS),
-        assigned=np.ones(CLUSTERS, dtype=np.int64),
-        bounds=Bounds(0.0, 1.0),
-        config={},
+    ones = np.ones(CLUSTERS)
+    fit = Fit(
+        mode="hdbscan",
+        view="plain",
         seed=0,
-        encoder_id="none",
+        centroids=np.eye(CLUSTERS, dtype=np.float32),
+        radii=ones.astype(np.float32),
+        labels=np.arange(CLUSTERS, dtype=np.int32),
+        compactness=ones,
+        separation=ones,
+        assigned=ones.astype(np.int64),
     )
+    return ClusterModel((fit,), np.zeros(CLUSTERS, dtype=np.float32), Groups({}, None), "nearest", {}, 0, "none")
 
 
 def drive(settings: Deployment, corpus: Corpus) -> dict[str, float]:

@@ -91,9 +91,10 @@ ASSIGNMENTS = pa.schema(
         pa.field("cluster", pa.int32(), nullable=False),
         pa.field("distance", pa.float32(), nullable=False),
         pa.field("is_noise", pa.bool_(), nullable=False),
+        pa.field("diversity", pa.float32(), nullable=False),
     ]
 )
-"""diversity -> database. distance is cosine distance, 1 - cos, to the centroid of the cluster."""
+"""diversity -> database. distance is cosine distance, 1 - cos, to the cluster's centroid; diversity is the document's, 0..1."""
 
 CLUSTERS = pa.schema(
     [
@@ -104,7 +105,8 @@ CLUSTERS = pa.schema(
         pa.field("diversity", pa.float64(), nullable=False),
     ]
 )
-"""diversity -> database. diversity is normalised to [0, 1] with bounds that belong to the cluster model."""
+"""diversity -> database. diversity is normalised to [0, 1] with bounds that belong to the cluster model; a document's own is
+averaged over the model's fits."""
 
 CELLS = pa.schema(
     [
@@ -114,6 +116,8 @@ CELLS = pa.schema(
         pa.field("language", pa.string(), nullable=False),
         pa.field("content_type", pa.string(), nullable=False),
         pa.field("diversity", pa.float32(), nullable=False),
+        pa.field("diversity_spread", pa.float32(), nullable=False),
+        pa.field("mixture_diversity", pa.float32(), nullable=False),
     ]
     + [
         pa.field(name, pa.int64(), nullable=False)
@@ -126,7 +130,8 @@ CELLS = pa.schema(
 )
 """mixing -> database. A mixture by domain, cluster, band of quality, language and content type, which are empty where they aren't
 told apart: its source's documents, each once, and, in columns named
-mixture_..., their copies. Sums are of ten-thousandths. diversity is the cluster's."""
+mixture_..., their copies. Sums are of ten-thousandths. diversity is the mean over the documents, diversity_spread its standard
+deviation, and mixture_diversity the mean over the copies, or over the documents where there are none."""
 
 COPY_COUNTS = pa.schema(
     [

@@ -34,6 +34,12 @@ SHARES_TOLERANCE = 1e-3
 COMPOSITE = "composite"
 """The scorer that needs neither labels nor a model."""
 
+FitMode = Literal["hdbscan", "plscan", "evoc", "kmeans"]
+"""Ways to find clusters in a sample: see diversity/modes.py."""
+
+View = Literal["plain", "centred"]
+"""Ways to look at vectors: as they are, or less the mean of the sample's."""
+
 
 class EmbeddingConfig(IdentifiedModel):
     """Which encoder turns text into vectors, and how."""
@@ -97,10 +103,48 @@ class DiversityConfig(IdentifiedModel):
     pca_components: int = Field(50, ge=2)
     umap_components: int = Field(5, ge=2)
     umap_neighbors: int = Field(15, ge=2)
+    umap_epochs: int = Field(50, ge=10, description="UMAP's rounds; more take longer and give no steadier d")
     min_cluster_share: float = Field(0.001, gt=0, lt=1, description="Smallest cluster, as a share of the sample")
     min_cluster_size: int = Field(10, ge=2, description="Smallest cluster in documents, regardless of the share")
     min_samples: int | None = Field(5, ge=1, description="HDBSCAN's min_samples; larger is more conservative")
-    selection: Literal["eom", "leaf"] = "eom"
+    selection: Literal["eom", "leaf"] = Field(
+        "eom", description="Which clusters of HDBSCAN's tree: eom few and stable ones, leaf many"
+    )
+    modes: tuple[FitMode, ...] = Field(
+        ("hdbscan", "evoc", "kmeans"),
+        min_length=1,
+        description="How clusters are found. hdbscan: UMAP, then HDBSCAN. plscan: UMAP, then PLSCAN, which finds the smallest"
+        " cluster itself. evoc: EVoC, on the vectors. kmeans: spherical k-means, as in the paper. With several, d is averaged over"
+        " them, and the first names the clusters",
+    )
+    views: tuple[View, ...] = Field(
+        ("plain",),
+        min_length=1,
+        description="Vectors that are clustered: plain, as they are, or centred, less their mean, which tells documents of one"
+        " language apart. With both, d is averaged over them",
+    )
+    fits: int = Field(3, ge=1, le=32, description="Fits of each mode and view. d is averaged over them by rank, which steadies it")
+    clusters: int | None = Field(
+        None,
+        ge=2,
+        description="Clusters that evoc and kmeans look for; by default the square root of sample_size, but at most a tenth of the"
+        " documents of a smaller sample",
+    )
+    separation_neighbours: int | None = Field(
+        None, ge=1, description="Nearest centroids that separation is averaged over; by default all, as in the paper"
+    )
+    evenness: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="How far languages and content types are brought to one mean d: 0 leaves them as the encoder sees them, which"
+        " takes a language that it doesn't know for redundant; 1 makes them alike",
+    )
+    noise: Literal["nearest", "distance", "drop"] = Field(
+        "nearest",
+        description="What a document far from every centroid gets: nearest, the d of its nearest cluster; distance, a d by its own"
+        " distance; drop, no copy",
+    )
     compare_with: str = Field(
         "auto",
         min_length=1,
@@ -113,6 +157,13 @@ class DiversityConfig(IdentifiedModel):
     gate_min_clusters: int = Field(10, ge=1, description="A run with fewer clusters stops")
     gate_max_largest_share: float = Field(0.5, gt=0, le=1, description="A run with a larger cluster, as a share, stops")
     gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="A run with a larger share of noise in the fit stops")
+
+    @field_validator("modes", "views")
+    @classmethod
+    def _none_twice(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"{', '.join(names)}: one is there twice")
+        return names
 
 
 class BlockConfig(IdentifiedModel):

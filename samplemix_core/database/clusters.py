@@ -1,34 +1,40 @@
-"""Cluster models: what was fitted, which cluster each sample is in, and the sums from which clusters are measured."""
+"""Cluster models: what was fitted, and which cluster and diversity each sample has."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extras import Json
 
-from samplemix_core.database.connection import Cursor, Named, ensure_partition, one, rows_as
+from samplemix_core.database.connection import Cursor, Named, ensure_partition, one, rows_as, scalar
 from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.rollups import add_assignment, subtract_assignments
 from samplemix_core.database.scope import ScoreState, Shard, ShardState
-from samplemix_core.diversity.geometry import Bounds, ClusterSums
+from samplemix_core.diversity.cluster_model import Groups, Kinds
+from samplemix_core.diversity.geometry import Bounds
 from samplemix_core.errors import AccountingError
 from samplemix_core.identity import fingerprint
-
-SHARDS_PER_READ = 256
+from samplemix_core.policies.policy import Ranks
+from samplemix_core.schemas import UNKNOWN
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """The result of a fit: its artifact's key below the state root, its figures, and the run and seconds it took."""
+    """The result of a fit: its artifact's key below the state root, its figures, and the run and seconds it took.
+
+    diversity_ranks: "values" and "places" of the Ranks of diversity; None for a model of an earlier version.
+    """
 
     artifact_key: str
     artifact_sha256: str
     n_clusters: int
     fit_rows: int
     fit_noise_share: float
+    diversity_ranks: dict[str, list[float]] | None = None
     run: str | None = None
     seconds: float = 0.0
 
@@ -53,18 +59,17 @@ class ClusterModelRecord(FittedModel):
 
 @dataclass(frozen=True)
 class Assignment:
-    """The result of assigning one shard: schemas.ASSIGNMENTS in row order, what they add to their clusters, its run and time."""
+    """The result of assigning one shard: schemas.ASSIGNMENTS in row order, its run and time."""
 
     table: pa.Table
     embedding_digest: str
-    sums: ClusterSums
     run: str | None = None
     seconds: float = 0.0
 
 
 _RECORD = (
     "SELECT cluster_model_id, cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,"
-    " fit_rows, fit_noise_share, run, seconds, state, diversity_low, diversity_high, comparison FROM cluster_model"
+    " fit_rows, fit_noise_share, diversity_ranks, run, seconds, state, diversity_low, diversity_high, comparison FROM cluster_model"
 )
 
 
@@ -85,12 +90,15 @@ def save_cluster_model(
     cursor.execute(
         """
         INSERT INTO cluster_model (cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,
-                                   fit_rows, fit_noise_share, run, seconds)
+                                   fit_rows, fit_noise_share, diversity_ranks, run, seconds)
         VALUES (%(key)s, %(corpus_id)s, %(encoder_id)s, %(spec)s, %(artifact_key)s, %(artifact_sha256)s, %(n_clusters)s,
-                %(fit_rows)s, %(fit_noise_share)s, %(run)s, %(seconds)s)
+                %(fit_rows)s, %(fit_noise_share)s, %(ranks)s, %(run)s, %(seconds)s)
         ON CONFLICT (cluster_model_key) DO NOTHING
         """,
-        {"key": key, "corpus_id": corpus_id, "encoder_id": encoder_id, "spec": Json(spec), **asdict(fitted)},
+        {
+            **{"key": key, "corpus_id": corpus_id, "encoder_id": encoder_id, "spec": Json(spec), **asdict(fitted)},
+            "ranks": Json(fitted.diversity_ranks),
+        },
     )
     cursor.execute(f"{_RECORD} WHERE cluster_model_key = %s", (key,))
     record = one(cursor, ClusterModelRecord)
@@ -159,7 +167,7 @@ def unassigned_shards(cursor: Cursor, cluster_model_id: int, states: Sequence[Sh
 
 
 def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignment: Assignment) -> None:
-    """Store a shard's clusters and sums and close its ledger row, in the cursor's transaction. Repeating it changes nothing.
+    """Store a shard's clusters and diversity and close its ledger row, in the cursor's transaction. Repeating it changes nothing.
 
     Raises AccountingError unless the shard was scored with the embedding file that was assigned, and all of its rows are here.
     """
@@ -186,9 +194,6 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
             "DELETE FROM diversity_score WHERE cluster_model_id = %s AND snapshot_id = %s AND shard_id = %s",
             (cluster_model_id, shard.snapshot_id, shard.shard_id),
         )
-        cursor.execute(
-            "DELETE FROM shard_cluster WHERE cluster_model_id = %s AND shard_id = %s", (cluster_model_id, shard.shard_id)
-        )
     table = assignment.table
     copy_in(
         cursor,
@@ -197,15 +202,6 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
         .append_column("snapshot_id", _constant(shard.snapshot_id, table.num_rows))
         .append_column("shard_id", _constant(shard.shard_id, table.num_rows)),
     )
-    (clusters,) = np.nonzero(assignment.sums.counts)
-    sums = {
-        "cluster_model_id": _constant(cluster_model_id, clusters.size),
-        "shard_id": _constant(shard.shard_id, clusters.size),
-        "cluster": pa.array(clusters.astype(np.int32)),
-        "members": pa.array(assignment.sums.counts[clusters].astype(np.int32)),
-        "distance_sum": pa.array(assignment.sums.distance_sum[clusters]),
-    }
-    copy_in(cursor, "shard_cluster", pa.table(sums))
     _close(cursor, cluster_model_id, shard, ScoreState.DONE, assignment=assignment)
     add_assignment(cursor, cluster_model_id, shard, table)
 
@@ -244,32 +240,104 @@ def _close(
     )
 
 
-def cluster_totals(cursor: Cursor, model: ClusterModelRecord, states: Sequence[ShardState]) -> ClusterSums:
-    """Return the sums over those of the shards that are scored. They are given in the order of snapshot name and path.
+def cluster_sizes(cursor: Cursor, model: ClusterModelRecord, states: Sequence[ShardState]) -> npt.NDArray[np.int64]:
+    """How many documents of these shards' snapshots each cluster has, (K,).
 
-    Floating-point sums are added shard by shard in that order, so the result is the same to the bit however and whenever the shards
-    were assigned. Raises AccountingError if a scored shard is not assigned.
+    Raises AccountingError if a scored one of the shards is not assigned.
     """
     if missing := unassigned_shards(cursor, model.cluster_model_id, states):
         raise AccountingError(f"{len(missing)} scored shards are not assigned to clusters, the first is {missing[0].shard.path}.")
-    total = ClusterSums(np.zeros(model.n_clusters, dtype=np.int64), np.zeros(model.n_clusters, dtype=np.float64))
-    for part in _parts([item.shard.shard_id for item in states if item.is_scored]):
-        sums = copy_out(
-            cursor,
-            "SELECT shard_id, cluster, members, distance_sum FROM shard_cluster"
-            " WHERE cluster_model_id = %(model)s AND shard_id = ANY(%(shards)s)",
-            {"model": model.cluster_model_id, "shards": part},
-            {"shard_id": "int32", "cluster": "int32", "members": "int32", "distance_sum": "float64"},
-        )
-        rank = {shard_id: i for i, shard_id in enumerate(part)}
-        order = np.argsort(np.array([rank[shard_id] for shard_id in sums["shard_id"].tolist()], dtype=np.int64), kind="stable")
-        total.add(sums["cluster"][order], sums["members"][order], sums["distance_sum"][order])
-    return total
+    cursor.execute(
+        "SELECT cluster, sum(documents)::bigint FROM cluster_rollup"
+        " WHERE cluster_model_id = %s AND snapshot_id = ANY(%s) GROUP BY cluster",
+        (model.cluster_model_id, sorted({item.shard.snapshot_id for item in states})),
+    )
+    sizes = np.zeros(model.n_clusters, dtype=np.int64)
+    for cluster, documents in cursor.fetchall():
+        sizes[cluster] = documents
+    return sizes
 
 
-def _parts(shards: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(shards), SHARDS_PER_READ):
-        yield list(shards[start : start + SHARDS_PER_READ])
+def kinds_of_sample(cursor: Cursor, parts: Iterable[tuple[Shard, npt.NDArray[np.int64]]]) -> Kinds:
+    """Languages and content types of stored samples: of each shard those in these rows, in this order.
+
+    Raises AccountingError if one isn't stored. Looks each up by its key, so it is for samples of a corpus.
+    """
+    snapshots, shards, rows = list[int](), list[int](), list[int]()
+    for shard, own in parts:
+        snapshots += [shard.snapshot_id] * own.size
+        shards += [shard.shard_id] * own.size
+        rows += own.tolist()
+    cursor.execute(
+        """
+        SELECT coalesce(language, %s), content_type
+        FROM unnest(%s::int[], %s::int[], %s::bigint[]) WITH ORDINALITY AS wanted (snapshot_id, shard_id, row, place)
+        CROSS JOIN LATERAL (
+            SELECT language, content_type FROM sample
+            WHERE (sample.snapshot_id, sample.shard_id, sample.row) = (wanted.snapshot_id, wanted.shard_id, wanted.row) OFFSET 0
+        ) AS found
+        ORDER BY place
+        """,
+        (UNKNOWN, snapshots, shards, rows),
+    )
+    found = cursor.fetchall()
+    if len(found) != len(rows):
+        raise AccountingError(f"{len(rows):,} samples were drawn, {len(found):,} of them are stored.")
+    names, codes = [], []
+    for column in zip(*found, strict=True) if found else ([], []):
+        own, code = np.unique(np.array(column, dtype=str), return_inverse=True)
+        names.append(own.tolist())
+        codes.append(code)
+    return Kinds(*names, *codes)
+
+
+def kinds_of_shard(cursor: Cursor, shard: Shard, groups: Groups) -> tuple[npt.NDArray[np.int64], Kinds]:
+    """Rows of a shard's stored samples, ascending, and their languages and content types; "" for one that no group has."""
+    languages = ["", *sorted({language for language, _ in groups.offsets})]
+    content_types = ["", *sorted({kind for _, kind in groups.offsets})]
+    found = copy_out(
+        cursor,
+        "SELECT row, coalesce(array_position(%(languages)s, coalesce(language, %(unknown)s)), 1) - 1 AS language,"
+        " coalesce(array_position(%(content_types)s, content_type), 1) - 1 AS content_type"
+        " FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s ORDER BY row",
+        {
+            **{"languages": languages, "content_types": content_types, "unknown": UNKNOWN},
+            **{"snapshot": shard.snapshot_id, "shard": shard.shard_id},
+        },
+        {"row": "int64", "language": "int32", "content_type": "int32"},
+    )
+    return found["row"], Kinds(languages, content_types, found["language"], found["content_type"])
+
+
+NOISE = "noise"
+"""The rule by which documents far from every centroid are left out, beside those of constraints."""
+
+
+def leave_out_noise(cursor: Cursor, left_out: str, cluster_model_id: int, states: Sequence[ShardState], rule: int) -> None:
+    """Put noise into the table `left_out` of rows, with the number of its rule, unless it is there."""
+    cursor.execute(
+        f"INSERT INTO {left_out} (shard_id, row, rule) SELECT shard_id, row, %(rule)s FROM diversity_score AS score"  # noqa: S608 a constant
+        " WHERE cluster_model_id = %(model)s AND snapshot_id = ANY(%(snapshots)s) AND shard_id = ANY(%(shards)s) AND is_noise"
+        f" AND NOT EXISTS (SELECT FROM {left_out} AS o WHERE (o.shard_id, o.row) = (score.shard_id, score.row))",
+        {
+            "rule": rule,
+            "model": cluster_model_id,
+            "snapshots": sorted({item.shard.snapshot_id for item in states}),
+            "shards": [item.shard.shard_id for item in states if item.is_scored],
+        },
+    )
+
+
+def diversity_ranks(cursor: Cursor, cluster_model_id: int) -> Ranks:
+    """Ranks of diversity over a model's documents."""
+    cursor.execute("SELECT diversity_ranks FROM cluster_model WHERE cluster_model_id = %s", (cluster_model_id,))
+    known = scalar(cursor)
+    if known is not None:
+        return Ranks(tuple(known["values"]), tuple(known["places"]))
+    # A model of an earlier version, where all documents of a cluster have its diversity.
+    table = cluster_table(cursor, cluster_model_id)
+    some = table.filter(pc.greater(table["size"], 0))
+    return Ranks.over(some["diversity"].to_numpy().astype(np.float32), some["size"].to_numpy())
 
 
 def finish_cluster_model(cursor: Cursor, cluster_model_id: int, table: pa.Table, bounds: Bounds) -> None:

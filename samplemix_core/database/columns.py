@@ -25,14 +25,14 @@ _QUERIES = {
     " WHERE snapshot_id = %(snapshot)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
     "quality_score": "SELECT shard_id, row, quality FROM quality_score"
     " WHERE snapshot_id = %(snapshot)s AND quality_model_id = %(quality)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
-    "diversity_score": "SELECT shard_id, row, cluster, distance FROM diversity_score"
+    "diversity_score": "SELECT shard_id, row, cluster, distance, diversity FROM diversity_score"
     " WHERE snapshot_id = %(snapshot)s AND cluster_model_id = %(cluster)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
 }
 _KEY = {"shard_id": "int32", "row": "int64"}
 _COLUMNS = {
     "sample": _KEY | {"domain_id": "int32", "n_tokens": "int32"},
     "quality_score": _KEY | {"quality": "float32"},
-    "diversity_score": _KEY | {"cluster": "int32", "distance": "float32"},
+    "diversity_score": _KEY | {"cluster": "int32", "distance": "float32", "diversity": "float32"},
 }
 
 
@@ -175,5 +175,6 @@ def _one_shard(item: ShardState, tables: dict[str, dict[str, npt.NDArray[Any]]],
         quality=found["quality"],
         cluster=found["cluster"],
         distance=found["distance"],
+        diversity=found["diversity"],
         labels={name: found[name] for name in labels},
     )

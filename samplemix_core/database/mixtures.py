@@ -11,7 +11,7 @@ from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
 from samplemix_core.database.benchmarks import save_kept_out
-from samplemix_core.database.clusters import cluster_table
+from samplemix_core.database.clusters import diversity_ranks
 from samplemix_core.database.connection import HOLD, Cursor, Named, attach, create_detached, one, rows_as, scalar
 from samplemix_core.database.copy import copy_in
 from samplemix_core.database.quality_models import quality_ranks
@@ -22,7 +22,6 @@ from samplemix_core.database.selection import LeftOut
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.format import Manifest
 from samplemix_core.mixing.rollup import QUALITY_BANDS, MixtureRollup
-from samplemix_core.mixing.survey import diversity_ranks
 from samplemix_core.policies.policy import Scale
 
 _OF_MANIFEST = {
@@ -317,4 +316,4 @@ def mixture_scale(cursor: Cursor, mixture_id: int) -> Scale:
     if normalise != "ranks":
         return Scale(low, high)
     quality = quality_ranks(cursor, corpus_id, quality_model_id)
-    return Scale(low, high, quality, diversity_ranks(cluster_table(cursor, cluster_model_id)))
+    return Scale(low, high, quality, diversity_ranks(cursor, cluster_model_id))

@@ -210,7 +210,6 @@ def _delete_scores(cursor: Cursor, snapshot_id: int, shards: Sequence[int]) -> N
         cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
     for table in (
         "quarantine",
-        "shard_cluster",
         "shard_assignment",
         "shard_score",
         "block_score",

@@ -24,7 +24,7 @@ KEYS = {
 }
 SUMS = {
     "score_rollup": ("documents", "tokens", "unknown_tokens", "bytes", "quality_sum", "quality_square_sum"),
-    "cluster_rollup": ("documents", "tokens", "noise", "distance_sum", "distance_square_sum"),
+    "cluster_rollup": ("documents", "tokens", "noise", "distance_sum", "distance_square_sum", "diversity_sum"),
 }
 
 
@@ -62,12 +62,14 @@ COUNTED = {
     "cluster_rollup": f"""
         SELECT cluster_model_id, snapshot_id, domain_id, cluster, count(*) AS documents, sum(n_tokens)::bigint AS tokens,
                count(*) FILTER (WHERE is_noise) AS noise, sum(scaled)::bigint AS distance_sum,
-               sum(scaled * scaled)::bigint AS distance_square_sum
+               sum(scaled * scaled)::bigint AS distance_square_sum, sum(diversity)::bigint AS diversity_sum
         FROM (
             SELECT cluster_model_id, snapshot_id, domain_id, cluster, n_tokens, is_noise,
-                   {scaled_sql("distance")} AS scaled
+                   {scaled_sql("distance")} AS scaled,
+                   {scaled_sql("coalesce(score.diversity, cluster.diversity, 0)")} AS diversity
             FROM diversity_score AS score
             JOIN sample USING (snapshot_id, shard_id, row)
+            LEFT JOIN cluster USING (cluster_model_id, cluster)
             WHERE sample.snapshot_id = ANY(%(snapshots)s) AND score.snapshot_id = ANY(%(snapshots)s)
                 AND (%(shards)s::int[] IS NULL OR sample.shard_id = ANY(%(shards)s::int[]))
                 AND (%(shards)s::int[] IS NULL OR score.shard_id = ANY(%(shards)s::int[]))
@@ -186,6 +188,7 @@ def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignme
                 "noise": assignments["is_noise"].cast(pa.int64()),
                 "distance_sum": distance,
                 "distance_square_sum": distance * distance,
+                "diversity_sum": scaled(assignments["diversity"].to_numpy()),
             }
         ),
         ["domain_id", "cluster"],
@@ -275,7 +278,7 @@ def load_cells(cursor: Cursor, mixture_id: int) -> pa.Table:
         "domain_id": "int32",
         "cluster": "int32",
         "quality_band": "int32",
-        "diversity": "float32",
+        **dict.fromkeys(("diversity", "diversity_spread"), "float32"),
         **dict.fromkeys(LABELS, "int32"),
     }
     kinds |= dict.fromkeys(_SUMS, "int64")
@@ -299,7 +302,7 @@ def _encoded(codes: npt.NDArray[np.integer], names: Sequence[str]) -> pa.Diction
 
 _SUMS = "documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum", "mixture_tokens"
 _CELLS = """
-SELECT domain_id, cluster, quality_band, diversity, array_position(%(language)s, language) - 1,
+SELECT domain_id, cluster, quality_band, diversity, diversity_spread, array_position(%(language)s, language) - 1,
        array_position(%(content_type)s, content_type) - 1, documents, tokens, quality_sum, quality_square_sum, distance_sum,
        distance_square_sum, mixture_tokens
 FROM mixture_rollup WHERE mixture_id = %(mixture)s

@@ -116,7 +116,7 @@ SELECT snapshot_id, shard_id, row, domain_id, n_tokens, copies, weight, quality,
 
 _JOINED_FACTS = """
 SELECT snapshot_id, shard_id, row, sample.domain_id, sample.n_tokens, coalesce(held.copies, 0) AS copies, held.weight,
-       score.quality, cluster.diversity, assigned.cluster, assigned.distance, is_noise
+       score.quality, coalesce(assigned.diversity, cluster.diversity) AS diversity, assigned.cluster, assigned.distance, is_noise
 FROM (SELECT snapshot_id, shard_id, row {walked} LIMIT {looks}) AS walked
 JOIN sample USING (snapshot_id, shard_id, row)
 JOIN (SELECT * FROM quality_score WHERE quality_model_id = %(quality_model)s) AS score USING (snapshot_id, shard_id, row)

@@ -8,9 +8,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_mutual_info_score
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.fit import fit_clusters
-from samplemix_core.diversity.geometry import nearest_centroid, separation
 
 Vectors = npt.NDArray[np.float32]
 
@@ -47,27 +45,21 @@ def agreement(vectors: Vectors, reference: Vectors, config: DiversityConfig) -> 
             ("again", reference, config.seed + 1),
         )
     }
-    clusters, d = _seen_by(fits["own"], vectors)
-    reference_clusters, reference_d = _seen_by(fits["reference"], reference)
-    again_clusters, again_d = _seen_by(fits["again"], reference)
+    own, other, again = (
+        fits[name].assign(of, None) for name, of in (("own", vectors), ("reference", reference), ("again", reference))
+    )
     return Agreement(
         documents=len(vectors),
         clusters=fits["own"].n_clusters,
         reference_clusters=fits["reference"].n_clusters,
-        mutual_information=float(adjusted_mutual_info_score(reference_clusters, clusters)),
-        diversity_rank=_rank_correlation(reference_d, d),
-        own_mutual_information=float(adjusted_mutual_info_score(reference_clusters, again_clusters)),
-        own_diversity_rank=_rank_correlation(reference_d, again_d),
+        mutual_information=float(adjusted_mutual_info_score(other.cluster, own.cluster)),
+        diversity_rank=rank_correlation(other.diversity, own.diversity),
+        own_mutual_information=float(adjusted_mutual_info_score(other.cluster, again.cluster)),
+        own_diversity_rank=rank_correlation(other.diversity, again.diversity),
     )
 
 
-def _seen_by(model: ClusterModel, vectors: Vectors) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """Documents' nearest clusters, (n,), and their raw diversity, (n,)."""
-    cluster, _ = nearest_centroid(vectors, model.centroids)
-    return cluster, (model.compactness * separation(model.centroids))[cluster]
-
-
-def _rank_correlation(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float:
+def rank_correlation(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> float:
     """Return Spearman's correlation; 0 if one side is constant, so there is no order to agree on."""
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         return 0.0

@@ -1,28 +1,20 @@
-"""Clusters of a sample of vectors: PCA, UMAP, HDBSCAN, then centroids in the encoder's own space.
+"""A cluster model from a sample of vectors: fits by each mode, view and seed, then centroids in the encoder's own space.
 
-HDBSCAN on the vectors themselves, or on their principal components, degenerates on real text (two clusters, or mostly noise),
-and takes quadratic time; UMAP's few dimensions in between avoid both. UMAP's own transform is too slow for a corpus, so what
-is kept of a cluster is its centroid and its radius. A seed fixes the result on one kind of machine; floating point may differ
-between kinds, which is why the fitted model, not the seed, is what a mixture's lineage names.
+UMAP's own transform is too slow for a corpus, so what is kept of a cluster is its centroid and its radius.
 """
 
-import math
-import warnings
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from hdbscan import HDBSCAN
-from sklearn.decomposition import PCA
 
-from samplemix_core.compiled import keep
-from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel
-from samplemix_core.diversity.geometry import Bounds, ClusterSums, nearest_centroid, separation
+from samplemix_core.config.run import DiversityConfig, FitMode, View
+from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, Kinds
+from samplemix_core.diversity.geometry import centred, nearest_centroid, separation
+from samplemix_core.diversity.modes import Prepared, cluster, min_cluster_size
 from samplemix_core.errors import DiversityHealthError
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-    from umap import UMAP, layouts, umap_
+from samplemix_core.identity import fingerprint
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
@@ -31,28 +23,43 @@ _FLOAT32_COSINE_ERROR = 1e-6
 """How far rounding can move a cosine in assign(); without it, copies of one text could lie outside a radius of 0."""
 
 
-for _function in (*vars(umap_).values(), *vars(layouts).values()):
-    keep(_function)  # Each process would compile them for 10 s.
-
-
-def fit_clusters(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
-    """Fit clusters on a sample of unit vectors (n, dim).
+def fit_clusters(
+    vectors: Vectors,
+    config: DiversityConfig,
+    seed: int,
+    encoder_id: str,
+    kinds: Kinds | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ClusterModel:
+    """Fit clusters on a sample of unit vectors (n, dim), whose languages and content types are `kinds`.
 
     The order of the vectors matters to the last bit: give them sorted by shard and row.
 
     Raises DiversityHealthError if the sample is too small or too uniform to cluster, holds values that are not finite, or has no
     cluster at all. Whether the clusters are any good is for cluster_model.check_health to say.
     """
-    smallest = min_cluster_size(config, vectors.shape[0])
-    _require_sample(vectors, config, smallest)
-    labels = cluster(reduce(vectors, config, seed), config, smallest)
-    if labels.max() < 0:
-        raise DiversityHealthError(
-            f"HDBSCAN found no cluster in a sample of {labels.size} documents: all of it is noise.",
-            f"Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples}), or mix"
-            " by policy natural, which needs no clusters.",
-        )
-    return _model(vectors, labels, config, seed, encoder_id)
+    _require_sample(vectors, config, min_cluster_size(config, vectors.shape[0]))
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    samples = {view: Prepared(vectors if view == "plain" else centred(vectors, mean), config) for view in config.views}
+    wanted = [(mode, view, number) for number in range(config.fits) for view in config.views for mode in config.modes]
+    fits = list[Fit]()
+    for mode, view, number in wanted:
+        on_progress(len(fits), len(wanted))
+        own = seed_of_fit(seed, mode, view, number)
+        labels = cluster(samples[view], mode, own)
+        if labels.max() < 0:
+            raise DiversityHealthError(
+                f"{mode} found no cluster in a sample of {labels.size} documents: all of it is noise.",
+                f"Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples}), or"
+                " mix by policy natural, which needs no clusters.",
+            )
+        fits.append(_fit(samples[view].vectors, labels, config, mode, view, own))
+    return _model(vectors, tuple(fits), mean, config, seed, encoder_id, kinds)
+
+
+def seed_of_fit(seed: int, mode: FitMode, view: View, number: int) -> int:
+    """The seed of one fit: fits that differ in anything have nothing in common, and neighbouring seeds of models no fit."""
+    return int(fingerprint({"seed": seed, "mode": mode, "view": view, "number": number})[:8], 16)
 
 
 def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
@@ -61,70 +68,47 @@ def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id
     Raises DiversityHealthError for values that are not finite.
     """
     _require_finite(vectors)
-    return _model(vectors, np.zeros(vectors.shape[0], dtype=np.int32), config, seed, encoder_id)
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    fit = _fit(vectors, np.zeros(vectors.shape[0], dtype=np.int32), config, "hdbscan", "plain", seed)
+    return _model(vectors, (fit,), mean, config, seed, encoder_id, None)
 
 
-def _model(vectors: Vectors, labels: Labels, config: DiversityConfig, seed: int, encoder_id: str) -> ClusterModel:
-    """Build the model of the clusters that labels (n,) make of vectors (n, dim)."""
+def _fit(vectors: Vectors, labels: Labels, config: DiversityConfig, mode: FitMode, view: View, seed: int) -> Fit:
+    """Measure the clusters that labels (n,) make of vectors (n, dim)."""
     centroids = _centroids(vectors, labels)
     distances = _member_distances(vectors, labels, centroids)
-    radii = np.array([np.quantile(d, config.noise_quantile) + _FLOAT32_COSINE_ERROR for d in distances], dtype=np.float32)
-    compactness = np.array([d.mean() for d in distances])
     nearest, distance = nearest_centroid(vectors, centroids)
-    sums = ClusterSums.of(nearest, distance, centroids.shape[0])
-    return ClusterModel(
-        centroids=centroids,
-        radii=radii,
-        labels=labels,
-        compactness=compactness,
-        assigned=sums.counts,
-        bounds=Bounds.of(sums.compactness(compactness) * separation(centroids)),
-        config=config.identity(),
+    assigned = np.bincount(nearest, minlength=len(centroids)).astype(np.int64)
+    total = np.bincount(nearest, weights=distance, minlength=len(centroids))
+    of_members = np.array([own.mean() for own in distances])
+    return Fit(
+        mode=mode,
+        view=view,
         seed=seed,
-        encoder_id=encoder_id,
+        centroids=centroids,
+        radii=np.array([np.quantile(own, config.noise_quantile) + _FLOAT32_COSINE_ERROR for own in distances], dtype=np.float32),
+        labels=labels,
+        compactness=np.where(assigned > 0, total / np.maximum(assigned, 1), of_members),
+        separation=separation(centroids, config.separation_neighbours),
+        assigned=assigned,
     )
 
 
-def min_cluster_size(config: DiversityConfig, n: int) -> int:
-    """Smallest cluster in a sample of n documents: the configured share of it, but no fewer than the configured size."""
-    return max(config.min_cluster_size, math.ceil(config.min_cluster_share * n))
-
-
-def reduce(vectors: Vectors, config: DiversityConfig, seed: int) -> Vectors:
-    """Reduce vectors (n, dim) to the few dimensions that HDBSCAN clusters in, (n, umap_components).
-
-    UMAP starts from principal components: on real text the clusters are as good as from its spectral start, which can fail to
-    converge if the neighbour graph falls into parts, as it does with duplicates.
-    """
-    n, dim = vectors.shape
-    components = min(config.pca_components, n - 1, dim)
-    principal = PCA(components, svd_solver="covariance_eigh").fit_transform(vectors)
-    reducer = UMAP(
-        n_components=min(config.umap_components, components),
-        n_neighbors=min(config.umap_neighbors, n - 1),
-        metric="cosine",
-        min_dist=0.0,
-        init="pca",
-        random_state=seed,
-        n_jobs=1,
-    )
-    return np.asarray(reducer.fit_transform(principal), dtype=np.float32)
-
-
-def cluster(reduced: Vectors, config: DiversityConfig, smallest: int) -> Labels:
-    """HDBSCAN's clusters of reduced vectors, (n,): numbered by size, largest first, then by first member; -1 is noise."""
-    hdbscan = HDBSCAN(
-        min_cluster_size=smallest,
-        min_samples=None if config.min_samples is None else min(config.min_samples, reduced.shape[0] - 1),
-        cluster_selection_method=config.selection,
-        core_dist_n_jobs=1,
-    )
-    found = hdbscan.fit_predict(reduced)
-    names, first, sizes = np.unique(found[found >= 0], return_index=True, return_counts=True)
-    renumbered = np.full(names.size + 1, -1, dtype=np.int32)
-    renumbered[names[np.lexsort((first, -sizes))]] = np.arange(names.size, dtype=np.int32)
-    labels: Labels = renumbered[found]
-    return labels
+def _model(
+    vectors: Vectors,
+    fits: tuple[Fit, ...],
+    mean: Vectors,
+    config: DiversityConfig,
+    seed: int,
+    encoder_id: str,
+    kinds: Kinds | None,
+) -> ClusterModel:
+    """Build the model of these fits, with the groups that the sample's documents have."""
+    bare = ClusterModel(fits, mean, Groups({}, None), config.noise, config.identity(), seed, encoder_id)
+    if len(fits) == 1 and (kinds is None or not config.evenness):
+        return bare
+    _, _, places = bare.placed(vectors)
+    return replace(bare, groups=Groups.of(places, kinds, config.evenness))
 
 
 def _require_finite(vectors: Vectors) -> None:

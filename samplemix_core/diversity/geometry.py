@@ -1,4 +1,4 @@
-"""Assign documents to clusters, by blocked matrix products in float32, and measure clusters' diversity from mergeable sums.
+"""Nearest centroids, by blocked matrix products in float32, and how far clusters are apart.
 
 d_j = compactness_j * separation_j, after Abbas et al. 2024, "Effective pruning of web-scale datasets based on complexity of concept
 clusters", as used by SampleMix (Xi et al. 2025, section 3): compactness is the mean cosine distance of a cluster's documents to its
@@ -13,34 +13,6 @@ import numpy.typing as npt
 from samplemix_core.errors import ModelError
 
 Float64Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class ClusterSums:
-    """What a set of documents adds to their clusters' statistics.
-
-    counts: int64 (K,), documents. distance_sum: float64 (K,), their cosine distances to the centroid, added up.
-    """
-
-    counts: npt.NDArray[np.int64]
-    distance_sum: Float64Array
-
-    @classmethod
-    def of(cls, cluster: npt.NDArray[np.int32], distance: npt.NDArray[np.float32], n_clusters: int) -> "ClusterSums":
-        """Sums of an assignment, in the order of its documents. Noise counts as a document of its nearest cluster."""
-        return cls(
-            counts=np.bincount(cluster, minlength=n_clusters).astype(np.int64),
-            distance_sum=np.bincount(cluster, weights=distance, minlength=n_clusters).astype(np.float64),
-        )
-
-    def add(self, cluster: npt.NDArray[np.int32], counts: npt.NDArray[np.int32], distance_sum: Float64Array) -> None:
-        """Add sums of parts, each of one cluster, in place and in the order given: the same order gives the same bits."""
-        np.add.at(self.counts, cluster, counts)
-        np.add.at(self.distance_sum, cluster, distance_sum)
-
-    def compactness(self, of_empty: Float64Array) -> Float64Array:
-        """Mean distance of each cluster's documents, (K,); for a cluster without any, its entry of `of_empty` (K,)."""
-        return np.where(self.counts > 0, self.distance_sum / np.maximum(self.counts, 1), of_empty)
 
 
 @dataclass(frozen=True)
@@ -65,19 +37,36 @@ class Bounds:
         return np.clip((raw - self.low) / (self.high - self.low), 0.0, 1.0)
 
 
-def separation(centroids: npt.NDArray[np.float32]) -> Float64Array:
+def separation(centroids: npt.NDArray[np.float32], neighbours: int | None = None) -> Float64Array:
     """Mean cosine distance of each centroid to the others, (K,), from unit centroids (K, dim); 0 if there is only one.
 
-    By linearity, the mean over the others of 1 - <c_j, c_i> is 1 - (<c_j, sum_i c_i> - <c_j, c_j>) / (K - 1): no K x K matrix.
+    With `neighbours`, the mean over so many nearest ones, as in the code of Abbas et al. By linearity, the mean over all others of
+    1 - <c_j, c_i> is 1 - (<c_j, sum_i c_i> - <c_j, c_j>) / (K - 1): no K x K matrix.
     """
     n_clusters = centroids.shape[0]
     if n_clusters == 1:
         return np.zeros(1)
     exact = centroids.astype(np.float64)
-    to_all = (exact * exact.sum(axis=0)).sum(axis=1)
-    to_itself = (exact * exact).sum(axis=1)
-    mean_distance: Float64Array = 1.0 - (to_all - to_itself) / (n_clusters - 1)
-    return mean_distance
+    if neighbours is not None and neighbours < n_clusters - 1:
+        found = np.empty(n_clusters)
+        for start in range(0, n_clusters, BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            cosine = exact[rows] @ exact.T
+            own = np.arange(len(cosine))
+            cosine[own, start + own] = -np.inf
+            found[rows] = 1 - np.partition(cosine, -neighbours, axis=1)[:, -neighbours:].mean(axis=1)
+        return found
+    own = (exact * exact).sum(axis=1)
+    others: Float64Array = 1.0 - ((exact * exact.sum(axis=0)).sum(axis=1) - own) / (n_clusters - 1)
+    return others
+
+
+def centred(vectors: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Vectors (n, dim) less a mean (dim,), as unit vectors again; one that is the mean itself is 0."""
+    moved = vectors - mean
+    norms = np.sqrt(np.einsum("ij,ij->i", moved, moved, dtype=np.float64))
+    moved /= np.maximum(norms, np.finfo(np.float32).tiny).astype(np.float32)[:, None]
+    return moved
 
 
 BLOCK_ROWS = 1024
@@ -86,19 +75,6 @@ _PAIRS = 4096
 
 _MATRIX_ERROR = 1e-5
 """More than the error of a cosine from a float32 matrix product, which depends on the matrices' shapes and the processor."""
-
-
-@dataclass(frozen=True, eq=False)
-class Assignment:
-    """Documents' clusters, in the order of their vectors.
-
-    cluster: int32 (n,), the nearest centroid. distance: float32 (n,), cosine distance to it.
-    is_noise: bool (n,), whether the distance exceeds that cluster's radius.
-    """
-
-    cluster: npt.NDArray[np.int32]
-    distance: npt.NDArray[np.float32]
-    is_noise: npt.NDArray[np.bool_]
 
 
 def nearest_centroid(
@@ -157,9 +133,3 @@ def _cosines(
         pairs = slice(first, first + _PAIRS)
         found[pairs] = (vectors[row[pairs]].astype(np.float64) * centroids[column[pairs]]).sum(axis=1)
     return found
-
-
-def assign(vectors: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Assignment:
-    """Assign unit vectors (n, dim) to clusters with these centroids (K, dim) and radii (K,). See nearest_centroid."""
-    cluster, distance = nearest_centroid(vectors, centroids)
-    return Assignment(cluster, distance, distance > radii[cluster])

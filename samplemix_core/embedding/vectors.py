@@ -139,8 +139,10 @@ def _row_groups(source: Path | BinaryIO, encoder_id: str) -> Iterator[pa.Table]:
             yield file.read_row_group(group)
 
 
-def read_positions(source: Path | BinaryIO, encoder_id: str, positions: npt.NDArray[np.int64]) -> Vectors:
-    """Vectors (k, dim) at the given 0-based positions of an embedding file, ascending; only their row groups are read.
+def read_positions(
+    source: Path | BinaryIO, encoder_id: str, positions: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], Vectors]:
+    """Rows (k,) and vectors (k, dim) at 0-based positions of an embedding file, ascending; only their row groups are read.
 
     Raises ModelError if the file was written with another encoder, ValueError if a position is not in it or they do not ascend.
     """
@@ -152,10 +154,13 @@ def read_positions(source: Path | BinaryIO, encoder_id: str, positions: npt.NDAr
         starts = np.cumsum([0] + [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
         groups = np.searchsorted(starts, positions, side="right") - 1
         parts = [
-            from_table(file.read_row_group(int(group)).take(pa.array(positions[groups == group] - starts[group])))[1]
+            from_table(file.read_row_group(int(group)).take(pa.array(positions[groups == group] - starts[group])))
             for group in np.unique(groups)
         ]
-        return np.concatenate(parts) if parts else np.empty((0, file.schema_arrow.field("vector").type.list_size), dtype=np.float32)
+        dim = file.schema_arrow.field("vector").type.list_size
+        rows = [np.empty(0, dtype=np.int64), *(part[0] for part in parts)]
+        vectors = [np.empty((0, dim), dtype=np.float32), *(part[1] for part in parts)]
+        return np.concatenate(rows), np.concatenate(vectors)
 
 
 def _require_encoder(file: pq.ParquetFile, encoder_id: str) -> None:

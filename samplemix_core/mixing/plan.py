@@ -86,7 +86,7 @@ def planned(
         for name, column in columns:
             codes, size = column.codes[part], len(column.names)
             sums[name] += [np.bincount(codes, values, size) for values in (tokens, mixed, own > 0)]
-        quality, diversity = source.quality[part].astype(np.float64), source.diversity[source.cluster[part]].astype(np.float64)
+        quality, diversity = source.quality[part].astype(np.float64), source.diversity[part].astype(np.float64)
         totals += [
             *(float(tokens @ quality), float(mixed @ quality), float(tokens @ diversity), float(mixed @ diversity)),
             *(float(tokens.sum()), float(tokens @ (own > 0))),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samplemix_core import schemas
-from samplemix_core.mixing.shard_samples import scaled
+from samplemix_core.mixing.shard_samples import SCALE, scaled
 
 if TYPE_CHECKING:
     from samplemix_core.mixing.source import Source
@@ -64,6 +64,7 @@ def _cells(source: "Source", copies: UInt16Array, quality_low: float, quality_hi
     def part(start: int, stop: int) -> pa.Table:
         once, chosen = source.tokens[start:stop].astype(np.int64), copies[start:stop].astype(np.int64)
         quality, distance = scaled(source.quality[start:stop]), source.distance[start:stop].astype(np.int64)
+        diversity = scaled(source.diversity[start:stop])
         labels = {name: known[name].codes[start:stop] if name in known else np.zeros(stop - start) for name in LABELS}
         columns: dict[str, npt.NDArray[np.int64]] = {
             "domain": source.domain[start:stop].astype(np.int64),
@@ -76,6 +77,9 @@ def _cells(source: "Source", copies: UInt16Array, quality_low: float, quality_hi
             "quality_square_sum": quality * quality,
             "distance_sum": distance,
             "distance_square_sum": distance * distance,
+            "diversity_sum": diversity,
+            "diversity_square_sum": diversity * diversity,
+            "mixture_diversity_sum": chosen * diversity,
             "samples": (chosen > 0).astype(np.int64),
             "copies": chosen,
             "mixture_tokens": chosen * once,
@@ -91,8 +95,14 @@ def _cells(source: "Source", copies: UInt16Array, quality_low: float, quality_hi
     for name in LABELS:
         names = pa.array(known[name].names if name in known else [""], pa.string())
         cells = cells.set_column(cells.column_names.index(name), name, names.take(cells[name].combine_chunks()))
-    diversity = pa.array(source.diversity[cells["cluster"].to_numpy()])
-    return cells.append_column("diversity", diversity).select(schemas.CELLS.names).cast(schemas.CELLS)
+    documents = cells["documents"].to_numpy()
+    mean, square = (cells[name].to_numpy() / documents / SCALE for name in ("diversity_sum", "diversity_square_sum"))
+    spread = np.sqrt(np.maximum(0.0, square / SCALE - mean * mean))
+    copied, of_copies = (cells[name].to_numpy() for name in ("copies", "mixture_diversity_sum"))
+    mixed = np.where(copied > 0, of_copies / np.maximum(copied, 1) / SCALE, mean)
+    for name, values in {"diversity": mean, "diversity_spread": spread, "mixture_diversity": mixed}.items():
+        cells = cells.append_column(name, pa.array(values))
+    return cells.select(schemas.CELLS.names).cast(schemas.CELLS)
 
 
 def _copy_counts(source: "Source", copies: UInt16Array) -> pa.Table:

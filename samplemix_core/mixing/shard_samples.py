@@ -72,10 +72,12 @@ class ShardSamples:
     quality: Float32Array
     cluster: Int32Array
     distance: Float32Array
+    diversity: Float32Array
     labels: Mapping[str, Int32Array] = field(default_factory=dict)
 
     def without(self, rows: RowSet) -> "ShardSamples":
         """Return the samples except those in these rows."""
         keep = np.isin(self.row, rows.rows(), assume_unique=True, invert=True)
-        columns = {name: getattr(self, name)[keep] for name in ("row", "domain", "n_tokens", "quality", "cluster", "distance")}
+        names = ("row", "domain", "n_tokens", "quality", "cluster", "distance", "diversity")
+        columns = {name: getattr(self, name)[keep] for name in names}
         return ShardSamples(self.snapshot, self.path, **columns, labels={name: codes[keep] for name, codes in self.labels.items()})

@@ -1,6 +1,6 @@
 """The samples that a mixture is made from, as columns; and, given copies, the mixture's rows and its sums by domain.
 
-A source takes 30 bytes per sample (32 with more than 65,536 clusters), 1 or 2 more for each label, and a bit for its row. Solved
+A source takes 34 bytes per sample (36 with more than 65,536 clusters), 1 or 2 more for each label, and a bit for its row. Solved
 copies take 2 bytes more.
 Nothing else in memory grows with the samples. Those of a large source, given a directory, are in files that are mapped: the system
 keeps of them what there is room for.
@@ -69,6 +69,7 @@ class Source:
 
     domain: int16 (n,), indices into `domains`, which are sorted once the source is finished.
     tokens: int32 (n,). quality: float32 (n,). cluster: unsigned (n,). distance: int16 (n,), to the centroid, in ten-thousandths.
+    diversity: float32 (n,), 0..1. cluster_diversity: float32 (K,), that of each cluster by itself.
     closest: int16 (n,), for policies that read it, once documents are compared; else None.
     weight: float64 (n,), once a policy has weighed them. uniform: float64 (n,), the sample's own number in [0, 1).
     """
@@ -77,7 +78,7 @@ class Source:
         self,
         samples: int,
         domain_names: Mapping[int, str],
-        diversity: Float32Array,
+        cluster_diversity: Float32Array,
         seed: int,
         bounds: tuple[float, float] = (0.0, 1.0),
         labels: Mapping[str, Sequence[str]] | None = None,
@@ -85,9 +86,9 @@ class Source:
     ) -> None:
         """Make room for `samples` samples. `domain_names` maps domain ids to names.
 
-        `diversity` (K,) is that of each cluster, and `bounds` are the raw diversities that it was scaled with. `labels` are the
-        names of other columns, which shards then have too: a byte a sample for each, or two. `directory` takes the columns of more
-        than MOST_IN_MEMORY samples, and has to be there as long as the source.
+        `cluster_diversity` (K,) is that of each cluster, and `bounds` are the raw diversities that it was scaled with. `labels` are
+        the names of other columns, which shards then have too: a byte a sample for each, or two. `directory` takes the columns of
+        more than MOST_IN_MEMORY samples, and has to be there as long as the source.
         """
 
         def column(name: str, kind: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -99,8 +100,9 @@ class Source:
         self.domain = column("domain", np.int16)
         self.tokens = column("tokens", np.int32)
         self.quality = column("quality", np.float32)
-        self.cluster = column("cluster", np.min_scalar_type(max(diversity.size - 1, 2**8)))
+        self.cluster = column("cluster", np.min_scalar_type(max(cluster_diversity.size - 1, 2**8)))
         self.distance = column("distance", np.int16)
+        self.diversity = column("diversity", np.float32)
         self.weight = column("weight", np.float64)
         self.uniform = column("uniform", np.float64)
         self.closest: npt.NDArray[np.int16] | None = None
@@ -108,7 +110,7 @@ class Source:
             name: Column(names, column(name, np.min_scalar_type(max(len(names) - 1, 1)))) for name, names in (labels or {}).items()
         }
         self.domains: list[str] = []
-        self.diversity, self._bounds, self._seed = diversity, bounds, seed
+        self.cluster_diversity, self._bounds, self._seed = cluster_diversity, bounds, seed
         self._names = domain_names
         self._code = np.full(max(domain_names, default=0) + 1, -1, dtype=np.int16)
         self._slices: list[_Slice] = []
@@ -129,6 +131,7 @@ class Source:
         self.quality[start:stop] = shard.quality
         self.cluster[start:stop] = shard.cluster
         self.distance[start:stop] = scaled(shard.distance)
+        self.diversity[start:stop] = shard.diversity
         for name, column in self._labels.items():
             column.codes[start:stop] = shard.labels[name]
         self.uniform[start:stop] = uniforms(self._seed, sample_keys(shard.snapshot, shard.path, shard.row))
@@ -151,7 +154,7 @@ class Source:
     @property
     def columns(self) -> dict[str, Column]:
         """The columns by which samples may be grouped: domain, cluster, and those in `labels`."""
-        clusters = [str(number) for number in range(self.diversity.size)]
+        clusters = [str(number) for number in range(self.cluster_diversity.size)]
         return {"domain": Column(self.domains, self.domain), "cluster": Column(clusters, self.cluster), **self._labels}
 
     @property
@@ -198,19 +201,18 @@ class Source:
         kinds = tuple(self._labels["content_type"].names) if "content_type" in self._labels else ()
         parts = (slice(start, start + _ROWS_AT_ONCE) for start in range(0, self.tokens.size, _ROWS_AT_ONCE))
         looked = (self._survey_part(part, room) for part in parts)
-        return survey(looked, tuple(self.domains), self.diversity, scale, budget_tokens, max_copies, self._bounds, kinds)
+        return survey(looked, tuple(self.domains), self.cluster_diversity, scale, budget_tokens, max_copies, self._bounds, kinds)
 
     def _survey_part(self, part: slice, room: UInt16Array | None) -> SurveyPart:
         tokens = self.tokens[part]
         return SurveyPart(self._columns(part), np.ones(tokens.size), tokens, None if room is None else room[part])
 
     def _columns(self, part: slice) -> Columns:
-        cluster = self.cluster[part]
         return Columns(
             quality=self.quality[part],
-            diversity=self.diversity[cluster],
+            diversity=self.diversity[part],
             domain=self.domain[part],
-            cluster=cluster,
+            cluster=self.cluster[part],
             distance=self.distance[part],
             kind=self._labels["content_type"].codes[part] if "content_type" in self._labels else None,
             uniform=self.uniform[part],
@@ -239,7 +241,7 @@ class Source:
                 "copies": copies[chosen].astype(np.int32),
                 "weight": self.weight[chosen],
                 "quality": self.quality[chosen],
-                "diversity": self.diversity[self.cluster[chosen]],
+                "diversity": self.diversity[chosen],
                 "cluster": self.cluster[chosen].astype(np.int32),
             }
             columns |= {name: own[chosen].astype(np.int32) for name, own in (others or {}).items()}

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from samplemix_core.mixing.shard_samples import Float32Array
-from samplemix_core.policies.policy import Columns, Ranks, Scale, Survey, levels_of
+from samplemix_core.policies.policy import Columns, Scale, Survey, levels_of
 
 MOST_LEVELS, LEAST_LEVELS = 2**15, 256
 _PARTS = 2**15
@@ -18,31 +16,6 @@ _PARTS = 2**15
 
 _CELLS = 2**22
 """Levels of all domains together: 32 MiB."""
-
-
-RANKS = 101
-"""Quantiles by which ranks are told."""
-
-
-def ranks_of(values: Float32Array, documents: npt.NDArray[np.integer] | None = None) -> Ranks:
-    """Return about RANKS quantiles of values (n,), each of so many documents (one each by default), with their places."""
-    order = np.argsort(values, kind="stable") if documents is not None else None
-    ordered = np.sort(values) if order is None else values[order]
-    counts = np.ones(values.size, dtype=np.int64) if order is None or documents is None else documents[order].astype(np.int64)
-    ends = np.cumsum(counts)
-    total = int(ends[-1])
-    at = np.searchsorted(ends, np.linspace(0, total - 1, RANKS).astype(np.int64), side="right")
-    chosen = np.unique(ordered[at])
-    first = np.searchsorted(ordered, chosen, side="left")
-    last = np.searchsorted(ordered, chosen, side="right") - 1
-    below, through = ends[first] - counts[first], ends[last]
-    return Ranks(tuple(chosen.astype(np.float64).tolist()), tuple(((below + through) / (2 * total)).tolist()))
-
-
-def diversity_ranks(clusters: pa.Table) -> Ranks:
-    """Ranks of diversity over the documents of measured clusters (schemas.CLUSTERS), at least one of which has some."""
-    known = clusters.filter(pc.greater(clusters["size"], 0))
-    return ranks_of(known["diversity"].to_numpy().astype(np.float32), known["size"].to_numpy())
 
 
 class SurveyPart(NamedTuple):

@@ -2,8 +2,9 @@
 
 A sample of weight w is copied min(cap, kappa * w) times on average, because floor(c + u) averages c over u. So a cell of samples
 with similar weights yields its tokens times that, and kappa is where all cells together meet the budget. Each cell is split into
-two halves, one standard deviation of quality above and below its mean, so that the halves have its mean and spread. This ignores
-that longer documents of a cell may be better ones, and that a mixture is one draw and not the average of all. Constraints are met
+halves, one standard deviation of quality above and below its mean, and these by diversity where it differs within cells, so that
+the parts have its mean and spread. This ignores that longer documents of a cell may be better ones, that quality and diversity may
+go together in it, and that a mixture is one draw and not the average of all. Constraints are met
 as a mixture meets them, with a kappa for each group.
 """
 
@@ -22,7 +23,7 @@ from samplemix_core.mixing.constraints import Groups, require_feasible, shared_o
 from samplemix_core.mixing.groups import Column, grouped, most_copies
 from samplemix_core.mixing.line import Weights
 from samplemix_core.mixing.rollup import LABELS
-from samplemix_core.mixing.shard_samples import SCALE, Float32Array
+from samplemix_core.mixing.shard_samples import SCALE
 from samplemix_core.mixing.survey import SurveyPart, survey
 from samplemix_core.policies.policy import Columns, Policy, Scale, Targets
 
@@ -39,6 +40,9 @@ _MOST_PARTS = 2_000_000
 """Of all halves together: with more, they are cut less."""
 
 _ADDED = "documents", "tokens", "quality_sum", "quality_square_sum", "distance_sum", "distance_square_sum"
+_SPREAD = 0.01
+"""Standard deviation of diversity within a cell that is worth cutting it for."""
+
 _NEARLY = 0.01
 """Share of documents by which an estimate may be wrong."""
 
@@ -102,6 +106,9 @@ class Estimator:
         self._columns["cluster"] = Column([str(number) for number in clusters.tolist()], cluster)
         self._band = cells["quality_band"].to_numpy()
         self._of_cells = {name: cells[name].to_numpy() for name in _ADDED}
+        mean, spread = (cells[name].to_numpy() * float(SCALE) for name in ("diversity", "diversity_spread"))
+        self._of_cells["diversity_sum"] = self._of_cells["documents"] * mean
+        self._of_cells["diversity_square_sum"] = self._of_cells["documents"] * (mean * mean + spread * spread)
         sums = [cells[name].to_numpy() for name in ("documents", "tokens", "mixture_tokens")]
         self._sums: dict[str, list[Any]] = {
             name: [
@@ -110,8 +117,8 @@ class Estimator:
             for name in ("domain", *self.labels)
         }
         self.source_tokens = int(self._of_cells["tokens"].sum())
-        self._diversity = np.zeros(clusters.size, dtype=np.float32)
-        self._diversity[cluster] = cells["diversity"].to_numpy()
+        of_clusters = (np.bincount(cluster, self._of_cells[name]) for name in ("diversity_sum", "documents"))
+        self._diversity = np.divide(*of_clusters).astype(np.float32) / np.float32(SCALE)
         self._merged: dict[tuple[str, ...], _Halves] = {}
 
     @property
@@ -128,7 +135,7 @@ class Estimator:
             _, first, cell = np.unique(key * (int(self._band.max()) + 1) + self._band, return_index=True, return_inverse=True)
             columns = {name: Column(self._columns[name].names, self._columns[name].codes[first]) for name in names}
             sums = {name: np.bincount(cell, values) for name, values in self._of_cells.items()}
-            self._merged[names] = _Halves.of(columns, sums, self._diversity, cell)
+            self._merged[names] = _Halves.of(columns, sums, cell)
         return self._merged[names]
 
     def estimate(
@@ -191,13 +198,14 @@ class Estimator:
         halves = self._halves({*policy.labels, *constraints.columns()})
         found, kinds = None, self._columns["content_type"].names if policy.labels else ()
         if not policy.alone:
-            known = _with_names(halves.tiled(1), constraints)
+            known = _with_names(halves.tiled(halves.part), constraints)
             room = most_copies(known, halves.part.columns.quality, constraints, max_copies)
             looked = [halves.part._replace(room=room)]
             found = survey(looked, self.domains, self._diversity, scale, budget, max_copies, self._bounds, tuple(kinds))
         targets = policy.met_targets(found) if found is not None else None
-        columns, documents, tokens = halves.cut(policy)[:3]
-        known = _with_names(halves.tiled(documents.size // halves.part.documents.size), constraints)
+        parts = halves.cut(policy)
+        columns, documents, tokens = parts[:3]
+        known = _with_names(halves.tiled(parts), constraints)
         weight = policy.weigh(scale, found)(columns)
         caps = most_copies(known, columns.quality, constraints, max_copies)
         most = np.full(weight.size, max_copies) if caps is None else caps.astype(np.int64)
@@ -224,7 +232,7 @@ class Estimator:
 
 @dataclass(frozen=True, eq=False)
 class _Halves:
-    """C cells as halves, first all lower ones: what they are told apart by, and for each of F finer cells the one it is in (F,)."""
+    """C cells as halves or quarters, first all lower ones: what they are told apart by, and the cell of F finer ones, each (F,)."""
 
     columns: Mapping[str, Column]
     part: SurveyPart
@@ -232,35 +240,39 @@ class _Halves:
     cell: Int64Array
 
     @classmethod
-    def of(
-        cls, columns: Mapping[str, Column], sums: Mapping[str, npt.NDArray[Any]], diversity: Float32Array, cell: Int64Array
-    ) -> "_Halves":
-        """Split cells, each with its sums over documents, (C,) by name. `diversity` (K,) is that of each cluster."""
+    def of(cls, columns: Mapping[str, Column], sums: Mapping[str, npt.NDArray[Any]], cell: Int64Array) -> "_Halves":
+        """Split cells, each with its sums over documents, (C,) by name."""
         documents, tokens = sums["documents"], sums["tokens"]
-        mean = sums["quality_sum"] / documents / SCALE
-        spread = np.sqrt(np.maximum(0.0, sums["quality_square_sum"] / documents / SCALE**2 - mean * mean))
-        apart = sums["distance_sum"] / documents
-        square = sums["distance_square_sum"] / documents
-        cluster = columns["cluster"].codes
-        halves = Columns(
-            # A score that is never negative has no negative half.
-            quality=np.concatenate([np.maximum(mean - spread, np.minimum(mean, 0.0)), mean + spread]).astype(np.float32),
-            diversity=np.tile(diversity[cluster], 2),
-            domain=np.tile(columns["domain"].codes, 2),
-            cluster=np.tile(cluster, 2),
-            distance=np.tile(np.rint(apart).astype(np.int64), 2),
-            kind=np.tile(columns["content_type"].codes, 2) if "content_type" in columns else None,
+        mean, spread = _moments(sums, "quality")
+        diverse, diverse_spread = _moments(sums, "diversity")
+        apart, apart_spread = _moments(sums, "distance")
+        # A score that is never negative has no negative half.
+        quality = [np.maximum(mean - spread, np.minimum(mean, 0.0)), mean + spread]
+        diversity = [diverse, diverse]
+        if np.any(diverse_spread > _SPREAD):
+            quality += quality
+            diversity = [diverse - diverse_spread] * 2 + [diverse + diverse_spread] * 2
+        times = len(quality)
+        parts = Columns(
+            quality=np.concatenate(quality).astype(np.float32),
+            diversity=np.clip(np.concatenate(diversity), 0.0, 1.0).astype(np.float32),
+            domain=np.tile(columns["domain"].codes, times),
+            cluster=np.tile(columns["cluster"].codes, times),
+            distance=np.tile(np.rint(apart * SCALE).astype(np.int64), times),
+            kind=np.tile(columns["content_type"].codes, times) if "content_type" in columns else None,
         )
-        part = SurveyPart(halves, np.tile(documents, 2) / 2, np.tile(tokens, 2) / 2)
-        return cls(columns, part, np.tile(np.sqrt(np.maximum(0.0, square - apart * apart)), 2), cell)
+        part = SurveyPart(parts, np.tile(documents, times) / times, np.tile(tokens, times) / times)
+        return cls(columns, part, np.tile(apart_spread * SCALE, times), cell)
 
-    def tiled(self, times: int) -> dict[str, Column]:
-        """The columns, when each half is cut into so many parts."""
-        return {name: Column(own.names, np.tile(own.codes, 2 * times)) for name, own in self.columns.items()}
+    def tiled(self, parts: SurveyPart) -> dict[str, Column]:
+        """The columns of some parts, into which the cells are cut."""
+        return {
+            name: Column(own.names, np.tile(own.codes, parts.tokens.size // own.codes.size)) for name, own in self.columns.items()
+        }
 
     def shared(self, values: Float64Array, by: npt.NDArray[Any]) -> Float64Array:
         """Sums over each finer cell (F,) of values of parts (n,), which belong to it in proportion to `by` (F,)."""
-        size = self.part.tokens.size // 2
+        size = self.columns["domain"].codes.size
         whole = np.bincount(self.cell, by, size)
         return np.asarray((values.reshape(-1, size).sum(axis=0) / np.maximum(whole, 1.0))[self.cell] * by)
 
@@ -277,6 +289,12 @@ class _Halves:
             apart = self.part.columns.distance + normal[:, None] * self.distance_spread
             return _each(self.part, np.full(normal.size, 1 / normal.size), "distance", np.rint(np.maximum(apart, 0)))
         return self.part
+
+
+def _moments(sums: Mapping[str, npt.NDArray[Any]], name: str) -> tuple[Float64Array, Float64Array]:
+    """Mean and standard deviation of a column over the documents of each cell."""
+    mean, square = (sums[f"{name}_{power}"] / sums["documents"] for power in ("sum", "square_sum"))
+    return mean / SCALE, np.sqrt(np.maximum(0.0, square - mean * mean)) / SCALE
 
 
 def _each(halves: SurveyPart, shares: Float64Array, column: str, values: npt.NDArray[Any]) -> SurveyPart:

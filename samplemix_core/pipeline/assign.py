@@ -1,4 +1,4 @@
-"""Assign every document to a cluster, measure the clusters over the corpus, and find words for them."""
+"""Assign every document to a cluster, count the clusters over the corpus, and find words for them."""
 
 from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out, require_all
 from samplemix_core.database import clusters, descriptions
@@ -68,17 +68,17 @@ def _assign(run: RunContext, registered: Registered, model: ClusterModelRef, gro
 
 
 def measure_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> MeasuredClusters:
-    """Measure each cluster's compactness, separation and diversity, from the sums that assigning left in the ledger.
+    """Enter each cluster's size, compactness, separation and diversity.
 
-    A model is measured once. Its figures then stay, so that a later crawl changes no earlier document's diversity. Rows scored and
-    assigned so far are indexed, and the clusters are described for the pages.
+    A model is measured once. All figures but the sizes are those of its fit, so a later crawl changes no document's diversity.
+    Rows scored and assigned so far are indexed, and the clusters are described for the pages.
     """
     with run.deployment.transaction() as cursor:
         record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)
         if record.state != "measured":
-            totals = clusters.cluster_totals(cursor, record, shard_states(cursor, registered.scope))
+            sizes = clusters.cluster_sizes(cursor, record, shard_states(cursor, registered.scope))
             fitted = load_model(run, record)
-            clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(totals, fitted), fitted.bounds)
+            clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(sizes, fitted), fitted.first.bounds)
         sizes = clusters.cluster_table(cursor, cluster_model.cluster_model_id)["size"].to_numpy()
     for snapshot_id in registered.snapshot_ids:
         with run.deployment.transaction() as cursor:

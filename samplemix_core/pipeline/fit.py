@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     # A comparison needs torch and UMAP, which are for workers: importing them would cost Airflow's tasks seconds.
     from samplemix_core.worker.compare import Comparison
 
-METHOD, ONE_CLUSTER = "pca-umap-hdbscan-2", "one-cluster"
+METHOD, ONE_CLUSTER = "clusters-3", "one-cluster-2"
 """Names of the ways to fit clusters. A different way gets a different name, so that its models are different models."""
 
 
@@ -102,10 +102,13 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
     positions = stratified_positions(shard_counts(scored, run.config.reader), diversity.sample_size, diversity.seed)
     with run.deployment.transaction() as cursor:
         files = embedding_files(cursor, registered.version, scored)
-    by_path = {state.shard.path: files[state.shard.shard_id] for state in scored}
+    shards = {state.shard.path: state.shard for state in scored}
+    by_path = {path: files[shard.shard_id] for path, shard in shards.items()}
     task = FitTask(
         run=run.name,
-        sample=tuple(part for path, chosen in positions.items() for part in positions_in_files(by_path[path], chosen)),
+        sample=tuple(
+            (shards[path], *part) for path, chosen in positions.items() for part in positions_in_files(by_path[path], chosen)
+        ),
         encoder_key=registered.encoder_key,
         diversity=diversity,
         one_cluster=one_cluster,

@@ -11,7 +11,7 @@ import pyarrow as pa
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database import columns, ledger, registration, selection
 from samplemix_core.database.benchmarks import Benchmark, find_benchmarks, leave_out_contaminated
-from samplemix_core.database.clusters import cluster_table, load_cluster_model
+from samplemix_core.database.clusters import NOISE, cluster_table, diversity_ranks, leave_out_noise, load_cluster_model
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.near_duplicates import Alike, find_alike
 from samplemix_core.database.quality_models import QualityModel, quality_ranks
@@ -21,7 +21,6 @@ from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.manifest.format import Counts
 from samplemix_core.mixing.shard_samples import Float32Array, RowSet
 from samplemix_core.mixing.source import Source
-from samplemix_core.mixing.survey import diversity_ranks, ranks_of
 from samplemix_core.overlap.pairs import settle
 from samplemix_core.policies.policy import Ranks, Scale
 
@@ -59,13 +58,17 @@ def read_source(
     """
     left_out, without, alike = list[selection.LeftOut](), dict[int, RowSet](), None
     benchmarks = find_benchmarks(cursor, config.decontaminate)
-    if config.constraints.selects or benchmarks:
+    without_noise = config.diversity.noise == "drop"
+    if config.constraints.selects or benchmarks or without_noise:
         selection.open_left_out(cursor)
         rules = list[str]()
         if config.constraints.selects:
             reader = deployment.require("reader_database_url")
             rules += selection.leave_out(cursor, reader, scope.version, cluster_model_id, states, config.constraints)
         rules += leave_out_contaminated(cursor, selection.LEFT_OUT, benchmarks, states, len(rules))
+        if without_noise:
+            leave_out_noise(cursor, selection.LEFT_OUT, cluster_model_id, states, len(rules))
+            rules.append(NOISE)
         left_out = selection.count_left_out(cursor, rules, states)
         without = selection.left_out_rows(cursor)
     table = selection.LEFT_OUT if without else None
@@ -91,7 +94,7 @@ def read_source(
             rows = leaving.get(shard.shard_id)
             samples = samples if rows is None else samples.without(rows)
         source.add(samples)
-    ranks = ranks_of(np.concatenate(qualities)) if qualities else None
+    ranks = Ranks.over(np.concatenate(qualities)) if qualities else None
     return ReadSource(source.finish(), counts, left_out, ranks, None if alike is None else alike.table, benchmarks)
 
 
@@ -168,4 +171,4 @@ def read_scale(
     if config.normalise == "range":
         return scale
     quality = quality_ranks(cursor, corpus_id, model.quality_model_id) or found.ranks
-    return scale._replace(quality_ranks=quality, diversity_ranks=diversity_ranks(cluster_table(cursor, cluster_model_id)))
+    return scale._replace(quality_ranks=quality, diversity_ranks=diversity_ranks(cursor, cluster_model_id))

@@ -44,7 +44,7 @@ def compare_meanings(
     """
     order = farthest_first(source.cluster, source.distance)
     at_once = max(DOCUMENTS_AT_ONCE, min(MOST_AT_ONCE, order.size // TASKS))
-    parts = list(_in_tasks(pieces(np.bincount(source.cluster, minlength=source.diversity.size)), at_once))
+    parts = list(_in_tasks(pieces(np.bincount(source.cluster, minlength=source.cluster_diversity.size)), at_once))
     found = np.zeros(source.tokens.size, dtype=np.int16)
     if not parts:
         source.closest = found

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     IntegerArray = npt.NDArray[np.integer]
 
 
+_QUANTILES = 101
+
 _MISSED = 1e-6
 """Share of a budget: more than rounding."""
 
@@ -30,6 +32,23 @@ class Ranks(NamedTuple):
 
     values: tuple[float, ...]
     places: tuple[float, ...]
+
+    @classmethod
+    def over(cls, values: "npt.NDArray[np.floating]", documents: "npt.NDArray[np.integer] | None" = None) -> "Ranks":
+        """About a hundred quantiles of values (n,), each of so many documents (one each by default), with their places."""
+        import numpy as np
+
+        order = np.argsort(values, kind="stable") if documents is not None else None
+        ordered = np.sort(values) if order is None else values[order]
+        counts = np.ones(values.size, dtype=np.int64) if order is None or documents is None else documents[order].astype(np.int64)
+        ends = np.cumsum(counts)
+        total = int(ends[-1])
+        at = np.searchsorted(ends, np.linspace(0, total - 1, _QUANTILES).astype(np.int64), side="right")
+        chosen = np.unique(ordered[at])
+        first = np.searchsorted(ordered, chosen, side="left")
+        last = np.searchsorted(ordered, chosen, side="right") - 1
+        below, through = ends[first] - counts[first], ends[last]
+        return cls(tuple(chosen.astype(np.float64).tolist()), tuple(((below + through) / (2 * total)).tolist()))
 
     def of(self, values: "Float64Array") -> "Float64Array":
         """The places of values (n,), those between two in proportion."""

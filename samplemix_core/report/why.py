@@ -145,6 +145,8 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
     chances, trouble = list[Chance](), ""
     if became != "taken" and (shard, row) in rules:
         became, trouble = "left out", f"the constraint {rules[shard, row]} leaves it out"
+    elif became == "not taken" and document["is_noise"] and (mixture["config"].get("diversity") or {}).get("noise") == "drop":
+        became, trouble = "left out", "it is far from every centroid, and noise is dropped"
     alike = ask(reader_url, "near_duplicates_of", mixture=name, version=mixture["version"], shard=shard, row=row)
     if became == "not taken" and any(item["is_kept"] for item in alike):
         became = "near-duplicate"

@@ -17,9 +17,8 @@ from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.diversity.cluster_model import check_health
 from samplemix_core.diversity.describe import MOST_CHARACTERS, map_centroids, telling_terms
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
-from samplemix_core.diversity.geometry import ClusterSums, assign
 from samplemix_core.embedding.vectors import read_embeddings, read_positions
-from samplemix_core.errors import ObjectStoreError, ShardRefusedError
+from samplemix_core.errors import AccountingError, ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.worker.artifacts import download_embeddings, load_cluster_model
 from samplemix_core.worker.jobs import AssignTask, DescribeTask, FitTask
@@ -36,42 +35,69 @@ def fit_model(task: FitTask) -> FittedModel:
 
     with deployment.scratch() as directory, ThreadPoolExecutor(_READS_AT_ONCE) as pool:
 
-        def read(i: int) -> npt.NDArray[np.float32]:
-            file, positions = task.sample[i]
+        def read(i: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+            _, file, positions = task.sample[i]
             path = download_embeddings(store, file, directory / str(i))
-            vectors = read_positions(path, task.encoder_key, positions)
+            found = read_positions(path, task.encoder_key, positions)
             path.unlink()
-            return vectors
+            return found
 
-        vectors = np.concatenate(list(pool.map(read, range(len(task.sample)))))
+        parts = list(pool.map(read, range(len(task.sample))))
+    vectors = np.concatenate([part for _, part in parts])
     if task.one_cluster:
         model = one_cluster(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
     else:
-        model = fit_clusters(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
+        kinds = None
+        if task.diversity.evenness > 0:
+            with deployment.transaction() as cursor:
+                kinds = clusters.kinds_of_sample(
+                    cursor, ((shard, rows) for (shard, *_), (rows, _) in zip(task.sample, parts, strict=True))
+                )
+        model = fit_clusters(vectors, task.diversity, task.diversity.seed, task.encoder_key, kinds)
         check_health(model, task.diversity)
     key = f"{Prefix.CLUSTERS}/{model.digest}.safetensors"
     store.put(key, model.to_bytes())
     seconds = time.monotonic() - started
     event(log, "fitted", run=task.run, clusters=model.n_clusters, documents=len(vectors), seconds=seconds)
-    return FittedModel(key, model.digest, model.n_clusters, len(vectors), model.noise_share, task.run, seconds)
+    ranks = {name: list(values) for name, values in model.ranks._asdict().items()}
+    return FittedModel(
+        key,
+        model.digest,
+        model.n_clusters,
+        len(vectors),
+        model.first.noise_share,
+        diversity_ranks=ranks,
+        run=task.run,
+        seconds=seconds,
+    )
 
 
 def assign_shard(task: AssignTask) -> int:
-    """Assign a shard's documents to their nearest clusters and store the result with its sums; return the number of documents."""
+    """Assign a shard's documents to their nearest clusters and store the result; return the number of documents.
+
+    Raises AccountingError if the embedding files hold other rows than are stored.
+    """
     started, deployment = time.monotonic(), Deployment.load()
     store = deployment.state
     model = load_cluster_model(store, task.artifact_key, task.artifact_sha256)
-    parts = [schemas.ASSIGNMENTS.empty_table()]
+    parts, at = [schemas.ASSIGNMENTS.empty_table()], 0
+    with deployment.transaction() as cursor:
+        stored, kinds = clusters.kinds_of_shard(cursor, task.shard, model.groups)
     with deployment.scratch() as directory:
         path = directory / "embeddings.parquet"
         for file in task.embeddings:
             download_embeddings(store, file, path)
             for rows, vectors in read_embeddings(path, task.encoder_key):
-                part = assign(vectors, model.centroids, model.radii)
-                parts.append(pa.table([rows, part.cluster, part.distance, part.is_noise], schema=schemas.ASSIGNMENTS))
+                here = slice(at, at + len(vectors))
+                if not np.array_equal(stored[here], rows):
+                    raise AccountingError(f"{task.shard.path}: its embedding files hold other rows than are stored.")
+                at += len(vectors)
+                own = kinds._replace(language=kinds.language[here], content_type=kinds.content_type[here])
+                part = model.assign(vectors, own)
+                columns = [rows, part.cluster, part.distance, part.is_noise, part.diversity]
+                parts.append(pa.table(columns, schema=schemas.ASSIGNMENTS))
     table = pa.concat_tables(parts)
-    sums = ClusterSums.of(table["cluster"].to_numpy(), table["distance"].to_numpy(), model.n_clusters)
-    assignment = clusters.Assignment(table, task.embedding_digest, sums, task.run, time.monotonic() - started)
+    assignment = clusters.Assignment(table, task.embedding_digest, task.run, time.monotonic() - started)
     with deployment.transaction() as cursor:
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     place = {"run": task.run, "snapshot": task.shard.snapshot, "shard": task.shard.path}
@@ -111,7 +137,7 @@ def describe_clusters(task: DescribeTask) -> descriptions.Description:
     chosen = _nearest(of, far)
     terms = telling_terms([texts[i] for i in chosen.tolist()], of[chosen], model.n_clusters)
     event(log, "described", clusters=model.n_clusters, documents=len(chosen), seconds=time.monotonic() - started)
-    return descriptions.Description(places=map_centroids(model.centroids), terms=terms)
+    return descriptions.Description(places=map_centroids(model.first.centroids), terms=terms)
 
 
 def _nearest(cluster: npt.NDArray[np.int32], distance: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

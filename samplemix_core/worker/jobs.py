@@ -75,13 +75,13 @@ class Sampled:
 
 @dataclass(frozen=True)
 class FitTask:
-    """A fit on a sample: embedding files below the state root, each with the positions drawn from it, ascending.
+    """A fit on a sample: embedding files below the state root, each with its shard and the positions drawn from it, ascending.
 
     With `one_cluster`, all documents are in one cluster, and no gate is checked.
     """
 
     run: str
-    sample: tuple[tuple[EmbeddingFile, npt.NDArray[np.int64]], ...]
+    sample: tuple[tuple[Shard, EmbeddingFile, npt.NDArray[np.int64]], ...]
     encoder_key: str
     diversity: DiversityConfig
     one_cluster: bool = False

@@ -10,7 +10,7 @@ WITH cell AS (
     GROUP BY cluster, name
     ORDER BY cluster, documents DESC, name
 ), summed AS (
-    SELECT cluster, min(diversity) AS diversity, sum(documents) AS documents, sum(tokens) AS tokens, sum(copies) AS copies,
+    SELECT cluster, sum(diversity::float8 * documents) / sum(documents)::float8 AS diversity, sum(documents) AS documents, sum(tokens) AS tokens, sum(copies) AS copies,
            sum(mixture_tokens) AS mixture_tokens, sum(quality_sum) AS quality_sum, sum(distance_sum) AS distance_sum
     FROM cell GROUP BY cluster
 )

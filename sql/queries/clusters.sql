@@ -8,7 +8,7 @@ WITH cell AS (
     GROUP BY cluster, name
     ORDER BY cluster, documents DESC, name
 ), summed AS (
-    SELECT cluster, sum(documents) AS documents, sum(tokens) AS tokens, sum(quality_sum) AS quality_sum, min(diversity) AS diversity,
+    SELECT cluster, sum(documents) AS documents, sum(tokens) AS tokens, sum(quality_sum) AS quality_sum, sum(diversity::float8 * documents) / sum(documents)::float8 AS diversity,
            sum(distance_sum) AS distance_sum, sum(samples) AS samples, sum(copies) AS copies, sum(mixture_tokens) AS mixture_tokens
     FROM cell GROUP BY cluster
 )

@@ -16,7 +16,7 @@ LEFT JOIN (
            sum(quality_sum) / sum(documents) / 10000 AS quality_before,
            sum(mixture_quality_sum) / nullif(sum(copies), 0) / 10000 AS quality_after,
            sum(diversity::float8 * documents) / sum(documents)::float8 AS diversity_before,
-           sum(diversity::float8 * copies) / nullif(sum(copies), 0)::float8 AS diversity_after
+           sum(coalesce(mixture_diversity, diversity)::float8 * copies) / nullif(sum(copies), 0)::float8 AS diversity_after
     FROM mixture_rollup
     JOIN domain USING (domain_id)
     WHERE mixture_id = mixture_of(:'mixture', :'version')

@@ -2,7 +2,7 @@
 -- Parameters: corpus
 SELECT domain, sum(documents)::bigint AS documents, sum(noise) / sum(documents) AS noise_share,
        sum(distance_sum) / sum(documents)::float8 AS distance,
-       sum(diversity * documents) / sum(documents)::float8 AS diversity,
+       sum(diversity_sum) / sum(documents)::float8 AS diversity,
        count(DISTINCT cluster) AS clusters
 FROM cluster_rollups
 WHERE corpus_id = corpus_of(:'corpus') AND is_current

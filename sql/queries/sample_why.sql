@@ -3,7 +3,8 @@
 SELECT snapshot.name AS snapshot, path AS shard, sample.row, doc_id, domain.name AS domain, sample.n_tokens,
        coalesce(content_type, 'und') AS content_type, coalesce(language, 'und') AS language,
        quality_model.name AS quality_model, q_low AS quality_low, q_high AS quality_high, quality_score.quality, clarity, completeness, structure, credibility, significance, knowledge, reasoning,
-       diversity_score.cluster, distance, is_noise, compactness, separation, cluster.diversity,
+       diversity_score.cluster, distance, is_noise, compactness, separation,
+       coalesce(diversity_score.diversity, cluster.diversity) AS diversity, cluster.diversity AS cluster_diversity,
        weight, coalesce(mixture_sample.copies, 0) AS copies, phase_copies
 FROM mixture
 JOIN quality_model USING (quality_model_id)

@@ -17,12 +17,13 @@ import pytest
 from samplemix_core.compute import fanout
 from samplemix_core.config.run import DiversityConfig, RunConfig
 from samplemix_core.database import clusters, ledger, registration
+from samplemix_core.database.copy import copy_out
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.quality_models import quality_ranks
 from samplemix_core.database.query import ask
 from samplemix_core.database.scope import ScoreVersion, Shard, ShardState
 from samplemix_core.deployment import Deployment
-from samplemix_core.embedding.vectors import VectorDigest
+from samplemix_core.embedding.vectors import VectorDigest, read_embeddings
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.frozen import load_config
 from samplemix_core.identity import fingerprint
@@ -32,7 +33,7 @@ from samplemix_core.operations.check import check
 from samplemix_core.pipeline import drafts
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
 from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.fit import fit_diversity
+from samplemix_core.pipeline.fit import fit_diversity, load_model
 from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.near_duplicates import find_near_duplicates
@@ -227,6 +228,54 @@ def test_what_constraints_made_of_a_document_is_said_of_it(
     assert min(cap, int(chance.wanted + chance.u)) == document["copies"] or chance.note
 
 
+def test_a_document_has_the_diversity_that_its_model_gives_it(
+    context: Context, scored: Registered, model: ClusterModelRef, platform: Deployment, first: str
+) -> None:
+    run = context(mixture_name=f"diverse-{first}", budget="70%", diversity={"noise": "drop", "noise_quantile": 0.5})
+    dropping = fit_diversity(run, scored)
+    assert dropping.cluster_model_id != model.cluster_model_id
+    assign_clusters(run, scored, dropping)
+    measure_clusters(run, scored, dropping)
+    with platform.transaction() as cursor:
+        record = clusters.load_cluster_model(cursor, dropping.cluster_model_id)
+        states = ledger.shard_states(cursor, scored.scope)
+        files = embedding_files(cursor, scored.version, states)
+    fitted = load_model(run, record)
+    assert [fit.mode for fit in fitted.fits] == ["hdbscan", "evoc", "kmeans"] * 3
+    assert fitted.groups.offsets
+    noise = dict[tuple[str, int], bool]()
+    for state in states:
+        with platform.transaction() as cursor:
+            rows, kinds = clusters.kinds_of_shard(cursor, state.shard, fitted.groups)
+            stored = copy_out(
+                cursor,
+                "SELECT row, cluster, diversity, is_noise FROM diversity_score"
+                " WHERE cluster_model_id = %(model)s AND shard_id = %(shard)s ORDER BY row",
+                {"model": dropping.cluster_model_id, "shard": state.shard.shard_id},
+                {"row": "int64", "cluster": "int32", "diversity": "float32", "is_noise": "bool"},
+            )
+        data = [io.BytesIO(platform.state.get(file.key)[0]) for file in files[state.shard.shard_id]]
+        vectors = np.concatenate([part for each in data for _, part in read_embeddings(each, scored.encoder_key)])
+        direct = fitted.assign(vectors, kinds)
+        np.testing.assert_array_equal(stored["row"], rows)
+        for name in ("cluster", "diversity", "is_noise"):
+            np.testing.assert_array_equal(stored[name], getattr(direct, name))
+        noise |= {(state.shard.path, row): bool(far) for row, far in zip(rows.tolist(), direct.is_noise, strict=True)}
+    version = open_version(platform, run.config.mixture_name, publish(run, mix(run, scored, dropping)).version)
+    taken = {(row["shard"], row["row"]) for table in version.rows() for row in table.to_pylist()}
+    assert taken
+    assert not any(noise[place] for place in taken)
+    counts = version.manifest.counts
+    assert counts.left_out == {"noise": sum(noise.values())}
+    assert counts.scored == counts.eligible + counts.left_out["noise"]
+    reader = platform.require("reader_database_url")
+    shard, row = next(place for place, far in noise.items() if far)
+    why = explain(platform, reader, version.manifest.name, version.manifest.version, shard, row)
+    assert (why.became, why.trouble) == ("left out", "it is far from every centroid, and noise is dropped")
+    found = check(platform, lambda _: None, run.config.corpus_uri, parts=False, deep=False)
+    assert [problem for item in found for problem in item.problems] == []
+
+
 def test_a_file_that_lands_during_a_run_is_left_for_the_next(
     context: Context, scored: Registered, model: ClusterModelRef, directory: Path, shards: dict[str, bytes]
 ) -> None:
@@ -313,8 +362,9 @@ def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
         states = ledger.shard_states(cursor, scored.scope)
         files = embedding_files(cursor, scored.version, states)
     monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
-    sample = tuple((file, np.arange(file.rows)) for state in states for file in files[state.shard.shard_id])
-    diversity = DiversityConfig(**small_corpus["diversity"])
+    sample = tuple((state.shard, file, np.arange(file.rows)) for state in states for file in files[state.shard.shard_id])
+    # Without languages and content types, which are in the ledger's tables.
+    diversity = DiversityConfig(**small_corpus["diversity"], evenness=0)
     fitted = fit_model(FitTask(run="test", sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
     assert fitted.fit_rows == sum(state.scored for state in states)
 

@@ -17,7 +17,7 @@ from samplemix_core.database.mixtures import MixtureRows
 from samplemix_core.database.scope import Scope, ScoredCounts, ScoreVersion, Shard
 from samplemix_core.database.scores import BlockScores, commit_block
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.geometry import Bounds, ClusterSums
+from samplemix_core.diversity.geometry import Bounds
 from samplemix_core.identity import content_hash
 from samplemix_core.manifest.format import Manifest, domain_shares
 from samplemix_core.mixing.rollup import MixtureRollup
@@ -129,12 +129,9 @@ def assignment_of(scores: BlockScores, n_clusters: int = 3) -> Assignment:
     rows = scores.samples["row"].to_numpy()
     cluster = (rows % n_clusters).astype(np.int32)
     distance = (0.1 + rows / 7 % 1).astype(np.float32)
-    table = pa.table([rows, cluster, distance, distance > 0.9], schema=schemas.ASSIGNMENTS)
-    return Assignment(
-        table,
-        scores.embedding_digest,
-        ClusterSums.of(cluster, distance, n_clusters),
-    )
+    diversity = np.array([1.0, 0.5, 0.0], dtype=np.float32)[cluster % 3]
+    table = pa.table([rows, cluster, distance, distance > 0.9, diversity], schema=schemas.ASSIGNMENTS)
+    return Assignment(table, scores.embedding_digest)
 
 
 def rows_in(shard: Shard, row: Sequence[int], copies: Sequence[int], weight: Sequence[float] | None = None) -> MixtureRows:
@@ -160,7 +157,7 @@ def rollup_for(manifest: Manifest, snapshot: str = "crawl-a") -> MixtureRollup:
         "domain": [domain],
         "language": ["en"],
         "content_type": ["prose"],
-        "diversity": [0.5],
+        **{"diversity": [0.5], "mixture_diversity": [0.5]},
         "documents": [manifest.counts.eligible],
         "tokens": [sum(item.source_tokens for item in manifest.domains)],
         "samples": [manifest.samples],

@@ -4,14 +4,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from psycopg2.extras import Json
 
 from samplemix_core import schemas
 from samplemix_core.database import clusters, ledger, registration
 from samplemix_core.database.clusters import Assignment
 from samplemix_core.database.connection import Cursor, transaction
 from samplemix_core.database.scope import Scope, Shard
-from samplemix_core.diversity.geometry import Bounds, ClusterSums
+from samplemix_core.diversity.cluster_model import Groups
+from samplemix_core.diversity.geometry import Bounds
 from samplemix_core.errors import AccountingError
+from samplemix_core.policies.policy import Ranks
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 
 
@@ -27,8 +30,9 @@ def unassigned(cursor: Cursor, model: clusters.ClusterModelRecord, scope: Scope)
     return [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, states)]
 
 
-def totals(cursor: Cursor, model: clusters.ClusterModelRecord, scope: Scope) -> ClusterSums:
-    return clusters.cluster_totals(cursor, model, ledger.shard_states(cursor, scope))
+def sizes(cursor: Cursor, model: clusters.ClusterModelRecord, scope: Scope) -> list[int]:
+    found: list[int] = clusters.cluster_sizes(cursor, model, ledger.shard_states(cursor, scope)).tolist()
+    return found
 
 
 @pytest.fixture
@@ -91,58 +95,67 @@ def test_assigning_closes_shard_by_shard(scored: LedgeredCorpus) -> None:
     with transaction(scored.url) as cursor:
         clusters.fail_assignment(cursor, model.cluster_model_id, scored.shards[3], "timeout")
         assert unassigned(cursor, model, scored.scope) == [scored.shards[index] for index in (0, 3, 4)]
-        cursor.execute("SELECT row, cluster, distance, is_noise FROM diversity_score ORDER BY row")
+        cursor.execute("SELECT row, cluster, distance, is_noise, diversity FROM diversity_score ORDER BY row")
         stored = cursor.fetchall()
         cursor.execute("SELECT rows, noise_rows, attempts FROM shard_assignment WHERE state = 'done'")
         assert cursor.fetchall() == [(5, sum(row[3] for row in stored), 1)]
         with pytest.raises(AccountingError, match=r"3 scored shards are not assigned.*crawl-a/B.jsonl"):
-            totals(cursor, model, scored.scope)
+            sizes(cursor, model, scored.scope)
     assert [tuple(row.values()) for row in assignment_of(scores_of(["t"] * 5)).table.to_pylist()] == [
-        (row, cluster, np.float32(distance), noise) for row, cluster, distance, noise in stored
+        (row, cluster, np.float32(distance), noise, diversity) for row, cluster, distance, noise, diversity in stored
     ]
 
 
-def test_totals_are_sums_in_the_order_of_snapshot_and_path(scored: LedgeredCorpus) -> None:
+def test_sizes_are_of_the_snapshots_that_are_asked_for(scored: LedgeredCorpus) -> None:
     model = fitted(scored)
-    members, distance_sum = np.zeros(3, dtype=np.int64), np.zeros(3)
-    rng = np.random.default_rng(0)
-    parts = {}
-    for index in (0, 1, 3, 4):
-        made = assignment_of(scores_of(["t"] * (index + 4)))
-        # Sums whose result depends on the order of addition.
-        sums = ClusterSums(made.sums.counts, rng.normal(size=3) * 10.0 ** rng.integers(-8, 8, 3))
-        parts[index] = Assignment(made.table, made.embedding_digest, sums)
-    for index in (4, 0, 3, 1):
-        assign(scored, model, index, parts[index])
-    for part in parts.values():
-        members += part.sums.counts
-        distance_sum += part.sums.distance_sum
+    parts = {index: assignment_of(scores_of(["t"] * (index + 4))) for index in (4, 0, 3, 1)}
+    for index, part in parts.items():
+        assign(scored, model, index, part)
+
+    def counted(*indices: int) -> list[int]:
+        clusters_of = np.concatenate([parts[index].table["cluster"].to_numpy() for index in indices])
+        counts: list[int] = np.bincount(clusters_of, minlength=model.n_clusters).tolist()
+        return counts
+
     with transaction(scored.url) as cursor:
-        found = totals(cursor, model, scored.scope)
-        first = totals(cursor, model, replace(scored.scope, snapshot_ids=scored.snapshot_ids[:1]))
-    np.testing.assert_array_equal(found.counts, members)
-    np.testing.assert_array_equal(found.distance_sum, distance_sum)
-    np.testing.assert_array_equal(first.distance_sum, parts[0].sums.distance_sum + parts[1].sums.distance_sum)
+        assert sizes(cursor, model, scored.scope) == counted(0, 1, 3, 4)
+        assert sizes(cursor, model, replace(scored.scope, snapshot_ids=scored.snapshot_ids[:1])) == counted(0, 1)
 
 
-def test_totals_do_not_depend_on_how_many_shards_are_read_at_once(scored: LedgeredCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = fitted(scored)
-    for index in (0, 1, 3, 4):
-        assign(scored, model, index, assignment_of(scores_of(["t"] * (index + 4))))
-    found = []
-    for size in (1, 3, 256):
-        monkeypatch.setattr(clusters, "SHARDS_PER_READ", size)
-        with transaction(scored.url) as cursor:
-            found.append(totals(cursor, model, scored.scope).distance_sum.tobytes())
-    assert len(set(found)) == 1
+def test_languages_and_content_types_of_samples_are_found_in_order(scored: LedgeredCorpus) -> None:
+    wanted = [(scored.shards[3], np.array([2, 0, 5])), (scored.shards[0], np.array([1]))]
+    with transaction(scored.url) as cursor:
+        found = clusters.kinds_of_sample(cursor, wanted)
+        # scores_of gives row i these, in turns of two and three.
+        assert [found.languages[code] for code in found.language] == ["en", "en", "de", "de"]
+        assert [found.content_types[code] for code in found.content_type] == ["list", "prose", "list", "code"]
+        with pytest.raises(AccountingError, match="2 samples were drawn, 1 of them"):
+            clusters.kinds_of_sample(cursor, [(scored.shards[0], np.array([0, 99]))])
+        rows, kinds = clusters.kinds_of_shard(cursor, scored.shards[0], Groups({("de", "prose"): 0.1, ("fr", "code"): 0.2}, None))
+    assert rows.tolist() == [0, 1, 2, 3]
+    assert [kinds.languages[code] for code in kinds.language] == ["", "de", "", "de"]
+    assert [kinds.content_types[code] for code in kinds.content_type] == ["prose", "code", "", "prose"]
+
+
+def test_ranks_of_diversity_are_the_models_own_or_those_of_its_clusters(ledgered: LedgeredCorpus) -> None:
+    old, new = fitted(ledgered), fitted(ledgered, artifact_sha256="new")
+    ranks = {"values": [0.0, 0.25, 1.0], "places": [0.1, 0.5, 0.9]}
+    table = pa.table([[0, 1, 2], [10, 30, 0], [0.5] * 3, [0.9] * 3, [1.0, 0.5, 0.0]], schema=schemas.CLUSTERS)
+    with transaction(ledgered.url) as cursor:
+        clusters.finish_cluster_model(cursor, old.cluster_model_id, table, Bounds(0.0, 1.0))
+        cursor.execute(
+            "UPDATE cluster_model SET diversity_ranks = %s WHERE cluster_model_id = %s", (Json(ranks), new.cluster_model_id)
+        )
+        assert clusters.diversity_ranks(cursor, new.cluster_model_id) == Ranks((0.0, 0.25, 1.0), (0.1, 0.5, 0.9))
+        assert clusters.diversity_ranks(cursor, old.cluster_model_id) == Ranks((0.5, 1.0), (0.375, 0.875))
 
 
 def test_an_assignment_of_other_embeddings_is_refused(scored: LedgeredCorpus) -> None:
     model = fitted(scored)
     made = assignment_of(scores_of(["t"] * 4))
     for wrong in (
-        Assignment(made.table, "another file", made.sums),
-        Assignment(made.table.slice(1), made.embedding_digest, made.sums),
+        Assignment(made.table, "another file"),
+        Assignment(made.table.slice(1), made.embedding_digest),
     ):
         with pytest.raises(AccountingError, match="the ledger has no such embedding file"):
             assign(scored, model, 0, wrong)
@@ -156,9 +169,9 @@ def test_new_embeddings_make_an_assignment_stale(scored: LedgeredCorpus) -> None
         stale = unassigned(cursor, model, replace(scored.scope, snapshot_ids=scored.snapshot_ids[:1]))
     assert stale == [scored.shards[0], scored.shards[1]]
     made = assignment_of(scores_of(["t"] * 4), n_clusters=2)
-    assign(scored, model, 0, Assignment(made.table, "sha-2", made.sums))
+    assign(scored, model, 0, Assignment(made.table, "sha-2"))
     with transaction(scored.url) as cursor:
-        cursor.execute("SELECT cluster, members FROM shard_cluster ORDER BY cluster")
+        cursor.execute("SELECT cluster, sum(documents) FROM cluster_rollup GROUP BY cluster ORDER BY cluster")
         assert cursor.fetchall() == [(0, 2), (1, 2)]
         cursor.execute("SELECT count(*) FROM diversity_score")
         assert cursor.fetchone() == (4,)

@@ -114,7 +114,6 @@ def test_a_replaced_file_is_another_shard_and_the_rows_of_the_earlier_go(ledgere
             "quality_score",
             "quarantine",
             "diversity_score",
-            "shard_cluster",
             "shard_assignment",
             "block",
             "block_score",

@@ -11,8 +11,7 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.database import clusters, descriptions, ledger
 from samplemix_core.database.connection import transaction
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.cluster_model import ClusterModel, cluster_table
-from samplemix_core.diversity.geometry import Bounds
+from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, cluster_table
 from samplemix_core.settings import ENVIRONMENT
 from samplemix_core.worker.clusters import describe_clusters
 from samplemix_core.worker.jobs import DescribeTask
@@ -40,18 +39,18 @@ def described(ledgered: LedgeredCorpus, services: Deployment, tmp_path: Path, mo
     }
     for name, value in {**environment, "SAMPLEMIX_DATABASE_URL": ledgered.url, "SAMPLEMIX_HOME": str(tmp_path / "home")}.items():
         monkeypatch.setenv(name, value)
-    centroids = np.eye(3, 4, dtype=np.float32)
-    model = ClusterModel(
-        centroids=centroids,
+    fit = Fit(
+        mode="hdbscan",
+        view="plain",
+        seed=1,
+        centroids=np.eye(3, 4, dtype=np.float32),
         radii=np.ones(3, dtype=np.float32),
         labels=np.zeros(3, dtype=np.int32),
         compactness=np.ones(3),
+        separation=np.ones(3),
         assigned=np.ones(3, dtype=np.int64),
-        bounds=Bounds(0.0, 1.0),
-        config={},
-        seed=1,
-        encoder_id="encoder-1",
     )
+    model = ClusterModel((fit,), np.zeros(4, dtype=np.float32), Groups({}, None), "nearest", {}, 1, "encoder-1")
     services.state.put("clusters/x", model.to_bytes())
     shards = ledgered.shards[:3]
     with transaction(ledgered.url) as cursor:
@@ -66,8 +65,8 @@ def described(ledgered: LedgeredCorpus, services: Deployment, tmp_path: Path, mo
             path = tmp_path / "corpus" / shard.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
-        totals = clusters.cluster_totals(cursor, record, ledger.shard_states(cursor, ledgered.scope))
-        clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(totals, model), model.bounds)
+        sizes = clusters.cluster_sizes(cursor, record, ledger.shard_states(cursor, ledgered.scope))
+        clusters.finish_cluster_model(cursor, record.cluster_model_id, cluster_table(sizes, model), fit.bounds)
     reader = ReaderConfig(domain_path_index=0)
     task = DescribeTask(
         f"file://{tmp_path / 'corpus'}", reader, shards, record.cluster_model_id, record.artifact_key, record.artifact_sha256

@@ -161,7 +161,7 @@ def rows(settings: Deployment, *tables: str) -> list[int]:
     return counts
 
 
-SCORED = ("block_score", "shard_score", "quality_score", "sample", "shard_assignment", "shard_cluster", "diversity_score")
+SCORED = ("block_score", "shard_score", "quality_score", "sample", "shard_assignment", "diversity_score")
 
 
 def test_scores_that_no_kept_version_was_made_with_go_when_they_have_been_at_rest(

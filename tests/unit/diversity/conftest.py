@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel
+from samplemix_core.diversity.cluster_model import ClusterModel, Fit
 from samplemix_core.diversity.fit import fit_clusters
 
 Vectors = npt.NDArray[np.float32]
@@ -38,9 +38,22 @@ def blobs() -> Blobs:
 
 @pytest.fixture(scope="session")
 def config() -> DiversityConfig:
-    return DiversityConfig()
+    """One fit by HDBSCAN, which is quick."""
+    return DiversityConfig(modes=("hdbscan",), fits=1)
 
 
 @pytest.fixture(scope="session")
 def model(blobs: Blobs, config: DiversityConfig) -> ClusterModel:
     return fit_clusters(blobs.vectors, config, seed=42, encoder_id="encoder-1")
+
+
+@pytest.fixture(scope="session")
+def first(model: ClusterModel) -> Fit:
+    return model.first
+
+
+@pytest.fixture(scope="session")
+def several(blobs: Blobs) -> ClusterModel:
+    """Two fits of each of two modes and views."""
+    settings = DiversityConfig(modes=("hdbscan", "kmeans"), views=("plain", "centred"), fits=2)
+    return fit_clusters(blobs.vectors, settings, seed=42, encoder_id="encoder-1")

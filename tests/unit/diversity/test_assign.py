@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 from samplemix_core.diversity.cluster_model import ClusterModel
-from samplemix_core.diversity.geometry import assign, nearest_centroid
+from samplemix_core.diversity.geometry import nearest_centroid
 from samplemix_core.errors import ModelError
 from tests.unit.diversity.conftest import Blobs
 
 
 def test_members_go_where_hdbscan_put_them(blobs: Blobs, model: ClusterModel) -> None:
-    members = model.labels >= 0
-    assignment = assign(blobs.vectors, model.centroids, model.radii)
-    assert np.mean(assignment.cluster[members] == model.labels[members]) > 0.99
+    members = model.first.labels >= 0
+    assignment = model.assign(blobs.vectors, None)
+    assert np.mean(assignment.cluster[members] == model.first.labels[members]) > 0.99
     assert [assignment.cluster.dtype, assignment.distance.dtype, assignment.is_noise.dtype] == [np.int32, np.float32, np.bool_]
 
 
 def test_noise_is_what_lies_beyond_its_clusters_radius(blobs: Blobs, model: ClusterModel) -> None:
-    assignment = assign(blobs.vectors, model.centroids, model.radii)
-    assert assignment.is_noise.tolist() == (assignment.distance > model.radii[assignment.cluster]).tolist()
+    assignment = model.assign(blobs.vectors, None)
+    assert assignment.is_noise.tolist() == (assignment.distance > model.first.radii[assignment.cluster]).tolist()
     assert 0 < assignment.is_noise.mean() < 0.1
-    assert assign(-model.centroids[:1], model.centroids, model.radii).is_noise.all()
+    assert model.assign(-model.first.centroids[:1], None).is_noise.all()
 
 
 def test_ties_go_to_the_lowest_cluster() -> None:
@@ -36,16 +36,16 @@ def test_distance_is_never_negative() -> None:
 
 
 def test_no_vectors_give_no_assignment(model: ClusterModel) -> None:
-    assert assign(np.empty((0, model.centroids.shape[1]), dtype=np.float32), model.centroids, model.radii).cluster.shape == (0,)
+    assert model.assign(np.empty((0, model.mean.size), dtype=np.float32), None).cluster.shape == (0,)
 
 
 def test_a_vector_with_nan_is_named(model: ClusterModel) -> None:
-    vectors = np.tile(model.centroids[:1], (1500, 1))
+    vectors = np.tile(model.first.centroids[:1], (1500, 1))
     vectors[1300, 0] = np.nan
     with pytest.raises(ModelError, match="Vector 1300 "):
-        assign(vectors, model.centroids, model.radii)
+        model.assign(vectors, None)
 
 
 def test_another_encoders_dimensions_are_refused(model: ClusterModel) -> None:
     with pytest.raises(ModelError, match="Vectors have 7 dimensions, the cluster model's centroids 64"):
-        assign(np.ones((1, 7), dtype=np.float32), model.centroids, model.radii)
+        model.assign(np.ones((1, 7), dtype=np.float32), None)

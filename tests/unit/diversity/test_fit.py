@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from hdbscan import HDBSCAN
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel
-from samplemix_core.diversity.fit import cluster, fit_clusters, min_cluster_size, one_cluster, reduce
-from samplemix_core.diversity.geometry import assign
+from samplemix_core.diversity.cluster_model import ClusterModel, Fit
+from samplemix_core.diversity.fit import fit_clusters, one_cluster
 from samplemix_core.errors import DiversityHealthError
 from tests.unit.diversity.conftest import Blobs, Vectors
 
@@ -18,33 +16,32 @@ def repeated(n_different: int, copies: int, dim: int = 48) -> Vectors:
     return np.repeat(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), copies, axis=0)
 
 
-def test_known_blobs_are_found(blobs: Blobs, model: ClusterModel) -> None:
-    assert model.n_clusters >= 12
-    assert model.noise_share < 0.2
-    for label in range(model.n_clusters):
-        members = blobs.truth[model.labels == label]
+def test_known_blobs_are_found(blobs: Blobs, first: Fit) -> None:
+    assert first.n_clusters >= 12
+    assert first.noise_share < 0.2
+    for label in range(first.n_clusters):
+        members = blobs.truth[first.labels == label]
         assert np.mean(members == np.bincount(members).argmax()) > 0.95
 
 
-def test_centroids_are_normalised_means_of_members(blobs: Blobs, model: ClusterModel) -> None:
-    for label in range(model.n_clusters):
-        mean = blobs.vectors[model.labels == label].astype(np.float64).mean(axis=0)
-        np.testing.assert_allclose(model.centroids[label], mean / np.linalg.norm(mean), atol=1e-6)
+def test_centroids_are_normalised_means_of_members(blobs: Blobs, first: Fit) -> None:
+    for label in range(first.n_clusters):
+        mean = blobs.vectors[first.labels == label].astype(np.float64).mean(axis=0)
+        np.testing.assert_allclose(first.centroids[label], mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_radius_is_the_noise_quantile_of_members_distances(blobs: Blobs, model: ClusterModel, config: DiversityConfig) -> None:
-    for label in range(model.n_clusters):
-        members = blobs.vectors[model.labels == label].astype(np.float64)
-        distance = 1 - members @ model.centroids[label].astype(np.float64)
-        assert model.radii[label] == pytest.approx(np.quantile(distance, config.noise_quantile), abs=2e-6)
-        assert model.compactness[label] == pytest.approx(distance.mean(), abs=1e-7)
+def test_radius_is_the_noise_quantile_of_members_distances(blobs: Blobs, first: Fit, config: DiversityConfig) -> None:
+    for label in range(first.n_clusters):
+        members = blobs.vectors[first.labels == label].astype(np.float64)
+        distance = 1 - members @ first.centroids[label].astype(np.float64)
+        assert first.radii[label] == pytest.approx(np.quantile(distance, config.noise_quantile), abs=2e-6)
 
 
-def test_clusters_are_numbered_from_the_largest_then_by_first_member(model: ClusterModel) -> None:
-    sizes = model.sizes.tolist()
+def test_clusters_are_numbered_from_the_largest_then_by_first_member(first: Fit) -> None:
+    sizes = first.sizes.tolist()
     assert sizes == sorted(sizes, reverse=True)
-    first = [int(np.flatnonzero(model.labels == label)[0]) for label in range(model.n_clusters)]
-    assert [label for _, _, label in sorted(zip([-size for size in sizes], first, range(len(sizes)), strict=True))] == list(
+    members = [int(np.flatnonzero(first.labels == label)[0]) for label in range(first.n_clusters)]
+    assert [label for _, _, label in sorted(zip([-size for size in sizes], members, range(len(sizes)), strict=True))] == list(
         range(len(sizes))
     )
 
@@ -61,38 +58,22 @@ def test_what_does_not_decide_the_clusters_changes_no_byte_of_them(blobs: Blobs)
     assert one_cluster(blobs.vectors, DiversityConfig(pca_components=3), 7, "e").digest != one.digest
 
 
-def test_labels_are_hdbscans_on_the_reduced_vectors(blobs: Blobs, config: DiversityConfig) -> None:
-    reduced = reduce(blobs.vectors, config, seed=1)
-    assert reduced.shape == (blobs.truth.size, config.umap_components)
-    direct = HDBSCAN(min_cluster_size=10, min_samples=5, cluster_selection_method="leaf", core_dist_n_jobs=1).fit_predict(reduced)
-    ours = cluster(reduced, config.model_copy(update={"selection": "leaf"}), smallest=10)
-    assert ours.dtype == np.int32
-    np.testing.assert_array_equal(ours < 0, direct < 0)
-    pairs = set(zip(ours.tolist(), direct.tolist(), strict=True))
-    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
-
-
-def test_smallest_cluster_is_a_share_but_no_fewer_than_the_size() -> None:
-    config = DiversityConfig(min_cluster_share=0.01, min_cluster_size=10)
-    assert [min_cluster_size(config, n) for n in (100, 1000, 1001, 20_000)] == [10, 10, 11, 200]
-
-
-def test_bounds_span_the_samples_own_clusters(blobs: Blobs, model: ClusterModel) -> None:
-    distance = 1 - blobs.vectors.astype(np.float64) @ model.centroids.astype(np.float64).T
+def test_bounds_span_the_samples_own_clusters(blobs: Blobs, first: Fit) -> None:
+    distance = 1 - blobs.vectors.astype(np.float64) @ first.centroids.astype(np.float64).T
     nearest = distance.argmin(axis=1)
-    between = 1 - model.centroids.astype(np.float64) @ model.centroids.astype(np.float64).T
-    raw = [distance[nearest == j, j].mean() * np.delete(between[j], j).mean() for j in range(model.n_clusters)]
-    assert model.bounds.low == pytest.approx(min(raw), abs=1e-6)
-    assert model.bounds.high == pytest.approx(max(raw), abs=1e-6)
-    assert model.assigned.tolist() == np.bincount(nearest, minlength=model.n_clusters).tolist()
+    between = 1 - first.centroids.astype(np.float64) @ first.centroids.astype(np.float64).T
+    raw = [distance[nearest == j, j].mean() * np.delete(between[j], j).mean() for j in range(first.n_clusters)]
+    assert first.bounds.low == pytest.approx(min(raw), abs=1e-6)
+    assert first.bounds.high == pytest.approx(max(raw), abs=1e-6)
+    assert first.assigned.tolist() == np.bincount(nearest, minlength=first.n_clusters).tolist()
 
 
-def test_copies_of_a_few_texts_cluster_without_noise_by_rounding() -> None:
+def test_copies_of_a_few_texts_cluster_without_noise_by_rounding(config: DiversityConfig) -> None:
     vectors = repeated(n_different=20, copies=15)
-    model = fit_clusters(vectors, DiversityConfig(), seed=5, encoder_id="encoder-1")
+    model = fit_clusters(vectors, config, seed=5, encoder_id="encoder-1")
     assert model.n_clusters >= 10
-    members = model.labels >= 0
-    assert not assign(vectors[members], model.centroids, model.radii).is_noise.any()
+    members = model.first.labels >= 0
+    assert not model.assign(vectors[members], None).is_noise.any()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +103,7 @@ def test_a_sample_smaller_than_every_dimension_is_fitted() -> None:
     copies = repeated(3, 10)
     vectors = copies + 0.01 * np.random.default_rng(0).standard_normal(copies.shape).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    config = DiversityConfig(min_cluster_size=5, umap_neighbors=50, pca_components=50)
+    config = DiversityConfig(modes=("hdbscan",), fits=1, min_cluster_size=5, umap_neighbors=50, pca_components=50)
     model = fit_clusters(vectors, config, seed=0, encoder_id="encoder-1")
-    assert model.labels.tolist() == np.repeat(model.labels[[0, 10, 20]], 10).tolist()
+    assert model.first.labels.tolist() == np.repeat(model.first.labels[[0, 10, 20]], 10).tolist()
     assert model.n_clusters == 3

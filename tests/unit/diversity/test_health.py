@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel, HealthReport, check_health
-from samplemix_core.diversity.geometry import Bounds
+from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, HealthReport, check_health
 from samplemix_core.errors import DiversityHealthError
 from tests.unit.diversity.conftest import Blobs
 
@@ -17,22 +16,23 @@ def fitted(assigned: list[int], noise: int = 0) -> ClusterModel:
     labels = np.repeat(np.arange(len(assigned), dtype=np.int32), assigned)
     labels[:noise] = -1
     k = len(assigned)
-    return ClusterModel(
+    fit = Fit(
+        mode="hdbscan",
+        view="plain",
+        seed=0,
         centroids=np.eye(k, dtype=np.float32),
         radii=np.full(k, 0.1, dtype=np.float32),
         labels=labels,
         compactness=np.full(k, 0.05),
+        separation=np.ones(k),
         assigned=np.array(assigned, dtype=np.int64),
-        bounds=Bounds(0.0, 1.0),
-        config={},
-        seed=0,
-        encoder_id="encoder-1",
     )
+    return ClusterModel((fit,), np.zeros(k, dtype=np.float32), Groups({}, None), "nearest", {}, 0, "encoder-1")
 
 
 def test_a_real_fit_passes_with_its_figures(model: ClusterModel, config: DiversityConfig, blobs: Blobs) -> None:
     report = check_health(model, config)
-    assert report == HealthReport(blobs.truth.size, model.n_clusters, model.largest_share, model.noise_share)
+    assert report == HealthReport(blobs.truth.size, model.n_clusters, model.first.largest_share, model.first.noise_share)
 
 
 def test_figures_at_the_gates_pass() -> None:

@@ -100,16 +100,17 @@ def test_equal_tables_give_equal_bytes_in_a_file_anyone_can_read(batches: list[B
 def test_a_shard_without_documents_has_an_empty_file() -> None:
     data = written([])
     assert list(read_embeddings(io.BytesIO(data), "encoder-1")) == []
-    assert read_positions(io.BytesIO(data), "encoder-1", np.empty(0, dtype=np.int64)).shape == (0, DIM)
+    assert read_positions(io.BytesIO(data), "encoder-1", np.empty(0, dtype=np.int64))[1].shape == (0, DIM)
 
 
 @pytest.mark.parametrize("positions", [[], [0], [9], [3, 4], [0, 2, 8, 9], list(range(10))])
 def test_positions_are_read_across_row_groups(batches: list[Batch], positions: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "GROUP_ROWS", 4)
     data = written(batches)
-    everything = np.concatenate([vectors for _, vectors in read_embeddings(io.BytesIO(data), "encoder-1")])
-    read = read_positions(io.BytesIO(data), "encoder-1", np.array(positions, dtype=np.int64))
-    np.testing.assert_array_equal(read, everything[positions])
+    everything = list(read_embeddings(io.BytesIO(data), "encoder-1"))
+    rows, vectors = read_positions(io.BytesIO(data), "encoder-1", np.array(positions, dtype=np.int64))
+    np.testing.assert_array_equal(rows, np.concatenate([part for part, _ in everything])[positions])
+    np.testing.assert_array_equal(vectors, np.concatenate([part for _, part in everything])[positions])
 
 
 @pytest.mark.parametrize("positions", [[10], [-1, 2], [3, 3], [4, 1]])

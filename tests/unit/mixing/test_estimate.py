@@ -29,6 +29,9 @@ DOMAINS = {1: "web", 2: "books", 3: "law", 4: "a little"}
 NONE = ConstraintsConfig()
 
 
+DIVERSITY = np.random.default_rng(4).random(50).astype(np.float32)
+
+
 def samples() -> ShardSamples:
     """Better documents are longer, domains differ in quality and in clusters: what an estimate from sums could get wrong."""
     rng = np.random.default_rng(3)
@@ -45,6 +48,7 @@ def samples() -> ShardSamples:
         quality=quality.astype(np.float32),
         cluster=cluster,
         distance=rng.random(SAMPLES).astype(np.float32),
+        diversity=np.clip(DIVERSITY[cluster] + rng.normal(0, 0.03, SAMPLES), 0, 1).astype(np.float32),
         labels={
             "language": np.where(rng.random(SAMPLES) < domain / 10, 1, 0).astype(np.int32),
             "content_type": np.minimum(rng.integers(0, 3 + domain % 2, SAMPLES), 2).astype(np.int32),
@@ -53,7 +57,6 @@ def samples() -> ShardSamples:
 
 
 SOURCE = samples()
-DIVERSITY = np.random.default_rng(4).random(50).astype(np.float32)
 
 
 # No sample is in fr: those that are were left out.

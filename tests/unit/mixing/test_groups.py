@@ -44,6 +44,7 @@ def source() -> Source:
             quality=quality.astype(np.float32),
             cluster=rng.integers(0, 8, SAMPLES).astype(np.int32),
             distance=rng.random(SAMPLES).astype(np.float32),
+            diversity=rng.random(SAMPLES).astype(np.float32),
             labels={"language": language.astype(np.int32), "content_type": kind},
         )
     )

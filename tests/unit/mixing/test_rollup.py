@@ -25,6 +25,7 @@ def drawn(rng: np.random.Generator, snapshot: str, shard: str, rows: int) -> Sha
         quality=rng.uniform(-1, 11, rows).astype(np.float32),
         cluster=rng.integers(0, 3, rows).astype(np.int32),
         distance=rng.uniform(0, 2, rows).astype(np.float32),
+        diversity=rng.random(rows).astype(np.float32),
         labels={"language": rng.integers(0, 2, rows).astype(np.int32), "content_type": rng.integers(0, 3, rows).astype(np.int32)},
     )
 
@@ -50,6 +51,8 @@ def test_cells_and_counts_are_the_sums_of_their_samples(
     cells: dict[tuple[str, int, int, str, str], np.ndarray[tuple[int, ...], np.dtype[np.object_]]] = defaultdict(
         lambda: np.zeros(13, dtype=object)
     )
+    diverse: dict[tuple[str, int, int, str, str], list[float]] = defaultdict(list)
+    copied: dict[tuple[str, int, int, str, str], list[int]] = defaultdict(list)
     counts: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
     position = 0
     for shard in shards:
@@ -59,14 +62,20 @@ def test_cells_and_counts_are_the_sums_of_their_samples(
             band = min(39, max(0, int(np.floor(float(shard.quality[i]) / 10.0 * 40))))
             sums = [1, t, q, q * q, d, d * d, c > 0, c, c * t, c * q, c * q * q, c * d, c * d * d]
             own = [labels[name][shard.labels[name][i]] if name in labels else "" for name in LABELS]
-            cells[names[int(shard.domain[i])], int(shard.cluster[i]), band, own[0], own[1]] += np.array(sums, dtype=object)
+            key = names[int(shard.domain[i])], int(shard.cluster[i]), band, own[0], own[1]
+            cells[key] += np.array(sums, dtype=object)
+            diverse[key].append(float(shard.diversity[i]))
+            copied[key].append(c)
             held = counts[shard.snapshot, names[int(shard.domain[i])], c]
             held[0], held[1] = held[0] + 1, held[1] + t
             position += 1
     assert found.cells.schema == schemas.CELLS
-    assert [tuple(row.values()) for row in found.cells.to_pylist()] == [
-        (*key, float(DIVERSITY[key[1]]), *(int(value) for value in sums)) for key, sums in sorted(cells.items())
-    ]
+    rows = found.cells.drop_columns(["diversity", "diversity_spread", "mixture_diversity"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(*key, *(int(value) for value in sums)) for key, sums in sorted(cells.items())]
+    for name, of in (("diversity", np.mean), ("diversity_spread", np.std)):
+        np.testing.assert_allclose(found.cells[name], [of(values) for _, values in sorted(diverse.items())], atol=1e-4)
+    mixed = [np.repeat(diverse[key], often if any(often) else [1] * len(often)) for key, often in sorted(copied.items())]
+    np.testing.assert_allclose(found.cells["mixture_diversity"], [own.mean() for own in mixed], atol=1e-4)
     assert found.copy_counts.schema == schemas.COPY_COUNTS
     assert [tuple(row.values()) for row in found.copy_counts.to_pylist()] == [(*key, *held) for key, held in sorted(counts.items())]
 

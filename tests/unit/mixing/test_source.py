@@ -33,6 +33,7 @@ def shard(path: str, rows: Iterable[int], domain: int = 3, tokens: int = 10) -> 
         quality=(row % 11).astype(np.float32),
         cluster=(row % 3).astype(np.int32),
         distance=(row / 7).astype(np.float32),
+        diversity=(row % 5 / 4).astype(np.float32),
     )
 
 
@@ -66,7 +67,7 @@ def test_samples_are_found_in_their_shards() -> None:
 
 def test_a_weight_is_the_policys_and_a_uniform_number_the_samples_own() -> None:
     made = source(A, B, weigh=PAPER, seed=7)
-    np.testing.assert_array_equal(made.weight[:3], PAPER(Columns(A.quality, DIVERSITY[A.cluster])))
+    np.testing.assert_array_equal(made.weight[:3], PAPER(Columns(A.quality, A.diversity)))
     np.testing.assert_array_equal(made.uniform[3:], uniforms(7, sample_keys("s", "s/a.jsonl", B.row)))
 
 
@@ -81,7 +82,7 @@ def test_rows_are_the_samples_with_copies_sorted_by_path_under_the_manifests_sch
         ("s/b.jsonl", 0, 2, "web"),
         ("s/b.jsonl", 5, 1, "web"),
     ]
-    assert [row["diversity"] for row in rows] == [0.5, 0.0, 1.0]
+    assert [row["diversity"] for row in rows] == [0.25, 0.0, 0.0]
     assert rows[2]["sample_key"] == keys_to_bytes(sample_keys("s", "s/b.jsonl", np.array([5])))[0].tobytes()
 
 

@@ -43,6 +43,7 @@ def made(directory: Path | None = None) -> Source:
             quality=rng.uniform(0, 10, SAMPLES).astype(np.float32),
             cluster=rng.integers(0, 6, SAMPLES).astype(np.int32),
             distance=rng.random(SAMPLES).astype(np.float32),
+            diversity=(np.arange(SAMPLES) % 6 / 5).astype(np.float32),
             labels={"language": rng.integers(0, 2, SAMPLES).astype(np.int32)},
         )
     )
@@ -143,7 +144,7 @@ def test_columns_in_files_give_the_same_bytes(settings: dict[str, Any], tmp_path
     monkeypatch.setattr(source_module, "_ROWS_AT_ONCE", 100)
     mapped = made(tmp_path)
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert sum(sizes.values()) == SAMPLES * (2 + 4 + 4 + 2 + 2 + 8 + 8 + 1)
+    assert sum(sizes.values()) == SAMPLES * (2 + 4 + 4 + 2 + 2 + 4 + 8 + 8 + 1)
     config = RunConfig.model_validate({"corpus_uri": "s3://b/c", "budget": "30%", **settings})
     found = []
     for each in (in_memory, mapped):

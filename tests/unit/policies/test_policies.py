@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 from samplemix_core.errors import BudgetError, ConfigError
 from samplemix_core.mixing.solver import solve_copies
-from samplemix_core.mixing.survey import SurveyPart, ranks_of, survey
+from samplemix_core.mixing.survey import SurveyPart, survey
 from samplemix_core.policies.cluster_balanced import ClusterBalanced
 from samplemix_core.policies.density_pruning import DensityPruning, documents_by_cluster
 from samplemix_core.policies.fixed import Fixed
@@ -429,7 +429,7 @@ def test_ranks_are_the_share_below_and_half_of_what_is_equal(weighted: bool) -> 
     rng = np.random.default_rng(11)
     values = np.round(rng.gamma(2, 1, 3_000), 1 if weighted else 6).astype(np.float32)
     documents = rng.integers(1, 9, values.size) if weighted else None
-    ranks = ranks_of(values, documents)
+    ranks = Ranks.over(values, documents)
     counts = np.ones(values.size, dtype=int) if documents is None else documents
     for value, place in zip(ranks.values, ranks.places, strict=True):
         below, equal = counts[values < value].sum(), counts[values == value].sum()
@@ -440,13 +440,13 @@ def test_ranks_are_the_share_below_and_half_of_what_is_equal(weighted: bool) -> 
     everywhere = np.array(below) / counts.sum()
     np.testing.assert_allclose(ranks.of(values[:200].astype(np.float64)), everywhere, atol=0.02)
     shuffled = rng.permutation(values.size)
-    assert ranks_of(values[shuffled], None if documents is None else documents[shuffled]) == ranks
-    assert ranks_of(np.full(5, 2.0, dtype=np.float32)) == Ranks((2.0,), (0.5,))
+    assert Ranks.over(values[shuffled], None if documents is None else documents[shuffled]) == ranks
+    assert Ranks.over(np.full(5, 2.0, dtype=np.float32)) == Ranks((2.0,), (0.5,))
 
 
 def test_a_manifest_records_ranks_and_its_weights_can_be_computed_from_it() -> None:
     whole = source(300)
-    scale = Scale(0.0, 10.0, ranks_of(whole.quality), ranks_of(whole.diversity))
+    scale = Scale(0.0, 10.0, Ranks.over(whole.quality), Ranks.over(whole.diversity))
     own = SampleMix(alpha=0.4)
     kept = json.loads(json.dumps(record(own, scale)))
     assert kept.keys() == {"alpha", "tau", "q_low", "q_high", "q_ranks", "d_ranks"}
