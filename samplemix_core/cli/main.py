@@ -7,7 +7,20 @@ from traceback import walk_tb
 import typer
 from rich.text import Text
 
-from samplemix_core.cli import benchmarks, corpora, encoders, mixtures, quality, questions, run, scorers, scores, services, train
+from samplemix_core.cli import (
+    benchmarks,
+    corpora,
+    diversity,
+    encoders,
+    mixtures,
+    quality,
+    questions,
+    run,
+    scorers,
+    scores,
+    services,
+    train,
+)
 from samplemix_core.cli.common import console
 from samplemix_core.errors import MissingPackageError, SampleMixError
 from samplemix_core.logs import visible
@@ -30,6 +43,7 @@ quality.app.add_typer(scorers.app, name="add")
 app.add_typer(quality.app, name="quality")
 app.add_typer(corpora.app, name="corpus")
 app.add_typer(benchmarks.app, name="decontaminate")
+app.add_typer(diversity.app, name="diversity")
 
 INTERRUPTED = 130
 """The exit code that Typer gives after SIGINT."""

@@ -258,8 +258,8 @@ def cluster_sizes(cursor: Cursor, model: ClusterModelRecord, states: Sequence[Sh
     return sizes
 
 
-def kinds_of_sample(cursor: Cursor, parts: Iterable[tuple[Shard, npt.NDArray[np.int64]]]) -> Kinds:
-    """Languages and content types of stored samples: of each shard those in these rows, in this order.
+def sampled_documents(cursor: Cursor, parts: Iterable[tuple[Shard, npt.NDArray[np.int64]]]) -> tuple[Kinds, npt.NDArray[np.int64]]:
+    """Languages, content types and tokens of stored samples: of each shard those in these rows, in this order.
 
     Raises AccountingError if one isn't stored. Looks each up by its key, so it is for samples of a corpus.
     """
@@ -270,25 +270,25 @@ def kinds_of_sample(cursor: Cursor, parts: Iterable[tuple[Shard, npt.NDArray[np.
         rows += own.tolist()
     cursor.execute(
         """
-        SELECT coalesce(language, %s), content_type
+        SELECT coalesce(language, %s), coalesce(content_type, %s), n_tokens
         FROM unnest(%s::int[], %s::int[], %s::bigint[]) WITH ORDINALITY AS wanted (snapshot_id, shard_id, row, place)
         CROSS JOIN LATERAL (
-            SELECT language, content_type FROM sample
+            SELECT language, content_type, n_tokens FROM sample
             WHERE (sample.snapshot_id, sample.shard_id, sample.row) = (wanted.snapshot_id, wanted.shard_id, wanted.row) OFFSET 0
         ) AS found
         ORDER BY place
         """,
-        (UNKNOWN, snapshots, shards, rows),
+        (UNKNOWN, UNKNOWN, snapshots, shards, rows),
     )
     found = cursor.fetchall()
     if len(found) != len(rows):
         raise AccountingError(f"{len(rows):,} samples were drawn, {len(found):,} of them are stored.")
     names, codes = [], []
-    for column in zip(*found, strict=True) if found else ([], []):
-        own, code = np.unique(np.array(column, dtype=str), return_inverse=True)
+    for place in range(2):
+        own, code = np.unique(np.array([row[place] for row in found], dtype=str), return_inverse=True)
         names.append(own.tolist())
         codes.append(code)
-    return Kinds(*names, *codes)
+    return Kinds(*names, *codes), np.array([row[2] for row in found], dtype=np.int64)
 
 
 def kinds_of_shard(cursor: Cursor, shard: Shard, groups: Groups) -> tuple[npt.NDArray[np.int64], Kinds]:
@@ -298,7 +298,7 @@ def kinds_of_shard(cursor: Cursor, shard: Shard, groups: Groups) -> tuple[npt.ND
     found = copy_out(
         cursor,
         "SELECT row, coalesce(array_position(%(languages)s, coalesce(language, %(unknown)s)), 1) - 1 AS language,"
-        " coalesce(array_position(%(content_types)s, content_type), 1) - 1 AS content_type"
+        " coalesce(array_position(%(content_types)s, coalesce(content_type, %(unknown)s)), 1) - 1 AS content_type"
         " FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s ORDER BY row",
         {
             **{"languages": languages, "content_types": content_types, "unknown": UNKNOWN},

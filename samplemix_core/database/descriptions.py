@@ -13,10 +13,14 @@ from samplemix_core.database.scope import Shard
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """Clusters described for people: positions on a map, float32 (K, 2), and the words that tell each from the others."""
+    """Clusters described for people: positions on a map, float32 (K, 2), and the words that tell each from the others.
+
+    coherence: float32 (K,), see diversity.describe.coherence; NaN for a cluster with too few texts.
+    """
 
     places: npt.NDArray[np.float32]
     terms: list[list[str]]
+    coherence: npt.NDArray[np.float32]
 
 
 def assigned_rows(cursor: Cursor, cluster_model_id: int, shard: Shard, rows: int) -> dict[str, npt.NDArray[Any]]:
@@ -40,14 +44,16 @@ def save_description(cursor: Cursor, cluster_model_id: int, description: Descrip
     """Store what the clusters of a measured model are about."""
     cursor.execute(
         """
-        UPDATE cluster SET x = described.x, y = described.y, terms = described.terms::text[]
-        FROM unnest(%(x)s::real[], %(y)s::real[], %(terms)s::text[]) WITH ORDINALITY AS described (x, y, terms, number)
+        UPDATE cluster SET x = described.x, y = described.y, terms = described.terms::text[], coherence = described.coherence
+        FROM unnest(%(x)s::real[], %(y)s::real[], %(terms)s::text[], %(coherence)s::real[])
+            WITH ORDINALITY AS described (x, y, terms, coherence, number)
         WHERE cluster_model_id = %(model)s AND cluster = number - 1
         """,
         {
             "model": cluster_model_id,
             "x": description.places[:, 0].tolist(),
             "y": description.places[:, 1].tolist(),
+            "coherence": [None if np.isnan(value) else value for value in description.coherence.tolist()],
             # An array of arrays would have to be rectangular.
             "terms": ["{" + ",".join(f'"{term}"' for term in terms) + "}" for terms in description.terms],
         },

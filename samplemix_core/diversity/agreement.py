@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_mutual_info_score
 
 from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.fit import fit_clusters
+from samplemix_core.diversity.health import rank_correlation
 
 Vectors = npt.NDArray[np.float32]
 
@@ -57,10 +57,3 @@ def agreement(vectors: Vectors, reference: Vectors, config: DiversityConfig) -> 
         own_mutual_information=float(adjusted_mutual_info_score(other.cluster, again.cluster)),
         own_diversity_rank=rank_correlation(other.diversity, again.diversity),
     )
-
-
-def rank_correlation(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> float:
-    """Return Spearman's correlation; 0 if one side is constant, so there is no order to agree on."""
-    if np.ptp(left) == 0 or np.ptp(right) == 0:
-        return 0.0
-    return float(spearmanr(left, right).statistic)

@@ -19,9 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from samplemix_core import schemas
-from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.geometry import Bounds, centred, nearest_centroid
-from samplemix_core.errors import DiversityHealthError, ModelError
+from samplemix_core.diversity.geometry import Bounds, centred
+from samplemix_core.errors import ModelError
 from samplemix_core.identity import canonical_json
 from samplemix_core.policies.policy import Ranks
 
@@ -108,6 +107,8 @@ class Fit:
 
     def nearest(self, vectors: Float32Array) -> tuple[Int32Array, Float32Array]:
         """The nearest cluster of each of these vectors as this fit sees them, and the distance to it. See nearest_centroid."""
+        from samplemix_core.diversity.nearest import nearest_centroid
+
         return nearest_centroid(vectors, self.centroids)
 
     def quantiles(self, places: Float64Array) -> Float64Array:
@@ -232,17 +233,27 @@ class ClusterModel:
         diversity = self.at(self.groups.places(places, kinds)).astype(np.float32)
         return Assignment(cluster, distance, distance > self.first.radii[cluster], diversity)
 
+    def views_of(self, vectors: Float32Array) -> list[Float32Array]:
+        """Unit vectors (n, dim) as each of the fits sees them."""
+        views = {"plain": vectors}
+        if any(fit.view == "centred" for fit in self.fits):
+            views["centred"] = centred(vectors, self.mean)
+        return [views[fit.view] for fit in self.fits]
+
     def placed(self, vectors: Float32Array) -> tuple[Int32Array, Float32Array, Float64Array]:
         """The first fit's clusters of unit vectors (n, dim) and the distances to them, and the mean of the places in all fits."""
-        views = {"plain": vectors}
-        found = []
-        for fit in self.fits:
-            if fit.view not in views:
-                views[fit.view] = centred(vectors, self.mean)
-            found.append(fit.nearest(views[fit.view]))
+        from samplemix_core.diversity.nearest import nearest_centroids
+
+        found = dict[int, tuple[Int32Array, Float32Array]]()
+        # All fits of a view in one pass.
+        for view in ("plain", "centred"):
+            own = [i for i, fit in enumerate(self.fits) if fit.view == view]
+            if own:
+                seen = vectors if view == "plain" else centred(vectors, self.mean)
+                found |= zip(own, nearest_centroids(seen, [self.fits[i].centroids for i in own]), strict=True)
         places = np.zeros(len(vectors))
-        for fit, (cluster, distance) in zip(self.fits, found, strict=True):
-            places += fit.places_of(cluster, distance, self.noise)
+        for i, fit in enumerate(self.fits):
+            places += fit.places_of(*found[i], self.noise)
         return *found[0], places / len(self.fits)
 
     def to_bytes(self) -> bytes:
@@ -314,54 +325,3 @@ def cluster_table(sizes: Int64Array, model: ClusterModel) -> pa.Table:
         ],
         schema=schemas.CLUSTERS,
     )
-
-
-@dataclass(frozen=True)
-class HealthReport:
-    """A fit's figures. largest_share counts documents by nearest centroid, noise_share is HDBSCAN's own."""
-
-    documents: int
-    clusters: int
-    largest_share: float
-    noise_share: float
-
-
-def check_health(model: ClusterModel, config: DiversityConfig) -> HealthReport:
-    """The fit's figures, if they pass the gates.
-
-    Raises DiversityHealthError naming each gate that failed, its figure, and which setting to move.
-    """
-    first = model.first
-    report = HealthReport(int(first.labels.size), model.n_clusters, first.largest_share, first.noise_share)
-    problems: list[str] = []
-    advice: list[str] = []
-    if report.clusters < config.gate_min_clusters:
-        problems.append(f"{report.clusters} clusters, fewer than gate_min_clusters = {config.gate_min_clusters}")
-        advice.append(
-            f"for more clusters lower min_cluster_size ({config.min_cluster_size})"
-            f" or min_cluster_share ({config.min_cluster_share:g})"
-        )
-    if report.largest_share > config.gate_max_largest_share:
-        problems.append(
-            f"the largest cluster has {report.largest_share:.1%} of the documents,"
-            f" more than gate_max_largest_share = {config.gate_max_largest_share:.1%}"
-        )
-        advice.append(
-            "to split a large cluster set selection to 'leaf'"
-            if config.selection == "eom"
-            else f"to split a large cluster lower umap_neighbors ({config.umap_neighbors})"
-        )
-    if report.noise_share > config.gate_max_noise_share:
-        problems.append(f"{report.noise_share:.1%} noise, more than gate_max_noise_share = {config.gate_max_noise_share:.1%}")
-        advice.append(
-            "for less noise set selection to 'eom'"
-            if config.selection == "leaf"
-            else f"for less noise lower min_samples ({config.min_samples})"
-        )
-    if problems:
-        raise DiversityHealthError(
-            f"The clusters of a sample of {report.documents} documents are degenerate: {'; '.join(problems)}.",
-            f"In the run's diversity settings: {'; '.join(advice)}. If this corpus is like that, relax the gate, or mix by policy"
-            " natural, which needs no clusters.",
-        )
-    return report

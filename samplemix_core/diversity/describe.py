@@ -1,11 +1,11 @@
-"""Clusters described for people: a map on which near ones are alike, and the words that tell each from the others."""
+"""Clusters described for people: a map on which near ones are alike, and the words that tell each from the others, if they do."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.manifold import TSNE
 
 TERMS = 6
@@ -13,6 +13,9 @@ TERMS = 6
 
 MOST_CHARACTERS = 2_000
 """Most characters of a text that are examined."""
+
+OWN, TRIALS = 5, 20
+"""Texts of a cluster in a trial of its coherence, and trials."""
 
 _PERPLEXITY = 30.0
 _FEWEST_FOR_TSNE = 5
@@ -61,4 +64,31 @@ def telling_terms(texts: Sequence[str], cluster: npt.NDArray[np.int32], n_cluste
         weight = own / max(own.sum(), 1.0) * rarity
         best = np.argsort(-weight, kind="stable")[:TERMS]
         found.append([str(names[i]) for i in best if weight[i] > 0])
+    return found
+
+
+def coherence(texts: Sequence[str], cluster: npt.NDArray[np.int32], n_clusters: int) -> npt.NDArray[np.float32]:
+    """Return for each of K clusters how often an intruder is found by its words, from texts (n,) of clusters (n,), float32 (K,).
+
+    In each of TRIALS, OWN texts of the cluster stand beside one of another; the intruder is found if its words (TF-IDF) have less
+    in common with the rest than those of any other text. By chance, one in OWN + 1 is found. This is the intruder test of Chang et
+    al. 2009 (Reading tea leaves), with words in place of people. NaN for a cluster with fewer texts, or without others.
+    """
+    found = np.full(n_clusters, np.nan, dtype=np.float32)
+    words = TfidfVectorizer(token_pattern=_WORD, min_df=2, max_df=_COMMON, max_features=50_000, sublinear_tf=True)
+    try:
+        weights = words.fit_transform([text[:MOST_CHARACTERS] for text in texts])
+    except ValueError:  # There is no such word.
+        return found
+    draw = np.random.default_rng(0)
+    for j in range(n_clusters):
+        own, others = np.flatnonzero(cluster == j), np.flatnonzero(cluster != j)
+        if own.size < OWN or not others.size:
+            continue
+        hits = 0
+        for _ in range(TRIALS):
+            shown = weights[np.append(draw.choice(own, OWN, replace=False), draw.choice(others))]
+            alike = np.asarray((shown @ shown.T).sum(axis=1)).ravel() - np.asarray(shown.multiply(shown).sum(axis=1)).ravel()
+            hits += bool(alike[-1] < alike[:-1].min())
+        found[j] = hits / TRIALS
     return found

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from samplemix_core.config.run import DiversityConfig, FitMode, View
 from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, Kinds
-from samplemix_core.diversity.geometry import centred, nearest_centroid, separation
+from samplemix_core.diversity.geometry import centred, separation
 from samplemix_core.diversity.modes import Prepared, cluster, min_cluster_size
 from samplemix_core.errors import DiversityHealthError
 from samplemix_core.identity import fingerprint
@@ -75,6 +75,8 @@ def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id
 
 def _fit(vectors: Vectors, labels: Labels, config: DiversityConfig, mode: FitMode, view: View, seed: int) -> Fit:
     """Measure the clusters that labels (n,) make of vectors (n, dim)."""
+    from samplemix_core.diversity.nearest import nearest_centroid
+
     centroids = _centroids(vectors, labels)
     distances = _member_distances(vectors, labels, centroids)
     nearest, distance = nearest_centroid(vectors, centroids)

@@ -1,4 +1,4 @@
-"""Nearest centroids, by blocked matrix products in float32, and how far clusters are apart.
+"""How far clusters are apart, and how compactness and separation become diversity.
 
 d_j = compactness_j * separation_j, after Abbas et al. 2024, "Effective pruning of web-scale datasets based on complexity of concept
 clusters", as used by SampleMix (Xi et al. 2025, section 3): compactness is the mean cosine distance of a cluster's documents to its
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from samplemix_core.errors import ModelError
-
 Float64Array = npt.NDArray[np.float64]
+
+_ROWS_AT_ONCE = 1_024
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def separation(centroids: npt.NDArray[np.float32], neighbours: int | None = None
     exact = centroids.astype(np.float64)
     if neighbours is not None and neighbours < n_clusters - 1:
         found = np.empty(n_clusters)
-        for start in range(0, n_clusters, BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
+        for start in range(0, n_clusters, _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
             cosine = exact[rows] @ exact.T
             own = np.arange(len(cosine))
             cosine[own, start + own] = -np.inf
@@ -67,69 +67,3 @@ def centred(vectors: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> 
     norms = np.sqrt(np.einsum("ij,ij->i", moved, moved, dtype=np.float64))
     moved /= np.maximum(norms, np.finfo(np.float32).tiny).astype(np.float32)[:, None]
     return moved
-
-
-BLOCK_ROWS = 1024
-_BLOCK_CELLS = 2**24
-_PAIRS = 4096
-
-_MATRIX_ERROR = 1e-5
-"""More than the error of a cosine from a float32 matrix product, which depends on the matrices' shapes and the processor."""
-
-
-def nearest_centroid(
-    vectors: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Nearest centroid of each vector and the cosine distance to it, 1 - cos, not below 0; ties go to the lowest number.
-
-    `vectors` (n, dim) and `centroids` (K, dim) are unit vectors, K at least 1. The results are (n,), and for each vector the same
-    to the bit whatever other vectors come with it: a matrix product finds which centroids could be the nearest, and the cosines to
-    these are summed in float64, in one order.
-
-    Memory beyond the result is one block of at most 1,024 vectors by K similarities (64 MiB at most, or one vector's).
-
-    Raises ModelError if the dimensions differ, or a vector holds NaN or infinity.
-    """
-    n, dim = vectors.shape
-    n_clusters = centroids.shape[0]
-    if centroids.shape[1] != dim:
-        raise ModelError(
-            f"Vectors have {dim} dimensions, the cluster model's centroids {centroids.shape[1]}.",
-            "The clusters were fitted with another encoder: fit them again.",
-        )
-    rows = max(1, min(BLOCK_ROWS, _BLOCK_CELLS // n_clusters))
-    similarity = np.empty((min(rows, n), n_clusters), dtype=np.float32)
-    cluster = np.empty(n, dtype=np.int32)
-    cosine = np.empty(n, dtype=np.float32)
-    for start in range(0, n, rows):
-        stop = min(start + rows, n)
-        block = similarity[: stop - start]
-        np.matmul(vectors[start:stop], centroids.T, out=block)
-        largest = block.max(axis=1)
-        if not np.all(np.isfinite(largest)):
-            position = start + int(np.flatnonzero(~np.isfinite(largest))[0])
-            raise ModelError(
-                f"Vector {position} holds a value that is not finite.", "Its shard's embedding file is damaged: score it again."
-            )
-        row, candidate = np.nonzero(block >= (largest - np.float32(_MATRIX_ERROR))[:, None])
-        exact = _cosines(vectors[start:stop], row, centroids, candidate)
-        best = np.maximum.reduceat(exact, np.searchsorted(row, np.arange(stop - start)))
-        wins = np.flatnonzero(exact == best[row])[::-1]
-        # Of several that tie, the lowest is written last.
-        cluster[start:stop][row[wins]] = candidate[wins]
-        cosine[start:stop] = best
-    return cluster, np.maximum(np.float32(1) - cosine, np.float32(0))
-
-
-def _cosines(
-    vectors: npt.NDArray[np.float32],
-    row: npt.NDArray[np.intp],
-    centroids: npt.NDArray[np.float32],
-    column: npt.NDArray[np.intp],
-) -> Float64Array:
-    """Cosine of each pair of a vector and a centroid, (pairs,)."""
-    found = np.empty(row.size)
-    for first in range(0, row.size, _PAIRS):
-        pairs = slice(first, first + _PAIRS)
-        found[pairs] = (vectors[row[pairs]].astype(np.float64) * centroids[column[pairs]]).sum(axis=1)
-    return found

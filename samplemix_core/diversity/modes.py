@@ -15,11 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
 
-from samplemix_core.compiled import keep
 from samplemix_core.config.run import DiversityConfig, FitMode
-from samplemix_core.diversity.geometry import nearest_centroid
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
@@ -58,6 +55,8 @@ class Prepared:
     @cached_property
     def principal(self) -> Vectors:
         """The vectors' principal components."""
+        from sklearn.decomposition import PCA
+
         n, dim = self.vectors.shape
         found = PCA(min(self.config.pca_components, n - 1, dim), svd_solver="covariance_eigh").fit_transform(self.vectors)
         return np.asarray(found, dtype=np.float32)
@@ -116,6 +115,8 @@ def _umap() -> Callable[..., Any]:
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
         from umap import UMAP, layouts, umap_
 
+    from samplemix_core.compiled import keep
+
     for function in (*vars(umap_).values(), *vars(layouts).values()):
         keep(function)  # Each process would compile them for 10 s.
     return UMAP  # type: ignore[no-any-return] # umap has no types
@@ -157,6 +158,8 @@ def kmeans(sample: Prepared, seed: int) -> Labels:
     """Spherical k-means (Dhillon and Modha 2001), from k-means++; a cluster that runs empty takes the farthest document."""
     from scipy.sparse import csr_array
     from sklearn.cluster import kmeans_plusplus
+
+    from samplemix_core.diversity.nearest import nearest_centroid
 
     centroids, _ = kmeans_plusplus(sample.vectors, sample.clusters, random_state=seed)
     labels = np.full(len(sample.vectors), -1, dtype=np.int32)

@@ -1,5 +1,7 @@
 """Assign every document to a cluster, count the clusters over the corpus, and find words for them."""
 
+import numpy as np
+
 from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out, require_all
 from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.connection import transaction
@@ -123,4 +125,5 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
         return f"; not described: {error}"
     with transaction(database) as cursor:
         descriptions.save_description(cursor, record.cluster_model_id, described)
-    return ""
+    known = described.coherence[np.isfinite(described.coherence)]
+    return f"; words tell an intruder from its documents in {known.mean():.0%} of trials" if known.size else ""

@@ -16,9 +16,10 @@ from samplemix_core.database import clusters
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import EmbeddingFile, embedding_files
 from samplemix_core.database.ledger import shard_states
-from samplemix_core.database.scope import ShardState
+from samplemix_core.database.scope import Shard, ShardState
 from samplemix_core.database.upkeep import hold_file
-from samplemix_core.diversity.cluster_model import ClusterModel, check_health
+from samplemix_core.diversity.cluster_model import ClusterModel
+from samplemix_core.diversity.health import check_health
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
 from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealthError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint
@@ -99,16 +100,9 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
     """Draw the sample here, and fit on a worker, which has the memory and the threads set for it."""
     run.tell(0, 1, "fitting on a sample", unit="models")
     diversity = run.config.diversity
-    positions = stratified_positions(shard_counts(scored, run.config.reader), diversity.sample_size, diversity.seed)
-    with run.deployment.transaction() as cursor:
-        files = embedding_files(cursor, registered.version, scored)
-    shards = {state.shard.path: state.shard for state in scored}
-    by_path = {path: files[shard.shard_id] for path, shard in shards.items()}
     task = FitTask(
         run=run.name,
-        sample=tuple(
-            (shards[path], *part) for path, chosen in positions.items() for part in positions_in_files(by_path[path], chosen)
-        ),
+        sample=draw_sample(run, registered, scored, diversity.sample_size),
         encoder_key=registered.encoder_key,
         diversity=diversity,
         one_cluster=one_cluster,
@@ -117,6 +111,22 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
         work = Work("the fit", (task,))
         fitted: clusters.FittedModel = call_one(client, "samplemix_core.worker.clusters:fit_model", work, run.cancelled)
     return fitted
+
+
+Sample = tuple[tuple[Shard, EmbeddingFile, npt.NDArray[np.int64]], ...]
+
+
+def draw_sample(run: RunContext, registered: Registered, scored: Sequence[ShardState], documents: int) -> Sample:
+    """Draw a stratified sample of so many documents: embedding files, each with its shard and the positions drawn from it."""
+    positions = stratified_positions(shard_counts(scored, run.config.reader), documents, run.config.diversity.seed)
+    with run.deployment.transaction() as cursor:
+        files = embedding_files(cursor, registered.version, scored)
+    shards = {state.shard.path: state.shard for state in scored}
+    return tuple(
+        (shards[path], *part)
+        for path, chosen in positions.items()
+        for part in positions_in_files(files[shards[path].shard_id], chosen)
+    )
 
 
 COMPARED_DOCUMENTS = 2000

@@ -12,16 +12,17 @@ from samplemix_core import schemas
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.clusters import FittedModel
+from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scope import Shard
 from samplemix_core.deployment import Deployment, Prefix
-from samplemix_core.diversity.cluster_model import check_health
-from samplemix_core.diversity.describe import MOST_CHARACTERS, map_centroids, telling_terms
+from samplemix_core.diversity.describe import MOST_CHARACTERS, coherence, map_centroids, telling_terms
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
+from samplemix_core.diversity.health import Attempted, attempt, check_health
 from samplemix_core.embedding.vectors import read_embeddings, read_positions
 from samplemix_core.errors import AccountingError, ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event
 from samplemix_core.worker.artifacts import download_embeddings, load_cluster_model
-from samplemix_core.worker.jobs import AssignTask, DescribeTask, FitTask
+from samplemix_core.worker.jobs import AssignTask, AttemptTask, DescribeTask, FitTask
 
 log = logging.getLogger(__name__)
 
@@ -33,26 +34,14 @@ def fit_model(task: FitTask) -> FittedModel:
     started, deployment = time.monotonic(), Deployment.load()
     store = deployment.state
 
-    with deployment.scratch() as directory, ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-
-        def read(i: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-            _, file, positions = task.sample[i]
-            path = download_embeddings(store, file, directory / str(i))
-            found = read_positions(path, task.encoder_key, positions)
-            path.unlink()
-            return found
-
-        parts = list(pool.map(read, range(len(task.sample))))
-    vectors = np.concatenate([part for _, part in parts])
+    vectors, places = _read_sample(deployment, task.sample, task.encoder_key)
     if task.one_cluster:
         model = one_cluster(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
     else:
         kinds = None
         if task.diversity.evenness > 0:
             with deployment.transaction() as cursor:
-                kinds = clusters.kinds_of_sample(
-                    cursor, ((shard, rows) for (shard, *_), (rows, _) in zip(task.sample, parts, strict=True))
-                )
+                kinds, _ = clusters.sampled_documents(cursor, places)
         model = fit_clusters(vectors, task.diversity, task.diversity.seed, task.encoder_key, kinds)
         check_health(model, task.diversity)
     key = f"{Prefix.CLUSTERS}/{model.digest}.safetensors"
@@ -70,6 +59,35 @@ def fit_model(task: FitTask) -> FittedModel:
         run=task.run,
         seconds=seconds,
     )
+
+
+_Sample = tuple[tuple[Shard, EmbeddingFile, npt.NDArray[np.int64]], ...]
+_Places = list[tuple[Shard, npt.NDArray[np.int64]]]
+
+
+def _read_sample(deployment: Deployment, sample: _Sample, encoder_key: str) -> tuple[npt.NDArray[np.float32], _Places]:
+    """Vectors (n, dim) of a sample in its order, and the shards and rows that they are of."""
+    with deployment.scratch() as directory, ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+
+        def read(i: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+            _, file, positions = sample[i]
+            path = download_embeddings(deployment.state, file, directory / str(i))
+            found = read_positions(path, encoder_key, positions)
+            path.unlink()
+            return found
+
+        parts = list(pool.map(read, range(len(sample))))
+    vectors = np.concatenate([part for _, part in parts])
+    return vectors, [(shard, rows) for (shard, *_), (rows, _) in zip(sample, parts, strict=True)]
+
+
+def attempt_fit(task: AttemptTask) -> Attempted:
+    """Try settings on a sample; nothing is stored."""
+    deployment = Deployment.load()
+    vectors, places = _read_sample(deployment, task.sample, task.encoder_key)
+    with deployment.transaction() as cursor:
+        kinds, tokens = clusters.sampled_documents(cursor, places)
+    return attempt(task.attempt, vectors, tokens, kinds)
 
 
 def assign_shard(task: AssignTask) -> int:
@@ -111,7 +129,7 @@ _NEAREST = 30
 
 
 def describe_clusters(task: DescribeTask) -> descriptions.Description:
-    """Return the clusters' places on a map, and the words that tell each from the others; none for a cluster without documents.
+    """Return the clusters' places on a map, the words that tell each from the others, and how far; none without documents.
 
     Reads the first documents of each shard, about DESCRIBED_DOCUMENTS in all at most. A shard that can't be read now gives none.
     """
@@ -135,9 +153,10 @@ def describe_clusters(task: DescribeTask) -> descriptions.Description:
         distance.append(assigned["distance"][here])
     of, far = np.concatenate(cluster), np.concatenate(distance)
     chosen = _nearest(of, far)
-    terms = telling_terms([texts[i] for i in chosen.tolist()], of[chosen], model.n_clusters)
+    shown = [texts[i] for i in chosen.tolist()], of[chosen], model.n_clusters
+    terms, found_out = telling_terms(*shown), coherence(*shown)
     event(log, "described", clusters=model.n_clusters, documents=len(chosen), seconds=time.monotonic() - started)
-    return descriptions.Description(places=map_centroids(model.first.centroids), terms=terms)
+    return descriptions.Description(places=map_centroids(model.first.centroids), terms=terms, coherence=found_out)
 
 
 def _nearest(cluster: npt.NDArray[np.int32], distance: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

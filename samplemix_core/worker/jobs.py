@@ -10,6 +10,7 @@ from samplemix_core.config.run import BlockConfig, DiversityConfig, EmbeddingCon
 from samplemix_core.corpus.records import Block
 from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scope import ScoreVersion, Shard
+from samplemix_core.diversity.health import Attempt
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,15 @@ class FitTask:
     encoder_key: str
     diversity: DiversityConfig
     one_cluster: bool = False
+
+
+@dataclass(frozen=True)
+class AttemptTask:
+    """Settings to try on a sample, as in a FitTask."""
+
+    sample: tuple[tuple[Shard, EmbeddingFile, npt.NDArray[np.int64]], ...]
+    encoder_key: str
+    attempt: Attempt
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,29 @@ def test_a_document_has_the_diversity_that_its_model_gives_it(
     assert [problem for item in found for problem in item.problems] == []
 
 
+def test_diversity_is_measured_and_tuned_on_the_workers(
+    command: Command, scored: Registered, directory: Path, small_config: Path, tmp_path: Path
+) -> None:
+    small = json.loads(small_config.read_text())
+    # The same run, so that nothing is scored again.
+    options = [str(directory), "--documents", "200", "--json", "--set", f"embedding={json.dumps(small['embedding'])}"]
+    options += ["--set", f"diversity={json.dumps(small['diversity'] | {'modes': ['kmeans'], 'clusters': 8})}"]
+    found = json.loads(command("diversity", "health", *options).stdout)
+    assert found["report"]["documents"] <= 200
+    assert found["report"]["clusters"] == 8
+    assert {trial["setting"] for trial in found["trials"]} >= {"clusters = 4", "clusters = 16", "evenness = 0"}
+    picture = tmp_path / "tuned.png"
+    grid = ["--try", "clusters=4,8", "--try", 'modes=["kmeans"],["hdbscan","kmeans"]', "--picture", str(picture)]
+    points = json.loads(command("diversity", "tune", *options, *grid).stdout)
+    assert len(points) == 4
+    assert all(-1 <= point["another_seed"] <= 1 and point["seconds"] > 0 for point in points)
+    assert ["--set 'diversity.clusters=4'", "--set 'diversity.modes=[\"kmeans\"]'"] in [point["set"] for point in points]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    done = command("diversity", "tune", *options, "--try", "fits=0", check=False)
+    assert done.returncode == 1
+    assert "diversity.fits" in done.stderr
+
+
 def test_a_file_that_lands_during_a_run_is_left_for_the_next(
     context: Context, scored: Registered, model: ClusterModelRef, directory: Path, shards: dict[str, bytes]
 ) -> None:

@@ -125,12 +125,13 @@ def test_sizes_are_of_the_snapshots_that_are_asked_for(scored: LedgeredCorpus) -
 def test_languages_and_content_types_of_samples_are_found_in_order(scored: LedgeredCorpus) -> None:
     wanted = [(scored.shards[3], np.array([2, 0, 5])), (scored.shards[0], np.array([1]))]
     with transaction(scored.url) as cursor:
-        found = clusters.kinds_of_sample(cursor, wanted)
+        found, tokens = clusters.sampled_documents(cursor, wanted)
+        assert tokens.tolist() == [3, 3, 3, 3]
         # scores_of gives row i these, in turns of two and three.
         assert [found.languages[code] for code in found.language] == ["en", "en", "de", "de"]
         assert [found.content_types[code] for code in found.content_type] == ["list", "prose", "list", "code"]
         with pytest.raises(AccountingError, match="2 samples were drawn, 1 of them"):
-            clusters.kinds_of_sample(cursor, [(scored.shards[0], np.array([0, 99]))])
+            clusters.sampled_documents(cursor, [(scored.shards[0], np.array([0, 99]))])
         rows, kinds = clusters.kinds_of_shard(cursor, scored.shards[0], Groups({("de", "prose"): 0.1, ("fr", "code"): 0.2}, None))
     assert rows.tolist() == [0, 1, 2, 3]
     assert [kinds.languages[code] for code in kinds.language] == ["", "de", "", "de"]

@@ -82,10 +82,11 @@ def test_words_are_of_the_documents_of_each_cluster_and_are_kept(described: Desc
     assert found.places.shape == (3, 2)
     with transaction(described.corpus.url) as cursor:
         descriptions.save_description(cursor, described.task.cluster_model_id, found)
-        cursor.execute("SELECT x, y, terms FROM cluster ORDER BY cluster")
+        cursor.execute("SELECT x, y, terms, coherence FROM cluster ORDER BY cluster")
         kept = cursor.fetchall()
         assert descriptions.is_described(cursor, described.task.cluster_model_id)
-    assert [terms for _, _, terms in kept] == found.terms
+    assert [row[2] for row in kept] == found.terms
+    assert [row[3] for row in kept] == [1, 1, 1]
     np.testing.assert_array_equal(np.array([row[:2] for row in kept], dtype=np.float32), found.places)
 
 

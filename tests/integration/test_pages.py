@@ -66,7 +66,8 @@ def client(assigned: LedgeredCorpus) -> Iterator[TestClient]:
     places = np.array([[-1, -1], [0.5, 0.25], [1, 1]], dtype=np.float32)
     with transaction(assigned.url) as cursor:
         assert not descriptions.is_described(cursor, 1)
-        descriptions.save_description(cursor, 1, descriptions.Description(places, [["null", "alpha"], [], ["beta"]]))
+        found = descriptions.Description(places, [["null", "alpha"], [], ["beta"]], np.array([1, np.nan, 0.5], dtype=np.float32))
+        descriptions.save_description(cursor, 1, found)
         assert descriptions.is_described(cursor, 1)
     for version, step in ((1, 7), (2, 5)):
         mix(assigned, version, step)

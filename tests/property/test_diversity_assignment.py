@@ -2,11 +2,13 @@
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given
+import torch  # noqa: F401 products in half precision are tried where it is loaded
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplemix_core.diversity import geometry as assign_module
-from samplemix_core.diversity.geometry import nearest_centroid, separation
+from samplemix_core.diversity import nearest as assign_module
+from samplemix_core.diversity.geometry import separation
+from samplemix_core.diversity.nearest import nearest_centroid, nearest_centroids
 
 Vectors = npt.NDArray[np.float32]
 
@@ -50,6 +52,35 @@ def test_a_vectors_cluster_and_distance_are_the_same_bits_in_any_company(
     assert some.tolist() == cluster[rows].tolist()
     assert apart.tobytes() == distance[rows].tobytes()
     assert cluster.max() < len(problem[1])
+
+
+@given(problems(), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_several_sets_in_one_pass_are_each_as_alone(problem: tuple[Vectors, Vectors], sets: int, seed: int) -> None:
+    vectors, centroids = problem
+    several = [centroids, *(unit(3 + i, vectors.shape[1], seed + i) for i in range(sets))]
+    for alone, together in zip(several, nearest_centroids(vectors, several), strict=True):
+        cluster, distance = nearest_centroid(vectors, alone)
+        assert cluster.tolist() == together[0].tolist()
+        assert distance.tobytes() == together[1].tobytes()
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_half_precision_finds_the_same_bits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Large enough for a trial, and near each other, as texts are.
+    centroids = unit(700, 96, seed)
+    vectors = centroids[rng.integers(0, 700, 300)] + rng.normal(0, 0.08, (300, 96)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = []
+    for faster in (0.0, np.inf):
+        assign_module._Products.FASTER, kept = faster, assign_module._Products.FASTER
+        try:
+            found.append(nearest_centroid(vectors, centroids))
+        finally:
+            assign_module._Products.FASTER = kept
+    assert found[0][0].tobytes() == found[1][0].tobytes()
+    assert found[0][1].tobytes() == found[1][1].tobytes()
 
 
 @given(st.integers(2, 30), st.integers(2, 16), st.integers(0, 1000), st.none() | st.integers(1, 40))

@@ -62,6 +62,7 @@ def downgrade() -> None:
         )
         cursor.execute("DROP VIEW cluster_rollups")
         cursor.execute(view[0])
+        cursor.execute("ALTER TABLE cluster DROP COLUMN coherence")
         cursor.execute("ALTER TABLE cluster_rollup DROP COLUMN diversity_sum")
         cursor.execute("ALTER TABLE diversity_score DROP COLUMN diversity")
         cursor.execute("ALTER TABLE cluster_model DROP COLUMN diversity_ranks")

@@ -11,6 +11,8 @@ COMMENT ON COLUMN mixture_rollup.diversity_spread IS 'Standard deviation of thei
 COMMENT ON COLUMN mixture_rollup.mixture_diversity IS 'Mean diversity of the copies; empty in versions where it is that of the documents';
 COMMENT ON COLUMN mixture_rollups.diversity IS 'Mean diversity of the documents, 0..1';
 
+ALTER TABLE cluster ADD COLUMN coherence real;
+COMMENT ON COLUMN cluster.coherence IS 'Share of trials in which words tell a text of another cluster from five of its own; by chance .17; empty until described';
 COMMENT ON TABLE cluster IS 'Clusters of a measured model, as its first fit has them';
 COMMENT ON COLUMN cluster.compactness IS 'Mean distance of the fit''s sample to the centroid';
 COMMENT ON COLUMN cluster.diversity IS 'compactness x separation, normalised to 0..1; that of a document is averaged over the model''s fits';

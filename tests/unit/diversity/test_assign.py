@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from samplemix_core.diversity.cluster_model import ClusterModel
-from samplemix_core.diversity.geometry import nearest_centroid
+from samplemix_core.diversity.nearest import nearest_centroid
 from samplemix_core.errors import ModelError
 from tests.unit.diversity.conftest import Blobs
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samplemix_core.diversity.describe import TERMS, map_centroids, telling_terms
+from samplemix_core.diversity.describe import OWN, TERMS, coherence, map_centroids, telling_terms
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -65,3 +65,21 @@ def test_words_are_letters_of_any_script_and_nothing_else() -> None:
     words = {word for terms in telling_terms(texts, np.array([0, 1, 2] * 3, dtype=np.int32), 3) for word in terms}
     assert all(word.isalpha() for word in words)
     assert "обучения" in words
+
+
+def test_an_intruder_is_found_among_texts_of_one_subject_only() -> None:
+    cluster = np.repeat(np.array([2, 0, 1], dtype=np.int32), 20)
+    found = coherence(TEXTS, cluster, 4)
+    assert found.dtype == np.float32
+    assert found[:3].tolist() == [1, 1, 1]
+    assert np.isnan(found[3])
+    mixed = coherence(TEXTS, np.arange(60, dtype=np.int32) % 3, 3)
+    assert mixed.max() < 0.5
+    np.testing.assert_array_equal(mixed, coherence(TEXTS, np.arange(60, dtype=np.int32) % 3, 3))
+
+
+def test_too_few_texts_say_nothing_of_coherence() -> None:
+    few = np.array([0] * (OWN - 1) + [1] * (60 - OWN + 1), dtype=np.int32)
+    assert np.isnan(coherence(TEXTS, few, 2)).tolist() == [True, False]
+    assert np.isnan(coherence(TEXTS, np.zeros(60, dtype=np.int32), 1)).all()
+    assert np.isnan(coherence(["1 2 3"] * 9, np.zeros(9, dtype=np.int32), 1)).all()

@@ -6,9 +6,24 @@ import numpy as np
 import pytest
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, HealthReport, check_health
+from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, Kinds
+from samplemix_core.diversity.health import (
+    AS_THEY_ARE,
+    FIFTH,
+    SEED,
+    Attempt,
+    Health,
+    HealthReport,
+    attempt,
+    attempts,
+    best_first,
+    check_health,
+    grid,
+    health,
+    tuned,
+)
 from samplemix_core.errors import DiversityHealthError
-from tests.unit.diversity.conftest import Blobs
+from tests.unit.diversity.conftest import Blobs, unit
 
 
 def fitted(assigned: list[int], noise: int = 0) -> ClusterModel:
@@ -62,3 +77,80 @@ def test_each_gate_trips_with_its_figure_and_advice(
 def test_every_failed_gate_is_named_at_once() -> None:
     with pytest.raises(DiversityHealthError, match=r"2 clusters.*90\.0%.*70\.0% noise"):
         check_health(fitted([90, 10], noise=70), DiversityConfig())
+
+
+def kinds_of(blobs: Blobs) -> Kinds:
+    return Kinds(["de", "en"], ["prose"], blobs.truth % 2, np.zeros(blobs.truth.size, dtype=np.int64))
+
+
+def measured(blobs: Blobs, config: DiversityConfig, *, sensitivity: bool = False) -> Health:
+    lengths = np.arange(blobs.truth.size) % 97
+    wanted = attempts(config, sensitivity=sensitivity)
+    return health([(one, attempt(one, blobs.vectors, lengths, kinds_of(blobs))) for one in wanted])
+
+
+def test_blobs_are_steady_whatever_the_seed(blobs: Blobs) -> None:
+    found = measured(blobs, DiversityConfig(modes=("hdbscan", "kmeans"), fits=2, clusters=14, evenness=0))
+    assert found.fits == 4
+    assert found.report.clusters >= 12
+    assert min(found.seed.diversity, found.agreement) > 0.8
+    assert found.seed.clusters > 0.9
+    assert found.dbcv is not None
+    assert found.dbcv > 0.5
+    assert found.trials == ()
+    factors = {factor.name: factor.correlation for factor in found.factors}
+    assert set(factors) == {"compactness", "separation", "length", "language", "content_type"}
+    assert abs(factors["length"]) < 0.2
+    assert factors["content_type"] == 0
+
+
+def test_a_setting_at_whose_double_clusters_vanish_is_a_cliff(blobs: Blobs) -> None:
+    # Blobs have 40 documents.
+    edge = DiversityConfig(modes=("hdbscan",), fits=1, min_cluster_size=2, min_cluster_share=30 / blobs.truth.size)
+    trials = {trial.setting: trial for trial in measured(blobs, edge, sensitivity=True).trials}
+    assert len(trials) >= 10
+    doubled = trials[f"min_cluster_share = {60 / blobs.truth.size:g}"]
+    assert doubled.cliff
+    halved = trials[f"min_cluster_share = {15 / blobs.truth.size:g}"]
+    assert halved.cliff == ""
+    assert halved.clusters >= 12
+    assert "selection = leaf" in trials
+
+
+def test_what_is_unsteady_is_said_with_what_to_do(blobs: Blobs) -> None:
+    noise = np.random.default_rng(0).standard_normal(blobs.vectors.shape)
+    shapeless = blobs._replace(vectors=unit(noise))
+    found = measured(shapeless, DiversityConfig(modes=("kmeans",), fits=1, clusters=20, evenness=0))
+    assert found.dbcv is None
+    assert found.seed.diversity < 0.5
+    assert any("another seed gives another d" in line and "raise fits" in line for line in found.advice)
+
+
+def test_a_grid_has_what_is_configured_and_nothing_twice() -> None:
+    for config in (DiversityConfig(), DiversityConfig(modes=("kmeans",)), DiversityConfig(clusters=70)):
+        points = grid(config)
+        assert points[0] == {}
+        settings = [config.model_copy(update=change) for change in points]
+        assert all(settings.count(one) == 1 for one in settings)
+
+
+def test_points_that_fail_a_gate_come_last(blobs: Blobs) -> None:
+    config = DiversityConfig(modes=("kmeans",), fits=1, evenness=0, gate_min_clusters=10)
+    points = []
+    for change in ({"clusters": 5}, {"clusters": 14}):
+        settings = config.model_copy(update=change)
+        wanted = [Attempt(AS_THEY_ARE, settings), Attempt(SEED, settings, 1), Attempt(FIFTH, settings, 2, 0.2)]
+        lengths = np.ones(blobs.truth.size, dtype=np.int64)
+        found = {one.name: attempt(one, blobs.vectors, lengths, kinds_of(blobs)) for one in wanted}
+        points.append(tuned(change, settings, found))
+    assert [point.settings["clusters"] for point in best_first(points)] == [14, 5]
+    assert points[0].failed == "5 clusters, fewer than gate_min_clusters = 10"
+    assert points[1].name == "clusters = 14"
+
+
+def test_what_can_not_be_clustered_is_refused() -> None:
+    few = np.eye(8, 16, dtype=np.float32)
+    kinds = Kinds(["en"], ["prose"], np.zeros(8, dtype=np.int64), np.zeros(8, dtype=np.int64))
+    wanted = attempts(DiversityConfig(), sensitivity=False)
+    with pytest.raises(DiversityHealthError, match="8 documents: too few to cluster"):
+        health([(one, attempt(one, few, np.ones(8, dtype=np.int64), kinds)) for one in wanted])

@@ -1,0 +1,430 @@
+"""How good clusters are: the gates that each fit must pass, and what it takes several fits to find out.
+
+Light, for steps that only ask the gates: libraries are imported where they are used.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.config.run import DiversityConfig
+from samplemix_core.diversity.cluster_model import ClusterModel, Kinds
+from samplemix_core.diversity.fit import fit_clusters
+from samplemix_core.diversity.modes import Prepared
+from samplemix_core.errors import DiversityHealthError
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """A model's figures, of its first fit. largest_share counts documents by nearest centroid, noise_share by the fit itself."""
+
+    documents: int
+    clusters: int
+    largest_share: float
+    noise_share: float
+
+
+def report_of(model: ClusterModel) -> HealthReport:
+    """A fit's figures, whatever they are."""
+    first = model.first
+    return HealthReport(int(first.labels.size), model.n_clusters, first.largest_share, first.noise_share)
+
+
+def check_health(model: ClusterModel, config: DiversityConfig) -> HealthReport:
+    """The fit's figures, if they pass the gates.
+
+    Raises DiversityHealthError naming each gate that failed, its figure, and which setting to move.
+    """
+    report = report_of(model)
+    problems, advice = failing(report, config)
+    if problems:
+        raise DiversityHealthError(
+            f"The clusters of a sample of {report.documents} documents are degenerate: {'; '.join(problems)}.",
+            f"In the run's diversity settings: {'; '.join(advice)}. If this corpus is like that, relax the gate, or mix by policy"
+            " natural, which needs no clusters.",
+        )
+    return report
+
+
+def failing(report: HealthReport, config: DiversityConfig) -> tuple[list[str], list[str]]:
+    """What gates a model fails, and which setting to move for each."""
+    problems: list[str] = []
+    advice: list[str] = []
+    if report.clusters < config.gate_min_clusters:
+        problems.append(f"{report.clusters} clusters, fewer than gate_min_clusters = {config.gate_min_clusters}")
+        advice.append(
+            f"for more clusters lower min_cluster_size ({config.min_cluster_size})"
+            f" or min_cluster_share ({config.min_cluster_share:g})"
+        )
+    if report.largest_share > config.gate_max_largest_share:
+        problems.append(
+            f"the largest cluster has {report.largest_share:.1%} of the documents,"
+            f" more than gate_max_largest_share = {config.gate_max_largest_share:.1%}"
+        )
+        advice.append(
+            "to split a large cluster set selection to 'leaf'"
+            if config.selection == "eom"
+            else f"to split a large cluster lower umap_neighbors ({config.umap_neighbors})"
+        )
+    if report.noise_share > config.gate_max_noise_share:
+        problems.append(f"{report.noise_share:.1%} noise, more than gate_max_noise_share = {config.gate_max_noise_share:.1%}")
+        advice.append(
+            "for less noise set selection to 'eom'"
+            if config.selection == "leaf"
+            else f"for less noise lower min_samples ({config.min_samples})"
+        )
+    return problems, advice
+
+
+class Stability(NamedTuple):
+    """How far another model of the same documents agrees.
+
+    diversity: Spearman's correlation of documents' d. clusters: adjusted Rand index of the clusters that are named.
+    """
+
+    diversity: float
+    clusters: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What another value of one setting does, to one fit of each mode and view.
+
+    agreement: Spearman's correlation of d with that of the settings as they are. cliff: what jumped, in words; empty if nothing.
+    """
+
+    setting: str
+    clusters: int
+    largest_share: float
+    noise_share: float
+    agreement: float
+    cliff: str
+
+
+@dataclass(frozen=True)
+class Factor:
+    """How d goes with something that it should not be a mere stand-in for: Spearman's correlation over documents.
+
+    For languages and content types: the share of the variance of d's rank that they explain.
+    """
+
+    name: str
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """All figures of some settings on a sample.
+
+    agreement: mean correlation of the places that two of the model's fits give. seconds: of processor time, to fit.
+    seed: against a model of another seed. fifth: against one of a fifth of the documents. against_kmeans: correlation of d with
+    that of one fit by k-means. dbcv: density-based validity of HDBSCAN's first fit (Moulavi et al. 2014), -1 to 1; None without.
+    """
+
+    report: HealthReport
+    fits: int
+    agreement: float
+    seconds: float
+    seed: Stability
+    fifth: Stability
+    against_kmeans: float
+    dbcv: float | None
+    factors: tuple[Factor, ...]
+    trials: tuple[Trial, ...]
+
+    @property
+    def advice(self) -> list[str]:
+        """What to look at, in words; nothing if all is well."""
+        said = []
+        if self.seed.diversity < LEAST_SEED:
+            said.append(
+                f"another seed gives another d (rank correlation {self.seed.diversity:.2f}, under {LEAST_SEED}): raise fits, or"
+                " name more modes"
+            )
+        if self.fifth.diversity < LEAST_FIFTH:
+            said.append(
+                f"a fifth of the sample gives another d (rank correlation {self.fifth.diversity:.2f}, under {LEAST_FIFTH}): raise"
+                " sample_size"
+            )
+        if self.dbcv is not None and self.dbcv < 0:
+            said.append(f"clusters are hardly denser than what is between them (DBCV {self.dbcv:.2f}): raise umap_neighbors")
+        said += [f"a cliff: {trial.setting}: {trial.cliff}" for trial in self.trials if trial.cliff]
+        return said
+
+
+LEAST_SEED, LEAST_FIFTH = 0.9, 0.8
+"""Rank correlations of d under which a measurement gives advice."""
+
+_MOST_TIMES, _MOST_NOISE, _LEAST_AGREEMENT = 3.0, 0.25, 0.75
+"""A cliff: so many times more or fewer clusters, so much more noise, or so little agreement, when one setting changes by half."""
+
+
+def variants(config: DiversityConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield changes of one setting each that a neighbour might have made, by name: numbers halved and doubled."""
+    modes = set(config.modes)
+    umap = modes & {"hdbscan", "plscan"}
+    numbers: dict[str, float] = {}
+    if umap:
+        numbers |= {name: getattr(config, name) for name in ("pca_components", "umap_components", "umap_neighbors", "umap_epochs")}
+    if "hdbscan" in modes:
+        numbers["min_cluster_share"] = config.min_cluster_share
+        yield "selection", {"selection": "leaf" if config.selection == "eom" else "eom"}
+    if umap and config.min_samples is not None:
+        numbers["min_samples"] = config.min_samples
+    if config.clusters is not None:
+        numbers["clusters"] = config.clusters
+    for name, value in numbers.items():
+        for other in (value / 2, value * 2):
+            changed = other if isinstance(value, float) else max(2, round(other))
+            if changed != value:
+                yield name, {name: changed}
+    yield "separation_neighbours", {"separation_neighbours": None if config.separation_neighbours else 20}
+    yield "evenness", {"evenness": 0.0 if config.evenness else 0.7}
+    yield "views", {"views": ("centred",) if "plain" in config.views else ("plain",)}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Settings to fit a sample by, with one more than their seed or so, on all of it or a share.
+
+    name: what it is for, and for trials which setting is changed.
+    """
+
+    name: str
+    config: DiversityConfig
+    more_seed: int = 0
+    share: float = 1.0
+    wants_dbcv: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Attempted:
+    """What came of an attempt, over all n documents of the sample: d, float32 (n,), and clusters, int32 (n,).
+
+    error: why there are no clusters; all else is then empty.
+    """
+
+    report: HealthReport
+    fits: int
+    diversity: npt.NDArray[np.float32]
+    cluster: npt.NDArray[np.int32]
+    agreement: float = 1.0
+    dbcv: float | None = None
+    factors: tuple[Factor, ...] = ()
+    seconds: float = 0.0
+    error: str = ""
+
+
+AS_THEY_ARE, SEED, FIFTH, KMEANS, SINGLE = "as they are", "another seed", "a fifth of the sample", "k-means", "one fit of each"
+
+
+def attempts(config: DiversityConfig, *, sensitivity: bool = True) -> list[Attempt]:
+    """What is to be fitted, for `health`: all of it on one sample, in any order, anywhere."""
+    alone = {"modes": ("kmeans",), "views": ("plain",), "fits": 1, "evenness": 0.0}
+    wanted = [
+        Attempt(AS_THEY_ARE, config, wants_dbcv=True),
+        Attempt(SEED, config, more_seed=1),
+        Attempt(FIFTH, config, more_seed=2, share=0.2),
+        Attempt(KMEANS, config.model_copy(update=alone)),
+    ]
+    if sensitivity:
+        single = config.model_copy(update={"fits": 1})
+        wanted.append(Attempt(SINGLE, single))
+        wanted += [Attempt(name, single.model_copy(update=change)) for name, change in variants(config)]
+    return wanted
+
+
+def attempt(wanted: Attempt, vectors: Vectors, lengths: npt.NDArray[np.integer], kinds: Kinds) -> Attempted:
+    """Fit unit vectors (n, dim) of documents with these lengths (n,), languages and content types."""
+    started = time.process_time()
+    config, seed = wanted.config, wanted.config.seed + wanted.more_seed
+    rows = np.arange(len(vectors))
+    if wanted.share < 1:
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[: max(1, round(wanted.share * rows.size))])
+    own = kinds._replace(language=kinds.language[rows], content_type=kinds.content_type[rows])
+    try:
+        model = fit_clusters(vectors[rows], config, seed, "", own)
+    except DiversityHealthError as error:
+        nothing = HealthReport(len(rows), 0, 0.0, 1.0)
+        return Attempted(nothing, 0, np.zeros(len(vectors), np.float32), np.zeros(len(vectors), np.int32), error=error.what)
+    seconds = time.process_time() - started
+    found = model.assign(vectors, kinds)
+    places = [fit.places[fit.nearest(view)[0]] for fit, view in zip(model.fits, model.views_of(vectors), strict=True)]
+    return Attempted(
+        report=report_of(model),
+        fits=len(model.fits),
+        diversity=found.diversity,
+        cluster=found.cluster,
+        agreement=_mean_correlation(places),
+        dbcv=_dbcv(model, vectors, config) if wanted.wants_dbcv else None,
+        factors=tuple(_factors(model, found.diversity, found.cluster, lengths, kinds)),
+        seconds=seconds,
+    )
+
+
+def health(found: Sequence[tuple[Attempt, Attempted]]) -> Health:
+    """Put together what `attempts` came to; raise DiversityHealthError if there are no clusters at all."""
+    named = {wanted.name: outcome for wanted, outcome in found if wanted.name in (AS_THEY_ARE, SEED, FIFTH, KMEANS, SINGLE)}
+    whole = named[AS_THEY_ARE]
+    if whole.error:
+        raise DiversityHealthError(whole.error, "Measure more documents, or other settings.")
+    trials: tuple[Trial, ...] = ()
+    if SINGLE in named:
+        single = named[SINGLE]
+        trials = tuple(_trial(wanted, outcome, single) for wanted, outcome in found if wanted.name not in named)
+    return Health(
+        report=whole.report,
+        fits=whole.fits,
+        agreement=whole.agreement,
+        seconds=whole.seconds,
+        seed=stability(whole, named[SEED]),
+        fifth=stability(whole, named[FIFTH]),
+        against_kmeans=stability(whole, named[KMEANS]).diversity,
+        dbcv=whole.dbcv,
+        factors=whole.factors,
+        trials=trials,
+    )
+
+
+def stability(one: Attempted, other: Attempted) -> Stability:
+    """How far two models of the same documents agree."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return Stability(rank_correlation(one.diversity, other.diversity), float(adjusted_rand_score(one.cluster, other.cluster)))
+
+
+def _trial(wanted: Attempt, outcome: Attempted, before: Attempted) -> Trial:
+    said = f"{wanted.name} = {_said(getattr(wanted.config, wanted.name))}"
+    report = outcome.report
+    if outcome.error:
+        return Trial(said, 0, 0.0, 1.0, 0.0, outcome.error)
+    agreement = stability(before, outcome).diversity
+    cliffs = []
+    if not 1 / _MOST_TIMES <= report.clusters / max(before.report.clusters, 1) <= _MOST_TIMES:
+        cliffs.append(f"{report.clusters} clusters instead of {before.report.clusters}")
+    if report.noise_share - before.report.noise_share > _MOST_NOISE:
+        cliffs.append(f"noise {report.noise_share:.0%} instead of {before.report.noise_share:.0%}")
+    if agreement < _LEAST_AGREEMENT and wanted.name != "evenness":
+        cliffs.append(f"d agrees at {agreement:.2f} only")
+    return Trial(said, report.clusters, report.largest_share, report.noise_share, agreement, ", ".join(cliffs))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else "all" if value is None else str(value)
+
+
+def _dbcv(model: ClusterModel, vectors: Vectors, config: DiversityConfig) -> float | None:
+    from hdbscan.validity import validity_index
+
+    fit = next((fit for fit in model.fits if fit.mode == "hdbscan"), None)
+    if fit is None or fit.n_clusters < 2:
+        return None
+    view = next(view for other, view in zip(model.fits, model.views_of(vectors), strict=True) if other is fit)
+    reduced = Prepared(view, config).reduced(fit.seed).astype(np.float64)
+    with np.errstate(all="ignore"):
+        # Texts that are the same have no distance to divide by.
+        found = float(validity_index(reduced, fit.labels.astype(np.intp)))
+    return found if np.isfinite(found) else None
+
+
+def _factors(
+    model: ClusterModel,
+    diversity: npt.NDArray[np.float32],
+    cluster: npt.NDArray[np.int32],
+    lengths: npt.NDArray[np.integer],
+    kinds: Kinds,
+) -> Iterator[Factor]:
+    """Correlations with the first fit's factors and with length, and what languages and content types explain."""
+    for name in ("compactness", "separation"):
+        yield Factor(name, rank_correlation(diversity, getattr(model.first, name)[cluster]))
+    yield Factor("length", rank_correlation(diversity, lengths))
+    ranks = np.argsort(np.argsort(diversity, kind="stable"), kind="stable").astype(np.float64)
+    for name, codes in (("language", kinds.language), ("content_type", kinds.content_type)):
+        counts = np.bincount(codes)
+        means = np.bincount(codes, ranks) / np.maximum(counts, 1)
+        yield Factor(name, float(np.var(means[codes]) / max(np.var(ranks), 1e-12)))
+
+
+def _mean_correlation(places: Sequence[npt.NDArray[np.float64]]) -> float:
+    """Mean of Spearman's correlations of all pairs; 1 of one alone."""
+    pairs = [rank_correlation(one, other) for i, one in enumerate(places) for other in places[:i]]
+    return float(np.mean(pairs)) if pairs else 1.0
+
+
+def rank_correlation(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
+    """Return Spearman's correlation; 0 if one side is constant, so there is no order to agree on."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(left) == 0 or np.ptp(right) == 0:
+        return 0.0
+    return float(spearmanr(left, right).statistic)
+
+
+_GRID: tuple[dict[str, Any], ...] = (
+    {},
+    {"modes": ("hdbscan", "kmeans")},
+    {"modes": ("evoc", "kmeans")},
+    {"modes": ("hdbscan",)},
+    {"modes": ("kmeans",)},
+    {"views": ("plain", "centred"), "fits": 2},
+    {"selection": "leaf"},
+    {"umap_neighbors": 30},
+    {"clusters": 70},
+    {"clusters": 280},
+)
+
+
+def grid(config: DiversityConfig) -> list[dict[str, Any]]:
+    """A small grid of settings to try: as they are, and others that are known to matter. None twice."""
+    halves = [{"min_cluster_share": config.min_cluster_share * factor} for factor in (0.5, 2.0)]
+    found, known = list[dict[str, Any]](), list[DiversityConfig]()
+    for change in (*_GRID, *halves):
+        settings = config.model_copy(update=change)
+        if settings not in known:
+            found.append(change)
+            known.append(settings)
+    return found
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One point of a grid: the settings that differ from the configured ones, and its figures.
+
+    failed: which gate it fails, or why it has no clusters; empty if it passes.
+    """
+
+    settings: dict[str, Any]
+    report: HealthReport
+    seed: float
+    fifth: float
+    agreement: float
+    seconds: float
+    failed: str
+
+    @property
+    def name(self) -> str:
+        """The settings in words."""
+        return ", ".join(f"{name} = {_said(value)}" for name, value in self.settings.items()) or AS_THEY_ARE
+
+
+def tuned(change: dict[str, Any], config: DiversityConfig, found: dict[str, Attempted]) -> Tuned:
+    """Put together what the attempts of one point (AS_THEY_ARE, SEED, FIFTH) came to."""
+    whole = found[AS_THEY_ARE]
+    failed = whole.error or "; ".join(failing(whole.report, config)[0])
+    if whole.error:
+        return Tuned(change, whole.report, 0.0, 0.0, 0.0, whole.seconds, failed)
+    seed, fifth = (stability(whole, found[name]).diversity for name in (SEED, FIFTH))
+    return Tuned(change, whole.report, seed, fifth, whole.agreement, whole.seconds, failed)
+
+
+def best_first(points: Sequence[Tuned]) -> list[Tuned]:
+    """Points that pass the gates before others, the steadiest first, whatever they cost."""
+    return sorted(points, key=lambda point: (bool(point.failed), -(point.seed + point.fifth)))

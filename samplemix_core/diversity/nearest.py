@@ -1,0 +1,168 @@
+"""Nearest centroids of vectors, by blocked matrix products and exact comparisons."""
+
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samplemix_core.compiled import compiled
+from samplemix_core.errors import ModelError
+
+BLOCK_ROWS = 1024
+_BLOCK_CELLS = 2**24
+
+Float32Array = npt.NDArray[np.float32]
+
+Found = tuple[npt.NDArray[np.int32], Float32Array]
+"""Nearest centroids, int32 (n,), and the cosine distances to them, float32 (n,)."""
+
+
+def nearest_centroid(vectors: Float32Array, centroids: Float32Array) -> Found:
+    """Nearest centroid of each vector and the cosine distance to it. See nearest_centroids."""
+    return nearest_centroids(vectors, [centroids])[0]
+
+
+def nearest_centroids(vectors: Float32Array, sets: Sequence[Float32Array]) -> list[Found]:
+    """Nearest centroid of each vector in each set, and the cosine distance to it, 1 - cos, not below 0; ties go to the lowest.
+
+    `vectors` (n, dim) and each set's centroids (K, dim) are unit vectors, K at least 1. The results are for each vector the same to
+    the bit whatever other vectors come with it, whatever else is in the sets, and on any processor: one matrix product for all sets
+    finds which centroids could be the nearest, and the cosines to these are summed in float64, in one order.
+
+    Memory beyond the result is one block of at most 1,024 vectors by all similarities (64 MiB at most, or one vector's).
+
+    Raises ModelError if the dimensions differ, or a vector holds NaN or infinity.
+    """
+    n, dim = vectors.shape
+    for centroids in sets:
+        if centroids.shape[1] != dim:
+            raise ModelError(
+                f"Vectors have {dim} dimensions, the cluster model's centroids {centroids.shape[1]}.",
+                "The clusters were fitted with another encoder: fit them again.",
+            )
+    every = np.ascontiguousarray(np.concatenate(sets))
+    ends = np.cumsum([0, *(len(centroids) for centroids in sets)])
+    cluster = np.empty((len(sets), n), dtype=np.int32)
+    cosine = np.empty((len(sets), n), dtype=np.float32)
+    rows = max(1, min(BLOCK_ROWS, _BLOCK_CELLS // len(every)))
+    product = _Products.of(every, rows)
+    for start in range(0, n, rows):
+        block = np.ascontiguousarray(vectors[start : start + rows])
+        near = product.with_all(block)
+        for i, (first, end) in enumerate(itertools.pairwise(ends.tolist())):
+            own = near[:, first:end]
+            largest = own.max(axis=1)
+            if not np.all(np.isfinite(largest)):
+                position = start + int(np.flatnonzero(~np.isfinite(largest))[0])
+                raise ModelError(
+                    f"Vector {position} holds a value that is not finite.", "Its shard's embedding file is damaged: score it again."
+                )
+            here = slice(start, start + len(block))
+            _nearest(own, largest - np.float32(product.error), block, every[first:end], cluster[i, here], cosine[i, here])
+    return [(cluster[i], np.maximum(np.float32(1) - cosine[i], np.float32(0))) for i in range(len(sets))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """Matrix products with centroids, in float32, or in bfloat16 where that is faster.
+
+    error: twice the most by which a similarity can be wrong, whatever the matrices' shapes and the processor. In bfloat16, each
+    factor is rounded by 2^-9 of itself, and so is the result, so the similarity of unit vectors by less than 3 * 2^-9.
+    """
+
+    centroids: Float32Array
+    halves: Any
+    error: float
+    out: Float32Array
+
+    FASTER = 1.3
+    """How much faster bfloat16 has to be: it leaves more centroids to compare exactly."""
+
+    @classmethod
+    def of(cls, centroids: Float32Array, rows: int) -> "_Products":
+        """Products of at most so many vectors with centroids (K, dim)."""
+        out = np.empty((rows, len(centroids)), dtype=np.float32)
+        exact = cls(centroids, None, 1e-5, out)
+        # Whoever has loaded torch has a trial of both: loading it takes longer than most files.
+        if "torch" not in sys.modules or centroids.size < 2**16:
+            return exact
+        import torch
+
+        rough = cls(centroids, torch.from_numpy(centroids).to(torch.bfloat16).T, 6 * 2.0**-9, out)
+        if _faster(rows, *centroids.shape) >= cls.FASTER:
+            return rough
+        return exact
+
+    def with_all(self, vectors: Float32Array) -> Float32Array:
+        """Similarities of vectors (n, dim) to the centroids, (n, K), until the next call."""
+        found = self.out[: len(vectors)]
+        if self.halves is None:
+            np.matmul(vectors, self.centroids.T, out=found)
+        else:
+            import torch
+
+            torch.from_numpy(found).copy_(torch.from_numpy(vectors).to(torch.bfloat16) @ self.halves)
+        return found
+
+
+@lru_cache(maxsize=16)
+def _faster(rows: int, k: int, dim: int) -> float:
+    """How many times faster products of these shapes are in bfloat16, here and now."""
+    import torch
+
+    draw = np.random.default_rng(0)
+    vectors, centroids = (draw.standard_normal((size, dim)).astype(np.float32) for size in (rows, k))
+    out = np.empty((rows, k), dtype=np.float32)
+    halves = torch.from_numpy(centroids).to(torch.bfloat16).T
+    best = []
+    for kind in (_Products(centroids, None, 0.0, out), _Products(centroids, halves, 0.0, out)):
+        seconds = []
+        for _ in range(4):
+            started = time.perf_counter()
+            kind.with_all(vectors)
+            seconds.append(time.perf_counter() - started)
+        best.append(min(seconds))
+    return best[0] / best[1]
+
+
+@compiled
+def _nearest(
+    near: Float32Array,
+    least: Float32Array,
+    vectors: Float32Array,
+    centroids: Float32Array,
+    cluster: npt.NDArray[np.int32],
+    cosine: Float32Array,
+) -> None:
+    """Of centroids whose similarity (n, K) is at least `least` (n,), find the nearest by exact cosines; ties go to the lowest."""
+    dim = vectors.shape[1]
+    whole = dim - dim % 8
+    for i in range(vectors.shape[0]):
+        best = -np.inf
+        for j in range(near.shape[1]):
+            if near[i, j] < least[i]:
+                continue
+            # Eight sums, which processors add at once; in this order everywhere.
+            a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for k in range(0, whole, 8):
+                a += np.float64(vectors[i, k]) * np.float64(centroids[j, k])
+                b += np.float64(vectors[i, k + 1]) * np.float64(centroids[j, k + 1])
+                c += np.float64(vectors[i, k + 2]) * np.float64(centroids[j, k + 2])
+                d += np.float64(vectors[i, k + 3]) * np.float64(centroids[j, k + 3])
+                e += np.float64(vectors[i, k + 4]) * np.float64(centroids[j, k + 4])
+                f += np.float64(vectors[i, k + 5]) * np.float64(centroids[j, k + 5])
+                g += np.float64(vectors[i, k + 6]) * np.float64(centroids[j, k + 6])
+                h += np.float64(vectors[i, k + 7]) * np.float64(centroids[j, k + 7])
+            exact = ((a + b) + (c + d)) + ((e + f) + (g + h))
+            for k in range(whole, dim):
+                exact += np.float64(vectors[i, k]) * np.float64(centroids[j, k])
+            if exact > best:
+                best = exact
+                cluster[i] = j
+        cosine[i] = best
