@@ -61,11 +61,12 @@ def texts_of(corpus: Path | None, n: int) -> list[str]:
         return list(itertools.islice(itertools.cycle(collect(n)), n))
     paths = [path for path in sorted(corpus.rglob("*")) if path.is_file() and is_shard(str(path.relative_to(corpus)))]
     return list(
-        itertools.islice((text for turn in zip(*map(_texts, [corpus] * len(paths), paths), strict=False) for text in turn), n)
+        itertools.islice((text for turn in zip(*map(shard_texts, [corpus] * len(paths), paths), strict=False) for text in turn), n)
     )
 
 
-def _texts(corpus: Path, path: Path) -> Iterator[str]:
+def shard_texts(corpus: Path, path: Path) -> Iterator[str]:
+    """The texts of one shard of a corpus."""
     with path.open("rb") as stream:
         for batch in ShardReader(stream, str(path.relative_to(corpus)), ReaderConfig()).read():
             yield from batch.documents["text"].to_pylist()

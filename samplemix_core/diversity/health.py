@@ -226,7 +226,7 @@ AS_THEY_ARE, SEED, FIFTH, KMEANS, SINGLE = "as they are", "another seed", "a fif
 
 def attempts(config: DiversityConfig, *, sensitivity: bool = True) -> list[Attempt]:
     """What is to be fitted, for `health`: all of it on one sample, in any order, anywhere."""
-    alone = {"modes": ("kmeans",), "views": ("plain",), "fits": 1, "evenness": 0.0}
+    alone = {"modes": ("kmeans",), "views": ("plain",), "fits": 1}
     wanted = [
         Attempt(AS_THEY_ARE, config, wants_dbcv=True),
         Attempt(SEED, config, more_seed=1),

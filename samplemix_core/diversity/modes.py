@@ -24,7 +24,6 @@ Labels = npt.NDArray[np.int32]
 MOST_EXACT = 30_000
 """Documents of a sample up to which neighbours are found by comparing all with all; of more, UMAP looks for them by its own way."""
 
-_ROWS_AT_ONCE = 1_024
 _ITERATIONS = 25
 
 
@@ -64,20 +63,11 @@ class Prepared:
     @cached_property
     def neighbours(self) -> tuple[npt.NDArray[np.int32], Vectors]:
         """The nearest of each document by the cosine of their principal components, itself first, and their distances."""
+        from samplemix_core.diversity.nearest import nearest_neighbours
+
         norms = np.linalg.norm(self.principal, axis=1, keepdims=True)
         units = self.principal / np.maximum(norms, np.finfo(np.float32).tiny)
-        n, k = len(units), min(self.config.umap_neighbors, len(units) - 1)
-        index, distance = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
-        for start in range(0, n, _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            near = units[rows] @ units.T
-            near[np.arange(len(near)), np.arange(start, start + len(near))] = 2.0
-            found = np.argpartition(-near, k, axis=1)[:, :k]
-            cosine = np.take_along_axis(near, found, axis=1)
-            order = np.argsort(-cosine, axis=1, kind="stable")
-            index[rows] = np.take_along_axis(found, order, axis=1)
-            distance[rows] = np.clip(1 - np.take_along_axis(cosine, order, axis=1), 0.0, 2.0)
-        return index, distance
+        return nearest_neighbours(units, min(self.config.umap_neighbors, len(units) - 1))
 
     def reduced(self, seed: int) -> Vectors:
         """Return the few dimensions that HDBSCAN and PLSCAN cluster in, (n, umap_components).

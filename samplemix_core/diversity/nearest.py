@@ -1,4 +1,4 @@
-"""Nearest centroids of vectors, by blocked matrix products and exact comparisons."""
+"""Nearest centroids and nearest neighbours of vectors, by blocked matrix products."""
 
 import itertools
 import sys
@@ -166,3 +166,38 @@ def _nearest(
                 best = exact
                 cluster[i] = j
         cosine[i] = best
+
+
+def nearest_neighbours(vectors: Float32Array, k: int) -> tuple[npt.NDArray[np.int32], Float32Array]:
+    """The k nearest of each unit vector (n, dim) among all, itself first, and the cosine distances to them; each (n, k)."""
+    n = len(vectors)
+    index, cosine = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
+    near = np.empty((min(n, BLOCK_ROWS), n), dtype=np.float32)
+    for start in range(0, n, BLOCK_ROWS):
+        rows = slice(start, min(n, start + BLOCK_ROWS))
+        block = near[: rows.stop - start]
+        np.matmul(vectors[rows], vectors.T, out=block)
+        block[np.arange(len(block)), np.arange(start, rows.stop)] = 2.0
+        _largest(block, index[rows], cosine[rows])
+    return index, np.clip(1 - cosine, np.float32(0), np.float32(2))
+
+
+@compiled
+def _largest(near: Float32Array, index: npt.NDArray[np.int32], cosine: Float32Array) -> None:
+    """The largest of each row (n, m), as many as there are columns (n, k), in descending order; of equal ones the first."""
+    k = index.shape[1]
+    for i in range(near.shape[0]):
+        for j in range(k):
+            cosine[i, j] = -np.inf
+        least = cosine[i, k - 1]
+        for j in range(near.shape[1]):
+            value = near[i, j]
+            if value > least:
+                place = k - 1
+                while place > 0 and cosine[i, place - 1] < value:
+                    cosine[i, place] = cosine[i, place - 1]
+                    index[i, place] = index[i, place - 1]
+                    place -= 1
+                cosine[i, place] = value
+                index[i, place] = j
+                least = cosine[i, k - 1]
