@@ -30,13 +30,16 @@ def health(
     corpus: Corpus,
     documents: Documents = 8000,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity/--no-sensitivity", help="Whether to change each setting in turn, and name cliffs")
+        bool,
+        typer.Option(
+            "--sensitivity/--no-sensitivity", help="Whether to change settings of the clustering in turn, and name cliffs"
+        ),
     ] = True,
     snapshots: Snapshots = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure diversity on a sample: does another seed, or a fifth of the documents, give the same d? What does each setting do?
+    """Measure diversity on a sample: does another seed, or a fifth of the documents, give the same d? What do settings do?
 
     Fits are made on the workers; nothing is stored. A cliff is a setting of which twice or half as much gives three times as many
     clusters, a quarter more noise, or another d.
@@ -58,7 +61,8 @@ def health(
         run = RunContext(_config(corpus, snapshots, assignments), Deployment.load(), report, step="health")
         found = measure_health(run, register(run), documents, sensitivity=sensitivity)
     if as_json:
-        print_json({**asdict(found), "seed": found.seed._asdict(), "fifth": found.fifth._asdict(), "advice": found.advice})
+        pairs = {"seed": found.seed, "fifth": found.fifth}
+        print_json({**asdict(found), **{name: pair and pair._asdict() for name, pair in pairs.items()}, "advice": found.advice})
         return
     print_rows(health_rows(found))
     if found.trials:

@@ -142,8 +142,8 @@ class DiversityConfig(IdentifiedModel):
     )
     noise: Literal["nearest", "distance", "drop"] = Field(
         "nearest",
-        description="What a document far from every centroid gets: nearest, the d of its nearest cluster; distance, a d by its own"
-        " distance; drop, no copy",
+        description="What a document gets that is farther from its centroid than members are: nearest, the d of its nearest"
+        " cluster; distance, a d by its own distance; drop, no copy",
     )
     compare_with: str = Field(
         "auto",

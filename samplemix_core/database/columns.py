@@ -25,7 +25,9 @@ _QUERIES = {
     " WHERE snapshot_id = %(snapshot)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
     "quality_score": "SELECT shard_id, row, quality FROM quality_score"
     " WHERE snapshot_id = %(snapshot)s AND quality_model_id = %(quality)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
-    "diversity_score": "SELECT shard_id, row, cluster, distance, diversity FROM diversity_score"
+    # Documents of an earlier version's model have the diversity of their cluster.
+    "diversity_score": "SELECT shard_id, row, cluster, distance, coalesce(score.diversity, cluster.diversity::real, 0) AS diversity"
+    " FROM diversity_score AS score LEFT JOIN cluster USING (cluster_model_id, cluster)"
     " WHERE snapshot_id = %(snapshot)s AND cluster_model_id = %(cluster)s AND shard_id = ANY(%(shards)s) ORDER BY shard_id, row",
 }
 _KEY = {"shard_id": "int32", "row": "int64"}

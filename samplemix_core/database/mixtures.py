@@ -305,6 +305,14 @@ def diversity_bounds(cursor: Cursor, mixture_id: int) -> tuple[float, float]:
     return low, high
 
 
+def cluster_diversity(cursor: Cursor, mixture_id: int) -> dict[int, float]:
+    """Diversity of the clusters of a mixture's model by themselves, as its first fit has them."""
+    cursor.execute(
+        "SELECT cluster, diversity FROM cluster JOIN mixture USING (cluster_model_id) WHERE mixture_id = %s", (mixture_id,)
+    )
+    return dict(cursor.fetchall())
+
+
 def mixture_scale(cursor: Cursor, mixture_id: int) -> Scale:
     """How quality and diversity became 0..1 in a mixture."""
     cursor.execute(

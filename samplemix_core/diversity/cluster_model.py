@@ -218,6 +218,8 @@ class ClusterModel:
     @property
     def ranks(self) -> Ranks:
         """Ranks of diversity over documents, for mixing by ranks: diversities at evenly spread places, and these."""
+        if self.groups.ranks is None:
+            return Ranks.over(self.first.bounds.normalise(self.first.raw).astype(np.float32), self.first.assigned)
         places = np.linspace(0.005, 0.995, 100)
         values, first = np.unique(self.at(places), return_index=True)
         last = np.append(first[1:], places.size) - 1

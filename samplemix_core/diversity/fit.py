@@ -19,6 +19,13 @@ from samplemix_core.identity import fingerprint
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
+_LOWER: dict[FitMode, str] = {
+    "hdbscan": "Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples})",
+    "plscan": "Lower diversity.min_samples ({config.min_samples})",
+    "evoc": "Lower diversity.clusters",
+    "kmeans": "Lower diversity.clusters",
+}
+
 _FLOAT32_COSINE_ERROR = 1e-6
 """How far rounding can move a cosine in assign(); without it, copies of one text could lie outside a radius of 0."""
 
@@ -50,8 +57,8 @@ def fit_clusters(
         if labels.max() < 0:
             raise DiversityHealthError(
                 f"{mode} found no cluster in a sample of {labels.size} documents: all of it is noise.",
-                f"Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples}), or"
-                " mix by policy natural, which needs no clusters.",
+                f"{_LOWER[mode].format(config=config)}, leave {mode} out of diversity.modes, or mix by policy natural, which needs"
+                " no clusters.",
             )
         fits.append(_fit(samples[view].vectors, labels, config, mode, view, own))
     return _model(vectors, tuple(fits), mean, config, seed, encoder_id, kinds)
@@ -70,6 +77,8 @@ def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id
     _require_finite(vectors)
     mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     fit = _fit(vectors, np.zeros(vectors.shape[0], dtype=np.int32), config, "hdbscan", "plain", seed)
+    # What is far from the only centroid is no noise: there are no clusters for it to be outside of.
+    fit = replace(fit, radii=np.full(1, 2.0, dtype=np.float32))
     return _model(vectors, (fit,), mean, config, seed, encoder_id, None)
 
 

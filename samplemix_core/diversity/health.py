@@ -1,8 +1,9 @@
-"""How good clusters are: the gates that each fit must pass, and what it takes several fits to find out.
+"""How good clusters are: the gates that a model must pass, and what it takes several fits to find out.
 
 Light, for steps that only ask the gates: libraries are imported where they are used.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,29 +57,24 @@ def failing(report: HealthReport, config: DiversityConfig) -> tuple[list[str], l
     """What gates a model fails, and which setting to move for each."""
     problems: list[str] = []
     advice: list[str] = []
+    mode, neighbours = config.modes[0], f"lower umap_neighbors ({config.umap_neighbors})"
+    more = f"raise clusters ({config.clusters or math.isqrt(config.sample_size)})"
+    samples = f"lower min_samples ({config.min_samples})"
     if report.clusters < config.gate_min_clusters:
         problems.append(f"{report.clusters} clusters, fewer than gate_min_clusters = {config.gate_min_clusters}")
-        advice.append(
-            f"for more clusters lower min_cluster_size ({config.min_cluster_size})"
-            f" or min_cluster_share ({config.min_cluster_share:g})"
-        )
+        sizes = f"lower min_cluster_size ({config.min_cluster_size}) or min_cluster_share ({config.min_cluster_share:g})"
+        advice.append(f"for more clusters {sizes if mode == 'hdbscan' else samples if mode == 'plscan' else more}")
     if report.largest_share > config.gate_max_largest_share:
         problems.append(
             f"the largest cluster has {report.largest_share:.1%} of the documents,"
             f" more than gate_max_largest_share = {config.gate_max_largest_share:.1%}"
         )
-        advice.append(
-            "to split a large cluster set selection to 'leaf'"
-            if config.selection == "eom"
-            else f"to split a large cluster lower umap_neighbors ({config.umap_neighbors})"
-        )
+        split = "set selection to 'leaf'" if mode == "hdbscan" and config.selection == "eom" else neighbours
+        advice.append(f"to split a large cluster {split if mode in ('hdbscan', 'plscan') else more}")
     if report.noise_share > config.gate_max_noise_share:
         problems.append(f"{report.noise_share:.1%} noise, more than gate_max_noise_share = {config.gate_max_noise_share:.1%}")
-        advice.append(
-            "for less noise set selection to 'eom'"
-            if config.selection == "leaf"
-            else f"for less noise lower min_samples ({config.min_samples})"
-        )
+        less = "set selection to 'eom'" if mode == "hdbscan" and config.selection == "leaf" else samples
+        advice.append(f"for less noise {less if mode in ('hdbscan', 'plscan') else 'name another mode first'}")
     return problems, advice
 
 
@@ -125,29 +121,31 @@ class Health:
     agreement: mean correlation of the places that two of the model's fits give. seconds: of processor time, to fit.
     seed: against a model of another seed. fifth: against one of a fifth of the documents. against_kmeans: correlation of d with
     that of one fit by k-means. dbcv: density-based validity of HDBSCAN's first fit (Moulavi et al. 2014), -1 to 1; None without.
+    failed: what could not be fitted, and why; its figures are None.
     """
 
     report: HealthReport
     fits: int
     agreement: float
     seconds: float
-    seed: Stability
-    fifth: Stability
-    against_kmeans: float
+    seed: Stability | None
+    fifth: Stability | None
+    against_kmeans: float | None
     dbcv: float | None
     factors: tuple[Factor, ...]
     trials: tuple[Trial, ...]
+    failed: tuple[str, ...] = ()
 
     @property
     def advice(self) -> list[str]:
         """What to look at, in words; nothing if all is well."""
-        said = []
-        if self.seed.diversity < LEAST_SEED:
+        said = list(self.failed)
+        if self.seed is not None and self.seed.diversity < LEAST_SEED:
             said.append(
                 f"another seed gives another d (rank correlation {self.seed.diversity:.2f}, under {LEAST_SEED}): raise fits, or"
                 " name more modes"
             )
-        if self.fifth.diversity < LEAST_FIFTH:
+        if self.fifth is not None and self.fifth.diversity < LEAST_FIFTH:
             said.append(
                 f"a fifth of the sample gives another d (rank correlation {self.fifth.diversity:.2f}, under {LEAST_FIFTH}): raise"
                 " sample_size"
@@ -177,13 +175,13 @@ def variants(config: DiversityConfig) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "selection", {"selection": "leaf" if config.selection == "eom" else "eom"}
     if umap and config.min_samples is not None:
         numbers["min_samples"] = config.min_samples
-    if config.clusters is not None:
-        numbers["clusters"] = config.clusters
+    if modes & {"evoc", "kmeans"}:
+        numbers["clusters"] = config.clusters or math.isqrt(config.sample_size)
     for name, value in numbers.items():
-        for other in (value / 2, value * 2):
-            changed = other if isinstance(value, float) else max(2, round(other))
-            if changed != value:
-                yield name, {name: changed}
+        least = 10 if name == "umap_epochs" else 1 if name == "min_samples" else 2
+        both = {other if isinstance(value, float) else max(least, round(other)) for other in (value / 2, value * 2)}
+        for changed in sorted(both - {value}):
+            yield name, {name: changed}
     yield "separation_neighbours", {"separation_neighbours": None if config.separation_neighbours else 20}
     yield "evenness", {"evenness": 0.0 if config.evenness else 0.7}
     yield "views", {"views": ("centred",) if "plain" in config.views else ("plain",)}
@@ -220,6 +218,8 @@ class Attempted:
     seconds: float = 0.0
     error: str = ""
 
+
+_MOST_PAIRED = 3_000
 
 AS_THEY_ARE, SEED, FIFTH, KMEANS, SINGLE = "as they are", "another seed", "a fifth of the sample", "k-means", "one fit of each"
 
@@ -275,7 +275,7 @@ def health(found: Sequence[tuple[Attempt, Attempted]]) -> Health:
     if whole.error:
         raise DiversityHealthError(whole.error, "Measure more documents, or other settings.")
     trials: tuple[Trial, ...] = ()
-    if SINGLE in named:
+    if SINGLE in named and not named[SINGLE].error:
         single = named[SINGLE]
         trials = tuple(_trial(wanted, outcome, single) for wanted, outcome in found if wanted.name not in named)
     return Health(
@@ -283,13 +283,18 @@ def health(found: Sequence[tuple[Attempt, Attempted]]) -> Health:
         fits=whole.fits,
         agreement=whole.agreement,
         seconds=whole.seconds,
-        seed=stability(whole, named[SEED]),
-        fifth=stability(whole, named[FIFTH]),
-        against_kmeans=stability(whole, named[KMEANS]).diversity,
+        seed=_stability(whole, named[SEED]),
+        fifth=_stability(whole, named[FIFTH]),
+        against_kmeans=None if named[KMEANS].error else stability(whole, named[KMEANS]).diversity,
         dbcv=whole.dbcv,
         factors=whole.factors,
         trials=trials,
+        failed=tuple(f"{name} could not be fitted: {outcome.error}" for name, outcome in named.items() if outcome.error),
     )
+
+
+def _stability(one: Attempted, other: Attempted) -> Stability | None:
+    return None if other.error else stability(one, other)
 
 
 def stability(one: Attempted, other: Attempted) -> Stability:
@@ -329,9 +334,16 @@ def _dbcv(model: ClusterModel, vectors: Vectors, config: DiversityConfig) -> flo
         return None
     view = next(view for other, view in zip(model.fits, model.views_of(vectors), strict=True) if other is fit)
     reduced = Prepared(view, config).reduced(fit.seed).astype(np.float64)
+    # It holds all pairs of the largest cluster.
+    some = np.random.default_rng(0).permutation(len(reduced))[:_MOST_PAIRED]
+    labels = fit.labels[some].astype(np.intp)
+    alone = np.bincount(labels[labels >= 0], minlength=fit.n_clusters) < 2
+    labels[(labels >= 0) & alone[labels]] = -1
+    if np.unique(labels[labels >= 0]).size < 2:
+        return None
     with np.errstate(all="ignore"):
         # Texts that are the same have no distance to divide by.
-        found = float(validity_index(reduced, fit.labels.astype(np.intp)))
+        found = float(validity_index(reduced[some], np.unique(labels, return_inverse=True)[1] - int((labels < 0).any())))
     return found if np.isfinite(found) else None
 
 
@@ -346,11 +358,15 @@ def _factors(
     for name in ("compactness", "separation"):
         yield Factor(name, rank_correlation(diversity, getattr(model.first, name)[cluster]))
     yield Factor("length", rank_correlation(diversity, lengths))
-    ranks = np.argsort(np.argsort(diversity, kind="stable"), kind="stable").astype(np.float64)
+    from scipy.stats import rankdata
+
+    # Of many documents with the same d, each has their mean rank: the order of the sample says nothing.
+    ranks = rankdata(diversity)
     for name, codes in (("language", kinds.language), ("content_type", kinds.content_type)):
         counts = np.bincount(codes)
         means = np.bincount(codes, ranks) / np.maximum(counts, 1)
-        yield Factor(name, float(np.var(means[codes]) / max(np.var(ranks), 1e-12)))
+        spread = float(np.var(ranks))
+        yield Factor(name, float(np.var(means[codes])) / spread if spread > 0 else 0.0)
 
 
 def _mean_correlation(places: Sequence[npt.NDArray[np.float64]]) -> float:
@@ -382,13 +398,23 @@ _GRID: tuple[dict[str, Any], ...] = (
 )
 
 
+_OF_MODES = {
+    "selection": {"hdbscan"},
+    "min_cluster_share": {"hdbscan"},
+    "umap_neighbors": {"hdbscan", "plscan"},
+    "clusters": {"evoc", "kmeans"},
+}
+"""Settings that matter to some modes only."""
+
+
 def grid(config: DiversityConfig) -> list[dict[str, Any]]:
     """A small grid of settings to try: as they are, and others that are known to matter. None twice."""
     halves = [{"min_cluster_share": config.min_cluster_share * factor} for factor in (0.5, 2.0)]
     found, known = list[dict[str, Any]](), list[DiversityConfig]()
     for change in (*_GRID, *halves):
         settings = config.model_copy(update=change)
-        if settings not in known:
+        of = set().union(*(_OF_MODES.get(name, set(config.modes)) for name in change))
+        if settings not in known and (not change or of & set(config.modes)):
             found.append(change)
             known.append(settings)
     return found
@@ -419,7 +445,8 @@ def tuned(change: dict[str, Any], config: DiversityConfig, found: dict[str, Atte
     """Put together what the attempts of one point (AS_THEY_ARE, SEED, FIFTH) came to."""
     whole = found[AS_THEY_ARE]
     failed = whole.error or "; ".join(failing(whole.report, config)[0])
-    if whole.error:
+    failed = failed or next((f"{name}: {found[name].error}" for name in (SEED, FIFTH) if found[name].error), "")
+    if any(outcome.error for outcome in found.values()):
         return Tuned(change, whole.report, 0.0, 0.0, 0.0, whole.seconds, failed)
     seed, fifth = (stability(whole, found[name]).diversity for name in (SEED, FIFTH))
     return Tuned(change, whole.report, seed, fifth, whole.agreement, whole.seconds, failed)

@@ -67,11 +67,11 @@ def survey(
                 both = codes.astype(np.int64) * len(kinds) + columns.kind
                 sums += [np.bincount(both, values, sums.shape[1]) for values in (tokens, copied)]
         cluster_documents += np.bincount(columns.cluster, documents, diversity.size)
-        # Halves of documents and parts of the scale are whole numbers, and their sums are the same in any order.
-        halves = np.rint(2 * documents)
+        # Quarters of documents and parts of the scale are whole numbers, and their sums are the same in any order.
+        quarters = np.rint(4 * documents)
         quality = np.rint(columns.ranged_quality(scale) * _PARTS) if has_range else np.zeros(tokens.size)
         powers = 1, quality, quality * quality
-        moments = [total + int((halves * power).sum()) for total, power in zip(moments, powers, strict=True)]
+        moments = [total + int((quarters * power).sum()) for total, power in zip(moments, powers, strict=True)]
     count = max(moments[0], 1)
     part = (scale.high - scale.low) / _PARTS
     level_tokens = np.rint(by_level).astype(np.int64).reshape(len(domains), levels)

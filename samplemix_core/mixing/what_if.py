@@ -3,9 +3,9 @@
 A sample of weight w is copied min(cap, kappa * w) times on average, because floor(c + u) averages c over u. So a cell of samples
 with similar weights yields its tokens times that, and kappa is where all cells together meet the budget. Each cell is split into
 halves, one standard deviation of quality above and below its mean, and these by diversity where it differs within cells, so that
-the parts have its mean and spread. This ignores that longer documents of a cell may be better ones, that quality and diversity may
-go together in it, and that a mixture is one draw and not the average of all. Constraints are met
-as a mixture meets them, with a kappa for each group.
+the parts have its mean and spread, as far as 0 to 1 allows. This ignores that longer documents of a cell may be better ones, that
+quality and diversity may go together in it, and that a mixture is one draw and not the average of all. Constraints are met as a
+mixture meets them, with a kappa for each group.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,10 +92,13 @@ _NO_CONSTRAINTS = ConstraintsConfig()
 class Estimator:
     """A mixture's cells as columns of halves, for any number of estimates."""
 
-    def __init__(self, cells: pa.Table, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
+    def __init__(
+        self, cells: pa.Table, bounds: tuple[float, float] = (0.0, 1.0), of_clusters: Mapping[int, float] | None = None
+    ) -> None:
         """`cells` are schemas.CELLS of one mixture, at least one: domain (encoded or not), diversity, and sums of the source.
 
-        `bounds` are the raw diversities that diversity was scaled with.
+        `bounds` are the raw diversities that diversity was scaled with, and `of_clusters` that of clusters by themselves, where it
+        is another than that of their documents.
         """
         self._bounds = bounds
         self._columns = {name: _column(cells[name]) for name in ("domain", *LABELS) if name in cells.column_names}
@@ -117,8 +120,10 @@ class Estimator:
             for name in ("domain", *self.labels)
         }
         self.source_tokens = int(self._of_cells["tokens"].sum())
-        of_clusters = (np.bincount(cluster, self._of_cells[name]) for name in ("diversity_sum", "documents"))
-        self._diversity = np.divide(*of_clusters).astype(np.float32) / np.float32(SCALE)
+        sums_of = (np.bincount(cluster, self._of_cells[name]) for name in ("diversity_sum", "documents"))
+        means = (np.divide(*sums_of) / SCALE).tolist()
+        own = of_clusters or {}
+        self._diversity = np.array([own.get(*pair) for pair in zip(clusters.tolist(), means, strict=True)], dtype=np.float32)
         self._merged: dict[tuple[str, ...], _Halves] = {}
 
     @property

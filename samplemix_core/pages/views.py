@@ -9,7 +9,7 @@ from pydantic import Field
 
 from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.database.connection import transaction
-from samplemix_core.database.mixtures import diversity_bounds, mixture_profile, mixture_scale
+from samplemix_core.database.mixtures import cluster_diversity, diversity_bounds, mixture_profile, mixture_scale
 from samplemix_core.database.query import Answer, ask, ready_queries
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError, QueryError
@@ -320,9 +320,10 @@ def _estimator(reader_url: str, mixture_id: int) -> tuple[Estimator, Scale]:
     with transaction(reader_url) as cursor:
         cells = load_cells(cursor, mixture_id)
         bounds, scale = diversity_bounds(cursor, mixture_id), mixture_scale(cursor, mixture_id)
+        of_clusters = cluster_diversity(cursor, mixture_id)
     if not cells.num_rows:
         raise ManifestError(
             "This version was recorded before roll-ups were kept, and its source has changed since: it can't be estimated from.",
             "Mix again: a new version has its roll-up.",
         )
-    return Estimator(cells, bounds), scale
+    return Estimator(cells, bounds, of_clusters), scale

@@ -145,8 +145,6 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
     chances, trouble = list[Chance](), ""
     if became != "taken" and (shard, row) in rules:
         became, trouble = "left out", f"the constraint {rules[shard, row]} leaves it out"
-    elif became == "not taken" and document["is_noise"] and (mixture["config"].get("diversity") or {}).get("noise") == "drop":
-        became, trouble = "left out", "it is far from every centroid, and noise is dropped"
     alike = ask(reader_url, "near_duplicates_of", mixture=name, version=mixture["version"], shard=shard, row=row)
     if became == "not taken" and any(item["is_kept"] for item in alike):
         became = "near-duplicate"
@@ -156,6 +154,10 @@ def explain(deployment: Deployment, reader_url: str, name: str, version: int, sh
         became = "left out"
         most = met[0]
         trouble = f"it holds {most['overlap']:.0%} of the {most['field']} of item {most['item']} of benchmark {most['benchmark']}"
+    drops_noise = (mixture["config"].get("diversity") or {}).get("noise") == "drop"
+    if became not in ("taken", "left out") and document["is_noise"] and drops_noise:
+        # So do its twins, which have its vector.
+        became, trouble = "left out", "it is farther from its cluster than members are, and noise is dropped"
     if became not in ("duplicate", "near-duplicate", "left out") and document["diversity"] is not None:
         try:
             chances = _chances(deployment, mixture, document)

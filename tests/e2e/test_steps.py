@@ -271,7 +271,7 @@ def test_a_document_has_the_diversity_that_its_model_gives_it(
     reader = platform.require("reader_database_url")
     shard, row = next(place for place, far in noise.items() if far)
     why = explain(platform, reader, version.manifest.name, version.manifest.version, shard, row)
-    assert (why.became, why.trouble) == ("left out", "it is far from every centroid, and noise is dropped")
+    assert (why.became, why.trouble) == ("left out", "it is farther from its cluster than members are, and noise is dropped")
     found = check(platform, lambda _: None, run.config.corpus_uri, parts=False, deep=False)
     assert [problem for item in found for problem in item.problems] == []
 

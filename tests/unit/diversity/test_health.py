@@ -93,6 +93,7 @@ def test_blobs_are_steady_whatever_the_seed(blobs: Blobs) -> None:
     found = measured(blobs, DiversityConfig(modes=("hdbscan", "kmeans"), fits=2, clusters=14, evenness=0))
     assert found.fits == 4
     assert found.report.clusters >= 12
+    assert found.seed is not None
     assert min(found.seed.diversity, found.agreement) > 0.8
     assert found.seed.clusters > 0.9
     assert found.dbcv is not None
@@ -122,6 +123,7 @@ def test_what_is_unsteady_is_said_with_what_to_do(blobs: Blobs) -> None:
     shapeless = blobs._replace(vectors=unit(noise))
     found = measured(shapeless, DiversityConfig(modes=("kmeans",), fits=1, clusters=20, evenness=0))
     assert found.dbcv is None
+    assert found.seed is not None
     assert found.seed.diversity < 0.5
     assert any("another seed gives another d" in line and "raise fits" in line for line in found.advice)
 
@@ -154,3 +156,33 @@ def test_what_can_not_be_clustered_is_refused() -> None:
     wanted = attempts(DiversityConfig(), sensitivity=False)
     with pytest.raises(DiversityHealthError, match="8 documents: too few to cluster"):
         health([(one, attempt(one, few, np.ones(8, dtype=np.int64), kinds)) for one in wanted])
+
+
+def test_what_could_not_be_fitted_is_named_and_has_no_figure(blobs: Blobs) -> None:
+    # A fifth of 60 documents is too few for clusters of 10.
+    few = Blobs(blobs.vectors[:60], blobs.truth[:60])
+    found = measured(few, DiversityConfig(modes=("kmeans",), fits=1, clusters=5, evenness=0))
+    assert found.seed is not None
+    assert found.fifth is None
+    assert found.failed == (
+        f"{FIFTH} could not be fitted: The sample has 12 documents: too few to cluster. It takes 20 documents and 7"
+        " different ones with these settings.",
+    )
+    assert found.advice[0] == found.failed[0]
+
+
+def test_languages_explain_nothing_of_a_d_that_most_have(blobs: Blobs) -> None:
+    config = DiversityConfig(modes=("kmeans",), fits=1, clusters=2, evenness=0)
+    in_order = np.argsort(blobs.truth % 2, kind="stable")
+    ordered = Blobs(blobs.vectors[in_order], blobs.truth[in_order])
+    factors = {factor.name: factor.correlation for factor in measured(ordered, config).factors}
+    assert factors["language"] < 0.2
+    assert factors["content_type"] == 0
+
+
+@pytest.mark.parametrize(("mode", "says"), [("kmeans", "raise clusters (141)"), ("plscan", "lower min_samples (5)")])
+def test_advice_names_settings_of_the_mode(mode: Literal["kmeans", "plscan"], says: str) -> None:
+    with pytest.raises(DiversityHealthError) as refused:
+        check_health(fitted([10] * 9), DiversityConfig(modes=(mode,)))
+    assert says in refused.value.remedy
+    assert "min_cluster_size" not in refused.value.remedy

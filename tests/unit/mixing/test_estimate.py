@@ -18,6 +18,7 @@ from samplemix_core.mixing.solver import Solution
 from samplemix_core.mixing.source import Source
 from samplemix_core.mixing.what_if import Estimator
 from samplemix_core.pipeline.solve import Wanted
+from samplemix_core.policies.density_pruning import DensityPruning
 from samplemix_core.policies.natural import Natural
 from samplemix_core.policies.policy import POLICIES, Policy, Scale
 from samplemix_core.policies.samplemix import SampleMix
@@ -223,3 +224,24 @@ def test_a_version_that_is_older_than_labels_says_so() -> None:
     for policy, constraints in ((WebOrganizer(), NONE), (Natural(), ConstraintsConfig(hold=("content_type",)))):
         with pytest.raises(ConfigError, match="content_type would have to be told apart"):
             older.estimate(policy, SCALE, 1_000_000, 4, constraints)
+
+
+def test_a_policy_that_reads_clusters_is_estimated_by_their_own_diversity() -> None:
+    policy = DensityPruning()
+    other = np.random.default_rng(8).permutation(DIVERSITY)
+    source = Source(SAMPLES, DOMAINS, other, 42, labels=NAMES)
+    source.add(SOURCE)
+    budget = int(0.3 * source.finish().total_tokens)
+    wanted = Wanted(source, policy, SCALE, 4, NONE)
+    weights, groups = wanted.weights(budget, None), wanted.groups(budget, None)
+    uniforms = source.uniform if policy.chance else np.zeros(SAMPLES)
+    solution = solve_groups(weights, source.tokens, uniforms, budget, 4, room=None, groups=groups)
+    cells = MixtureRollup.of(source, solution.copies, 0.0, 10.0).cells
+    sums = source.domain_sums(solution.copies)
+    real = sums.mixture_tokens / sums.mixture_tokens.sum()
+    errors = [
+        float(np.abs(Estimator(cells, (0.0, 1.0), own).estimate(policy, SCALE, budget, 4).domains.shares - real).max())
+        for own in (dict(enumerate(other.tolist())), None)
+    ]
+    assert errors[0] < 0.02
+    assert errors[0] < errors[1] / 2

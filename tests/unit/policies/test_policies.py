@@ -488,3 +488,19 @@ def test_weborganizer_caps_products_of_shares_once(topic: str) -> None:
         WebOrganizer(formats={"poem": 1.0}).targets(known)
     with pytest.raises(BudgetError, match="gives at most"):
         WebOrganizer(formats={"list": 1.0}).met_targets(surveyed(whole, tokens, int(tokens.sum()), 4))
+
+
+def test_quarters_of_documents_count_in_the_spread_of_quality() -> None:
+    quality = np.linspace(2, 8, 101).astype(np.float32)
+
+    def looked_at(times: int) -> Columns:
+        nothing = np.zeros(101 * times, dtype=np.int64)
+        return Columns(np.tile(quality, times), np.tile(quality, times), domain=nothing, cluster=nothing)
+
+    whole, quarters = looked_at(1), looked_at(4)
+    one, cut = (
+        survey([SurveyPart(own, np.full(size, share), np.ones(size))], ("web",), np.ones(1, dtype=np.float32), SCALE, 50, 4, (0, 1))
+        for own, size, share in ((whole, 101, 1.0), (quarters, 404, 0.25))
+    )
+    assert cut.quality_mean == pytest.approx(one.quality_mean)
+    assert cut.quality_spread == pytest.approx(one.quality_spread) == pytest.approx(float(quality.std()), rel=1e-3)
