@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from alembic import op
 
@@ -29,12 +30,12 @@ COMMENTED = (
 """Tables and views whose comments change."""
 
 
-def _replace(cursor: object, old: str, new: str) -> None:
+def _replace(cursor: Any, old: str, new: str) -> None:
     """Replace part of what view sample_scores is made from."""
-    cursor.execute("SELECT pg_get_viewdef('sample_scores'::regclass)")  # type: ignore[attr-defined] # a cursor of psycopg2
-    ((view,),) = cursor.fetchall()  # type: ignore[attr-defined] # as above
+    cursor.execute("SELECT pg_get_viewdef('sample_scores'::regclass)")
+    ((view,),) = cursor.fetchall()
     assert view.count(old) == 1, view
-    cursor.execute("CREATE OR REPLACE VIEW sample_scores AS" + view.replace(old, new))  # type: ignore[attr-defined] # as above
+    cursor.execute("CREATE OR REPLACE VIEW sample_scores AS" + view.replace(old, new))
 
 
 def upgrade() -> None:
