@@ -30,7 +30,7 @@ from samplemix_core.config.run import DiversityConfig, EmbeddingConfig
 from samplemix_core.corpus.shards import is_shard
 from samplemix_core.diversity.cluster_model import ClusterModel, Kinds
 from samplemix_core.diversity.fit import fit_clusters
-from samplemix_core.diversity.health import rank_correlation
+from samplemix_core.diversity.geometry import rank_correlation
 from samplemix_core.diversity.modes import Prepared, cluster
 from samplemix_core.diversity.nearest import nearest_centroid
 from samplemix_core.embedding.encoder import load_encoder

@@ -20,6 +20,7 @@ with DAG(
         "Starts by itself when a snapshot of a corpus with a name has its marker (`_SUCCESS`), and takes the one that has waited"
         " longest. `samplemix corpus show NAME` says which have landed, and what others wait for.",
         LAND_CRAWL,
+        refits=True,
     ),
     schedule=[LANDINGS],
     catchup=False,
@@ -28,4 +29,4 @@ with DAG(
     default_args=DEFAULT_ARGS,
     tags=["samplemix", "crawl", "mixture"],
 ):
-    step_tasks(LAND_CRAWL, SampleMixConfigureOperator(task_id="configure", source="landed"))
+    step_tasks(LAND_CRAWL, SampleMixConfigureOperator(task_id="configure", source="landed"), refits=True)

@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, Upkeep, form_schema
 from samplemix_core.policies.registry import all_parameters
-from samplemix_core.steps import BY_FUNCTION, GROUPS, MIX, PUBLISH, UPKEEP, DryRun, News, Step, Task
+from samplemix_core.steps import BY_FUNCTION, CHECK_DRIFT, GROUPS, MIX, PUBLISH, UPKEEP, DryRun, News, Step, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +92,7 @@ def final_errors() -> "Iterator[None]":
         raise AirflowFailException(str(error)) from error
 
 
-LAND_CRAWL_DAG = "samplemix_land_crawl"
+LAND_CRAWL_DAG, FIT_DIVERSITY_DAG = "samplemix_land_crawl", "samplemix_fit_diversity"
 
 
 def release_lost_crawls(context: "Context") -> None:
@@ -313,6 +314,43 @@ class SampleMixApprovalOperator(ApprovalOperator):
         return {"chosen_options": answer["chosen_options"], "responded_by_user": answer["responded_by_user"]}
 
 
+class SampleMixRefitOperator(TriggerDagRunOperator):
+    """If a landed crawl drifts, and its corpus's settings want it, have the corpus's clusters fitted again by a run of its own.
+
+    :param configured: what SampleMixConfigureOperator returned (templated)
+    :param drift: what the step check_drift returned (templated)
+    """
+
+    template_fields = (*TriggerDagRunOperator.template_fields, "configured", "drift")
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("conf", "configured", "drift"), "json")
+    ui_color = "#e4ecf7"
+
+    def __init__(self, *, configured: Any, drift: Any, **kwargs: Any) -> None:
+        # One run for each landing, however often this task is cleared.
+        run_id = "drift__{{ run_id }}"
+        super().__init__(trigger_dag_id=FIT_DIVERSITY_DAG, trigger_run_id=run_id, skip_when_already_exists=True, **kwargs)
+        self.configured = configured
+        self.drift = drift
+
+    def execute(self, context: "Context") -> None:
+        """Trigger the run, or skip: no crawl drifts, or it is not wanted."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from samplemix_core.frozen import load_config
+        from samplemix_core.pipeline.handoff import Configured, DriftFound
+
+        with final_errors():
+            configured = load_config(Configured, dict(self.configured))
+            over = load_config(DriftFound, dict(self.drift)).drifted.get(configured.crawl or "")
+        if over is None:
+            raise AirflowSkipException(f"Crawl {configured.crawl} doesn't drift.")
+        self.log.info("crawl %s drifts: %s", configured.crawl, "; ".join(over))
+        if not configured.config.diversity.refit_on_drift:
+            raise AirflowSkipException("The corpus's diversity.refit_on_drift is off: see samplemix_fit_diversity.")
+        self.conf = {"corpus_uri": configured.corpus, "diversity": {"refit": True}}
+        super().execute(context)
+
+
 APPROVAL_DAYS = 6
 """Drafts are kept for a week."""
 
@@ -436,10 +474,11 @@ class SampleMixExportOperator(BaseOperator):
             self._cancelled.set()
 
 
-def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
+def step_tasks(steps: Sequence[Step], configured: BaseOperator, *, refits: bool = False) -> None:
     """Make a task of each step, one after another, in the DAG that is being defined, after the task that configures the run.
 
-    The step that ends a dry run, if it is among them, is on its own branch.
+    The step that ends a dry run, if it is among them, is on its own branch; so is the task that has clusters fitted again, if the
+    DAG `refits`.
     """
     tasks: list[Any] = [configured]
     results: dict[str, Any] = {}
@@ -468,6 +507,9 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator) -> None:
         else:
             tasks.append(SampleMixStepOperator(**options))
         results[step.gives] = tasks[-1].output
+        if refits and step is CHECK_DRIFT:
+            own = {"configured": configured.output, "drift": results[step.gives]}
+            SampleMixRefitOperator(task_id=_REFIT.name, **own, doc_md=f"{_REFIT.what.capitalize()}. Cleared: {_REFIT.again}.")
         if step.dry_run is DryRun.ITS_END:
             tasks.pop()  # Its input already puts it after register.
     chain(*tasks)
@@ -509,6 +551,11 @@ _CONFIGURE = Task(
     "determines the corpus, the crawl and the settings",
     "does so again, by the corpus's current settings",
 )
+_REFIT = Task(
+    "refit",
+    "if the crawl drifts and `refit_on_drift` is on, starts a run that fits the corpus's clusters again; this one goes on",
+    "skips: that run is there already",
+)
 _APPROVE = Task(
     "approve",
     "with `approval`, shows a person the draft and waits until it is approved or rejected",
@@ -522,20 +569,23 @@ def task_table(tasks: "Iterable[Task]") -> str:
     return "\n".join(("| task | what it does | when it is cleared or retried |", "|---|---|---|", *rows))
 
 
-def _with_approval(steps: "Iterable[Step]") -> "Iterator[Task]":
+def _all_tasks(steps: "Iterable[Step]", *, refits: bool) -> "Iterator[Task]":
+    yield _CONFIGURE
     for step in steps:
         if step.gives == PUBLISH.gives:
             yield _APPROVE
         yield step
+        if refits and step is CHECK_DRIFT:
+            yield _REFIT
 
 
-def documentation(title: str, what: str, steps: Sequence[Step]) -> str:
+def documentation(title: str, what: str, steps: Sequence[Step], *, refits: bool = False) -> str:
     """A DAG's page: what it is for, and a table of its tasks."""
     return f"""
 ### {title}
 {what}
 
-{task_table([_CONFIGURE, *_with_approval(steps)])}
+{task_table(_all_tasks(steps, refits=refits))}
 
 Mark the run as failed to cancel it: its work on the Dask cluster is cancelled too. What is done is kept: clear a task, or trigger
 it again with the same configuration, to go on where it stopped.

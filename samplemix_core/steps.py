@@ -156,6 +156,15 @@ STEPS = (
         announces=News.CLUSTERS,
     ),
     Step(
+        name="check_drift",
+        function="drift:check_drift",
+        takes=("registered", "cluster_model"),
+        gives="drift",
+        what="says how far new crawls are from the sample that the clusters were fitted on",
+        again="crawls that were compared are looked up",
+        pool=Pool.DATABASE,
+    ),
+    Step(
         name="mix",
         function="mix:mix",
         takes=("registered", "cluster_model"),
@@ -211,6 +220,15 @@ GATHER = Step(
     what="takes all crawls of the corpus that are scored, so that the version covers all of them",
     again="gathers again: by then there may be more",
 )
+REPORT_CLUSTERS = Step(
+    name="report_clusters",
+    function="drift:report_clusters",
+    takes=("registered", "cluster_model"),
+    gives="reclustered",
+    what="says what clusters that were fitted again change: names, d, the next version; which is then made with them",
+    again="says it again",
+    pool=Pool.DATABASE,
+)
 PUBLISH_GATHERED = Step(
     name="publish",
     function="gather:publish_gathered",
@@ -222,7 +240,7 @@ PUBLISH_GATHERED = Step(
 )
 
 
-BY_FUNCTION = {step.function: step for step in (*STEPS, ESTIMATE, GATHER, PUBLISH_GATHERED)}
+BY_FUNCTION = {step.function: step for step in (*STEPS, ESTIMATE, GATHER, REPORT_CLUSTERS, PUBLISH_GATHERED)}
 """Every step. Two have the same name: a DAG has one or the other."""
 
 
@@ -234,11 +252,19 @@ def _named(*names: str) -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step.name in names)
 
 
-DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, MIX, PUBLISH = _named("decontaminate", "near_duplicates", "assign", "mix", "publish")
-_DIVERSITY = (GATHER, *_named("decontaminate", "near_duplicates", "fit_diversity", "assign", "measure_clusters"))
+DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, CHECK_DRIFT, MIX, PUBLISH = _named(
+    "decontaminate", "near_duplicates", "assign", "check_drift", "mix", "publish"
+)
+_DIVERSITY = (GATHER, *_named("decontaminate", "near_duplicates", "fit_diversity", "assign", "measure_clusters", "check_drift"))
 SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
-FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY)
-BUILD_MIXTURE = (*FIT_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
+FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY, REPORT_CLUSTERS)
+BUILD_MIXTURE = (
+    *_named("register", "shard_groups"),
+    *_DIVERSITY,
+    *_named("mix"),
+    PUBLISH_GATHERED,
+    *_named("verify", "report_changes"),
+)
 LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
 """The other DAGs, each a sequence of the table's steps."""
 

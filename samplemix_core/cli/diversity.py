@@ -1,4 +1,4 @@
-"""Commands on diversity: how steady the clusters of a corpus are, and which settings are steadier."""
+"""Commands on diversity: how steady a corpus's clusters are, which settings are steadier, and what new crawls and refits change."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,15 @@ import typer
 from samplemix_core.cli.common import AsJson, print_json, print_rows, say, terminal_progress
 from samplemix_core.cli.run import run_config
 from samplemix_core.config.run import RunConfig
+from samplemix_core.database.query import Answer, ask
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError
 from samplemix_core.report.text import tell
 
-app = typer.Typer(help="Diversity: how steady it is on a corpus, and which settings are steadier.", no_args_is_help=True)
+app = typer.Typer(
+    help="Diversity: how steady it is on a corpus, which settings are steadier, and what new crawls and refits change.",
+    no_args_is_help=True,
+)
 
 Corpus = Annotated[str, typer.Argument(help="A scored corpus: its URI, directory or name")]
 Snapshots = Annotated[list[str] | None, typer.Option("--snapshot", "-s", help="Only these snapshots of the corpus")]
@@ -164,3 +168,79 @@ def _value(text: str) -> Any:
 
 def _flags(settings: dict[str, Any]) -> list[str]:
     return [f"--set 'diversity.{name}={json.dumps(value)}'" for name, value in settings.items()]
+
+
+@app.command()
+def drift(corpus: Corpus, as_json: AsJson = False) -> None:
+    """Show how far each crawl is from the sample that the clusters were fitted on, in all and by language.
+
+    far: share of documents beyond the radius of their cluster. distance_shift: greatest difference of the distributions of
+    distances. share_shift: stability index of the clusters' shares. Measured whenever documents are assigned.
+
+    Examples:
+
+    `samplemix diversity drift web`
+    """
+    print_rows(_asked("drift", corpus), as_json=as_json)
+
+
+@app.command()
+def models(corpus: Corpus, as_json: AsJson = False) -> None:
+    """List the corpus's cluster models, the newest first: which one versions have, and what each changed against the one before.
+
+    Examples:
+
+    `samplemix diversity models web`
+    """
+    print_rows(_asked("cluster_models", corpus), as_json=as_json)
+
+
+def _asked(query: str, corpus: str) -> Answer:
+    deployment = Deployment.load()
+    return ask(deployment.require("reader_database_url"), query, corpus=_config(corpus, None, None).corpus_uri)
+
+
+@app.command()
+def refit(corpus: Corpus, snapshots: Snapshots = None, assignments: Assignments = None, as_json: AsJson = False) -> None:
+    """Fit the clusters of a corpus again, over all that is scored, and say what changes: names, d, and the next version.
+
+    Nothing is embedded again, and nothing published. The next version is made with the new clusters; 'samplemix diversity use'
+    takes the earlier ones instead. In Airflow: samplemix_fit_diversity with diversity.refit, which a landed crawl that drifts
+    starts.
+
+    Examples:
+
+    `samplemix diversity refit web`
+    """
+    from samplemix_core.pipeline.context import RunContext
+    from samplemix_core.pipeline.corpus_run import refit_diversity
+
+    config = _config(corpus, snapshots, [*(assignments or []), "diversity.refit=true"])
+    with terminal_progress(quiet=as_json) as report:
+        found = refit_diversity(RunContext(config, Deployment.load(), report))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+
+
+@app.command()
+def use(
+    corpus: Corpus,
+    model: Annotated[str, typer.Argument(help="The beginning of its key, see 'samplemix diversity models'")],
+    as_json: AsJson = False,
+) -> None:
+    """Have the next versions of a corpus's mixtures made with this cluster model, as long as its settings are theirs.
+
+    Examples:
+
+    `samplemix diversity use web 3f1c08d2a6b9`
+    """
+    from samplemix_core.database import clusters
+
+    with Deployment.load().transaction() as cursor:
+        record = clusters.find_by_key(cursor, _config(corpus, None, None).corpus_uri, model)
+        is_new = clusters.adopt(cursor, record)
+    if as_json:
+        print_json({"model": record.cluster_model_key, "is_new": is_new})
+        return
+    said = "the next version is made with it" if is_new else "versions are made with it already"
+    tell(f"cluster model {record.cluster_model_key[:12]}, {record.n_clusters} clusters: {said}")

@@ -88,7 +88,12 @@ class EmbeddingConfig(IdentifiedModel):
 class DiversityConfig(IdentifiedModel):
     """How clusters are fitted on a sample, and what a healthy result is."""
 
-    NOT_IDENTITY = frozenset({"refit", "compare_with", "gate_min_clusters", "gate_max_largest_share", "gate_max_noise_share"})
+    NOT_IDENTITY = frozenset(
+        {
+            *("refit", "compare_with", "gate_min_clusters", "gate_max_largest_share", "gate_max_noise_share"),
+            *("drift_max_far", "drift_max_distances", "drift_max_shares", "refit_on_drift"),
+        }
+    )
     FIRST_FIELDS = NOT_IDENTITY | {
         *("seed", "sample_size", "pca_components", "umap_components", "umap_neighbors", "min_cluster_share", "min_cluster_size"),
         *("min_samples", "selection", "noise_quantile"),
@@ -157,6 +162,30 @@ class DiversityConfig(IdentifiedModel):
     gate_min_clusters: int = Field(10, ge=1, description="A run with fewer clusters stops")
     gate_max_largest_share: float = Field(0.5, gt=0, le=1, description="A run with a larger cluster, as a share, stops")
     gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="A run with a larger share of noise in the fit stops")
+
+    drift_max_far: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A crawl drifts if a larger share of its documents is farther from all clusters than members are",
+    )
+    drift_max_distances: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A crawl drifts if its distances to centroids differ more from those of the fit's sample (Kolmogorov-Smirnov)",
+    )
+    drift_max_shares: float = Field(
+        1.5,
+        ge=0,
+        description="A crawl drifts if the shares of its clusters differ more from those of the fit's sample (population stability"
+        " index, less what chance makes)",
+    )
+    refit_on_drift: bool = Field(
+        True,
+        description="Whether a landed crawl that drifts has the clusters of its corpus fitted again, by a run of its own. Documents"
+        " keep their vectors, and clusters that are still there their names; the next version is mixed by the new ones",
+    )
 
     @field_validator("modes", "views")
     @classmethod

@@ -16,7 +16,8 @@ from samplemix_core.database.rollups import add_assignment, subtract_assignments
 from samplemix_core.database.scope import ScoreState, Shard, ShardState
 from samplemix_core.diversity.cluster_model import Groups, Kinds
 from samplemix_core.diversity.geometry import Bounds
-from samplemix_core.errors import AccountingError
+from samplemix_core.diversity.lineage import Heir
+from samplemix_core.errors import AccountingError, ModelError
 from samplemix_core.identity import fingerprint
 from samplemix_core.policies.policy import Ranks
 from samplemix_core.schemas import UNKNOWN
@@ -27,6 +28,7 @@ class FittedModel:
     """The result of a fit: its artifact's key below the state root, its figures, and the run and seconds it took.
 
     diversity_ranks: "values" and "places" of the Ranks of diversity; None for a model of an earlier version.
+    parent_id: the model before it, whose clusters' names it carries on. change: how it differs, see diversity.lineage.Change.
     """
 
     artifact_key: str
@@ -37,6 +39,8 @@ class FittedModel:
     diversity_ranks: dict[str, list[float]] | None = None
     run: str | None = None
     seconds: float = 0.0
+    parent_id: int | None = None
+    change: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,8 @@ class Assignment:
 
 _RECORD = (
     "SELECT cluster_model_id, cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,"
-    " fit_rows, fit_noise_share, diversity_ranks, run, seconds, state, diversity_low, diversity_high, comparison FROM cluster_model"
+    " fit_rows, fit_noise_share, diversity_ranks, run, seconds, parent_id, change, state, diversity_low, diversity_high, comparison"
+    " FROM cluster_model"
 )
 
 
@@ -79,9 +84,19 @@ def cluster_model_key(corpus_key: str, encoder_key: str, spec: Mapping[str, Any]
 
 
 def save_cluster_model(
-    cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: dict[str, Any], fitted: FittedModel
+    cursor: Cursor,
+    *,
+    corpus_id: int,
+    encoder_id: int,
+    spec: dict[str, Any],
+    fitted: FittedModel,
+    profiles: dict[str, Any] | None = None,
+    heirs: Sequence[Heir] = (),
 ) -> ClusterModelRecord:
-    """Enter a fitted model; the same fit of the same corpus with the same encoder is the same model."""
+    """Enter a fitted model; the same fit of the same corpus with the same encoder is the same model.
+
+    profiles: its sample, see load_profiles. heirs: what became of its parent's clusters.
+    """
     cursor.execute(
         "SELECT corpus_key, encoder_key FROM corpus, encoder WHERE corpus_id = %s AND encoder_id = %s", (corpus_id, encoder_id)
     )
@@ -90,18 +105,29 @@ def save_cluster_model(
     cursor.execute(
         """
         INSERT INTO cluster_model (cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,
-                                   fit_rows, fit_noise_share, diversity_ranks, run, seconds)
+                                   fit_rows, fit_noise_share, diversity_ranks, run, seconds, parent_id, profiles, change)
         VALUES (%(key)s, %(corpus_id)s, %(encoder_id)s, %(spec)s, %(artifact_key)s, %(artifact_sha256)s, %(n_clusters)s,
-                %(fit_rows)s, %(fit_noise_share)s, %(ranks)s, %(run)s, %(seconds)s)
+                %(fit_rows)s, %(fit_noise_share)s, %(ranks)s, %(run)s, %(seconds)s, %(parent_id)s, %(profiles)s, %(change)s)
         ON CONFLICT (cluster_model_key) DO NOTHING
         """,
         {
             **{"key": key, "corpus_id": corpus_id, "encoder_id": encoder_id, "spec": Json(spec), **asdict(fitted)},
             "ranks": Json(fitted.diversity_ranks),
+            "profiles": profiles and Json(profiles),
+            "change": fitted.change and Json(fitted.change),
         },
     )
+    is_new = cursor.rowcount > 0
     cursor.execute(f"{_RECORD} WHERE cluster_model_key = %s", (key,))
     record = one(cursor, ClusterModelRecord)
+    if is_new and heirs:
+        columns = {name: list(values) for name, values in zip(Heir._fields, zip(*heirs, strict=True), strict=True)}
+        cursor.execute(
+            "INSERT INTO cluster_heir (cluster_model_id, fate, parent, cluster, shared)"
+            " SELECT %(model)s, heir.*"
+            " FROM unnest(%(fate)s::text[], %(parent)s::int[], %(cluster)s::int[], %(shared)s::real[]) AS heir",
+            {"model": record.cluster_model_id, **columns},
+        )
     ensure_partition(cursor, "diversity_score", _partition(record.cluster_model_id), record.cluster_model_id, by="snapshot_id")
     return record
 
@@ -127,20 +153,67 @@ def find_cluster_model(
 ) -> ClusterModelRecord | None:
     """Return the model to use for a corpus and an encoder: one fitted to the specification, whatever vectors it was fitted on.
 
-    The corpus's current model is preferred, then the newest. With `refit`, only a model that was fitted on exactly the
-    specification's vectors will do; the first, if there are several.
+    The corpus's next model is preferred, then its current one, then the newest. With `refit`, only a model that was fitted on
+    exactly the specification's vectors will do, the first if there are several. Whose names it carries on doesn't matter.
     """
     if refit:
-        condition, order, wanted = "spec = %s", "cluster_model_id", spec
+        condition, order, wanted = "spec - 'parent' = %s", "cluster_model_id", spec
     else:
-        current = "(SELECT current_cluster_model FROM corpus WHERE corpus_id = cluster_model.corpus_id)"
-        condition, order = "spec - 'vectors' = %s", f"cluster_model_id IS NOT DISTINCT FROM {current} DESC, cluster_model_id DESC"
+        condition, order = "spec - '{parent,vectors}'::text[] = %s", _PREFERRED
         wanted = {name: value for name, value in spec.items() if name != "vectors"}
     cursor.execute(
         f"{_RECORD} WHERE corpus_id = %s AND encoder_id = %s AND {condition} ORDER BY {order} LIMIT 1",
         (corpus_id, encoder_id, Json(wanted)),
     )
     return next(iter(rows_as(cursor, ClusterModelRecord)), None)
+
+
+_OF_CORPUS = "(SELECT {}_cluster_model FROM corpus WHERE corpus_id = cluster_model.corpus_id)"
+_PREFERRED = ", ".join(
+    [
+        *(f"cluster_model_id IS NOT DISTINCT FROM {_OF_CORPUS.format(which)} DESC" for which in ("next", "current")),
+        "cluster_model_id DESC",
+    ]
+)
+
+
+def find_by_key(cursor: Cursor, corpus_uri: str, key: str) -> ClusterModelRecord:
+    """Return the measured model of a corpus whose key begins so; raise ModelError unless there is exactly one."""
+    cursor.execute(
+        f"{_RECORD} JOIN corpus USING (corpus_id) WHERE state = 'measured' AND starts_with(cluster_model_key, %s) AND uri = %s",
+        (key, corpus_uri),
+    )
+    found = rows_as(cursor, ClusterModelRecord)
+    if len(found) != 1:
+        said = "no measured cluster model" if not found else f"{len(found)} cluster models"
+        raise ModelError(
+            f"{corpus_uri} has {said} whose key begins with {key!r}.", "See 'samplemix diversity models' for the keys."
+        )
+    return found[0]
+
+
+def find_parent(cursor: Cursor, *, corpus_id: int, encoder_id: int) -> ClusterModelRecord | None:
+    """Return the measured model whose clusters a new one carries on: the corpus's next or current one, else the newest."""
+    cursor.execute(
+        f"{_RECORD} WHERE corpus_id = %s AND encoder_id = %s AND state = 'measured' ORDER BY {_PREFERRED} LIMIT 1",
+        (corpus_id, encoder_id),
+    )
+    return next(iter(rows_as(cursor, ClusterModelRecord)), None)
+
+
+def adopt(cursor: Cursor, record: ClusterModelRecord) -> bool:
+    """Have a corpus's next version made with this model; return whether that is news."""
+    cursor.execute(
+        "UPDATE corpus SET next_cluster_model = %(model)s WHERE corpus_id = %(corpus)s"
+        " AND coalesce(next_cluster_model, current_cluster_model) IS DISTINCT FROM %(model)s",
+        {"model": record.cluster_model_id, "corpus": record.corpus_id},
+    )
+    return bool(cursor.rowcount)
+
+
+def save_change(cursor: Cursor, cluster_model_id: int, change: dict[str, Any]) -> None:
+    """Enter how a model differs from its parent."""
+    cursor.execute("UPDATE cluster_model SET change = %s WHERE cluster_model_id = %s", (Json(change), cluster_model_id))
 
 
 def _partition(cluster_model_id: int) -> str:
@@ -346,6 +419,18 @@ def finish_cluster_model(cursor: Cursor, cluster_model_id: int, table: pa.Table,
     cursor.execute("SELECT FROM cluster_model WHERE cluster_model_id = %s FOR NO KEY UPDATE", (cluster_model_id,))
     cursor.execute("DELETE FROM cluster WHERE cluster_model_id = %s", (cluster_model_id,))
     copy_in(cursor, "cluster", table.append_column("cluster_model_id", _constant(cluster_model_id, table.num_rows)))
+    cursor.execute(
+        """
+        UPDATE cluster SET name = coalesce(
+            (SELECT before.name FROM cluster_model
+             JOIN cluster_heir AS heir USING (cluster_model_id)
+             JOIN cluster AS before ON before.cluster_model_id = parent_id AND before.cluster = heir.parent
+             WHERE cluster_model.cluster_model_id = %(model)s AND heir.cluster = cluster.cluster AND fate = 'kept'),
+            cluster_model_id || '.' || cluster)
+        WHERE cluster_model_id = %(model)s
+        """,
+        {"model": cluster_model_id},
+    )
     cursor.execute(
         "UPDATE cluster_model SET state = 'measured', diversity_low = %s, diversity_high = %s WHERE cluster_model_id = %s",
         (bounds.low, bounds.high, cluster_model_id),

@@ -335,7 +335,8 @@ def ensure_quality_model(
 def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int, cluster_model_id: int) -> None:
     """Make view sample_scores show this corpus with these models, and no other corpus at its URI."""
     cursor.execute(
-        "UPDATE corpus SET current_quality_model = %s, current_cluster_model = %s, published_at = clock_timestamp()"
-        " WHERE corpus_id = %s",
-        (quality_model_id, cluster_model_id, corpus_id),
+        "UPDATE corpus SET current_quality_model = %(quality)s, current_cluster_model = %(clusters)s,"
+        " next_cluster_model = nullif(next_cluster_model, %(clusters)s), published_at = clock_timestamp()"
+        " WHERE corpus_id = %(corpus)s",
+        {"quality": quality_model_id, "clusters": cluster_model_id, "corpus": corpus_id},
     )

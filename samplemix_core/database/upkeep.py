@@ -127,7 +127,7 @@ def unused_cluster_models(cursor: Cursor, kept: Sequence[int], before: datetime)
         """
         SELECT cluster_model_id FROM shard_assignment
         WHERE cluster_model_id NOT IN (SELECT cluster_model_id FROM mixture WHERE mixture_id = ANY(%(kept)s))
-            AND cluster_model_id NOT IN (SELECT current_cluster_model FROM corpus WHERE current_cluster_model IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM corpus WHERE cluster_model_id IN (current_cluster_model, next_cluster_model))
         GROUP BY 1 HAVING max(updated_at) < %(before)s ORDER BY 1
         """,
         {"kept": list(kept), "before": before},

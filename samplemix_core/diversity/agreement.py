@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.fit import fit_clusters
-from samplemix_core.diversity.health import rank_correlation
+from samplemix_core.diversity.geometry import rank_correlation
 
 Vectors = npt.NDArray[np.float32]
 

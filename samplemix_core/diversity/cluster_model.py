@@ -29,6 +29,9 @@ Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
+INHERITED = "inherited"
+"""The mode of a fit that carries the clusters of an earlier model on: see lineage.py. It names clusters, and has no part in d."""
+
 _FORMAT = 2
 _OF_FIT = ("centroids", "radii", "labels", "compactness", "separation", "assigned")
 
@@ -185,7 +188,7 @@ class Assignment:
 class ClusterModel:
     """Fits of one sample, and how they make a document's diversity.
 
-    fits: at least one; the first is the one whose clusters are named.
+    fits: at least one that isn't INHERITED; the first is the one whose clusters are named.
     mean: float32 (dim,), the mean of the sample's vectors, for view centred.
     groups: how languages and content types are brought together.
     noise: what d a document has that is far from every centroid, as in a DiversityConfig.
@@ -205,6 +208,11 @@ class ClusterModel:
         """The fit whose clusters are named."""
         return self.fits[0]
 
+    @cached_property
+    def counted(self) -> tuple[Fit, ...]:
+        """The fits that d is averaged over."""
+        return tuple(fit for fit in self.fits if fit.mode != INHERITED)
+
     @property
     def n_clusters(self) -> int:
         """Number of clusters that are named, K."""
@@ -219,7 +227,8 @@ class ClusterModel:
     def ranks(self) -> Ranks:
         """Ranks of diversity over documents, for mixing by ranks: diversities at evenly spread places, and these."""
         if self.groups.ranks is None:
-            return Ranks.over(self.first.bounds.normalise(self.first.raw).astype(np.float32), self.first.assigned)
+            (only,) = self.counted
+            return Ranks.over(only.bounds.normalise(only.raw).astype(np.float32), only.assigned)
         places = np.linspace(0.005, 0.995, 100)
         values, first = np.unique(self.at(places), return_index=True)
         last = np.append(first[1:], places.size) - 1
@@ -227,7 +236,7 @@ class ClusterModel:
 
     def at(self, places: Float64Array) -> Float64Array:
         """Diversity, 0..1, of documents at these places (n,): the mean over the fits, which is spread as the formula has it."""
-        return np.asarray(np.mean([fit.quantiles(places) for fit in self.fits], axis=0))
+        return np.asarray(np.mean([fit.quantiles(places) for fit in self.counted], axis=0))
 
     def assign(self, vectors: Float32Array, kinds: Kinds | None) -> Assignment:
         """Assign unit vectors (n, dim) to clusters. kinds: None if they aren't known, which counts as none of the groups."""
@@ -243,7 +252,7 @@ class ClusterModel:
         return [views[fit.view] for fit in self.fits]
 
     def placed(self, vectors: Float32Array) -> tuple[Int32Array, Float32Array, Float64Array]:
-        """The first fit's clusters of unit vectors (n, dim) and the distances to them, and the mean of the places in all fits."""
+        """The first fit's clusters of unit vectors (n, dim) and the distances to them, and their mean places."""
         from samplemix_core.diversity.nearest import nearest_centroids
 
         found = dict[int, tuple[Int32Array, Float32Array]]()
@@ -255,8 +264,9 @@ class ClusterModel:
                 found |= zip(own, nearest_centroids(seen, [self.fits[i].centroids for i in own]), strict=True)
         places = np.zeros(len(vectors))
         for i, fit in enumerate(self.fits):
-            places += fit.places_of(*found[i], self.noise)
-        return *found[0], places / len(self.fits)
+            if fit.mode != INHERITED:
+                places += fit.places_of(*found[i], self.noise)
+        return *found[0], places / len(self.counted)
 
     def to_bytes(self) -> bytes:
         """The model in safetensors form; equal models give equal bytes."""

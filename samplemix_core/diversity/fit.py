@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.config.run import DiversityConfig, FitMode, View
-from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, Kinds
+from samplemix_core.diversity.cluster_model import INHERITED, ClusterModel, Fit, Groups, Kinds
 from samplemix_core.diversity.geometry import centred, separation
+from samplemix_core.diversity.lineage import inherit, inherits
 from samplemix_core.diversity.modes import Prepared, cluster, min_cluster_size
 from samplemix_core.errors import DiversityHealthError
 from samplemix_core.identity import fingerprint
@@ -37,10 +38,12 @@ def fit_clusters(
     encoder_id: str,
     kinds: Kinds | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    parent: ClusterModel | None = None,
 ) -> ClusterModel:
     """Fit clusters on a sample of unit vectors (n, dim), whose languages and content types are `kinds`.
 
-    The order of the vectors matters to the last bit: give them sorted by shard and row.
+    The order of the vectors matters to the last bit: give them sorted by shard and row. Clusters of a `parent` of the same
+    settings that are still there stay, and are the ones that are named. d doesn't depend on it.
 
     Raises DiversityHealthError if the sample is too small or too uniform to cluster, holds values that are not finite, or has no
     cluster at all. Whether the clusters are any good is for cluster_model.check_health to say.
@@ -61,6 +64,13 @@ def fit_clusters(
                 " no clusters.",
             )
         fits.append(_fit(samples[view].vectors, labels, config, mode, view, own))
+    if parent is not None and inherits(parent, config):
+        old, new = parent.first, fits[0]
+        smallest = min(min_cluster_size(config, len(vectors)), int(new.sizes.min()))
+        labels = inherit(parent.views_of(vectors)[0], new.labels, old, smallest)
+        if labels.max() >= 0:
+            view = next(view for view in config.views if view == old.view)
+            fits.insert(0, _fit(samples[view].vectors, labels, config, INHERITED, view, new.seed))
     return _model(vectors, tuple(fits), mean, config, seed, encoder_id, kinds)
 
 
@@ -82,7 +92,7 @@ def one_cluster(vectors: Vectors, config: DiversityConfig, seed: int, encoder_id
     return _model(vectors, (fit,), mean, config, seed, encoder_id, None)
 
 
-def _fit(vectors: Vectors, labels: Labels, config: DiversityConfig, mode: FitMode, view: View, seed: int) -> Fit:
+def _fit(vectors: Vectors, labels: Labels, config: DiversityConfig, mode: str, view: View, seed: int) -> Fit:
     """Measure the clusters that labels (n,) make of vectors (n, dim)."""
     from samplemix_core.diversity.nearest import nearest_centroid
 
@@ -116,7 +126,7 @@ def _model(
 ) -> ClusterModel:
     """Build the model of these fits, with the groups that the sample's documents have."""
     bare = ClusterModel(fits, mean, Groups({}, None), config.noise, config.identity(), seed, encoder_id)
-    if len(fits) == 1 and (kinds is None or not config.evenness):
+    if len(bare.counted) == 1 and (kinds is None or not config.evenness):
         return bare
     _, _, places = bare.placed(vectors)
     return replace(bare, groups=Groups.of(places, kinds, config.evenness))

@@ -6,6 +6,7 @@ centroid, separation the mean cosine distance of its centroid to the other centr
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,3 +68,12 @@ def centred(vectors: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> 
     norms = np.sqrt(np.einsum("ij,ij->i", moved, moved, dtype=np.float64))
     moved /= np.maximum(norms, np.finfo(np.float32).tiny).astype(np.float32)[:, None]
     return moved
+
+
+def rank_correlation(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
+    """Return Spearman's correlation; 0 if one side is constant, so there is no order to agree on."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(left) == 0 or np.ptp(right) == 0:
+        return 0.0
+    return float(spearmanr(left, right).statistic)

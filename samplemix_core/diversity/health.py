@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel, Kinds
+from samplemix_core.diversity.cluster_model import INHERITED, ClusterModel, Kinds
 from samplemix_core.diversity.fit import fit_clusters
+from samplemix_core.diversity.geometry import rank_correlation
 from samplemix_core.diversity.modes import Prepared
 from samplemix_core.errors import DiversityHealthError
 
@@ -23,59 +24,74 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class HealthReport:
-    """A model's figures, of its first fit. largest_share counts documents by nearest centroid, noise_share by the fit itself."""
+    """A fit's figures. largest_share counts documents by nearest centroid, noise_share by the fit itself."""
 
+    mode: str
     documents: int
     clusters: int
     largest_share: float
     noise_share: float
 
 
-def report_of(model: ClusterModel) -> HealthReport:
-    """A fit's figures, whatever they are."""
-    first = model.first
-    return HealthReport(int(first.labels.size), model.n_clusters, first.largest_share, first.noise_share)
+def reports_of(model: ClusterModel) -> list[HealthReport]:
+    """The figures of each fit, whatever they are; first those of the one that names clusters."""
+    return [HealthReport(fit.mode, int(fit.labels.size), fit.n_clusters, fit.largest_share, fit.noise_share) for fit in model.fits]
 
 
 def check_health(model: ClusterModel, config: DiversityConfig) -> HealthReport:
-    """The fit's figures, if they pass the gates.
+    """The first fit's figures, if all fits pass the gates.
 
     Raises DiversityHealthError naming each gate that failed, its figure, and which setting to move.
     """
-    report = report_of(model)
-    problems, advice = failing(report, config)
+    reports = reports_of(model)
+    problems, advice = failing(reports, config)
     if problems:
         raise DiversityHealthError(
-            f"The clusters of a sample of {report.documents} documents are degenerate: {'; '.join(problems)}.",
+            f"The clusters of a sample of {reports[0].documents} documents are degenerate: {'; '.join(problems)}.",
             f"In the run's diversity settings: {'; '.join(advice)}. If this corpus is like that, relax the gate, or mix by policy"
             " natural, which needs no clusters.",
         )
-    return report
+    return reports[0]
 
 
-def failing(report: HealthReport, config: DiversityConfig) -> tuple[list[str], list[str]]:
-    """What gates a model fails, and which setting to move for each."""
-    problems: list[str] = []
-    advice: list[str] = []
-    mode, neighbours = config.modes[0], f"lower umap_neighbors ({config.umap_neighbors})"
+def failing(reports: Sequence[HealthReport], config: DiversityConfig) -> tuple[list[str], list[str]]:
+    """What gates fits of a model fail, the first of each mode, and which setting to move for each."""
+    problems, advice = dict[tuple[str, str], str](), dict[str, None]()
+    for report in reports:
+        for gate, problem, move in _failing(report, config):
+            problems.setdefault((report.mode, gate), problem if len(reports) == 1 else f"{report.mode}: {problem}")
+            advice[move] = None
+    return list(problems.values()), list(advice)
+
+
+def _failing(report: HealthReport, config: DiversityConfig) -> Iterator[tuple[str, str, str]]:
+    """Yield each gate that a fit fails, with what is wrong, and which setting to move."""
+    mode = config.modes[0] if report.mode == INHERITED else report.mode
+    neighbours = f"lower umap_neighbors ({config.umap_neighbors})"
     more = f"raise clusters ({config.clusters or math.isqrt(config.sample_size)})"
     samples = f"lower min_samples ({config.min_samples})"
     if report.clusters < config.gate_min_clusters:
-        problems.append(f"{report.clusters} clusters, fewer than gate_min_clusters = {config.gate_min_clusters}")
         sizes = f"lower min_cluster_size ({config.min_cluster_size}) or min_cluster_share ({config.min_cluster_share:g})"
-        advice.append(f"for more clusters {sizes if mode == 'hdbscan' else samples if mode == 'plscan' else more}")
-    if report.largest_share > config.gate_max_largest_share:
-        problems.append(
-            f"the largest cluster has {report.largest_share:.1%} of the documents,"
-            f" more than gate_max_largest_share = {config.gate_max_largest_share:.1%}"
+        yield (
+            "clusters",
+            f"{report.clusters} clusters, fewer than gate_min_clusters = {config.gate_min_clusters}",
+            f"for more clusters {sizes if mode == 'hdbscan' else samples if mode == 'plscan' else more}",
         )
+    if report.largest_share > config.gate_max_largest_share:
         split = "set selection to 'leaf'" if mode == "hdbscan" and config.selection == "eom" else neighbours
-        advice.append(f"to split a large cluster {split if mode in ('hdbscan', 'plscan') else more}")
+        yield (
+            "largest",
+            f"the largest cluster has {report.largest_share:.1%} of the documents,"
+            f" more than gate_max_largest_share = {config.gate_max_largest_share:.1%}",
+            f"to split a large cluster {split if mode in ('hdbscan', 'plscan') else more}",
+        )
     if report.noise_share > config.gate_max_noise_share:
-        problems.append(f"{report.noise_share:.1%} noise, more than gate_max_noise_share = {config.gate_max_noise_share:.1%}")
         less = "set selection to 'eom'" if mode == "hdbscan" and config.selection == "leaf" else samples
-        advice.append(f"for less noise {less if mode in ('hdbscan', 'plscan') else 'name another mode first'}")
-    return problems, advice
+        yield (
+            "noise",
+            f"{report.noise_share:.1%} noise, more than gate_max_noise_share = {config.gate_max_noise_share:.1%}",
+            f"for less noise {less if mode in ('hdbscan', 'plscan') else f'leave {mode} out of modes'}",
+        )
 
 
 class Stability(NamedTuple):
@@ -208,7 +224,7 @@ class Attempted:
     error: why there are no clusters; all else is then empty.
     """
 
-    report: HealthReport
+    reports: tuple[HealthReport, ...]
     fits: int
     diversity: npt.NDArray[np.float32]
     cluster: npt.NDArray[np.int32]
@@ -217,6 +233,11 @@ class Attempted:
     factors: tuple[Factor, ...] = ()
     seconds: float = 0.0
     error: str = ""
+
+    @property
+    def report(self) -> HealthReport:
+        """Figures of the fit that names clusters."""
+        return self.reports[0]
 
 
 _MOST_PAIRED = 3_000
@@ -251,13 +272,13 @@ def attempt(wanted: Attempt, vectors: Vectors, lengths: npt.NDArray[np.integer],
     try:
         model = fit_clusters(vectors[rows], config, seed, "", own)
     except DiversityHealthError as error:
-        nothing = HealthReport(len(rows), 0, 0.0, 1.0)
-        return Attempted(nothing, 0, np.zeros(len(vectors), np.float32), np.zeros(len(vectors), np.int32), error=error.what)
+        nothing = HealthReport(config.modes[0], len(rows), 0, 0.0, 1.0)
+        return Attempted((nothing,), 0, np.zeros(len(vectors), np.float32), np.zeros(len(vectors), np.int32), error=error.what)
     seconds = time.process_time() - started
     found = model.assign(vectors, kinds)
     places = [fit.places[fit.nearest(view)[0]] for fit, view in zip(model.fits, model.views_of(vectors), strict=True)]
     return Attempted(
-        report=report_of(model),
+        reports=tuple(reports_of(model)),
         fits=len(model.fits),
         diversity=found.diversity,
         cluster=found.cluster,
@@ -375,15 +396,6 @@ def _mean_correlation(places: Sequence[npt.NDArray[np.float64]]) -> float:
     return float(np.mean(pairs)) if pairs else 1.0
 
 
-def rank_correlation(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
-    """Return Spearman's correlation; 0 if one side is constant, so there is no order to agree on."""
-    from scipy.stats import spearmanr
-
-    if np.ptp(left) == 0 or np.ptp(right) == 0:
-        return 0.0
-    return float(spearmanr(left, right).statistic)
-
-
 _GRID: tuple[dict[str, Any], ...] = (
     {},
     {"modes": ("hdbscan", "kmeans")},
@@ -444,7 +456,7 @@ class Tuned:
 def tuned(change: dict[str, Any], config: DiversityConfig, found: dict[str, Attempted]) -> Tuned:
     """Put together what the attempts of one point (AS_THEY_ARE, SEED, FIFTH) came to."""
     whole = found[AS_THEY_ARE]
-    failed = whole.error or "; ".join(failing(whole.report, config)[0])
+    failed = whole.error or "; ".join(failing(whole.reports, config)[0])
     failed = failed or next((f"{name}: {found[name].error}" for name in (SEED, FIFTH) if found[name].error), "")
     if any(outcome.error for outcome in found.values()):
         return Tuned(change, whole.report, 0.0, 0.0, 0.0, whole.seconds, failed)

@@ -43,7 +43,7 @@ def home(reader_url: str) -> dict[str, Answer]:
 
 
 def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
-    """A corpus: its crawls, mixtures, quality and clusters by domain, what was set aside or not read, and shards in trouble."""
+    """A corpus: its crawls and their drift, mixtures, quality and clusters, what was set aside or not read, shards in trouble."""
     names = {
         "crawls": "crawls",
         "quality": "quality_by_domain",
@@ -51,6 +51,9 @@ def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
         "quarantine": "quarantine_by_reason",
         "trouble": "shards_in_trouble",
         "unread": "unread_files",
+        "drift": "drift",
+        "models": "cluster_models",
+        "heirs": "cluster_heirs",
     }
     mixtures = [row for row in ask(reader_url, "mixtures") if row["corpus"] == uri]
     return {"mixtures": mixtures, **{key: ask(reader_url, name, corpus=uri) for key, name in names.items()}}

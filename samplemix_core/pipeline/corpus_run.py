@@ -7,8 +7,8 @@ from samplemix_core.database.ledger import run_cost
 from samplemix_core.database.registration import unread_files
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.pipeline.context import RunContext
-from samplemix_core.pipeline.handoff import Estimate, PublishedRef, ScoreCounts, VerifiedCounts
-from samplemix_core.steps import DRY_RUN, ESTIMATE, GROUPS, PUBLISH, STEPS, Step
+from samplemix_core.pipeline.handoff import Estimate, PublishedRef, Reclustered, ScoreCounts, VerifiedCounts
+from samplemix_core.steps import DRY_RUN, ESTIMATE, FIT_DIVERSITY, GROUPS, PUBLISH, REPORT_CLUSTERS, STEPS, Step
 
 UNREAD_NAMED = 1000
 """Most unread files that a summary names; the table unread_file has all."""
@@ -46,6 +46,12 @@ def _do(run: RunContext, steps: Sequence[Step], before: Mapping[str, Any] | None
         if step.gives != GROUPS:
             results[step.gives] = run.do(step, results)
     return results
+
+
+def refit_diversity(run: RunContext) -> Reclustered:
+    """Fit a corpus's clusters again, if the configuration says so, assign what is scored to them, and say what changes."""
+    found: Reclustered = _do(run, FIT_DIVERSITY)[REPORT_CLUSTERS.gives]
+    return found
 
 
 _DRAFTED = STEPS.index(PUBLISH)

@@ -1,7 +1,7 @@
 """Fit clusters on a stratified sample of the scored shards, unless the corpus already has matching ones."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from samplemix_core.database.scope import Shard, ShardState
 from samplemix_core.database.upkeep import hold_file
 from samplemix_core.diversity.cluster_model import ClusterModel
 from samplemix_core.diversity.health import check_health
+from samplemix_core.diversity.lineage import Change, inherits
 from samplemix_core.diversity.sampling import ShardCount, stratified_positions
 from samplemix_core.errors import CancelledRunError, CorpusError, DiversityHealthError, ModelError, SampleMixError, ServiceError
 from samplemix_core.identity import fingerprint
@@ -29,7 +30,8 @@ from samplemix_core.worker.artifacts import load_cluster_model
 from samplemix_core.worker.jobs import CompareTask, FitTask
 
 if TYPE_CHECKING:
-    # A comparison needs torch and UMAP, which are for workers: importing them would cost Airflow's tasks seconds.
+    # They need torch and UMAP, which are for workers: importing them would cost Airflow's tasks seconds.
+    from samplemix_core.worker.clusters import FitResult
     from samplemix_core.worker.compare import Comparison
 
 METHOD, ONE_CLUSTER = "clusters-3", "one-cluster-2"
@@ -44,6 +46,8 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
     with run.alone("fit_diversity", registered.corpus_id, registered.encoder_id):
         record, note = _find_or_fit(run, registered)
         said = _comparison(run, registered, record, fitted=not note)
+    if not note and record.change is not None:
+        note = f"; {Change.of(record.change)}"
     message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}{said}"
     run.tell(1, 1, message, unit="models")
     return ClusterModelRef(
@@ -65,12 +69,11 @@ def _find_or_fit(run: RunContext, registered: Registered) -> tuple[clusters.Clus
 
 def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tuple[clusters.ClusterModelRecord, str]:
     database, diversity = run.deployment.database, run.config.diversity
+    of = {"corpus_id": registered.corpus_id, "encoder_id": registered.encoder_id}
     with transaction(database) as cursor:
         scored = [state for state in shard_states(cursor, registered.scope) if state.is_scored]
         spec = fit_spec(scored, diversity, method)
-        record = clusters.find_cluster_model(
-            cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, refit=diversity.refit
-        )
+        record = clusters.find_cluster_model(cursor, **of, spec=spec, refit=diversity.refit)
     if not scored:
         raise CorpusError("No shard of the run's snapshots is scored.", "See 'samplemix quarantine' for the reasons.")
     if record is not None:
@@ -84,19 +87,51 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
             # The gates may have been different when it was fitted.
             if method == METHOD:
                 check_health(fitted_before, diversity)
-            return record, ", fitted before" + ("" if record.spec == spec else " on other shards; diversity.refit fits again")
-    fitted = _fit(run, registered, scored, one_cluster=method == ONE_CLUSTER)
+            same = record.spec["vectors"] == spec["vectors"]
+            return record, ", fitted before" + ("" if same else " on other shards; diversity.refit fits again")
+    parent = _parent(run, of, record) if method == METHOD else None
+    if parent is not None and inherits(load_model(run, parent), diversity):
+        spec["parent"] = parent.artifact_sha256
+    found = _fit(run, registered, scored, parent, one_cluster=method == ONE_CLUSTER)
+    fitted = replace(found.model, parent_id=None if parent is None else parent.cluster_model_id)
+    profiles = {
+        "snapshots": sorted({state.shard.snapshot_id for state in scored}),
+        "languages": {language: profile.to_json() for language, profile in found.profiles.items()},
+    }
     with transaction(database) as cursor:
         hold_file(cursor, fitted.artifact_key)
         if run.deployment.state.head(fitted.artifact_key) is None:
             raise ServiceError(f"{fitted.artifact_key} vanished right after it was written.", "Run again.")
         record = clusters.save_cluster_model(
-            cursor, corpus_id=registered.corpus_id, encoder_id=registered.encoder_id, spec=spec, fitted=fitted
+            cursor, **of, spec=spec, fitted=fitted, profiles=profiles if method == METHOD else None, heirs=found.heirs
         )
     return record, ""
 
 
-def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], *, one_cluster: bool) -> clusters.FittedModel:
+def _parent(run: RunContext, of: dict[str, int], lost: clusters.ClusterModelRecord | None) -> clusters.ClusterModelRecord | None:
+    """The model whose clusters a new fit carries on, if its file is there; a `lost` model that is fitted again keeps its own."""
+    with run.deployment.transaction() as cursor:
+        if lost is None:
+            found = clusters.find_parent(cursor, **of)
+        else:
+            found = None if lost.parent_id is None else clusters.load_cluster_model(cursor, lost.parent_id)
+    if found is not None:
+        try:
+            load_model(run, found)
+        except ModelError as error:
+            run.tell(0, 1, f"clusters get new names: {error.what}", unit="models")
+            return None
+    return found
+
+
+def _fit(
+    run: RunContext,
+    registered: Registered,
+    scored: Sequence[ShardState],
+    parent: clusters.ClusterModelRecord | None,
+    *,
+    one_cluster: bool,
+) -> "FitResult":
     """Draw the sample here, and fit on a worker, which has the memory and the threads set for it."""
     run.tell(0, 1, "fitting on a sample", unit="models")
     diversity = run.config.diversity
@@ -106,11 +141,12 @@ def _fit(run: RunContext, registered: Registered, scored: Sequence[ShardState], 
         encoder_key=registered.encoder_key,
         diversity=diversity,
         one_cluster=one_cluster,
+        parent=None if parent is None else (parent.artifact_key, parent.artifact_sha256),
     )
     with connect(run.deployment) as client:
         work = Work("the fit", (task,))
-        fitted: clusters.FittedModel = call_one(client, "samplemix_core.worker.clusters:fit_model", work, run.cancelled)
-    return fitted
+        found: FitResult = call_one(client, "samplemix_core.worker.clusters:fit_model", work, run.cancelled)
+    return found
 
 
 Sample = tuple[tuple[Shard, EmbeddingFile, npt.NDArray[np.int64]], ...]

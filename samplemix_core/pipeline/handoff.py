@@ -176,6 +176,25 @@ class MeasuredClusters(FrozenModel):
     largest: int
 
 
+class DriftFound(FrozenModel):
+    """How many crawls were compared with the sample of their clusters' fit, and those that drift, with what is over a limit."""
+
+    crawls: int
+    drifted: dict[str, tuple[str, ...]]
+
+
+class Reclustered(FrozenModel):
+    """What clusters that were fitted again change: how many are kept, split and so on, and the rank correlation of d with before.
+
+    overlap: share of the current version's tokens that the next one would hold too. is_new: whether versions change to them.
+    """
+
+    fates: dict[str, int]
+    correlation: float | None
+    overlap: float | None
+    is_new: bool
+
+
 class DraftRef(FrozenModel):
     """A mixture that is computed and not yet published. `warnings` tell people what may be unexpected about it."""
 

@@ -13,6 +13,7 @@ from samplemix_core.corpus.shards import JSON_LINES, format_of
 from samplemix_core.corpus.streams import is_compressed
 from samplemix_core.database import ledger, registration
 from samplemix_core.database.connection import repeatable_read
+from samplemix_core.database.drift import drifted
 from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.quality_models import fix_quality_ranks, quality_models
 from samplemix_core.database.rollups import unknown_words
@@ -70,7 +71,7 @@ def _mix(run: RunContext, registered: Registered, cluster_model: ClusterModelRef
     source, counts, left_out = found.source, found.counts, found.left_out
     if any(policy.reads_closest for policy in config.policies):
         _compare_meanings(run, registered, source, directory)
-    warnings = _unknown_words(run, registered)
+    warnings = [*_unknown_words(run, registered), *_drifted(run, registered, cluster_model)]
     budget = budget_tokens(config, source, scale)
     read = f"{counts.eligible:,} samples, {source.total_tokens:,} tokens of {registered.tokenizer}"
     run.tell(1, _STAGES, f"{read}; solving", unit="stages")
@@ -166,6 +167,16 @@ def _unknown_words(run: RunContext, registered: Registered) -> list[str]:
     return [
         f"over {UNKNOWN_SHARE:.0%} of the tokens of {named}{more} are of words that the tokenizer {registered.tokenizer} does not"
         " know, so their number is a rough guess; count by the tokenizer of the model to be trained (--tokenizer)"
+    ]
+
+
+def _drifted(run: RunContext, registered: Registered, model: ClusterModelRef) -> list[str]:
+    """A warning for each crawl that is far from what the clusters were fitted on."""
+    with run.deployment.transaction() as cursor:
+        found = drifted(cursor, model.cluster_model_id, registered.snapshot_ids)
+    return [
+        f"crawl {snapshot!r} drifts from what the clusters were fitted on: {'; '.join(over)}; diversity.refit fits them again"
+        for snapshot, over in found
     ]
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,10 @@ from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scope import Shard
 from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.diversity.describe import MOST_CHARACTERS, coherence, map_centroids, telling_terms
+from samplemix_core.diversity.drift import Profiles, profiles_of
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
 from samplemix_core.diversity.health import Attempted, attempt, check_health
+from samplemix_core.diversity.lineage import Heir, change_of
 from samplemix_core.embedding.vectors import read_embeddings, read_positions
 from samplemix_core.errors import AccountingError, ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event
@@ -29,36 +32,50 @@ log = logging.getLogger(__name__)
 _READS_AT_ONCE = 8
 
 
-def fit_model(task: FitTask) -> FittedModel:
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A stored model, the profiles of its sample by language, and what became of its parent's clusters."""
+
+    model: FittedModel
+    profiles: Profiles
+    heirs: tuple[Heir, ...]
+
+
+def fit_model(task: FitTask) -> FitResult:
     """Fit clusters on sampled vectors and store the model; raise DiversityHealthError if a gate says they are degenerate."""
     started, deployment = time.monotonic(), Deployment.load()
-    store = deployment.state
-
+    store, config = deployment.state, task.diversity
     vectors, places = _read_sample(deployment, task.sample, task.encoder_key)
+    with deployment.transaction() as cursor:
+        kinds, _ = clusters.sampled_documents(cursor, places)
+    heirs, change = list[Heir](), None
     if task.one_cluster:
-        model = one_cluster(vectors, task.diversity, task.diversity.seed, encoder_id=task.encoder_key)
+        model = one_cluster(vectors, config, config.seed, encoder_id=task.encoder_key)
+        assigned = model.assign(vectors, None)
     else:
-        kinds = None
-        if task.diversity.evenness > 0:
-            with deployment.transaction() as cursor:
-                kinds, _ = clusters.sampled_documents(cursor, places)
-        model = fit_clusters(vectors, task.diversity, task.diversity.seed, task.encoder_key, kinds)
-        check_health(model, task.diversity)
+        parent = load_cluster_model(store, *task.parent) if task.parent else None
+        model = fit_clusters(vectors, config, config.seed, task.encoder_key, kinds, parent=parent)
+        check_health(model, config)
+        assigned = model.assign(vectors, kinds)
+        if parent is not None:
+            heirs, change = change_of(parent, model, parent.assign(vectors, kinds), assigned, kinds)
     key = f"{Prefix.CLUSTERS}/{model.digest}.safetensors"
     store.put(key, model.to_bytes())
     seconds = time.monotonic() - started
     event(log, "fitted", run=task.run, clusters=model.n_clusters, documents=len(vectors), seconds=seconds)
     ranks = {name: list(values) for name, values in model.ranks._asdict().items()}
-    return FittedModel(
+    fitted = FittedModel(
         key,
         model.digest,
         model.n_clusters,
         len(vectors),
-        model.first.noise_share,
+        model.counted[0].noise_share,
         diversity_ranks=ranks,
         run=task.run,
         seconds=seconds,
+        change=None if change is None else asdict(change),
     )
+    return FitResult(fitted, profiles_of(assigned, model.n_clusters, kinds), tuple(heirs))
 
 
 _Sample = tuple[tuple[Shard, EmbeddingFile, npt.NDArray[np.int64]], ...]

@@ -78,7 +78,8 @@ class Sampled:
 class FitTask:
     """A fit on a sample: embedding files below the state root, each with its shard and the positions drawn from it, ascending.
 
-    With `one_cluster`, all documents are in one cluster, and no gate is checked.
+    With `one_cluster`, all documents are in one cluster, and no gate is checked. parent: the model before it, by its file's key and
+    SHA-256, if there is one.
     """
 
     run: str
@@ -86,6 +87,7 @@ class FitTask:
     encoder_key: str
     diversity: DiversityConfig
     one_cluster: bool = False
+    parent: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

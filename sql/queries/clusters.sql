@@ -13,6 +13,7 @@ WITH cell AS (
     FROM cell GROUP BY cluster
 )
 SELECT summed.cluster,
+       cluster.name,
        terms,
        summed.documents::bigint AS documents,
        summed.tokens::bigint AS tokens,

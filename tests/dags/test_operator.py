@@ -59,6 +59,42 @@ def test_what_can_not_pass_fails_the_task_and_what_can_is_left_to_its_retries(
     assert "corpus_uri" in raised["setting"][1]
 
 
+REFIT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from samplemix_operators import SampleMixRefitOperator
+
+raised = {}
+for name, (wanted, drifted) in json.loads(sys.argv[2]).items():
+    configured = {
+        "config": {"corpus_uri": "s3://bucket/web", "mixture_name": "web", "diversity": {"refit_on_drift": wanted}},
+        "corpus": "web",
+        "crawl": "crawl-b",
+    }
+    drift = {"crawls": 2, "drifted": drifted}
+    operator = SampleMixRefitOperator(task_id="refit", configured=configured, drift=drift)
+    try:
+        operator.execute({"run_id": "landing-1"})
+    except Exception as error:
+        raised[name] = [type(error).__name__, str(error), getattr(error, "trigger_dag_id", None), getattr(error, "conf", None)]
+print(json.dumps(raised))
+"""
+
+
+def test_a_landed_crawl_that_drifts_has_its_corpus_fitted_again_unless_that_is_not_wanted(
+    airflow_json: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    over = {"crawl-b": ["shares of clusters 3.10, over 1.5"]}
+    cases = {"drifts": (True, over), "not wanted": (False, over), "another drifts": (True, {"crawl-a": ["far documents"]})}
+    command = [sys.executable, "-c", REFIT, str(Path(__file__).parents[2] / "plugins"), json.dumps(cases)]
+    raised = airflow_json(command, SAMPLEMIX_HOME=str(tmp_path / "home"))
+    conf = {"corpus_uri": "web", "diversity": {"refit": True}}
+    assert raised["drifts"][0] == "DagRunTriggerException"
+    assert raised["drifts"][2:] == ["samplemix_fit_diversity", conf]
+    assert {raised[name][0] for name in ("not wanted", "another drifts")} == {"AirflowSkipException"}
+    assert "refit_on_drift" in raised["not wanted"][1]
+
+
 TELL = """
 import io, json, logging, sys
 from types import SimpleNamespace

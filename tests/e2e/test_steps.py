@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -23,6 +25,7 @@ from samplemix_core.database.quality_models import quality_ranks
 from samplemix_core.database.query import ask
 from samplemix_core.database.scope import ScoreVersion, Shard, ShardState
 from samplemix_core.deployment import Deployment
+from samplemix_core.diversity import drift
 from samplemix_core.embedding.vectors import VectorDigest, read_embeddings
 from samplemix_core.errors import CorpusError, DiversityHealthError, ManifestError, ModelError, ServiceError
 from samplemix_core.frozen import load_config
@@ -33,8 +36,9 @@ from samplemix_core.operations.check import check
 from samplemix_core.pipeline import drafts
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
 from samplemix_core.pipeline.context import RunContext
+from samplemix_core.pipeline.drift import check_drift, report_clusters
 from samplemix_core.pipeline.fit import fit_diversity, load_model
-from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
+from samplemix_core.pipeline.handoff import ClusterModelRef, Reclustered, Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.near_duplicates import find_near_duplicates
 from samplemix_core.pipeline.publish import publish, verify
@@ -299,6 +303,68 @@ def test_diversity_is_measured_and_tuned_on_the_workers(
     assert "diversity.fits" in done.stderr
 
 
+def test_a_crawl_that_is_far_from_the_clusters_is_told_of_and_a_refit_keeps_names_and_says_what_changes(
+    context: Context, shards: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, platform: Deployment
+) -> None:
+    monkeypatch.setattr(drift, "LEAST_DOCUMENTS", 20)
+    corpus = tmp_path / "corpus"
+    for path, data in list(shards.items())[:4]:
+        (corpus / path).parent.mkdir(parents=True, exist_ok=True)
+        (corpus / path).write_bytes(data)
+    settings = {"corpus_uri": str(corpus), "mixture_name": f"drift-{first}", "budget": "50%", "near_duplicates": {"drop": False}}
+
+    def assigned(run: RunContext) -> tuple[Registered, ClusterModelRef]:
+        registered = register(run)
+        score(run, registered)
+        found = fit_diversity(run, registered)
+        assign_clusters(run, registered, found)
+        measure_clusters(run, registered, found)
+        return registered, found
+
+    before = assigned(context(**settings))
+    assert check_drift(context(**settings), *before).drifted == {}
+    published = publish(context(**settings), mix(context(**settings), *before))
+
+    strands = random.Random(0)
+    alien = [{"text": "\n".join("".join(strands.choices("ACGT", k=60)) for _ in range(4))} for _ in range(40)]
+    (corpus / "s2" / "dna").mkdir(parents=True)
+    (corpus / "s2" / "dna" / "part.jsonl").write_text("".join(json.dumps(each) + "\n" for each in alien))
+    both, kept = assigned(context(**settings))
+    assert kept == before[1]
+    for _ in range(2):
+        found = check_drift(context(**settings), both, kept)
+        assert found.crawls == 2
+        assert found.drifted.keys() == {"s2"}
+    limits = {"drift_max_shares": 100, "drift_max_far": 1, "drift_max_distances": 1}
+    assert check_drift(context(**settings, diversity=limits), both, kept).drifted == {}
+    check_drift(context(**settings), both, kept)
+    assert "crawl 's2' drifts" in mix(context(**settings), both, kept).warnings[-1]
+    assert report_clusters(context(**settings), both, kept) == Reclustered(fates={}, correlation=None, overlap=None, is_new=False)
+
+    told = list[str]()
+    again = context(**settings, diversity={"refit": True})
+    _, new = assigned(again)
+    assert new != kept
+    assert check_drift(again, both, new).drifted == {}
+    again = replace(again, report=lambda progress: told.append(progress.message))
+    reclustered = report_clusters(again, both, new)
+    assert reclustered.is_new
+    assert reclustered.fates["kept"] >= 0.9 * kept.clusters
+    assert reclustered.overlap is not None
+    assert 0.1 < reclustered.overlap < 1
+    assert re.search(rf"\d kept.*\n.*would hold \d+\.\d% of the tokens of version {published.version}\n", told[-1])
+    # Another time it is told as it was, and versions have changed to them.
+    assert report_clusters(again, both, new) == reclustered.model_copy(update={"is_new": False})
+    assert fit_diversity(context(**settings), both) == fit_diversity(again, both) == new
+    with platform.transaction() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM cluster AS new JOIN cluster AS old USING (name)"
+            " WHERE new.cluster_model_id = %s AND old.cluster_model_id = %s",
+            (new.cluster_model_id, kept.cluster_model_id),
+        )
+        assert cursor.fetchall() == [(reclustered.fates["kept"],)]
+
+
 def test_a_file_that_lands_during_a_run_is_left_for_the_next(
     context: Context, scored: Registered, model: ClusterModelRef, directory: Path, shards: dict[str, bytes]
 ) -> None:
@@ -378,18 +444,14 @@ def test_a_file_that_is_lost_or_damaged_is_found_and_made_again(
     assign_clusters(context(), now, model)
 
 
-def test_the_fit_takes_the_sample_it_is_given_and_looks_into_no_ledger(
-    scored: Registered, platform: Deployment, small_corpus: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_fit_takes_the_sample_it_is_given(scored: Registered, platform: Deployment, small_corpus: dict[str, Any]) -> None:
     with platform.transaction() as cursor:
         states = ledger.shard_states(cursor, scored.scope)
         files = embedding_files(cursor, scored.version, states)
-    monkeypatch.setenv("SAMPLEMIX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     sample = tuple((state.shard, file, np.arange(file.rows)) for state in states for file in files[state.shard.shard_id])
-    # Without languages and content types, which are in the ledger's tables.
-    diversity = DiversityConfig(**small_corpus["diversity"], evenness=0)
-    fitted = fit_model(FitTask(run="test", sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
-    assert fitted.fit_rows == sum(state.scored for state in states)
+    diversity = DiversityConfig(**small_corpus["diversity"])
+    found = fit_model(FitTask(run="test", sample=sample, encoder_key=scored.encoder_key, diversity=diversity))
+    assert found.model.fit_rows == found.profiles[""].documents == sum(state.scored for state in states)
 
 
 def test_a_file_that_is_replaced_during_a_run_ends_it_before_it_publishes(

@@ -1,12 +1,13 @@
 """Gates let a healthy fit pass, and stop each kind of degenerate one with advice."""
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pytest
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, Kinds
+from samplemix_core.diversity.cluster_model import INHERITED, ClusterModel, Fit, Groups, Kinds
 from samplemix_core.diversity.health import (
     AS_THEY_ARE,
     FIFTH,
@@ -26,13 +27,13 @@ from samplemix_core.errors import DiversityHealthError
 from tests.unit.diversity.conftest import Blobs, unit
 
 
-def fitted(assigned: list[int], noise: int = 0) -> ClusterModel:
-    """A model whose sample has these counts by nearest centroid, `noise` of them HDBSCAN's noise."""
+def fitted(assigned: list[int], noise: int = 0, mode: str = "hdbscan") -> ClusterModel:
+    """A model whose sample has these counts by nearest centroid, `noise` of them noise."""
     labels = np.repeat(np.arange(len(assigned), dtype=np.int32), assigned)
     labels[:noise] = -1
     k = len(assigned)
     fit = Fit(
-        mode="hdbscan",
+        mode=mode,
         view="plain",
         seed=0,
         centroids=np.eye(k, dtype=np.float32),
@@ -47,7 +48,7 @@ def fitted(assigned: list[int], noise: int = 0) -> ClusterModel:
 
 def test_a_real_fit_passes_with_its_figures(model: ClusterModel, config: DiversityConfig, blobs: Blobs) -> None:
     report = check_health(model, config)
-    assert report == HealthReport(blobs.truth.size, model.n_clusters, model.first.largest_share, model.first.noise_share)
+    assert report == HealthReport("hdbscan", blobs.truth.size, model.n_clusters, model.first.largest_share, model.first.noise_share)
 
 
 def test_figures_at_the_gates_pass() -> None:
@@ -183,6 +184,20 @@ def test_languages_explain_nothing_of_a_d_that_most_have(blobs: Blobs) -> None:
 @pytest.mark.parametrize(("mode", "says"), [("kmeans", "raise clusters (141)"), ("plscan", "lower min_samples (5)")])
 def test_advice_names_settings_of_the_mode(mode: Literal["kmeans", "plscan"], says: str) -> None:
     with pytest.raises(DiversityHealthError) as refused:
-        check_health(fitted([10] * 9), DiversityConfig(modes=(mode,)))
+        check_health(fitted([10] * 9, mode=mode), DiversityConfig(modes=(mode,)))
     assert says in refused.value.remedy
     assert "min_cluster_size" not in refused.value.remedy
+
+
+def test_a_gate_that_a_later_fit_fails_is_named_with_its_mode_once() -> None:
+    good, bad = fitted([10] * 10), fitted([60] + [4] * 10, mode="kmeans")
+    with pytest.raises(DiversityHealthError) as refused:
+        check_health(replace(good, fits=(*good.fits, *bad.fits, *bad.fits)), DiversityConfig())
+    assert refused.value.what.count("kmeans: the largest cluster has 60.0%") == 1
+    assert "raise clusters (141)" in refused.value.remedy
+
+
+def test_clusters_that_live_on_are_gated_with_advice_on_the_mode_that_fitted_them() -> None:
+    with pytest.raises(DiversityHealthError) as refused:
+        check_health(fitted([10] * 9, mode=INHERITED), DiversityConfig(modes=("kmeans",)))
+    assert "raise clusters (141)" in refused.value.remedy

@@ -1,0 +1,27 @@
+"""Drift of crawls, and what a refit makes of clusters."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "drift"
+down_revision = "diversity"
+branch_labels = None
+depends_on = None
+
+HERE = Path(__file__).parent
+
+
+def upgrade() -> None:
+    """Add the tables and columns, and name the clusters that there are."""
+    with op.get_bind().connection.cursor() as cursor:
+        cursor.execute((HERE / "0009_drift.sql").read_text())
+
+
+def downgrade() -> None:
+    """Drop them."""
+    with op.get_bind().connection.cursor() as cursor:
+        cursor.execute("DROP TABLE crawl_drift, cluster_heir")
+        cursor.execute("ALTER TABLE cluster DROP COLUMN name")
+        cursor.execute("ALTER TABLE corpus DROP COLUMN next_cluster_model")
+        cursor.execute("ALTER TABLE cluster_model DROP COLUMN parent_id, DROP COLUMN profiles, DROP COLUMN change")
