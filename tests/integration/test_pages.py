@@ -302,7 +302,7 @@ def test_a_version_without_a_roll_up_is_shown_without_charts(client: TestClient,
 
 
 ALL = """
-SELECT path AS shard, sample.row, name AS domain, sample.n_tokens, coalesce(copies, 0) AS copies, weight, score.quality,
+SELECT path AS shard, sample.row, domain.name AS domain, sample.n_tokens, coalesce(copies, 0) AS copies, weight, score.quality,
        d.diversity, assigned.cluster, distance, snapshot_id, shard_id
 FROM sample
 JOIN quality_score AS score USING (snapshot_id, shard_id, row)
