@@ -144,7 +144,7 @@ def load(settings: Deployment, corpus: Corpus) -> float:
             digest = ledger.shard_states(cursor, Scope((shard.snapshot_id,), corpus.version, shard.shard_id))
             found = next(state.embedding_digest for state in digest if state.shard == shard)
             assert found is not None
-            clusters.commit_assignment(cursor, corpus.cluster_model_id, shard, clusters.Assignment(table, found))
+            clusters.commit_assignment(cursor, corpus.cluster_model_id, shard, clusters.Assignment((table,), found))
         seconds += time.perf_counter() - started
     return seconds
 

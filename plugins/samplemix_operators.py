@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import Asset, BaseOperator, Param, chain, get_parsing_context
+from airflow.sdk import Asset, BaseOperator, Param, TriggerRule, chain, get_parsing_context
 
 from samplemix_core.config.form import DRY_RUN, DRY_RUN_SCHEMA, Upkeep, form_schema
 from samplemix_core.policies.registry import all_parameters
@@ -44,7 +44,9 @@ def tell_failure(context: "Context") -> None:
     part = f" [{task.map_index}]" if task.map_index is not None and task.map_index >= 0 else ""
     text = f"{task.dag_id} failed in {task.task_id}{part}{f' for {where}' if where else ''}, run {context['run_id']}: {error}"
     log.error("%s", text)
-    _note_failure(str(context["run_id"]), f"failed in {task.task_id}: {error}")
+    if task.task_id != _REFIT.name:
+        # By then the crawl is in a version.
+        _note_failure(str(context["run_id"]), f"failed in {task.task_id}: {error}")
     url = os.environ.get(WEBHOOK)
     if url:
         try:
@@ -342,8 +344,11 @@ class SampleMixRefitOperator(TriggerDagRunOperator):
         with final_errors():
             configured = load_config(Configured, dict(self.configured))
             over = load_config(DriftFound, dict(self.drift)).drifted.get(configured.crawl or "")
+            reads_diversity = any(policy.reads_diversity for policy in configured.config.policies)
         if over is None:
             raise AirflowSkipException(f"Crawl {configured.crawl} doesn't drift.")
+        if not reads_diversity:
+            raise AirflowSkipException("The corpus's policy doesn't read diversity.")
         self.log.info("crawl %s drifts: %s", configured.crawl, "; ".join(over))
         if not configured.config.diversity.refit_on_drift:
             raise AirflowSkipException("The corpus's diversity.refit_on_drift is off: see samplemix_fit_diversity.")
@@ -477,8 +482,8 @@ class SampleMixExportOperator(BaseOperator):
 def step_tasks(steps: Sequence[Step], configured: BaseOperator, *, refits: bool = False) -> None:
     """Make a task of each step, one after another, in the DAG that is being defined, after the task that configures the run.
 
-    The step that ends a dry run, if it is among them, is on its own branch; so is the task that has clusters fitted again, if the
-    DAG `refits`.
+    The step that ends a dry run, if it is among them, is on its own branch. If the DAG `refits`, the task that has clusters fitted
+    again comes last.
     """
     tasks: list[Any] = [configured]
     results: dict[str, Any] = {}
@@ -507,11 +512,13 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator, *, refits: bool 
         else:
             tasks.append(SampleMixStepOperator(**options))
         results[step.gives] = tasks[-1].output
-        if refits and step is CHECK_DRIFT:
-            own = {"configured": configured.output, "drift": results[step.gives]}
-            SampleMixRefitOperator(task_id=_REFIT.name, **own, doc_md=f"{_REFIT.what.capitalize()}. Cleared: {_REFIT.again}.")
         if step.dry_run is DryRun.ITS_END:
             tasks.pop()  # Its input already puts it after register.
+    if refits:
+        # Also after a draft that was rejected, which skips what comes after it.
+        own = {"configured": configured.output, "drift": results[CHECK_DRIFT.gives], "trigger_rule": TriggerRule.NONE_FAILED}
+        doc = f"{_REFIT.what.capitalize()}. Cleared: {_REFIT.again}."
+        tasks.append(SampleMixRefitOperator(task_id=_REFIT.name, doc_md=doc, **own))
     chain(*tasks)
 
 
@@ -553,7 +560,7 @@ _CONFIGURE = Task(
 )
 _REFIT = Task(
     "refit",
-    "if the crawl drifts and `refit_on_drift` is on, starts a run that fits the corpus's clusters again; this one goes on",
+    "if the crawl drifts and `refit_on_drift` is on, starts a run that fits the corpus's clusters again",
     "skips: that run is there already",
 )
 _APPROVE = Task(
@@ -575,8 +582,8 @@ def _all_tasks(steps: "Iterable[Step]", *, refits: bool) -> "Iterator[Task]":
         if step.gives == PUBLISH.gives:
             yield _APPROVE
         yield step
-        if refits and step is CHECK_DRIFT:
-            yield _REFIT
+    if refits:
+        yield _REFIT
 
 
 def documentation(title: str, what: str, steps: Sequence[Step], *, refits: bool = False) -> str:

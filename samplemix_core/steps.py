@@ -226,7 +226,7 @@ REPORT_CLUSTERS = Step(
     takes=("registered", "cluster_model"),
     gives="reclustered",
     what="says what clusters that were fitted again change: names, d, the next version; which is then made with them",
-    again="says it again",
+    again="says it again; what was chosen meanwhile stays",
     pool=Pool.DATABASE,
 )
 PUBLISH_GATHERED = Step(

@@ -11,7 +11,7 @@ from samplemix_core.cli.run import run_config
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database.query import Answer, ask
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ConfigError
+from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.report.text import tell
 
 app = typer.Typer(
@@ -236,8 +236,11 @@ def use(
     """
     from samplemix_core.database import clusters
 
-    with Deployment.load().transaction() as cursor:
+    deployment = Deployment.load()
+    with deployment.transaction() as cursor:
         record = clusters.find_by_key(cursor, _config(corpus, None, None).corpus_uri, model)
+        if deployment.state.head(record.artifact_key) is None:
+            raise ModelError(f"The file of cluster model {record.cluster_model_key[:12]} is gone.", "Restore it, or use another.")
         is_new = clusters.adopt(cursor, record)
     if as_json:
         print_json({"model": record.cluster_model_key, "is_new": is_new})

@@ -164,10 +164,11 @@ class DiversityConfig(IdentifiedModel):
     gate_max_noise_share: float = Field(0.6, gt=0, le=1, description="A run with a larger share of noise in the fit stops")
 
     drift_max_far: float = Field(
-        0.5,
+        0.4,
         ge=0,
         le=1,
-        description="A crawl drifts if a larger share of its documents is farther from all clusters than members are",
+        description="A crawl drifts if the share of its documents that are farther from their centroid than members are is larger"
+        " than that of the fit's sample by more than this",
     )
     drift_max_distances: float = Field(
         0.5,

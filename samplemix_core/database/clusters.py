@@ -1,5 +1,6 @@
 """Cluster models: what was fitted, and which cluster and diversity each sample has."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from psycopg2.extras import Json
 
 from samplemix_core.database.connection import Cursor, Named, ensure_partition, one, rows_as, scalar
 from samplemix_core.database.copy import copy_in, copy_out
-from samplemix_core.database.rollups import add_assignment, subtract_assignments
+from samplemix_core.database.rollups import add_assignment, subtract_assignments, sum_assignments
 from samplemix_core.database.scope import ScoreState, Shard, ShardState
 from samplemix_core.diversity.cluster_model import Groups, Kinds
 from samplemix_core.diversity.geometry import Bounds
@@ -28,7 +29,8 @@ class FittedModel:
     """The result of a fit: its artifact's key below the state root, its figures, and the run and seconds it took.
 
     diversity_ranks: "values" and "places" of the Ranks of diversity; None for a model of an earlier version.
-    parent_id: the model before it, whose clusters' names it carries on. change: how it differs, see diversity.lineage.Change.
+    parent_id: the model before it, whose clusters' names it carries on. change: how it differs:
+    "against_parent" is a diversity.lineage.Change.
     """
 
     artifact_key: str
@@ -63,12 +65,12 @@ class ClusterModelRecord(FittedModel):
 
 @dataclass(frozen=True)
 class Assignment:
-    """The result of assigning one shard: schemas.ASSIGNMENTS in row order, its run and time."""
+    """The result of assigning one shard: parts of schemas.ASSIGNMENTS in row order, its run, and when it began (time.monotonic)."""
 
-    table: pa.Table
+    parts: Iterable[pa.Table]
     embedding_digest: str
     run: str | None = None
-    seconds: float = 0.0
+    started: float | None = None
 
 
 _RECORD = (
@@ -192,11 +194,15 @@ def find_by_key(cursor: Cursor, corpus_uri: str, key: str) -> ClusterModelRecord
     return found[0]
 
 
-def find_parent(cursor: Cursor, *, corpus_id: int, encoder_id: int) -> ClusterModelRecord | None:
-    """Return the measured model whose clusters a new one carries on: the corpus's next or current one, else the newest."""
+def find_parent(cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: Mapping[str, Any]) -> ClusterModelRecord | None:
+    """Return the measured model whose clusters a new one carries on: one of the same method, and of the same settings if there is.
+
+    Of these, the corpus's next or current one, else the newest.
+    """
     cursor.execute(
-        f"{_RECORD} WHERE corpus_id = %s AND encoder_id = %s AND state = 'measured' ORDER BY {_PREFERRED} LIMIT 1",
-        (corpus_id, encoder_id),
+        f"{_RECORD} WHERE corpus_id = %s AND encoder_id = %s AND state = 'measured' AND spec->>'method' = %s"
+        f" ORDER BY spec->'diversity' IS NOT DISTINCT FROM %s DESC, {_PREFERRED} LIMIT 1",
+        (corpus_id, encoder_id, spec["method"], Json(spec["diversity"])),
     )
     return next(iter(rows_as(cursor, ClusterModelRecord)), None)
 
@@ -204,11 +210,26 @@ def find_parent(cursor: Cursor, *, corpus_id: int, encoder_id: int) -> ClusterMo
 def adopt(cursor: Cursor, record: ClusterModelRecord) -> bool:
     """Have a corpus's next version made with this model; return whether that is news."""
     cursor.execute(
-        "UPDATE corpus SET next_cluster_model = %(model)s WHERE corpus_id = %(corpus)s"
+        "UPDATE corpus SET next_cluster_model = nullif(%(model)s, current_cluster_model) WHERE corpus_id = %(corpus)s"
         " AND coalesce(next_cluster_model, current_cluster_model) IS DISTINCT FROM %(model)s",
         {"model": record.cluster_model_id, "corpus": record.corpus_id},
     )
     return bool(cursor.rowcount)
+
+
+def adopt_refit(cursor: Cursor, record: ClusterModelRecord) -> bool:
+    """As adopt, for a model that was just fitted: only if versions are made with its settings, and no newer one is chosen."""
+    cursor.execute(
+        "SELECT current.spec - '{parent,vectors}'::text[], next_cluster_model FROM corpus"
+        " LEFT JOIN cluster_model AS current ON cluster_model_id = current_cluster_model"
+        " WHERE corpus.corpus_id = %s FOR NO KEY UPDATE OF corpus",
+        (record.corpus_id,),
+    )
+    ((settings, chosen),) = cursor.fetchall()
+    own = {name: value for name, value in record.spec.items() if name not in ("parent", "vectors")}
+    if settings != own or (chosen or 0) > record.cluster_model_id:
+        return False
+    return adopt(cursor, record)
 
 
 def save_change(cursor: Cursor, cluster_model_id: int, change: dict[str, Any]) -> None:
@@ -242,7 +263,8 @@ def unassigned_shards(cursor: Cursor, cluster_model_id: int, states: Sequence[Sh
 def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignment: Assignment) -> None:
     """Store a shard's clusters and diversity and close its ledger row, in the cursor's transaction. Repeating it changes nothing.
 
-    Raises AccountingError unless the shard was scored with the embedding file that was assigned, and all of its rows are here.
+    Parts are taken one by one, so memory is that of one part, and they may read with the cursor. Raises AccountingError unless the
+    shard was scored with the embedding file that was assigned, and all of its rows are here.
     """
     # Other transactions that replace or commit this shard wait.
     cursor.execute("SELECT FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
@@ -253,30 +275,44 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
     before = cursor.fetchone()
     if before == (ScoreState.DONE, assignment.embedding_digest):
         return
-    cursor.execute(
-        "SELECT FROM shard_score WHERE shard_id = %s AND state = 'done' AND embedding_digest = %s AND scored = %s",
-        (shard.shard_id, assignment.embedding_digest, assignment.table.num_rows),
-    )
-    if cursor.rowcount == 0:
-        raise AccountingError(
-            f"{shard.path}: {assignment.table.num_rows} rows were assigned; the ledger has no such embedding file of that many."
-        )
     if before is not None:
         subtract_assignments(cursor, shard.snapshot_id, [shard.shard_id], cluster_model_id)
         cursor.execute(
             "DELETE FROM diversity_score WHERE cluster_model_id = %s AND snapshot_id = %s AND shard_id = %s",
             (cluster_model_id, shard.snapshot_id, shard.shard_id),
         )
-    table = assignment.table
-    copy_in(
-        cursor,
-        f"{_partition(cluster_model_id)}_s{shard.snapshot_id}",
-        table.append_column("cluster_model_id", _constant(cluster_model_id, table.num_rows))
-        .append_column("snapshot_id", _constant(shard.snapshot_id, table.num_rows))
-        .append_column("shard_id", _constant(shard.shard_id, table.num_rows)),
+    rows = noise = 0
+    sums: pa.Table | None = None
+    for part in assignment.parts:
+        if not part.num_rows:
+            continue
+        copy_in(
+            cursor,
+            f"{_partition(cluster_model_id)}_s{shard.snapshot_id}",
+            part.append_column("cluster_model_id", _constant(cluster_model_id, part.num_rows))
+            .append_column("snapshot_id", _constant(shard.snapshot_id, part.num_rows))
+            .append_column("shard_id", _constant(shard.shard_id, part.num_rows)),
+        )
+        sums = sum_assignments(cursor, shard, part, sums)
+        rows, noise = rows + part.num_rows, noise + pc.sum(part["is_noise"]).as_py()
+    cursor.execute(
+        "SELECT FROM shard_score WHERE shard_id = %s AND state = 'done' AND embedding_digest = %s AND scored = %s",
+        (shard.shard_id, assignment.embedding_digest, rows),
     )
-    _close(cursor, cluster_model_id, shard, ScoreState.DONE, assignment=assignment)
-    add_assignment(cursor, cluster_model_id, shard, table)
+    if cursor.rowcount == 0:
+        raise AccountingError(f"{shard.path}: {rows} rows were assigned; the ledger has no such embedding file of that many.")
+    seconds = 0.0 if assignment.started is None else time.monotonic() - assignment.started
+    done = {
+        "embedding_digest": assignment.embedding_digest,
+        "rows": rows,
+        "noise": noise,
+        "run": assignment.run,
+        "seconds": seconds,
+    }
+    _close(cursor, cluster_model_id, shard, ScoreState.DONE, done=done)
+    # Last, because others wait for the end of this transaction from here on.
+    if sums is not None:
+        add_assignment(cursor, cluster_model_id, shard, sums)
 
 
 def fail_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, error: str) -> None:
@@ -290,26 +326,23 @@ def _close(
     shard: Shard,
     state: ScoreState,
     error: str | None = None,
-    assignment: Assignment | None = None,
+    done: Mapping[str, Any] | None = None,
 ) -> None:
     cursor.execute(
         """
         INSERT INTO shard_assignment (cluster_model_id, shard_id, state, attempts, error, embedding_digest, rows, noise_rows, run,
                                       seconds)
-        VALUES (%s, %s, %s, 1, %s, %s, %s, %s, %s, %s)
+        VALUES (%(model)s, %(shard)s, %(state)s, 1, %(error)s, %(embedding_digest)s, %(rows)s, %(noise)s, %(run)s, %(seconds)s)
         ON CONFLICT (cluster_model_id, shard_id) DO UPDATE SET
             state = EXCLUDED.state, attempts = shard_assignment.attempts + 1, error = EXCLUDED.error,
             embedding_digest = EXCLUDED.embedding_digest, rows = EXCLUDED.rows, noise_rows = EXCLUDED.noise_rows,
             run = EXCLUDED.run, seconds = EXCLUDED.seconds, updated_at = now()
         """,
-        (
-            *(cluster_model_id, shard.shard_id, state, error),
-            assignment and assignment.embedding_digest,
-            assignment and assignment.table.num_rows,
-            assignment and (pc.sum(assignment.table["is_noise"]).as_py() or 0),
-            assignment and assignment.run,
-            assignment.seconds if assignment else 0.0,
-        ),
+        {
+            **dict.fromkeys(("embedding_digest", "rows", "noise", "run")),
+            **{"model": cluster_model_id, "shard": shard.shard_id, "state": state, "error": error, "seconds": 0.0},
+            **(done or {}),
+        },
     )
 
 
@@ -364,17 +397,18 @@ def sampled_documents(cursor: Cursor, parts: Iterable[tuple[Shard, npt.NDArray[n
     return Kinds(*names, *codes), np.array([row[2] for row in found], dtype=np.int64)
 
 
-def kinds_of_shard(cursor: Cursor, shard: Shard, groups: Groups) -> tuple[npt.NDArray[np.int64], Kinds]:
-    """Rows of a shard's stored samples, ascending, and their languages and content types; "" for one that no group has."""
+def kinds_of_rows(cursor: Cursor, shard: Shard, groups: Groups, first: int, last: int) -> tuple[npt.NDArray[np.int64], Kinds]:
+    """Rows of a shard's stored samples between these, ascending, and their languages and content types; "" for one of no group."""
     languages = ["", *sorted({language for language, _ in groups.offsets})]
     content_types = ["", *sorted({kind for _, kind in groups.offsets})]
     found = copy_out(
         cursor,
         "SELECT row, coalesce(array_position(%(languages)s, coalesce(language, %(unknown)s)), 1) - 1 AS language,"
         " coalesce(array_position(%(content_types)s, coalesce(content_type, %(unknown)s)), 1) - 1 AS content_type"
-        " FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s ORDER BY row",
+        " FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s AND row BETWEEN %(first)s AND %(last)s"
+        " ORDER BY row",
         {
-            **{"languages": languages, "content_types": content_types, "unknown": UNKNOWN},
+            **{"languages": languages, "content_types": content_types, "unknown": UNKNOWN, "first": first, "last": last},
             **{"snapshot": shard.snapshot_id, "shard": shard.shard_id},
         },
         {"row": "int64", "language": "int32", "content_type": "int32"},

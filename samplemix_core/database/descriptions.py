@@ -1,13 +1,15 @@
-"""What clusters are about: map positions and distinctive words, stored with their measures; and the documents these come from."""
+"""What clusters are about: places on a map and telling words, with their measures; and documents on a map of their own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from samplemix_core.database.connection import Cursor, scalar
-from samplemix_core.database.copy import copy_out
+from samplemix_core.database.copy import copy_in, copy_out
 from samplemix_core.database.scope import Shard
 
 
@@ -58,3 +60,55 @@ def save_description(cursor: Cursor, cluster_model_id: int, description: Descrip
             "terms": ["{" + ",".join(f'"{term}"' for term in terms) + "}" for terms in description.terms],
         },
     )
+
+
+@dataclass(frozen=True, eq=False)
+class MappedDocuments:
+    """Documents of a shard on a map: row, int64 (n,), ascending; place, float32 (n, 2); and the beginnings of their texts."""
+
+    shard: Shard
+    row: npt.NDArray[np.int64]
+    place: npt.NDArray[np.float32]
+    beginnings: list[str]
+
+
+def mapped_snapshots(cursor: Cursor, cluster_model_id: int) -> set[int]:
+    """Return the snapshots that a model's map of documents has some of."""
+    cursor.execute("SELECT DISTINCT snapshot_id FROM sample_map WHERE cluster_model_id = %s", (cluster_model_id,))
+    return {snapshot_id for (snapshot_id,) in cursor.fetchall()}
+
+
+def mapped_places(cursor: Cursor, cluster_model_id: int, shard: Shard) -> dict[str, npt.NDArray[Any]]:
+    """Return row, x and y of a shard's documents on a model's map, in row order."""
+    return copy_out(
+        cursor,
+        "SELECT row, x, y FROM sample_map WHERE cluster_model_id = %(model)s AND snapshot_id = %(snapshot)s"
+        " AND shard_id = %(shard)s ORDER BY row",
+        {"model": cluster_model_id, "snapshot": shard.snapshot_id, "shard": shard.shard_id},
+        {"row": "int64", "x": "float32", "y": "float32"},
+    )
+
+
+def save_map(cursor: Cursor, cluster_model_id: int, documents: Sequence[MappedDocuments]) -> None:
+    """Store a model's map of documents in place of the one before."""
+    # One map of this model at a time may replace the other.
+    cursor.execute("SELECT FROM cluster_model WHERE cluster_model_id = %s FOR NO KEY UPDATE", (cluster_model_id,))
+    cursor.execute("DELETE FROM sample_map WHERE cluster_model_id = %s", (cluster_model_id,))
+    for own in documents:
+        n = own.row.size
+        copy_in(
+            cursor,
+            "sample_map",
+            pa.table(
+                {
+                    "cluster_model_id": np.full(n, cluster_model_id, dtype=np.int32),
+                    "snapshot_id": np.full(n, own.shard.snapshot_id, dtype=np.int32),
+                    "shard_id": np.full(n, own.shard.shard_id, dtype=np.int32),
+                    "row": own.row,
+                    "x": own.place[:, 0],
+                    "y": own.place[:, 1],
+                    # Postgres has no character 0.
+                    "beginning": [text.replace("\0", "") for text in own.beginnings],
+                }
+            ),
+        )

@@ -41,7 +41,7 @@ GROUP BY GROUPING SETS ((language, cluster), (language, bin))
 
 
 def count_crawl(cursor: Cursor, record: ClusterModelRecord, snapshot_id: int) -> Profiles:
-    """Return the profiles of what a snapshot has been assigned, in one pass over it, as diversity.drift.profiles_of does."""
+    """Return the profiles of what a snapshot has been assigned, as diversity.drift.profiles_of does, counted in Postgres."""
     place = {"model": record.cluster_model_id, "snapshot": snapshot_id, "unknown": UNKNOWN}
     cursor.execute("SELECT DISTINCT coalesce(language, %(unknown)s) FROM sample WHERE snapshot_id = %(snapshot)s", place)
     languages = sorted(language for (language,) in cursor.fetchall())
@@ -112,10 +112,10 @@ def save_drift(
 
 
 def drifted(cursor: Cursor, cluster_model_id: int, snapshot_ids: Sequence[int]) -> list[tuple[str, list[str]]]:
-    """Return the snapshots that are over limits and were not in the sample, in order of name, with what is over."""
+    """Return the snapshots that are over limits, in order of name, with what is over."""
     cursor.execute(
         "SELECT name, over FROM crawl_drift JOIN snapshot USING (snapshot_id)"
-        " WHERE cluster_model_id = %s AND snapshot_id = ANY(%s) AND language = %s AND cardinality(over) > 0 AND NOT in_sample"
+        " WHERE cluster_model_id = %s AND snapshot_id = ANY(%s) AND language = %s AND cardinality(over) > 0"
         ' ORDER BY name COLLATE "C"',
         (cluster_model_id, list(snapshot_ids), ALL),
     )

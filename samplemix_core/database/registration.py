@@ -206,7 +206,7 @@ def _delete_scores(cursor: Cursor, snapshot_id: int, shards: Sequence[int]) -> N
     subtract_scores(cursor, snapshot_id, shards)
     subtract_assignments(cursor, snapshot_id, shards)
     in_partition = sql.SQL("DELETE FROM {} WHERE snapshot_id = %s AND shard_id = ANY(%s)")
-    for table in ("sample", "quality_score", "diversity_score"):
+    for table in ("sample", "quality_score", "diversity_score", "sample_map"):
         cursor.execute(in_partition.format(sql.Identifier(table)), (snapshot_id, shards))
     for table in (
         "quarantine",
@@ -333,10 +333,15 @@ def ensure_quality_model(
 
 
 def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int, cluster_model_id: int) -> None:
-    """Make view sample_scores show this corpus with these models, and no other corpus at its URI."""
+    """Make view sample_scores show this corpus with these models, and no other corpus at its URI.
+
+    Clusters that were chosen for the next version stay chosen if this version is of a run that began before.
+    """
     cursor.execute(
         "UPDATE corpus SET current_quality_model = %(quality)s, current_cluster_model = %(clusters)s,"
-        " next_cluster_model = nullif(next_cluster_model, %(clusters)s), published_at = clock_timestamp()"
+        " next_cluster_model = CASE WHEN next_cluster_model = %(clusters)s OR (next_cluster_model < %(clusters)s"
+        " AND current_cluster_model IS DISTINCT FROM %(clusters)s) THEN NULL ELSE next_cluster_model END,"
+        " published_at = clock_timestamp()"
         " WHERE corpus_id = %(corpus)s",
         {"quality": quality_model_id, "clusters": cluster_model_id, "corpus": corpus_id},
     )

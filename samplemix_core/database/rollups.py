@@ -162,21 +162,22 @@ def unknown_words(cursor: Cursor, scope: Scope, above: float) -> list[tuple[str,
     return cursor.fetchall()
 
 
-def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignments: pa.Table) -> None:
-    """Add a shard's assignments (schemas.ASSIGNMENTS); raise AccountingError unless they are of exactly the stored samples."""
+def sum_assignments(cursor: Cursor, shard: Shard, assignments: pa.Table, sums: pa.Table | None) -> pa.Table:
+    """Add up some of a shard's assignments (schemas.ASSIGNMENTS, ascending by row) by domain and cluster, on top of earlier sums.
+
+    Raises AccountingError unless they are of exactly the samples that are stored between the first and the last of them.
+    """
+    rows = assignments["row"].to_numpy()
     kinds = {"row": "int64", "domain_id": "int32", "n_tokens": "int32"}
     samples = copy_out(
         cursor,
-        "SELECT row, domain_id, n_tokens FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s ORDER BY row",
-        {"snapshot": shard.snapshot_id, "shard": shard.shard_id},
+        "SELECT row, domain_id, n_tokens FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s"
+        " AND row BETWEEN %(first)s AND %(last)s ORDER BY row",
+        {"snapshot": shard.snapshot_id, "shard": shard.shard_id, "first": int(rows[0]), "last": int(rows[-1])},
         kinds,
     )
-    if not np.array_equal(samples["row"], assignments["row"].to_numpy()):
-        raise AccountingError(
-            f"{shard.path}: {assignments.num_rows} rows were assigned, {samples['row'].size} are stored, or other ones."
-        )
-    if not assignments.num_rows:
-        return
+    if not np.array_equal(samples["row"], rows):
+        raise AccountingError(f"{shard.path}: {rows.size} rows were assigned, {samples['row'].size} are stored, or other ones.")
     distance = scaled(assignments["distance"].to_numpy())
     added = added_up(
         pa.table(
@@ -191,9 +192,17 @@ def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignme
                 "diversity_sum": scaled(assignments["diversity"].to_numpy()),
             }
         ),
-        ["domain_id", "cluster"],
+        _OF_ASSIGNMENT,
     )
-    _add_table(cursor, "cluster_rollup", added, {"cluster_model_id": cluster_model_id, "snapshot_id": shard.snapshot_id})
+    return added if sums is None else added_up(pa.concat_tables([sums, added]), _OF_ASSIGNMENT)
+
+
+_OF_ASSIGNMENT = ["domain_id", "cluster"]
+
+
+def add_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, sums: pa.Table) -> None:
+    """Add a shard's assignments, given as their sums."""
+    _add_table(cursor, "cluster_rollup", sums, {"cluster_model_id": cluster_model_id, "snapshot_id": shard.snapshot_id})
 
 
 def _add_table(cursor: Cursor, table: str, added: pa.Table, same: Mapping[str, int]) -> None:

@@ -12,7 +12,7 @@ from samplemix_core.errors import ManifestError
 
 STATISTICS = (
     *("corpus", "snapshot", "shard", "block", "shard_score", "block_score", "quarantine", "sample", "quality_score"),
-    *("shard_assignment", "diversity_score", "cluster", "mixture_sample", "mixture_domain"),
+    *("shard_assignment", "diversity_score", "cluster", "sample_map", "mixture_sample", "mixture_domain"),
     *("near_shard", "near_pair", "mixture_near_duplicate", "benchmark_shard", "contamination"),
     *("score_rollup", "cluster_rollup", "mixture_rollup", "mixture_copy_count"),
 )
@@ -143,7 +143,7 @@ def drop_assignments(cursor: Cursor, cluster_model_id: int) -> None:
     )
     for (partition,) in cursor.fetchall():
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(partition)))
-    for table in ("cluster_rollup", "shard_assignment"):
+    for table in ("cluster_rollup", "shard_assignment", "sample_map"):
         cursor.execute(sql.SQL("DELETE FROM {} WHERE cluster_model_id = %s").format(sql.Identifier(table)), (cluster_model_id,))
 
 

@@ -32,7 +32,9 @@ Int64Array = npt.NDArray[np.int64]
 INHERITED = "inherited"
 """The mode of a fit that carries the clusters of an earlier model on: see lineage.py. It names clusters, and has no part in d."""
 
-_FORMAT = 2
+_FORMATS = (2, 3)
+"""Formats of files; the second where a fit is INHERITED, which a version that doesn't know of it would take for one that counts."""
+
 _OF_FIT = ("centroids", "radii", "labels", "compactness", "separation", "assigned")
 
 
@@ -193,6 +195,7 @@ class ClusterModel:
     groups: how languages and content types are brought together.
     noise: what d a document has that is far from every centroid, as in a DiversityConfig.
     config, seed, encoder_id: what made the model, together with the sample; config is the identity() of a DiversityConfig.
+    parents: int32 (K,), which cluster of its parent each is, -1 for a new one, in a model that was just fitted; not in files.
     """
 
     fits: tuple[Fit, ...]
@@ -202,6 +205,7 @@ class ClusterModel:
     config: dict[str, Any]
     seed: int
     encoder_id: str
+    parents: Int32Array | None = None
 
     @property
     def first(self) -> Fit:
@@ -271,7 +275,7 @@ class ClusterModel:
     def to_bytes(self) -> bytes:
         """The model in safetensors form; equal models give equal bytes."""
         header = {
-            "format": _FORMAT,
+            "format": _FORMATS[len(self.counted) < len(self.fits)],
             "config": self.config,
             "seed": self.seed,
             "encoder_id": self.encoder_id,
@@ -291,9 +295,9 @@ class ClusterModel:
         try:
             tensors = load(data)
             header = json.loads(_safetensors_header(data)["__metadata__"]["model"])
-            if header["format"] != _FORMAT:
+            if header["format"] not in _FORMATS:
                 raise ModelError(
-                    f"A cluster model has format {header['format']}; this version reads format {_FORMAT}.",
+                    f"A cluster model has format {header['format']}; this version reads {' and '.join(map(str, _FORMATS))}.",
                     "Fit the clusters again with this version.",
                 )
             return cls(

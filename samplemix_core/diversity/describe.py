@@ -1,12 +1,16 @@
-"""Clusters described for people: a map on which near ones are alike, and the words that tell each from the others, if they do."""
+"""Clusters and documents described for people: maps on which near ones are alike, and the words that tell clusters apart."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.manifold import TSNE
+
+from samplemix_core.config.run import DiversityConfig
+from samplemix_core.diversity.modes import Prepared
 
 TERMS = 6
 """Most words per cluster."""
@@ -42,6 +46,37 @@ def map_centroids(centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
             places = TSNE(2, perplexity=perplexity, metric="cosine", init="pca", random_state=0, n_jobs=1).fit_transform(centroids)
     places = places - (places.max(axis=0) + places.min(axis=0)) / 2
     return np.asarray(places / max(float(np.abs(places).max()), 1e-9), dtype=np.float32)
+
+
+_MAP_NEIGHBOURS, _MAP_EPOCHS, _MAP_SPREAD = 15, 200, 0.1
+
+
+def map_documents(vectors: npt.NDArray[np.float32], known: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return positions (n, 2) between -1 and 1 for unit vectors (n, dim), by UMAP (McInnes et al. 2018), seeded.
+
+    Those that have one before, in `known` (n, 2) with NaN for others, start from it, and others from that of the nearest such
+    document: what people know of a map stays about where it was.
+    """
+    n = len(vectors)
+    components = min(2, n - 1)
+    places = np.zeros((n, 2), dtype=np.float32)
+    if n <= _FEWEST_FOR_TSNE or np.unique(vectors[:10_000], axis=0).shape[0] <= _FEWEST_FOR_TSNE:
+        return places
+    config = DiversityConfig(umap_components=2, umap_neighbors=_MAP_NEIGHBOURS, umap_epochs=_MAP_EPOCHS)
+    there = np.isfinite(known).all(axis=1)
+    start: npt.NDArray[np.float32] | Literal["pca"] = "pca"
+    if there.any():
+        from samplemix_core.diversity.nearest import nearest_centroid
+
+        start = known.copy()
+        nearest, _ = nearest_centroid(vectors[~there], vectors[there])
+        # Two in one place would never part.
+        apart = np.random.default_rng(0).normal(scale=0.01, size=(len(nearest), 2))
+        start[~there] = known[there][nearest] + apart
+        start = np.ascontiguousarray(start * 10.0, dtype=np.float32)
+    places[:, :components] = Prepared(vectors, config).reduced(0, start, _MAP_SPREAD)
+    low, high = np.quantile(places, [0.001, 0.999], axis=0)
+    return np.asarray(np.clip((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-9), -1.1, 1.1), dtype=np.float32)
 
 
 def telling_terms(texts: Sequence[str], cluster: npt.NDArray[np.int32], n_clusters: int) -> list[list[str]]:

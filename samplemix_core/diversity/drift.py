@@ -1,7 +1,7 @@
 """How far a crawl is from the sample that clusters were fitted on: by distances, by the clusters' shares, in each language."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -114,27 +114,24 @@ class Drift:
     over: tuple[str, ...] = ()
 
 
-def drift_of(sample: Profiles, crawl: Profiles, config: DiversityConfig) -> list[Drift]:
-    """Compare a crawl with a sample: all of it first, then each language with LEAST_DOCUMENTS, in their order.
-
-    Only all of it can be over a limit, see judged(): languages are to explain it.
-    """
-    found = [judged(_drift(ALL, sample[ALL], crawl[ALL], known=True), config)]
+def drift_of(sample: Profiles, crawl: Profiles) -> list[Drift]:
+    """Compare a crawl with a sample: all of it first, then each language with LEAST_DOCUMENTS, in their order."""
+    found = [_drift(ALL, sample[ALL], crawl[ALL], known=True)]
     for language in sorted(crawl.keys() - {ALL}):
         known = language in sample
         found.append(_drift(language, sample[language if known else ALL], crawl[language], known=known))
     return found
 
 
-def judged(drift: Drift, config: DiversityConfig) -> Drift:
-    """The same with the limits that it is over."""
+def over_limits(whole: Drift, config: DiversityConfig) -> tuple[str, ...]:
+    """Which limits a crawl as a whole is over, in words; none with fewer than LEAST_DOCUMENTS. Its languages are to explain it."""
     figures = (
-        ("far documents", drift.far, config.drift_max_far),
-        ("distances", drift.distance_shift, config.drift_max_distances),
-        ("shares of clusters", drift.share_shift, config.drift_max_shares),
+        ("far documents", whole.far - whole.far_in_sample, config.drift_max_far),
+        ("distances", whole.distance_shift, config.drift_max_distances),
+        ("shares of clusters", whole.share_shift, config.drift_max_shares),
     )
-    over = [f"{what} {value:.2f}, over {limit:g}" for what, value, limit in figures if value > limit]
-    return replace(drift, over=tuple(over) if drift.documents >= LEAST_DOCUMENTS else ())
+    over = [f"{what} differ by {value:.2f}, over {limit:g}" for what, value, limit in figures if value > limit]
+    return tuple(over) if whole.documents >= LEAST_DOCUMENTS else ()
 
 
 def _drift(language: str, sample: Profile, crawl: Profile, *, known: bool) -> Drift:

@@ -64,14 +64,18 @@ def fit_clusters(
                 " no clusters.",
             )
         fits.append(_fit(samples[view].vectors, labels, config, mode, view, own))
+    parents: Labels | None = None
     if parent is not None and inherits(parent, config):
         old, new = parent.first, fits[0]
         smallest = min(min_cluster_size(config, len(vectors)), int(new.sizes.min()))
-        labels = inherit(parent.views_of(vectors)[0], new.labels, old, smallest)
-        if labels.max() >= 0:
+        found = inherit(parent.views_of(vectors)[0], new.labels, old, smallest)
+        if found.parents.size:
             view = next(view for view in config.views if view == old.view)
-            fits.insert(0, _fit(samples[view].vectors, labels, config, INHERITED, view, new.seed))
-    return _model(vectors, tuple(fits), mean, config, seed, encoder_id, kinds)
+            fit = _fit(samples[view].vectors, found.labels, config, INHERITED, view, new.seed)
+            # Members were chosen by the radius, so a quantile of theirs would be smaller each time.
+            fits.insert(0, replace(fit, radii=np.where(np.isfinite(found.radii), found.radii, fit.radii)))
+            parents = found.parents
+    return replace(_model(vectors, tuple(fits), mean, config, seed, encoder_id, kinds), parents=parents)
 
 
 def seed_of_fit(seed: int, mode: FitMode, view: View, number: int) -> int:

@@ -27,8 +27,8 @@ _LEAST_SHARED = 0.25
 class Heir(NamedTuple):
     """What became of a cluster, or where one comes from; parent is of the earlier model, cluster of the later one.
 
-    kept: the same cluster. split: most of its documents were in the parent, which another is the heir of. born: it has no parent.
-    merged: most of the parent's documents are in the cluster, which has another parent. died: the parent's are all over the place.
+    kept: the same cluster. split: most of its documents were in the parent. born: it has no parent. merged: most of the parent's
+    documents are in the cluster, and its name is gone. died: the parent's documents are in no one cluster.
     shared: documents that both have, of all that one of them has.
     """
 
@@ -38,17 +38,29 @@ class Heir(NamedTuple):
     shared: float
 
 
+class Inherited(NamedTuple):
+    """Clusters in which those of an earlier fit live on; n documents, K clusters.
+
+    labels: int32 (n,), -1 for noise. parents: int32 (K,), the cluster that each is, -1 for a new one. radii: float32 (K,), of those
+    that are as they were; NaN for others, which have that of their members.
+    """
+
+    labels: Labels
+    parents: Labels
+    radii: npt.NDArray[np.float32]
+
+
 def inherits(parent: ClusterModel, config: DiversityConfig) -> bool:
     """Whether a model with these settings has the parent's clusters live on: those of other settings would be others."""
     return parent.config == config.identity()
 
 
-def inherit(vectors: Vectors, fresh: Labels, parent: Fit, smallest: int) -> Labels:
-    """Return clusters of unit vectors (n, dim), -1 for noise, in which those of an earlier fit live on; (n,).
+def inherit(vectors: Vectors, fresh: Labels, parent: Fit, smallest: int) -> Inherited:
+    """Have the clusters of an earlier fit live on among unit vectors (n, dim).
 
     fresh: (n,), what a new fit found. A document within the radius of its nearest old centroid stays with it. A new cluster of
-    which half is outside of the radii is born; one that has grown by much is split as the new fit has it. Those of fewer than
-    `smallest` documents die.
+    which half is outside of these radii is born; an old one that has grown by much is split as the new fit has it, and the part
+    that is nearest to its centroid keeps the name. Those of fewer than `smallest` documents die.
     """
     nearest, distance = parent.nearest(vectors)
     outside = distance > parent.radii[nearest]
@@ -59,31 +71,44 @@ def inherit(vectors: Vectors, fresh: Labels, parent: Fit, smallest: int) -> Labe
     born = member & novel[fresh]
     labels[born] = old + fresh[born]
 
-    before = parent.assigned / parent.assigned.sum()
-    after = np.bincount(labels[(labels >= 0) & ~born], minlength=old) / len(vectors)
     following = old + new
+    radii = np.full(old, np.nan, dtype=np.float32)
+    radii[:] = parent.radii
+    before, after = parent.assigned / parent.assigned.sum(), np.bincount(nearest[~born], minlength=old) / len(vectors)
     for grown in np.flatnonzero(after > _GROWN * before).tolist():
         inside = np.flatnonzero(labels == grown)
         parts, counts = np.unique(fresh[inside][fresh[inside] >= 0], return_counts=True)
-        parts = parts[counts >= smallest][np.argsort(-counts[counts >= smallest], kind="stable")]
-        # The largest part keeps the name.
-        for part in parts[1:].tolist():
+        parts = parts[counts >= smallest]
+        if parts.size < 2:
+            continue
+        means = np.stack([vectors[inside[fresh[inside] == part]].mean(axis=0, dtype=np.float64) for part in parts])
+        alike = means @ parent.centroids[grown].astype(np.float64) / np.maximum(np.linalg.norm(means, axis=1), 1e-12)
+        radii[grown] = np.nan
+        for part in np.delete(parts, int(alike.argmax())).tolist():
             labels[inside[fresh[inside] == part]] = following
             following += 1
 
     counts = np.bincount(labels[labels >= 0], minlength=following)
     numbers = np.full(following, -1)
     kept = np.flatnonzero(counts >= smallest)
-    numbers[kept[np.argsort(-counts[kept], kind="stable")]] = np.arange(kept.size)
-    return np.where(labels >= 0, numbers[labels], -1).astype(np.int32)
+    in_order = kept[np.argsort(-counts[kept], kind="stable")]
+    numbers[in_order] = np.arange(kept.size)
+    lives = in_order < old
+    return Inherited(
+        np.where(labels >= 0, numbers[labels], -1).astype(np.int32),
+        np.where(lives, in_order, -1).astype(np.int32),
+        np.where(lives, radii[np.minimum(in_order, old - 1)], np.float32(np.nan)).astype(np.float32),
+    )
 
 
-def heirs(before: Labels, after: Labels, parents: int, clusters: int) -> list[Heir]:
+def heirs(before: Labels, after: Labels, parents: int, clusters: int, known: Labels | None = None) -> list[Heir]:
     """Match the clusters of two models by the documents that both hold; `before` and `after` are the same documents', (n,).
 
-    -1 is in no cluster: what is only nearest to one, and far from all, doesn't make a new cluster its heir.
-    Pairs are chosen so that they have the most in common in all (Kuhn 1955, the Hungarian method). Each of the later model's
-    clusters comes first, in order, then the parents without an heir.
+    known: (clusters,), which parent each cluster is, -1 for none; without it, pairs are chosen so that they have the most in common
+    in all (Kuhn 1955, the Hungarian method).
+
+    -1 is in no cluster: what is only nearest to one, and far from it, doesn't make a new cluster its heir.
+    Each of the later model's clusters comes first, in order, then the parents without an heir.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -92,8 +117,11 @@ def heirs(before: Labels, after: Labels, parents: int, clusters: int) -> list[He
     of_parent = np.bincount(before[before >= 0], minlength=parents)
     of_cluster = np.bincount(after[after >= 0], minlength=clusters)
     shared = common / np.maximum(of_parent[:, None] + of_cluster[None, :] - common, 1.0)
-    rows, columns = linear_sum_assignment(-shared)
-    pairs = {j: i for i, j in zip(rows.tolist(), columns.tolist(), strict=True) if shared[i, j] >= _LEAST_SHARED}
+    if known is None:
+        rows, columns = linear_sum_assignment(-shared)
+        pairs = {j: i for i, j in zip(rows.tolist(), columns.tolist(), strict=True) if shared[i, j] >= _LEAST_SHARED}
+    else:
+        pairs = {j: i for j, i in enumerate(known.tolist()) if i >= 0}
     found = list[Heir]()
     for j in range(clusters):
         i = int(pairs.get(j, common[:, j].argmax()))
@@ -147,9 +175,9 @@ LEAST_DOCUMENTS = 200
 def change_of(
     parent: ClusterModel, model: ClusterModel, before: Assignment, after: Assignment, kinds: Kinds
 ) -> tuple[list[Heir], Change]:
-    """Compare two models by what they say of the same documents."""
+    """Compare two models by what they say of the same documents; `model` as fit_clusters returned it."""
     old, new = (np.where(each.is_noise, np.int32(-1), each.cluster) for each in (before, after))
-    found = heirs(old, new, parent.n_clusters, model.n_clusters)
+    found = heirs(old, new, parent.n_clusters, model.n_clusters, model.parents)
     fates: dict[str, int] = {fate: count for fate in FATES if (count := sum(heir.fate == fate for heir in found))}
     moved = float(np.abs(after.diversity.astype(np.float64) - before.diversity).mean())
     groups = sorted(_groups(before, after, kinds), key=lambda group: -abs(group.after - group.before))

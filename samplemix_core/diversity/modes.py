@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,11 +69,12 @@ class Prepared:
         units = self.principal / np.maximum(norms, np.finfo(np.float32).tiny)
         return nearest_neighbours(units, min(self.config.umap_neighbors, len(units) - 1))
 
-    def reduced(self, seed: int) -> Vectors:
+    def reduced(self, seed: int, start: Vectors | Literal["pca"] = "pca", spread: float = 0.0) -> Vectors:
         """Return the few dimensions that HDBSCAN and PLSCAN cluster in, (n, umap_components).
 
         UMAP starts from principal components: on real text the clusters are as good as from its spectral start, which can fail to
-        converge if the neighbour graph falls into parts, as it does with duplicates.
+        converge if the neighbour graph falls into parts, as it does with duplicates. Or it starts from places (n,
+        umap_components). spread: least distance of documents that are alike, for maps to be looked at.
         """
         umap = _umap()
         n, components = len(self.vectors), self.principal.shape[1]
@@ -85,8 +86,8 @@ class Prepared:
                 n_components=min(self.config.umap_components, components),
                 n_neighbors=min(self.config.umap_neighbors, n - 1),
                 metric="cosine",
-                min_dist=0.0,
-                init="pca",
+                min_dist=spread,
+                init=start,
                 n_epochs=self.config.umap_epochs,
                 random_state=seed,
                 n_jobs=1,

@@ -94,6 +94,12 @@ def get_clusters(url: Reader, name: str, version: int) -> list[dict[str, Any]]:
     return ask(url, "clusters", mixture=name, version=version)
 
 
+@router.get("/mixtures/{name}/{version:int}/map")
+def get_map(url: Reader, name: str, version: int) -> views.DocumentMap:
+    """A sample of the documents that a version was chosen from, on a map where near ones are alike, column by column."""
+    return views.document_map(url, name, version)
+
+
 @router.get("/mixtures/{name}/{version:int}/near-duplicates")
 def get_near_duplicates(url: Reader, name: str, version: int) -> dict[str, Any]:
     """The near-duplicates that a version left out: for which documents, and how many in each domain."""

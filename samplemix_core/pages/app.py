@@ -17,9 +17,8 @@ from samplemix_core.database.samples import SampleFilter
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import SampleMixError
 from samplemix_core.frozen import json_types
-from samplemix_core.pages import api, files, samples, views
+from samplemix_core.pages import api, charts, files, samples, views
 from samplemix_core.pages.api import Reader, Row, Shard, Version, Words
-from samplemix_core.pages.charts import COLOURS, cluster_map
 from samplemix_core.pages.html import PREFIX, Hardened, page, query
 from samplemix_core.policies.policy import POLICIES
 from samplemix_core.quality.rubric import DEFAULT_RUBRIC
@@ -152,9 +151,22 @@ def show_clusters(
     """The clusters of a version: a map, and what each is about."""
     clusters = ask(url, "clusters", mixture=name, version=version)
     nearest = f"{request.scope['root_path']}/mixtures/{quote(name, safe='')}/{version}/samples?order=distance&cluster="
-    values = {"mixture": name, "version": version, "clusters": clusters, "colour": colour, "colours": COLOURS}
+    values = {"mixture": name, "version": version, "clusters": clusters, "colour": colour, "colours": charts.COLOURS}
     links = {"cluster": lambda row: f"{nearest}{row['cluster']}"}
-    return page(request, "clusters.html", **values, map=cluster_map(clusters, colour, nearest), links=links)
+    return page(request, "clusters.html", **values, map=charts.cluster_map(clusters, colour, nearest), links=links)
+
+
+@router.get("/mixtures/{name}/{version:int}/map", response_class=HTMLResponse, include_in_schema=False)
+def show_map(request: Request, url: Reader, name: str, version: int) -> HTMLResponse:
+    """The documents of a version on a map."""
+    (row,) = ask(url, "mixture_version", mixture=name, version=version)
+    values = {"mixture": name, "version": version, "corpus_id": row["corpus_id"], "chart": charts.document_map()}
+    values |= {
+        "colours": charts.CATEGORIES | charts.NUMBERS,
+        "categories": list(charts.CATEGORIES),
+        "numbers": list(charts.NUMBERS),
+    }
+    return page(request, "map.html", **values, palette=charts.PALETTE, other=charts.OTHERS, ramp=charts.RAMP)
 
 
 @router.get("/mixtures/{name}/{version:int}/near-duplicates", response_class=HTMLResponse, include_in_schema=False)

@@ -9,14 +9,18 @@ import bokeh
 import numpy as np
 from bokeh.embed import components
 from bokeh.models import (
+    BoxZoomTool,
     ColumnDataSource,
     FixedTicker,
     HoverTool,
     LinearColorMapper,
     NumeralTickFormatter,
     OpenURL,
+    PanTool,
     Range1d,
+    ResetTool,
     TapTool,
+    WheelZoomTool,
 )
 from bokeh.models.annotations import ColorBar, Legend, LegendItem
 from bokeh.palettes import Viridis256
@@ -138,6 +142,48 @@ def cluster_map(clusters: Sequence[Mapping[str, Any]], colour: str, link: str) -
     script, part = components(chart)
     return ClusterMap(Markup(script), Markup(part))  # noqa: S704 Bokeh's own HTML
 
+
+CATEGORIES = {"domain": "domain", "cluster": "cluster", "language": "language", "content_type": "content type", "snapshot": "crawl"}
+NUMBERS = {"quality": "quality", "diversity": "diversity", "copies": "copies"}
+"""What documents can be coloured by -> its name."""
+
+PALETTE, OTHERS, RAMP = (*_DOMAINS, "#5DBB63", "#E0A800", "#3D5A98"), _OTHER_DOMAIN, Viridis256
+
+
+def document_map() -> ClusterMap:
+    """A map of documents without any: the page's own script puts them into the data source "documents".
+
+    Besides places, each has a colour and a strength.
+    """
+    columns = ("x", "y", "colour", "strength", "cluster", "domain", "language", "quality", "diversity", "copies", "beginning")
+    source = ColumnDataSource({name: [] for name in columns}, name="documents")
+    chart = _figure("", "", x_range=(-1.15, 1.15), y_range=(-1.15, 1.15))
+    chart.height = 620
+    chart.axis.visible = False
+    chart.grid.visible = False
+    chart.scatter(
+        *("x", "y"),
+        source=source,
+        size=4,
+        fill_color="colour",
+        fill_alpha="strength",
+        line_color=None,
+        nonselection_fill_alpha="strength",
+        selection_line_color=_INK,
+    )
+    wheel = WheelZoomTool()
+    chart.add_tools(PanTool(), wheel, BoxZoomTool(), ResetTool(), TapTool(), HoverTool(tooltips=_DOCUMENT_TIPS))
+    chart.toolbar.active_scroll = wheel
+    chart.toolbar_location = "above"
+    script, part = components(chart)
+    return ClusterMap(Markup(script), Markup(part))  # noqa: S704 Bokeh's own HTML
+
+
+_DOCUMENT_TIPS = [
+    ("text", "@beginning"),
+    *(("domain", "@domain"), ("cluster", "@cluster"), ("language", "@language")),
+    *(("quality", "@quality{0.00}"), ("diversity", "@diversity{0.00}"), ("copies", "@copies")),
+]
 
 _CLUSTER_TIPS = [
     ("cluster", "@cluster"),

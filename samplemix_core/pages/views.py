@@ -10,7 +10,7 @@ from pydantic import Field
 from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.mixtures import cluster_diversity, diversity_bounds, mixture_profile, mixture_scale
-from samplemix_core.database.query import Answer, ask, ready_queries
+from samplemix_core.database.query import PAGE_SECONDS, Answer, ask, ready_queries, stream_query
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError, QueryError
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
@@ -80,6 +80,36 @@ def mixture(reader_url: str, name: str, version: int | None = None) -> dict[str,
     answers = {key: ask(reader_url, query, mixture=name, version=found["version"]) for key, query in names.items()}
     unmet = unmet_share(found["budget_tokens"], found["realised_tokens"])
     return {"mixture": found, "unmet_share": unmet, **answers, "versions": ask(reader_url, "mixture_versions", mixture=name)}
+
+
+class DocumentMap(FrozenModel):
+    """Documents of a version's source on a map, column by column, and the words of the clusters that they are in."""
+
+    columns: dict[str, list[Any]]
+    clusters: dict[str, str]
+
+
+_MAPPED = (
+    *("x", "y", "snapshot", "shard", "row", "domain", "language", "content_type", "n_tokens", "quality", "diversity", "cluster"),
+    *("is_noise", "copies", "beginning"),
+)
+
+
+def document_map(reader_url: str, name: str, version: int) -> DocumentMap:
+    """A version's map of documents; no documents if there is no map yet."""
+    query = ready_queries()["document_map"]
+    # Too many rows for ask().
+    rows = stream_query(
+        reader_url, query.sql, query.filled({"mixture": name, "version": str(version)}), timeout_seconds=PAGE_SECONDS
+    )
+    columns: dict[str, list[Any]] = {column: [] for column in _MAPPED}
+    clusters = dict[str, str]()
+    for row in rows:
+        for column in _MAPPED:
+            value = row[column]
+            columns[column].append(round(float(value), 4) if isinstance(value, float) else value)
+        clusters.setdefault(row["cluster"] or "", ", ".join(row["terms"] or ()))
+    return DocumentMap(columns=columns, clusters=clusters)
 
 
 def alike(reader_url: str, name: str, version: int) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Assign every document to a cluster, count the clusters over the corpus, and find words for them."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 
 from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out, require_all
@@ -14,7 +17,7 @@ from samplemix_core.errors import CancelledRunError, SampleMixError
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import load_model
 from samplemix_core.pipeline.handoff import AssignCounts, ClusterModelRef, MeasuredClusters, Registered
-from samplemix_core.worker.jobs import AssignTask, DescribeTask
+from samplemix_core.worker.jobs import AssignTask, DescribeTask, MapTask
 
 
 def assign_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef, group: Group = WHOLE) -> AssignCounts:
@@ -73,7 +76,7 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
     """Enter each cluster's size, compactness, separation and diversity.
 
     A model is measured once. All figures but the sizes are those of its fit, so a later crawl changes no document's diversity.
-    Rows scored and assigned so far are indexed, and the clusters are described for the pages.
+    Rows scored and assigned so far are indexed, and the clusters are described and documents mapped for the pages.
     """
     with run.deployment.transaction() as cursor:
         record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)
@@ -85,7 +88,7 @@ def measure_clusters(run: RunContext, registered: Registered, cluster_model: Clu
     for snapshot_id in registered.snapshot_ids:
         with run.deployment.transaction() as cursor:
             index_scores(cursor, snapshot_id, cluster_model.cluster_model_id)
-    said = _describe(run, registered, record)
+    said = _describe(run, registered, record) + _map(run, registered, record)
     measured = MeasuredClusters(clusters=len(sizes), documents=int(sizes.sum()), largest=int(sizes.max()))
     message = f"the largest holds {measured.largest / max(1, measured.documents):.1%} of {measured.documents:,} documents{said}"
     run.tell(len(sizes), len(sizes), message, unit="clusters")
@@ -105,11 +108,10 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
         if descriptions.is_described(cursor, record.cluster_model_id):
             return ""
         shards = [state.shard for state in shard_states(cursor, registered.scope) if state.is_scored]
-    count = min(DESCRIBED_SHARDS, len(shards))
     task = DescribeTask(
         corpus_uri=run.config.corpus_uri,
         reader=run.config.reader,
-        shards=tuple(shards[i * len(shards) // count] for i in range(count)),
+        shards=_some(shards),
         cluster_model_id=record.cluster_model_id,
         artifact_key=record.artifact_key,
         artifact_sha256=record.artifact_sha256,
@@ -127,3 +129,39 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
         descriptions.save_description(cursor, record.cluster_model_id, described)
     known = described.coherence[np.isfinite(described.coherence)]
     return f"; words tell an intruder from its documents in {known.mean():.0%} of trials" if known.size else ""
+
+
+def _map(run: RunContext, registered: Registered, record: clusters.ClusterModelRecord) -> str:
+    """Have documents put on a map for the pages, again once there are other crawls. Returns a note, as _describe does."""
+    with run.deployment.transaction() as cursor:
+        scored = [state for state in shard_states(cursor, registered.scope) if state.is_scored]
+        some = _some(scored)
+        if {state.shard.snapshot_id for state in some} <= descriptions.mapped_snapshots(cursor, record.cluster_model_id):
+            return ""
+        files = embedding_files(cursor, registered.version, some)
+    task = MapTask(
+        run=run.name,
+        corpus_uri=run.config.corpus_uri,
+        reader=run.config.reader,
+        encoder_key=registered.encoder_key,
+        cluster_model_id=record.cluster_model_id,
+        shards=tuple((state.shard, files[state.shard.shard_id]) for state in some),
+    )
+    run.tell(0, 1, "putting documents on a map", unit="models")
+    try:
+        with connect(run.deployment) as client:
+            mapped = call_one(client, "samplemix_core.worker.clusters:map_shards", Work("the map", (task,)), run.cancelled)
+    except CancelledRunError:
+        raise
+    except SampleMixError as error:
+        return f"; no map: {error}"
+    return f"; {mapped:,} documents on the map"
+
+
+T = TypeVar("T")
+
+
+def _some(shards: Sequence[T]) -> tuple[T, ...]:
+    """At most DESCRIBED_SHARDS of them, evenly spread."""
+    count = min(DESCRIBED_SHARDS, len(shards))
+    return tuple(shards[i * len(shards) // count] for i in range(count))

@@ -6,7 +6,7 @@ from typing import Any
 
 from samplemix_core.database import clusters
 from samplemix_core.database import drift as database
-from samplemix_core.diversity.drift import ALL, Drift, drift_of, judged
+from samplemix_core.diversity.drift import ALL, Drift, drift_of, over_limits
 from samplemix_core.diversity.lineage import Change
 from samplemix_core.errors import CancelledRunError, SampleMixError
 from samplemix_core.manifest.format import Manifest, ManifestDraft
@@ -35,14 +35,12 @@ def check_drift(run: RunContext, registered: Registered, cluster_model: ClusterM
         with run.deployment.transaction() as cursor:
             assigned = database.assigned_digest(cursor, record.cluster_model_id, snapshot_id)
             known = database.load_drift(cursor, record.cluster_model_id, snapshot_id, assigned)
-            if known:
-                # Limits may have been different.
-                found = [judged(known[0], run.config.diversity), *known[1:]]
-            else:
-                found = drift_of(profiles, database.count_crawl(cursor, record, snapshot_id), run.config.diversity)
+            found = known or drift_of(profiles, database.count_crawl(cursor, record, snapshot_id))
+            # Limits may have been different before.
+            found = [replace(found[0], over=() if in_sample else over_limits(found[0], run.config.diversity)), *found[1:]]
             if found != known:
                 database.save_drift(cursor, record.cluster_model_id, snapshot_id, assigned, found, in_sample=in_sample)
-        if found[0].over and not in_sample:
+        if found[0].over:
             over[name] = found[0].over
         if not in_sample or len(registered.snapshots) == 1:
             lines.append(_said(name, found))
@@ -66,31 +64,37 @@ def _said(name: str, found: list[Drift]) -> str:
 def report_clusters(run: RunContext, registered: Registered, cluster_model: ClusterModelRef) -> Reclustered:
     """Say what clusters that were fitted again change: names, d, and the next version; then have the next version made with them.
 
-    The next version is mixed as a draft, which nobody publishes. Says that nothing is new for clusters that versions have already.
+    The next version is mixed as a draft, which nobody publishes. Versions change to clusters once in a run: if the run is repeated,
+    and others were chosen meanwhile, those stay.
     """
     with run.deployment.transaction() as cursor:
         record = clusters.load_cluster_model(cursor, cluster_model.cluster_model_id)
-    if record.change is None:
-        run.tell(1, 1, "the corpus has no clusters to compare these with", unit="models")
-        return Reclustered(fates={}, correlation=None, overlap=None, is_new=False)
-    change = Change.of(record.change)
-    lines = [str(change)]
-    lines += [
-        f"{group.language}: mean d of {group.documents:,} documents {group.before:.3f} before, {group.after:.3f} now"
-        for group in change.groups[:_GROUPS]
-    ]
-    mixture = record.change.get("mixture")
-    if mixture is None:
-        run.tell(0, 1, f"{lines[0]}; mixing the next version, as a draft", unit="models")
-        mixture = _next_version(run, registered, cluster_model)
+    known, lines = record.change or {}, list[str]()
+    change = Change.of(known["against_parent"]) if "against_parent" in known else None
+    if change is not None:
+        lines.append(str(change))
+        lines += [
+            f"{group.language}: mean d of {group.documents:,} documents {group.before:.3f} before, {group.after:.3f} now"
+            for group in change.groups[:_GROUPS]
+        ]
+    else:
+        lines.append("there are no clusters to compare these with")
+    run.tell(0, 1, f"{lines[0]}; mixing the next version, as a draft", unit="models")
+    mixture = _next_version(run, registered, cluster_model)
+    is_repeated = known.get("reported_by") == run.name
     with run.deployment.transaction() as cursor:
-        clusters.save_change(cursor, record.cluster_model_id, record.change | {"mixture": mixture})
-        is_new = clusters.adopt(cursor, record)
+        is_new = not is_repeated and clusters.adopt_refit(cursor, record)
+        clusters.save_change(cursor, record.cluster_model_id, known | {"mixture": mixture, "reported_by": run.name})
     lines += _mixture_lines(mixture)
     if is_new:
         lines.append("the next version is made with these clusters; 'samplemix diversity use' takes others")
     run.tell(1, 1, "\n  ".join(lines), unit="models")
-    return Reclustered(fates=change.fates, correlation=change.correlation, overlap=mixture.get("overlap"), is_new=is_new)
+    return Reclustered(
+        fates={} if change is None else change.fates,
+        correlation=None if change is None else change.correlation,
+        overlap=mixture.get("overlap"),
+        is_new=is_new,
+    )
 
 
 _GROUPS = 10
@@ -104,9 +108,9 @@ def _next_version(run: RunContext, registered: Registered, cluster_model: Cluste
         asking = replace(run, config=run.config.model_copy(update={"approval": True}))
         mixed = asking.do(MIX, {"registered": registered, "cluster_model": cluster_model})
         draft = read_draft(run.deployment.state, mixed.draft)
-    except CancelledRunError:
-        raise
     except SampleMixError as error:
+        if error.may_pass or isinstance(error, CancelledRunError):
+            raise
         return {"error": str(error)}
     before, after = _shares(current), _shares(draft.manifest)
     moved = sorted(before.keys() | after.keys(), key=lambda name: (-abs(after.get(name, 0) - before.get(name, 0)), name))

@@ -47,7 +47,7 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
         record, note = _find_or_fit(run, registered)
         said = _comparison(run, registered, record, fitted=not note)
     if not note and record.change is not None:
-        note = f"; {Change.of(record.change)}"
+        note = f"; {Change.of(record.change['against_parent'])}"
     message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}{said}"
     run.tell(1, 1, message, unit="models")
     return ClusterModelRef(
@@ -89,7 +89,7 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
                 check_health(fitted_before, diversity)
             same = record.spec["vectors"] == spec["vectors"]
             return record, ", fitted before" + ("" if same else " on other shards; diversity.refit fits again")
-    parent = _parent(run, of, record) if method == METHOD else None
+    parent = _parent(run, of, spec, record) if method == METHOD else None
     if parent is not None and inherits(load_model(run, parent), diversity):
         spec["parent"] = parent.artifact_sha256
     found = _fit(run, registered, scored, parent, one_cluster=method == ONE_CLUSTER)
@@ -108,11 +108,13 @@ def _find_or_fit_by(method: str, run: RunContext, registered: Registered) -> tup
     return record, ""
 
 
-def _parent(run: RunContext, of: dict[str, int], lost: clusters.ClusterModelRecord | None) -> clusters.ClusterModelRecord | None:
+def _parent(
+    run: RunContext, of: dict[str, int], spec: dict[str, Any], lost: clusters.ClusterModelRecord | None
+) -> clusters.ClusterModelRecord | None:
     """The model whose clusters a new fit carries on, if its file is there; a `lost` model that is fitted again keeps its own."""
     with run.deployment.transaction() as cursor:
         if lost is None:
-            found = clusters.find_parent(cursor, **of)
+            found = clusters.find_parent(cursor, **of, spec=spec)
         else:
             found = None if lost.parent_id is None else clusters.load_cluster_model(cursor, lost.parent_id)
     if found is not None:

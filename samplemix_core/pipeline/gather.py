@@ -8,7 +8,7 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import read_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered
 from samplemix_core.pipeline.publish import publish
-from samplemix_core.steps import ASSIGN, DECONTAMINATE, MIX, NEAR_DUPLICATES
+from samplemix_core.steps import ASSIGN, CHECK_DRIFT, DECONTAMINATE, MIX, NEAR_DUPLICATES
 
 
 def gather(run: RunContext, registered: Registered) -> Registered:
@@ -81,7 +81,7 @@ def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterMod
                 )
             run.tell(0, 1, f"mixing again, of {', '.join(now.snapshots)}", unit="versions")
             results = {"registered": now, "cluster_model": cluster_model}
-            for step in (DECONTAMINATE, NEAR_DUPLICATES, ASSIGN):
+            for step in (DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, CHECK_DRIFT):
                 run.do(step, results)
             return publish(run, run.do(MIX, results))
         return publish(run, draft)

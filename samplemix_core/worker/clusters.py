@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +15,21 @@ from samplemix_core import schemas
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.clusters import FittedModel
+from samplemix_core.database.connection import Cursor
 from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scope import Shard
 from samplemix_core.deployment import Deployment, Prefix
-from samplemix_core.diversity.describe import MOST_CHARACTERS, coherence, map_centroids, telling_terms
+from samplemix_core.diversity.describe import MOST_CHARACTERS, coherence, map_centroids, map_documents, telling_terms
 from samplemix_core.diversity.drift import Profiles, profiles_of
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
-from samplemix_core.diversity.health import Attempted, attempt, check_health
+from samplemix_core.diversity.health import Attempted, attempt, check_health, failing, reports_of
 from samplemix_core.diversity.lineage import Heir, change_of
 from samplemix_core.embedding.vectors import read_embeddings, read_positions
 from samplemix_core.errors import AccountingError, ObjectStoreError, ShardRefusedError
 from samplemix_core.logs import event
+from samplemix_core.objects.interface import ObjectStore
 from samplemix_core.worker.artifacts import download_embeddings, load_cluster_model
-from samplemix_core.worker.jobs import AssignTask, AttemptTask, DescribeTask, FitTask
+from samplemix_core.worker.jobs import AssignTask, AttemptTask, DescribeTask, FitTask, MapTask
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,10 @@ def fit_model(task: FitTask) -> FitResult:
     else:
         parent = load_cluster_model(store, *task.parent) if task.parent else None
         model = fit_clusters(vectors, config, config.seed, task.encoder_key, kinds, parent=parent)
+        if model.parents is not None and (problems := failing(reports_of(model)[:1], config)[0]):
+            # What lives on would hold up a model whose own fits are good: names are matched instead.
+            event(log, "clusters don't live on", run=task.run, reason="; ".join(problems))
+            model = replace(model, fits=model.counted, parents=None)
         check_health(model, config)
         assigned = model.assign(vectors, kinds)
         if parent is not None:
@@ -69,11 +77,11 @@ def fit_model(task: FitTask) -> FitResult:
         model.digest,
         model.n_clusters,
         len(vectors),
-        model.counted[0].noise_share,
+        model.first.noise_share,
         diversity_ranks=ranks,
         run=task.run,
         seconds=seconds,
-        change=None if change is None else asdict(change),
+        change=None if change is None else {"against_parent": asdict(change)},
     )
     return FitResult(fitted, profiles_of(assigned, model.n_clusters, kinds), tuple(heirs))
 
@@ -107,37 +115,64 @@ def attempt_fit(task: AttemptTask) -> Attempted:
     return attempt(task.attempt, vectors, tokens, kinds)
 
 
+_ASSIGNED_AT_ONCE = 2**15
+"""About the most documents whose vectors and assignments are in memory."""
+
+
 def assign_shard(task: AssignTask) -> int:
     """Assign a shard's documents to their nearest clusters and store the result; return the number of documents.
 
     Raises AccountingError if the embedding files hold other rows than are stored.
     """
     started, deployment = time.monotonic(), Deployment.load()
-    store = deployment.state
-    model = load_cluster_model(store, task.artifact_key, task.artifact_sha256)
-    parts, at = [schemas.ASSIGNMENTS.empty_table()], 0
-    with deployment.transaction() as cursor:
-        stored, kinds = clusters.kinds_of_shard(cursor, task.shard, model.groups)
-    with deployment.scratch() as directory:
-        path = directory / "embeddings.parquet"
-        for file in task.embeddings:
-            download_embeddings(store, file, path)
-            for rows, vectors in read_embeddings(path, task.encoder_key):
-                here = slice(at, at + len(vectors))
-                if not np.array_equal(stored[here], rows):
-                    raise AccountingError(f"{task.shard.path}: its embedding files hold other rows than are stored.")
-                at += len(vectors)
-                own = kinds._replace(language=kinds.language[here], content_type=kinds.content_type[here])
-                part = model.assign(vectors, own)
-                columns = [rows, part.cluster, part.distance, part.is_noise, part.diversity]
-                parts.append(pa.table(columns, schema=schemas.ASSIGNMENTS))
-    table = pa.concat_tables(parts)
-    assignment = clusters.Assignment(table, task.embedding_digest, task.run, time.monotonic() - started)
-    with deployment.transaction() as cursor:
+    model = load_cluster_model(deployment.state, task.artifact_key, task.artifact_sha256)
+    documents = 0
+
+    def parts(cursor: Cursor) -> Iterator[pa.Table]:
+        nonlocal documents
+        for rows, vectors in _at_once(
+            _vectors(task.encoder_key, task.embeddings, deployment.state, directory / "embeddings.parquet")
+        ):
+            stored, kinds = clusters.kinds_of_rows(cursor, task.shard, model.groups, int(rows[0]), int(rows[-1]))
+            if not np.array_equal(stored, rows):
+                raise AccountingError(f"{task.shard.path}: its embedding files hold other rows than are stored.")
+            found = model.assign(vectors, kinds)
+            documents += len(rows)
+            yield pa.table([rows, found.cluster, found.distance, found.is_noise, found.diversity], schema=schemas.ASSIGNMENTS)
+
+    with deployment.scratch() as directory, deployment.transaction() as cursor:
+        assignment = clusters.Assignment(parts(cursor), task.embedding_digest, task.run, started)
         clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     place = {"run": task.run, "snapshot": task.shard.snapshot, "shard": task.shard.path}
-    event(log, "assigned", **place, documents=table.num_rows, seconds=time.monotonic() - started)
-    return int(table.num_rows)
+    event(log, "assigned", **place, documents=documents, seconds=time.monotonic() - started)
+    return documents
+
+
+_Part = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
+
+
+def _vectors(encoder_key: str, files: Sequence[EmbeddingFile], store: ObjectStore, path: Path) -> Iterator[_Part]:
+    """Yield rows and vectors of a shard's embedding files, in order."""
+    for file in files:
+        download_embeddings(store, file, path)
+        yield from read_embeddings(path, encoder_key)
+
+
+def _at_once(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """Put small parts together, as far as _ASSIGNED_AT_ONCE."""
+    held = list[_Part]()
+    for part in parts:
+        if held and sum(len(rows) for rows, _ in [*held, part]) > _ASSIGNED_AT_ONCE:
+            yield _together(held)
+            held = []
+        if len(part[0]):
+            held.append(part)
+    if held:
+        yield _together(held)
+
+
+def _together(parts: Sequence[_Part]) -> _Part:
+    return np.concatenate([rows for rows, _ in parts]), np.concatenate([vectors for _, vectors in parts])
 
 
 DESCRIBED_DOCUMENTS = 40_000
@@ -176,6 +211,58 @@ def describe_clusters(task: DescribeTask) -> descriptions.Description:
     return descriptions.Description(places=map_centroids(model.first.centroids), terms=terms, coherence=found_out)
 
 
+MAPPED_DOCUMENTS = 20_000
+_BEGINNING = 200
+"""Characters of a text that the map shows at once, and can be searched for."""
+
+
+def map_shards(task: MapTask) -> int:
+    """Put the first documents of each shard, MAPPED_DOCUMENTS in all at most, on a map, and store it; return their number.
+
+    A shard whose texts can't be read now has none on it.
+    """
+    started, deployment = time.monotonic(), Deployment.load()
+    wanted = -(-MAPPED_DOCUMENTS // max(1, len(task.shards)))
+    found, parts, known = list[tuple[Shard, npt.NDArray[np.int64], list[str]]](), list[_Part](), list[npt.NDArray[np.float32]]()
+    with deployment.scratch() as directory:
+        for shard, embeddings in task.shards:
+            held = list[_Part]()
+            for part in _vectors(task.encoder_key, embeddings, deployment.state, directory / "embeddings.parquet"):
+                held.append(part)
+                if sum(len(rows) for rows, _ in held) >= wanted:
+                    break
+            if not held:
+                continue
+            rows, vectors = _together(held)
+            rows, vectors = rows[:wanted], vectors[:wanted]
+            try:
+                texts = _texts(task, shard, rows)
+            except (ObjectStoreError, ShardRefusedError) as error:
+                event(log, "not on the map", shard=shard.path, error=str(error))
+                continue
+            here = np.array([row in texts for row in rows.tolist()], dtype=bool)
+            with deployment.transaction() as cursor:
+                before = descriptions.mapped_places(cursor, task.cluster_model_id, shard)
+            places = np.full((len(rows), 2), np.nan, dtype=np.float32)
+            _, own, old = np.intersect1d(rows, before["row"], return_indices=True)
+            places[own] = np.stack([before["x"][old], before["y"][old]], axis=1)
+            found.append((shard, rows[here], [texts[row][:_BEGINNING] for row in rows[here].tolist()]))
+            parts.append((rows[here], vectors[here]))
+            known.append(places[here])
+    if not parts:
+        return 0
+    places = map_documents(_together(parts)[1], np.concatenate(known))
+    ends = np.cumsum([len(rows) for rows, _ in parts])
+    mapped = [
+        descriptions.MappedDocuments(shard, rows, places[end - len(rows) : end], beginnings)
+        for (shard, rows, beginnings), end in zip(found, ends.tolist(), strict=True)
+    ]
+    with deployment.transaction() as cursor:
+        descriptions.save_map(cursor, task.cluster_model_id, mapped)
+    event(log, "mapped", run=task.run, documents=len(places), seconds=time.monotonic() - started)
+    return len(places)
+
+
 def _nearest(cluster: npt.NDArray[np.int32], distance: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Positions of the documents nearest to the centroid in each cluster, ascending."""
     order = np.lexsort((distance, cluster))
@@ -184,7 +271,7 @@ def _nearest(cluster: npt.NDArray[np.int32], distance: npt.NDArray[np.float32]) 
     return np.sort(order[rank < _NEAREST]).astype(np.int64)
 
 
-def _texts(task: DescribeTask, shard: Shard, rows: npt.NDArray[np.int64]) -> dict[int, str]:
+def _texts(task: DescribeTask | MapTask, shard: Shard, rows: npt.NDArray[np.int64]) -> dict[int, str]:
     """The beginnings of the texts of some rows, ascending."""
     found: dict[int, str] = {}
     if not rows.size:

@@ -139,6 +139,18 @@ class DescribeTask:
 
 
 @dataclass(frozen=True)
+class MapTask:
+    """Documents to put on a map for a cluster model: the first of these shards, each with the embedding files of its blocks."""
+
+    run: str
+    corpus_uri: str
+    reader: ReaderConfig
+    encoder_key: str
+    cluster_model_id: int
+    shards: tuple[tuple[Shard, tuple[EmbeddingFile, ...]], ...]
+
+
+@dataclass(frozen=True)
 class SemanticTask:
     """Documents to compare by their vectors: a Parquet file of shard, a number, and row; and one of the shards' embedding files.
 

@@ -65,9 +65,10 @@ sys.path.insert(0, sys.argv[1])
 from samplemix_operators import SampleMixRefitOperator
 
 raised = {}
-for name, (wanted, drifted) in json.loads(sys.argv[2]).items():
+for name, (wanted, drifted, policy) in json.loads(sys.argv[2]).items():
+    config = {"corpus_uri": "s3://bucket/web", "mixture_name": "web", "policy": {"name": policy}}
     configured = {
-        "config": {"corpus_uri": "s3://bucket/web", "mixture_name": "web", "diversity": {"refit_on_drift": wanted}},
+        "config": config | {"diversity": {"refit_on_drift": wanted}},
         "corpus": "web",
         "crawl": "crawl-b",
     }
@@ -85,13 +86,19 @@ def test_a_landed_crawl_that_drifts_has_its_corpus_fitted_again_unless_that_is_n
     airflow_json: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     over = {"crawl-b": ["shares of clusters 3.10, over 1.5"]}
-    cases = {"drifts": (True, over), "not wanted": (False, over), "another drifts": (True, {"crawl-a": ["far documents"]})}
+    cases = {
+        "drifts": (True, over, "samplemix"),
+        "not wanted": (False, over, "samplemix"),
+        "another drifts": (True, {"crawl-a": ["far documents"]}, "samplemix"),
+        "nobody reads it": (True, over, "natural"),
+    }
     command = [sys.executable, "-c", REFIT, str(Path(__file__).parents[2] / "plugins"), json.dumps(cases)]
     raised = airflow_json(command, SAMPLEMIX_HOME=str(tmp_path / "home"))
     conf = {"corpus_uri": "web", "diversity": {"refit": True}}
     assert raised["drifts"][0] == "DagRunTriggerException"
     assert raised["drifts"][2:] == ["samplemix_fit_diversity", conf]
-    assert {raised[name][0] for name in ("not wanted", "another drifts")} == {"AirflowSkipException"}
+    assert {kind for name, (kind, *_) in raised.items() if name != "drifts"} == {"AirflowSkipException"}
+    assert "policy" in raised["nobody reads it"][1]
     assert "refit_on_drift" in raised["not wanted"][1]
 
 

@@ -131,7 +131,7 @@ def assignment_of(scores: BlockScores, n_clusters: int = 3) -> Assignment:
     distance = (0.1 + rows / 7 % 1).astype(np.float32)
     diversity = np.array([1.0, 0.5, 0.0], dtype=np.float32)[cluster % 3]
     table = pa.table([rows, cluster, distance, distance > 0.9, diversity], schema=schemas.ASSIGNMENTS)
-    return Assignment(table, scores.embedding_digest)
+    return Assignment((table,), scores.embedding_digest)
 
 
 def rows_in(shard: Shard, row: Sequence[int], copies: Sequence[int], weight: Sequence[float] | None = None) -> MixtureRows:

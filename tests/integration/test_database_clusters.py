@@ -25,6 +25,10 @@ def fitted(
         return save_model(cursor, ledgered, artifact_sha256, spec)
 
 
+def table_of(assignment: Assignment) -> pa.Table:
+    return pa.concat_tables(assignment.parts)
+
+
 def unassigned(cursor: Cursor, model: clusters.ClusterModelRecord, scope: Scope) -> list[Shard]:
     states = ledger.shard_states(cursor, scope)
     return [state.shard for state in clusters.unassigned_shards(cursor, model.cluster_model_id, states)]
@@ -101,7 +105,7 @@ def test_assigning_closes_shard_by_shard(scored: LedgeredCorpus) -> None:
         assert cursor.fetchall() == [(5, sum(row[3] for row in stored), 1)]
         with pytest.raises(AccountingError, match=r"3 scored shards are not assigned.*crawl-a/B.jsonl"):
             sizes(cursor, model, scored.scope)
-    assert [tuple(row.values()) for row in assignment_of(scores_of(["t"] * 5)).table.to_pylist()] == [
+    assert [tuple(row.values()) for row in table_of(assignment_of(scores_of(["t"] * 5))).to_pylist()] == [
         (row, cluster, np.float32(distance), noise, diversity) for row, cluster, distance, noise, diversity in stored
     ]
 
@@ -113,7 +117,7 @@ def test_sizes_are_of_the_snapshots_that_are_asked_for(scored: LedgeredCorpus) -
         assign(scored, model, index, part)
 
     def counted(*indices: int) -> list[int]:
-        clusters_of = np.concatenate([parts[index].table["cluster"].to_numpy() for index in indices])
+        clusters_of = np.concatenate([table_of(parts[index])["cluster"].to_numpy() for index in indices])
         counts: list[int] = np.bincount(clusters_of, minlength=model.n_clusters).tolist()
         return counts
 
@@ -132,7 +136,9 @@ def test_languages_and_content_types_of_samples_are_found_in_order(scored: Ledge
         assert [found.content_types[code] for code in found.content_type] == ["list", "prose", "list", "code"]
         with pytest.raises(AccountingError, match="2 samples were drawn, 1 of them"):
             clusters.sampled_documents(cursor, [(scored.shards[0], np.array([0, 99]))])
-        rows, kinds = clusters.kinds_of_shard(cursor, scored.shards[0], Groups({("de", "prose"): 0.1, ("fr", "code"): 0.2}, None))
+        rows, kinds = clusters.kinds_of_rows(
+            cursor, scored.shards[0], Groups({("de", "prose"): 0.1, ("fr", "code"): 0.2}, None), 0, 99
+        )
     assert rows.tolist() == [0, 1, 2, 3]
     assert [kinds.languages[code] for code in kinds.language] == ["", "de", "", "de"]
     assert [kinds.content_types[code] for code in kinds.content_type] == ["prose", "code", "", "prose"]
@@ -155,11 +161,38 @@ def test_an_assignment_of_other_embeddings_is_refused(scored: LedgeredCorpus) ->
     model = fitted(scored)
     made = assignment_of(scores_of(["t"] * 4))
     for wrong in (
-        Assignment(made.table, "another file"),
-        Assignment(made.table.slice(1), made.embedding_digest),
+        Assignment(made.parts, "another file"),
+        Assignment((table_of(made).slice(1),), made.embedding_digest),
     ):
         with pytest.raises(AccountingError, match="the ledger has no such embedding file"):
             assign(scored, model, 0, wrong)
+
+
+def test_parts_of_a_shard_come_to_the_same_as_all_at_once(scored: LedgeredCorpus) -> None:
+    made = assignment_of(scores_of(["t"] * 8))
+    table = table_of(made)
+    found = []
+    for sha, parts in (("one", [table]), ("parts", [table[:3], table[:0], table[3:4], table[4:]])):
+        model = fitted(scored, artifact_sha256=sha)
+        assign(scored, model, 4, Assignment(parts, made.embedding_digest))
+        own = (model.cluster_model_id,)
+        with transaction(scored.url) as cursor:
+            cursor.execute("SELECT row, cluster, distance FROM diversity_score WHERE cluster_model_id = %s", own)
+            rows = sorted(cursor.fetchall())
+            cursor.execute(
+                "SELECT domain_id, cluster, documents, noise, distance_square_sum, diversity_sum FROM cluster_rollup"
+                " WHERE cluster_model_id = %s ORDER BY domain_id, cluster",
+                own,
+            )
+            sums = cursor.fetchall()
+            cursor.execute("SELECT rows, noise_rows FROM shard_assignment WHERE cluster_model_id = %s", own)
+            found.append((rows, sums, cursor.fetchall()))
+    assert found[0] == found[1]
+    assert found[0][2] == [(8, table["is_noise"].to_pylist().count(True))]
+    # Rows may not be missing within a part either, though the number is right.
+    lacking = table.set_column(0, "row", pa.array([0, 1, 3, 4, 5, 6, 7, 8], pa.int64()))
+    with pytest.raises(AccountingError, match="or other ones"):
+        assign(scored, fitted(scored, artifact_sha256="lacking"), 4, Assignment([lacking], made.embedding_digest))
 
 
 def test_new_embeddings_make_an_assignment_stale(scored: LedgeredCorpus) -> None:
@@ -170,7 +203,7 @@ def test_new_embeddings_make_an_assignment_stale(scored: LedgeredCorpus) -> None
         stale = unassigned(cursor, model, replace(scored.scope, snapshot_ids=scored.snapshot_ids[:1]))
     assert stale == [scored.shards[0], scored.shards[1]]
     made = assignment_of(scores_of(["t"] * 4), n_clusters=2)
-    assign(scored, model, 0, Assignment(made.table, "sha-2"))
+    assign(scored, model, 0, Assignment(made.parts, "sha-2"))
     with transaction(scored.url) as cursor:
         cursor.execute("SELECT cluster, sum(documents) FROM cluster_rollup GROUP BY cluster ORDER BY cluster")
         assert cursor.fetchall() == [(0, 2), (1, 2)]

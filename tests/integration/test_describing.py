@@ -1,7 +1,8 @@
 """What clusters are about, from documents of their own: files that are there, files that are not, and what is stored of it."""
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.database import clusters, descriptions, ledger
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.deployment import Deployment
 from samplemix_core.diversity.cluster_model import ClusterModel, Fit, Groups, cluster_table
+from samplemix_core.embedding.vectors import EmbeddingWriter
 from samplemix_core.settings import ENVIRONMENT
-from samplemix_core.worker.clusters import describe_clusters
-from samplemix_core.worker.jobs import DescribeTask
+from samplemix_core.worker.clusters import describe_clusters, map_shards
+from samplemix_core.worker.jobs import DescribeTask, MapTask
 from tests.integration.conftest import LedgeredCorpus, assignment_of, commit_scores, save_model, scores_of
 
 WORDS = ("kernel process page", "oven bread flour", "court judge appeal")
@@ -99,3 +102,55 @@ def test_a_file_that_is_gone_or_broken_gives_no_words_and_stops_nothing(describe
     assert "stove" in found.terms[1]
     third.unlink()
     assert describe_clusters(described.task).terms == [[], [], []]
+
+
+@pytest.fixture
+def mapped(described: Described, services: Deployment, tmp_path: Path) -> MapTask:
+    """A task that maps the same documents, with vectors of three kinds."""
+    random = np.random.default_rng(0)
+    shards = []
+    for number, shard in enumerate(described.task.shards):
+        kinds = np.eye(4, dtype=np.float32)[np.arange(30) % 3]
+        vectors = kinds + 0.05 * random.standard_normal((30, 4)).astype(np.float32)
+        path = tmp_path / "vectors.parquet"
+        with EmbeddingWriter(path, 4, "encoder-1") as writer:
+            writer.write(np.arange(30), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        data = path.read_bytes()
+        services.state.put(f"embeddings/{number}", data)
+        shards.append((shard, (EmbeddingFile(f"embeddings/{number}", hashlib.sha256(data).hexdigest(), 30),)))
+    task = described.task
+    return MapTask("run", task.corpus_uri, task.reader, "encoder-1", task.cluster_model_id, tuple(shards))
+
+
+def places_of(described: Described) -> dict[tuple[str, int], tuple[float, float, str]]:
+    with transaction(described.corpus.url) as cursor:
+        cursor.execute("SELECT path, row, x, y, beginning FROM sample_map JOIN shard USING (shard_id)")
+        return {(path, row): (x, y, beginning) for path, row, x, y, beginning in cursor.fetchall()}
+
+
+def test_documents_of_a_kind_lie_together_on_the_map_and_stay_when_others_come(described: Described, mapped: MapTask) -> None:
+    some = replace(mapped, shards=mapped.shards[:2])
+    assert map_shards(some) == 60
+    before = places_of(described)
+    assert before.keys() == {(shard.path, row) for shard, _ in some.shards for row in range(30)}
+    assert all(beginning == f"the {WORDS[row % 3]} of {path} number {row}" for (path, row), (*_, beginning) in before.items())
+    assert all(abs(x) <= 1.2 and abs(y) <= 1.2 for x, y, _ in before.values())
+
+    def centres(found: dict[tuple[str, int], tuple[float, float, str]]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        return np.array([np.mean([place[:2] for (_, row), place in found.items() if row % 3 == kind], axis=0) for kind in range(3)])
+
+    for (_, row), place in before.items():
+        assert np.linalg.norm(centres(before) - np.array(place[:2]), axis=1).argmin() == row % 3
+    assert map_shards(mapped) == 90
+    after = places_of(described)
+    assert len(after) == 90
+    # Each kind is nearest to where it was.
+    assert [int(np.linalg.norm(centres(before) - centre, axis=1).argmin()) for centre in centres(after)] == [0, 1, 2]
+
+
+def test_a_shard_that_is_gone_is_not_on_the_map(described: Described, mapped: MapTask) -> None:
+    (described.files / mapped.shards[0][0].path).unlink()
+    assert map_shards(mapped) == 60
+    for shard, _ in mapped.shards[1:]:
+        (described.files / shard.path).unlink()
+    assert map_shards(mapped) == 0

@@ -1,10 +1,12 @@
 """Drift of crawls and names of clusters, in Postgres."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from psycopg2.extras import Json
 
 from samplemix_core import schemas
 from samplemix_core.database import clusters, drift, registration
@@ -25,6 +27,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LEAST_DOCUMENTS", 2)
 
 
+SPEC = {"method": "clusters", "diversity": {"seed": 1}, "vectors": "first"}
+
+
 def save(cursor: Cursor, corpus: LedgeredCorpus, parent: clusters.ClusterModelRecord | None = None) -> clusters.ClusterModelRecord:
     """Enter a model, with a sample of crawl-a's documents, and measure it."""
     heirs = (Heir("kept", 2, 0, 0.9), Heir("split", 2, 1, 0.2), Heir("born", None, 2, 0.0), Heir("died", 0, None, 0.0))
@@ -33,11 +38,11 @@ def save(cursor: Cursor, corpus: LedgeredCorpus, parent: clusters.ClusterModelRe
         cursor,
         corpus_id=corpus.corpus_id,
         encoder_id=corpus.version.encoder_id,
-        spec={"seed": 1, "vectors": "other", **({"parent": parent.artifact_sha256} if parent else {})},
+        spec=SPEC | {"vectors": "other", **({"parent": parent.artifact_sha256} if parent else {})},
         fitted=clusters.FittedModel(
             *("clusters/x", f"sha-{parent}", 3, 100, 0.25),
             parent_id=None if parent is None else parent.cluster_model_id,
-            change=asdict(change) if parent else None,
+            change={"against_parent": asdict(change)} if parent else None,
         ),
         profiles={
             "snapshots": [corpus.snapshot_ids[0]],
@@ -87,7 +92,7 @@ def test_what_is_found_is_kept_until_other_documents_are_assigned(assigned: Ledg
             drift.save_drift(cursor, 1, snapshot_id, digest, found, in_sample=in_sample)
             assert drift.load_drift(cursor, 1, snapshot_id, digest) == found
             named = drift.drifted(cursor, 1, assigned.snapshot_ids)
-            assert named == ([] if in_sample else [("crawl-b", list(found[0].over))])
+            assert named == [("crawl-b", list(found[0].over))]
         assert drift.load_drift(cursor, 1, snapshot_id, other) == []
     whole, danish = ask(assigned.reader_url, "drift", corpus="s3://bucket/corpus")
     assert (whole["snapshot"], whole["language"], whole["far"]) == ("crawl-b", "all", 0.75)
@@ -96,10 +101,15 @@ def test_what_is_found_is_kept_until_other_documents_are_assigned(assigned: Ledg
 
 
 def test_clusters_keep_their_names_and_versions_change_when_told(assigned: LedgeredCorpus) -> None:
-    ids = {"corpus_id": assigned.corpus_id, "encoder_id": assigned.version.encoder_id}
+    of = {"corpus_id": assigned.corpus_id, "encoder_id": assigned.version.encoder_id}
+
+    def parent(**spec: Any) -> clusters.ClusterModelRecord | None:
+        return clusters.find_parent(cursor, corpus_id=assigned.corpus_id, encoder_id=assigned.version.encoder_id, spec=SPEC | spec)
+
     with transaction(assigned.url) as cursor:
+        cursor.execute("UPDATE cluster_model SET spec = %s", (Json(SPEC),))
         first = clusters.load_cluster_model(cursor, 1)
-        assert clusters.find_parent(cursor, **ids) == first
+        assert parent() == first
         second = save(cursor, assigned, first)
         third = save(cursor, assigned, second)
         cursor.execute("SELECT cluster_model_id, array_agg(name ORDER BY cluster) FROM cluster GROUP BY 1 ORDER BY 1")
@@ -109,31 +119,51 @@ def test_clusters_keep_their_names_and_versions_change_when_told(assigned: Ledge
             third.cluster_model_id: [f"{second.cluster_model_id}.2", f"{third.cluster_model_id}.1", f"{third.cluster_model_id}.2"],
         }
         # Nothing moves before a model is adopted, though there are newer ones.
-        assert clusters.find_parent(cursor, **ids) == first
+        assert parent() == first
         assert clusters.adopt(cursor, second)
         assert not clusters.adopt(cursor, second)
         second, third = (clusters.load_cluster_model(cursor, record.cluster_model_id) for record in (second, third))
-        assert clusters.find_parent(cursor, **ids) == second
-        spec = {"seed": 1, "vectors": "new"}
-        assert clusters.find_cluster_model(cursor, **ids, spec=spec, refit=False) == second
+        assert parent() == second
+        # One that puts all documents into one cluster is nobody's parent; one of other settings is, if there is no better.
+        assert parent(method="one-cluster") is None
+        assert parent(diversity={"seed": 2}) == second
+        assert clusters.find_cluster_model(cursor, **of, spec=SPEC | {"vectors": "new"}, refit=False) == second
         # The vectors decide whether it is fitted already, not whose names it has.
-        fitted = clusters.find_cluster_model(cursor, **ids, spec={"seed": 1, "vectors": "other"}, refit=True)
-        assert fitted == second
+        assert clusters.find_cluster_model(cursor, **of, spec=SPEC | {"vectors": "other"}, refit=True) == second
         # A version of a run that began before says nothing about the next.
         models = {"quality_model_id": assigned.version.quality_model_id}
         registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=1)
-        assert clusters.find_parent(cursor, **ids) == second
+        assert parent() == second
         registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=second.cluster_model_id)
         cursor.execute("SELECT current_cluster_model, next_cluster_model FROM corpus")
         assert cursor.fetchall() == [(second.cluster_model_id, None)]
+        # A newer one than was chosen is published: that settles it.
         assert clusters.adopt(cursor, first)
+        registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=third.cluster_model_id)
+        cursor.execute("SELECT current_cluster_model, next_cluster_model FROM corpus")
+        assert cursor.fetchall() == [(third.cluster_model_id, None)]
+        # One that was chosen by hand stays until then, and a refit that reports later than a newer one changes nothing.
+        registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=second.cluster_model_id)
+        assert clusters.adopt_refit(cursor, third)
+        assert not clusters.adopt_refit(cursor, second)
+        assert clusters.adopt(cursor, second)
+        cursor.execute("SELECT current_cluster_model, next_cluster_model FROM corpus")
+        assert cursor.fetchall() == [(second.cluster_model_id, None)]
+        assert clusters.adopt(cursor, first)
+        registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=second.cluster_model_id)
+        assert parent() == first
+        # Versions of other settings go on as they are.
+        cursor.execute("UPDATE cluster_model SET spec = spec || '{\"diversity\": {}}' WHERE cluster_model_id = 1")
+        registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=1)
+        assert not clusters.adopt_refit(cursor, third)
+        cursor.execute("UPDATE corpus SET current_cluster_model = %s, next_cluster_model = 1", (second.cluster_model_id,))
         assert clusters.find_by_key(cursor, "s3://bucket/corpus", third.cluster_model_key[:20]) == third
         for key in ("", "no such key", "%"):
             with pytest.raises(ModelError, match="diversity models"):
                 clusters.find_by_key(cursor, "s3://bucket/corpus", key)
     newest, middle, oldest = ask(assigned.reader_url, "cluster_models", corpus="s3://bucket/corpus")
     assert (middle["used"], oldest["used"], newest["used"]) == ("current", "next", "")
-    assert middle["parent"] == oldest["model"]
+    assert middle["parent"] == oldest["number"] == 1
     assert middle["clusters_against_parent"] == "1 kept, 1 split, 1 born, 1 died"
     assert (middle["d_correlation"], middle["d_moved"], middle["mixture_overlap"]) == (0.91, 0.05, None)
     told = ask(assigned.reader_url, "cluster_heirs", corpus="s3://bucket/corpus", model=middle["model"])

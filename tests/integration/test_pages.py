@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.config.run import AuditConfig, Limit
-from samplemix_core.database import descriptions, samples
+from samplemix_core.database import descriptions, registration, samples
 from samplemix_core.database.connection import scalar, transaction
 from samplemix_core.database.query import run_query
 from samplemix_core.deployment import Deployment
@@ -86,6 +86,7 @@ PAGES = (
     "/mixtures/demo/diff",
     "/mixtures/demo/2/what-if",
     "/mixtures/demo/2/clusters",
+    "/mixtures/demo/2/map",
     "/mixtures/demo/2/samples",
     "/mixtures/demo/2/samples?order=place&copies_to=0&domain=&cluster=",
     "/mixtures/demo/2/search",
@@ -99,6 +100,7 @@ ANSWERS = (
     *("/api/queries", "/api/corpora", "/api/corpora/1", "/api/mixtures", "/api/mixtures/demo", "/api/mixtures/demo?version=1"),
     *("/api/mixtures/demo/diff", "/api/mixtures/demo/diff?older=2&newer=1", "/api/mixtures/demo/2/what-if?alpha=0.1"),
     "/api/mixtures/demo/2/clusters",
+    "/api/mixtures/demo/2/map",
     *("/api/mixtures/demo/2/samples", "/api/mixtures/demo/1/samples?order=distance&cluster=1"),
     *("/api/mixtures/demo/2/near-duplicates", "/api/mixtures/demo/2/contamination"),
     *("/api/queries/funnel?mixture=demo", "/openapi.json"),
@@ -484,6 +486,37 @@ def test_clusters_have_words_and_a_place_and_what_the_mixture_did_to_them(client
     with transaction(assigned.url) as cursor:
         cursor.execute("UPDATE cluster SET x = NULL, y = NULL, terms = NULL")
     assert "next run finds them" in client.get("/mixtures/demo/2/clusters").text
+
+
+def test_documents_are_on_a_map_with_what_became_of_them(client: TestClient, assigned: LedgeredCorpus) -> None:
+    assert client.get("/api/mixtures/demo/2/map").json()["columns"]["x"] == []
+    hostile = "</script><script>alert(1)</script>\0 \u202e{{ 7 }}"
+    shard = assigned.shards[1]
+    rows = np.array([0, 1], dtype=np.int64)
+    places = np.array([[-1, 0.5], [1, 0.123456]], dtype=np.float32)
+    for beginnings in (["first", "last"], [hostile, "last"]):
+        with transaction(assigned.url) as cursor:
+            descriptions.save_map(cursor, 1, [descriptions.MappedDocuments(shard, rows, places, beginnings)])
+            assert descriptions.mapped_snapshots(cursor, 1) == {shard.snapshot_id}
+    found = client.get("/api/mixtures/demo/2/map").json()
+    columns = found["columns"]
+    assert columns["beginning"] == [hostile.replace("\0", ""), "last"]
+    assert (columns["x"], columns["y"]) == ([-1, 1], [0.5, 0.1235])
+    assert columns["shard"] == [shard.path] * 2
+    assert columns["row"] == [0, 1]
+    known = {(row["shard"], row["row"]): row for row in run_query(assigned.reader_url, ALL)}
+    for i in range(2):
+        document = known[shard.path, columns["row"][i]]
+        for name in ("domain", "quality", "copies", "n_tokens"):
+            assert columns[name][i] == pytest.approx(document[name])
+        assert columns["cluster"][i] == f"1.{document['cluster']}"
+    assert found["clusters"]["1.0"] == "null, alpha"
+    page = client.get("/mixtures/demo/2/map").text
+    assert "alert" not in page
+    # Nothing of a shard that is scored again stays behind.
+    with transaction(assigned.url) as cursor:
+        registration.forget_shards(cursor, "s3://bucket/corpus", [shard.path])
+    assert client.get("/api/mixtures/demo/2/map").json()["columns"]["x"] == []
 
 
 def test_what_quality_models_measure_is_shown_with_the_documents_to_look_at(

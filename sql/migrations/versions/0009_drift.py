@@ -1,4 +1,4 @@
-"""Drift of crawls, and what a refit makes of clusters."""
+"""Drift of crawls, what a refit makes of clusters, and a map of documents."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them."""
     with op.get_bind().connection.cursor() as cursor:
-        cursor.execute("DROP TABLE crawl_drift, cluster_heir")
+        cursor.execute("DROP TABLE crawl_drift, cluster_heir, sample_map")
         cursor.execute("ALTER TABLE cluster DROP COLUMN name")
         cursor.execute("ALTER TABLE corpus DROP COLUMN next_cluster_model")
         cursor.execute("ALTER TABLE cluster_model DROP COLUMN parent_id, DROP COLUMN profiles, DROP COLUMN change")

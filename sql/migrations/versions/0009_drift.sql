@@ -4,13 +4,13 @@ ALTER TABLE cluster_model
     ADD COLUMN change jsonb;
 COMMENT ON COLUMN cluster_model.parent_id IS 'Cluster model before it, whose clusters'' names it carries on; empty for a corpus''s first';
 COMMENT ON COLUMN cluster_model.profiles IS 'The fit''s sample as drift sees it: snapshots, and by language documents in each cluster and at each distance';
-COMMENT ON COLUMN cluster_model.change IS 'How d of the fit''s sample changed against the parent: rank correlation, mean change, by language; and what becomes of the mixture';
+COMMENT ON COLUMN cluster_model.change IS 'How d of the fit''s sample changed against the parent: rank correlation, mean change, by language; and what the next version of a mixture would hold';
 
 ALTER TABLE corpus ADD COLUMN next_cluster_model int REFERENCES cluster_model;
 COMMENT ON COLUMN corpus.next_cluster_model IS 'Cluster model of the next version, after a refit; empty where that is the current one';
 
 ALTER TABLE cluster ADD COLUMN name text COLLATE "C";
-COMMENT ON COLUMN cluster.name IS 'What it is called in this and later models: the model and the number that it was born with';
+COMMENT ON COLUMN cluster.name IS 'What it is called in this and later models: the cluster_model_id and the number that it was born with';
 UPDATE cluster SET name = cluster_model_id || '.' || cluster;
 
 CREATE TABLE cluster_heir (
@@ -23,7 +23,7 @@ CREATE TABLE cluster_heir (
 CREATE INDEX ON cluster_heir (cluster_model_id);
 COMMENT ON TABLE cluster_heir IS 'What a refit made of clusters: each of the new model''s, and those of its parent without an heir';
 COMMENT ON COLUMN cluster_heir.cluster_model_id IS 'The new cluster model';
-COMMENT ON COLUMN cluster_heir.fate IS 'kept, split: most of it was in the parent; born: from nowhere in particular; merged: the parent went into the cluster; died';
+COMMENT ON COLUMN cluster_heir.fate IS 'kept; split: most of it was in the parent; born: from nowhere in particular; merged: most of the parent is in the cluster; died';
 COMMENT ON COLUMN cluster_heir.parent IS 'Number of the parent''s cluster; empty for one that is born';
 COMMENT ON COLUMN cluster_heir.cluster IS 'Number of the new model''s cluster; empty for one that died';
 COMMENT ON COLUMN cluster_heir.shared IS 'Documents of the fit''s sample that are in both, of those that are in either';
@@ -58,3 +58,22 @@ COMMENT ON COLUMN crawl_drift.over IS 'Limits that it is over, in words';
 COMMENT ON COLUMN crawl_drift.in_sample IS 'Whether the sample was drawn from this crawl too, so that a refit would change little';
 COMMENT ON COLUMN crawl_drift.assigned IS 'Digest of the assignments that were measured';
 COMMENT ON COLUMN crawl_drift.measured_at IS 'When it was measured';
+
+CREATE TABLE sample_map (
+    cluster_model_id int NOT NULL REFERENCES cluster_model,
+    snapshot_id int NOT NULL REFERENCES snapshot,
+    shard_id int NOT NULL REFERENCES shard,
+    row bigint NOT NULL,
+    x real NOT NULL,
+    y real NOT NULL,
+    beginning text NOT NULL,
+    PRIMARY KEY (cluster_model_id, snapshot_id, shard_id, row)
+);
+COMMENT ON TABLE sample_map IS 'Some documents of a corpus on a map on which near ones are alike, for people to look at';
+COMMENT ON COLUMN sample_map.cluster_model_id IS 'Cluster model whose documents they are';
+COMMENT ON COLUMN sample_map.snapshot_id IS 'Snapshot';
+COMMENT ON COLUMN sample_map.shard_id IS 'Shard';
+COMMENT ON COLUMN sample_map.row IS 'Place in the shard, from 0';
+COMMENT ON COLUMN sample_map.x IS 'Place on the map, -1 to 1';
+COMMENT ON COLUMN sample_map.y IS 'As x';
+COMMENT ON COLUMN sample_map.beginning IS 'The first characters of its text';

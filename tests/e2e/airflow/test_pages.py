@@ -141,6 +141,7 @@ def test_every_page_is_fit_for_people(page: Page, airflow: AirflowApi, first_run
         "diff": f"{mixture}/diff",
         "what-if": f"{mixture}/1/what-if",
         "clusters": f"{mixture}/1/clusters",
+        "map": f"{mixture}/1/map",
         "files": f"{mixture}/1/files",
         "near-duplicates": f"{mixture}/1/near-duplicates",
         "benchmarks": f"{mixture}/1/contamination",
@@ -232,6 +233,43 @@ def test_a_click_on_a_cluster_leads_to_the_documents_nearest_to_its_centre(
     distances = [float(text) for text in page.locator("tbody tr td:nth-child(9)").all_inner_texts()]
     assert distances
     assert distances == sorted(distances)
+
+
+def test_a_document_is_found_on_the_map_and_read(
+    page: Page, airflow: AirflowApi, first_run: dict[str, Any], first: str, viewer: httpx.Client
+) -> None:
+    columns = viewer.get(f"/samplemix/api/mixtures/{first}/1/map").json()["columns"]
+    documents = len(columns["x"])
+    assert documents > 100
+    page.goto(f"{airflow.url}/samplemix/mixtures/{first}/1/map")
+    expect(page.get_by_text(f"{documents} documents", exact=True)).to_be_visible()
+    page.get_by_label("Colour by").select_option("quality")
+    expect(page.locator(".legend span")).to_have_count(3)
+    domain = columns["domain"][0]
+    own = columns["domain"].count(domain)
+    page.get_by_label("Find").fill(domain.upper())
+    said = page.get_by_role("status").first
+    expect(said).to_have_text(re.compile(rf"^\d+ of {documents} documents$"))
+    assert own <= int(said.inner_text().split()[0]) < documents
+    page.locator("#found button").first.click()
+    expect(page.locator("#state")).to_contain_text("characters")
+    read = page.locator("pre.text").inner_text()
+    assert any(beginning and read.split()[:3] == beginning.split()[:3] for beginning in columns["beginning"])
+    # A click on the map chooses what is there.
+    page.get_by_label("Find").fill("")
+    expect(page.get_by_text(f"{documents} documents", exact=True)).to_be_visible()
+    box = page.locator(".bk-Figure .bk-events").bounding_box()
+    assert box is not None
+    left, top, width, height = page.evaluate(
+        "(() => { const f = Object.values(Bokeh.index)[0].frame.bbox; return [f.left, f.top, f.width, f.height]; })()"
+    )
+    place = max(range(documents), key=lambda i: abs(columns["x"][i]) + abs(columns["y"][i]))
+    across, up = (columns["x"][place] + 1.15) / 2.3, (columns["y"][place] + 1.15) / 2.3
+    page.mouse.click(box["x"] + left + across * width, box["y"] + top + (1 - up) * height)
+    expect(page.locator("#title")).to_contain_text(", row ")
+    expect(page.locator("#state")).to_contain_text("characters")
+    page.get_by_role("link", name="Why it has its copies").click()
+    page.wait_for_url(re.compile(r"/sample\?shard="))
 
 
 def test_copies_are_what_weight_kappa_and_u_make_of_them(first_run: dict[str, Any], first: str, viewer: httpx.Client) -> None:

@@ -48,5 +48,5 @@ def test_no_other_bytes_are_a_model(model: ClusterModel) -> None:
 
 def test_a_later_format_is_refused_by_number(model: ClusterModel) -> None:
     data = model.to_bytes().replace(rb"\"format\":2", rb"\"format\":9")
-    with pytest.raises(ModelError, match="has format 9; this version reads format 2"):
+    with pytest.raises(ModelError, match="has format 9; this version reads 2 and 3"):
         ClusterModel.from_bytes(data)

@@ -62,8 +62,10 @@ def test_what_is_still_there_keeps_its_name(blobs: Blobs, grown: Vectors, model:
     assert change.fates == {"kept": 12, "born": 3, "died": 2}
     for heir in told:
         if heir.fate == "kept":
-            assert np.array_equal(before.cluster == heir.parent, (after.cluster == heir.cluster) & (before.cluster == heir.parent))
+            members = (before.cluster == heir.parent) & ~before.is_noise
+            assert (after.cluster[members] == heir.cluster).all()
             assert model.first.centroids[heir.parent] @ found.first.centroids[heir.cluster] > 0.99
+            assert found.first.radii[heir.cluster] == model.first.radii[heir.parent]
     assert Change.of(asdict(change)) == change
     assert {group.language for group in change.groups} == {"de", "en"}
     assert "12 kept, 3 born, 2 died" in str(change)
@@ -74,7 +76,7 @@ def test_what_is_still_there_keeps_its_name(blobs: Blobs, grown: Vectors, model:
 
 def test_d_does_not_depend_on_the_clusters_before(grown: Vectors, model: ClusterModel, config: DiversityConfig) -> None:
     found, alone = refitted(grown, model, config), fit_clusters(grown, config, seed=7, encoder_id="encoder-1")
-    assert found.n_clusters != alone.n_clusters or found.digest != alone.digest
+    assert [fit.mode for fit in alone.fits] == ["hdbscan"]
     assert np.array_equal(found.assign(grown, None).diversity, alone.assign(grown, None).diversity)
     assert found.ranks == alone.ranks
     assert ClusterModel.from_bytes(found.to_bytes()).digest == found.digest
@@ -111,4 +113,36 @@ def test_clusters_in_the_centred_view_live_on_too(blobs: Blobs, grown: Vectors) 
     model = fit_clusters(blobs.vectors, config, seed=1, encoder_id="encoder-1")
     found = refitted(grown, model, config)
     assert [(fit.mode, fit.view) for fit in found.fits] == [(INHERITED, "centred"), ("kmeans", "centred"), ("kmeans", "centred")]
-    assert found.assign(grown, None).cluster.max() < found.n_clusters
+    # The radii are those of the view: most documents are within them.
+    assert found.assign(grown, None).is_noise.mean() < 0.1
+
+
+def test_a_cluster_keeps_its_name_beside_a_bigger_newcomer(blobs: Blobs, config: DiversityConfig) -> None:
+    rng = np.random.default_rng(4)
+    middle = unit(blobs.vectors[blobs.truth == 0].mean(axis=0, keepdims=True).astype(np.float64))[0].astype(np.float64)
+    wide = unit(middle + 0.09 * rng.standard_normal((40, middle.size)))
+    model = fit_clusters(np.concatenate([blobs.vectors[blobs.truth > 0], wide]), config, seed=1, encoder_id="e")
+    (own,) = set(model.first.nearest(wide)[0].tolist())
+    aside = rng.standard_normal(middle.size)
+    newcomer = unit(middle + 0.7 * aside / np.linalg.norm(aside) + 0.01 * rng.standard_normal((200, middle.size)))
+    distance = 1 - newcomer @ model.first.centroids[own]
+    assert (distance < model.first.radii[own]).all()
+    vectors = np.concatenate([blobs.vectors[blobs.truth > 0], wide, newcomer])
+    found = fit_clusters(vectors, config, seed=1, encoder_id="e", parent=model)
+    assert found.parents is not None
+    (heir,) = np.flatnonzero(found.parents == own)
+    assert np.mean(found.first.nearest(wide)[0] == heir) > 0.9
+    assert (found.first.nearest(newcomer)[0] != heir).all()
+
+
+def test_refits_of_the_same_documents_find_no_more_noise_each_time(config: DiversityConfig) -> None:
+    drawn = [draw_blobs(per_blob=60, spread=0.12, seed=0)]
+    model = fit_clusters(drawn[0].vectors, config, seed=0, encoder_id="e")
+    noise = [float(model.assign(drawn[0].vectors, None).is_noise.mean())]
+    for seed in range(1, 5):
+        rng = np.random.default_rng(seed)
+        more = unit(drawn[0].vectors + 0.02 * rng.standard_normal(drawn[0].vectors.shape))
+        model = fit_clusters(more, config, seed=seed, encoder_id="e", parent=model)
+        assert model.first.mode == INHERITED
+        noise.append(float(model.assign(drawn[0].vectors, None).is_noise.mean()))
+    assert noise[-1] < noise[0] + 0.02
