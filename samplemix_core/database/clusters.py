@@ -30,7 +30,7 @@ class FittedModel:
 
     diversity_ranks: "values" and "places" of the Ranks of diversity; None for a model of an earlier version.
     parent_id: the model before it, whose clusters' names it carries on. change: how it differs:
-    "against_parent" is a diversity.lineage.Change.
+    "against_parent" is a diversity.lineage.Change. health: a diversity.health.FitHealth.
     """
 
     artifact_key: str
@@ -43,6 +43,7 @@ class FittedModel:
     seconds: float = 0.0
     parent_id: int | None = None
     change: dict[str, Any] | None = None
+    health: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,8 @@ class Assignment:
 
 _RECORD = (
     "SELECT cluster_model_id, cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,"
-    " fit_rows, fit_noise_share, diversity_ranks, run, seconds, parent_id, change, state, diversity_low, diversity_high, comparison"
-    " FROM cluster_model"
+    " fit_rows, fit_noise_share, diversity_ranks, run, seconds, parent_id, change, health, state, diversity_low,"
+    " diversity_high, comparison FROM cluster_model"
 )
 
 
@@ -107,9 +108,10 @@ def save_cluster_model(
     cursor.execute(
         """
         INSERT INTO cluster_model (cluster_model_key, corpus_id, encoder_id, spec, artifact_key, artifact_sha256, n_clusters,
-                                   fit_rows, fit_noise_share, diversity_ranks, run, seconds, parent_id, profiles, change)
+                                   fit_rows, fit_noise_share, diversity_ranks, run, seconds, parent_id, profiles, change, health)
         VALUES (%(key)s, %(corpus_id)s, %(encoder_id)s, %(spec)s, %(artifact_key)s, %(artifact_sha256)s, %(n_clusters)s,
-                %(fit_rows)s, %(fit_noise_share)s, %(ranks)s, %(run)s, %(seconds)s, %(parent_id)s, %(profiles)s, %(change)s)
+                %(fit_rows)s, %(fit_noise_share)s, %(ranks)s, %(run)s, %(seconds)s, %(parent_id)s, %(profiles)s, %(change)s,
+                %(health)s)
         ON CONFLICT (cluster_model_key) DO NOTHING
         """,
         {
@@ -117,6 +119,7 @@ def save_cluster_model(
             "ranks": Json(fitted.diversity_ranks),
             "profiles": profiles and Json(profiles),
             "change": fitted.change and Json(fitted.change),
+            "health": fitted.health and Json(fitted.health),
         },
     )
     is_new = cursor.rowcount > 0

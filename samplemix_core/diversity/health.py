@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.config.run import DiversityConfig
-from samplemix_core.diversity.cluster_model import INHERITED, ClusterModel, Kinds
+from samplemix_core.diversity.cluster_model import INHERITED, Assignment, ClusterModel, Kinds
 from samplemix_core.diversity.fit import fit_clusters
 from samplemix_core.diversity.geometry import rank_correlation
 from samplemix_core.diversity.modes import Prepared
@@ -261,6 +261,25 @@ def attempts(config: DiversityConfig, *, sensitivity: bool = True) -> list[Attem
     return wanted
 
 
+@dataclass(frozen=True)
+class FitHealth:
+    """What a fit shows of itself on its sample: figures of each fit, how far they agree, and what d goes with."""
+
+    reports: tuple[HealthReport, ...]
+    agreement: float
+    factors: tuple[Factor, ...]
+
+    @classmethod
+    def of(
+        cls, model: ClusterModel, vectors: Vectors, assigned: Assignment, lengths: npt.NDArray[np.integer], kinds: Kinds
+    ) -> "FitHealth":
+        """Look at unit vectors (n, dim) of documents with these lengths (n,), languages and content types, as they are assigned."""
+        views = zip(model.fits, model.views_of(vectors), strict=True)
+        places = [fit.places[fit.nearest(view)[0]] for fit, view in views if fit.mode != INHERITED]
+        factors = _factors(model, assigned.diversity, assigned.cluster, lengths, kinds)
+        return cls(tuple(reports_of(model)), _mean_correlation(places), tuple(factors))
+
+
 def attempt(wanted: Attempt, vectors: Vectors, lengths: npt.NDArray[np.integer], kinds: Kinds) -> Attempted:
     """Fit unit vectors (n, dim) of documents with these lengths (n,), languages and content types."""
     started = time.process_time()
@@ -276,15 +295,15 @@ def attempt(wanted: Attempt, vectors: Vectors, lengths: npt.NDArray[np.integer],
         return Attempted((nothing,), 0, np.zeros(len(vectors), np.float32), np.zeros(len(vectors), np.int32), error=error.what)
     seconds = time.process_time() - started
     found = model.assign(vectors, kinds)
-    places = [fit.places[fit.nearest(view)[0]] for fit, view in zip(model.fits, model.views_of(vectors), strict=True)]
+    own_health = FitHealth.of(model, vectors, found, lengths, kinds)
     return Attempted(
-        reports=tuple(reports_of(model)),
+        reports=own_health.reports,
         fits=len(model.fits),
         diversity=found.diversity,
         cluster=found.cluster,
-        agreement=_mean_correlation(places),
+        agreement=own_health.agreement,
         dbcv=_dbcv(model, vectors, config) if wanted.wants_dbcv else None,
-        factors=tuple(_factors(model, found.diversity, found.cluster, lengths, kinds)),
+        factors=own_health.factors,
         seconds=seconds,
     )
 

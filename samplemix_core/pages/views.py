@@ -53,6 +53,7 @@ def corpus(reader_url: str, uri: str) -> dict[str, Answer]:
         "unread": "unread_files",
         "drift": "drift",
         "models": "cluster_models",
+        "health": "cluster_health",
         "heirs": "cluster_heirs",
     }
     mixtures = [row for row in ask(reader_url, "mixtures") if row["corpus"] == uri]

@@ -48,6 +48,9 @@ def fit_diversity(run: RunContext, registered: Registered) -> ClusterModelRef:
         said = _comparison(run, registered, record, fitted=not note)
     if not note and record.change is not None:
         note = f"; {Change.of(record.change['against_parent'])}"
+    if not note and record.health is not None:
+        goes = ", ".join(f"{factor['name'].replace('_', ' ')} {factor['correlation']:.2f}" for factor in record.health["factors"])
+        note = f"; d goes with {goes}{note}"
     message = f"{record.n_clusters} clusters from {record.fit_rows:,} documents, noise {record.fit_noise_share:.1%}{note}{said}"
     run.tell(1, 1, message, unit="models")
     return ClusterModelRef(

@@ -22,7 +22,7 @@ from samplemix_core.deployment import Deployment, Prefix
 from samplemix_core.diversity.describe import MOST_CHARACTERS, coherence, map_centroids, map_documents, telling_terms
 from samplemix_core.diversity.drift import Profiles, profiles_of
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
-from samplemix_core.diversity.health import Attempted, attempt, check_health, failing, reports_of
+from samplemix_core.diversity.health import Attempted, FitHealth, attempt, check_health, failing, reports_of
 from samplemix_core.diversity.lineage import Heir, change_of
 from samplemix_core.embedding.vectors import read_embeddings, read_positions
 from samplemix_core.errors import AccountingError, ObjectStoreError, ShardRefusedError
@@ -51,8 +51,8 @@ def fit_model(task: FitTask) -> FitResult:
     store, config = deployment.state, task.diversity
     vectors, places = _read_sample(deployment, task.sample, task.encoder_key)
     with deployment.transaction() as cursor:
-        kinds, _ = clusters.sampled_documents(cursor, places)
-    heirs, change = list[Heir](), None
+        kinds, tokens = clusters.sampled_documents(cursor, places)
+    heirs, change, own_health = list[Heir](), None, None
     if task.one_cluster:
         model = one_cluster(vectors, config, config.seed, encoder_id=task.encoder_key)
         assigned = model.assign(vectors, None)
@@ -65,6 +65,7 @@ def fit_model(task: FitTask) -> FitResult:
             model = replace(model, fits=model.counted, parents=None)
         check_health(model, config)
         assigned = model.assign(vectors, kinds)
+        own_health = FitHealth.of(model, vectors, assigned, tokens, kinds)
         if parent is not None:
             heirs, change = change_of(parent, model, parent.assign(vectors, kinds), assigned, kinds)
     key = f"{Prefix.CLUSTERS}/{model.digest}.safetensors"
@@ -82,6 +83,7 @@ def fit_model(task: FitTask) -> FitResult:
         run=task.run,
         seconds=seconds,
         change=None if change is None else {"against_parent": asdict(change)},
+        health=None if own_health is None else asdict(own_health),
     )
     return FitResult(fitted, profiles_of(assigned, model.n_clusters, kinds), tuple(heirs))
 

@@ -15,6 +15,7 @@ from samplemix_core.database.query import ask
 from samplemix_core.diversity import drift as figures
 from samplemix_core.diversity.drift import ALL, Drift, Profile
 from samplemix_core.diversity.geometry import Bounds
+from samplemix_core.diversity.health import Factor, FitHealth, HealthReport
 from samplemix_core.diversity.lineage import Change, Heir
 from samplemix_core.errors import ModelError
 from tests.integration.conftest import LedgeredCorpus
@@ -43,6 +44,7 @@ def save(cursor: Cursor, corpus: LedgeredCorpus, parent: clusters.ClusterModelRe
             *("clusters/x", f"sha-{parent}", 3, 100, 0.25),
             parent_id=None if parent is None else parent.cluster_model_id,
             change={"against_parent": asdict(change)} if parent else None,
+            health=asdict(FitHealth((HealthReport("hdbscan", 100, 3, 0.5, 0.25),), 0.9, (Factor("length", -0.125),))),
         ),
         profiles={
             "snapshots": [corpus.snapshot_ids[0]],
@@ -174,6 +176,12 @@ def test_clusters_keep_their_names_and_versions_change_when_told(assigned: Ledge
         ("died", "1.0", "1.0"),
     ]
     assert ask(assigned.reader_url, "cluster_heirs", corpus="s3://bucket/corpus") == []
+    shown = ask(assigned.reader_url, "cluster_health", corpus="s3://bucket/corpus", model=middle["model"])
+    assert [(row["figure"], row["value"], row["clusters"], row["noise_share"]) for row in shown] == [
+        ("fit by hdbscan", None, 3, 0.25),
+        ("rank correlation of d between two fits", 0.9, None, None),
+        ("d and length", -0.125, None, None),
+    ]
 
 
 def test_entering_a_model_again_adds_no_heirs(assigned: LedgeredCorpus) -> None:

@@ -24,4 +24,6 @@ def downgrade() -> None:
         cursor.execute("DROP TABLE crawl_drift, cluster_heir, sample_map")
         cursor.execute("ALTER TABLE cluster DROP COLUMN name")
         cursor.execute("ALTER TABLE corpus DROP COLUMN next_cluster_model")
-        cursor.execute("ALTER TABLE cluster_model DROP COLUMN parent_id, DROP COLUMN profiles, DROP COLUMN change")
+        cursor.execute(
+            "ALTER TABLE cluster_model DROP COLUMN parent_id, DROP COLUMN profiles, DROP COLUMN change, DROP COLUMN health"
+        )

@@ -1,7 +1,9 @@
 ALTER TABLE cluster_model
     ADD COLUMN parent_id int REFERENCES cluster_model,
     ADD COLUMN profiles jsonb,
-    ADD COLUMN change jsonb;
+    ADD COLUMN change jsonb,
+    ADD COLUMN health jsonb;
+COMMENT ON COLUMN cluster_model.health IS 'Figures of each fit, how far the fits agree, and what d goes with on the fit''s sample: the clusters'' own factors, length, language, content type';
 COMMENT ON COLUMN cluster_model.parent_id IS 'Cluster model before it, whose clusters'' names it carries on; empty for a corpus''s first';
 COMMENT ON COLUMN cluster_model.profiles IS 'The fit''s sample as drift sees it: snapshots, and by language documents in each cluster and at each distance';
 COMMENT ON COLUMN cluster_model.change IS 'How d of the fit''s sample changed against the parent: rank correlation, mean change, by language; and what the next version of a mixture would hold';
