@@ -515,8 +515,12 @@ def step_tasks(steps: Sequence[Step], configured: BaseOperator, *, refits: bool 
         if step.dry_run is DryRun.ITS_END:
             tasks.pop()  # Its input already puts it after register.
     if refits:
-        # Also after a draft that was rejected, which skips what comes after it.
-        own = {"configured": configured.output, "drift": results[CHECK_DRIFT.gives], "trigger_rule": TriggerRule.NONE_FAILED}
+        # Also after a draft that was rejected, which skips what comes after it; not if there was no crawl, which skips all.
+        own = {
+            "configured": configured.output,
+            "drift": results[CHECK_DRIFT.gives],
+            "trigger_rule": TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        }
         doc = f"{_REFIT.what.capitalize()}. Cleared: {_REFIT.again}."
         tasks.append(SampleMixRefitOperator(task_id=_REFIT.name, doc_md=doc, **own))
     chain(*tasks)

@@ -213,7 +213,8 @@ def find_parent(cursor: Cursor, *, corpus_id: int, encoder_id: int, spec: Mappin
 def adopt(cursor: Cursor, record: ClusterModelRecord) -> bool:
     """Have a corpus's next version made with this model; return whether that is news."""
     cursor.execute(
-        "UPDATE corpus SET next_cluster_model = nullif(%(model)s, current_cluster_model) WHERE corpus_id = %(corpus)s"
+        "UPDATE corpus SET next_cluster_model = nullif(%(model)s, current_cluster_model), clusters_chosen_at = clock_timestamp()"
+        " WHERE corpus_id = %(corpus)s"
         " AND coalesce(next_cluster_model, current_cluster_model) IS DISTINCT FROM %(model)s",
         {"model": record.cluster_model_id, "corpus": record.corpus_id},
     )
@@ -221,18 +222,17 @@ def adopt(cursor: Cursor, record: ClusterModelRecord) -> bool:
 
 
 def adopt_refit(cursor: Cursor, record: ClusterModelRecord) -> bool:
-    """As adopt, for a model that was just fitted: only if versions are made with its settings, and no newer one is chosen."""
+    """As adopt, for a model that was just fitted: only if versions have its settings, and no model was chosen since the fit."""
     cursor.execute(
-        "SELECT current.spec - '{parent,vectors}'::text[], next_cluster_model FROM corpus"
-        " LEFT JOIN cluster_model AS current ON cluster_model_id = current_cluster_model"
-        " WHERE corpus.corpus_id = %s FOR NO KEY UPDATE OF corpus",
-        (record.corpus_id,),
+        "SELECT current.spec - '{parent,vectors}'::text[], coalesce(clusters_chosen_at > own.created_at, false) FROM corpus"
+        " JOIN cluster_model AS own ON own.cluster_model_id = %(model)s"
+        " LEFT JOIN cluster_model AS current ON current.cluster_model_id = current_cluster_model"
+        " WHERE corpus.corpus_id = %(corpus)s FOR NO KEY UPDATE OF corpus",
+        {"model": record.cluster_model_id, "corpus": record.corpus_id},
     )
-    ((settings, chosen),) = cursor.fetchall()
+    ((settings, is_chosen),) = cursor.fetchall()
     own = {name: value for name, value in record.spec.items() if name not in ("parent", "vectors")}
-    if settings != own or (chosen or 0) > record.cluster_model_id:
-        return False
-    return adopt(cursor, record)
+    return False if settings != own or is_chosen else adopt(cursor, record)
 
 
 def save_change(cursor: Cursor, cluster_model_id: int, change: dict[str, Any]) -> None:
@@ -266,8 +266,8 @@ def unassigned_shards(cursor: Cursor, cluster_model_id: int, states: Sequence[Sh
 def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assignment: Assignment) -> None:
     """Store a shard's clusters and diversity and close its ledger row, in the cursor's transaction. Repeating it changes nothing.
 
-    Parts are taken one by one, so memory is that of one part, and they may read with the cursor. Raises AccountingError unless the
-    shard was scored with the embedding file that was assigned, and all of its rows are here.
+    Parts are taken one by one, so memory is that of one part. Raises AccountingError unless the shard was scored with the embedding
+    file that was assigned, and all of its rows are here.
     """
     # Other transactions that replace or commit this shard wait.
     cursor.execute("SELECT FROM shard WHERE shard_id = %s FOR NO KEY UPDATE", (shard.shard_id,))
@@ -284,7 +284,7 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
             "DELETE FROM diversity_score WHERE cluster_model_id = %s AND snapshot_id = %s AND shard_id = %s",
             (cluster_model_id, shard.snapshot_id, shard.shard_id),
         )
-    rows = noise = 0
+    rows = noise = following = 0
     sums: pa.Table | None = None
     for part in assignment.parts:
         if not part.num_rows:
@@ -296,7 +296,8 @@ def commit_assignment(cursor: Cursor, cluster_model_id: int, shard: Shard, assig
             .append_column("snapshot_id", _constant(shard.snapshot_id, part.num_rows))
             .append_column("shard_id", _constant(shard.shard_id, part.num_rows)),
         )
-        sums = sum_assignments(cursor, shard, part, sums)
+        sums = sum_assignments(cursor, shard, part, following, sums)
+        following = part["row"][-1].as_py() + 1
         rows, noise = rows + part.num_rows, noise + pc.sum(part["is_noise"]).as_py()
     cursor.execute(
         "SELECT FROM shard_score WHERE shard_id = %s AND state = 'done' AND embedding_digest = %s AND scored = %s",

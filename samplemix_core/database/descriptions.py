@@ -72,10 +72,20 @@ class MappedDocuments:
     beginnings: list[str]
 
 
-def mapped_snapshots(cursor: Cursor, cluster_model_id: int) -> set[int]:
-    """Return the snapshots that a model's map of documents has some of."""
-    cursor.execute("SELECT DISTINCT snapshot_id FROM sample_map WHERE cluster_model_id = %s", (cluster_model_id,))
-    return {snapshot_id for (snapshot_id,) in cursor.fetchall()}
+def is_mapped(cursor: Cursor, cluster_model_id: int, of: str) -> bool:
+    """Whether a model's map of documents was made from shards with this digest."""
+    cursor.execute("SELECT mapped IS NOT DISTINCT FROM %s FROM cluster_model WHERE cluster_model_id = %s", (of, cluster_model_id))
+    return bool(scalar(cursor))
+
+
+def assigned_shards(cursor: Cursor, cluster_model_id: int) -> dict[int, int]:
+    """Return the snapshots of the shards that are assigned to a model's clusters, by shard."""
+    cursor.execute(
+        "SELECT shard_id, snapshot_id FROM shard_assignment JOIN shard USING (shard_id)"
+        " WHERE cluster_model_id = %s AND state = 'done' AND superseded_at IS NULL",
+        (cluster_model_id,),
+    )
+    return dict(cursor.fetchall())
 
 
 def mapped_places(cursor: Cursor, cluster_model_id: int, shard: Shard) -> dict[str, npt.NDArray[Any]]:
@@ -89,13 +99,22 @@ def mapped_places(cursor: Cursor, cluster_model_id: int, shard: Shard) -> dict[s
     )
 
 
-def save_map(cursor: Cursor, cluster_model_id: int, documents: Sequence[MappedDocuments]) -> None:
-    """Store a model's map of documents in place of the one before."""
-    # One map of this model at a time may replace the other.
+def save_map(cursor: Cursor, cluster_model_id: int, documents: Sequence[MappedDocuments], of: str) -> None:
+    """Store a model's map of documents in place of the one before, without shards that are not assigned to it any more.
+
+    `of` is the digest of what it was made from.
+    """
+    # In the order in which others lock them. One map of this model at a time may replace the other.
+    snapshots, shards = (sorted({getattr(own.shard, name) for own in documents}) for name in ("snapshot_id", "shard_id"))
+    cursor.execute("SELECT FROM snapshot WHERE snapshot_id = ANY(%s) ORDER BY snapshot_id FOR KEY SHARE", (snapshots,))
+    cursor.execute("SELECT FROM shard WHERE shard_id = ANY(%s) ORDER BY shard_id FOR KEY SHARE", (shards,))
     cursor.execute("SELECT FROM cluster_model WHERE cluster_model_id = %s FOR NO KEY UPDATE", (cluster_model_id,))
+    there = assigned_shards(cursor, cluster_model_id)
     cursor.execute("DELETE FROM sample_map WHERE cluster_model_id = %s", (cluster_model_id,))
     for own in documents:
         n = own.row.size
+        if not n or own.shard.shard_id not in there:
+            continue
         copy_in(
             cursor,
             "sample_map",
@@ -107,8 +126,8 @@ def save_map(cursor: Cursor, cluster_model_id: int, documents: Sequence[MappedDo
                     "row": own.row,
                     "x": own.place[:, 0],
                     "y": own.place[:, 1],
-                    # Postgres has no character 0.
-                    "beginning": [text.replace("\0", "") for text in own.beginnings],
+                    "beginning": own.beginnings,
                 }
             ),
         )
+    cursor.execute("UPDATE cluster_model SET mapped = %s WHERE cluster_model_id = %s", (of, cluster_model_id))

@@ -335,12 +335,12 @@ def ensure_quality_model(
 def set_current_models(cursor: Cursor, corpus_id: int, *, quality_model_id: int, cluster_model_id: int) -> None:
     """Make view sample_scores show this corpus with these models, and no other corpus at its URI.
 
-    Clusters that were chosen for the next version stay chosen if this version is of a run that began before.
+    Clusters that were chosen for the next version stay chosen, unless those of this one were fitted later.
     """
     cursor.execute(
         "UPDATE corpus SET current_quality_model = %(quality)s, current_cluster_model = %(clusters)s,"
-        " next_cluster_model = CASE WHEN next_cluster_model = %(clusters)s OR (next_cluster_model < %(clusters)s"
-        " AND current_cluster_model IS DISTINCT FROM %(clusters)s) THEN NULL ELSE next_cluster_model END,"
+        " next_cluster_model = CASE WHEN next_cluster_model = %(clusters)s OR clusters_chosen_at <"
+        " (SELECT created_at FROM cluster_model WHERE cluster_model_id = %(clusters)s) THEN NULL ELSE next_cluster_model END,"
         " published_at = clock_timestamp()"
         " WHERE corpus_id = %(corpus)s",
         {"quality": quality_model_id, "clusters": cluster_model_id, "corpus": corpus_id},

@@ -162,10 +162,10 @@ def unknown_words(cursor: Cursor, scope: Scope, above: float) -> list[tuple[str,
     return cursor.fetchall()
 
 
-def sum_assignments(cursor: Cursor, shard: Shard, assignments: pa.Table, sums: pa.Table | None) -> pa.Table:
+def sum_assignments(cursor: Cursor, shard: Shard, assignments: pa.Table, first: int, sums: pa.Table | None) -> pa.Table:
     """Add up some of a shard's assignments (schemas.ASSIGNMENTS, ascending by row) by domain and cluster, on top of earlier sums.
 
-    Raises AccountingError unless they are of exactly the samples that are stored between the first and the last of them.
+    Raises AccountingError unless they are of exactly the samples that are stored from row `first` to the last of them.
     """
     rows = assignments["row"].to_numpy()
     kinds = {"row": "int64", "domain_id": "int32", "n_tokens": "int32"}
@@ -173,7 +173,7 @@ def sum_assignments(cursor: Cursor, shard: Shard, assignments: pa.Table, sums: p
         cursor,
         "SELECT row, domain_id, n_tokens FROM sample WHERE snapshot_id = %(snapshot)s AND shard_id = %(shard)s"
         " AND row BETWEEN %(first)s AND %(last)s ORDER BY row",
-        {"snapshot": shard.snapshot_id, "shard": shard.shard_id, "first": int(rows[0]), "last": int(rows[-1])},
+        {"snapshot": shard.snapshot_id, "shard": shard.shard_id, "first": first, "last": int(rows[-1])},
         kinds,
     )
     if not np.array_equal(samples["row"], rows):

@@ -48,11 +48,11 @@ def map_centroids(centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
     return np.asarray(places / max(float(np.abs(places).max()), 1e-9), dtype=np.float32)
 
 
-_MAP_NEIGHBOURS, _MAP_EPOCHS, _MAP_SPREAD = 15, 200, 0.1
+_MAP_NEIGHBOURS, _MAP_EPOCHS, _AGAIN_EPOCHS, _MAP_SPREAD = 15, 200, 50, 0.1
 
 
 def map_documents(vectors: npt.NDArray[np.float32], known: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return positions (n, 2) between -1 and 1 for unit vectors (n, dim), by UMAP (McInnes et al. 2018), seeded.
+    """Return positions (n, 2), about -1 to 1, for unit vectors (n, dim), by UMAP (McInnes et al. 2018), seeded.
 
     Those that have one before, in `known` (n, 2) with NaN for others, start from it, and others from that of the nearest such
     document: what people know of a map stays about where it was.
@@ -63,20 +63,39 @@ def map_documents(vectors: npt.NDArray[np.float32], known: npt.NDArray[np.float3
     if n <= _FEWEST_FOR_TSNE or np.unique(vectors[:10_000], axis=0).shape[0] <= _FEWEST_FOR_TSNE:
         return places
     config = DiversityConfig(umap_components=2, umap_neighbors=_MAP_NEIGHBOURS, umap_epochs=_MAP_EPOCHS)
-    there = np.isfinite(known).all(axis=1)
+    there = np.asarray(np.isfinite(known).all(axis=1))
     start: npt.NDArray[np.float32] | Literal["pca"] = "pca"
-    if there.any():
+    is_known = int(there.sum()) > components and float(np.ptp(known[there], axis=0).min()) > _EXTENT
+    if is_known:
         from samplemix_core.diversity.nearest import nearest_centroid
 
         start = known.copy()
-        nearest, _ = nearest_centroid(vectors[~there], vectors[there])
-        # Two in one place would never part.
-        apart = np.random.default_rng(0).normal(scale=0.01, size=(len(nearest), 2))
-        start[~there] = known[there][nearest] + apart
-        start = np.ascontiguousarray(start * 10.0, dtype=np.float32)
+        if not there.all():
+            nearest, _ = nearest_centroid(vectors[~there], vectors[there])
+            # Two in one place would never part.
+            apart = np.random.default_rng(0).normal(scale=0.01, size=(len(nearest), 2))
+            start[~there] = known[there][nearest] + apart
+        config = config.model_copy(update={"umap_epochs": _AGAIN_EPOCHS})
     places[:, :components] = Prepared(vectors, config).reduced(0, start, _MAP_SPREAD)
+    if is_known:
+        return _turned(places, known, there)
     low, high = np.quantile(places, [0.001, 0.999], axis=0)
     return np.asarray(np.clip((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-9), -1.1, 1.1), dtype=np.float32)
+
+
+_EXTENT = 1e-3
+"""A map without more on one of its axes is none to go on from."""
+
+
+def _turned(
+    places: npt.NDArray[np.float32], known: npt.NDArray[np.float32], there: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Turn, scale and move places (n, 2) so that those that are known lie nearest to where they were (Procrustes)."""
+    own, before = places[there].astype(np.float64), known[there].astype(np.float64)
+    of_own, of_before = own.mean(axis=0), before.mean(axis=0)
+    left, values, right = np.linalg.svd((own - of_own).T @ (before - of_before))
+    scale = values.sum() / max(float(((own - of_own) ** 2).sum()), 1e-12)
+    return np.asarray((places - of_own) @ (left @ right) * scale + of_before, dtype=np.float32)
 
 
 def telling_terms(texts: Sequence[str], cluster: npt.NDArray[np.int32], n_clusters: int) -> list[list[str]]:

@@ -20,6 +20,9 @@ FATES: tuple[Fate, ...] = get_args(Fate)
 _GROWN = 2.0
 """A cluster is split if its share of the documents has grown by more than this, and a new fit finds several clusters in it."""
 
+_LARGE = 0.15
+"""Or if it has a larger share than this, however slowly it came by it."""
+
 _LEAST_SHARED = 0.25
 """Least part of their documents together that two clusters have in common if they are the same."""
 
@@ -59,8 +62,9 @@ def inherit(vectors: Vectors, fresh: Labels, parent: Fit, smallest: int) -> Inhe
     """Have the clusters of an earlier fit live on among unit vectors (n, dim).
 
     fresh: (n,), what a new fit found. A document within the radius of its nearest old centroid stays with it. A new cluster of
-    which half is outside of these radii is born; an old one that has grown by much is split as the new fit has it, and the part
-    that is nearest to its centroid keeps the name. Those of fewer than `smallest` documents die.
+    which half is outside of these radii is born, unless it is all that is near an old one, which has spread then. An old one that
+    has grown by much is split as the new fit has it, and the part that is nearest to its centroid keeps the name. Those of fewer
+    than `smallest` documents die.
     """
     nearest, distance = parent.nearest(vectors)
     outside = distance > parent.radii[nearest]
@@ -68,14 +72,21 @@ def inherit(vectors: Vectors, fresh: Labels, parent: Fit, smallest: int) -> Inhe
     labels = np.where(outside, -1, nearest).astype(np.int64)
     member = fresh >= 0
     novel = np.bincount(fresh[member], weights=outside[member], minlength=new) * 2 >= np.bincount(fresh[member], minlength=new)
+    radii = parent.radii.copy()
+    near = np.zeros((new, old), dtype=np.int64)
+    np.add.at(near, (fresh[member], nearest[member]), 1)
+    for spread in np.flatnonzero(novel).tolist():
+        its = int(near[spread].argmax())
+        if 2 * near[spread, its] > near[spread].sum() and 2 * near[spread, its] > near[:, its].sum():
+            novel[spread] = False
+            labels[fresh == spread] = its
+            radii[its] = np.nan
     born = member & novel[fresh]
     labels[born] = old + fresh[born]
 
     following = old + new
-    radii = np.full(old, np.nan, dtype=np.float32)
-    radii[:] = parent.radii
     before, after = parent.assigned / parent.assigned.sum(), np.bincount(nearest[~born], minlength=old) / len(vectors)
-    for grown in np.flatnonzero(after > _GROWN * before).tolist():
+    for grown in np.flatnonzero((after > _GROWN * before) | (after > _LARGE)).tolist():
         inside = np.flatnonzero(labels == grown)
         parts, counts = np.unique(fresh[inside][fresh[inside] >= 0], return_counts=True)
         parts = parts[counts >= smallest]

@@ -172,7 +172,7 @@ def document_map() -> ClusterMap:
         selection_line_color=_INK,
     )
     wheel = WheelZoomTool()
-    chart.add_tools(PanTool(), wheel, BoxZoomTool(), ResetTool(), TapTool(), HoverTool(tooltips=_DOCUMENT_TIPS))
+    chart.add_tools(PanTool(), wheel, BoxZoomTool(), ResetTool(), TapTool(), HoverTool(tooltips=_DOCUMENT_TIPS, limit=3))
     chart.toolbar.active_scroll = wheel
     chart.toolbar_location = "above"
     script, part = components(chart)

@@ -1,8 +1,5 @@
 """Assign every document to a cluster, count the clusters over the corpus, and find words for them."""
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 import numpy as np
 
 from samplemix_core.compute.fanout import Outcome, Work, call_one, connect, fan_out, require_all
@@ -10,10 +7,11 @@ from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.embeddings import embedding_files
 from samplemix_core.database.ledger import shard_states
-from samplemix_core.database.scope import WHOLE, Group, Shard
+from samplemix_core.database.scope import WHOLE, Group, Scope, Shard
 from samplemix_core.database.upkeep import index_scores
 from samplemix_core.diversity.cluster_model import cluster_table
 from samplemix_core.errors import CancelledRunError, SampleMixError
+from samplemix_core.identity import fingerprint
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import load_model
 from samplemix_core.pipeline.handoff import AssignCounts, ClusterModelRef, MeasuredClusters, Registered
@@ -108,10 +106,11 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
         if descriptions.is_described(cursor, record.cluster_model_id):
             return ""
         shards = [state.shard for state in shard_states(cursor, registered.scope) if state.is_scored]
+    count = min(DESCRIBED_SHARDS, len(shards))
     task = DescribeTask(
         corpus_uri=run.config.corpus_uri,
         reader=run.config.reader,
-        shards=_some(shards),
+        shards=tuple(shards[i * len(shards) // count] for i in range(count)),
         cluster_model_id=record.cluster_model_id,
         artifact_key=record.artifact_key,
         artifact_sha256=record.artifact_sha256,
@@ -132,11 +131,18 @@ def _describe(run: RunContext, registered: Registered, record: clusters.ClusterM
 
 
 def _map(run: RunContext, registered: Registered, record: clusters.ClusterModelRecord) -> str:
-    """Have documents put on a map for the pages, again once there are other crawls. Returns a note, as _describe does."""
+    """Have documents put on a map for the pages, again once there are other shards. Returns a note, as _describe does.
+
+    The map is of all that is assigned to the clusters, so runs over some of the crawls don't make each other's again.
+    """
     with run.deployment.transaction() as cursor:
-        scored = [state for state in shard_states(cursor, registered.scope) if state.is_scored]
-        some = _some(scored)
-        if {state.shard.snapshot_id for state in some} <= descriptions.mapped_snapshots(cursor, record.cluster_model_id):
+        assigned = descriptions.assigned_shards(cursor, record.cluster_model_id)
+        scope = Scope(tuple(sorted(set(assigned.values()))), registered.version, 2**31 - 1)
+        scored = [state for state in shard_states(cursor, scope) if state.is_scored and state.shard.shard_id in assigned]
+        # By chance, but mostly the same ones when there are more.
+        some = sorted(scored, key=lambda state: fingerprint(state.shard.path))[:DESCRIBED_SHARDS]
+        of = fingerprint([[state.shard.shard_id, state.embedding_digest] for state in some])
+        if descriptions.is_mapped(cursor, record.cluster_model_id, of):
             return ""
         files = embedding_files(cursor, registered.version, some)
     task = MapTask(
@@ -146,6 +152,7 @@ def _map(run: RunContext, registered: Registered, record: clusters.ClusterModelR
         encoder_key=registered.encoder_key,
         cluster_model_id=record.cluster_model_id,
         shards=tuple((state.shard, files[state.shard.shard_id]) for state in some),
+        of=of,
     )
     run.tell(0, 1, "putting documents on a map", unit="models")
     try:
@@ -156,12 +163,3 @@ def _map(run: RunContext, registered: Registered, record: clusters.ClusterModelR
     except SampleMixError as error:
         return f"; no map: {error}"
     return f"; {mapped:,} documents on the map"
-
-
-T = TypeVar("T")
-
-
-def _some(shards: Sequence[T]) -> tuple[T, ...]:
-    """At most DESCRIBED_SHARDS of them, evenly spread."""
-    count = min(DESCRIBED_SHARDS, len(shards))
-    return tuple(shards[i * len(shards) // count] for i in range(count))

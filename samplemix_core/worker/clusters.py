@@ -15,7 +15,6 @@ from samplemix_core import schemas
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.database import clusters, descriptions
 from samplemix_core.database.clusters import FittedModel
-from samplemix_core.database.connection import Cursor
 from samplemix_core.database.embeddings import EmbeddingFile
 from samplemix_core.database.scope import Shard
 from samplemix_core.deployment import Deployment, Prefix
@@ -129,25 +128,33 @@ def assign_shard(task: AssignTask) -> int:
     started, deployment = time.monotonic(), Deployment.load()
     model = load_cluster_model(deployment.state, task.artifact_key, task.artifact_sha256)
     documents = 0
-
-    def parts(cursor: Cursor) -> Iterator[pa.Table]:
-        nonlocal documents
-        for rows, vectors in _at_once(
-            _vectors(task.encoder_key, task.embeddings, deployment.state, directory / "embeddings.parquet")
-        ):
-            stored, kinds = clusters.kinds_of_rows(cursor, task.shard, model.groups, int(rows[0]), int(rows[-1]))
-            if not np.array_equal(stored, rows):
-                raise AccountingError(f"{task.shard.path}: its embedding files hold other rows than are stored.")
-            found = model.assign(vectors, kinds)
-            documents += len(rows)
-            yield pa.table([rows, found.cluster, found.distance, found.is_noise, found.diversity], schema=schemas.ASSIGNMENTS)
-
-    with deployment.scratch() as directory, deployment.transaction() as cursor:
-        assignment = clusters.Assignment(parts(cursor), task.embedding_digest, task.run, started)
-        clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
+    with deployment.scratch() as directory:
+        # First all of it to a file: what is stored is locked for as long as it takes to store it, and no longer.
+        path = directory / "assigned.arrow"
+        with pa.ipc.new_file(path, schemas.ASSIGNMENTS) as file:
+            vectors_of = _vectors(task.encoder_key, task.embeddings, deployment.state, directory / "embeddings.parquet")
+            for rows, vectors in _at_once(vectors_of):
+                with deployment.transaction() as cursor:
+                    stored, kinds = clusters.kinds_of_rows(cursor, task.shard, model.groups, int(rows[0]), int(rows[-1]))
+                if not np.array_equal(stored, rows):
+                    raise AccountingError(f"{task.shard.path}: its embedding files hold other rows than are stored.")
+                found = model.assign(vectors, kinds)
+                documents += len(rows)
+                columns = [rows, found.cluster, found.distance, found.is_noise, found.diversity]
+                file.write_table(pa.table(columns, schema=schemas.ASSIGNMENTS))
+        with pa.memory_map(str(path)) as source, deployment.transaction() as cursor:
+            assignment = clusters.Assignment(_tables(source), task.embedding_digest, task.run, started)
+            clusters.commit_assignment(cursor, task.cluster_model_id, task.shard, assignment)
     place = {"run": task.run, "snapshot": task.shard.snapshot, "shard": task.shard.path}
     event(log, "assigned", **place, documents=documents, seconds=time.monotonic() - started)
     return documents
+
+
+def _tables(source: pa.NativeFile) -> Iterator[pa.Table]:
+    """Yield the tables of an Arrow file, one at a time."""
+    reader = pa.ipc.open_file(source)
+    for number in range(reader.num_record_batches):
+        yield pa.Table.from_batches([reader.get_batch(number)])
 
 
 _Part = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
@@ -162,13 +169,14 @@ def _vectors(encoder_key: str, files: Sequence[EmbeddingFile], store: ObjectStor
 
 def _at_once(parts: Iterable[_Part]) -> Iterator[_Part]:
     """Put small parts together, as far as _ASSIGNED_AT_ONCE."""
-    held = list[_Part]()
+    held, documents = list[_Part](), 0
     for part in parts:
-        if held and sum(len(rows) for rows, _ in [*held, part]) > _ASSIGNED_AT_ONCE:
+        if held and documents + len(part[0]) > _ASSIGNED_AT_ONCE:
             yield _together(held)
-            held = []
+            held, documents = [], 0
         if len(part[0]):
             held.append(part)
+            documents += len(part[0])
     if held:
         yield _together(held)
 
@@ -215,7 +223,7 @@ def describe_clusters(task: DescribeTask) -> descriptions.Description:
 
 MAPPED_DOCUMENTS = 20_000
 _BEGINNING = 200
-"""Characters of a text that the map shows at once, and can be searched for."""
+"""Characters of a text that the map shows at once and can be searched for."""
 
 
 def map_shards(task: MapTask) -> int:
@@ -242,7 +250,9 @@ def map_shards(task: MapTask) -> int:
             except (ObjectStoreError, ShardRefusedError) as error:
                 event(log, "not on the map", shard=shard.path, error=str(error))
                 continue
-            here = np.array([row in texts for row in rows.tolist()], dtype=bool)
+            here = np.array([row in texts for row in rows.tolist()], dtype=bool) & np.isfinite(vectors).all(axis=1)
+            if not here.any():
+                continue
             with deployment.transaction() as cursor:
                 before = descriptions.mapped_places(cursor, task.cluster_model_id, shard)
             places = np.full((len(rows), 2), np.nan, dtype=np.float32)
@@ -251,16 +261,14 @@ def map_shards(task: MapTask) -> int:
             found.append((shard, rows[here], [texts[row][:_BEGINNING] for row in rows[here].tolist()]))
             parts.append((rows[here], vectors[here]))
             known.append(places[here])
-    if not parts:
-        return 0
-    places = map_documents(_together(parts)[1], np.concatenate(known))
+    places = map_documents(_together(parts)[1], np.concatenate(known)) if parts else np.empty((0, 2), dtype=np.float32)
     ends = np.cumsum([len(rows) for rows, _ in parts])
     mapped = [
         descriptions.MappedDocuments(shard, rows, places[end - len(rows) : end], beginnings)
         for (shard, rows, beginnings), end in zip(found, ends.tolist(), strict=True)
     ]
     with deployment.transaction() as cursor:
-        descriptions.save_map(cursor, task.cluster_model_id, mapped)
+        descriptions.save_map(cursor, task.cluster_model_id, mapped, task.of)
     event(log, "mapped", run=task.run, documents=len(places), seconds=time.monotonic() - started)
     return len(places)
 

@@ -140,7 +140,10 @@ class DescribeTask:
 
 @dataclass(frozen=True)
 class MapTask:
-    """Documents to put on a map for a cluster model: the first of these shards, each with the embedding files of its blocks."""
+    """Documents to put on a map for a cluster model: the first of these shards, each with the embedding files of its blocks.
+
+    of: digest of the shards and their embeddings.
+    """
 
     run: str
     corpus_uri: str
@@ -148,6 +151,7 @@ class MapTask:
     encoder_key: str
     cluster_model_id: int
     shards: tuple[tuple[Shard, tuple[EmbeddingFile, ...]], ...]
+    of: str
 
 
 @dataclass(frozen=True)

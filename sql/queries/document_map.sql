@@ -1,8 +1,10 @@
 -- Documents of a mixture's source on a map where near ones are alike: a sample, with the beginnings of their texts and what became of each.
 -- Parameters: mixture, version=
-SELECT map.x, map.y, snapshot.name AS snapshot, path AS shard, map.row, domain.name AS domain, sample.language, sample.content_type,
+SELECT map.x, map.y, snapshot.name AS snapshot, path AS shard, map.row, domain.name AS domain,
+       coalesce(sample.language, 'und') AS language, coalesce(sample.content_type, 'unknown') AS content_type,
        sample.n_tokens, scored.quality, coalesce(assigned.diversity, cluster.diversity) AS diversity,
-       cluster.name AS cluster, cluster.terms, assigned.is_noise, coalesce(held.copies, 0) AS copies, map.beginning
+       cluster.name AS cluster, cluster.terms, assigned.is_noise, 
+       CASE WHEN to_regclass('mixture_sample_m' || mixture_id) IS NOT NULL THEN coalesce(held.copies, 0) END AS copies, map.beginning
 FROM mixture
 JOIN mixture_snapshot USING (mixture_id)
 JOIN sample_map AS map USING (cluster_model_id, snapshot_id)

@@ -139,26 +139,26 @@ def test_clusters_keep_their_names_and_versions_change_when_told(assigned: Ledge
         registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=second.cluster_model_id)
         cursor.execute("SELECT current_cluster_model, next_cluster_model FROM corpus")
         assert cursor.fetchall() == [(second.cluster_model_id, None)]
-        # A newer one than was chosen is published: that settles it.
+        # One that was fitted before it was chosen changes nothing, whether it is published or only reported.
         assert clusters.adopt(cursor, first)
+        registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=third.cluster_model_id)
+        assert not clusters.adopt_refit(cursor, third)
+        assert parent() == first
+        # One that was fitted later does.
+        later = "UPDATE cluster_model SET created_at = clock_timestamp() + '1 hour' WHERE cluster_model_id = %s"
+        cursor.execute(later, (third.cluster_model_id,))
         registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=third.cluster_model_id)
         cursor.execute("SELECT current_cluster_model, next_cluster_model FROM corpus")
         assert cursor.fetchall() == [(third.cluster_model_id, None)]
-        # One that was chosen by hand stays until then, and a refit that reports later than a newer one changes nothing.
         registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=second.cluster_model_id)
         assert clusters.adopt_refit(cursor, third)
-        assert not clusters.adopt_refit(cursor, second)
-        assert clusters.adopt(cursor, second)
-        cursor.execute("SELECT current_cluster_model, next_cluster_model FROM corpus")
-        assert cursor.fetchall() == [(second.cluster_model_id, None)]
-        assert clusters.adopt(cursor, first)
-        registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=second.cluster_model_id)
-        assert parent() == first
+        assert parent() == third
         # Versions of other settings go on as they are.
         cursor.execute("UPDATE cluster_model SET spec = spec || '{\"diversity\": {}}' WHERE cluster_model_id = 1")
         registration.set_current_models(cursor, assigned.corpus_id, **models, cluster_model_id=1)
         assert not clusters.adopt_refit(cursor, third)
         cursor.execute("UPDATE corpus SET current_cluster_model = %s, next_cluster_model = 1", (second.cluster_model_id,))
+        third = clusters.load_cluster_model(cursor, third.cluster_model_id)
         assert clusters.find_by_key(cursor, "s3://bucket/corpus", third.cluster_model_key[:20]) == third
         for key in ("", "no such key", "%"):
             with pytest.raises(ModelError, match="diversity models"):

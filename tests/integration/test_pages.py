@@ -496,11 +496,10 @@ def test_documents_are_on_a_map_with_what_became_of_them(client: TestClient, ass
     places = np.array([[-1, 0.5], [1, 0.123456]], dtype=np.float32)
     for beginnings in (["first", "last"], [hostile, "last"]):
         with transaction(assigned.url) as cursor:
-            descriptions.save_map(cursor, 1, [descriptions.MappedDocuments(shard, rows, places, beginnings)])
-            assert descriptions.mapped_snapshots(cursor, 1) == {shard.snapshot_id}
+            descriptions.save_map(cursor, 1, [descriptions.MappedDocuments(shard, rows, places, beginnings)], "some")
     found = client.get("/api/mixtures/demo/2/map").json()
     columns = found["columns"]
-    assert columns["beginning"] == [hostile.replace("\0", ""), "last"]
+    assert columns["beginning"] == [hostile.replace("\0", "\ufffd"), "last"]
     assert (columns["x"], columns["y"]) == ([-1, 1], [0.5, 0.1235])
     assert columns["shard"] == [shard.path] * 2
     assert columns["row"] == [0, 1]
@@ -511,8 +510,11 @@ def test_documents_are_on_a_map_with_what_became_of_them(client: TestClient, ass
             assert columns[name][i] == pytest.approx(document[name])
         assert columns["cluster"][i] == f"1.{document['cluster']}"
     assert found["clusters"]["1.0"] == "null, alpha"
-    page = client.get("/mixtures/demo/2/map").text
-    assert "alert" not in page
+    # A version whose samples were dropped doesn't know its copies.
+    with transaction(assigned.url) as cursor:
+        cursor.execute("ALTER TABLE mixture_sample DETACH PARTITION mixture_sample_m1")
+        cursor.execute("ALTER TABLE mixture_sample_m1 RENAME TO dropped")
+    assert client.get("/api/mixtures/demo/1/map").json()["columns"]["copies"] == [None, None]
     # Nothing of a shard that is scored again stays behind.
     with transaction(assigned.url) as cursor:
         registration.forget_shards(cursor, "s3://bucket/corpus", [shard.path])

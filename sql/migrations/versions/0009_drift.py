@@ -23,7 +23,6 @@ def downgrade() -> None:
     with op.get_bind().connection.cursor() as cursor:
         cursor.execute("DROP TABLE crawl_drift, cluster_heir, sample_map")
         cursor.execute("ALTER TABLE cluster DROP COLUMN name")
-        cursor.execute("ALTER TABLE corpus DROP COLUMN next_cluster_model")
-        cursor.execute(
-            "ALTER TABLE cluster_model DROP COLUMN parent_id, DROP COLUMN profiles, DROP COLUMN change, DROP COLUMN health"
-        )
+        cursor.execute("ALTER TABLE corpus DROP COLUMN next_cluster_model, DROP COLUMN clusters_chosen_at")
+        dropped = ", ".join(f"DROP COLUMN {name}" for name in ("parent_id", "profiles", "change", "health", "mapped"))
+        cursor.execute(f"ALTER TABLE cluster_model {dropped}")

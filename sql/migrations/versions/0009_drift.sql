@@ -2,13 +2,16 @@ ALTER TABLE cluster_model
     ADD COLUMN parent_id int REFERENCES cluster_model,
     ADD COLUMN profiles jsonb,
     ADD COLUMN change jsonb,
-    ADD COLUMN health jsonb;
+    ADD COLUMN health jsonb,
+    ADD COLUMN mapped text COLLATE "C";
+COMMENT ON COLUMN cluster_model.mapped IS 'Digest of the shards and embeddings that table sample_map was made from';
 COMMENT ON COLUMN cluster_model.health IS 'Figures of each fit, how far the fits agree, and what d goes with on the fit''s sample: the clusters'' own factors, length, language, content type';
 COMMENT ON COLUMN cluster_model.parent_id IS 'Cluster model before it, whose clusters'' names it carries on; empty for a corpus''s first';
 COMMENT ON COLUMN cluster_model.profiles IS 'The fit''s sample as drift sees it: snapshots, and by language documents in each cluster and at each distance';
 COMMENT ON COLUMN cluster_model.change IS 'How d of the fit''s sample changed against the parent: rank correlation, mean change, by language; and what the next version of a mixture would hold';
 
-ALTER TABLE corpus ADD COLUMN next_cluster_model int REFERENCES cluster_model;
+ALTER TABLE corpus ADD COLUMN next_cluster_model int REFERENCES cluster_model, ADD COLUMN clusters_chosen_at timestamptz;
+COMMENT ON COLUMN corpus.clusters_chosen_at IS 'When the clusters of the next version were chosen last';
 COMMENT ON COLUMN corpus.next_cluster_model IS 'Cluster model of the next version, after a refit; empty where that is the current one';
 
 ALTER TABLE cluster ADD COLUMN name text COLLATE "C";
@@ -71,6 +74,7 @@ CREATE TABLE sample_map (
     beginning text NOT NULL,
     PRIMARY KEY (cluster_model_id, snapshot_id, shard_id, row)
 );
+CREATE INDEX ON sample_map (shard_id);
 COMMENT ON TABLE sample_map IS 'Some documents of a corpus on a map on which near ones are alike, for people to look at';
 COMMENT ON COLUMN sample_map.cluster_model_id IS 'Cluster model whose documents they are';
 COMMENT ON COLUMN sample_map.snapshot_id IS 'Snapshot';

@@ -80,7 +80,10 @@ def test_few_documents_are_no_reason(bigger: Blobs, fitted: ClusterModel) -> Non
 def test_limits_decide(bigger: Blobs, fitted: ClusterModel) -> None:
     whole = found(fitted, bigger.vectors[::3], bigger.vectors[bigger.truth == 2])[0]
     assert over_limits(whole, DiversityConfig(drift_max_shares=1000)) == ()
-    assert len(over_limits(whole, DiversityConfig(drift_max_far=0, drift_max_distances=0, drift_max_shares=0))) >= 2
+    far = replace(whole, far=whole.far_in_sample + 0.25, distance_shift=0.25, share_shift=0.25)
+    for name in ("drift_max_far", "drift_max_distances", "drift_max_shares"):
+        limits = {"drift_max_far": 0.3, "drift_max_distances": 0.3, "drift_max_shares": 0.3} | {name: 0.2}
+        assert len(over_limits(far, DiversityConfig(**limits))) == 1
 
 
 def test_profiles_survive_json(fitted: ClusterModel, bigger: Blobs) -> None:

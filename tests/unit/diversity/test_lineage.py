@@ -146,3 +146,29 @@ def test_refits_of_the_same_documents_find_no_more_noise_each_time(config: Diver
         assert model.first.mode == INHERITED
         noise.append(float(model.assign(drawn[0].vectors, None).is_noise.mean()))
     assert noise[-1] < noise[0] + 0.02
+
+
+def test_clusters_that_spread_keep_their_names(config: DiversityConfig) -> None:
+    model = fit_clusters(draw_blobs(spread=0.04).vectors, config, seed=0, encoder_id="e")
+    for generation in range(1, 5):
+        wider = draw_blobs(spread=0.04 * 1.2**generation).vectors
+        found = fit_clusters(wider, config, seed=generation, encoder_id="e", parent=model)
+        assert found.parents is not None
+        assert (found.parents >= 0).sum() == model.n_clusters == 14
+        model = found
+
+
+def test_a_cluster_that_grows_slowly_is_split_in_the_end(config: DiversityConfig) -> None:
+    rng = np.random.default_rng(2)
+    others = draw_blobs(per_blob=60)
+    middle = unit(rng.standard_normal((1, 64)))[0].astype(np.float64)
+    sides = [middle + 0.35 * each / np.linalg.norm(each) for each in rng.standard_normal((3, 64))]
+
+    def drawn(per_side: int) -> Vectors:
+        return np.concatenate([others.vectors, *(unit(side + 0.02 * rng.standard_normal((per_side, 64))) for side in sides)])
+
+    model = fit_clusters(drawn(4), config, seed=0, encoder_id="e")
+    for per_side in (30, 50, 80, 130):
+        model = fit_clusters(drawn(per_side), config, seed=0, encoder_id="e", parent=model)
+    nearest = [set(model.first.nearest(unit(side[None]))[0].tolist()) for side in sides]
+    assert len(set.union(*nearest)) == 3
