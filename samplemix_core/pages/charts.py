@@ -153,9 +153,22 @@ PALETTE, OTHERS, RAMP = (*_DOMAINS, "#5DBB63", "#E0A800", "#3D5A98"), _OTHER_DOM
 def document_map() -> ClusterMap:
     """A map of documents without any: the page's own script puts them into the data source "documents".
 
-    Besides places, each has a colour and a strength.
+    Besides places, each has a colour, a strength and a size.
     """
-    columns = ("x", "y", "colour", "strength", "cluster", "domain", "language", "quality", "diversity", "copies", "beginning")
+    columns = (
+        "x",
+        "y",
+        "colour",
+        "strength",
+        "size",
+        "cluster",
+        "domain",
+        "language",
+        "quality",
+        "diversity",
+        "copies",
+        "beginning",
+    )
     source = ColumnDataSource({name: [] for name in columns}, name="documents")
     chart = _figure("", "", x_range=(-1.15, 1.15), y_range=(-1.15, 1.15))
     chart.height = 620
@@ -164,7 +177,7 @@ def document_map() -> ClusterMap:
     chart.scatter(
         *("x", "y"),
         source=source,
-        size=4,
+        size="size",
         fill_color="colour",
         fill_alpha="strength",
         line_color=None,
