@@ -164,7 +164,7 @@ def test_an_assignment_of_other_embeddings_is_refused(scored: LedgeredCorpus) ->
         Assignment(made.parts, "another file"),
         Assignment((table_of(made).slice(1),), made.embedding_digest),
     ):
-        with pytest.raises(AccountingError, match="the ledger has no such embedding file|4 are stored, or other ones"):
+        with pytest.raises(AccountingError, match=r"the ledger has no such embedding file|4 are stored, or other ones"):
             assign(scored, model, 0, wrong)
 
 
