@@ -9,7 +9,6 @@ import typer
 from samplemix_core.cli.common import AsJson, print_json, print_rows, say, terminal_progress
 from samplemix_core.cli.run import run_config
 from samplemix_core.config.run import RunConfig
-from samplemix_core.database.query import Answer, ask
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ModelError
 from samplemix_core.report.text import tell
@@ -195,7 +194,9 @@ def models(corpus: Corpus, as_json: AsJson = False) -> None:
     print_rows(_asked("cluster_models", corpus), as_json=as_json)
 
 
-def _asked(query: str, corpus: str) -> Answer:
+def _asked(query: str, corpus: str) -> list[dict[str, Any]]:
+    from samplemix_core.database.query import ask
+
     deployment = Deployment.load()
     return ask(deployment.require("reader_database_url"), query, corpus=_config(corpus, None, None).corpus_uri)
 
