@@ -7,9 +7,9 @@ Connections (databases, endpoints, secrets) are not part of a run: see settings.
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from samplemix_core.config.budget import Budget, BudgetField
 from samplemix_core.config.constraints import ConstraintsConfig, NearDuplicatesConfig
@@ -36,6 +36,9 @@ COMPOSITE = "composite"
 
 FitMode = Literal["hdbscan", "plscan", "evoc", "kmeans"]
 """Ways to find clusters in a sample: see diversity/modes.py."""
+
+Measure = Literal["product", "balanced", "hierarchical", "density"]
+"""What d is made from: see diversity/measures.py."""
 
 View = Literal["plain", "centred"]
 """Ways to look at vectors: as they are, or less the mean of the sample's."""
@@ -138,6 +141,20 @@ class DiversityConfig(IdentifiedModel):
     separation_neighbours: int | None = Field(
         None, ge=1, description="Nearest centroids that separation is averaged over; by default all, as in the paper"
     )
+    measure: Measure = Field(
+        "product",
+        description="What d is made from. product: compactness times separation, as in the paper. balanced: the ranks of both,"
+        " which then have the same say. hierarchical: how far a cluster is below its share if the tree of clusters is filled evenly"
+        " from its root. density: a document's distance to its neighbours in the sample, so that d differs within a cluster",
+    )
+    density_neighbours: int = Field(10, ge=1, le=100, description="Of measure density: the neighbour whose distance counts")
+    near_discount: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much of its d a document loses that is the same as its nearest neighbour in the sample; one that has half"
+        " of its direction in common loses nothing",
+    )
     evenness: float = Field(
         0.7,
         ge=0,
@@ -187,6 +204,12 @@ class DiversityConfig(IdentifiedModel):
         description="Whether a landed crawl that drifts has the clusters of its corpus fitted again, by a run of its own. Documents"
         " keep their vectors, and clusters that are still there their names; the next version is mixed by the new ones",
     )
+
+    @model_validator(mode="after")
+    def _has_a_distance(self) -> Self:
+        if self.noise == "distance" and self.measure in ("hierarchical", "density"):
+            raise ValueError(f"noise 'distance' is a rule of measures product and balanced, not of {self.measure}")
+        return self
 
     @field_validator("modes", "views")
     @classmethod

@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 
 from samplemix_core import schemas
 from samplemix_core.diversity.geometry import Bounds, centred
+from samplemix_core.diversity.measures import Neighbours, hierarchical, weighted_places
 from samplemix_core.errors import ModelError
 from samplemix_core.identity import canonical_json
 from samplemix_core.policies.policy import Ranks
@@ -33,8 +34,9 @@ INHERITED = "inherited"
 """The mode of a fit that carries the clusters of an earlier model on: see lineage.py. It names clusters, and has no part in d."""
 
 _FORMATS = (2, 3)
-"""Formats of files; the second where a fit is INHERITED, which a version that doesn't know of it would take for one that counts."""
+"""Formats of files; the second where there is something that a version that doesn't know of it would take for something else."""
 
+_OF_NEIGHBOURS = ("vectors", "distances")
 _OF_FIT = ("centroids", "radii", "labels", "compactness", "separation", "assigned")
 
 
@@ -59,6 +61,7 @@ class Fit:
         of its members.
     separation: float64 (K,), mean cosine distance of the centroid to others.
     assigned: int64 (K,), documents of the sample by nearest centroid, noise included.
+    measure: what clusters are ordered by, see measures.py.
     """
 
     mode: str
@@ -70,6 +73,7 @@ class Fit:
     compactness: Float64Array
     separation: Float64Array
     assigned: Int64Array
+    measure: str = "product"
 
     @property
     def n_clusters(self) -> int:
@@ -93,8 +97,16 @@ class Fit:
 
     @cached_property
     def raw(self) -> Float64Array:
-        """Raw diversity of each cluster, (K,): compactness * separation, as in the paper."""
+        """What orders the clusters, (K,): compactness * separation, as in the paper, unless the measure is another."""
+        if self.measure == "balanced":
+            return (self._compactness_places + weighted_places(self.separation, self.assigned)) / 2
+        if self.measure == "hierarchical":
+            return hierarchical(self.centroids, self.assigned)
         return self.compactness * self.separation
+
+    @cached_property
+    def _compactness_places(self) -> Float64Array:
+        return weighted_places(self.compactness, self.assigned)
 
     @cached_property
     def bounds(self) -> Bounds:
@@ -104,11 +116,7 @@ class Fit:
     @cached_property
     def places(self) -> Float64Array:
         """Place of each cluster's documents in the sample by raw diversity, (K,): the share with less, and half of those alike."""
-        order = np.argsort(self.raw, kind="stable")
-        values, first = np.unique(self.raw[order], return_index=True)
-        counts = np.add.reduceat(self.assigned[order], first)
-        places = (np.cumsum(counts) - counts / 2) / self.assigned.sum()
-        return np.asarray(places[np.searchsorted(values, self.raw)])
+        return weighted_places(self.raw, self.assigned)
 
     def nearest(self, vectors: Float32Array) -> tuple[Int32Array, Float32Array]:
         """The nearest cluster of each of these vectors as this fit sees them, and the distance to it. See nearest_centroid."""
@@ -127,7 +135,12 @@ class Fit:
         if noise == "distance":
             far = distance > self.radii[cluster]
             _, first = np.unique(self.raw, return_index=True)
-            own = distance[far] * self.separation[cluster[far]]
+            if self.measure == "balanced":
+                in_order = np.argsort(self.compactness, kind="stable")
+                compactness = np.interp(distance[far], self.compactness[in_order], self._compactness_places[in_order])
+                own = (compactness + weighted_places(self.separation, self.assigned)[cluster[far]]) / 2
+            else:
+                own = distance[far] * self.separation[cluster[far]]
             places[far] = np.interp(own, self.raw[first], self.places[first])
         return places
 
@@ -195,6 +208,7 @@ class ClusterModel:
     groups: how languages and content types are brought together.
     noise: what d a document has that is far from every centroid, as in a DiversityConfig.
     config, seed, encoder_id: what made the model, together with the sample; config is the identity() of a DiversityConfig.
+    neighbours: the sample, for a measure or a discount that looks for a document's neighbours in it.
     parents: int32 (K,), which cluster of its parent each is, -1 for a new one, in a model that was just fitted; not in files.
     """
 
@@ -206,6 +220,7 @@ class ClusterModel:
     seed: int
     encoder_id: str
     parents: Int32Array | None = None
+    neighbours: Neighbours | None = None
 
     @property
     def first(self) -> Fit:
@@ -270,23 +285,45 @@ class ClusterModel:
         for i, fit in enumerate(self.fits):
             if fit.mode != INHERITED:
                 places += fit.places_of(*found[i], self.noise)
-        return *found[0], places / len(self.counted)
+        places = places / len(self.counted)
+        if self.neighbours is not None:
+            nearest, kth = self.neighbours.found(vectors)
+            if self.config.get("measure") == "density":
+                places = self.neighbours.places(kth)
+            # Alike beyond half of the way; what is the same loses all of the discount.
+            alike = np.clip(1.0 - 2.0 * nearest.astype(np.float64), 0.0, 1.0)
+            places = places * (1.0 - self.config.get("near_discount", 0.0) * alike)
+        return *found[0], places
+
+    @property
+    def _is_extended(self) -> bool:
+        """Whether it has something that a version that reads only the first format would not notice."""
+        of_fits = any(fit.mode == INHERITED or fit.measure != "product" for fit in self.fits)
+        return of_fits or self.neighbours is not None
 
     def to_bytes(self) -> bytes:
         """The model in safetensors form; equal models give equal bytes."""
         header = {
-            "format": _FORMATS[len(self.counted) < len(self.fits)],
+            "format": _FORMATS[self._is_extended],
             "config": self.config,
             "seed": self.seed,
             "encoder_id": self.encoder_id,
             "noise": self.noise,
-            "fits": [{"mode": fit.mode, "view": fit.view, "seed": fit.seed} for fit in self.fits],
+            "fits": [
+                {"mode": fit.mode, "view": fit.view, "seed": fit.seed}
+                | ({} if fit.measure == "product" else {"measure": fit.measure})
+                for fit in self.fits
+            ],
             "offsets": [[*group, offset] for group, offset in self.groups.offsets.items()],
             "ranks": self.groups.ranks,
         }
+        if self.neighbours is not None:
+            header["neighbours"] = self.neighbours.k
         # One entry, because safetensors writes several in an order of its own that changes from run to run.
         metadata = {"model": canonical_json(header).decode()}
         tensors = {f"{i}.{name}": getattr(fit, name) for i, fit in enumerate(self.fits) for name in _OF_FIT}
+        if self.neighbours is not None:
+            tensors |= {f"neighbours.{name}": getattr(self.neighbours, name) for name in _OF_NEIGHBOURS}
         return save({name: np.ascontiguousarray(tensor) for name, tensor in (tensors | {"mean": self.mean}).items()}, metadata)
 
     @classmethod
@@ -313,6 +350,9 @@ class ClusterModel:
                 config=header["config"],
                 seed=header["seed"],
                 encoder_id=header["encoder_id"],
+                neighbours=Neighbours(**{name: tensors[f"neighbours.{name}"] for name in _OF_NEIGHBOURS}, k=header["neighbours"])
+                if "neighbours" in header
+                else None,
             )
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelError(

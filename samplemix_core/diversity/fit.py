@@ -13,6 +13,7 @@ from samplemix_core.config.run import DiversityConfig, FitMode, View
 from samplemix_core.diversity.cluster_model import INHERITED, ClusterModel, Fit, Groups, Kinds
 from samplemix_core.diversity.geometry import centred, separation
 from samplemix_core.diversity.lineage import inherit, inherits
+from samplemix_core.diversity.measures import Neighbours
 from samplemix_core.diversity.modes import Prepared, cluster, min_cluster_size
 from samplemix_core.errors import DiversityHealthError
 from samplemix_core.identity import fingerprint
@@ -116,6 +117,8 @@ def _fit(vectors: Vectors, labels: Labels, config: DiversityConfig, mode: str, v
         compactness=np.where(assigned > 0, total / np.maximum(assigned, 1), of_members),
         separation=separation(centroids, config.separation_neighbours),
         assigned=assigned,
+        # Of density it is the documents' own.
+        measure="product" if config.measure == "density" else config.measure,
     )
 
 
@@ -129,8 +132,11 @@ def _model(
     kinds: Kinds | None,
 ) -> ClusterModel:
     """Build the model of these fits, with the groups that the sample's documents have."""
-    bare = ClusterModel(fits, mean, Groups({}, None), config.noise, config.identity(), seed, encoder_id)
-    if len(bare.counted) == 1 and (kinds is None or not config.evenness):
+    looks = config.measure == "density" or config.near_discount > 0
+    neighbours = Neighbours.of(vectors, config.density_neighbours) if looks else None
+    groups = Groups({}, None)
+    bare = ClusterModel(fits, mean, groups, config.noise, config.identity(), seed, encoder_id, neighbours=neighbours)
+    if len(bare.counted) == 1 and not looks and (kinds is None or not config.evenness):
         return bare
     _, _, places = bare.placed(vectors)
     return replace(bare, groups=Groups.of(places, kinds, config.evenness))

@@ -424,6 +424,10 @@ _GRID: tuple[dict[str, Any], ...] = (
     {"views": ("plain", "centred"), "fits": 2},
     {"selection": "leaf"},
     {"umap_neighbors": 30},
+    {"measure": "balanced"},
+    {"measure": "hierarchical"},
+    {"measure": "density"},
+    {"near_discount": 0.5},
     {"clusters": 70},
     {"clusters": 280},
 )
