@@ -196,7 +196,7 @@ def test_a_dry_run_ends_with_an_estimate(
 
 @pytest.mark.timeout(600)
 def test_a_version_waits_for_approval_where_that_is_asked_for(
-    airflow: AirflowApi, corpus_uri: str, first_run: dict[str, Any], unique: str, command: Command
+    airflow: AirflowApi, corpus_uri: str, first_run: dict[str, Any], unique: str, command: Command, platform: Deployment
 ) -> None:
     dag_id, rejected = "samplemix_build_mixture", f"rejected-{unique}"
     approved = f"approved-{unique}"
@@ -208,8 +208,14 @@ def test_a_version_waits_for_approval_where_that_is_asked_for(
     def asked(name: str) -> Callable[[], Any]:
         return lambda: {task.task_id: task.state for task in airflow.tasks(dag_id, name)}["approve"] == "awaiting_input"
 
+    def left(name: str) -> Callable[[], Any]:
+        """Has the scheduler seen the asking process end? An answer before that makes it ask again (apache/airflow#72716)."""
+        log = Home(platform.home).logs / "airflow-scheduler.log"
+        return lambda: f"TaskInstance Finished: dag_id={dag_id}, task_id=approve, run_id={name}," in log.read_text()
+
     for name, answer in ((approved, "Approve"), (rejected, "Reject")):
         wait_for(asked(name), 120, "question")
+        wait_for(left(name), 60, "end of the process that asked")
         assert name not in command("mixture", "list").stdout
         place = f"/api/v2/dags/{dag_id}/dagRuns/{name}/taskInstances/approve/-1/hitlDetails"
         question = airflow.request("GET", place)
@@ -223,7 +229,7 @@ def test_a_version_waits_for_approval_where_that_is_asked_for(
         return lambda: airflow.run_state(dag_id, name) in FINAL_STATES
 
     for name, state in ((approved, "success"), (rejected, "skipped")):
-        wait_for(ended(name), 60, "end of the run")
+        wait_for(ended(name), 60, f"end of the run {name}")
         states = {task.task_id: task.state for task in airflow.tasks(dag_id, name)}
         assert {states[task] for task in ("publish", "verify", "report_changes")} == {state}
         assert (name in command("mixture", "list").stdout) == (state == "success")
