@@ -285,6 +285,8 @@ def _problems(kind: type[BaseModel], error: ValidationError) -> Iterator[str]:
         elif item["type"] == "missing":
             if place not in meant.values():
                 yield f"{_named(place)} is missing"
+        elif item["type"] == "tuple_type" and isinstance(item["input"], str | int | float):
+            yield f"{_named(place)} is a list: write {_shown(json.dumps([item['input']]))}"
         elif item["type"] != "too_short" or not any(other["loc"][: len(place)] == place != other["loc"] for other in found):
             # A rule about several fields names them itself.
             held = f"{_named(place)} = {_shown(repr(item['input']))}: " if place else ""

@@ -139,6 +139,8 @@ def _grid(config: RunConfig, tries: list[str]) -> list[dict[str, Any]]:
         name, equals, values = each.partition("=")
         if not equals or not values:
             raise ConfigError(f"--try {each!r} names no values.", "Write --try umap_neighbors=10,20.")
+        if any(name in point for point in points):
+            raise ConfigError(f"--try names {name} twice.", f"Write its values once, with commas: --try {name}=...")
         points = [{**point, name: value} for point in points for value in _values(values)]
         if len(points) > MOST_POINTS:
             raise ConfigError(f"These make more than {MOST_POINTS} points.", "Try fewer values at once.")

@@ -14,22 +14,15 @@ from samplemix_core.diversity.cluster_model import INHERITED, ClusterModel, Fit,
 from samplemix_core.diversity.geometry import centred, separation
 from samplemix_core.diversity.lineage import inherit, inherits
 from samplemix_core.diversity.measures import Neighbours
-from samplemix_core.diversity.modes import Prepared, cluster, min_cluster_size
+from samplemix_core.diversity.modes import Prepared, cluster, clusters_wanted, lower_min_samples, min_cluster_size
 from samplemix_core.errors import DiversityHealthError
 from samplemix_core.identity import fingerprint
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
-_LOWER: dict[FitMode, str] = {
-    "hdbscan": "Lower diversity.min_cluster_size ({config.min_cluster_size}) or diversity.min_samples ({config.min_samples})",
-    "plscan": "Lower diversity.min_samples ({config.min_samples})",
-    "evoc": "Lower diversity.clusters",
-    "kmeans": "Lower diversity.clusters",
-}
-
 _FLOAT32_COSINE_ERROR = 1e-6
-"""How far rounding can move a cosine in assign(); without it, copies of one text could lie outside a radius of 0."""
+"""How far rounding can move a cosine. Copies of one text may lie so far outside a radius of 0, and have no compactness up to it."""
 
 
 def fit_clusters(
@@ -49,7 +42,7 @@ def fit_clusters(
     Raises DiversityHealthError if the sample is too small or too uniform to cluster, holds values that are not finite, or has no
     cluster at all. Whether the clusters are any good is for cluster_model.check_health to say.
     """
-    _require_sample(vectors, config, min_cluster_size(config, vectors.shape[0]))
+    _require_sample(vectors, config)
     mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     samples = {view: Prepared(vectors if view == "plain" else centred(vectors, mean), config) for view in config.views}
     wanted = [(mode, view, number) for number in range(config.fits) for view in config.views for mode in config.modes]
@@ -61,8 +54,8 @@ def fit_clusters(
         if labels.max() < 0:
             raise DiversityHealthError(
                 f"{mode} found no cluster in a sample of {labels.size} documents: all of it is noise.",
-                f"{_LOWER[mode].format(config=config)}, leave {mode} out of diversity.modes, or mix by policy natural, which needs"
-                " no clusters.",
+                f"In the run's diversity settings, {_lower(mode, config, labels.size)}, or leave {mode} out of modes; or mix by"
+                " policy natural, which needs no clusters.",
             )
         fits.append(_fit(samples[view].vectors, labels, config, mode, view, own))
     parents: Labels | None = None
@@ -107,6 +100,7 @@ def _fit(vectors: Vectors, labels: Labels, config: DiversityConfig, mode: str, v
     assigned = np.bincount(nearest, minlength=len(centroids)).astype(np.int64)
     total = np.bincount(nearest, weights=distance, minlength=len(centroids))
     of_members = np.array([own.mean() for own in distances])
+    compactness = np.where(assigned > 0, total / np.maximum(assigned, 1), of_members)
     return Fit(
         mode=mode,
         view=view,
@@ -114,7 +108,7 @@ def _fit(vectors: Vectors, labels: Labels, config: DiversityConfig, mode: str, v
         centroids=centroids,
         radii=np.array([np.quantile(own, config.noise_quantile) + _FLOAT32_COSINE_ERROR for own in distances], dtype=np.float32),
         labels=labels,
-        compactness=np.where(assigned > 0, total / np.maximum(assigned, 1), of_members),
+        compactness=np.where(compactness < _FLOAT32_COSINE_ERROR, 0.0, compactness),
         separation=separation(centroids, config.separation_neighbours),
         assigned=assigned,
         # Of density it is the documents' own.
@@ -151,19 +145,35 @@ def _require_finite(vectors: Vectors) -> None:
         )
 
 
-def _require_sample(vectors: Vectors, config: DiversityConfig, smallest: int) -> None:
+def _require_sample(vectors: Vectors, config: DiversityConfig) -> None:
+    """Raise DiversityHealthError unless there is as much as the modes take, naming the setting that asks for most."""
     _require_finite(vectors)
     n = vectors.shape[0]
-    least = max(2 * smallest, config.umap_components + 2)
+    least, different, lower = 2, 2, ""
+    if {"hdbscan", "plscan"} & set(config.modes):
+        least = different = config.umap_components + 2
+        lower = f"lower diversity.umap_components ({config.umap_components}), "
+    smallest = min_cluster_size(config, n)
+    if "hdbscan" in config.modes and 2 * smallest > least:
+        least = 2 * smallest
+        name = "min_cluster_size" if smallest == config.min_cluster_size else "min_cluster_share"
+        lower = f"lower diversity.{name} ({getattr(config, name)}), "
     distinct = np.unique(vectors, axis=0).shape[0] if n >= least else 0
-    if n < least or distinct < config.umap_components + 2:
+    if n < least or distinct < different:
         found = f"{n} documents" if n < least else f"{n} documents, but only {distinct} different ones"
         raise DiversityHealthError(
-            f"The sample has {found}: too few to cluster."
-            f" It takes {least} documents and {config.umap_components + 2} different ones with these settings.",
-            f"Add documents, lower diversity.min_cluster_size ({config.min_cluster_size}), or mix by policy natural, which needs no"
-            " clusters.",
+            f"The sample has {found}: too few to cluster. It takes {least} documents and {different} different ones with these"
+            " settings.",
+            f"Add documents, {lower if n < least else ''}or mix by policy natural, which needs no clusters.",
         )
+
+
+def _lower(mode: FitMode, config: DiversityConfig, n: int) -> str:
+    """Which setting to move for a mode that finds no cluster among n documents."""
+    if mode in ("evoc", "kmeans"):
+        return f"lower clusters ({clusters_wanted(config, n)})"
+    samples = lower_min_samples(config)
+    return samples if mode == "plscan" else f"lower min_cluster_size ({config.min_cluster_size}) or {samples}"
 
 
 def _centroids(vectors: Vectors, labels: Labels) -> Vectors:

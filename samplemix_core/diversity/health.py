@@ -5,18 +5,19 @@ Light, for steps that only ask the gates: libraries are imported where they are 
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.cluster_model import INHERITED, Assignment, ClusterModel, Kinds
 from samplemix_core.diversity.fit import fit_clusters
 from samplemix_core.diversity.geometry import rank_correlation
-from samplemix_core.diversity.modes import Prepared
+from samplemix_core.diversity.modes import Prepared, clusters_wanted, lower_min_samples
 from samplemix_core.errors import DiversityHealthError
 
 Vectors = npt.NDArray[np.float32]
@@ -68,14 +69,15 @@ def _failing(report: HealthReport, config: DiversityConfig) -> Iterator[tuple[st
     """Yield each gate that a fit fails, with what is wrong, and which setting to move."""
     mode = config.modes[0] if report.mode == INHERITED else report.mode
     neighbours = f"lower umap_neighbors ({config.umap_neighbors})"
-    more = f"raise clusters ({config.clusters or math.isqrt(config.sample_size)})"
-    samples = f"lower min_samples ({config.min_samples})"
+    more = f"raise clusters ({clusters_wanted(config, report.documents)})"
+    samples = lower_min_samples(config)
     if report.clusters < config.gate_min_clusters:
         sizes = f"lower min_cluster_size ({config.min_cluster_size}) or min_cluster_share ({config.min_cluster_share:g})"
         yield (
             "clusters",
             f"{report.clusters} clusters, fewer than gate_min_clusters = {config.gate_min_clusters}",
-            f"for more clusters {sizes if mode == 'hdbscan' else samples if mode == 'plscan' else more}",
+            "for more clusters "
+            + {"hdbscan": sizes, "plscan": samples, "kmeans": more, "evoc": f"{more}, or leave evoc out of modes"}[mode],
         )
     if report.largest_share > config.gate_max_largest_share:
         split = "set selection to 'leaf'" if mode == "hdbscan" and config.selection == "eom" else neighbours
@@ -108,6 +110,7 @@ class Stability(NamedTuple):
 class Trial:
     """What another value of one setting does, to one fit of each mode and view.
 
+    setting: the change in words. clusters, largest_share, noise_share: of the mode whose number of clusters changes most.
     agreement: Spearman's correlation of d with that of the settings as they are. cliff: what jumped, in words; empty if nothing.
     """
 
@@ -179,35 +182,54 @@ _MOST_TIMES, _MOST_NOISE, _LEAST_AGREEMENT = 3.0, 0.25, 0.75
 """A cliff: so many times more or fewer clusters, so much more noise, or so little agreement, when one setting changes by half."""
 
 
-def variants(config: DiversityConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield changes of one setting each that a neighbour might have made, by name: numbers halved and doubled."""
+def variants(config: DiversityConfig) -> Iterator[dict[str, Any]]:
+    """Yield changes that a neighbour might have made, of one setting each: numbers halved and doubled.
+
+    Whichever of min_cluster_size and min_cluster_share decides depends on the sample, so they change together.
+    """
     modes = set(config.modes)
     umap = modes & {"hdbscan", "plscan"}
-    numbers: dict[str, float] = {}
+    numbers: dict[str, int] = {}
     if umap:
         numbers |= {name: getattr(config, name) for name in ("pca_components", "umap_components", "umap_neighbors", "umap_epochs")}
     if "hdbscan" in modes:
-        numbers["min_cluster_share"] = config.min_cluster_share
-        yield "selection", {"selection": "leaf" if config.selection == "eom" else "eom"}
+        yield {"selection": "leaf" if config.selection == "eom" else "eom"}
+        yield from _smallest_clusters(config)
     if umap and config.min_samples is not None:
         numbers["min_samples"] = config.min_samples
     if modes & {"evoc", "kmeans"}:
         numbers["clusters"] = config.clusters or math.isqrt(config.sample_size)
     for name, value in numbers.items():
         least = 10 if name == "umap_epochs" else 1 if name == "min_samples" else 2
-        both = {other if isinstance(value, float) else max(least, round(other)) for other in (value / 2, value * 2)}
-        for changed in sorted(both - {value}):
-            yield name, {name: changed}
-    yield "separation_neighbours", {"separation_neighbours": None if config.separation_neighbours else 20}
-    yield "evenness", {"evenness": 0.0 if config.evenness else 0.7}
-    yield "views", {"views": ("centred",) if "plain" in config.views else ("plain",)}
+        for changed in sorted({max(least, round(value * factor)) for factor in _HALF_AND_TWICE} - {value}):
+            yield {name: changed}
+    yield {"separation_neighbours": None if config.separation_neighbours else 20}
+    yield {"evenness": 0.0 if config.evenness else 0.7}
+    yield {"views": ("centred",) if "plain" in config.views else ("plain",)}
+
+
+_HALF_AND_TWICE = 0.5, 2.0
+
+
+def _smallest_clusters(config: DiversityConfig) -> Iterator[dict[str, Any]]:
+    for factor in _HALF_AND_TWICE:
+        size, share = max(2, round(config.min_cluster_size * factor)), config.min_cluster_share * factor
+        yield {"min_cluster_size": size, "min_cluster_share": share}
+
+
+def changed(config: DiversityConfig, change: Mapping[str, Any]) -> DiversityConfig | None:
+    """Return settings with a change, or None if they aren't allowed together."""
+    try:
+        return DiversityConfig.model_validate({**config.model_dump(), **change})
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)
 class Attempt:
     """Settings to fit a sample by, with one more than their seed or so, on all of it or a share.
 
-    name: what it is for, and for trials which setting is changed.
+    name: what it is for, and for trials what is changed.
     """
 
     name: str
@@ -257,7 +279,7 @@ def attempts(config: DiversityConfig, *, sensitivity: bool = True) -> list[Attem
     if sensitivity:
         single = config.model_copy(update={"fits": 1})
         wanted.append(Attempt(SINGLE, single))
-        wanted += [Attempt(name, single.model_copy(update=change)) for name, change in variants(config)]
+        wanted += [Attempt(_said(change), other) for change in variants(config) if (other := changed(single, change)) is not None]
     return wanted
 
 
@@ -345,22 +367,30 @@ def stability(one: Attempted, other: Attempted) -> Stability:
 
 
 def _trial(wanted: Attempt, outcome: Attempted, before: Attempted) -> Trial:
-    said = f"{wanted.name} = {_said(getattr(wanted.config, wanted.name))}"
-    report = outcome.report
     if outcome.error:
-        return Trial(said, 0, 0.0, 1.0, 0.0, outcome.error)
+        return Trial(wanted.name, 0, 0.0, 1.0, 0.0, outcome.error)
     agreement = stability(before, outcome).diversity
     cliffs = []
-    if not 1 / _MOST_TIMES <= report.clusters / max(before.report.clusters, 1) <= _MOST_TIMES:
-        cliffs.append(f"{report.clusters} clusters instead of {before.report.clusters}")
-    if report.noise_share - before.report.noise_share > _MOST_NOISE:
-        cliffs.append(f"noise {report.noise_share:.0%} instead of {before.report.noise_share:.0%}")
-    if agreement < _LEAST_AGREEMENT and wanted.name != "evenness":
+    usual = {report.mode: report for report in reversed(before.reports)}
+    changes = [(report, usual[report.mode]) for report in outcome.reports]
+    # Of several modes, the one that changes most.
+    report, was = max(changes, key=lambda pair: abs(math.log(max(pair[0].clusters, 1) / max(pair[1].clusters, 1))))
+    if not 1 / _MOST_TIMES <= report.clusters / max(was.clusters, 1) <= _MOST_TIMES:
+        cliffs.append(f"{report.clusters} clusters of {report.mode} instead of {was.clusters}")
+    noisier, was_noisy = max(changes, key=lambda pair: pair[0].noise_share - pair[1].noise_share)
+    if noisier.noise_share - was_noisy.noise_share > _MOST_NOISE:
+        cliffs.append(f"noise of {noisier.mode} {noisier.noise_share:.0%} instead of {was_noisy.noise_share:.0%}")
+    if agreement < _LEAST_AGREEMENT and not wanted.name.startswith("evenness"):
         cliffs.append(f"d agrees at {agreement:.2f} only")
-    return Trial(said, report.clusters, report.largest_share, report.noise_share, agreement, ", ".join(cliffs))
+    return Trial(wanted.name, report.clusters, report.largest_share, report.noise_share, agreement, ", ".join(cliffs))
 
 
-def _said(value: Any) -> str:
+def _said(change: Mapping[str, Any]) -> str:
+    """A change of settings in words."""
+    return ", ".join(f"{name} = {_value(value)}" for name, value in change.items())
+
+
+def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(value)
     return f"{value:g}" if isinstance(value, float) else "all" if value is None else str(value)
@@ -435,6 +465,7 @@ _GRID: tuple[dict[str, Any], ...] = (
 
 _OF_MODES = {
     "selection": {"hdbscan"},
+    "min_cluster_size": {"hdbscan"},
     "min_cluster_share": {"hdbscan"},
     "umap_neighbors": {"hdbscan", "plscan"},
     "clusters": {"evoc", "kmeans"},
@@ -444,12 +475,11 @@ _OF_MODES = {
 
 def grid(config: DiversityConfig) -> list[dict[str, Any]]:
     """A small grid of settings to try: as they are, and others that are known to matter. None twice."""
-    halves = [{"min_cluster_share": config.min_cluster_share * factor} for factor in (0.5, 2.0)]
     found, known = list[dict[str, Any]](), list[DiversityConfig]()
-    for change in (*_GRID, *halves):
-        settings = config.model_copy(update=change)
+    for change in (*_GRID, *_smallest_clusters(config)):
+        settings = changed(config, change)
         of = set().union(*(_OF_MODES.get(name, set(config.modes)) for name in change))
-        if settings not in known and (not change or of & set(config.modes)):
+        if settings is not None and settings not in known and (not change or of & set(config.modes)):
             found.append(change)
             known.append(settings)
     return found
@@ -473,7 +503,7 @@ class Tuned:
     @property
     def name(self) -> str:
         """The settings in words."""
-        return ", ".join(f"{name} = {_said(value)}" for name, value in self.settings.items()) or AS_THEY_ARE
+        return _said(self.settings) or AS_THEY_ARE
 
 
 def tuned(change: dict[str, Any], config: DiversityConfig, found: dict[str, Attempted]) -> Tuned:

@@ -15,11 +15,6 @@ Int64Array = npt.NDArray[np.int64]
 _MOST_TIMES = 4.0
 """A cluster's share in a tree that is filled evenly is at most so many times its own, as a document has so many copies."""
 
-_ROWS_AT_ONCE = 512
-
-_SAME = 1e-3
-"""Cosine distance under which a neighbour is the document itself, or a copy of it: vectors are kept in half precision."""
-
 
 def weighted_places(values: Float64Array, documents: Int64Array) -> Float64Array:
     """Return the place of each cluster's documents in the order of the values (K,): the share below, and half of those alike."""
@@ -77,18 +72,14 @@ class Neighbours:
     def found(self, vectors: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Cosine distances of unit vectors (m, dim) to the nearest in the sample, and to the k-th; (m,) each.
 
-        Those that are the same as a vector are no neighbours of its: the document itself may be in the sample.
+        Vectors are rounded to half precision, in which they are kept, so that a document of the sample finds itself there and is
+        no neighbour of its own. Others with the same vector, copies of it, are.
         """
-        sample = self.vectors.astype(np.float32)
-        nearest, kth = np.empty(len(vectors), dtype=np.float32), np.empty(len(vectors), dtype=np.float32)
-        k = min(self.k, len(sample))
-        for start in range(0, len(vectors), _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
-            distance = 1.0 - vectors[part] @ sample.T
-            distance[distance < _SAME] = np.inf
-            closest = np.partition(distance, k - 1, axis=1)[:, :k]
-            nearest[part], kth[part] = closest.min(axis=1), closest.max(axis=1)
-        return np.minimum(nearest, np.float32(2)), np.minimum(kth, np.float32(2))
+        from samplemix_core.diversity.nearest import nearest_others
+
+        distance = nearest_others(vectors.astype(np.float16).astype(np.float32), self.vectors.astype(np.float32), self.k)
+        there = min(self.k, max(len(self.vectors) - 1, 1))
+        return distance[:, 0], distance[:, there - 1]
 
     def places(self, kth: Float32Array) -> Float64Array:
         """Places of documents in the sample's order by the distance to the k-th neighbour, (m,)."""

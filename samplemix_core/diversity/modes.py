@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samplemix_core.config.run import DiversityConfig, FitMode
+from samplemix_core.errors import ConfigError
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
@@ -25,6 +26,7 @@ MOST_EXACT = 30_000
 """Documents of a sample up to which neighbours are found by comparing all with all; of more, UMAP looks for them by its own way."""
 
 _ITERATIONS = 25
+_LEAST_DIMENSIONS = 5
 
 
 class Prepared:
@@ -36,10 +38,8 @@ class Prepared:
 
     @property
     def clusters(self) -> int:
-        """How many clusters to look for, in modes that don't find it out."""
-        n = len(self.vectors)
-        # The same for a smaller sample, as far as it goes, because d is: see docs/diversity.md.
-        return min(self.config.clusters or max(2, min(math.isqrt(self.config.sample_size), n // 10)), n)
+        """See clusters_wanted."""
+        return clusters_wanted(self.config, len(self.vectors))
 
     @property
     def min_cluster_size(self) -> int:
@@ -101,6 +101,20 @@ def min_cluster_size(config: DiversityConfig, n: int) -> int:
     return max(config.min_cluster_size, math.ceil(config.min_cluster_share * n))
 
 
+def clusters_wanted(config: DiversityConfig, n: int) -> int:
+    """How many clusters of n documents to look for, in modes that don't find it out."""
+    # The same for a smaller sample, as far as it goes, because d is: see docs/diversity.md.
+    by_size = min(math.isqrt(config.sample_size), max(n // 10, config.gate_min_clusters, 2))
+    return min(config.clusters or by_size, n)
+
+
+def lower_min_samples(config: DiversityConfig) -> str:
+    """How to find more, and less noise, in words."""
+    if config.min_samples is None:
+        return f"set min_samples, which is min_cluster_size ({config.min_cluster_size}) without"
+    return f"lower min_samples ({config.min_samples})"
+
+
 def _umap() -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
@@ -128,21 +142,37 @@ def hdbscan(sample: Prepared, seed: int) -> Labels:
 
 def plscan(sample: Prepared, seed: int) -> Labels:
     """PLSCAN (Bot et al. 2025) of what UMAP makes of the sample: HDBSCAN at the smallest cluster that persists longest."""
-    from fast_plscan import PLSCAN
-
-    found = PLSCAN(min_samples=sample.min_samples or 5, num_threads=1).fit_predict(sample.reduced(seed))
+    try:
+        from fast_plscan import PLSCAN
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "fast-plscan isn't installed: it has no wheel for this processor.", "Leave plscan out of diversity.modes."
+        ) from error
+    few = len(sample.vectors) - 1
+    found = PLSCAN(min_samples=sample.min_samples or min(5, few), num_threads=1).fit_predict(sample.reduced(seed))
     return np.asarray(found, dtype=np.int32)
 
 
 def evoc(sample: Prepared, seed: int) -> Labels:
     """EVoC (Embedding Vector Oriented Clustering), on the vectors themselves, at about as many clusters as are asked for."""
+    import numba
     from evoc import EVoC
 
-    few = len(sample.vectors) - 1
+    few, dim = len(sample.vectors) - 1, sample.vectors.shape[1]
+    if dim < _LEAST_DIMENSIONS:
+        raise ConfigError(
+            f"evoc takes vectors of {_LEAST_DIMENSIONS} dimensions or more, not {dim}.", "Leave evoc out of diversity.modes."
+        )
     evoc = EVoC(approx_n_clusters=sample.clusters, n_neighbors=min(15, few), min_samples=min(5, few), random_state=seed)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # Of few documents, some have fewer neighbours than it looks for.
-        return np.asarray(evoc.fit_predict(sample.vectors), dtype=np.int32)
+    threads = numba.get_num_threads()
+    # It cuts its work by threads: with several, a seed fixes nothing.
+    numba.set_num_threads(1)
+    try:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # Of few documents, some have fewer neighbours than it looks for.
+            return np.asarray(evoc.fit_predict(sample.vectors), dtype=np.int32)
+    finally:
+        numba.set_num_threads(threads)
 
 
 def kmeans(sample: Prepared, seed: int) -> Labels:

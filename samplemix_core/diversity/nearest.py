@@ -16,6 +16,10 @@ from samplemix_core.errors import ModelError
 
 BLOCK_ROWS = 1024
 _BLOCK_CELLS = 2**24
+_NEIGHBOUR_ROWS = 512
+
+_ERROR = 1e-5
+"""Twice the most by which a float32 similarity of unit vectors can be wrong."""
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -89,7 +93,7 @@ class _Products:
     def of(cls, centroids: Float32Array, rows: int) -> "_Products":
         """Products of at most so many vectors with centroids (K, dim)."""
         out = np.empty((rows, len(centroids)), dtype=np.float32)
-        exact = cls(centroids, None, 1e-5, out)
+        exact = cls(centroids, None, _ERROR, out)
         # Whoever has loaded torch has a trial of both: loading it takes longer than most files.
         if "torch" not in sys.modules or centroids.size < 2**16:
             return exact
@@ -133,6 +137,27 @@ def _faster(rows: int, k: int, dim: int) -> float:
 
 
 @compiled
+def _cosine(vectors: Float32Array, i: int, others: Float32Array, j: int) -> float:
+    """The product of one row with another in float64: eight sums, which processors add at once, in this order everywhere."""
+    dim = vectors.shape[1]
+    whole = dim - dim % 8
+    a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(0, whole, 8):
+        a += np.float64(vectors[i, k]) * np.float64(others[j, k])
+        b += np.float64(vectors[i, k + 1]) * np.float64(others[j, k + 1])
+        c += np.float64(vectors[i, k + 2]) * np.float64(others[j, k + 2])
+        d += np.float64(vectors[i, k + 3]) * np.float64(others[j, k + 3])
+        e += np.float64(vectors[i, k + 4]) * np.float64(others[j, k + 4])
+        f += np.float64(vectors[i, k + 5]) * np.float64(others[j, k + 5])
+        g += np.float64(vectors[i, k + 6]) * np.float64(others[j, k + 6])
+        h += np.float64(vectors[i, k + 7]) * np.float64(others[j, k + 7])
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for k in range(whole, dim):
+        total += np.float64(vectors[i, k]) * np.float64(others[j, k])
+    return total
+
+
+@compiled
 def _nearest(
     near: Float32Array,
     least: Float32Array,
@@ -142,31 +167,57 @@ def _nearest(
     cosine: Float32Array,
 ) -> None:
     """Of centroids whose similarity (n, K) is at least `least` (n,), find the nearest by exact cosines; ties go to the lowest."""
-    dim = vectors.shape[1]
-    whole = dim - dim % 8
     for i in range(vectors.shape[0]):
         best = -np.inf
         for j in range(near.shape[1]):
             if near[i, j] < least[i]:
                 continue
-            # Eight sums, which processors add at once; in this order everywhere.
-            a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            for k in range(0, whole, 8):
-                a += np.float64(vectors[i, k]) * np.float64(centroids[j, k])
-                b += np.float64(vectors[i, k + 1]) * np.float64(centroids[j, k + 1])
-                c += np.float64(vectors[i, k + 2]) * np.float64(centroids[j, k + 2])
-                d += np.float64(vectors[i, k + 3]) * np.float64(centroids[j, k + 3])
-                e += np.float64(vectors[i, k + 4]) * np.float64(centroids[j, k + 4])
-                f += np.float64(vectors[i, k + 5]) * np.float64(centroids[j, k + 5])
-                g += np.float64(vectors[i, k + 6]) * np.float64(centroids[j, k + 6])
-                h += np.float64(vectors[i, k + 7]) * np.float64(centroids[j, k + 7])
-            exact = ((a + b) + (c + d)) + ((e + f) + (g + h))
-            for k in range(whole, dim):
-                exact += np.float64(vectors[i, k]) * np.float64(centroids[j, k])
+            exact = _cosine(vectors, i, centroids, j)
             if exact > best:
                 best = exact
                 cluster[i] = j
         cosine[i] = best
+
+
+def nearest_others(vectors: Float32Array, sample: Float32Array, k: int) -> Float32Array:
+    """Cosine distances of unit vectors (n, dim) to the k nearest of a sample (m, dim), ascending, float32 (n, k).
+
+    One of the sample that equals a vector is taken for the document itself, and left out; further ones are copies of it. Where
+    there are fewer than k, the rest is 2. The same to the bit whatever other vectors come with it, as in nearest_centroids.
+    """
+    found = np.full((len(vectors), k), 2.0, dtype=np.float32)
+    products = _Products(sample, None, _ERROR, np.empty((min(len(vectors), _NEIGHBOUR_ROWS), len(sample)), dtype=np.float32))
+    kth = max(len(sample) - k - 1, 0)
+    for start in range(0, len(vectors), _NEIGHBOUR_ROWS):
+        block = vectors[start : start + _NEIGHBOUR_ROWS]
+        near = products.with_all(block)
+        # The document itself may be among the nearest, so one more than k.
+        least = np.partition(near, kth, axis=1)[:, kth] - np.float32(_ERROR)
+        _nearest_others(near, least, block, sample, found[start : start + len(block)])
+    return np.clip(found, np.float32(0), np.float32(2))
+
+
+@compiled
+def _nearest_others(
+    near: Float32Array, least: Float32Array, vectors: Float32Array, sample: Float32Array, distance: Float32Array
+) -> None:
+    """Of those whose similarity (n, m) is at least `least` (n,), the smallest exact distances but for one that is equal; (n, k)."""
+    k = distance.shape[1]
+    for i in range(vectors.shape[0]):
+        itself = False
+        for j in range(near.shape[1]):
+            if near[i, j] < least[i]:
+                continue
+            if not itself and np.array_equal(vectors[i], sample[j]):
+                itself = True
+                continue
+            value = np.float32(1.0 - _cosine(vectors, i, sample, j))
+            if value < distance[i, k - 1]:
+                place = k - 1
+                while place > 0 and distance[i, place - 1] > value:
+                    distance[i, place] = distance[i, place - 1]
+                    place -= 1
+                distance[i, place] = value
 
 
 def nearest_neighbours(vectors: Float32Array, k: int) -> tuple[npt.NDArray[np.int32], Float32Array]:

@@ -151,7 +151,10 @@ def _count(
     eligible = scored - sum(by_rule.values())
     if not eligible:
         said = ", ".join(f"{rule} {documents:,}" for rule, documents in by_rule.items())
-        raise ConfigError(f"Constraints leave out all {scored:,} documents: {said}.", "Loosen constraints.exclude or include.")
+        raise ConfigError(
+            f"All {scored:,} documents are left out: {said}.",
+            "Loosen what leaves out most: constraints.exclude and include, decontaminate, or diversity.noise.",
+        )
     return Counts(
         documents=totals.documents,
         scored=scored,

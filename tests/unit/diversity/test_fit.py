@@ -1,13 +1,16 @@
 """The fit finds known clusters, is fixed by its seed, and refuses what can't be clustered."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from samplemix_core.config.run import DiversityConfig
 from samplemix_core.diversity.cluster_model import ClusterModel, Fit
 from samplemix_core.diversity.fit import fit_clusters, one_cluster
+from samplemix_core.diversity.health import check_health
 from samplemix_core.errors import DiversityHealthError
-from tests.unit.diversity.conftest import Blobs, Vectors
+from tests.unit.diversity.conftest import Blobs, Vectors, draw_blobs, unit
 
 
 def repeated(n_different: int, copies: int, dim: int = 48) -> Vectors:
@@ -89,7 +92,36 @@ def test_copies_of_a_few_texts_cluster_without_noise_by_rounding(config: Diversi
 def test_samples_too_small_or_uniform_are_refused_with_a_remedy(vectors: Vectors, found: str) -> None:
     with pytest.raises(DiversityHealthError, match=found) as refused:
         fit_clusters(vectors, DiversityConfig(), seed=0, encoder_id="encoder-1")
-    assert "diversity.min_cluster_size (10)" in refused.value.remedy
+    assert ("diversity.min_cluster_size (10)" in refused.value.remedy) is (len(vectors) < 20)
+    assert "policy natural" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "documents", "remedy"),
+    [
+        ({"modes": ("hdbscan",), "min_cluster_share": 0.6}, 60, "lower diversity.min_cluster_share (0.6)"),
+        ({"modes": ("plscan",), "umap_components": 40}, 30, "lower diversity.umap_components (40)"),
+        ({"modes": ("kmeans",), "umap_components": 40}, 1, "Add documents, or mix by policy natural"),
+    ],
+)
+def test_the_setting_that_asks_for_most_is_named(settings: dict[str, Any], documents: int, remedy: str) -> None:
+    vectors = unit(np.random.default_rng(0).standard_normal((documents, 16)))
+    with pytest.raises(DiversityHealthError, match="too few to cluster") as refused:
+        fit_clusters(vectors, DiversityConfig(**settings), 0, "encoder-1")
+    assert remedy in refused.value.remedy
+
+
+def test_rounding_orders_no_clusters_of_copies() -> None:
+    # All the same but for rounding, so nobody is more diverse.
+    vectors = repeated(n_different=25, copies=12)
+    found = fit_clusters(vectors, DiversityConfig(modes=("kmeans",), fits=1, clusters=25), 0, "encoder-1")
+    assert found.n_clusters == 25
+    assert set(found.assign(vectors, None).diversity.tolist()) == {0.5}
+
+
+def test_fewer_than_a_hundred_documents_pass_the_gates() -> None:
+    config, few = DiversityConfig(min_cluster_size=2), draw_blobs(n_blobs=11, per_blob=8)
+    check_health(fit_clusters(few.vectors, config, 0, "encoder-1"), config)
 
 
 def test_a_vector_with_nan_is_named(blobs: Blobs, config: DiversityConfig) -> None:

@@ -111,12 +111,19 @@ def test_a_setting_at_whose_double_clusters_vanish_is_a_cliff(blobs: Blobs) -> N
     edge = DiversityConfig(modes=("hdbscan",), fits=1, min_cluster_size=2, min_cluster_share=30 / blobs.truth.size)
     trials = {trial.setting: trial for trial in measured(blobs, edge, sensitivity=True).trials}
     assert len(trials) >= 10
-    doubled = trials[f"min_cluster_share = {60 / blobs.truth.size:g}"]
+    doubled = trials[f"min_cluster_size = 4, min_cluster_share = {60 / blobs.truth.size:g}"]
     assert doubled.cliff
-    halved = trials[f"min_cluster_share = {15 / blobs.truth.size:g}"]
+    halved = trials[f"min_cluster_size = 2, min_cluster_share = {15 / blobs.truth.size:g}"]
     assert halved.cliff == ""
     assert halved.clusters >= 12
     assert "selection = leaf" in trials
+
+
+def test_of_several_modes_the_one_that_a_setting_changes_is_shown(blobs: Blobs) -> None:
+    found = measured(blobs, DiversityConfig(modes=("hdbscan", "kmeans"), fits=1, clusters=40), sensitivity=True)
+    trials = {trial.setting: trial for trial in found.trials}
+    assert trials["clusters = 20"].clusters == 20
+    assert trials["clusters = 80"].clusters > 60
 
 
 def test_what_is_unsteady_is_said_with_what_to_do(blobs: Blobs) -> None:
@@ -130,9 +137,12 @@ def test_what_is_unsteady_is_said_with_what_to_do(blobs: Blobs) -> None:
 
 
 def test_a_grid_has_what_is_configured_and_nothing_twice() -> None:
-    for config in (DiversityConfig(), DiversityConfig(modes=("kmeans",)), DiversityConfig(clusters=70)):
+    configs = DiversityConfig(), DiversityConfig(modes=("kmeans",)), DiversityConfig(clusters=70), DiversityConfig(noise="distance")
+    for config in configs:
         points = grid(config)
         assert points[0] == {}
+        # What isn't allowed together is no point.
+        assert ({"measure": "density"} in points) is (config.noise == "nearest")
         settings = [config.model_copy(update=change) for change in points]
         assert all(settings.count(one) == 1 for one in settings)
 
@@ -162,7 +172,7 @@ def test_what_can_not_be_clustered_is_refused() -> None:
 def test_what_could_not_be_fitted_is_named_and_has_no_figure(blobs: Blobs) -> None:
     # A fifth of 60 documents is too few for clusters of 10.
     few = Blobs(blobs.vectors[:60], blobs.truth[:60])
-    found = measured(few, DiversityConfig(modes=("kmeans",), fits=1, clusters=5, evenness=0))
+    found = measured(few, DiversityConfig(modes=("hdbscan",), fits=1, evenness=0))
     assert found.seed is not None
     assert found.fifth is None
     assert found.failed == (
@@ -181,7 +191,7 @@ def test_languages_explain_nothing_of_a_d_that_most_have(blobs: Blobs) -> None:
     assert factors["content_type"] == 0
 
 
-@pytest.mark.parametrize(("mode", "says"), [("kmeans", "raise clusters (141)"), ("plscan", "lower min_samples (5)")])
+@pytest.mark.parametrize(("mode", "says"), [("kmeans", "raise clusters (10)"), ("plscan", "lower min_samples (5)")])
 def test_advice_names_settings_of_the_mode(mode: Literal["kmeans", "plscan"], says: str) -> None:
     with pytest.raises(DiversityHealthError) as refused:
         check_health(fitted([10] * 9, mode=mode), DiversityConfig(modes=(mode,)))
@@ -194,10 +204,10 @@ def test_a_gate_that_a_later_fit_fails_is_named_with_its_mode_once() -> None:
     with pytest.raises(DiversityHealthError) as refused:
         check_health(replace(good, fits=(*good.fits, *bad.fits, *bad.fits)), DiversityConfig())
     assert refused.value.what.count("kmeans: the largest cluster has 60.0%") == 1
-    assert "raise clusters (141)" in refused.value.remedy
+    assert "raise clusters (10)" in refused.value.remedy
 
 
 def test_clusters_that_live_on_are_gated_with_advice_on_the_mode_that_fitted_them() -> None:
     with pytest.raises(DiversityHealthError) as refused:
         check_health(fitted([10] * 9, mode=INHERITED), DiversityConfig(modes=("kmeans",)))
-    assert "raise clusters (141)" in refused.value.remedy
+    assert "raise clusters (10)" in refused.value.remedy

@@ -1,5 +1,10 @@
 """Each way to find clusters gives what its library gives, whatever numbers it gives them."""
 
+import hashlib
+import os
+import subprocess
+import sys
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,7 +14,7 @@ from hdbscan import HDBSCAN
 
 from samplemix_core.config.run import DiversityConfig, FitMode
 from samplemix_core.diversity.modes import MODES, Prepared, cluster, min_cluster_size
-from tests.unit.diversity.conftest import Blobs, draw_blobs
+from tests.unit.diversity.conftest import Blobs, draw_blobs, unit
 
 
 def assert_same_clusters(ours: npt.NDArray[np.int32], direct: npt.NDArray[np.integer]) -> None:
@@ -40,6 +45,18 @@ def test_evoc(blobs: Blobs) -> None:
     sample = Prepared(blobs.vectors, DiversityConfig(clusters=14))
     direct = EVoC(approx_n_clusters=14, random_state=1).fit_predict(blobs.vectors)
     assert_same_clusters(cluster(sample, "evoc", 1), direct)
+
+
+def evoc_of_shapeless() -> str:
+    """The digest of clusters of vectors that have none, which anything moves."""
+    vectors = unit(np.random.default_rng(0).standard_normal((1500, 32)))
+    return hashlib.sha256(cluster(Prepared(vectors, DiversityConfig(clusters=20)), "evoc", 1).tobytes()).hexdigest()
+
+
+def test_evoc_is_the_same_with_any_number_of_threads() -> None:
+    command = [sys.executable, "-c", f"from {__name__} import evoc_of_shapeless as found; print(found(), end='')"]
+    found = subprocess.run(command, env=os.environ | {"NUMBA_NUM_THREADS": "2"}, stdout=subprocess.PIPE, text=True, check=True)
+    assert found.stdout == evoc_of_shapeless()
 
 
 def test_kmeans_is_where_no_document_and_no_centroid_moves(blobs: Blobs) -> None:
