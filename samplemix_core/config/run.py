@@ -136,7 +136,7 @@ class DiversityConfig(IdentifiedModel):
         None,
         ge=2,
         description="Clusters that evoc and kmeans look for; by default the square root of sample_size, but at most a tenth of the"
-        " documents of a smaller sample",
+        " documents of a smaller sample, and no fewer than gate_min_clusters",
     )
     separation_neighbours: int | None = Field(
         None, ge=1, description="Nearest centroids that separation is averaged over; by default all, as in the paper"

@@ -158,7 +158,12 @@ Sample = tuple[tuple[Shard, EmbeddingFile, npt.NDArray[np.int64]], ...]
 
 
 def draw_sample(run: RunContext, registered: Registered, scored: Sequence[ShardState], documents: int) -> Sample:
-    """Draw a stratified sample of so many documents: embedding files, each with its shard and the positions drawn from it."""
+    """Draw a stratified sample of so many documents: embedding files, each with its shard and the positions drawn from it.
+
+    Raises CorpusError if these shards have no scored document.
+    """
+    if not any(state.scored for state in scored):
+        raise CorpusError("No document of the run's snapshots is scored.", "See 'samplemix quarantine' for the reasons.")
     positions = stratified_positions(shard_counts(scored, run.config.reader), documents, run.config.diversity.seed)
     with run.deployment.transaction() as cursor:
         files = embedding_files(cursor, registered.version, scored)
