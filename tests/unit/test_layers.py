@@ -25,7 +25,7 @@ def rooms() -> dict[str, set[str]]:
 
 IMPORTS = rooms()
 BASE = IMPORTS["__init__"]
-PURE = {"corpus", "quality", "embedding", "diversity", "overlap", "mixing", "manifest", "scorers"}
+PURE = {"corpus", "quality", "embedding", "diversity", "overlap", "mixing", "evaluation", "manifest", "scorers"}
 KEEPERS = {"objects", "database", "compute"}
 KNOWN_TO_PURE = {"samplemix_core.objects.interface"}
 """What a pure room may know of those that keep things: what an object store is, not one of them."""

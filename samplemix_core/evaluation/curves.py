@@ -1,0 +1,58 @@
+"""Learning curves, and how many steps one mixture saves against another."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+POINTS = 12
+_APART = np.sqrt(2)
+
+
+def stops(tokens: int, points: int = POINTS) -> Int64Array:
+    """After how many of a stream's tokens to look at its losses: (points,) or fewer, evenly apart by logarithm, and after all."""
+    return np.unique(np.maximum(np.rint(tokens / _APART ** np.arange(points)), 1)).astype(np.int64)
+
+
+class Curve(NamedTuple):
+    """What is learnt from a stream.
+
+    tokens: int64 (p,), read so far, ascending. nats: float64 (p,), a byte of a target, after so many.
+    """
+
+    tokens: Int64Array
+    nats: Float64Array
+
+    def steps_to(self, nats: float) -> float:
+        """Tokens after which the loss is so low, between points by their logarithm, but within the first and the last.
+
+        What was reached counts as reached, even if the loss rises again.
+        """
+        reached, first = np.unique(-np.minimum.accumulate(self.nats), return_index=True)
+        return float(np.exp(np.interp(-nats, reached, np.log(self.tokens[first]))))
+
+
+def steps_ratio(curve: Curve, reference: Curve) -> float:
+    """Tokens that a reference needs over tokens that a curve needs, for a loss that both reach: above 1 the curve's mixture wins.
+
+    It is the higher one of the lowest losses of the two, so that nothing is extrapolated.
+    """
+    nats = max(float(curve.nats.min()), float(reference.nats.min()))
+    return reference.steps_to(nats) / curve.steps_to(nats)
+
+
+class Paired(NamedTuple):
+    """A mean over paired draws, and its standard error; infinite with one draw, which says nothing about the next."""
+
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Paired":
+        """From one value a draw, at least one."""
+        n = len(values)
+        return cls(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("inf"))
