@@ -4,20 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samplemix_core.evaluation import ngram
 from samplemix_core.evaluation.ngram import MOST_TOKENS, ORDER, NgramModel
-
-Text = list[int]
-
-
-def packed(texts: list[Text]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Texts as the model takes them."""
-    return np.array([token for text in texts for token in text], dtype=np.int64), np.cumsum([len(text) for text in texts])
+from tests.unit.evaluation.conftest import Text, packed
 
 
 def fed(texts: list[Text], vocabulary: int) -> NgramModel:
