@@ -75,13 +75,14 @@ def draw_tuned(path: Path, corpus: str, documents: int, points: Sequence[Tuned])
         axes.grid(axis="x", color=LINE, linewidth=0.7)
         axes.tick_params(length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        for column, title in ((0.79, "clusters"), (0.855, "noise"), (0.925, "seconds")):
-            figure.text(column, 0.845, title, color=QUIET, ha="right" if column > 0.8 else "left")
+        clusters, noise, seconds = 0.835, 0.88, 0.937
+        for column, title in ((clusters, "clusters"), (noise, "noise"), (seconds, "seconds")):
+            figure.text(column, 0.845, title, color=QUIET, ha="right")
         for row, point in enumerate(points):
             height = 0.09 + 0.74 * (1 - (row + 0.5) / len(points)) - 0.008
             colour = _FAILS if point.failed else INK
-            figure.text(0.79, height, f"{point.report.clusters:,}", color=colour)
-            figure.text(0.855, height, f"{point.report.noise_share:.0%}", color=colour, ha="right")
-            figure.text(0.925, height, f"{point.seconds:.0f}", color=colour, ha="right")
+            figure.text(clusters, height, f"{point.report.clusters:,}", color=colour, ha="right")
+            figure.text(noise, height, f"{point.report.noise_share:.0%}", color=colour, ha="right")
+            figure.text(seconds, height, f"{point.seconds:.0f}", color=colour, ha="right")
             if point.failed:
-                figure.text(0.94, height, "fails a gate", color=colour, fontsize=9)
+                figure.text(0.945, height, "fails a gate", color=colour, fontsize=9)

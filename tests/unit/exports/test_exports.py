@@ -432,10 +432,10 @@ def test_an_export_that_is_killed_leaves_no_process_and_strange_files_are_named(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
-import sys, threading, time
+import os, sys, threading, time
 from samplemix_core.exports import part
 def slow(*arguments, **options):
-    print("begun", flush=True)
+    os.write(1, b"begun\\n")  # At once: with PYTHONUNBUFFERED, two processes' prints mix.
     time.sleep(60)
 if __name__ == "__main__":
     from samplemix_core.cli.main import app
