@@ -158,13 +158,14 @@ def _require_sample(vectors: Vectors, config: DiversityConfig) -> None:
         least = 2 * smallest
         name = "min_cluster_size" if smallest == config.min_cluster_size else "min_cluster_share"
         lower = f"lower diversity.{name} ({getattr(config, name)}), "
-    distinct = np.unique(vectors, axis=0).shape[0] if n >= least else 0
+    distinct = np.unique(vectors, axis=0).shape[0]
     if n < least or distinct < different:
-        found = f"{n} documents" if n < least else f"{n} documents, but only {distinct} different ones"
+        few = distinct < min(n, different)
+        found = f"{n} documents, but only {distinct} different" if few else f"{n} documents"
         raise DiversityHealthError(
             f"The sample has {found}: too few to cluster. It takes {least} documents and {different} different ones with these"
             " settings.",
-            f"Add documents, {lower if n < least else ''}or mix by policy natural, which needs no clusters.",
+            f"Add documents, {'' if few else lower}or mix by policy natural, which needs no clusters.",
         )
 
 

@@ -82,8 +82,9 @@ def test_copies_of_a_few_texts_cluster_without_noise_by_rounding(config: Diversi
 @pytest.mark.parametrize(
     ("vectors", "found"),
     [
-        (repeated(1, 10), "10 documents"),
-        (repeated(1, 1), "1 documents"),
+        (repeated(10, 1), "10 documents: too few"),
+        (repeated(1, 10), "10 documents, but only 1 different"),
+        (repeated(1, 1), "1 documents: too few"),
         (repeated(1, 500), "500 documents, but only 1 different"),
         (repeated(6, 100), "600 documents, but only 6 different"),
         (np.zeros((100, 16), dtype=np.float32), "100 documents, but only 1 different"),
@@ -92,7 +93,7 @@ def test_copies_of_a_few_texts_cluster_without_noise_by_rounding(config: Diversi
 def test_samples_too_small_or_uniform_are_refused_with_a_remedy(vectors: Vectors, found: str) -> None:
     with pytest.raises(DiversityHealthError, match=found) as refused:
         fit_clusters(vectors, DiversityConfig(), seed=0, encoder_id="encoder-1")
-    assert ("diversity.min_cluster_size (10)" in refused.value.remedy) is (len(vectors) < 20)
+    assert ("diversity.min_cluster_size (10)" in refused.value.remedy) is ("too few" in found)
     assert "policy natural" in refused.value.remedy
 
 
