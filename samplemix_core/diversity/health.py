@@ -217,7 +217,7 @@ def _smallest_clusters(config: DiversityConfig) -> Iterator[dict[str, Any]]:
         yield {"min_cluster_size": size, "min_cluster_share": share}
 
 
-def changed(config: DiversityConfig, change: Mapping[str, Any]) -> DiversityConfig | None:
+def _changed(config: DiversityConfig, change: Mapping[str, Any]) -> DiversityConfig | None:
     """Return settings with a change, or None if they aren't allowed together."""
     try:
         return DiversityConfig.model_validate({**config.model_dump(), **change})
@@ -279,7 +279,7 @@ def attempts(config: DiversityConfig, *, sensitivity: bool = True) -> list[Attem
     if sensitivity:
         single = config.model_copy(update={"fits": 1})
         wanted.append(Attempt(SINGLE, single))
-        wanted += [Attempt(_said(change), other) for change in variants(config) if (other := changed(single, change)) is not None]
+        wanted += [Attempt(_said(change), other) for change in variants(config) if (other := _changed(single, change)) is not None]
     return wanted
 
 
@@ -477,7 +477,7 @@ def grid(config: DiversityConfig) -> list[dict[str, Any]]:
     """A small grid of settings to try: as they are, and others that are known to matter. None twice."""
     found, known = list[dict[str, Any]](), list[DiversityConfig]()
     for change in (*_GRID, *_smallest_clusters(config)):
-        settings = changed(config, change)
+        settings = _changed(config, change)
         of = set().union(*(_OF_MODES.get(name, set(config.modes)) for name in change))
         if settings is not None and settings not in known and (not change or of & set(config.modes)):
             found.append(change)

@@ -5,6 +5,8 @@ order, n1 / (n1 + 2 n2), from all that was read so far. Exact: nothing is pruned
 one more document changes the counts and nothing else, so the losses after each part of a stream make a learning curve in one pass.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -46,6 +48,20 @@ class _Table:
             self.keys, self.counts = keys, counts
 
 
+class _Counted(NamedTuple):
+    """All counts, for compiled functions. sizes: n-grams by order, (ORDER,). rare: those with a count of 1 and of 2, (ORDER, 2)."""
+
+    keys4: Keys
+    fours: Counts
+    keys3: Keys
+    threes: Counts
+    keys2: Keys
+    twos: Counts
+    ones: Counts
+    sizes: npt.NDArray[np.int64]
+    rare: npt.NDArray[np.int64]
+
+
 class NgramModel:
     """A model over a vocabulary of V tokens, 0 to V - 1, that has read nothing yet. Before a text stands a token of its own, V."""
 
@@ -56,7 +72,6 @@ class NgramModel:
         self.vocabulary = vocabulary
         self._fours, self._threes, self._twos = _Table(1), _Table(3), _Table(3)
         self._ones: Counts = np.zeros((vocabulary + 1, 3), dtype=np.uint32)
-        # How many n-grams there are by order; and of each order, how many with a count of 1 and of 2.
         self._sizes = np.zeros(ORDER, dtype=np.int64)
         self._rare = np.zeros((ORDER, 2), dtype=np.int64)
 
@@ -71,20 +86,20 @@ class NgramModel:
             for table, order in ((self._fours, 4), (self._threes, 3), (self._twos, 2)):
                 # A new 4-gram may bring two new 3-grams, as a context and as what ends it.
                 table.make_room(int(self._sizes[order - 1]), more if order == ORDER else 2 * more)
-            _read(
-                *(ids, ends[first:last], start, self.vocabulary, self._fours.keys, self._fours.counts),
-                *(self._threes.keys, self._threes.counts, self._twos.keys, self._twos.counts, self._ones, self._sizes, self._rare),
-            )
+            _read(ids, ends[first:last], start, self.vocabulary, self._counted())
             first = last
 
     def losses(self, ids: Ids, ends: Ids) -> npt.NDArray[np.float64]:
         """Nats of each text, (m,), by what was read so far: the sum of -log p over its tokens. See read() for ids and ends."""
         found = np.zeros(len(ends))
-        _losses(
-            *(ids, ends, self.vocabulary, _discounts(self._rare), self._fours.keys, self._fours.counts),
-            *(self._threes.keys, self._threes.counts, self._twos.keys, self._twos.counts, self._ones, found),
-        )
+        _losses(ids, ends, self.vocabulary, self._counted(), _discounts(self._rare), found)
         return found
+
+    def _counted(self) -> _Counted:
+        fours, threes, twos = self._fours, self._threes, self._twos
+        return _Counted(
+            fours.keys, fours.counts, threes.keys, threes.counts, twos.keys, twos.counts, self._ones, self._sizes, self._rare
+        )
 
 
 def _discounts(rare: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -148,22 +163,9 @@ def _key(a: int, b: int, c: int, d: int) -> np.uint64:
 
 
 @compiled
-def _read(
-    ids: Ids,
-    ends: Ids,
-    start: int,
-    pad: int,
-    keys4: Keys,
-    fours: Counts,
-    keys3: Keys,
-    threes: Counts,
-    keys2: Keys,
-    twos: Counts,
-    ones: Counts,
-    sizes: npt.NDArray[np.int64],
-    rare: npt.NDArray[np.int64],
-) -> None:
+def _read(ids: Ids, ends: Ids, start: int, pad: int, counted: _Counted) -> None:
     """Count every 4-gram; whichever is new is one more of the shorter n-gram that ends it, and so on."""
+    keys4, fours, keys3, threes, keys2, twos, ones, sizes, rare = counted
     at = start
     for text in range(len(ends)):
         a, b, c = pad, pad, pad
@@ -200,19 +202,9 @@ def _read(
 
 @compiled
 def _losses(
-    ids: Ids,
-    ends: Ids,
-    pad: int,
-    discounts: npt.NDArray[np.float64],
-    keys4: Keys,
-    fours: Counts,
-    keys3: Keys,
-    threes: Counts,
-    keys2: Keys,
-    twos: Counts,
-    ones: Counts,
-    losses: npt.NDArray[np.float64],
+    ids: Ids, ends: Ids, pad: int, counted: _Counted, discounts: npt.NDArray[np.float64], losses: npt.NDArray[np.float64]
 ) -> None:
+    keys4, fours, keys3, threes, keys2, twos, ones, _, _ = counted
     total, kinds = 0, 0
     for d in range(pad):
         total += ones[d, _COUNT]
