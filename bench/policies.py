@@ -119,7 +119,7 @@ def plans() -> float:
             with settings.transaction() as cursor:
                 states = shard_states(cursor, scope)
                 found = read_source(
-                    cursor, settings, corpus.config, scope, model.cluster_model_id, states, labels, threading.Event()
+                    cursor, settings, corpus.config, scope, model.cluster_model_id, states, labels, (), threading.Event()
                 )
             for policy in PLANNED:
                 config = load_config(RunConfig, {"corpus_uri": "s3://bucket/corpus", "policy": policy})

@@ -19,6 +19,7 @@ from samplemix_core.cli import (
     scorers,
     scores,
     services,
+    targets,
     train,
 )
 from samplemix_core.cli.common import console
@@ -44,6 +45,7 @@ app.add_typer(quality.app, name="quality")
 app.add_typer(corpora.app, name="corpus")
 app.add_typer(benchmarks.app, name="decontaminate")
 app.add_typer(diversity.app, name="diversity")
+app.add_typer(targets.app, name="target")
 
 INTERRUPTED = 130
 """The exit code that Typer gives after SIGINT."""

@@ -199,7 +199,7 @@ def similarity(
 
     `samplemix quality add similarity medicine s3://ours/medical.parquet --corpus web`
     """
-    from samplemix_core.models.add_target import add_similarity
+    from samplemix_core.models.add_examples import add_similarity
     from samplemix_core.pipeline.configure import named_values
 
     deployment, chosen = Deployment.load(), {"encoder": encoder} if encoder else {}
@@ -232,7 +232,7 @@ def importance(
 
     Example: `samplemix quality add importance medicine abstracts.jsonl --corpus web`
     """
-    from samplemix_core.models.add_target import add_importance
+    from samplemix_core.models.add_examples import add_importance
 
     place = corpus if "://" in corpus or not is_directory(corpus) else location(corpus)
     with terminal_progress(quiet=as_json) as report:

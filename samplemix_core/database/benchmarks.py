@@ -51,7 +51,7 @@ def save_benchmark(cursor: Cursor, values: dict[str, Any]) -> Benchmark:
 
 
 def find_benchmarks(cursor: Cursor, names: Sequence[str]) -> list[Benchmark]:
-    """Return the benchmarks of these names, the newest of each, or name@key for an earlier one.
+    """Return the benchmarks of these names, the newest of each, or name@key for an earlier one; one that is named twice, once.
 
     Raises ConfigError if there is none of a name.
     """
@@ -69,7 +69,7 @@ def find_benchmarks(cursor: Cursor, names: Sequence[str]) -> list[Benchmark]:
             )
         if (method := rows[0].report.get("method")) != CONTAMINATION:
             raise ConfigError(f"Benchmark {wanted} was added to be looked for in another way, {method}.", "Add it again.")
-        found += rows
+        found += [row for row in rows if row not in found]
     return found
 
 

@@ -316,3 +316,19 @@ SELECT domain_id, cluster, quality_band, diversity, diversity_spread, array_posi
        distance_square_sum, mixture_tokens
 FROM mixture_rollup WHERE mixture_id = %(mixture)s
 """
+
+
+def bytes_by_domain(cursor: Cursor, snapshot_ids: Sequence[int]) -> dict[str, int]:
+    """Bytes of scored documents in each domain of some snapshots; by whichever quality model scored most of them."""
+    cursor.execute(
+        """
+        WITH model AS (
+            SELECT quality_model_id FROM score_rollup WHERE snapshot_id = ANY(%(snapshots)s)
+            GROUP BY 1 ORDER BY sum(documents) DESC, 1 LIMIT 1
+        )
+        SELECT domain.name, sum(bytes)::bigint FROM score_rollup JOIN model USING (quality_model_id) JOIN domain USING (domain_id)
+        WHERE snapshot_id = ANY(%(snapshots)s) GROUP BY 1 HAVING sum(bytes) > 0 ORDER BY 1
+        """,
+        {"snapshots": sorted(set(snapshot_ids))},
+    )
+    return dict(cursor.fetchall())

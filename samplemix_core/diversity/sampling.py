@@ -11,8 +11,8 @@ from samplemix_core.sample_key import sample_keys, uniforms
 
 Stratum = tuple[str, str]
 
-_FLOOR_SHARE = 10
-"""One in this many of the sample's places is dealt out evenly over the strata; the rest in proportion to their documents."""
+EVENLY = 0.1
+"""This share of a sample's places is dealt out evenly over the strata; the rest in proportion to their documents."""
 
 WINDOW_ROWS = 512
 WINDOW_PLACES = 40
@@ -61,16 +61,16 @@ def stratified_positions(shards: Iterable[ShardCount], sample_size: int, seed: i
     return dict(sorted(chosen.items()))
 
 
-def allocate(sizes: dict[Stratum, int], sample_size: int) -> dict[Stratum, int]:
+def allocate(sizes: dict[Stratum, int], sample_size: int, evenly: float = EVENLY) -> dict[Stratum, int]:
     """Places in the sample for each stratum: exactly min(sample_size, total), none over its stratum's size.
 
-    Every stratum gets its floor, sample_size // (10 * number of strata), or all it has; the rest is in proportion to what is
-    left of each, rounded by largest remainder, ties by stratum. Integer arithmetic throughout.
+    Every stratum gets its floor, its part of the share of places that is dealt out evenly, or all it has; the rest is in proportion
+    to what is left of each, rounded by largest remainder, ties by stratum. Integers, but for the share.
     """
     total = sum(sizes.values())
     if total <= sample_size:
         return dict(sizes)
-    floor = sample_size // (_FLOOR_SHARE * len(sizes))
+    floor = int(sample_size * evenly) // len(sizes)
     quotas = {stratum: min(size, floor) for stratum, size in sizes.items()}
     places = sample_size - sum(quotas.values())
     left = {stratum: sizes[stratum] - quotas[stratum] for stratum in sizes}
@@ -101,7 +101,9 @@ def _draw(n: int, quota: int, stratum: Stratum, seed: int) -> npt.NDArray[np.int
     return np.sort(np.concatenate([*chosen, np.empty(0, dtype=np.int64)]))
 
 
-def nested_positions(shards: Iterable[ShardCount], sample_size: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
+def nested_positions(
+    shards: Iterable[ShardCount], sample_size: int, seed: int, evenly: float = EVENLY
+) -> dict[str, npt.NDArray[np.int64]]:
     """Choose documents by strata like stratified_positions, but each on its own, so that a larger sample holds a smaller one.
 
     Every document has a random number of its own, and those with the smallest in a stratum are taken. Samples are nested except for
@@ -111,7 +113,7 @@ def nested_positions(shards: Iterable[ShardCount], sample_size: int, seed: int) 
     strata: dict[Stratum, list[ShardCount]] = {}
     for shard in sorted(shards, key=lambda shard: shard.path):
         strata.setdefault((shard.snapshot, shard.domain), []).append(shard)
-    quotas = allocate({stratum: sum(shard.rows for shard in members) for stratum, members in strata.items()}, sample_size)
+    quotas = allocate({stratum: sum(shard.rows for shard in members) for stratum, members in strata.items()}, sample_size, evenly)
     chosen: dict[str, list[int]] = {}
     for stratum, members in strata.items():
         for owner, place in _smallest(members, quotas[stratum], seed):

@@ -5,15 +5,13 @@ import logging
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any
 
 from samplemix_core.config.quality import AnnotationConfig
-from samplemix_core.corpus.reader import ShardReader
-from samplemix_core.corpus.shards import parse_shard_path
 from samplemix_core.database.annotations import (
     ChosenSample,
     Document,
@@ -21,27 +19,22 @@ from samplemix_core.database.annotations import (
     Refused,
     ScoredShard,
     asked_before,
-    chosen_samples,
     save_answers,
     scored_shards,
 )
 from samplemix_core.database.connection import transaction
 from samplemix_core.database.labels import ensure_annotator, list_annotators
 from samplemix_core.deployment import Deployment
-from samplemix_core.diversity.sampling import ShardCount, nested_positions
 from samplemix_core.errors import (
     CancelledRunError,
     ConfigError,
-    CorpusError,
     CostError,
     ModelError,
-    ObjectAccessError,
     ServiceError,
-    ShardRefusedError,
 )
 from samplemix_core.frozen import load_config
-from samplemix_core.identity import content_hash, fingerprint
-from samplemix_core.logs import event
+from samplemix_core.identity import fingerprint
+from samplemix_core.models.chosen import choose, read_chosen
 from samplemix_core.models.language_model import CHARACTERS_OF_A_TOKEN, LanguageModel
 from samplemix_core.progress import Progress, Report
 from samplemix_core.quality.labels import MALFORMED, Reject
@@ -124,7 +117,7 @@ def annotate(
     elif left:
         with deployment.transaction() as cursor:
             annotator_id = ensure_annotator(cursor, plan.annotator, plan.rubric, plan.spec)
-        with closing(_documents(plan, deployment)) as documents:
+        with closing(read_chosen(plan.chosen, deployment)) as documents:
             asyncio.run(_ask_all(config, plan, annotator_id, documents, deployment, report, cancelled or threading.Event()))
     found.cost = _cost(config, found)
     return found
@@ -146,14 +139,7 @@ def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
     name = config.annotator or f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)}-{fingerprint(spec)[:6]}"
     with deployment.transaction() as cursor:
         shards = scored_shards(cursor, config.corpus, config.snapshots)
-        if not shards:
-            raise CorpusError(
-                f"No shard of {config.corpus} is scored{f' in {config.snapshots}' if config.snapshots else ''}.",
-                "Score it first: 'samplemix run', or DAG samplemix_score_crawl.",
-            )
-        counts = [_count(shard, config) for shard in shards]
-        positions = nested_positions(counts, config.documents, config.seed)
-        chosen = [(shard, chosen_samples(cursor, shard, positions[shard.path])) for shard in shards if shard.path in positions]
+        chosen = choose(cursor, config.corpus, shards, config.documents, config.seed, by_domain=config.strategy != "uniform")
         # A text that occurs several times is asked about once.
         first = {sample.content_hash: sample for _, samples in reversed(chosen) for sample in reversed(samples)}
         annotators = {each.name: each.annotator_id for each in list_annotators(cursor)}
@@ -165,32 +151,6 @@ def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
     ]
     found = AnnotationResult(name, documents=len(first), known=len(known), set_aside_before=len(refused))
     return _Plan(name, spec, rubric, [(shard, samples) for shard, samples in left if samples], found)
-
-
-def _count(shard: ScoredShard, config: AnnotationConfig) -> ShardCount:
-    """The shard in its stratum: snapshot and domain, or a single one if every document is to count alike."""
-    if config.strategy == "uniform":
-        return ShardCount("", shard.path, "", shard.samples)
-    return ShardCount(shard.snapshot, shard.path, parse_shard_path(shard.path, shard.reader)[1] or "", shard.samples)
-
-
-def _documents(plan: _Plan, deployment: Deployment) -> Generator[Document | None]:
-    """Yield the documents to ask about, shard by shard; None in place of one that is no longer there as it was scored."""
-    for shard, samples in plan.chosen:
-        left = {sample.row: sample for sample in samples}
-        try:
-            with deployment.store(shard.uri).open(shard.path) as stream:
-                reader = ShardReader(stream, shard.path, shard.reader)
-                for block, _ in groupby(samples, key=lambda sample: sample.block):
-                    for batch in reader.read(block):
-                        for item in batch.documents.to_pylist():
-                            sample = left.get(item["row"])
-                            if sample and content_hash(item["text"]) == sample.content_hash:
-                                del left[item["row"]]
-                                yield Document(sample.content_hash, item["text"], item["doc_id"], item["domain"])
-        except (ShardRefusedError, ObjectAccessError) as error:
-            event(log, "shard can't be read", shard=shard.path, error=error.what)
-        yield from [None] * len(left)
 
 
 class _Writer:

@@ -16,7 +16,7 @@ from samplemix_core.database.benchmarks import Benchmark, find_benchmarks, save_
 from samplemix_core.deployment import Deployment, model_file
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.identity import content_hash, fingerprint
-from samplemix_core.models.add_target import records_in
+from samplemix_core.models.add_examples import records_in
 from samplemix_core.overlap.contamination import find_parts, index_parts
 from samplemix_core.overlap.recipe import CONTAMINATION, LEAST_PART_WORDS
 from samplemix_core.overlap.words import ALONE, words
@@ -44,6 +44,14 @@ def add_benchmark(name: str, places: Sequence[str], fields: Mapping[str, str], d
     without any of the fields.
     """
     parts, items = read_parts(places, fields, deployment)
+    return enter_benchmark(name, parts, items, deployment)
+
+
+def enter_benchmark(name: str, parts: pa.Table, items: int, deployment: Deployment) -> Benchmark:
+    """Enter a benchmark of texts, PARTS, after trying how well they are found within others.
+
+    Raises ConfigError if nothing is long enough to be looked for.
+    """
     index = index_parts(parts["text"].combine_chunks())
     sought = int(np.count_nonzero(index.is_sought))
     if not sought:
@@ -61,11 +69,16 @@ def add_benchmark(name: str, places: Sequence[str], fields: Mapping[str, str], d
     with deployment.scratch() as scratch:
         pq.write_table(parts, scratch / FILE, compression="zstd", write_page_checksum=True)
         (digest,) = store_files(scratch, deployment.state).values()
-    texts = [[item, field, content_hash(text).hex()] for item, field, text in zip(*parts.to_pydict().values(), strict=True)]
+    texts = [[*others, content_hash(text).hex()] for text, *others in _by_text(parts)]
     key = fingerprint({"name": name, "method": CONTAMINATION, "parts": texts})
     values = {"benchmark_key": key, "name": name, "items": items, "parts": sought, "artifact_key": model_file(digest)}
     with deployment.transaction() as cursor:
         return save_benchmark(cursor, {**values, "artifact_sha256": digest, "report": report})
+
+
+def _by_text(parts: pa.Table) -> Iterator[tuple[Any, ...]]:
+    others = [name for name in parts.column_names if name != "text"]
+    return zip(*(parts[name].to_pylist() for name in ("text", *others)), strict=True)
 
 
 def read_parts(places: Sequence[str], fields: Mapping[str, str], deployment: Deployment) -> tuple[pa.Table, int]:

@@ -1,4 +1,7 @@
-"""Search the corpus for the benchmarks that are to be kept out: each shard once for each benchmark, one Dask task a shard."""
+"""Search the corpus for the benchmarks that are to be kept out: each shard once for each benchmark, one Dask task a shard.
+
+They are the configuration's, and the targets that were drawn from the corpus.
+"""
 
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out, require_all
 from samplemix_core.database.benchmarks import find_benchmarks, unchecked
@@ -11,7 +14,7 @@ from samplemix_core.worker.jobs import BenchmarkFile, DecontaminateTask
 def decontaminate(run: RunContext, registered: Registered) -> DecontaminationCounts:
     """Search the scored shards of the run for the texts of its benchmarks; those that were searched are skipped."""
     with run.deployment.transaction() as cursor:
-        benchmarks = find_benchmarks(cursor, run.config.decontaminate)
+        benchmarks = find_benchmarks(cursor, [*run.config.decontaminate, *registered.held_out])
     if not benchmarks:
         run.tell(0, 0, "no benchmark is to be kept out")
         return DecontaminationCounts(shards=0, skipped=0, contaminated={})

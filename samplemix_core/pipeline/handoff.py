@@ -30,7 +30,8 @@ class Registered(FrozenModel):
     Ids are the database's own and leave it only this way. `device`, `precision` and `batch_tokens` were chosen for the encoder by
     one worker, and all others follow it. `tokenizer` names the tokenizer that counts tokens. The mixture is made with one quality
     model. The others (`other_quality_model_ids`), in the order of the configuration, score the same documents in the same pass.
-    `unread` counts the files that are not read, by reason.
+    `unread` counts the files that are not read, by reason. `held_out` are the benchmarks, name@key, of targets that were drawn from
+    the corpus before.
     """
 
     corpus_id: int
@@ -52,6 +53,7 @@ class Registered(FrozenModel):
     shards: int
     unread: dict[str, int] = Field(default_factory=dict)
     last_shard_id: int
+    held_out: tuple[str, ...] = ()
 
     @property
     def version(self) -> ScoreVersion:

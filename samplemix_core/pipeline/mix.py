@@ -208,7 +208,8 @@ def _read(run: RunContext, registered: Registered, cluster_model: ClusterModelRe
         repeatable_read(cursor)
         states = ledger.shard_states(cursor, scope)
         registered.require_unreplaced(states)
-        found = read_source(cursor, run.deployment, run.config, scope, model_id, states, LABELS, run.cancelled, directory)
+        out, stop = registered.held_out, run.cancelled
+        found = read_source(cursor, run.deployment, run.config, scope, model_id, states, LABELS, out, stop, directory)
         replaced = {
             name: registration.replaced_shards(cursor, snapshot_id)
             for name, snapshot_id in zip(registered.snapshots, registered.snapshot_ids, strict=True)

@@ -12,6 +12,7 @@ from samplemix_core.database.connection import Cursor, Named, repeatable_read, r
 from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Scope, ScoreVersion
+from samplemix_core.database.targets import PREFIX
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, ManifestError, SampleMixError
 from samplemix_core.frozen import split_unknown
@@ -46,6 +47,7 @@ class _Known:
     encoder_id: int
     cluster_model_id: int
     snapshot_ids: tuple[int, ...]
+    held_out: tuple[str, ...]
 
 
 def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapping[str, RunConfig]) -> Iterator[Outcome]:
@@ -145,6 +147,7 @@ def _known(cursor: Cursor, version: Version) -> _Known:
         found["encoder_id"],
         found["cluster_model_id"],
         tuple(found["found"]),
+        tuple(f"{each.name}@{each.key}" for each in manifest.decontaminated if each.name.startswith(PREFIX)),
     )
 
 
@@ -167,6 +170,7 @@ def _read(deployment: Deployment, known: _Known, own: RunConfig, config: RunConf
         scope = Scope(known.snapshot_ids, ScoreVersion(known.encoder_id, model.quality_model_id), 2**31 - 1)
         states = ledger.shard_states(cursor, scope)
         labels = {*COLUMNS, *config.columns}
-        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, threading.Event(), directory)
+        out, silent = known.held_out, threading.Event()
+        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, out, silent, directory)
         scale = read_scale(cursor, config, known.corpus_id, model, known.cluster_model_id, found)
     return found.source, scale

@@ -47,17 +47,20 @@ def read_source(
     cluster_model_id: int,
     states: Sequence[ShardState],
     labels: Iterable[str],
+    held_out: Sequence[str],
     cancelled: threading.Event,
     directory: Path | None = None,
 ) -> ReadSource:
     """Read the scored samples of these shards in the cursor's transaction, with these columns of labels.
+
+    Benchmarks that are `held_out` are kept out as those of the configuration are.
 
     The columns of a large source go into the directory: see Source.
 
     Raises CorpusError if a shard is still to be scored or none is, and ConfigError if constraints leave nothing.
     """
     left_out, without, alike = list[selection.LeftOut](), dict[int, RowSet](), None
-    benchmarks = find_benchmarks(cursor, config.decontaminate)
+    benchmarks = find_benchmarks(cursor, [*config.decontaminate, *held_out])
     without_noise = config.diversity.noise == "drop"
     if config.constraints.selects or benchmarks or without_noise:
         selection.open_left_out(cursor)
@@ -153,7 +156,7 @@ def _count(
         said = ", ".join(f"{rule} {documents:,}" for rule, documents in by_rule.items())
         raise ConfigError(
             f"All {scored:,} documents are left out: {said}.",
-            "Loosen what leaves out most: constraints.exclude and include, decontaminate, or diversity.noise.",
+            "Loosen what leaves out most: constraints.exclude and include, decontaminate, drawn targets, or diversity.noise.",
         )
     return Counts(
         documents=totals.documents,

@@ -13,6 +13,7 @@ from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Group
+from samplemix_core.database.targets import held_out
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.identity import canonical_json
@@ -113,6 +114,7 @@ def register(run: RunContext) -> Registered:
             shards=listing.shards,
             unread=unread_counts(listing.unread),
             last_shard_id=max(snapshot.last_shard_id for snapshot in snapshots),
+            held_out=held_out(cursor, run.config.corpus_uri),
         )
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
     message = _registered_message(listing, models["tokenizer"], first, others, replaced)

@@ -16,10 +16,12 @@ import pytest
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.database import near_duplicates
+from samplemix_core.database.benchmarks import Benchmark
 from samplemix_core.database.embeddings import files_by_path
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.query import ask
 from samplemix_core.database.registration import forget_shards
+from samplemix_core.database.targets import find_targets
 from samplemix_core.deployment import Deployment
 from samplemix_core.embedding.vectors import read_embeddings
 from samplemix_core.errors import ConfigError, CorpusError, ModelError
@@ -34,6 +36,7 @@ from samplemix_core.pipeline.fit import fit_diversity
 from samplemix_core.pipeline.handoff import Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.near_duplicates import find_near_duplicates
+from samplemix_core.pipeline.plan import plan
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
 from samplemix_core.pipeline.score import score
@@ -450,3 +453,90 @@ def test_files_that_hold_no_benchmark_are_told(command: Command, tmp_path: Path,
     told = command("decontaminate", "add", "odd", str(path), check=False)
     assert told.returncode == 1
     assert re.search(said, re.sub(r"\s+", " ", told.stderr + told.stdout))
+
+
+def test_a_drawn_target_is_in_no_mixture(
+    platform: Deployment, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    own = Made(platform, tmp_path / "corpus")
+    draw = random.Random(11)
+    web, books = ([[draw.choice(VOCABULARY) for _ in range(100)] for _ in range(n)] for n in (36, 4))
+    first = {
+        "crawl-a/web/part-0.jsonl.gz": [" ".join(words) for words in web],
+        "crawl-a/books/part-0.parquet": [" ".join(words) for words in books],
+    }
+    write(own.root, first)
+    settings = {"near_duplicates": {"drop": False}}
+    own.scored(**settings)
+    name = f"held-{tmp_path.parent.name}"
+    drawn = json.loads(command("target", "draw", name, str(own.root), "--json").stdout)
+    # A tenth of the 40, half of these evenly over the domains.
+    assert (drawn["asked_for"], drawn["drawn"], drawn["texts"], drawn["twice"], drawn["unread"]) == (2000, 4, 4, 0, 0)
+    assert {group: counts["texts"] for group, counts in drawn["groups"].items()} == {"books": 1, "web": 3}
+    assert drawn["groups"]["web"]["share"] == pytest.approx(0.9, abs=0.02)
+    assert json.loads(command("target", "draw", name, str(own.root), "--json").stdout) == drawn
+    listed = [row for row in json.loads(command("target", "list", "--json").stdout) if row["name"] == name]
+    assert [(row["drawn_from"], row["texts"], row["dropped_at"]) for row in listed] == [(str(own.root), 4, None)]
+
+    with platform.transaction() as cursor:
+        (target,) = find_targets(cursor, [name])
+    held = read_parts_of(platform, target.benchmark)
+    # Another crawl brings one again, re-wrapped within a page, and one edited.
+    other = {
+        "crawl-b/web/part-0.jsonl": [
+            f"{' '.join(edited(web[0], 1))}\n\n{held[0].replace(' ', chr(10))}\n\n{' '.join(edited(web[1], 1))}",
+            " ".join(edited(held[1].split(), 12)),
+            " ".join(edited(web[2], 1)),
+        ]
+    }
+    write(own.root, other)
+    registered = own.scored(**settings)
+    assert registered.held_out == (f"target.{name}@{drawn['key']}",)
+    with pytest.raises(CorpusError, match=f"haven't been searched for target.{name}"):
+        own.mixed(registered, **settings)
+    decontaminate(own.run(**settings), registered)
+    manifest, _ = own.mixed(registered, **settings)
+    assert manifest.counts.left_out == {f"contaminated.target.{name}": 6}
+    assert [record.key for record in manifest.decontaminated] == [drawn["key"]]
+    texts = {
+        (path, row): text for shards in (first, other) for path, own_texts in shards.items() for row, text in enumerate(own_texts)
+    }
+    mixed = {texts[place] for place in places(platform, manifest)}
+    assert mixed == set(texts.values()) - {*held, *other["crawl-b/web/part-0.jsonl"][:2]}
+    # A plan over the version keeps out what the version did, and no more.
+    version = open_version(platform, manifest.name, manifest.version)
+    outcomes = list(plan(platform, version, own.run(**settings).config, {"same": own.run(**settings).config}))
+    assert [outcome.plan and outcome.plan.documents for outcome in outcomes] == [len(mixed)] * 2
+
+    # The target of another name, of the user's own files.
+    news = tmp_path / "news.jsonl"
+    items = [{"body": " ".join(edited(web[number], 1)), "title": "Seen", "level": number} for number in (2, 5)]
+    news.write_text("".join(json.dumps(item) + "\n" for item in [*items, {"body": "Too short", "level": 1}]))
+    added = json.loads(
+        command(
+            "target", "add", f"{name}-news", str(news), "--text", "title", "--text", "body", "--group", "level", "--json"
+        ).stdout
+    )
+    assert (added["records"], added["texts"], added["too_short"], sorted(added["groups"])) == (3, 2, 1, ["2", "5"])
+    kept_out = {**settings, "decontaminate": [f"target.{name}-news"]}
+    decontaminate(own.run(**kept_out), registered)
+    assert own.mixed(registered, **kept_out)[0].counts.left_out == {
+        f"contaminated.target.{name}-news": 1,
+        f"contaminated.target.{name}": 6,
+    }
+    command("target", "drop", name)
+    assert own.scored(**settings).held_out == ()
+    assert "There is no target" in command("target", "drop", name, check=False).stderr
+    refused = command("target", "add", "x", str(news), "--text", "body", "--group", "colour", check=False)
+    assert "Record 1 of" in refused.stderr
+    assert "has no group in colour" in refused.stderr
+
+
+def read_parts_of(platform: Deployment, benchmark: Benchmark) -> list[str]:
+    return [str(text) for text in pq.read_table(io.BytesIO(platform.state.get(benchmark.artifact_key)[0]))["text"].to_pylist()]
+
+
+def places(platform: Deployment, manifest: Manifest) -> set[Place]:
+    found = open_version(platform, manifest.name, manifest.version)
+    return {place for table in found.rows() for place in zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True)}
