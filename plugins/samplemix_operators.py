@@ -479,6 +479,45 @@ class SampleMixExportOperator(BaseOperator):
             self._cancelled.set()
 
 
+class SampleMixEvaluationOperator(BaseOperator):
+    """Compare a version with other mixtures on the Dask cluster, as the DAG run's params say."""
+
+    ui_color = "#f2e6d8"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._cancelled: threading.Event | None = None
+
+    def execute(self, context: "Context") -> Any:
+        """Return the comparison's number, and what can be concluded."""
+        from samplemix_core.config.evaluation import EvaluationForm
+        from samplemix_core.deployment import Deployment
+        from samplemix_core.frozen import load_config
+        from samplemix_core.pipeline.context import RunContext
+        from samplemix_core.pipeline.evaluate import entrants, evaluate
+        from samplemix_core.progress import LogProgress
+        from samplemix_core.reading.versions import open_version
+
+        self._cancelled = threading.Event()
+        deployment, report = Deployment.load(), LogProgress(self.log.info)
+        with final_errors():
+            wanted = load_config(EvaluationForm, dict(context["params"]), "form")
+            version = open_version(deployment, wanted.mixture, wanted.version)
+            own, compared = entrants(deployment, version, wanted.policies, wanted.beside)
+            run_id = str(context["run_id"])
+            run = RunContext(own, deployment, report, self._cancelled, run_id=run_id, step="evaluate")
+            number, comparison = evaluate(run, version, compared, wanted.evaluation)
+            said = comparison.said()
+            for line in said:
+                self.log.info("%s", line)
+            return {"comparison": number, "said": said}
+
+    def on_kill(self) -> None:
+        """Tell the evaluation to cancel its Dask work and stop; what was learnt is kept."""
+        if self._cancelled is not None:
+            self._cancelled.set()
+
+
 def step_tasks(steps: Sequence[Step], configured: BaseOperator, *, refits: bool = False) -> None:
     """Make a task of each step, one after another, in the DAG that is being defined, after the task that configures the run.
 

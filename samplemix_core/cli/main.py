@@ -12,6 +12,7 @@ from samplemix_core.cli import (
     corpora,
     diversity,
     encoders,
+    evaluations,
     mixtures,
     quality,
     questions,
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for commands in (services.app, run.app, scores.app, mixtures.trace_app, questions.app):
+for commands in (services.app, run.app, scores.app, mixtures.trace_app, evaluations.app, questions.app):
     app.add_typer(commands)
 app.add_typer(scores.shard_app, name="shard")
 app.add_typer(mixtures.app, name="mixture")

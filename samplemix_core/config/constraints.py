@@ -191,6 +191,11 @@ class ConstraintsConfig(IdentifiedModel):
         """Whether it leaves documents out, or takes only some."""
         return not (self.exclude.is_empty and self.include.is_empty)
 
+    @property
+    def selection(self) -> "ConstraintsConfig":
+        """The same documents, with nothing else asked of a mixture of them."""
+        return ConstraintsConfig(exclude=self.exclude, include=self.include)
+
     def columns(self) -> tuple[str, ...]:
         """The columns that it needs, in the order of COLUMNS."""
         named = [group_of(text).column for text in self.shares]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from psycopg2.extras import Json
 
-from samplemix_core.database.connection import Cursor, rows_as
+from samplemix_core.database.connection import Cursor, rows_as, scalar
 from samplemix_core.database.copy import copy_in
 from samplemix_core.database.scope import Shard, ShardState
 from samplemix_core.errors import ConfigError, CorpusError
@@ -146,3 +146,12 @@ def save_kept_out(cursor: Cursor, mixture_id: int, keys: Sequence[str]) -> None:
         (mixture_id, list(keys)),
     )
     assert cursor.rowcount == len(set(keys))
+
+
+def count_holding(cursor: Cursor, benchmark_id: int, shard_ids: Sequence[int]) -> int:
+    """How many texts of some shards hold something of a benchmark; a text that is in two of them counts twice."""
+    cursor.execute(
+        "SELECT coalesce(sum(contaminated), 0)::bigint FROM benchmark_shard WHERE benchmark_id = %s AND shard_id = ANY(%s)",
+        (benchmark_id, list(shard_ids)),
+    )
+    return int(scalar(cursor))

@@ -35,6 +35,10 @@ class Curve(NamedTuple):
         reached, first = np.unique(-np.minimum.accumulate(self.nats), return_index=True)
         return float(np.exp(np.interp(-nats, reached, np.log(self.tokens[first]))))
 
+    def at(self, tokens: int) -> float:
+        """The loss after so many tokens, between points by their logarithm."""
+        return float(np.interp(np.log(tokens), np.log(self.tokens), self.nats))
+
 
 def steps_ratio(curve: Curve, reference: Curve) -> float:
     """Tokens that a reference needs over tokens that a curve needs, for a loss that both reach: above 1 the curve's mixture wins.

@@ -6,7 +6,7 @@ Nothing else in memory grows with the samples. Those of a large source, given a 
 keeps of them what there is room for.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from samplemix_core.mixing.shard_samples import (
 )
 from samplemix_core.mixing.survey import SurveyPart, survey
 from samplemix_core.policies.policy import Columns, Scale, Survey, Weigh
-from samplemix_core.sample_key import keys_to_bytes, sample_keys, uniforms
+from samplemix_core.sample_key import UInt64Array, keys_to_bytes, sample_keys, uniforms
 
 DomainCodes = npt.NDArray[np.int16]
 
@@ -48,6 +48,10 @@ class _Slice(NamedTuple):
     start: int
     stop: int
     rows: RowSet
+
+    def keys(self) -> UInt64Array:
+        """Their keys, (n, 2)."""
+        return sample_keys(self.snapshot, self.path, self.rows.rows())
 
 
 class DomainSums(NamedTuple):
@@ -247,13 +251,25 @@ class Source:
             columns |= {name: own[chosen].astype(np.int32) for name, own in (others or {}).items()}
             yield pa.table(columns)
 
-    def copies_in(self, rows: Iterable[pa.Table]) -> UInt16Array:
+    def draw(self, seed: int) -> None:
+        """Give the samples other numbers: those of another seed."""
+        for item in self._slices:
+            self.uniform[item.start : item.stop] = uniforms(seed, item.keys())
+
+    def chosen(self, choose: Callable[[UInt64Array], npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+        """Whether each sample (n,) is chosen by its key (n, 2)."""
+        found = np.empty(self.tokens.size, dtype=np.bool_)
+        for item in self._slices:
+            found[item.start : item.stop] = choose(item.keys())
+        return found
+
+    def copies_in(self, rows: Iterable[pa.Table], column: str = "copies") -> UInt16Array:
         """The copies (n,) of samples in the rows of a mixture (shard, row, copies). Rows of other samples are passed over."""
         copies = np.zeros(self.tokens.size, dtype=np.uint16)
         places = {item.path: item for item in self._slices}
         for table in rows:
             shard = table["shard"].combine_chunks()
-            codes, row, own = shard.indices.to_numpy(), table["row"].to_numpy(), table["copies"].to_numpy()
+            codes, row, own = shard.indices.to_numpy(), table["row"].to_numpy(), table[column].to_numpy()
             for code in np.unique(codes).tolist():
                 item = places.get(shard.dictionary[code].as_py())
                 if item is None:

@@ -228,6 +228,25 @@ def _sample_link(request: Request, name: str, version: int) -> Callable[[dict[st
     return lambda row: f"{base}?{query({'shard': row['shard'], 'row': row['row']})}"
 
 
+@router.get("/comparisons", response_class=HTMLResponse, include_in_schema=False)
+def show_comparisons(request: Request, url: Reader) -> HTMLResponse:
+    """All comparisons of mixtures."""
+    base = f"{request.scope['root_path']}/comparisons"
+    link = {"comparison_link": lambda row: f"{base}/{row['comparison']}"}
+    return page(request, "comparisons.html", comparisons=ask(url, "comparisons"), **link)
+
+
+@router.get("/comparisons/{number:int}", response_class=HTMLResponse, include_in_schema=False)
+def show_comparison(request: Request, url: Reader, number: int) -> HTMLResponse:
+    """A comparison of mixtures."""
+    found = views.comparison(url, number)
+    return page(request, "comparison.html", **found, mixture_link=_mixture_link(request)(found), colours=_VERDICTS)
+
+
+_VERDICTS = {"better": "--after", "worse": "--warn", "open": "--before"}
+"""Colours of the style sheet."""
+
+
 @router.get("/runs/{run_id:path}", response_class=HTMLResponse, include_in_schema=False)
 def show_made(request: Request, url: Reader, run_id: str) -> HTMLResponse:
     """What an Airflow run made, and what it cost."""

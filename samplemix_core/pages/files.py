@@ -16,9 +16,12 @@ from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ManifestError
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, version_directory
 from samplemix_core.manifest.format import SOURCES
+from samplemix_core.pages import views
+from samplemix_core.pages.api import Reader
 from samplemix_core.pages.charts import BOKEH_JS
 from samplemix_core.pages.html import guarded, nonced, page
 from samplemix_core.reading.versions import open_version
+from samplemix_core.report.evaluation import draw_comparison
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
 
@@ -32,6 +35,16 @@ def show_picture(name: str, version: int) -> Response:
     with deployment.scratch() as directory:
         path = directory / "picture.png"
         draw_mixture(path, load_record(deployment, open_version(deployment, name, version).manifest))
+        return Response(path.read_bytes(), media_type="image/png")
+
+
+@router.get("/comparisons/{number:int}/picture.png", include_in_schema=False)
+def show_gains(url: Reader, number: int) -> Response:
+    """The picture of a comparison."""
+    found = views.comparison(url, number)
+    with Deployment.load().scratch() as directory:
+        path = directory / "picture.png"
+        draw_comparison(path, f"{found['mixture']} version {found['version']} and others", found["found"])
         return Response(path.read_bytes(), media_type="image/png")
 
 

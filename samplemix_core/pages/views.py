@@ -9,10 +9,12 @@ from pydantic import Field
 
 from samplemix_core.config.constraints import ConstraintsConfig
 from samplemix_core.database.connection import transaction
+from samplemix_core.database.evaluations import load_comparison
 from samplemix_core.database.mixtures import cluster_diversity, diversity_bounds, mixture_profile, mixture_scale
 from samplemix_core.database.query import PAGE_SECONDS, Answer, ask, ready_queries, stream_query
 from samplemix_core.database.rollups import load_cells
 from samplemix_core.errors import BudgetError, ConfigError, CorpusError, ManifestError, QueryError
+from samplemix_core.evaluation.comparison import Comparison
 from samplemix_core.frozen import FrozenModel, load_config, split_unknown
 from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.what_if import EstimatedGroups, EstimatedMixture, Estimator
@@ -135,6 +137,27 @@ def contamination(reader_url: str, name: str, version: int) -> dict[str, Any]:
         "benchmarks": [row for row in ask(reader_url, "benchmarks") if row["key"] in kept_out],
         "found": ask(reader_url, "contamination", mixture=name, version=version),
         "by_domain": [row for row in left_out if row["rule"].startswith("contaminated.")],
+    }
+
+
+def comparison(reader_url: str, number: int) -> dict[str, Any]:
+    """A comparison of mixtures: its report `found`, and tables of losses by group, of what mixtures hold, and of their shares."""
+    with transaction(reader_url) as cursor:
+        row = load_comparison(cursor, number)
+    found = Comparison.model_validate(row.pop("report"))
+    shown = ("name", "policy", "realised_tokens", "epochs", "documents", "copies", "tokens", "held_tokens", "seconds")
+    by_column = {}
+    for column in found.contenders[0].multipliers:
+        names = dict.fromkeys(name for each in found.contenders for name in each.multipliers[column])
+        by_column[column] = [
+            {column: name, **{each.name: each.multipliers[column].get(name, 0.0) for each in found.contenders}} for name in names
+        ]
+    return {
+        **{"number": number, "found": found, **row},
+        "groups": list(zip(*(each.groups for each in found.contenders), strict=True)),
+        "held": [{name: getattr(each, name) for name in shown} for each in found.contenders],
+        "multipliers": by_column,
+        "targets": [target.model_dump() for target in found.targets],
     }
 
 

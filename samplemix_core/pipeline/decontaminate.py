@@ -3,9 +3,12 @@
 They are the configuration's, and the targets that were drawn from the corpus.
 """
 
+from collections.abc import Sequence
+
 from samplemix_core.compute.fanout import Outcome, Work, connect, fan_out, require_all
-from samplemix_core.database.benchmarks import find_benchmarks, unchecked
+from samplemix_core.database.benchmarks import Benchmark, find_benchmarks, unchecked
 from samplemix_core.database.ledger import shard_states
+from samplemix_core.database.scope import Scope
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.handoff import DecontaminationCounts, Registered
 from samplemix_core.worker.jobs import BenchmarkFile, DecontaminateTask
@@ -18,9 +21,14 @@ def decontaminate(run: RunContext, registered: Registered) -> DecontaminationCou
     if not benchmarks:
         run.tell(0, 0, "no benchmark is to be kept out")
         return DecontaminationCounts(shards=0, skipped=0, contaminated={})
-    with run.alone("decontaminate", registered.corpus_id, *(benchmark.benchmark_id for benchmark in benchmarks)):
+    return search(run, registered.corpus_id, registered.scope, benchmarks)
+
+
+def search(run: RunContext, corpus_id: int, scope: Scope, benchmarks: Sequence[Benchmark]) -> DecontaminationCounts:
+    """Search a corpus's scored shards for these benchmarks, where that wasn't done before."""
+    with run.alone("decontaminate", corpus_id, *(benchmark.benchmark_id for benchmark in benchmarks)):
         with run.deployment.transaction() as cursor:
-            scored = [state for state in shard_states(cursor, registered.scope) if state.is_scored]
+            scored = [state for state in shard_states(cursor, scope) if state.is_scored]
             todo = unchecked(cursor, benchmarks, scored)
         work = [
             Work(

@@ -1,7 +1,7 @@
 """Plan mixtures over the scores of a published one: solved in full and described side by side. Nothing is written."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,10 @@ class _Known:
     encoder_id: int
     cluster_model_id: int
     snapshot_ids: tuple[int, ...]
-    held_out: tuple[str, ...]
+
+    def scope(self, model: QualityModel) -> Scope:
+        """Its snapshots as a quality model scored them."""
+        return Scope(self.snapshot_ids, ScoreVersion(self.encoder_id, model.quality_model_id), 2**31 - 1)
 
 
 def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapping[str, RunConfig]) -> Iterator[Outcome]:
@@ -56,29 +59,11 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
     `own` is the version's configuration. Scores are read once for all configurations with the same first scorer, seed and selection
     of documents. Raises ManifestError if Postgres doesn't know the version.
     """
-    with deployment.transaction() as cursor:
-        known = _known(cursor, version)
     with deployment.scratch() as directory:
-        kept: tuple[object, Source, Scale] | None = None
+        scored = Scored(deployment, version, own, directory)
         for number, (name, config) in enumerate({CURRENT: own, **configs}.items()):
             try:
-                _require_same(own, config)
-                key = (
-                    config.scorers[0],
-                    config.seed,
-                    config.constraints.exclude,
-                    config.constraints.include,
-                    config.normalise,
-                    config.decontaminate,
-                    config.near_duplicates,
-                )
-                if kept is None or kept[0] != key:
-                    # One at a time: a source takes as much memory as the mixture of it.
-                    kept = None
-                    kept = (key, *_read(deployment, known, own, config, directory))
-                _, source, scale = kept
-                if number and source.closest is None and any(policy.reads_closest for policy in config.policies):
-                    _compare_meanings(deployment, known, source, directory)
+                source, scale = scored.source(config, solving=number > 0)
                 current = source.copies_in(version.rows()), version.manifest.realised_tokens
                 if number == 0:
                     yield Outcome(CURRENT, planned(source, current[0], version.manifest.budget_tokens, *current))
@@ -87,6 +72,64 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
                 del source, scale
             except SampleMixError as error:
                 yield Outcome(name, None, str(error))
+
+
+class Scored:
+    """The scores of a published version, as the source of other mixtures over its snapshots.
+
+    They are read again only for configurations with another first scorer, seed or selection of documents. `held_out` are benchmarks
+    that are kept out besides a configuration's own; by default, the targets that the version itself keeps out. The directory takes
+    the columns of a large source.
+    """
+
+    def __init__(
+        self, deployment: Deployment, version: Version, own: RunConfig, directory: Path, held_out: Sequence[str] | None = None
+    ) -> None:
+        """Find what the version was made from. Raises ManifestError if Postgres doesn't know it."""
+        self._deployment, self._own, self._directory = deployment, own, directory
+        with deployment.transaction() as cursor:
+            self._known = _known(cursor, version)
+        if held_out is None:
+            kept_out = version.manifest.decontaminated
+            held_out = [f"{each.name}@{each.key}" for each in kept_out if each.name.startswith(PREFIX)]
+        self._held_out = held_out
+        self._read: tuple[object, Source, Scale] | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The snapshots and models of the version."""
+        return self._known.scope(self._known.model)
+
+    @property
+    def corpus_id(self) -> int:
+        """The version's corpus."""
+        return self._known.corpus_id
+
+    def source(self, config: RunConfig, *, solving: bool = True) -> tuple[Source, Scale]:
+        """The source of a mixture, and how its scores become 0..1. The last one's is given up, or the same one again.
+
+        It has all that the policy reads if the mixture is to be solved.
+
+        Raises ConfigError for settings that need other scores than the version's.
+        """
+        _require_same(self._own, config)
+        key = (
+            config.scorers[0],
+            config.seed,
+            config.constraints.exclude,
+            config.constraints.include,
+            config.normalise,
+            config.decontaminate,
+            config.near_duplicates,
+        )
+        if self._read is None or self._read[0] != key:
+            # One at a time: a source takes as much memory as the mixture of it.
+            self._read = None
+            self._read = (key, *_read(self._deployment, self._known, self._own, config, self._held_out, self._directory))
+        _, source, scale = self._read
+        if solving and source.closest is None and any(policy.reads_closest for policy in config.policies):
+            _compare_meanings(self._deployment, self._known, source, self._directory)
+        return source, scale
 
 
 def _require_same(own: RunConfig, config: RunConfig) -> None:
@@ -147,7 +190,6 @@ def _known(cursor: Cursor, version: Version) -> _Known:
         found["encoder_id"],
         found["cluster_model_id"],
         tuple(found["found"]),
-        tuple(f"{each.name}@{each.key}" for each in manifest.decontaminated if each.name.startswith(PREFIX)),
     )
 
 
@@ -155,22 +197,22 @@ def _compare_meanings(deployment: Deployment, known: _Known, source: Source, dir
     with deployment.transaction() as cursor:
         cursor.execute("SELECT encoder_key FROM encoder WHERE encoder_id = %s", (known.encoder_id,))
         encoder_key = str(scalar(cursor))
-        version = ScoreVersion(known.encoder_id, known.model.quality_model_id)
-        states = ledger.shard_states(cursor, Scope(known.snapshot_ids, version, 2**31 - 1))
-        embeddings = files_by_path(cursor, version, states)
+        scope = known.scope(known.model)
+        embeddings = files_by_path(cursor, scope.version, ledger.shard_states(cursor, scope))
     silent = threading.Event()
     compare_meanings(deployment, "plan", source, encoder_key, embeddings, directory, silent, lambda done, parts: None)
 
 
-def _read(deployment: Deployment, known: _Known, own: RunConfig, config: RunConfig, directory: Path) -> tuple[Source, Scale]:
+def _read(
+    deployment: Deployment, known: _Known, own: RunConfig, config: RunConfig, held_out: Sequence[str], directory: Path
+) -> tuple[Source, Scale]:
     with deployment.transaction() as cursor:
         repeatable_read(cursor)
         name = config.scorers[0]
         model = known.model if name == own.scorers[0] else find_quality_model(cursor, name)
-        scope = Scope(known.snapshot_ids, ScoreVersion(known.encoder_id, model.quality_model_id), 2**31 - 1)
+        scope = known.scope(model)
         states = ledger.shard_states(cursor, scope)
-        labels = {*COLUMNS, *config.columns}
-        out, silent = known.held_out, threading.Event()
-        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, out, silent, directory)
+        labels, silent = {*COLUMNS, *config.columns}, threading.Event()
+        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, held_out, silent, directory)
         scale = read_scale(cursor, config, known.corpus_id, model, known.cluster_model_id, found)
     return found.source, scale

@@ -232,3 +232,51 @@ class DecontaminateTask:
     reader: ReaderConfig
     shard: Shard
     benchmarks: tuple[BenchmarkFile, ...]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file below the state root, and its SHA-256."""
+
+    key: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class VocabularyTask:
+    """A vocabulary to train on the first documents of these shards."""
+
+    corpus_uri: str
+    paths: tuple[str, ...]
+    reader: ReaderConfig
+    documents: int
+
+
+@dataclass(frozen=True)
+class EncodeTask:
+    """Documents of a shard to turn into a vocabulary's tokens, at these rows, ascending; they go below the state root to `key`."""
+
+    run: str
+    corpus_uri: str
+    reader: ReaderConfig
+    shard: Shard
+    rows: npt.NDArray[np.int64]
+    vocabulary: StoredFile
+    key: str
+
+
+@dataclass(frozen=True)
+class LearnTask:
+    """A stream to learn from: places (m,) of documents in the file of tokens; and texts, in groups, to look at the losses on.
+
+    tokens: how many of the stream are read at most. size: how many different ones there are.
+    """
+
+    run: str
+    name: str
+    documents: StoredFile
+    stream: StoredFile
+    texts: StoredFile
+    groups: int
+    size: int
+    tokens: int

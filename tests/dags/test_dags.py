@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from samplemix_core.config.evaluation import BESIDE, EvaluationConfig, EvaluationForm
 from samplemix_core.config.export import ExportConfig, ExportForm
 from samplemix_core.config.form import QualityForm
 from samplemix_core.config.quality import AnnotationConfig, TrainingConfig
@@ -124,6 +125,18 @@ def test_the_form_of_an_export_wants_a_mixture_and_a_place(parsed: dict[str, Any
     ):
         with pytest.raises(ConfigError):
             load_config(ExportForm, filled | wrong)
+
+
+def test_the_form_of_an_evaluation_wants_a_mixture(parsed: dict[str, Any]) -> None:
+    params = parsed["dags"]["samplemix_evaluate_mixture"]["params"]
+    assert params.keys() == {"mixture", "version", "policies", "beside", *EvaluationConfig.model_fields}
+    filled = {name: schema["default"] for name, schema in params.items()} | {"mixture": "web", "draws": 5}
+    form = load_config(EvaluationForm, filled)
+    assert (form.policies, form.evaluation) == (BESIDE, EvaluationConfig(draws=5))
+    assert load_config(EvaluationForm, filled | {"policies": ["qurating"], "targets": ["news"]}).evaluation.targets == ("news",)
+    for wrong in ({"mixture": ""}, {"policies": ["nobody"]}, {"targets": ["a", "a"]}, {"tokens": 9}):
+        with pytest.raises(ConfigError):
+            load_config(EvaluationForm, filled | wrong)
 
 
 def test_what_a_quality_form_says_of_asking_and_training_is_checked() -> None:

@@ -78,7 +78,7 @@ def test_what_is_not_there_is_told(asked: Asked) -> None:
 @pytest.mark.parametrize("hostile", ["'; DROP TABLE sample; --", "<script>", "\u202egnp.exe", "x" * 1_000_000, "%s %(x)s"])
 def test_hostile_values_are_values(asked: Asked, hostile: str) -> None:
     values = {"mixture": hostile, "corpus": hostile, "shard": hostile, "run": hostile, "row": "0", "cluster": "0", "older": "1"}
-    values |= {"model": hostile, "other": hostile}
+    values |= {"model": hostile, "other": hostile, "comparison": "1"}
     for query in filter(lambda query: query.parameters, ready_queries().values()):
         given = {name: value for name, value in values.items() if name in query.parameters}
         told = ""
@@ -320,7 +320,7 @@ def test_what_quality_models_say_and_how_far_they_agree(asked: Asked) -> None:
 
 def test_the_queries_run_in_psql_too(asked: Asked) -> None:
     values = {"mixture": "demo", "corpus": CORPUS, "shard": "crawl-a/B.jsonl", "row": "0", "cluster": "0", "older": "1", "run": "r"}
-    values |= {"model": "composite", "other": "quality-1"}
+    values |= {"model": "composite", "other": "quality-1", "comparison": "1"}
     command = [str(psql()), "--no-psqlrc", "--csv", "--set", "ON_ERROR_STOP=1"]
     for query in ready_queries().values():
         given = {name: values.get(name, default) for name, default in query.parameters.items()}

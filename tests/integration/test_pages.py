@@ -18,9 +18,22 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.config.run import AuditConfig, Limit
 from samplemix_core.database import descriptions, registration, samples
 from samplemix_core.database.connection import scalar, transaction
+from samplemix_core.database.evaluations import load_comparison, save_comparison
 from samplemix_core.database.query import run_query
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, QueryError
+from samplemix_core.evaluation.comparison import (
+    Checked,
+    Comparison,
+    Contender,
+    TargetFacts,
+    TextGroup,
+    gains,
+    group_losses,
+    noise,
+    views,
+)
+from samplemix_core.evaluation.curves import stops
 from samplemix_core.manifest.format import SolverRecord
 from samplemix_core.operations.quality_audit import audit_corpus
 from samplemix_core.pages import api
@@ -71,10 +84,45 @@ def client(assigned: LedgeredCorpus) -> Iterator[TestClient]:
         assert descriptions.is_described(cursor, 1)
     for version, step in ((1, 7), (2, 5)):
         mix(assigned, version, step)
+    compare(assigned)
     app = pages.make_app(lambda: None)
     app.dependency_overrides[api.reader] = lambda: assigned.reader_url
     with TestClient(app, root_path="/air/samplemix") as client:
         yield client
+
+
+def compare(assigned: LedgeredCorpus) -> None:
+    """Store a comparison of mixtures, one of which isn't known to be better or worse."""
+    groups = [TextGroup("held", name, half) for name in (HOSTILE, "web") for half in (0, 1)]
+    n_bytes = np.array([100, 200, 300, 400])
+    tokens = stops(100_000)
+    draws = {
+        name: [Checked(tokens, (9 - np.log(tokens[:, np.newaxis] * saves * (1 + 0.01 * draw))) * n_bytes) for draw in range(3)]
+        for name, saves in {"natural": 1.0, HOSTILE: 2.0, "worse": 0.5}.items()
+    }
+    seen = views(groups, n_bytes, {"held": {HOSTILE: 0.5, "web": 0.5}})
+    about = {"policy": "topk", "realised_tokens": 10, "tokens": 9, "documents": 3, "copies": 4, "epochs": 1.2, "seconds": 1}
+    contenders = tuple(
+        Contender(
+            **{"name": name, **about, "multipliers": {"domain": {HOSTILE: 0.2, "web": 1.3}}},
+            gains=tuple(gains(own, draws["natural"], n_bytes, seen)),
+            groups=tuple(group_losses(own, draws["natural"], groups, n_bytes)),
+        )
+        for name, own in draws.items()
+    )
+    facts = TargetFacts(name="held", key="k", drawn=True, texts=4, n_bytes=1000, held_by=2)
+    found = Comparison(
+        **{"method": "quick", "vocabulary": "v", "tokens": 100_000, "share": 0.5, "draws": 3, "budget_tokens": 10},
+        targets=(facts,),
+        contenders=contenders,
+        noise=tuple(noise(draws["natural"], n_bytes, seen)),
+    )
+    with transaction(assigned.url) as cursor:
+        number = save_comparison(cursor, "s3://bucket/corpus", "demo", 2, found.model_dump(mode="json"), "run", {})
+        assert number == 1
+        assert Comparison.model_validate(load_comparison(cursor, number)["report"]) == found
+        with pytest.raises(ConfigError, match="There is no comparison 2"):
+            load_comparison(cursor, 2)
 
 
 PAGES = (
@@ -92,6 +140,8 @@ PAGES = (
     "/mixtures/demo/2/search",
     "/mixtures/demo/2/near-duplicates",
     "/mixtures/demo/2/contamination",
+    "/comparisons",
+    "/comparisons/1",
     "/run",
     "/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00%2Fx",
     "/docs",
@@ -103,7 +153,7 @@ ANSWERS = (
     "/api/mixtures/demo/2/map",
     *("/api/mixtures/demo/2/samples", "/api/mixtures/demo/1/samples?order=distance&cluster=1"),
     *("/api/mixtures/demo/2/near-duplicates", "/api/mixtures/demo/2/contamination"),
-    *("/api/queries/funnel?mixture=demo", "/openapi.json"),
+    *("/api/queries/funnel?mixture=demo", "/api/queries/comparison?comparison=1", "/openapi.json"),
 )
 
 

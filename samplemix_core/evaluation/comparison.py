@@ -1,0 +1,288 @@
+"""What checks of mixtures come to: losses on targets and the steps that one saves against another, with their uncertainty.
+
+All mixtures of a comparison are checked on the same draws, so a difference is taken within a draw, and its error over draws.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from scipy.special import stdtrit
+
+from samplemix_core.evaluation.curves import Curve, Paired, steps_ratio
+from samplemix_core.frozen import FrozenModel
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+_CONFIDENCE = 0.95
+
+Verdict = Literal["better", "worse", "open"]
+
+
+class TextGroup(NamedTuple):
+    """Texts of a target that are told apart: a domain's, or what a field says; and a half of them, 0 or 1, by chance."""
+
+    target: str
+    group: str
+    half: int
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What one draw of a mixture came to: losses of G groups after so many tokens.
+
+    tokens: int64 (p,), ascending. nats: float64 (p, G), of each group's texts together.
+    """
+
+    tokens: Int64Array
+    nats: Float64Array
+
+
+class View(NamedTuple):
+    """A way to see a target as one number: the nats a byte of G groups, weighted (G,)."""
+
+    target: str
+    name: str
+    weights: Float64Array
+
+    def curve(self, checked: Checked, n_bytes: Int64Array) -> Curve:
+        """The loss in this view; n_bytes: int64 (G,)."""
+        return Curve(checked.tokens, checked.nats @ (self.weights / np.maximum(n_bytes, 1)))
+
+
+ALL, LIKE_SOURCE, MACRO = "all", "like the source", "mean over groups"
+
+
+def views(
+    groups: Sequence[TextGroup],
+    n_bytes: Int64Array,
+    shares: Mapping[str, Mapping[str, float]],
+    half: int | None = None,
+) -> list[View]:
+    """The views of each target, in the order of targets, on all texts or a half.
+
+    A target whose groups have shares of its corpus (`shares`, by target and group) is seen like the source, and any with several
+    groups as their mean; others as all their texts together.
+    """
+    found = list[View]()
+    for target in dict.fromkeys(group.target for group in groups):
+        own = np.array([each.target == target and half in (None, each.half) for each in groups]) & (n_bytes > 0)
+        names = sorted({each.group for each, is_own in zip(groups, own.tolist(), strict=True) if is_own})
+        if not names:
+            continue
+        member = np.array([[each.group == name for each in groups] for name in names]) & own
+        within = member * n_bytes / (member @ n_bytes)[:, np.newaxis]
+        known = shares.get(target, {})
+        by_share = np.array([known.get(name, 0.0) for name in names])
+        if by_share.sum() > 0:
+            found.append(View(target, LIKE_SOURCE, by_share / by_share.sum() @ within))
+        else:
+            found.append(View(target, ALL, own * n_bytes / n_bytes[own].sum()))
+        if len(names) > 1:
+            found.append(View(target, MACRO, within.mean(axis=0)))
+    return found
+
+
+class Measured(FrozenModel):
+    """A mean over paired draws: its standard error, and the ends of its 95 % interval by Student's t; None with one draw."""
+
+    mean: float
+    error: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Measured":
+        """From one value a draw, at least one."""
+        mean, error = Paired.of(values)
+        if len(values) < 2:
+            return cls(mean=mean, error=None, low=None, high=None)
+        reach = float(stdtrit(len(values) - 1, (1 + _CONFIDENCE) / 2)) * error
+        return cls(mean=mean, error=error, low=mean - reach, high=mean + reach)
+
+    def verdict(self, neutral: float, *, higher_is_better: bool) -> Verdict:
+        """Whether the interval is on one side of a neutral value."""
+        if self.low is None or self.high is None or self.low <= neutral <= self.high:
+            return "open"
+        return "better" if (self.low > neutral) == higher_is_better else "worse"
+
+
+class Gain(FrozenModel):
+    """A mixture against the reference in one view of a target.
+
+    steps: tokens that the reference needs over those that the mixture needs for the same loss: above 1 the mixture learns faster.
+    nats: its loss, in nats a byte, at the tokens that both have had; difference: less the reference's.
+    """
+
+    target: str
+    view: str
+    steps: Measured
+    nats: Measured
+    difference: Measured
+    verdict: Verdict
+
+
+class GroupLoss(FrozenModel):
+    """The loss on a group of a target's texts, in nats a byte, and its difference from the reference's."""
+
+    target: str
+    group: str
+    nats: Measured
+    difference: Measured
+
+
+class Noise(FrozenModel):
+    """How far draws of the reference itself are apart in one view: the largest steps ratio of two."""
+
+    target: str
+    view: str
+    steps: float
+
+
+def gains(own: Sequence[Checked], reference: Sequence[Checked], n_bytes: Int64Array, seen: Sequence[View]) -> list[Gain]:
+    """A mixture's draws against the reference's, draw by draw."""
+    found = []
+    for view in seen:
+        curves = [(view.curve(mine, n_bytes), view.curve(theirs, n_bytes)) for mine, theirs in zip(own, reference, strict=True)]
+        at = [min(int(mine.tokens[-1]), int(theirs.tokens[-1])) for mine, theirs in curves]
+        losses = [(mine.at(tokens), theirs.at(tokens)) for (mine, theirs), tokens in zip(curves, at, strict=True)]
+        steps = Measured.of([steps_ratio(mine, theirs) for mine, theirs in curves])
+        found.append(
+            Gain(
+                target=view.target,
+                view=view.name,
+                steps=steps,
+                nats=Measured.of([mine for mine, _ in losses]),
+                difference=Measured.of([mine - theirs for mine, theirs in losses]),
+                verdict=steps.verdict(1.0, higher_is_better=True),
+            )
+        )
+    return found
+
+
+def group_losses(
+    own: Sequence[Checked], reference: Sequence[Checked], groups: Sequence[TextGroup], n_bytes: Int64Array
+) -> list[GroupLoss]:
+    """The loss on each group of the targets that have several."""
+    found = []
+    names = dict.fromkeys((each.target, each.group) for each in groups)
+    for target, group in names:
+        if sum(other == target for other, _ in names) < 2:
+            continue
+        of_group = np.array([(each.target, each.group) == (target, group) for each in groups])
+        if not n_bytes[of_group].sum():
+            continue
+        view = View(target, group, of_group * n_bytes / n_bytes[of_group].sum())
+        (gain,) = gains(own, reference, n_bytes, [view])
+        found.append(GroupLoss(target=target, group=group, nats=gain.nats, difference=gain.difference))
+    return found
+
+
+def noise(reference: Sequence[Checked], n_bytes: Int64Array, seen: Sequence[View]) -> list[Noise]:
+    """How far the reference's draws are apart, each pair of them; nothing with one draw."""
+    found = []
+    for view in seen if len(reference) > 1 else ():
+        curves = [view.curve(each, n_bytes) for each in reference]
+        ratios = [steps_ratio(one, other) for i, one in enumerate(curves) for other in curves[:i]]
+        found.append(Noise(target=view.target, view=view.name, steps=max(max(ratio, 1 / ratio) for ratio in ratios)))
+    return found
+
+
+class Contender(FrozenModel):
+    """A mixture in a comparison.
+
+    tokens, documents and copies: of what was read of it, the mean over draws. realised_tokens: of the whole mixture, in tokens of
+    the corpus's tokenizer; held_tokens: of these, those of a published one's documents that hold texts of targets, and were not
+    read. epochs: how often a token that is taken is seen. multipliers: by column and group, its share of tokens over the source's.
+    """
+
+    name: str
+    policy: str
+    mixture: str | None = None
+    version: int | None = None
+    realised_tokens: int
+    held_tokens: int = 0
+    tokens: float
+    documents: float
+    copies: float
+    epochs: float
+    multipliers: dict[str, dict[str, float]]
+    gains: tuple[Gain, ...]
+    groups: tuple[GroupLoss, ...]
+    seconds: float
+
+
+class TargetFacts(FrozenModel):
+    """A target as it was used: texts and bytes that were read, and texts of the corpus that hold something of it."""
+
+    name: str
+    key: str
+    drawn: bool
+    texts: int
+    n_bytes: int
+    held_by: int
+
+
+class Comparison(FrozenModel):
+    """Mixtures compared on targets; the first is the reference.
+
+    share: of each mixture's documents that was read. tokens: of the vocabulary, that were read of each at most. noise: how far
+    draws of the reference are apart. unsolved: mixtures that were left out, and why.
+    """
+
+    method: str
+    vocabulary: str
+    tokens: int
+    share: float
+    draws: int
+    budget_tokens: int
+    targets: tuple[TargetFacts, ...]
+    contenders: tuple[Contender, ...]
+    noise: tuple[Noise, ...]
+    unsolved: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        """The name of the mixture that the others are compared with."""
+        return self.contenders[0].name
+
+    def said(self) -> list[str]:
+        """What can be concluded and what can't, a sentence for each mixture, and the caveats."""
+        lines = [_said(each, self.reference) for each in self.contenders[1:]]
+        lines += [f"{name} is left out: {why}" for name, why in self.unsolved.items()]
+        if self.draws == 1:
+            lines.append("With one draw nothing is known of the error: give more draws.")
+        elif self.noise:
+            worst = max(self.noise, key=lambda each: each.steps)
+            lines.append(
+                f"Two draws of {self.reference} differ by a factor of {worst.steps:.2f} at most ({worst.target}, {worst.view}):"
+                " read smaller differences of single draws as chance."
+            )
+        for target in self.targets:
+            if target.held_by:
+                lines.append(
+                    f"{target.held_by:,} texts of the corpus hold something of {target.name}, and were read of no mixture."
+                )
+        for each in self.contenders:
+            if each.held_tokens:
+                lines.append(
+                    f"{each.name} holds texts of targets in documents of {each.held_tokens:,} tokens"
+                    f" ({each.held_tokens / each.realised_tokens:.1%}), which were not read."
+                )
+        return lines
+
+
+_WORDS: dict[Verdict, str] = {"better": "learns faster on", "worse": "learns slower on", "open": "can't be told apart on"}
+
+
+def _said(contender: Contender, reference: str) -> str:
+    by: dict[Verdict, list[str]] = {"better": [], "worse": [], "open": []}
+    for gain in contender.gains:
+        bar = "" if gain.steps.error is None else f" +- {gain.steps.error:.2f}"
+        by[gain.verdict].append(f"{gain.target} ({gain.view}) {gain.steps.mean:.2f}{bar}")
+    parts = [f"{words} {', '.join(by[verdict])}" for verdict, words in _WORDS.items() if by[verdict]]
+    return f"{contender.name} against {reference}: {'; '.join(parts)}."

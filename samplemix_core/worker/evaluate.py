@@ -1,0 +1,138 @@
+"""What evaluations have a Dask worker do: train a vocabulary, turn documents into its tokens, and learn from a stream of them."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samplemix_core.database.near_duplicates import row_blocks, texts_at
+from samplemix_core.deployment import Deployment
+from samplemix_core.errors import CorpusError
+from samplemix_core.evaluation.comparison import Checked
+from samplemix_core.evaluation.quick import Part, learn
+from samplemix_core.evaluation.streams import had_before
+from samplemix_core.evaluation.vocabulary import Vocabulary, train
+from samplemix_core.logs import event
+from samplemix_core.worker.artifacts import download
+from samplemix_core.worker.compare import sample_texts
+from samplemix_core.worker.jobs import EncodeTask, LearnTask, StoredFile, VocabularyTask
+from samplemix_core.worker.texts import read_texts
+
+log = logging.getLogger(__name__)
+
+DOCUMENTS = pa.schema({"row": pa.int64(), "ids": pa.large_list(pa.uint16())})
+"""A file of documents in a vocabulary's tokens."""
+
+TEXTS = pa.schema({"ids": pa.large_list(pa.uint16()), "n_bytes": pa.int64(), "group": pa.int32()})
+"""A file of a comparison's targets: their texts, and the number of the group that each is in."""
+
+_AGAIN = "Evaluate again."
+_TOKENS_AT_ONCE = 2**20
+
+Int64Array = npt.NDArray[np.int64]
+
+
+def train_vocabulary(task: VocabularyTask) -> str:
+    """Train a vocabulary on a corpus, and return it as JSON. Raises CorpusError if no document can be read."""
+    texts = sample_texts(Deployment.load().store(task.corpus_uri), task.paths, task.reader, task.documents)
+    if not texts:
+        raise CorpusError(f"{task.corpus_uri} has no document to train a vocabulary on.", "See 'samplemix quarantine'.")
+    return train(texts).to_json()
+
+
+def encode_documents(task: EncodeTask, on_progress: Callable[[int], None] = lambda _: None) -> StoredFile:
+    """Turn documents into tokens; returns the file of DOCUMENTS, in the order of rows."""
+    started, deployment = time.monotonic(), Deployment.load()
+    vocabulary = _vocabulary(task.vocabulary)
+    with deployment.transaction() as cursor:
+        texts, blocks = texts_at(cursor, task.shard, task.rows), row_blocks(cursor, task.shard)
+    if texts.high.size != task.rows.size:
+        raise CorpusError(f"{task.shard.path} was forgotten, or is scored again.", "Evaluate again.")
+    done, tokens = 0, 0
+    with deployment.scratch() as directory:
+        path = directory / "documents.parquet"
+        with pq.ParquetWriter(path, DOCUMENTS, compression="zstd", write_page_checksum=True) as writer:
+            for part in read_texts(deployment.store(task.corpus_uri), task.shard, task.reader, task.rows, texts.as_arrow(), blocks):
+                ids, ends = vocabulary.encode(part.to_pylist())
+                writer.write_table(pa.table([task.rows[done : done + len(part)], as_lists(ids, ends)], schema=DOCUMENTS))
+                done, tokens = done + len(part), tokens + ids.size
+                on_progress(done)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        deployment.state.upload(task.key, path)
+    seconds = time.monotonic() - started
+    event(log, "encoded", run=task.run, shard=task.shard.path, documents=done, tokens=tokens, seconds=seconds)
+    return StoredFile(task.key, digest)
+
+
+def as_lists(ids: Int64Array, ends: Int64Array) -> pa.LargeListArray:
+    """Tokens of texts, one after another, as a list for each text."""
+    return pa.LargeListArray.from_arrays(np.concatenate([[0], ends]), pa.array(ids.astype(np.uint16)))
+
+
+def learn_stream(task: LearnTask, on_progress: Callable[[int], None] = lambda _: None) -> tuple[Checked, float]:
+    """Learn from a stream; returns the losses on each group of texts, and the seconds it took."""
+    started = time.monotonic()
+    ids, begins = _documents(task.documents)
+    texts = _table(task.texts)
+    text_ids, text_ends = _flat(texts["ids"])
+    n_bytes, group = texts["n_bytes"].to_numpy(), texts["group"].to_numpy()
+    stream = _table(task.stream)["place"].to_numpy().astype(np.int64)
+    learnt = learn(task.size, _parts(stream, ids, begins, on_progress), task.tokens, text_ids, text_ends, n_bytes)
+    nats = np.array([np.bincount(group, each, minlength=task.groups) for each in learnt.nats], dtype=np.float64)
+    seconds = time.monotonic() - started
+    event(log, "learnt", run=task.run, stream=task.name, tokens=int(learnt.tokens[-1]), seconds=seconds)
+    return Checked(learnt.tokens, nats), seconds
+
+
+def _parts(
+    stream: Int64Array, ids: npt.NDArray[np.uint16], begins: Int64Array, on_progress: Callable[[int], None]
+) -> Iterator[Part]:
+    """The stream's documents, about a million tokens at a time."""
+    lengths = np.diff(begins)[stream]
+    again, ends = had_before(stream), np.cumsum(lengths)
+    first = 0
+    while first < stream.size:
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _TOKENS_AT_ONCE)))
+        own = stream[first:last]
+        tokens = np.concatenate([ids[begins[place] : begins[place + 1]] for place in own.tolist()])
+        on_progress(before)
+        yield Part(tokens.astype(np.int64), ends[first:last] - before, again[first:last])
+        first = last
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(file: StoredFile) -> Vocabulary:
+    deployment = Deployment.load()
+    with deployment.scratch() as directory:
+        path = directory / "vocabulary.json"
+        download(deployment.state, file.key, file.sha256, path, what="The vocabulary of an evaluation", remedy=_AGAIN)
+        return Vocabulary.from_json(path.read_text())
+
+
+@lru_cache(maxsize=1)
+def _documents(file: StoredFile) -> tuple[npt.NDArray[np.uint16], Int64Array]:
+    """Tokens of all documents, one after another, and where each begins, with the end of the last. Streams of a run share them."""
+    lists = _table(file)["ids"].combine_chunks()
+    return lists.values.to_numpy(), lists.offsets.to_numpy()
+
+
+def _table(file: StoredFile) -> pa.Table:
+    deployment = Deployment.load()
+    with deployment.scratch() as directory:
+        path = directory / "table.parquet"
+        download(deployment.state, file.key, file.sha256, path, what="A file of an evaluation", remedy=_AGAIN)
+        return pq.read_table(path, page_checksum_verification=True)
+
+
+def _flat(lists: pa.ChunkedArray) -> tuple[Int64Array, Int64Array]:
+    """Lists as quick.learn() takes texts."""
+    whole = lists.combine_chunks()
+    return whole.values.to_numpy().astype(np.int64), whole.offsets.to_numpy()[1:]

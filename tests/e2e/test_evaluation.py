@@ -1,0 +1,140 @@
+"""Mixtures compared through the real steps: on texts where it is known what learns faster."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samplemix_core.database.connection import scalar
+from samplemix_core.database.query import ask
+from samplemix_core.deployment import Deployment
+from tests.e2e.conftest import Command
+from tests.e2e.made import Made, write
+
+_SOUNDS = [f"{first}{last}" for first in "bdfgklmnprst" for last in ("a", "e", "i", "o", "u", "an", "el", "or")]
+_WORDS = [f"{first}{last}" for first in _SOUNDS for last in _SOUNDS[::6]]
+_NEXT = random.Random(0)
+_FOLLOWS = {word: _NEXT.sample(_WORDS, 4) for word in _WORDS}
+
+
+def prose(draw: random.Random, words: int = 150) -> str:
+    """Made-up text in which each word has four that may follow, so that a small model can learn from it."""
+    said = [draw.choice(_WORDS)]
+    while len(said) < words:
+        said.append(draw.choice(_FOLLOWS[said[-1]]))
+    return " ".join(said)
+
+
+def junk(draw: random.Random, words: int = 90) -> str:
+    return " ".join("".join(draw.choice("bcdfghjklmnpqrstvwxz0123456789") for _ in range(draw.randint(3, 9))) for _ in range(words))
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_mixtures_are_compared_on_targets(
+    platform: Deployment, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    own, draw = Made(platform, tmp_path / "corpus"), random.Random(3)
+    texts = [prose(draw) for _ in range(300)]
+    seen = [prose(draw) for _ in range(40)]
+    shards = {
+        # A page that quotes a text of the target, re-wrapped.
+        "crawl-a/web/part-0.jsonl.gz": [*texts, f"{prose(draw)}\n\n{seen[0].replace(' ', chr(10))}\n\n{prose(draw)}"],
+        "crawl-a/junk/part-0.parquet": [junk(draw) for _ in range(300)],
+    }
+    write(own.root, shards)
+    settings = {"near_duplicates": {"drop": False}, "budget": "40%", "max_copies": 4}
+    registered = own.scored(**settings)
+    published, _ = own.mixed(registered, **settings)
+    mixture = published.name
+
+    # Drawn after the version, which holds some of it.
+    held = f"evaluated-{tmp_path.parent.name}"
+    command("target", "draw", held, str(own.root), "--documents", "60")
+    clean = f"clean-{tmp_path.parent.name}"
+    command("target", "add", clean, str(lines(tmp_path / "clean.jsonl", [{"text": text} for text in seen])))
+
+    files: dict[str, dict[str, Any]] = {
+        "prose": {"policy": "fixed", "shares": {"web": 1.0}, "max_copies": 4},
+        "junk": {"policy": "fixed", "shares": {"junk": 0.9, "web": 0.1}},
+        # As many tokens of a fifth as many documents.
+        "repeated": {"policy": "natural", "constraints": {"exclude": {"where": "row % 5 > 0"}}},
+    }
+    places = [str(lines(tmp_path / f"{name}.json", [values])) for name, values in files.items()]
+    asked = ["evaluate", mixture, *places, "--with", "temperature", "--target", held, "--target", clean, "--json"]
+    shown = tmp_path / "gains.svg"
+    told = command(*asked, "--plot", str(shown))
+    found = json.loads(told.stdout)
+    assert shown.read_bytes().startswith(b"<?xml")
+    contenders = {each["name"]: each for each in found["contenders"]}
+    assert list(contenders) == ["natural", f"{mixture}@1", "temperature", "prose", "junk", "repeated"]
+    gains = {(name, gain["target"], gain["view"]): gain for name, each in contenders.items() for gain in each["gains"]}
+    assert [key[1:] for key in gains if key[0] == "natural"] == [
+        (held, "like the source"),
+        (held, "mean over groups"),
+        (clean, "all"),
+    ]
+    for view in ((held, "like the source"), (held, "mean over groups"), (clean, "all")):
+        assert gains["natural", *view]["steps"] == {"mean": 1.0, "error": 0.0, "low": 1.0, "high": 1.0}
+    assert gains["prose", clean, "all"]["verdict"] == "better"
+    assert gains["prose", clean, "all"]["steps"]["mean"] > 1.3
+    assert gains["junk", clean, "all"]["verdict"] == "worse"
+    assert gains["junk", clean, "all"]["steps"]["mean"] < 0.5
+    assert gains["repeated", clean, "all"]["steps"]["mean"] < 0.7
+    # What is learnt of junk alone is no use for prose, domain by domain.
+    losses = {(each["target"], each["group"]): each["difference"]["mean"] for each in contenders["prose"]["groups"]}
+    assert losses[held, "junk"] > 0 > losses[held, "web"]
+    # The published version is natural itself, but for the documents that hold texts of the targets.
+    version = contenders[f"{mixture}@1"]
+    assert version["held_tokens"] > 0
+    assert (version["policy"], version["mixture"], version["version"]) == ("natural", mixture, 1)
+    assert gains[f"{mixture}@1", clean, "all"]["steps"]["mean"] == pytest.approx(1, abs=0.2)
+    facts = {each["name"]: each for each in found["targets"]}
+    assert (facts[clean]["held_by"], facts[clean]["texts"], facts[clean]["drawn"]) == (1, 40, False)
+    assert facts[held]["held_by"] >= 60
+    assert any("which were not read" in line for line in found["said"])
+
+    # Again, nothing is learnt anew, and the figures are the same; a share of the documents is another evaluation.
+    reader = platform.require("reader_database_url")
+    before = evaluations(platform)
+    again = json.loads(command(*asked).stdout)
+    assert evaluations(platform) == before
+    assert [each["gains"] for each in again["contenders"]] == [each["gains"] for each in found["contenders"]]
+    wrong = lines(tmp_path / "wrong.json", [{"budget": "900%"}])
+    quickly = ("--with", "samplemix", "--with", "temperature", "--tokens", "10000", "--draws", "2", "--controls", "--json")
+    less = json.loads(command("evaluate", mixture, str(wrong), "--target", clean, *quickly).stdout)
+    assert "can't be met" in less["unsolved"]["wrong"]
+    assert any(line.startswith("wrong is left out: ") for line in less["said"])
+    assert 0 < less["share"] < 1
+    assert less["tokens"] < found["tokens"]
+    names = [each["name"] for each in less["contenders"]]
+    # Natural and temperature have no weights inside.
+    halves = [f"samplemix{half}" for half in ("", ": shares alone", ": weights alone")]
+    assert names == ["natural", f"{mixture}@1", *halves, "temperature"]
+    rows = ask(reader, "comparison", comparison=found["comparison"])
+    assert {(row["contender"], row["target"]) for row in rows} == {
+        (name, target) for name in contenders for target in (held, clean)
+    }
+    curves = ask(reader, "learning_curves", comparison=found["comparison"])
+    assert {(row["contender"], row["draw"]) for row in curves} == {(name, number) for name in contenders for number in range(3)}
+    assert str(found["comparison"]) in command("sql", "--query", "comparisons").stdout
+
+    refused = command("evaluate", mixture, "--target", "nobody", check=False)
+    assert "There is no target 'nobody'" in refused.stderr
+    refused = command("evaluate", mixture, "--target", clean, "--beside", f"{mixture}@9", check=False)
+    assert refused.returncode == 1
+    command("target", "drop", held)
+    refused = command("evaluate", mixture, check=False)
+    assert "none was drawn from" in refused.stderr
+
+
+def evaluations(platform: Deployment) -> int:
+    with platform.transaction() as cursor:
+        cursor.execute("SELECT count(*) FROM evaluation")
+        return int(scalar(cursor))

@@ -1,0 +1,139 @@
+"""Figures of a comparison, on losses whose curves are known."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from samplemix_core.evaluation.comparison import (
+    ALL,
+    LIKE_SOURCE,
+    MACRO,
+    Checked,
+    Comparison,
+    Contender,
+    Gain,
+    Measured,
+    TargetFacts,
+    TextGroup,
+    gains,
+    group_losses,
+    noise,
+    views,
+)
+from samplemix_core.evaluation.curves import stops
+
+GROUPS = [TextGroup("held", group, half) for group in ("web", "code") for half in (0, 1)] + [
+    TextGroup("news", "", 0),
+    TextGroup("news", "", 1),
+]
+N_BYTES = np.array([600, 200, 50, 150, 1000, 3000], dtype=np.int64)
+SHARES = {"held": {"web": 0.9, "code": 0.1}}
+
+
+def checked(saves: npt.ArrayLike, tokens: int = 1_000_000) -> Checked:
+    """Curves on which each group learns so many times faster than the reference's."""
+    at = stops(tokens)
+    return Checked(at, (10 - np.log(at[:, np.newaxis] * np.broadcast_to(saves, len(GROUPS)))) * N_BYTES)
+
+
+def by_view(found: list[Gain]) -> dict[tuple[str, str], Gain]:
+    return {(gain.target, gain.view): gain for gain in found}
+
+
+def test_a_target_is_seen_as_what_it_is() -> None:
+    seen = {(view.target, view.name): view.weights for view in views(GROUPS, N_BYTES, SHARES)}
+    assert list(seen) == [("held", LIKE_SOURCE), ("held", MACRO), ("news", ALL)]
+    assert seen["held", LIKE_SOURCE] == pytest.approx([0.9 * 0.75, 0.9 * 0.25, 0.1 * 0.25, 0.1 * 0.75, 0, 0])
+    assert seen["held", MACRO] == pytest.approx([0.5 * 0.75, 0.5 * 0.25, 0.5 * 0.25, 0.5 * 0.75, 0, 0])
+    assert seen["news", ALL] == pytest.approx([0, 0, 0, 0, 0.25, 0.75])
+    half = {(view.target, view.name): view.weights for view in views(GROUPS, N_BYTES, SHARES, half=1)}
+    assert half["held", LIKE_SOURCE] == pytest.approx([0, 0.9, 0, 0.1, 0, 0])
+    assert half["news", ALL] == pytest.approx([0, 0, 0, 0, 0, 1])
+    # A domain that the target has no text of counts for nothing.
+    some = views(GROUPS[:2], N_BYTES[:2], SHARES)
+    assert [(view.name, view.weights.tolist()) for view in some] == [(LIKE_SOURCE, [0.75, 0.25])]
+    assert views(GROUPS[:1], np.zeros(1, dtype=np.int64), SHARES) == []
+
+
+def test_a_mixture_that_learns_faster_saves_as_many_steps_and_itself_is_one() -> None:
+    seen = views(GROUPS, N_BYTES, SHARES)
+    reference = [checked(1), checked(1.01), checked(0.99)]
+    same = gains(reference, reference, N_BYTES, seen)
+    assert all(gain.steps.mean == pytest.approx(1) and gain.steps.error == pytest.approx(0, abs=1e-12) for gain in same)
+    assert {gain.verdict for gain in same} == {"open"}
+    assert all(gain.difference.mean == 0 for gain in same)
+    # Twice as fast on news, half as fast on code.
+    own = [checked([1, 1, 0.5, 0.5, 2 * s, 2 * s]) for s in (1.0, 1.05, 0.95)]
+    found = by_view(gains(own, reference, N_BYTES, seen))
+    news = found["news", ALL]
+    assert news.steps.mean == pytest.approx(2, abs=0.02)
+    assert news.steps.error is not None
+    assert news.steps.low is not None
+    assert news.steps.mean - news.steps.low == pytest.approx(4.303 * news.steps.error, rel=1e-3)
+    assert news.verdict == "better"
+    assert news.difference.mean == pytest.approx(-np.log(2), abs=0.02)
+    assert found["held", MACRO].verdict == "worse"
+    assert found["held", MACRO].steps.mean == pytest.approx(np.sqrt(0.5), abs=0.02)
+    assert found["held", LIKE_SOURCE].steps.mean == pytest.approx(0.5**0.1, abs=0.02)
+    losses = {(each.target, each.group): each.difference.mean for each in group_losses(own, reference, GROUPS, N_BYTES)}
+    assert losses.keys() == {("held", "web"), ("held", "code")}
+    assert losses["held", "code"] == pytest.approx(np.log(2), abs=0.02)
+    assert losses["held", "web"] == pytest.approx(0, abs=0.02)
+
+
+def test_losses_are_compared_where_both_have_been() -> None:
+    news = views(GROUPS, N_BYTES, SHARES)[2:]
+    (gain,) = gains([checked(1, tokens=500_000)], [checked(1)], N_BYTES, news)
+    assert gain.nats.mean == pytest.approx(10 - np.log(500_000))
+    assert gain.difference.mean == pytest.approx(0, abs=1e-3)
+    assert (gain.steps.error, gain.steps.low, gain.verdict) == (None, None, "open")
+
+
+def test_noise_is_the_largest_ratio_of_two_draws() -> None:
+    seen = views(GROUPS, N_BYTES, SHARES)
+    found = noise([checked(1), checked(1.1), checked(0.9)], N_BYTES, seen)
+    assert [each.steps for each in found] == pytest.approx([1.1 / 0.9] * 3, rel=1e-3)
+    assert noise([checked(1)], N_BYTES, seen) == []
+
+
+def test_sentences_name_gains_losses_and_what_is_open() -> None:
+    seen = views(GROUPS, N_BYTES, SHARES)
+    reference = [checked(1), checked(1.02), checked(0.98)]
+    own = [checked([1, 1, 0.5, 0.5, 2, 2]), checked([1.2, 1.2, 0.5, 0.5, 2, 2]), checked([0.8, 0.8, 0.5, 0.5, 2, 2])]
+    about = {"policy": "samplemix", "realised_tokens": 1000, "tokens": 1, "documents": 1, "copies": 1, "epochs": 1, "seconds": 1}
+
+    def contender(name: str, draws: list[Checked], **more: int) -> Contender:
+        found = tuple(gains(draws, reference, N_BYTES, seen))
+        return Contender.model_validate({**about, "name": name, "multipliers": {}, "gains": found, "groups": (), **more})
+
+    facts = [
+        TargetFacts(name=name, key="k", drawn=True, texts=9, n_bytes=9, held_by=held) for name, held in (("held", 12), ("news", 0))
+    ]
+    comparison = Comparison(
+        method="quick",
+        vocabulary="v",
+        tokens=1_000_000,
+        share=1.0,
+        draws=3,
+        budget_tokens=1000,
+        targets=tuple(facts),
+        contenders=(contender("natural", reference), contender("mine", own, held_tokens=50)),
+        noise=tuple(noise(reference, N_BYTES, seen)),
+    )
+    first, *rest = comparison.said()
+    assert first.startswith("mine against natural: learns faster on news (all) 2.00")
+    assert "; learns slower on held (mean over groups) 0.7" in first
+    assert "; can't be told apart on held (like the source) 0.9" in first
+    assert rest[0].startswith("Two draws of natural differ by a factor of 1.04 at most")
+    assert rest[1] == "12 texts of the corpus hold something of held, and were read of no mixture."
+    assert rest[2].startswith("mine holds texts of targets in documents of 50 tokens (5.0%)")
+    assert Comparison.model_validate_json(comparison.model_dump_json()) == comparison
+    alone = comparison.model_copy(update={"draws": 1, "noise": ()})
+    assert "With one draw nothing is known of the error: give more draws." in alone.said()
+
+
+def test_an_interval_says_better_or_worse_only_beyond_the_neutral_value() -> None:
+    assert Measured.of([1.2, 1.21, 1.19]).verdict(1.0, higher_is_better=True) == "better"
+    assert Measured.of([1.2, 1.21, 1.19]).verdict(1.0, higher_is_better=False) == "worse"
+    assert Measured.of([0.5, 1.7, 1.4]).verdict(1.0, higher_is_better=True) == "open"
+    assert Measured.of([3.0]).verdict(1.0, higher_is_better=True) == "open"
