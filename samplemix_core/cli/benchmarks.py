@@ -48,10 +48,13 @@ def add(
 
     `samplemix run ./corpus --set 'decontaminate=["gsm8k", "humaneval"]'`
     """
+    from samplemix_core.database.targets import PREFIX
     from samplemix_core.models.benchmarks import add_benchmark
 
     if not NAME.fullmatch(name):
         raise ConfigError(f"A benchmark can't be called {name!r}.", "Use small letters, digits, dots, underscores and hyphens.")
+    if name.startswith(PREFIX):
+        raise ConfigError(f"{name!r} would be taken for a target's texts.", f"Choose a name that doesn't begin with {PREFIX!r}.")
     fields = _fields(question=question, answer=answer, passage=passage)
     added = add_benchmark(name, [location(file) for file in files], fields, Deployment.load())
     report = added.report

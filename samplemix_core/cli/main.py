@@ -38,6 +38,7 @@ app = typer.Typer(
 for commands in (services.app, run.app, scores.app, mixtures.trace_app, evaluations.app, questions.app):
     app.add_typer(commands)
 app.add_typer(scores.shard_app, name="shard")
+mixtures.app.add_typer(evaluations.frontier_app)
 app.add_typer(mixtures.app, name="mixture")
 app.add_typer(encoders.app, name="encoder")
 quality.app.add_typer(train.app)

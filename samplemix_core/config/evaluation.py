@@ -26,7 +26,7 @@ class EvaluationConfig(FrozenModel):
     tokens: int = Field(
         6_000_000,
         ge=10_000,
-        le=1_000_000_000,
+        le=100_000_000,
         description="Most tokens that are read of a mixture. Of a larger one, a share of its documents is read, each as often as"
         " the mixture has it",
     )

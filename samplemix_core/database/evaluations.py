@@ -35,7 +35,7 @@ def find_vocabulary(cursor: Cursor, corpus_uri: str) -> StoredVocabulary | None:
 
 
 def save_vocabulary(cursor: Cursor, corpus_uri: str, vocabulary: StoredVocabulary) -> None:
-    """Enter a vocabulary; another corpus may have the same one, and then stays its owner."""
+    """Enter a corpus's vocabulary, unless it has it."""
     cursor.execute(
         "INSERT INTO vocabulary (corpus_uri, vocabulary_key, tokens, artifact_key, artifact_sha256) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING",

@@ -31,9 +31,24 @@ def save_target(
     """Enter a target; the same one again is the newest of its name again, and no longer dropped."""
     cursor.execute(
         "INSERT INTO target (benchmark_id, name, corpus_uri, n_bytes, report) VALUES (%s, %s, %s, %s, %s)"
-        " ON CONFLICT (benchmark_id) DO UPDATE SET created_at = clock_timestamp(), dropped_at = NULL, report = EXCLUDED.report",
+        " ON CONFLICT (benchmark_id, corpus_uri) DO UPDATE"
+        " SET created_at = clock_timestamp(), dropped_at = NULL, report = EXCLUDED.report",
         (benchmark.benchmark_id, name, corpus_uri, n_bytes, Json(report)),
     )
+
+
+def require_free(cursor: Cursor, name: str, corpus_uri: str | None) -> None:
+    """Raise ConfigError if a name is that of a target from elsewhere: a corpus, or files where corpus_uri is None."""
+    cursor.execute(
+        "SELECT coalesce(corpus_uri, 'files') FROM target"
+        " WHERE name = %s AND dropped_at IS NULL AND corpus_uri IS DISTINCT FROM %s LIMIT 1",
+        (name, corpus_uri),
+    )
+    if found := cursor.fetchone():
+        raise ConfigError(
+            f"There is a target {name!r} from {found[0]}.",
+            f"Choose another name, or give that one up: 'samplemix target drop {name}'.",
+        )
 
 
 def find_targets(cursor: Cursor, names: Sequence[str]) -> list[Target]:

@@ -5,7 +5,7 @@ All mixtures of a comparison are checked on the same draws, so a difference is t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,15 @@ class Measured(FrozenModel):
     high: float | None
 
     @classmethod
+    def of_ratios(cls, ratios: Sequence[float]) -> "Measured":
+        """From one ratio a draw, at least one: by their logarithms, so that twice and half are as far from 1."""
+        found = cls.of(np.log(ratios).tolist())
+        mean = float(np.exp(found.mean))
+        if found.error is None or found.low is None or found.high is None:
+            return found.model_copy(update={"mean": mean})
+        return cls(mean=mean, error=mean * found.error, low=float(np.exp(found.low)), high=float(np.exp(found.high)))
+
+    @classmethod
     def of(cls, values: Sequence[float]) -> "Measured":
         """From one value a draw, at least one."""
         mean, error = Paired.of(values)
@@ -150,7 +159,7 @@ def gains(own: Sequence[Checked], reference: Sequence[Checked], n_bytes: Int64Ar
         curves = [(view.curve(mine, n_bytes), view.curve(theirs, n_bytes)) for mine, theirs in zip(own, reference, strict=True)]
         at = [min(int(mine.tokens[-1]), int(theirs.tokens[-1])) for mine, theirs in curves]
         losses = [(mine.at(tokens), theirs.at(tokens)) for (mine, theirs), tokens in zip(curves, at, strict=True)]
-        steps = Measured.of([steps_ratio(mine, theirs) for mine, theirs in curves])
+        steps = Measured.of_ratios([steps_ratio(mine, theirs) for mine, theirs in curves])
         found.append(
             Gain(
                 target=view.target,
@@ -192,18 +201,32 @@ def noise(reference: Sequence[Checked], n_bytes: Int64Array, seen: Sequence[View
     return found
 
 
+def together(own: Sequence[Checked], reference: Sequence[Checked], n_bytes: Int64Array, seen: Sequence[View]) -> Measured | None:
+    """The geometric mean over views of the steps ratios, draw by draw; None without a view."""
+    if not seen:
+        return None
+    ratios = [
+        [steps_ratio(view.curve(mine, n_bytes), view.curve(theirs, n_bytes)) for view in seen]
+        for mine, theirs in zip(own, reference, strict=True)
+    ]
+    return Measured.of_ratios([float(np.exp(np.mean(np.log(each)))) for each in ratios])
+
+
 class Contender(FrozenModel):
     """A mixture in a comparison.
 
-    tokens, documents and copies: of what was read of it, the mean over draws. realised_tokens: of the whole mixture, in tokens of
-    the corpus's tokenizer; held_tokens: of these, those of a published one's documents that hold texts of targets, and were not
-    read. epochs: how often a token that is taken is seen. multipliers: by column and group, its share of tokens over the source's.
+    share: of its documents that was read. tokens, documents and copies: of what was read, the mean over draws. realised_tokens:
+    of the whole mixture, in tokens of the corpus's tokenizer; held_tokens: of these, those of a published one's documents that were
+    not read, as they hold texts of targets or can't be mixed any more. epochs: how often a token that is taken is seen.
+    multipliers: by column and group, its share of tokens over the source's. like_source and elsewhere: steps ratios on targets that
+    were drawn, seen like the source, and on the others; of several, the geometric mean. settings: by which it can be made.
     """
 
     name: str
     policy: str
     mixture: str | None = None
     version: int | None = None
+    share: float = 1.0
     realised_tokens: int
     held_tokens: int = 0
     tokens: float
@@ -213,6 +236,9 @@ class Contender(FrozenModel):
     multipliers: dict[str, dict[str, float]]
     gains: tuple[Gain, ...]
     groups: tuple[GroupLoss, ...]
+    like_source: Measured | None = None
+    elsewhere: Measured | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
     seconds: float
 
 
@@ -230,8 +256,8 @@ class TargetFacts(FrozenModel):
 class Comparison(FrozenModel):
     """Mixtures compared on targets; the first is the reference.
 
-    share: of each mixture's documents that was read. tokens: of the vocabulary, that were read of each at most. noise: how far
-    draws of the reference are apart. unsolved: mixtures that were left out, and why.
+    share: of documents that was read, of a mixture with this budget. tokens: of the vocabulary, that were read of each at most.
+    noise: how far draws of the reference are apart. unsolved: mixtures that were left out, and why.
     """
 
     method: str
@@ -246,14 +272,26 @@ class Comparison(FrozenModel):
     unsolved: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def frontier(self) -> list[Contender]:
+        """The mixtures that no other one beats both on text like the source and elsewhere, the kindest to the source first."""
+        placed = [each for each in self.contenders if each.like_source is not None and each.elsewhere is not None]
+        return sorted(
+            (each for each in placed if not any(_beats(other, each) for other in placed)),
+            key=lambda each: -(each.like_source.mean if each.like_source else 0),
+        )
+
+    @property
     def reference(self) -> str:
         """The name of the mixture that the others are compared with."""
         return self.contenders[0].name
 
     def said(self) -> list[str]:
         """What can be concluded and what can't, a sentence for each mixture, and the caveats."""
-        lines = [_said(each, self.reference) for each in self.contenders[1:]]
-        lines += [f"{name} is left out: {why}" for name, why in self.unsolved.items()]
+        return [*(_said(each, self.reference) for each in self.contenders[1:]), *self.caveats()]
+
+    def caveats(self) -> list[str]:
+        """What is left out, what is chance, and what holds texts of targets."""
+        lines = [f"{name} is left out: {why}" for name, why in self.unsolved.items()]
         if self.draws == 1:
             lines.append("With one draw nothing is known of the error: give more draws.")
         elif self.noise:
@@ -270,13 +308,19 @@ class Comparison(FrozenModel):
         for each in self.contenders:
             if each.held_tokens:
                 lines.append(
-                    f"{each.name} holds texts of targets in documents of {each.held_tokens:,} tokens"
-                    f" ({each.held_tokens / each.realised_tokens:.1%}), which were not read."
+                    f"Of {each.name}, documents of {each.held_tokens:,} tokens ({each.held_tokens / each.realised_tokens:.1%}) were"
+                    " not read: they hold texts of targets, or can't be mixed any more."
                 )
         return lines
 
 
 _WORDS: dict[Verdict, str] = {"better": "learns faster on", "worse": "learns slower on", "open": "can't be told apart on"}
+
+
+def _beats(other: Contender, own: Contender) -> bool:
+    places = [(each.like_source.mean, each.elsewhere.mean) for each in (other, own) if each.like_source and each.elsewhere]
+    (its, mine) = places
+    return its != mine and its[0] >= mine[0] and its[1] >= mine[1]
 
 
 def _said(contender: Contender, reference: str) -> str:

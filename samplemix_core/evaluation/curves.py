@@ -43,10 +43,16 @@ class Curve(NamedTuple):
 def steps_ratio(curve: Curve, reference: Curve) -> float:
     """Tokens that a reference needs over tokens that a curve needs, for a loss that both reach: above 1 the curve's mixture wins.
 
-    It is the higher one of the lowest losses of the two, so that nothing is extrapolated.
+    It is the higher one of their losses after as many tokens as both have had, T, so that nothing is extrapolated, and what learns
+    fast and then no more doesn't win. One of the two needs T for it. A loss that the other had at its first point already makes a
+    bound of the ratio.
     """
-    nats = max(float(curve.nats.min()), float(reference.nats.min()))
-    return reference.steps_to(nats) / curve.steps_to(nats)
+    tokens = min(int(curve.tokens[-1]), int(reference.tokens[-1]))
+    own, its = curve.at(tokens), reference.at(tokens)
+    if own == its:
+        # Not to within rounding: draws that are the same have no error to allow for.
+        return 1.0
+    return tokens / min(curve.steps_to(its), tokens) if own <= its else min(reference.steps_to(own), tokens) / tokens
 
 
 class Paired(NamedTuple):

@@ -139,7 +139,14 @@ def _plan(config: AnnotationConfig, deployment: Deployment) -> _Plan:
     name = config.annotator or f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)}-{fingerprint(spec)[:6]}"
     with deployment.transaction() as cursor:
         shards = scored_shards(cursor, config.corpus, config.snapshots)
-        chosen = choose(cursor, config.corpus, shards, config.documents, config.seed, by_domain=config.strategy != "uniform")
+        chosen = choose(
+            cursor,
+            config.corpus,
+            shards,
+            config.documents,
+            config.seed,
+            strata="none" if config.strategy == "uniform" else "snapshot and domain",
+        )
         # A text that occurs several times is asked about once.
         first = {sample.content_hash: sample for _, samples in reversed(chosen) for sample in reversed(samples)}
         annotators = {each.name: each.annotator_id for each in list_annotators(cursor)}

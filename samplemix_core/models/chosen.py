@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator, Sequence
 from itertools import groupby
+from typing import Literal
 
 from samplemix_core.corpus.reader import ShardReader
 from samplemix_core.corpus.shards import parse_shard_path
@@ -16,6 +17,7 @@ from samplemix_core.logs import event
 
 log = logging.getLogger(__name__)
 
+Strata = Literal["snapshot and domain", "domain", "none"]
 Chosen = list[tuple[ScoredShard, list[ChosenSample]]]
 """Samples by shard, in the order of rows."""
 
@@ -27,10 +29,10 @@ def choose(
     documents: int,
     seed: int,
     *,
-    by_domain: bool,
+    strata: Strata,
     evenly: float = EVENLY,
 ) -> Chosen:
-    """Choose documents of a corpus's scored shards, by strata of snapshot and domain or from all alike: see nested_positions.
+    """Choose documents of a corpus's scored shards, by strata: see nested_positions.
 
     Raises CorpusError if there is no shard.
     """
@@ -39,15 +41,14 @@ def choose(
             f"No shard of {corpus} is scored in the snapshots asked for.",
             "Score it first: 'samplemix run', or DAG samplemix_score_crawl.",
         )
-    counts = [_count(shard, by_domain=by_domain) for shard in shards]
+    counts = [_count(shard, strata) for shard in shards]
     positions = nested_positions(counts, documents, seed, evenly)
     return [(shard, chosen_samples(cursor, shard, positions[shard.path])) for shard in shards if shard.path in positions]
 
 
-def _count(shard: ScoredShard, *, by_domain: bool) -> ShardCount:
-    if not by_domain:
-        return ShardCount("", shard.path, "", shard.samples)
-    return ShardCount(shard.snapshot, shard.path, parse_shard_path(shard.path, shard.reader)[1] or "", shard.samples)
+def _count(shard: ScoredShard, strata: Strata) -> ShardCount:
+    domain = "" if strata == "none" else parse_shard_path(shard.path, shard.reader)[1] or ""
+    return ShardCount(shard.snapshot if strata == "snapshot and domain" else "", shard.path, domain, shard.samples)
 
 
 def read_chosen(chosen: Chosen, deployment: Deployment) -> Generator[Document | None]:

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from samplemix_core.corpus.records import RejectedRecordError
 from samplemix_core.database.annotations import scored_shards
+from samplemix_core.database.copy import without_nul
 from samplemix_core.database.rollups import bytes_by_domain
-from samplemix_core.database.targets import PREFIX, Target, find_targets, save_target
+from samplemix_core.database.targets import PREFIX, Target, find_targets, require_free, save_target
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.models.add_examples import records_in
@@ -28,6 +29,12 @@ MOST_CHARACTERS = 20_000
 
 MOST_SHARE = 10
 """At most one in so many of a corpus's documents is drawn."""
+
+MOST_GROUPS = 200
+"""Groups that are told apart in a target: of more, the smallest are one, OTHERS."""
+
+OTHERS = "(others)"
+_GROUP_CHARACTERS = 200
 
 _EVENLY = 0.5
 """Half of the documents are dealt out evenly over the domains, for the mean over domains; the rest as the domains are large."""
@@ -52,9 +59,10 @@ def draw_target(
     """
     with deployment.transaction() as cursor:
         shards = scored_shards(cursor, corpus, snapshots)
+        require_free(cursor, name, shards[0].uri if shards else None)
         there = sum(shard.samples for shard in shards)
         wanted = min(documents, max(1, there // MOST_SHARE))
-        chosen = choose(cursor, corpus, shards, wanted, seed, by_domain=True, evenly=_EVENLY)
+        chosen = choose(cursor, corpus, shards, wanted, seed, strata="domain", evenly=_EVENLY)
         shares = bytes_by_domain(cursor, [shard.snapshot_id for shard in shards])
     found: dict[str, str] = {}
     unread, met = 0, 0
@@ -76,6 +84,8 @@ def add_target(
 
     Raises ConfigError for a file of an unknown format, CorpusError for a record that can't be read, or has none of the fields.
     """
+    with deployment.transaction() as cursor:
+        require_free(cursor, name, None)
     found: dict[str, str] = {}
     records = 0
     for place in places:
@@ -91,9 +101,12 @@ def add_target(
                     f"Record {number} of {place} has no text in {' or '.join(fields)}.", "Name the fields with text: --text FIELD."
                 )
             own = _at(record, group) if group else ""
-            if isinstance(own, bool) or not isinstance(own, str | int):
-                raise CorpusError(f"Record {number} of {place} has no group in {group}.", "Name another field, or none.")
-            found.setdefault(whole[:MOST_CHARACTERS], str(own))
+            if isinstance(own, bool) or not isinstance(own, str | int) or len(str(own)) > _GROUP_CHARACTERS:
+                raise CorpusError(
+                    f"Record {number} of {place} has no group of at most {_GROUP_CHARACTERS} characters in {group}.",
+                    "Name another field, or none.",
+                )
+            found.setdefault(whole[:MOST_CHARACTERS], without_nul(encodable(str(own))))
             if records > MOST_ITEMS:
                 raise ConfigError(f"There are more than {MOST_ITEMS:,} records.", "Give other files.")
     if not records:
@@ -105,7 +118,8 @@ def _texts(record: Any, fields: Sequence[str]) -> Iterator[str]:
     for field in fields:
         value = _at(record, field)
         if isinstance(value, str) and value.strip():
-            yield value.strip()
+            # As it is: code begins with its own blanks.
+            yield value
 
 
 def _at(record: Any, path: str) -> Any:
@@ -130,22 +144,35 @@ def _enter(
             f"None of the {len(texts):,} texts has {LEAST_PART_WORDS} words: shorter ones are in many documents by chance.",
             "Give longer texts.",
         )
+    kept, shares = merge_groups(kept, shares or {})
     columns = [np.arange(len(kept)), ["text"] * len(kept), [text for text, _ in kept], [group for _, group in kept]]
     benchmark = enter_benchmark(f"{PREFIX}{name}", pa.table(columns, schema=TEXTS), len(kept), deployment)
     n_texts, n_bytes = Counter(group for _, group in kept), Counter[str]()
     for text, group in kept:
         n_bytes[group] += len(text.encode())
-    total = sum((shares or {}).values())
+    total = sum(shares.values())
     groups = {
-        group: {
-            "texts": n_texts[group],
-            "bytes": n_bytes[group],
-            **({"share": (shares or {}).get(group, 0) / total} if total else {}),
-        }
+        group: {"texts": n_texts[group], "bytes": n_bytes[group], **({"share": shares.get(group, 0) / total} if total else {})}
         for group in sorted(n_texts)
     }
-    without = sorted(set(shares or {}) - set(groups))
+    without = sorted(set(shares) - set(groups))
     found = {**counts, "too_short": len(texts) - len(kept), "groups": groups, "without": without}
     with deployment.transaction() as cursor:
         save_target(cursor, name, benchmark, corpus_uri, sum(n_bytes.values()), found)
         return find_targets(cursor, [name])[0]
+
+
+def merge_groups(texts: Sequence[tuple[str, str]], shares: dict[str, int]) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """Texts and shares with the smallest groups as one, where there are too many: by shares, or else by their texts."""
+    sizes = Counter[str](shares)
+    if not shares:
+        for text, group in texts:
+            sizes[group] += len(text)
+    if len(sizes) <= MOST_GROUPS:
+        return list(texts), shares
+    own = sorted(sizes, key=lambda group: (-sizes[group], group))[: MOST_GROUPS - 1]
+    merged = {group: shares[group] for group in own if group in shares}
+    if shares:
+        merged[OTHERS] = sum(shares.values()) - sum(merged.values())
+    known = set(own)
+    return [(text, group if group in known else OTHERS) for text, group in texts], merged

@@ -240,7 +240,9 @@ def show_comparisons(request: Request, url: Reader) -> HTMLResponse:
 def show_comparison(request: Request, url: Reader, number: int) -> HTMLResponse:
     """A comparison of mixtures."""
     found = views.comparison(url, number)
-    return page(request, "comparison.html", **found, mixture_link=_mixture_link(request)(found), colours=_VERDICTS)
+    base = f"{request.scope['root_path']}/comparisons/{number}/settings"
+    links = {"mixture_link": _mixture_link(request)(found), "settings_link": lambda row: f"{base}/{row['index']}"}
+    return page(request, "comparison.html", **found, **links, colours=_VERDICTS)
 
 
 _VERDICTS = {"better": "--after", "worse": "--warn", "open": "--before"}

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Streamin
 
 from samplemix_core.database.query import ready_queries
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ManifestError
+from samplemix_core.errors import ConfigError, ManifestError
 from samplemix_core.manifest.catalogue import CROISSANT, MANIFEST, SUMS, version_directory
 from samplemix_core.manifest.format import SOURCES
 from samplemix_core.pages import views
@@ -21,7 +21,7 @@ from samplemix_core.pages.api import Reader
 from samplemix_core.pages.charts import BOKEH_JS
 from samplemix_core.pages.html import guarded, nonced, page
 from samplemix_core.reading.versions import open_version
-from samplemix_core.report.evaluation import draw_comparison
+from samplemix_core.report.evaluation import draw_comparison, draw_frontier
 from samplemix_core.report.picture import draw_mixture
 from samplemix_core.report.record import load_record
 
@@ -46,6 +46,26 @@ def show_gains(url: Reader, number: int) -> Response:
         path = directory / "picture.png"
         draw_comparison(path, f"{found['mixture']} version {found['version']} and others", found["found"])
         return Response(path.read_bytes(), media_type="image/png")
+
+
+@router.get("/comparisons/{number:int}/frontier.png", include_in_schema=False)
+def show_frontier(url: Reader, number: int) -> Response:
+    """The frontier of a comparison."""
+    found = views.comparison(url, number)
+    with Deployment.load().scratch() as directory:
+        path = directory / "picture.png"
+        draw_frontier(path, f"{found['mixture']} version {found['version']}", found["found"])
+        return Response(path.read_bytes(), media_type="image/png")
+
+
+@router.get("/comparisons/{number:int}/settings/{index:int}", include_in_schema=False)
+def show_settings(url: Reader, number: int, index: int) -> JSONResponse:
+    """The settings of one of a comparison's mixtures, as a file for a run."""
+    contenders = views.comparison(url, number)["found"].contenders
+    if index >= len(contenders):
+        raise ConfigError(f"Comparison {number} has no mixture {index}.", "See its page.")
+    headers = {"Content-Disposition": f'attachment; filename="comparison-{number}-{index}.json"'}
+    return JSONResponse(contenders[index].settings, headers=headers)
 
 
 @router.get("/mixtures/{name}/{version:int}/files", response_class=HTMLResponse, include_in_schema=False)

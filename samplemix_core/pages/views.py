@@ -141,7 +141,7 @@ def contamination(reader_url: str, name: str, version: int) -> dict[str, Any]:
 
 
 def comparison(reader_url: str, number: int) -> dict[str, Any]:
-    """A comparison of mixtures: its report `found`, and tables of losses by group, of what mixtures hold, and of their shares."""
+    """A comparison of mixtures: its report `found`, and tables of places on the frontier, losses by group, contents and shares."""
     with transaction(reader_url) as cursor:
         row = load_comparison(cursor, number)
     found = Comparison.model_validate(row.pop("report"))
@@ -154,6 +154,15 @@ def comparison(reader_url: str, number: int) -> dict[str, Any]:
         ]
     return {
         **{"number": number, "found": found, **row},
+        "places": [
+            {
+                **{"mixture": each.name, "index": index, "on_the_frontier": each in found.frontier},
+                **{"like_the_source": each.like_source.mean, "error": each.like_source.error},
+                **{"elsewhere": each.elsewhere.mean, "its_error": each.elsewhere.error, "settings": "settings"},
+            }
+            for index, each in enumerate(found.contenders)
+            if each.like_source is not None and each.elsewhere is not None
+        ],
         "groups": list(zip(*(each.groups for each in found.contenders), strict=True)),
         "held": [{name: getattr(each, name) for name in shown} for each in found.contenders],
         "multipliers": by_column,

@@ -26,7 +26,7 @@ def decontaminate(run: RunContext, registered: Registered) -> DecontaminationCou
 
 def search(run: RunContext, corpus_id: int, scope: Scope, benchmarks: Sequence[Benchmark]) -> DecontaminationCounts:
     """Search a corpus's scored shards for these benchmarks, where that wasn't done before."""
-    with run.alone("decontaminate", corpus_id, *(benchmark.benchmark_id for benchmark in benchmarks)):
+    with run.alone("decontaminate", corpus_id, *sorted(benchmark.benchmark_id for benchmark in benchmarks)):
         with run.deployment.transaction() as cursor:
             scored = [state for state in shard_states(cursor, scope) if state.is_scored]
             todo = unchecked(cursor, benchmarks, scored)

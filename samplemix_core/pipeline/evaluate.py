@@ -8,7 +8,7 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +26,9 @@ from samplemix_core.database.benchmarks import count_holding, find_benchmarks
 from samplemix_core.database.ledger import shard_states
 from samplemix_core.database.targets import PREFIX, find_targets, held_out
 from samplemix_core.deployment import Deployment, Prefix, model_file
-from samplemix_core.errors import BudgetError, ConfigError
+from samplemix_core.errors import BudgetError, CancelledRunError, ConfigError, CorpusError
 from samplemix_core.evaluation.comparison import (
+    MACRO,
     Checked,
     Comparison,
     Contender,
@@ -36,12 +37,13 @@ from samplemix_core.evaluation.comparison import (
     gains,
     group_losses,
     noise,
+    together,
     views,
 )
 from samplemix_core.evaluation.streams import chosen_by_chance, in_order
 from samplemix_core.evaluation.vocabulary import Vocabulary
 from samplemix_core.frozen import load_config
-from samplemix_core.identity import content_hash, fingerprint
+from samplemix_core.identity import canonical_json, content_hash, fingerprint
 from samplemix_core.manifest.catalogue import Version
 from samplemix_core.manifest.format import copies_in
 from samplemix_core.mixing.plan import Plan, planned
@@ -67,7 +69,7 @@ _RECIPE = 1
 """How the quick check is made: part of an evaluation's identity."""
 
 _VOCABULARY_TEXTS = 4_000
-_NEXT_DRAW = 1_000_003
+_NEXT_DRAW, _MOST_DRAWS = 1_000_003, 1_000
 """From a draw's seed to the next one's. The first draw has the configuration's own, so it is what would be published."""
 
 _ROW_BITS = 40
@@ -139,6 +141,7 @@ class _Drawn:
     entrant: Entrant
     plan: Plan
     held_tokens: int
+    share: float
     streams: list[_Stream] = field(default_factory=list)
     learnt: list[tuple[int, Checked]] = field(default_factory=list)
     seconds: float = 0.0
@@ -161,7 +164,17 @@ def evaluate(
     The run's configuration is the version's. Raises ConfigError without a target, or for a mixture that needs other scores.
     """
     with run.deployment.scratch() as directory, _Files.of(run.deployment, directory) as files:
-        return _Evaluation(run, version, config, files).compare(entrants)
+        return _Evaluation(run, version, config, files, _with_natural(run.config, entrants)).compare()
+
+
+def _with_natural(own: RunConfig, entrants: Mapping[str, Entrant]) -> dict[str, Entrant]:
+    """The reference first, over the same documents, and all with the version's seed."""
+    natural = own.model_copy(update={"policy": Natural(), "phases": (), "constraints": own.constraints.selection})
+    solved = {
+        name: replace(each, config=each.config.model_copy(update={"seed": own.seed})) if each.version is None else each
+        for name, each in entrants.items()
+    }
+    return {NATURAL: Entrant(natural), **solved}
 
 
 @dataclass
@@ -207,22 +220,26 @@ class _Files:
 class _Evaluation:
     """One comparison: what all of its mixtures share."""
 
-    def __init__(self, run: RunContext, version: Version, config: EvaluationConfig, files: _Files) -> None:
+    def __init__(
+        self, run: RunContext, version: Version, config: EvaluationConfig, files: _Files, entrants: Mapping[str, Entrant]
+    ) -> None:
         """Find the targets, search the corpus for them, and bring their texts into the corpus's vocabulary."""
-        self.run, self.version, self.config, self.files = run, version, config, files
+        self.run, self.version, self.config, self.files, self.entrants = run, version, config, files, entrants
         deployment, uri = run.deployment, run.config.corpus_uri
         with deployment.transaction() as cursor:
             drawn = held_out(cursor, uri)
             names = config.targets or [name.partition("@")[0].removeprefix(PREFIX) for name in drawn]
-            self.targets = find_targets(cursor, names)
+            self.targets = sorted(find_targets(cursor, names), key=lambda target: target.name)
             own = [f"{each.benchmark.name}@{each.benchmark.benchmark_key}" for each in self.targets]
-            benchmarks = find_benchmarks(cursor, kept_out := [*own, *drawn])
+            kept_out = [*own, *drawn]
+            theirs = dict.fromkeys(name for each in entrants.values() for name in each.config.decontaminate)
+            benchmarks = find_benchmarks(cursor, [*kept_out, *theirs])
         if not self.targets:
             raise ConfigError(
                 f"There is no target to evaluate on: none was drawn from {uri}, and none is named.",
                 "Draw one: 'samplemix target draw NAME CORPUS'. Or add yours, 'samplemix target add', and name it: --target NAME.",
             )
-        self.scored = Scored(deployment, version, run.config, files.directory, kept_out)
+        self.scored = Scored(deployment, version, run.config, files.directory, kept_out, run.cancelled)
         search(run, self.scored.corpus_id, self.scored.scope, benchmarks)
         with deployment.transaction() as cursor:
             states = [state.shard for state in shard_states(cursor, self.scored.scope) if state.is_scored]
@@ -231,21 +248,18 @@ class _Evaluation:
         self.vocabulary, self.vocabulary_file = self._vocabulary()
         self.texts = self._texts()
 
-    def compare(self, entrants: Mapping[str, Entrant]) -> tuple[int, Comparison]:
+    def compare(self) -> tuple[int, Comparison]:
         """Draw all mixtures, learn from each draw what wasn't learnt before, and store what it comes to."""
-        own = self.run.config
-        natural = own.model_copy(update={"policy": Natural(), "phases": (), "constraints": own.constraints.selection})
-        whole = {NATURAL: Entrant(natural), **entrants}
-        share = min(1.0, self.config.tokens / self.version.manifest.budget_tokens)
-        drawn, unsolved, total = dict[str, _Drawn](), dict[str, str](), len(whole) * (3 if self.config.controls else 1)
-        for name, entrant in whole.items():
+        own, drawn, unsolved = self.run.config, dict[str, _Drawn](), dict[str, str]()
+        total = len(self.entrants) * (3 if self.config.controls else 1)
+        for name, entrant in self.entrants.items():
             self.run.tell(len(drawn), total, f"solving {name}", unit="mixtures")
-            self._draw(name, entrant, share, drawn, unsolved)
+            self._draw(name, entrant, drawn, unsolved)
             if self.config.controls and name in drawn:
                 for control, own_entrant in _controls(name, drawn[name]).items():
-                    self._draw(control, own_entrant, share, drawn, unsolved)
-        tokens = self._learn(drawn, *self._encoded(drawn), share)
-        found = self._compared(drawn, tokens, share).model_copy(update={"unsolved": unsolved})
+                    self._draw(control, own_entrant, drawn, unsolved)
+        tokens = self._learn(drawn, *self._encoded(drawn))
+        found = self._compared(drawn, tokens).model_copy(update={"unsolved": unsolved})
         manifest, ids = self.version.manifest, {name: [number for number, _ in each.learnt] for name, each in drawn.items()}
         with self.run.deployment.transaction() as cursor:
             report = found.model_dump(mode="json")
@@ -309,41 +323,59 @@ class _Evaluation:
                 held_by = count_holding(cursor, benchmark.benchmark_id, [shard.shard_id for shard in self.shards])
             facts.append(
                 TargetFacts(
-                    **{"name": target.name, "key": benchmark.benchmark_key, "drawn": target.corpus_uri is not None},
+                    **{
+                        "name": target.name,
+                        "key": benchmark.benchmark_key,
+                        "drawn": target.corpus_uri == self.run.config.corpus_uri,
+                    },
                     **{"texts": len(chosen), "n_bytes": read, "held_by": held_by},
                 )
             )
         return _Texts(pa.concat_tables(tables), list(groups), np.array(n_bytes, dtype=np.int64), facts)
 
-    def _draw(self, name: str, entrant: Entrant, share: float, drawn: dict[str, _Drawn], unsolved: dict[str, str]) -> None:
+    def _draw(self, name: str, entrant: Entrant, drawn: dict[str, _Drawn], unsolved: dict[str, str]) -> None:
         """Draw a mixture; or enter why it can't be solved, which is no reason against the others."""
         try:
-            drawn[name] = self._drawn(name, entrant, share)
-        except (BudgetError, ConfigError) as error:
+            drawn[name] = self._drawn(name, entrant)
+        except (BudgetError, ConfigError, CorpusError) as error:
             if name == NATURAL:
                 raise
             unsolved[name] = str(error)
             self.run.tell(len(drawn), len(drawn), f"left out: {name}: {error}", unit="mixtures")
 
-    def _drawn(self, name: str, entrant: Entrant, share: float) -> _Drawn:
-        """A mixture's draws. Raises BudgetError if it can't be solved."""
+    def _drawn(self, name: str, entrant: Entrant) -> _Drawn:
+        """A mixture's draws. Raises BudgetError if it can't be solved, ConfigError for a version of other crawls."""
         config, version = entrant.config, entrant.version
+        if version is not None:
+            self._require_crawls(version)
         source, scale = self.scored.source(config, solving=version is None)
         found: _Drawn | None = None
         for draw in range(self.config.draws):
-            seed = config.seed + draw * _NEXT_DRAW
+            if self.run.cancelled.is_set():
+                raise CancelledRunError("Cancelled while mixtures were solved.", "Evaluate again: what was learnt is kept.")
+            number = self.config.seed * _MOST_DRAWS + draw
             if version is not None and found is None:
                 budget, phases = version.manifest.budget_tokens, _published(source, version)
             elif version is None:
-                budget, phases = _solved(source, scale, config, seed)
+                budget, phases = _solved(source, scale, config, config.seed + number * _NEXT_DRAW)
             copies = sum(phases[1:], start=phases[0])
             if found is None:
                 plan = planned(source, copies, budget)
                 held = 0 if version is None else version.manifest.realised_tokens - plan.realised_tokens
-                found = _Drawn(entrant, plan, held)
-            found.streams.append(self._stream(name, source, phases, share, self.config.seed * _NEXT_DRAW + draw))
+                # So that all have as many tokens, and each its own repetition.
+                share = min(1.0, min(self.config.tokens, self.version.manifest.budget_tokens) / budget)
+                found = _Drawn(entrant, plan, held, share)
+            found.streams.append(self._stream(name, source, phases, found.share, number))
         assert found is not None
         return found
+
+    def _require_crawls(self, version: Version) -> None:
+        own, its = ({each.name for each in one.manifest.lineage.snapshots} for one in (self.version, version))
+        if missing := sorted(its - own):
+            raise ConfigError(
+                f"It holds documents of {', '.join(missing)}, which {_title(self.version)} doesn't know.",
+                "Evaluate the version with the most crawls, and name the other beside it.",
+            )
 
     def _stream(self, name: str, source: Source, phases: Sequence[UInt16Array], share: float, seed: int) -> _Stream:
         """The stream of a draw. Raises BudgetError if it has no document."""
@@ -363,9 +395,16 @@ class _Evaluation:
         key = np.concatenate(keys)
         order = in_order(key, [np.concatenate(own) for own in by_phase], seed)
         if not order.size:
-            raise BudgetError(f"{name} has no document that can be read: all hold texts of targets.", "Choose other targets.")
-        digest = hashlib.blake2b(np.ascontiguousarray(key[order]).tobytes(), digest_size=16).hexdigest()
-        return _Stream(np.concatenate(places), order, digest)
+            raise BudgetError(
+                f"Of {name} there is no document to read: of a share of {share:.2%}, or as all hold texts of targets.",
+                "Read more tokens, or choose other targets.",
+            )
+        place = np.concatenate(places)
+        digest = hashlib.blake2b(np.ascontiguousarray(key[order]).tobytes(), digest_size=16)
+        # A shard that is replaced has other texts at the same places.
+        for number in np.unique(place >> _ROW_BITS).tolist():
+            digest.update(canonical_json([self.shards[number].path, self.shards[number].etag]))
+        return _Stream(place, order, digest.hexdigest())
 
     def _encoded(self, drawn: Mapping[str, _Drawn]) -> tuple[Int64Array, Int64Array, StoredFile]:
         """The documents of all streams: their places (n,), ascending, how many tokens each has, and the file of their tokens."""
@@ -392,17 +431,15 @@ class _Evaluation:
         lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in whole["ids"].chunks])
         return place, lengths, self.files.put(whole)
 
-    def _learn(
-        self, drawn: Mapping[str, _Drawn], place: Int64Array, lengths: Int64Array, documents: StoredFile, share: float
-    ) -> int:
+    def _learn(self, drawn: Mapping[str, _Drawn], place: Int64Array, lengths: Int64Array, documents: StoredFile) -> int:
         """Learn from each draw what wasn't learnt before; returns how many tokens of each are read at most."""
         streams = {
             (name, draw): np.searchsorted(place, stream.place)[stream.order]
             for name, each in drawn.items()
             for draw, stream in enumerate(each.streams)
         }
-        # By the reference alone, so that one more mixture changes nothing for the others.
-        tokens = min(int(lengths[stream].sum()) for (name, _), stream in streams.items() if name == NATURAL)
+        # By the reference's first draw alone, so that one more mixture or draw changes nothing for the others.
+        tokens = int(lengths[streams[NATURAL, 0]].sum())
         about = {
             **{"method": QUICK, "recipe": _RECIPE, "vocabulary": self.vocabulary.id, "tokens": tokens},
             **{"targets": [each.benchmark.benchmark_key for each in self.targets], "target_bytes": self.config.target_bytes},
@@ -448,7 +485,7 @@ class _Evaluation:
                     key = by_work[id(outcome.work)]
                     checked, seconds = outcome.result
                     name, draw = works[key][0]
-                    number = self._save(key, drawn[name], draw, checked, streams[name, draw], seconds, share)
+                    number = self._save(key, drawn[name], draw, checked, streams[name, draw], seconds)
                     learnt |= dict.fromkeys(works[key], (number, checked))
                     drawn[name].seconds += seconds
                 self.run.tell(len(learnt), total, outcome.work.name, unit="draws")
@@ -464,11 +501,11 @@ class _Evaluation:
             found = {which: evaluations.find_evaluation(cursor, key, names, self.texts.groups) for which, key in keys.items()}
         return {which: each for which, each in found.items() if each is not None}
 
-    def _save(self, key: str, drawn: _Drawn, draw: int, checked: Checked, stream: Int64Array, seconds: float, share: float) -> int:
+    def _save(self, key: str, drawn: _Drawn, draw: int, checked: Checked, stream: Int64Array, seconds: float) -> int:
         config, version = drawn.entrant.config, drawn.entrant.version
         values = {
             **{"evaluation_key": key, "corpus_uri": self.run.config.corpus_uri, "method": QUICK, "run": self.run.name},
-            **{"vocabulary_key": self.vocabulary.id, "draw": draw, "share": share, "seconds": seconds},
+            **{"vocabulary_key": self.vocabulary.id, "draw": draw, "share": drawn.share, "seconds": seconds},
             **{"policy": PHASES if config.phases else config.policy.name, "budget_tokens": drawn.plan.budget_tokens},
             "settings": config.model_dump(mode="json", include=_SETTINGS),
             "mixture": None if version is None else version.manifest.name,
@@ -479,14 +516,19 @@ class _Evaluation:
         with self.run.deployment.transaction() as cursor:
             return evaluations.save_evaluation(cursor, values, checked, benchmarks, self.texts.groups, self.texts.n_bytes.tolist())
 
-    def _compared(self, drawn: Mapping[str, _Drawn], tokens: int, share: float) -> Comparison:
+    def _compared(self, drawn: Mapping[str, _Drawn], tokens: int) -> Comparison:
         groups, n_bytes, targets = self.texts.groups, self.texts.n_bytes, self.targets
+        uri, share = self.run.config.corpus_uri, drawn[NATURAL].share
         shares = {
             each.name: {group: facts["share"] for group, facts in each.report["groups"].items() if "share" in facts}
             for each in targets
+            if each.corpus_uri == uri
         }
         seen = views(groups, n_bytes, shares)
         reference = [checked for _, checked in drawn[NATURAL].learnt]
+        drawn_ones = {each.name for each in targets if each.corpus_uri == uri}
+        near = [view for view in seen if view.target in drawn_ones and view.name != MACRO]
+        far = [view for view in seen if view.target not in drawn_ones and view.name != MACRO]
         contenders = []
         for name, each in drawn.items():
             own, version, config = [checked for _, checked in each.learnt], each.entrant.version, each.entrant.config
@@ -496,6 +538,7 @@ class _Evaluation:
                     policy=PHASES if config.phases else config.policy.name,
                     mixture=None if version is None else version.manifest.name,
                     version=None if version is None else version.manifest.version,
+                    share=each.share,
                     realised_tokens=each.plan.realised_tokens + each.held_tokens,
                     held_tokens=each.held_tokens,
                     tokens=float(np.mean([checked.tokens[-1] for checked in own])),
@@ -507,6 +550,9 @@ class _Evaluation:
                     },
                     gains=tuple(gains(own, reference, n_bytes, seen)),
                     groups=tuple(group_losses(own, reference, groups, n_bytes)),
+                    like_source=together(own, reference, n_bytes, near),
+                    elsewhere=together(own, reference, n_bytes, far),
+                    settings=settings_of(config),
                     seconds=each.seconds,
                 )
             )
@@ -517,6 +563,14 @@ class _Evaluation:
             contenders=tuple(contenders),
             noise=tuple(noise(reference, n_bytes, seen)),
         )
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """The settings by which a mixture of other scores can be made alike: what a file of settings holds."""
+    return {
+        "policy": {"name": config.policy.name, **config.policy.model_dump(mode="json", exclude={"name"})},
+        **config.model_dump(mode="json", include=_SETTINGS - {"policy", "budget", "seed"}, exclude_defaults=True),
+    }
 
 
 _SETTINGS = {"policy", "phases", "constraints", "budget", "max_copies", "max_share", "normalise", "near_duplicates", "seed"}

@@ -83,10 +83,17 @@ class Scored:
     """
 
     def __init__(
-        self, deployment: Deployment, version: Version, own: RunConfig, directory: Path, held_out: Sequence[str] | None = None
+        self,
+        deployment: Deployment,
+        version: Version,
+        own: RunConfig,
+        directory: Path,
+        held_out: Sequence[str] | None = None,
+        cancelled: threading.Event | None = None,
     ) -> None:
         """Find what the version was made from. Raises ManifestError if Postgres doesn't know it."""
         self._deployment, self._own, self._directory = deployment, own, directory
+        self._cancelled = cancelled or threading.Event()
         with deployment.transaction() as cursor:
             self._known = _known(cursor, version)
         if held_out is None:
@@ -125,10 +132,11 @@ class Scored:
         if self._read is None or self._read[0] != key:
             # One at a time: a source takes as much memory as the mixture of it.
             self._read = None
-            self._read = (key, *_read(self._deployment, self._known, self._own, config, self._held_out, self._directory))
+            own = (self._known, self._own, config, self._held_out, self._directory, self._cancelled)
+            self._read = (key, *_read(self._deployment, *own))
         _, source, scale = self._read
         if solving and source.closest is None and any(policy.reads_closest for policy in config.policies):
-            _compare_meanings(self._deployment, self._known, source, self._directory)
+            _compare_meanings(self._deployment, self._known, source, self._directory, self._cancelled)
         return source, scale
 
 
@@ -193,18 +201,23 @@ def _known(cursor: Cursor, version: Version) -> _Known:
     )
 
 
-def _compare_meanings(deployment: Deployment, known: _Known, source: Source, directory: Path) -> None:
+def _compare_meanings(deployment: Deployment, known: _Known, source: Source, directory: Path, cancelled: threading.Event) -> None:
     with deployment.transaction() as cursor:
         cursor.execute("SELECT encoder_key FROM encoder WHERE encoder_id = %s", (known.encoder_id,))
         encoder_key = str(scalar(cursor))
         scope = known.scope(known.model)
         embeddings = files_by_path(cursor, scope.version, ledger.shard_states(cursor, scope))
-    silent = threading.Event()
-    compare_meanings(deployment, "plan", source, encoder_key, embeddings, directory, silent, lambda done, parts: None)
+    compare_meanings(deployment, "plan", source, encoder_key, embeddings, directory, cancelled, lambda done, parts: None)
 
 
 def _read(
-    deployment: Deployment, known: _Known, own: RunConfig, config: RunConfig, held_out: Sequence[str], directory: Path
+    deployment: Deployment,
+    known: _Known,
+    own: RunConfig,
+    config: RunConfig,
+    held_out: Sequence[str],
+    directory: Path,
+    cancelled: threading.Event,
 ) -> tuple[Source, Scale]:
     with deployment.transaction() as cursor:
         repeatable_read(cursor)
@@ -212,7 +225,9 @@ def _read(
         model = known.model if name == own.scorers[0] else find_quality_model(cursor, name)
         scope = known.scope(model)
         states = ledger.shard_states(cursor, scope)
-        labels, silent = {*COLUMNS, *config.columns}, threading.Event()
-        found = read_source(cursor, deployment, config, scope, known.cluster_model_id, states, labels, held_out, silent, directory)
+        labels = {*COLUMNS, *config.columns}
+        found = read_source(
+            cursor, deployment, config, scope, known.cluster_model_id, states, labels, held_out, cancelled, directory
+        )
         scale = read_scale(cursor, config, known.corpus_id, model, known.cluster_model_id, found)
     return found.source, scale

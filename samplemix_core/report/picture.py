@@ -53,15 +53,21 @@ STYLE = {
 }
 
 
+def require_picture(path: Path) -> str:
+    """The suffix of a picture's file; raise ConfigError if it is another than .png or .svg."""
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".svg"):
+        raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
+    return suffix
+
+
 @contextmanager
 def picture(path: Path) -> Iterator[Figure]:
     """A figure in the house style, written to a .png (1400 x 700 pixels unless it is made higher) or .svg file.
 
     Raises ConfigError for another suffix.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".svg"):
-        raise ConfigError(f"A picture can't be written as {path.name!r}.", "Give it a name that ends in .png or .svg.")
+    suffix = require_picture(path)
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)

@@ -451,12 +451,18 @@ def test_a_drawn_target_is_in_no_mixture(
         f"contaminated.target.{name}-news": 1,
         f"contaminated.target.{name}": 6,
     }
+    refused = command("target", "add", name, str(news), "--text", "body", check=False)
+    assert f"There is a target '{name}' from {own.root}" in refused.stderr
     command("target", "drop", name)
     assert own.scored(**settings).held_out == ()
+    # Drawn again, the same documents are held out again.
+    assert json.loads(command("target", "draw", name, str(own.root), "--snapshot", "crawl-a", "--json").stdout) == drawn
+    assert own.scored(**settings).held_out == (f"target.{name}@{drawn['key']}",)
+    command("target", "drop", name)
     assert "There is no target" in command("target", "drop", name, check=False).stderr
     refused = command("target", "add", "x", str(news), "--text", "body", "--group", "colour", check=False)
     assert "Record 1 of" in refused.stderr
-    assert "has no group in colour" in refused.stderr
+    assert "has no group of at most 200 characters in colour" in refused.stderr
 
 
 def read_parts_of(platform: Deployment, benchmark: Benchmark) -> list[str]:

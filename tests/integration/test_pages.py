@@ -31,6 +31,7 @@ from samplemix_core.evaluation.comparison import (
     gains,
     group_losses,
     noise,
+    together,
     views,
 )
 from samplemix_core.evaluation.curves import stops
@@ -107,13 +108,16 @@ def compare(assigned: LedgeredCorpus) -> None:
             **{"name": name, **about, "multipliers": {"domain": {HOSTILE: 0.2, "web": 1.3}}},
             gains=tuple(gains(own, draws["natural"], n_bytes, seen)),
             groups=tuple(group_losses(own, draws["natural"], groups, n_bytes)),
+            like_source=together(own, draws["natural"], n_bytes, seen[:1]),
+            elsewhere=together(own, draws["natural"], n_bytes, seen[1:]),
+            settings={"policy": {"name": "topk"}, "title": HOSTILE},
         )
         for name, own in draws.items()
     )
-    facts = TargetFacts(name="held", key="k", drawn=True, texts=4, n_bytes=1000, held_by=2)
+    facts = [TargetFacts(name=name, key="k", drawn=name == "held", texts=4, n_bytes=1000, held_by=2) for name in ("held", HOSTILE)]
     found = Comparison(
         **{"method": "quick", "vocabulary": "v", "tokens": 100_000, "share": 0.5, "draws": 3, "budget_tokens": 10},
-        targets=(facts,),
+        targets=tuple(facts),
         contenders=contenders,
         noise=tuple(noise(draws["natural"], n_bytes, seen)),
     )
@@ -180,7 +184,8 @@ def test_a_page_is_whole_and_needs_nothing_from_elsewhere(client: TestClient, pa
     assert answer.text.count("<script") == answer.text.count(f'<script nonce="{allowed[1]}"') > 0
     for link in {link for link in seen.links if link.startswith("/air/samplemix")}:
         inside = link.removeprefix("/air/samplemix")
-        if not inside.endswith(("picture.png", "/files")):  # It reads a manifest, which is not there.
+        if not inside.endswith(("/2/picture.png", "/1/picture.png", "/files")) or "comparisons" in inside:
+            # The others read a manifest, which is not there.
             assert client.get(inside).status_code == 200, link
 
 

@@ -1,12 +1,12 @@
 CREATE TABLE vocabulary (
-    vocabulary_key text PRIMARY KEY COLLATE "C",
+    vocabulary_key text NOT NULL COLLATE "C",
     corpus_uri text NOT NULL COLLATE "C",
     tokens int NOT NULL,
     artifact_key text NOT NULL,
     artifact_sha256 text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (corpus_uri, vocabulary_key)
 );
-CREATE INDEX ON vocabulary (corpus_uri);
 COMMENT ON TABLE vocabulary IS 'Vocabularies in whose tokens mixtures are evaluated: one for a corpus, whatever mixture is evaluated';
 COMMENT ON COLUMN vocabulary.vocabulary_key IS 'Identity: fingerprint of the tokenizer';
 COMMENT ON COLUMN vocabulary.corpus_uri IS 'The corpus that it was trained on';
@@ -20,7 +20,7 @@ CREATE TABLE evaluation (
     evaluation_key text NOT NULL UNIQUE,
     corpus_uri text NOT NULL COLLATE "C",
     method text NOT NULL COLLATE "C",
-    vocabulary_key text NOT NULL COLLATE "C" REFERENCES vocabulary,
+    vocabulary_key text NOT NULL COLLATE "C",
     policy text NOT NULL COLLATE "C",
     settings jsonb NOT NULL,
     mixture text COLLATE "C",
@@ -59,7 +59,7 @@ COMMENT ON COLUMN evaluation.created_at IS 'When it was done';
 
 CREATE TABLE evaluation_loss (
     evaluation_id int NOT NULL REFERENCES evaluation ON DELETE CASCADE,
-    benchmark_id int NOT NULL REFERENCES target,
+    benchmark_id int NOT NULL REFERENCES benchmark,
     text_group text NOT NULL COLLATE "C",
     half smallint NOT NULL,
     tokens bigint NOT NULL,

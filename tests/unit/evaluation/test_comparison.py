@@ -18,6 +18,7 @@ from samplemix_core.evaluation.comparison import (
     gains,
     group_losses,
     noise,
+    together,
     views,
 )
 from samplemix_core.evaluation.curves import stops
@@ -69,7 +70,7 @@ def test_a_mixture_that_learns_faster_saves_as_many_steps_and_itself_is_one() ->
     assert news.steps.mean == pytest.approx(2, abs=0.02)
     assert news.steps.error is not None
     assert news.steps.low is not None
-    assert news.steps.mean - news.steps.low == pytest.approx(4.303 * news.steps.error, rel=1e-3)
+    assert np.log(news.steps.mean / news.steps.low) == pytest.approx(4.303 * news.steps.error / news.steps.mean, rel=1e-3)
     assert news.verdict == "better"
     assert news.difference.mean == pytest.approx(-np.log(2), abs=0.02)
     assert found["held", MACRO].verdict == "worse"
@@ -126,10 +127,55 @@ def test_sentences_name_gains_losses_and_what_is_open() -> None:
     assert "; can't be told apart on held (like the source) 0.9" in first
     assert rest[0].startswith("Two draws of natural differ by a factor of 1.04 at most")
     assert rest[1] == "12 texts of the corpus hold something of held, and were read of no mixture."
-    assert rest[2].startswith("mine holds texts of targets in documents of 50 tokens (5.0%)")
+    assert rest[2].startswith("Of mine, documents of 50 tokens (5.0%) were not read")
     assert Comparison.model_validate_json(comparison.model_dump_json()) == comparison
     alone = comparison.model_copy(update={"draws": 1, "noise": ()})
     assert "With one draw nothing is known of the error: give more draws." in alone.said()
+
+
+def test_ratios_are_averaged_so_that_twice_and_half_are_alike() -> None:
+    found = Measured.of_ratios([0.5, 2.0, 1.0])
+    assert found.mean == pytest.approx(1)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < 1 < found.high
+    assert found.low * found.high == pytest.approx(1)
+    alone = Measured.of_ratios([2.0])
+    assert alone.mean == pytest.approx(2.0)
+    assert (alone.error, alone.low, alone.high) == (None, None, None)
+
+
+def test_the_frontier_has_what_no_other_beats() -> None:
+    def at(near: float, far: float) -> Contender:
+        about = {"policy": "p", "realised_tokens": 1, "tokens": 1, "documents": 1, "copies": 1, "epochs": 1, "seconds": 1}
+        places = {"like_source": Measured.of([near, near]), "elsewhere": Measured.of([far, far])}
+        return Contender.model_validate({**about, "name": f"{near}/{far}", "multipliers": {}, "gains": (), "groups": (), **places})
+
+    placed = [at(1.0, 1.0), at(0.8, 1.5), at(0.9, 1.3), at(0.8, 1.4), at(0.5, 1.5), at(1.1, 0.9), at(0.9, 1.3)]
+    unplaced = placed[0].model_copy(update={"name": "none", "elsewhere": None})
+    comparison = Comparison(
+        **{
+            "method": "quick",
+            "vocabulary": "v",
+            "tokens": 1,
+            "share": 1.0,
+            "draws": 2,
+            "budget_tokens": 1,
+            "targets": (),
+            "noise": (),
+        },
+        contenders=(*placed, unplaced),
+    )
+    assert [each.name for each in comparison.frontier] == ["1.1/0.9", "1.0/1.0", "0.9/1.3", "0.9/1.3", "0.8/1.5"]
+
+
+def test_views_together_are_their_geometric_mean_draw_by_draw() -> None:
+    seen = views(GROUPS, N_BYTES, SHARES)
+    own, reference = [checked([1, 1, 1, 1, 4, 4]), checked([1, 1, 1, 1, 2, 2])], [checked(1), checked(1)]
+    found = together(own, reference, N_BYTES, [seen[0], seen[2]])
+    assert found is not None
+    assert found.mean == pytest.approx(np.sqrt(2 * np.sqrt(2)), rel=1e-3)
+    assert together(own, reference, N_BYTES, []) is None
 
 
 def test_an_interval_says_better_or_worse_only_beyond_the_neutral_value() -> None:
