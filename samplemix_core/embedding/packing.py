@@ -146,9 +146,14 @@ class OneDnnLinear(torch.nn.Module):
 
 
 def use_onednn(module: torch.nn.Module, rows: int) -> None:
-    """Have oneDNN compute all linear layers in the module, for inputs of about this many rows."""
+    """Have oneDNN compute all linear layers in the module, for inputs of about this many rows.
+
+    On processors where it has no bfloat16 (without AVX-512), such layers stay torch's, which compute it slowly.
+    """
     for name, child in module.named_children():
         if type(child) is torch.nn.Linear:
+            if child.weight.dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                continue
             setattr(module, name, OneDnnLinear(child, rows))
         else:
             use_onednn(child, rows)
