@@ -229,7 +229,7 @@ class _Evaluation:
         with deployment.transaction() as cursor:
             drawn = held_out(cursor, uri)
             names = config.targets or [name.partition("@")[0].removeprefix(PREFIX) for name in drawn]
-            self.targets = sorted(find_targets(cursor, names), key=lambda target: target.name)
+            self.targets = find_targets(cursor, names)
             own = [f"{each.benchmark.name}@{each.benchmark.benchmark_key}" for each in self.targets]
             kept_out = [*own, *drawn]
             theirs = dict.fromkeys(name for each in entrants.values() for name in each.config.decontaminate)
@@ -442,7 +442,7 @@ class _Evaluation:
         tokens = int(lengths[streams[NATURAL, 0]].sum())
         about = {
             **{"method": QUICK, "recipe": _RECIPE, "vocabulary": self.vocabulary.id, "tokens": tokens},
-            **{"targets": [each.benchmark.benchmark_key for each in self.targets], "target_bytes": self.config.target_bytes},
+            **{"targets": sorted(each.benchmark.benchmark_key for each in self.targets), "target_bytes": self.config.target_bytes},
         }
         keys = {
             (name, draw): fingerprint({**about, "stream": stream.digest})
