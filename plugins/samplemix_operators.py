@@ -152,11 +152,29 @@ class SampleMixConfigureOperator(BaseOperator):
         return found.model_dump(mode="json")
 
 
-class SampleMixStepOperator(BaseOperator):
+class Cancellable(BaseOperator):
+    """An operator whose work ends when its task or its run is marked as failed.
+
+    Its kinds are BaseOperators and not decorated functions, because only then does Airflow call `on_kill`.
+    """
+
+    _cancelled: threading.Event | None = None
+
+    def begin(self) -> threading.Event:
+        """The event that is set when the work is to end. It isn't made before: tasks are copied, which it can't be."""
+        self._cancelled = threading.Event()
+        return self._cancelled
+
+    def on_kill(self) -> None:
+        """Tell the work to end, on the Dask cluster too; it notices within half a second, and keeps what is done."""
+        if self._cancelled is not None:
+            self._cancelled.set()
+
+
+class SampleMixStepOperator(Cancellable):
     """Run one step of samplemix_core.pipeline.
 
-    `inputs` are the small results (keys and counts) of earlier steps. This is a BaseOperator and not a decorated function, because
-    only then does Airflow call `on_kill`: marking the task or its run as failed cancels the step's work on the Dask cluster.
+    `inputs` are the small results (keys and counts) of earlier steps.
 
     :param step: the function of a step in samplemix_core.steps
     :param configured: what SampleMixConfigureOperator returned (templated)
@@ -178,7 +196,6 @@ class SampleMixStepOperator(BaseOperator):
         self.configured = configured
         self.inputs = inputs or {}
         self.group = group
-        self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
         """Run the step in this process; its result becomes the task's XCom, and the event of its asset, if any."""
@@ -191,7 +208,7 @@ class SampleMixStepOperator(BaseOperator):
         from samplemix_core.pipeline.handoff import Configured
         from samplemix_core.progress import LogProgress
 
-        self._cancelled = threading.Event()
+        cancelled = self.begin()
         step, results = BY_FUNCTION[self.step], dict(self.inputs)
         if self.group is not None:
             results["group"] = self.group
@@ -204,7 +221,7 @@ class SampleMixStepOperator(BaseOperator):
                 config=configured.config,
                 deployment=Deployment.load(),
                 report=LogProgress(self.log.info),
-                cancelled=self._cancelled,
+                cancelled=cancelled,
                 run_id=context["run_id"],
                 corpus=configured.corpus,
                 crawl=configured.crawl,
@@ -216,11 +233,6 @@ class SampleMixStepOperator(BaseOperator):
             if step.announces is News.SCORES and configured.corpus is not None:
                 event.add_partitions(_partitions(configured.corpus, results["registered"]["snapshots"], self.log.warning))
         return result
-
-    def on_kill(self) -> None:
-        """Tell the step to cancel its Dask work and stop; it notices within half a second."""
-        if self._cancelled is not None:
-            self._cancelled.set()
 
 
 def _partitions(corpus: str, snapshots: "Iterable[str]", warn: "Callable[[str], None]") -> list[str]:
@@ -386,7 +398,7 @@ LANGUAGE_MODEL = "samplemix_llm"
 """The connection that says where a language model is: its host is the base URL, its password the key."""
 
 
-class SampleMixQualityOperator(BaseOperator):
+class SampleMixQualityOperator(Cancellable):
     """Do the part of making a quality model that the task is named after, annotate or train, as the DAG run's params say.
 
     :param asked: what annotate returned (templated); its annotator's labels are trained on too
@@ -398,7 +410,6 @@ class SampleMixQualityOperator(BaseOperator):
     def __init__(self, *, asked: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.asked = asked
-        self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
         """Return what became of the documents, or how good the model is."""
@@ -410,24 +421,18 @@ class SampleMixQualityOperator(BaseOperator):
         from samplemix_core.models import remote as quality
         from samplemix_core.progress import LogProgress
 
-        self._cancelled = threading.Event()
-        deployment, report = Deployment.load(), LogProgress(self.log.info)
+        cancelled, deployment, report = self.begin(), Deployment.load(), LogProgress(self.log.info)
         with final_errors():
             wanted = load_config(QualityForm, dict(context["params"]))
             if self.task_id == "annotate":
                 asking = wanted.annotation_config()
                 if asking is None:
                     raise AirflowSkipException("No language model is to be asked.")
-                return quality.ask(asking, deployment, _endpoint(), report, self._cancelled, dry_run=wanted.dry_run)
+                return quality.ask(asking, deployment, _endpoint(), report, cancelled, dry_run=wanted.dry_run)
             if wanted.dry_run and self.asked:
                 raise AirflowSkipException("In a dry run the labels are not there to be trained on.")
             training = wanted.training_config(*([self.asked["annotator"]] if self.asked else []))
-            return quality.train_on_worker(training, deployment, report, self._cancelled, dry_run=wanted.dry_run)
-
-    def on_kill(self) -> None:
-        """Tell the worker to stop; it notices at its next step."""
-        if self._cancelled is not None:
-            self._cancelled.set()
+            return quality.train_on_worker(training, deployment, report, cancelled, dry_run=wanted.dry_run)
 
 
 def _endpoint() -> tuple[str | None, str | None]:
@@ -442,14 +447,10 @@ def _endpoint() -> tuple[str | None, str | None]:
     return found.host, found.password
 
 
-class SampleMixExportOperator(BaseOperator):
+class SampleMixExportOperator(Cancellable):
     """Export a version of a mixture on the Dask cluster, as the DAG run's params say."""
 
     ui_color = "#f2e6d8"
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
         """Return what the export holds; in a dry run, what it would hold."""
@@ -462,8 +463,7 @@ class SampleMixExportOperator(BaseOperator):
         from samplemix_core.frozen import load_config
         from samplemix_core.progress import LogProgress
 
-        self._cancelled = threading.Event()
-        deployment, report = Deployment.load(), LogProgress(self.log.info)
+        cancelled, deployment, report = self.begin(), Deployment.load(), LogProgress(self.log.info)
         with final_errors():
             wanted = load_config(ExportForm, dict(context["params"]), "form")
             corpora = [str(row["uri"]) for row in ask(deployment.require("reader_database_url"), "corpora")]
@@ -471,22 +471,13 @@ class SampleMixExportOperator(BaseOperator):
             what = deployment, wanted.mixture, wanted.version, wanted.uri, wanted.export
             if wanted.dry_run:
                 return describe_export(*what)
-            return asdict(export_mixture(*what, report, self._cancelled))
-
-    def on_kill(self) -> None:
-        """Tell the export to cancel its Dask work and stop; it notices within half a second."""
-        if self._cancelled is not None:
-            self._cancelled.set()
+            return asdict(export_mixture(*what, report, cancelled))
 
 
-class SampleMixEvaluationOperator(BaseOperator):
+class SampleMixEvaluationOperator(Cancellable):
     """Compare a version with other mixtures on the Dask cluster, as the DAG run's params say."""
 
     ui_color = "#f2e6d8"
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._cancelled: threading.Event | None = None
 
     def execute(self, context: "Context") -> Any:
         """Return the comparison's number, and what can be concluded."""
@@ -498,24 +489,18 @@ class SampleMixEvaluationOperator(BaseOperator):
         from samplemix_core.progress import LogProgress
         from samplemix_core.reading.versions import open_version
 
-        self._cancelled = threading.Event()
-        deployment, report = Deployment.load(), LogProgress(self.log.info)
+        cancelled, deployment, report = self.begin(), Deployment.load(), LogProgress(self.log.info)
         with final_errors():
             wanted = load_config(EvaluationForm, dict(context["params"]), "form")
             version = open_version(deployment, wanted.mixture, wanted.version)
             own, compared = entrants(deployment, version, wanted.policies, wanted.beside)
             run_id = str(context["run_id"])
-            run = RunContext(own, deployment, report, self._cancelled, run_id=run_id, step="evaluate")
+            run = RunContext(own, deployment, report, cancelled, run_id=run_id, step="evaluate")
             number, comparison = evaluate(run, version, compared, wanted.evaluation)
             said = comparison.said()
             for line in said:
                 self.log.info("%s", line)
             return {"comparison": number, "said": said}
-
-    def on_kill(self) -> None:
-        """Tell the evaluation to cancel its Dask work and stop; what was learnt is kept."""
-        if self._cancelled is not None:
-            self._cancelled.set()
 
 
 def step_tasks(steps: Sequence[Step], configured: BaseOperator, *, refits: bool = False) -> None:
