@@ -485,7 +485,7 @@ class SampleMixEvaluationOperator(Cancellable):
         from samplemix_core.deployment import Deployment
         from samplemix_core.frozen import load_config
         from samplemix_core.pipeline.context import RunContext
-        from samplemix_core.pipeline.evaluate import entrants, evaluate
+        from samplemix_core.pipeline.evaluate import Base, entrants, evaluate
         from samplemix_core.progress import LogProgress
         from samplemix_core.reading.versions import open_version
 
@@ -496,7 +496,7 @@ class SampleMixEvaluationOperator(Cancellable):
             own, compared = entrants(deployment, version, wanted.policies, wanted.beside)
             run_id = str(context["run_id"])
             run = RunContext(own, deployment, report, cancelled, run_id=run_id, step="evaluate")
-            number, comparison = evaluate(run, version, compared, wanted.evaluation)
+            number, comparison = evaluate(run, Base.of(deployment, version), compared, wanted.evaluation)
             said = comparison.said()
             for line in said:
                 self.log.info("%s", line)

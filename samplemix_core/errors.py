@@ -107,6 +107,10 @@ class QualityAuditError(SampleMixError):
     """The quality model for a mixture measures sources, lengths or nothing, by the run's limits."""
 
 
+class GateError(SampleMixError):
+    """A draft that a model learns worse from than is allowed."""
+
+
 class AccountingError(SampleMixError):
     """Counts do not add up: input documents != scored + quarantined (+ duplicates). Always a defect; nothing is published."""
 

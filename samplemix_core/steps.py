@@ -174,6 +174,15 @@ STEPS = (
         pool=Pool.DATABASE,
     ),
     Step(
+        name="gate",
+        function="gate:gate",
+        takes=("draft",),
+        gives="gated",
+        what="with `gate`, stops the run if a small model learns worse from the draft than from all documents alike, on any target",
+        again="what was learnt is looked up",
+        pool=Pool.WORKERS,
+    ),
+    Step(
         name="publish",
         function="publish:publish",
         takes=("draft",),
@@ -252,8 +261,8 @@ def _named(*names: str) -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step.name in names)
 
 
-DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, CHECK_DRIFT, MIX, PUBLISH = _named(
-    "decontaminate", "near_duplicates", "assign", "check_drift", "mix", "publish"
+DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, CHECK_DRIFT, MIX, GATE, PUBLISH = _named(
+    "decontaminate", "near_duplicates", "assign", "check_drift", "mix", "gate", "publish"
 )
 _DIVERSITY = (GATHER, *_named("decontaminate", "near_duplicates", "fit_diversity", "assign", "measure_clusters", "check_drift"))
 SCORE_CRAWL = _named("register", "shard_groups", "score", "audit", "check_loss")
@@ -261,11 +270,11 @@ FIT_DIVERSITY = (*_named("register", "shard_groups"), *_DIVERSITY, REPORT_CLUSTE
 BUILD_MIXTURE = (
     *_named("register", "shard_groups"),
     *_DIVERSITY,
-    *_named("mix"),
+    *_named("mix", "gate"),
     PUBLISH_GATHERED,
     *_named("verify", "report_changes"),
 )
-LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
+LAND_CRAWL = (*SCORE_CRAWL, *_DIVERSITY, *_named("mix", "gate"), PUBLISH_GATHERED, *_named("verify", "report_changes"))
 """The other DAGs, each a sequence of the table's steps."""
 
 

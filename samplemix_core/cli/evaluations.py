@@ -55,6 +55,14 @@ def evaluate(
         bool, typer.Option("--controls", help="Compare shares of domains and weights within domains by themselves, too")
     ] = False,
     seed: Seed = 0,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Train a small transformer on each draw, too")] = False,
+    parameters: Annotated[
+        int, typer.Option("--parameters", help="About how many weights it has: 1,000,000 to 1,000,000,000")
+    ] = _DEFAULTS.parameters,
+    sequence: Annotated[int, typer.Option("--sequence", help="Tokens that it reads at once")] = _DEFAULTS.sequence,
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, or cuda, which waits for a worker with a GPU")
+    ] = _DEFAULTS.device,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw the gains to this .png or .svg file")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,6 +77,10 @@ def evaluate(
     `samplemix evaluate web --target web-held-out --target news`
 
     `samplemix evaluate web careful.yaml bold.yaml --with qurating --beside web@3 --controls --plot gains.png`
+
+    `samplemix evaluate web --target news --confirm --tokens 1500000` (and a small transformer, minutes a draw on a CPU)
+
+    `samplemix evaluate web --target news --confirm --parameters 50000000 --device cuda`
     """
     from samplemix_core.report.evaluation import draw_comparison, print_comparison
     from samplemix_core.report.picture import require_picture
@@ -76,6 +88,7 @@ def evaluate(
     if plot is not None:
         require_picture(plot)
     settings = {"targets": targets or [], "tokens": tokens, "draws": draws, "controls": controls, "seed": seed}
+    settings |= {"confirm": confirm, "parameters": parameters, "sequence": sequence, "device": device}
     config = load_config(EvaluationConfig, settings)
     wanted = policies or (() if files or beside else BESIDE)
     settings_of = _settings(files)
@@ -108,7 +121,7 @@ def _compare(
 ) -> "tuple[str, int, Comparison]":
     """Compare a version with others; returns its title, and the comparison with its number."""
     from samplemix_core.pipeline.context import RunContext
-    from samplemix_core.pipeline.evaluate import entrants, evaluate
+    from samplemix_core.pipeline.evaluate import Base, entrants, evaluate
     from samplemix_core.reading.versions import open_version
 
     deployment = Deployment.load()
@@ -116,7 +129,9 @@ def _compare(
     own, compared = entrants(deployment, version, policies, beside, files)
     with terminal_progress(quiet=quiet) as report:
         run = RunContext(own, deployment, report, threading.Event(), step="evaluate")
-        return f"{version.manifest.name} version {version.manifest.version}", *evaluate(run, version, compared, config)
+        return f"{version.manifest.name} version {version.manifest.version}", *evaluate(
+            run, Base.of(deployment, version), compared, config
+        )
 
 
 @frontier_app.command()

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from samplemix_core.config.budget import Budget, BudgetField
 from samplemix_core.config.constraints import ConstraintsConfig, NearDuplicatesConfig
+from samplemix_core.config.evaluation import GateConfig
 from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
@@ -294,7 +295,7 @@ class RunConfig(WithPolicy):
             *("seed", "max_loss", "retry_refused", "reader", "embedding", "diversity", "blocks", "audit"),
         }
     )
-    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks", "audit", "licenses", "approval"})
+    NOT_IDENTITY = frozenset({"max_loss", "retry_refused", "blocks", "audit", "licenses", "approval", "gate"})
 
     corpus_uri: str = Field(
         description="Where the corpus is: s3://bucket/prefix, or a directory. Shards are <snapshot>/<domain>/<file> below it",
@@ -375,6 +376,7 @@ class RunConfig(WithPolicy):
         json_schema_extra=_HOW,
     )
     near_duplicates: NearDuplicatesConfig = Field(NearDuplicatesConfig(), title="Near-duplicates", json_schema_extra=_HOW)
+    gate: GateConfig = Field(GateConfig(), title="Gate", json_schema_extra=_HOW_MUCH)
     approval: bool = Field(
         False,
         description="Ask a person before a version is published, showing what it would be. In Airflow, the run waits for an answer",

@@ -108,12 +108,12 @@ def save_comparison(
     cursor: Cursor,
     corpus_uri: str,
     mixture: str,
-    version: int,
+    version: int | None,
     report: dict[str, Any],
     run: str,
-    evaluations: Mapping[str, Sequence[int]],
+    evaluations: Mapping[str, Sequence[Sequence[int]]],
 ) -> int:
-    """Enter a comparison, with the evaluations of each contender by draw; returns its id."""
+    """Enter a comparison, with the evaluations of each contender by method and draw; returns its id. A draft has no version."""
     cursor.execute(
         "INSERT INTO comparison (corpus_uri, mixture, version, report, run) VALUES (%s, %s, %s, %s, %s) RETURNING comparison_id",
         (corpus_uri, mixture, version, Json(report), run),
@@ -122,9 +122,19 @@ def save_comparison(
     execute_values(
         cursor,
         "INSERT INTO comparison_evaluation (comparison_id, contender, draw, evaluation_id) VALUES %s",
-        [(comparison_id, name, draw, each) for name, found in evaluations.items() for draw, each in enumerate(found)],
+        [
+            (comparison_id, name, draw, each)
+            for name, methods in evaluations.items()
+            for found in methods
+            for draw, each in enumerate(found)
+        ],
     )
     return comparison_id
+
+
+def name_version(cursor: Cursor, comparison_id: int, version: int) -> None:
+    """Say which version a comparison's draft became."""
+    cursor.execute("UPDATE comparison SET version = %s WHERE comparison_id = %s", (version, comparison_id))
 
 
 def load_comparison(cursor: Cursor, comparison_id: int) -> dict[str, Any]:

@@ -242,6 +242,89 @@ class Contender(FrozenModel):
     seconds: float
 
 
+class Losses(NamedTuple):
+    """What one check came to: draws of each mixture, by name, bytes of its groups (G,), and its views."""
+
+    checked: Mapping[str, Sequence[Checked]]
+    n_bytes: Int64Array
+    seen: Sequence[View]
+
+    def nats(self) -> dict[tuple[str, str], Float64Array]:
+        """By target and view, the loss (mixtures, draws) after as many tokens as all have had."""
+        tokens = min(int(each.tokens[-1]) for own in self.checked.values() for each in own)
+        return {
+            (view.target, view.name): np.array(
+                [[view.curve(each, self.n_bytes).at(tokens) for each in own] for own in self.checked.values()]
+            )
+            for view in self.seen
+        }
+
+
+class Agreement(FrozenModel):
+    """How often two checks order mixtures alike: of all pairs of mixtures in all views, `alike`.
+
+    sure: pairs that the second check tells apart for certain (95 %, paired draws), and sure_alike: those of these that the first
+    orders alike. spearman: mean over views of the rank correlation of the losses; None for two mixtures.
+    """
+
+    pairs: int
+    alike: int
+    sure: int
+    sure_alike: int
+    spearman: float | None
+
+
+def agreement(first: Losses, second: Losses) -> Agreement:
+    """Compare the orders in which two checks of the same mixtures and targets put them."""
+    from scipy.stats import spearmanr
+
+    one, other = first.nats(), second.nats()
+    pairs = alike = sure = sure_alike = 0
+    correlations = []
+    for view, theirs in other.items():
+        mine = one[view].mean(axis=1)
+        for i in range(mine.size):
+            for j in range(i):
+                apart = theirs[i] - theirs[j]
+                is_alike = bool((mine[i] - mine[j]) * apart.mean() > 0)
+                is_sure = Measured.of(apart.tolist()).verdict(0.0, higher_is_better=False) != "open"
+                pairs, alike = pairs + 1, alike + is_alike
+                sure, sure_alike = sure + is_sure, sure_alike + (is_sure and is_alike)
+        if mine.size > 2:
+            correlations.append(float(spearmanr(mine, theirs.mean(axis=1)).statistic))
+    spearman = float(np.mean(correlations)) if correlations else None
+    return Agreement(pairs=pairs, alike=alike, sure=sure, sure_alike=sure_alike, spearman=spearman)
+
+
+class Confirmation(FrozenModel):
+    """The same streams as a small transformer learns them.
+
+    parameters: about how many it has besides its vocabulary's. sequence: tokens that it reads at once. tokens: of each stream, at
+    most. texts: of all targets. gains: by mixture, as those of the quick check. noise: of the reference's draws.
+    """
+
+    method: str
+    parameters: int
+    sequence: int
+    tokens: int
+    texts: int
+    gains: dict[str, tuple[Gain, ...]]
+    noise: tuple[Noise, ...]
+    agreement: Agreement
+
+    def said(self, reference: str) -> list[str]:
+        """What it says of each mixture, and how often the quick check orders them alike."""
+        own = self.agreement
+        lines = [_said(name, gains, f"{reference}, by a {self.method}") for name, gains in self.gains.items() if name != reference]
+        if own.pairs:
+            lines.append(
+                f"The quick check and the {self.method} of {self.parameters:,} parameters order {own.alike} of {own.pairs} pairs of"
+                f" mixtures alike ({own.alike / own.pairs:.0%})"
+                + (f", and {own.sure_alike} of the {own.sure} that it tells apart for certain." if own.sure else ".")
+            )
+        return lines
+
+
 class TargetFacts(FrozenModel):
     """A target as it was used: texts and bytes that were read, and texts of the corpus that hold something of it."""
 
@@ -257,7 +340,8 @@ class Comparison(FrozenModel):
     """Mixtures compared on targets; the first is the reference.
 
     share: of documents that was read, of a mixture with this budget. tokens: of the vocabulary, that were read of each at most.
-    noise: how far draws of the reference are apart. unsolved: mixtures that were left out, and why.
+    noise: how far draws of the reference are apart. unsolved: mixtures that were left out, and why. confirmation: where it was
+    asked for.
     """
 
     method: str
@@ -270,6 +354,7 @@ class Comparison(FrozenModel):
     contenders: tuple[Contender, ...]
     noise: tuple[Noise, ...]
     unsolved: dict[str, str] = Field(default_factory=dict)
+    confirmation: Confirmation | None = None
 
     @property
     def frontier(self) -> list[Contender]:
@@ -287,7 +372,9 @@ class Comparison(FrozenModel):
 
     def said(self) -> list[str]:
         """What can be concluded and what can't, a sentence for each mixture, and the caveats."""
-        return [*(_said(each, self.reference) for each in self.contenders[1:]), *self.caveats()]
+        confirmed = [] if self.confirmation is None else self.confirmation.said(self.reference)
+        quick = [_said(each.name, each.gains, self.reference) for each in self.contenders[1:]]
+        return [*quick, *confirmed, *self.caveats()]
 
     def caveats(self) -> list[str]:
         """What is left out, what is chance, and what holds texts of targets."""
@@ -323,10 +410,10 @@ def _beats(other: Contender, own: Contender) -> bool:
     return its != mine and its[0] >= mine[0] and its[1] >= mine[1]
 
 
-def _said(contender: Contender, reference: str) -> str:
+def _said(name: str, gains: Sequence[Gain], reference: str) -> str:
     by: dict[Verdict, list[str]] = {"better": [], "worse": [], "open": []}
-    for gain in contender.gains:
+    for gain in gains:
         bar = "" if gain.steps.error is None else f" +- {gain.steps.error:.2f}"
         by[gain.verdict].append(f"{gain.target} ({gain.view}) {gain.steps.mean:.2f}{bar}")
     parts = [f"{words} {', '.join(by[verdict])}" for verdict, words in _WORDS.items() if by[verdict]]
-    return f"{contender.name} against {reference}: {'; '.join(parts)}."
+    return f"{name} against {reference}: {'; '.join(parts)}."

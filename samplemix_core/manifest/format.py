@@ -123,6 +123,30 @@ class SnapshotLineage(FrozenModel):
     )
 
 
+class GainRecord(FrozenModel):
+    """How many times fewer tokens a model needs of the mixture than of every document alike, for the same loss on a target."""
+
+    target: str
+    view: str = Field(description="How the target's groups are weighed: all, like the source, or their mean")
+    steps: float = Field(gt=0, description="Above 1, it learns faster")
+    error: float | None = Field(description="Standard error over draws; null with one draw")
+
+
+class EvaluationRecord(FrozenModel):
+    """An evaluation that a mixture had to pass."""
+
+    key: str = Field(description="Identity: of the method, the vocabulary, the targets, and what was read of the mixture")
+    method: str
+    tokens: int = Field(ge=1, description="Read of the mixture in each draw, at most")
+    draws: int = Field(ge=1)
+    most_worse: float = Field(ge=0, lt=1, description="Most that it might be worse on any target, as a share of the steps")
+    gains: tuple[GainRecord, ...]
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class Lineage(FrozenModel):
     """Everything that decided the mixture's content, by identity."""
 
@@ -134,6 +158,9 @@ class Lineage(FrozenModel):
     code_version: str = Field(description="Version of SampleMix")
     config_fingerprint: str = Field(description="Identity of the run's configuration")
     airflow_run_id: str | None = Field(None, description="Airflow run that published it; null from the command line")
+    evaluation: EvaluationRecord | None = Field(
+        None, exclude_if=_is_absent, description="What it had to show before it was published; absent where nothing was required"
+    )
 
 
 def shards_digest(shards: Iterable[ShardEntry]) -> str:
@@ -304,10 +331,6 @@ class SourcesFile(FrozenModel):
     path: Literal["sources.parquet"] = SOURCES
     rows: int = Field(ge=1, description="Shards")
     sha256: str = Field(pattern=SHA256)
-
-
-def _is_absent(value: object) -> bool:
-    return value is None
 
 
 class ManifestDraft(FrozenModel):

@@ -241,7 +241,8 @@ def show_comparison(request: Request, url: Reader, number: int) -> HTMLResponse:
     """A comparison of mixtures."""
     found = views.comparison(url, number)
     base = f"{request.scope['root_path']}/comparisons/{number}/settings"
-    links = {"mixture_link": _mixture_link(request)(found), "settings_link": lambda row: f"{base}/{row['index']}"}
+    mixture = None if found["version"] is None else _mixture_link(request)(found)
+    links = {"mixture_link": mixture, "settings_link": lambda row: f"{base}/{row['index']}"}
     return page(request, "comparison.html", **found, **links, colours=_VERDICTS)
 
 

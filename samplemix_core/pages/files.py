@@ -44,7 +44,7 @@ def show_gains(url: Reader, number: int) -> Response:
     found = views.comparison(url, number)
     with Deployment.load().scratch() as directory:
         path = directory / "picture.png"
-        draw_comparison(path, f"{found['mixture']} version {found['version']} and others", found["found"])
+        draw_comparison(path, f"{found['title']} and others", found["found"])
         return Response(path.read_bytes(), media_type="image/png")
 
 
@@ -54,7 +54,7 @@ def show_frontier(url: Reader, number: int) -> Response:
     found = views.comparison(url, number)
     with Deployment.load().scratch() as directory:
         path = directory / "picture.png"
-        draw_frontier(path, f"{found['mixture']} version {found['version']}", found["found"])
+        draw_frontier(path, found["title"], found["found"])
         return Response(path.read_bytes(), media_type="image/png")
 
 

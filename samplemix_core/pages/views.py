@@ -153,7 +153,7 @@ def comparison(reader_url: str, number: int) -> dict[str, Any]:
             {column: name, **{each.name: each.multipliers[column].get(name, 0.0) for each in found.contenders}} for name in names
         ]
     return {
-        **{"number": number, "found": found, **row},
+        **{"number": number, "found": found, **row, "title": _title(row)},
         "places": [
             {
                 **{"mixture": each.name, "index": index, "on_the_frontier": each in found.frontier},
@@ -163,11 +163,17 @@ def comparison(reader_url: str, number: int) -> dict[str, Any]:
             for index, each in enumerate(found.contenders)
             if each.like_source is not None and each.elsewhere is not None
         ],
+        "policies": {each.name: each.policy for each in found.contenders},
+        "quick": {each.name: each.gains for each in found.contenders},
         "groups": list(zip(*(each.groups for each in found.contenders), strict=True)),
         "held": [{name: getattr(each, name) for name in shown} for each in found.contenders],
         "multipliers": by_column,
         "targets": [target.model_dump() for target in found.targets],
     }
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return f"{row['mixture']} version {row['version']}" if row["version"] is not None else f"a draft of {row['mixture']}"
 
 
 def choices(reader_url: str, name: str, version: int) -> dict[str, list[str]]:

@@ -31,9 +31,13 @@ from samplemix_core.evaluation.comparison import (
     MACRO,
     Checked,
     Comparison,
+    Confirmation,
     Contender,
+    Losses,
     TargetFacts,
     TextGroup,
+    View,
+    agreement,
     gains,
     group_losses,
     noise,
@@ -50,7 +54,7 @@ from samplemix_core.mixing.plan import Plan, planned
 from samplemix_core.mixing.source import Source
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.decontaminate import search
-from samplemix_core.pipeline.plan import Scored, recorded_config
+from samplemix_core.pipeline.plan import Known, Scored, recorded_config
 from samplemix_core.pipeline.solve import budget_tokens, solve
 from samplemix_core.policies.fixed import Fixed
 from samplemix_core.policies.natural import Natural
@@ -59,14 +63,17 @@ from samplemix_core.policies.uniform import Uniform
 from samplemix_core.reading.versions import open_version
 from samplemix_core.worker.artifacts import download, store_files
 from samplemix_core.worker.evaluate import TEXTS, as_lists
-from samplemix_core.worker.jobs import EncodeTask, LearnTask, StoredFile, VocabularyTask
+from samplemix_core.worker.jobs import EncodeTask, LearnTask, StoredFile, TrainingTask, VocabularyTask
 
 NATURAL = "natural"
 """The reference of every comparison: every document alike."""
 
-QUICK = "quick"
+QUICK, TRANSFORMER = "quick", "transformer"
 _RECIPE = 1
-"""How the quick check is made: part of an evaluation's identity."""
+"""How checks are made: part of an evaluation's identity."""
+
+_CONFIRMING_BYTES = 1_000_000
+"""Most bytes of a target that a transformer's losses are taken on: it takes longer for them than a 4-gram model."""
 
 _VOCABULARY_TEXTS = 4_000
 _NEXT_DRAW, _MOST_DRAWS = 1_000_003, 1_000
@@ -126,6 +133,28 @@ def _title(version: Version) -> str:
     return f"{version.manifest.name}@{version.manifest.version}"
 
 
+class Base(NamedTuple):
+    """Over whose scores mixtures are compared: a version's, or a draft's, which has no number yet; and what it was made from."""
+
+    name: str
+    version: int | None
+    budget_tokens: int
+    snapshots: frozenset[str]
+    known: Known
+
+    @classmethod
+    def of(cls, deployment: Deployment, version: Version) -> "Base":
+        """A version. Raises ManifestError if Postgres doesn't know it."""
+        manifest = version.manifest
+        with deployment.transaction() as cursor:
+            known = Known.of_version(cursor, version)
+        return cls(manifest.name, manifest.version, manifest.budget_tokens, _crawls(version), known)
+
+
+def _crawls(version: Version) -> frozenset[str]:
+    return frozenset(each.name for each in version.manifest.lineage.snapshots)
+
+
 class _Stream(NamedTuple):
     """One draw of a mixture: documents (n,) by shard and row in one number, the order of their copies (m,), and its digest."""
 
@@ -143,8 +172,12 @@ class _Drawn:
     held_tokens: int
     share: float
     streams: list[_Stream] = field(default_factory=list)
-    learnt: list[tuple[int, Checked]] = field(default_factory=list)
+    learnt: dict[str, list[tuple[int, Checked]]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def checked(self, method: str) -> list[Checked]:
+        """What was learnt by a method, by draw."""
+        return [checked for _, checked in self.learnt[method]]
 
 
 class _Texts(NamedTuple):
@@ -156,15 +189,23 @@ class _Texts(NamedTuple):
     facts: list[TargetFacts]
 
 
-def evaluate(
-    run: RunContext, version: Version, entrants: Mapping[str, Entrant], config: EvaluationConfig
-) -> tuple[int, Comparison]:
-    """Compare mixtures over the scores of a version, with NATURAL as the first; returns the stored comparison's id too.
+@dataclass(frozen=True, eq=False)
+class _Check:
+    """A way to learn from streams: what besides them makes an evaluation, the texts, and the call on a worker."""
 
-    The run's configuration is the version's. Raises ConfigError without a target, or for a mixture that needs other scores.
+    method: str
+    about: dict[str, Any]
+    texts: _Texts
+    call: str
+
+
+def evaluate(run: RunContext, base: Base, entrants: Mapping[str, Entrant], config: EvaluationConfig) -> tuple[int, Comparison]:
+    """Compare mixtures over the scores of a version or a draft, with NATURAL as the first; returns the stored comparison's id too.
+
+    The run's configuration is its own. Raises ConfigError without a target, or for a mixture that needs other scores.
     """
     with run.deployment.scratch() as directory, _Files.of(run.deployment, directory) as files:
-        return _Evaluation(run, version, config, files, _with_natural(run.config, entrants)).compare()
+        return _Evaluation(run, base, config, files, _with_natural(run.config, entrants)).compare()
 
 
 def _with_natural(own: RunConfig, entrants: Mapping[str, Entrant]) -> dict[str, Entrant]:
@@ -221,10 +262,10 @@ class _Evaluation:
     """One comparison: what all of its mixtures share."""
 
     def __init__(
-        self, run: RunContext, version: Version, config: EvaluationConfig, files: _Files, entrants: Mapping[str, Entrant]
+        self, run: RunContext, base: Base, config: EvaluationConfig, files: _Files, entrants: Mapping[str, Entrant]
     ) -> None:
         """Find the targets, search the corpus for them, and bring their texts into the corpus's vocabulary."""
-        self.run, self.version, self.config, self.files, self.entrants = run, version, config, files, entrants
+        self.run, self.base, self.config, self.files, self.entrants = run, base, config, files, entrants
         deployment, uri = run.deployment, run.config.corpus_uri
         with deployment.transaction() as cursor:
             drawn = held_out(cursor, uri)
@@ -239,14 +280,18 @@ class _Evaluation:
                 f"There is no target to evaluate on: none was drawn from {uri}, and none is named.",
                 "Draw one: 'samplemix target draw NAME CORPUS'. Or add yours, 'samplemix target add', and name it: --target NAME.",
             )
-        self.scored = Scored(deployment, version, run.config, files.directory, kept_out, run.cancelled)
+        self.scored = Scored(deployment, base.known, run.config, files.directory, kept_out, run.cancelled)
         search(run, self.scored.corpus_id, self.scored.scope, benchmarks)
         with deployment.transaction() as cursor:
             states = [state.shard for state in shard_states(cursor, self.scored.scope) if state.is_scored]
         self.shards = sorted(states, key=lambda shard: shard.path)
         self.number = {shard.path: number for number, shard in enumerate(self.shards)}
         self.vocabulary, self.vocabulary_file = self._vocabulary()
-        self.texts = self._texts()
+        self.checks = [_Check(QUICK, {}, self._texts(config.target_bytes), "samplemix_core.worker.evaluate:learn_stream")]
+        if config.confirm:
+            about = {"parameters": config.parameters, "sequence": config.sequence}
+            texts = self._texts(min(config.target_bytes, _CONFIRMING_BYTES))
+            self.checks.append(_Check(TRANSFORMER, about, texts, "samplemix_core.worker.evaluate:train_stream"))
 
     def compare(self) -> tuple[int, Comparison]:
         """Draw all mixtures, learn from each draw what wasn't learnt before, and store what it comes to."""
@@ -258,14 +303,22 @@ class _Evaluation:
             if self.config.controls and name in drawn:
                 for control, own_entrant in _controls(name, drawn[name]).items():
                     self._draw(control, own_entrant, drawn, unsolved)
-        tokens = self._learn(drawn, *self._encoded(drawn))
+        place, lengths, documents = self._encoded(drawn)
+        streams = {
+            (name, draw): np.searchsorted(place, stream.place)[stream.order]
+            for name, each in drawn.items()
+            for draw, stream in enumerate(each.streams)
+        }
+        # By the reference's first draw alone, so that one more mixture or draw changes nothing for the others.
+        tokens = int(lengths[streams[NATURAL, 0]].sum())
+        for check in self.checks:
+            self._learn(check, drawn, streams, tokens, documents)
         found = self._compared(drawn, tokens).model_copy(update={"unsolved": unsolved})
-        manifest, ids = self.version.manifest, {name: [number for number, _ in each.learnt] for name, each in drawn.items()}
+        ids = {name: [[number for number, _ in learnt] for learnt in each.learnt.values()] for name, each in drawn.items()}
         with self.run.deployment.transaction() as cursor:
             report = found.model_dump(mode="json")
-            number = evaluations.save_comparison(
-                cursor, own.corpus_uri, manifest.name, manifest.version, report, self.run.name, ids
-            )
+            of = (self.base.name, self.base.version)
+            number = evaluations.save_comparison(cursor, own.corpus_uri, *of, report, self.run.name, ids)
         self.run.tell(1, 1, f"comparison {number}", unit="comparisons")
         return number, found
 
@@ -293,7 +346,7 @@ class _Evaluation:
         download(deployment.state, file.key, file.sha256, kept, what="The vocabulary of an evaluation", remedy="Restore the file.")
         return Vocabulary.from_json(kept.read_text()), file
 
-    def _texts(self) -> _Texts:
+    def _texts(self, most_bytes: int) -> _Texts:
         """The texts of the targets, of large ones those with the lowest hashes, in the vocabulary's tokens."""
         tables, groups, facts = list[pa.Table](), dict[TextGroup, int](), list[TargetFacts]()
         n_bytes: list[int] = []
@@ -305,7 +358,7 @@ class _Evaluation:
             hashes = [content_hash(text) for text in texts]
             read, chosen = 0, list[int]()
             for number in sorted(range(len(texts)), key=lambda number: hashes[number]):
-                if chosen and read >= self.config.target_bytes:
+                if chosen and read >= most_bytes:
                     break
                 chosen.append(number)
                 read += len(texts[number].encode())
@@ -363,17 +416,16 @@ class _Evaluation:
                 plan = planned(source, copies, budget)
                 held = 0 if version is None else version.manifest.realised_tokens - plan.realised_tokens
                 # So that all have as many tokens, and each its own repetition.
-                share = min(1.0, min(self.config.tokens, self.version.manifest.budget_tokens) / budget)
+                share = min(1.0, min(self.config.tokens, self.base.budget_tokens) / budget)
                 found = _Drawn(entrant, plan, held, share)
             found.streams.append(self._stream(name, source, phases, found.share, number))
         assert found is not None
         return found
 
     def _require_crawls(self, version: Version) -> None:
-        own, its = ({each.name for each in one.manifest.lineage.snapshots} for one in (self.version, version))
-        if missing := sorted(its - own):
+        if missing := sorted(_crawls(version) - self.base.snapshots):
             raise ConfigError(
-                f"It holds documents of {', '.join(missing)}, which {_title(self.version)} doesn't know.",
+                f"It holds documents of {', '.join(missing)}, which {self.base.name}@{self.base.version} doesn't know.",
                 "Evaluate the version with the most crawls, and name the other beside it.",
             )
 
@@ -431,17 +483,17 @@ class _Evaluation:
         lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in whole["ids"].chunks])
         return place, lengths, self.files.put(whole)
 
-    def _learn(self, drawn: Mapping[str, _Drawn], place: Int64Array, lengths: Int64Array, documents: StoredFile) -> int:
-        """Learn from each draw what wasn't learnt before; returns how many tokens of each are read at most."""
-        streams = {
-            (name, draw): np.searchsorted(place, stream.place)[stream.order]
-            for name, each in drawn.items()
-            for draw, stream in enumerate(each.streams)
-        }
-        # By the reference's first draw alone, so that one more mixture or draw changes nothing for the others.
-        tokens = int(lengths[streams[NATURAL, 0]].sum())
+    def _learn(
+        self,
+        check: _Check,
+        drawn: Mapping[str, _Drawn],
+        streams: Mapping[tuple[str, int], Int64Array],
+        tokens: int,
+        documents: StoredFile,
+    ) -> None:
+        """Learn from so many tokens of each draw's stream what wasn't learnt before."""
         about = {
-            **{"method": QUICK, "recipe": _RECIPE, "vocabulary": self.vocabulary.id, "tokens": tokens},
+            **{"method": check.method, "recipe": _RECIPE, "vocabulary": self.vocabulary.id, "tokens": tokens, **check.about},
             **{"targets": sorted(each.benchmark.benchmark_key for each in self.targets), "target_bytes": self.config.target_bytes},
         }
         keys = {
@@ -449,8 +501,8 @@ class _Evaluation:
             for name, each in drawn.items()
             for draw, stream in enumerate(each.streams)
         }
-        learnt = self._known(keys)
-        texts = self.files.put(self.texts.table)
+        learnt = self._known(check, keys)
+        texts = self.files.put(check.texts.table)
         works: dict[str, list[tuple[str, int]]] = {}
         for which, key in keys.items():
             if which not in learnt:
@@ -466,45 +518,59 @@ class _Evaluation:
                         documents=documents,
                         stream=self.files.put(pa.table({"place": streams[name, draw].astype(np.int32)})),
                         texts=texts,
-                        groups=len(self.texts.groups),
+                        groups=len(check.texts.groups),
                         size=self.vocabulary.size,
                         tokens=tokens,
+                        training=self._training(draw, key) if check.method == TRANSFORMER else None,
                     ),
                 ),
+                resources={"GPU": 1} if check.method == TRANSFORMER and self.config.device == "cuda" else {},
             )
             for key, ((name, draw), *_) in works.items()
         }
         by_work = {id(each): key for key, each in work.items()}
         outcomes, total = list[Outcome](), len(keys)
-        self.run.tell(len(learnt), total, "learning", unit="draws")
+        what = "learning" if check.method == QUICK else f"training a {check.method} of each"
+
+        def partly(read: int) -> None:
+            if check.method == TRANSFORMER:
+                self.run.tell(len(learnt), total, f"{what}: {read:,} tokens of those in work", unit="draws")
+
+        self.run.tell(len(learnt), total, what, unit="draws")
         with connect(self.run.deployment) as client:
-            path = "samplemix_core.worker.evaluate:learn_stream"
-            for outcome in fan_out(client, path, list(work.values()), self.run.cancelled):
+            for outcome in fan_out(client, check.call, list(work.values()), self.run.cancelled, partly=partly):
                 outcomes.append(outcome)
                 if outcome.error is None:
                     key = by_work[id(outcome.work)]
                     checked, seconds = outcome.result
                     name, draw = works[key][0]
-                    number = self._save(key, drawn[name], draw, checked, streams[name, draw], seconds)
+                    number = self._save(check, key, drawn[name], draw, checked, streams[name, draw], seconds)
                     learnt |= dict.fromkeys(works[key], (number, checked))
                     drawn[name].seconds += seconds
                 self.run.tell(len(learnt), total, outcome.work.name, unit="draws")
         require_all(outcomes, "draws", "were not learnt from", "the others are kept")
         for name, each in drawn.items():
-            each.learnt = [learnt[name, draw] for draw in range(len(each.streams))]
-        return tokens
+            each.learnt[check.method] = [learnt[name, draw] for draw in range(len(each.streams))]
 
-    def _known(self, keys: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], tuple[int, Checked]]:
+    def _training(self, draw: int, key: str) -> TrainingTask:
+        """How a transformer learns from a draw: all mixtures' begin alike, and one that was cut off goes on."""
+        config, name = self.config, f"training-{key}.safetensors"
+        state = self.run.deployment.state
+        kept = [info.key for info in state.list(f"{Prefix.DRAFTS}/") if info.key.endswith(f"/{name}")]
+        checkpoint = max(kept, default=f"{Prefix.DRAFTS}/{datetime.now(UTC).date().isoformat()}/{name}")
+        return TrainingTask(config.parameters, config.sequence, config.device, config.seed * _MOST_DRAWS + draw, checkpoint)
+
+    def _known(self, check: _Check, keys: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], tuple[int, Checked]]:
         """What was learnt before."""
         names = {each.benchmark.benchmark_id: each.name for each in self.targets}
         with self.run.deployment.transaction() as cursor:
-            found = {which: evaluations.find_evaluation(cursor, key, names, self.texts.groups) for which, key in keys.items()}
+            found = {which: evaluations.find_evaluation(cursor, key, names, check.texts.groups) for which, key in keys.items()}
         return {which: each for which, each in found.items() if each is not None}
 
-    def _save(self, key: str, drawn: _Drawn, draw: int, checked: Checked, stream: Int64Array, seconds: float) -> int:
+    def _save(self, check: _Check, key: str, drawn: _Drawn, draw: int, checked: Checked, stream: Int64Array, seconds: float) -> int:
         config, version = drawn.entrant.config, drawn.entrant.version
         values = {
-            **{"evaluation_key": key, "corpus_uri": self.run.config.corpus_uri, "method": QUICK, "run": self.run.name},
+            **{"evaluation_key": key, "corpus_uri": self.run.config.corpus_uri, "method": check.method, "run": self.run.name},
             **{"vocabulary_key": self.vocabulary.id, "draw": draw, "share": drawn.share, "seconds": seconds},
             **{"policy": PHASES if config.phases else config.policy.name, "budget_tokens": drawn.plan.budget_tokens},
             "settings": config.model_dump(mode="json", include=_SETTINGS),
@@ -514,10 +580,12 @@ class _Evaluation:
         }
         benchmarks = {each.name: each.benchmark.benchmark_id for each in self.targets}
         with self.run.deployment.transaction() as cursor:
-            return evaluations.save_evaluation(cursor, values, checked, benchmarks, self.texts.groups, self.texts.n_bytes.tolist())
+            texts = check.texts
+            return evaluations.save_evaluation(cursor, values, checked, benchmarks, texts.groups, texts.n_bytes.tolist())
 
     def _compared(self, drawn: Mapping[str, _Drawn], tokens: int) -> Comparison:
-        groups, n_bytes, targets = self.texts.groups, self.texts.n_bytes, self.targets
+        texts, targets = self.checks[0].texts, self.targets
+        groups, n_bytes = texts.groups, texts.n_bytes
         uri, share = self.run.config.corpus_uri, drawn[NATURAL].share
         shares = {
             each.name: {group: facts["share"] for group, facts in each.report["groups"].items() if "share" in facts}
@@ -525,13 +593,13 @@ class _Evaluation:
             if each.corpus_uri == uri
         }
         seen = views(groups, n_bytes, shares)
-        reference = [checked for _, checked in drawn[NATURAL].learnt]
+        reference = drawn[NATURAL].checked(QUICK)
         drawn_ones = {each.name for each in targets if each.corpus_uri == uri}
         near = [view for view in seen if view.target in drawn_ones and view.name != MACRO]
         far = [view for view in seen if view.target not in drawn_ones and view.name != MACRO]
         contenders = []
         for name, each in drawn.items():
-            own, version, config = [checked for _, checked in each.learnt], each.entrant.version, each.entrant.config
+            own, version, config = each.checked(QUICK), each.entrant.version, each.entrant.config
             contenders.append(
                 Contender(
                     name=name,
@@ -558,10 +626,32 @@ class _Evaluation:
             )
         return Comparison(
             **{"method": QUICK, "vocabulary": self.vocabulary.id, "tokens": tokens, "share": share, "draws": self.config.draws},
-            budget_tokens=self.version.manifest.budget_tokens,
-            targets=tuple(self.texts.facts),
+            budget_tokens=self.base.budget_tokens,
+            targets=tuple(texts.facts),
             contenders=tuple(contenders),
             noise=tuple(noise(reference, n_bytes, seen)),
+            confirmation=self._confirmation(drawn, shares, seen, tokens) if self.config.confirm else None,
+        )
+
+    def _confirmation(
+        self, drawn: Mapping[str, _Drawn], shares: Mapping[str, Mapping[str, float]], seen: Sequence[View], tokens: int
+    ) -> Confirmation:
+        quick, texts = (check.texts for check in self.checks)
+        views_too = views(texts.groups, texts.n_bytes, shares)
+        reference = drawn[NATURAL].checked(TRANSFORMER)
+        return Confirmation(
+            method=TRANSFORMER,
+            **self.checks[1].about,
+            tokens=tokens,
+            texts=sum(fact.texts for fact in texts.facts),
+            gains={
+                name: tuple(gains(each.checked(TRANSFORMER), reference, texts.n_bytes, views_too)) for name, each in drawn.items()
+            },
+            noise=tuple(noise(reference, texts.n_bytes, views_too)),
+            agreement=agreement(
+                Losses({name: each.checked(QUICK) for name, each in drawn.items()}, quick.n_bytes, seen),
+                Losses({name: each.checked(TRANSFORMER) for name, each in drawn.items()}, texts.n_bytes, views_too),
+            ),
         )
 
 

@@ -8,7 +8,7 @@ from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import read_draft
 from samplemix_core.pipeline.handoff import ClusterModelRef, DraftRef, PublishedRef, Registered
 from samplemix_core.pipeline.publish import publish
-from samplemix_core.steps import ASSIGN, CHECK_DRIFT, DECONTAMINATE, MIX, NEAR_DUPLICATES
+from samplemix_core.steps import ASSIGN, CHECK_DRIFT, DECONTAMINATE, GATE, MIX, NEAR_DUPLICATES
 
 
 def gather(run: RunContext, registered: Registered) -> Registered:
@@ -83,5 +83,7 @@ def publish_gathered(run: RunContext, draft: DraftRef, cluster_model: ClusterMod
             results = {"registered": now, "cluster_model": cluster_model}
             for step in (DECONTAMINATE, NEAR_DUPLICATES, ASSIGN, CHECK_DRIFT):
                 run.do(step, results)
-            return publish(run, run.do(MIX, results))
+            again: DraftRef = run.do(MIX, results)
+            run.do(GATE, {MIX.gives: again})
+            return publish(run, again)
         return publish(run, draft)

@@ -20,6 +20,7 @@ from samplemix_core.manifest.catalogue import Version
 from samplemix_core.mixing.plan import COLUMNS, Plan, planned
 from samplemix_core.mixing.shard_samples import UInt16Array
 from samplemix_core.mixing.source import Source
+from samplemix_core.pipeline.handoff import ClusterModelRef, Registered
 from samplemix_core.pipeline.read import read_scale, read_source
 from samplemix_core.pipeline.semantic import compare_meanings
 from samplemix_core.pipeline.solve import budget_tokens, solve
@@ -39,18 +40,44 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What a recorded version was made from."""
+class Known:
+    """What a version or a draft was made from."""
 
     corpus_id: int
     model: QualityModel
     encoder_id: int
     cluster_model_id: int
     snapshot_ids: tuple[int, ...]
+    last_shard_id: int = 2**31 - 1
+
+    @classmethod
+    def of_run(cls, cursor: Cursor, registered: Registered, cluster_model: ClusterModelRef) -> "Known":
+        """Of a run's draft."""
+        model_id = registered.quality_model_id
+        model = quality_models(cursor, ids=[model_id])[model_id]
+        of = (registered.encoder_id, cluster_model.cluster_model_id, registered.snapshot_ids, registered.last_shard_id)
+        return cls(registered.corpus_id, model, *of)
+
+    @classmethod
+    def of_version(cls, cursor: Cursor, version: Version) -> "Known":
+        """Of a version. Raises ManifestError if Postgres doesn't know it."""
+        manifest = version.manifest
+        cursor.execute(
+            "SELECT corpus_id, quality_model_id, encoder_id, cluster_model_id,"
+            " ARRAY(SELECT snapshot_id FROM mixture_snapshot AS held WHERE held.mixture_id = mixture.mixture_id ORDER BY 1)"
+            " AS found FROM mixture WHERE name = %s AND version = %s",
+            (manifest.name, manifest.version),
+        )
+        found = next(iter(rows_as(cursor, Named)), None)
+        if found is None:
+            raise _unknown(version)
+        model_id = found["quality_model_id"]
+        model = quality_models(cursor, ids=[model_id])[model_id]
+        return cls(found["corpus_id"], model, found["encoder_id"], found["cluster_model_id"], tuple(found["found"]))
 
     def scope(self, model: QualityModel) -> Scope:
         """Its snapshots as a quality model scored them."""
-        return Scope(self.snapshot_ids, ScoreVersion(self.encoder_id, model.quality_model_id), 2**31 - 1)
+        return Scope(self.snapshot_ids, ScoreVersion(self.encoder_id, model.quality_model_id), self.last_shard_id)
 
 
 def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapping[str, RunConfig]) -> Iterator[Outcome]:
@@ -60,7 +87,10 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
     of documents. Raises ManifestError if Postgres doesn't know the version.
     """
     with deployment.scratch() as directory:
-        scored = Scored(deployment, version, own, directory)
+        with deployment.transaction() as cursor:
+            known = Known.of_version(cursor, version)
+        kept_out = [f"{each.name}@{each.key}" for each in version.manifest.decontaminated if each.name.startswith(PREFIX)]
+        scored = Scored(deployment, known, own, directory, kept_out)
         for number, (name, config) in enumerate({CURRENT: own, **configs}.items()):
             try:
                 source, scale = scored.source(config, solving=number > 0)
@@ -75,41 +105,36 @@ def plan(deployment: Deployment, version: Version, own: RunConfig, configs: Mapp
 
 
 class Scored:
-    """The scores of a published version, as the source of other mixtures over its snapshots.
+    """The scores that a version or a draft was made from, as the source of other mixtures over its snapshots.
 
-    They are read again only for configurations with another first scorer, seed or selection of documents. `held_out` are benchmarks
-    that are kept out besides a configuration's own; by default, the targets that the version itself keeps out. The directory takes
-    the columns of a large source.
+    They are read again only for configurations with another first scorer, seed or selection of documents. `own` is its
+    configuration. `held_out` are benchmarks that are kept out besides a configuration's own. The directory takes the columns of a
+    large source.
     """
 
     def __init__(
         self,
         deployment: Deployment,
-        version: Version,
+        known: Known,
         own: RunConfig,
         directory: Path,
-        held_out: Sequence[str] | None = None,
+        held_out: Sequence[str],
         cancelled: threading.Event | None = None,
     ) -> None:
-        """Find what the version was made from. Raises ManifestError if Postgres doesn't know it."""
-        self._deployment, self._own, self._directory = deployment, own, directory
+        """Nothing is read yet."""
+        self._deployment, self._known, self._own, self._directory = deployment, known, own, directory
         self._cancelled = cancelled or threading.Event()
-        with deployment.transaction() as cursor:
-            self._known = _known(cursor, version)
-        if held_out is None:
-            kept_out = version.manifest.decontaminated
-            held_out = [f"{each.name}@{each.key}" for each in kept_out if each.name.startswith(PREFIX)]
         self._held_out = held_out
         self._read: tuple[object, Source, Scale] | None = None
 
     @property
     def scope(self) -> Scope:
-        """The snapshots and models of the version."""
+        """The snapshots and models."""
         return self._known.scope(self._known.model)
 
     @property
     def corpus_id(self) -> int:
-        """The version's corpus."""
+        """The corpus."""
         return self._known.corpus_id
 
     def source(self, config: RunConfig, *, solving: bool = True) -> tuple[Source, Scale]:
@@ -180,28 +205,7 @@ def _solved(source: Source, scale: Scale, config: RunConfig, current: UInt16Arra
         source.uniform[:] = numbers
 
 
-def _known(cursor: Cursor, version: Version) -> _Known:
-    manifest = version.manifest
-    cursor.execute(
-        "SELECT corpus_id, quality_model_id, encoder_id, cluster_model_id,"
-        " ARRAY(SELECT snapshot_id FROM mixture_snapshot AS held WHERE held.mixture_id = mixture.mixture_id ORDER BY 1) AS found"
-        " FROM mixture WHERE name = %s AND version = %s",
-        (manifest.name, manifest.version),
-    )
-    found = next(iter(rows_as(cursor, Named)), None)
-    if found is None:
-        raise _unknown(version)
-    model_id = found["quality_model_id"]
-    return _Known(
-        found["corpus_id"],
-        quality_models(cursor, ids=[model_id])[model_id],
-        found["encoder_id"],
-        found["cluster_model_id"],
-        tuple(found["found"]),
-    )
-
-
-def _compare_meanings(deployment: Deployment, known: _Known, source: Source, directory: Path, cancelled: threading.Event) -> None:
+def _compare_meanings(deployment: Deployment, known: Known, source: Source, directory: Path, cancelled: threading.Event) -> None:
     with deployment.transaction() as cursor:
         cursor.execute("SELECT encoder_key FROM encoder WHERE encoder_id = %s", (known.encoder_id,))
         encoder_key = str(scalar(cursor))
@@ -212,7 +216,7 @@ def _compare_meanings(deployment: Deployment, known: _Known, source: Source, dir
 
 def _read(
     deployment: Deployment,
-    known: _Known,
+    known: Known,
     own: RunConfig,
     config: RunConfig,
     held_out: Sequence[str],

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from samplemix_core.database import mixtures as recorded
+from samplemix_core.database.evaluations import name_version
 from samplemix_core.database.ledger import registered_shards, run_cost, shard_states
 from samplemix_core.database.registration import hold_snapshots, set_current_models
 from samplemix_core.database.scope import Shard
@@ -19,6 +20,7 @@ from samplemix_core.manifest.publish import publish as publish_version
 from samplemix_core.mixing.rollup import MixtureRollup
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.drafts import Draft, read_draft, read_near_duplicates, read_rollup
+from samplemix_core.pipeline.gate import passed
 from samplemix_core.pipeline.handoff import DraftRef, PublishedRef, Registered, VerifiedCounts
 from samplemix_core.progress import describe_cost
 from samplemix_core.reading.versions import open_version, verify_version
@@ -29,13 +31,15 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
 
     Writing the manifest is the commit. If killed before it, nothing is published; if killed after it, running again records the
     existing version, whatever became of its files. Content that is already published keeps its version. Raises CorpusError, and
-    publishes nothing, if a file was replaced after the draft was mixed.
+    publishes nothing, if a file was replaced after the draft was mixed; ManifestError if the draft has not passed the gate that the
+    configuration asks for.
     """
     mixtures = run.deployment.mixtures
-    read = read_draft(mixtures.store, draft.draft)
+    read, gated = read_draft(mixtures.store, draft.draft), passed(run, draft)
+    lineage = read.manifest.lineage.model_copy(update={"evaluation": gated.record})
     published = publish_version(
         mixtures,
-        read.manifest,
+        read.manifest.model_copy(update={"lineage": lineage}),
         read.parts,
         lambda file: mixtures.store.get(f"{draft.draft}/{file}")[0],
         datetime.now(UTC),
@@ -45,6 +49,8 @@ def publish(run: RunContext, draft: DraftRef) -> PublishedRef:
     alike = read_near_duplicates(mixtures.store, draft.draft)
     _record(run, read, version, read_rollup(mixtures.store, draft.draft), alike)
     with run.deployment.transaction() as cursor:
+        if gated.comparison is not None:
+            name_version(cursor, gated.comparison, manifest.version)
         cost = describe_cost(run_cost(cursor, run.name))
     message = f"{version.uri}, {'new' if published.created else 'the same content as before'}; {cost}"
     run.tell(1, 1, message, unit="versions")

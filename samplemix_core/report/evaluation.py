@@ -1,6 +1,6 @@
 """A comparison of mixtures as a table, as sentences, and as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,15 +23,25 @@ def print_comparison(comparison: Comparison) -> None:
     about = f"{comparison.tokens:,} tokens, {comparison.draws} draw{'s' if comparison.draws > 1 else ''}"
     if comparison.share < 1:
         about += f", {comparison.share:.1%} of each mixture's documents"
-    table = Table(title=f"Tokens that {first.name} needs over those that the mixture needs ({about})", header_style="bold")
-    table.add_column("")
-    for gain in first.gains:
-        table.add_column(visible(f"{gain.target}: {gain.view}"), justify="right")
-    for contender in comparison.contenders:
-        table.add_row(visible(contender.name), *(_bar(gain.steps) for gain in contender.gains))
-    output().print(table)
+    _print_gains(
+        f"Tokens that {first.name} needs over those that the mixture needs ({about})",
+        {contender.name: contender.gains for contender in comparison.contenders},
+    )
+    if comparison.confirmation is not None:
+        own = comparison.confirmation
+        _print_gains(f"The same, by a {own.method} of about {own.parameters:,} parameters", own.gains)
     for line in comparison.said():
         tell(line)
+
+
+def _print_gains(title: str, gains: Mapping[str, Sequence[Gain]]) -> None:
+    table = Table(title=title, header_style="bold")
+    table.add_column("")
+    for gain in next(iter(gains.values())):
+        table.add_column(visible(f"{gain.target}: {gain.view}"), justify="right")
+    for name, own in gains.items():
+        table.add_row(visible(name), *(_bar(gain.steps) for gain in own))
+    output().print(table)
 
 
 def _bar(measured: Measured) -> str:

@@ -1,10 +1,13 @@
 """What evaluations have a Dask worker do: train a vocabulary, turn documents into its tokens, and learn from a stream of them."""
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +16,7 @@ import pyarrow.parquet as pq
 
 from samplemix_core.database.near_duplicates import row_blocks, texts_at
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import CorpusError
+from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.evaluation.comparison import Checked
 from samplemix_core.evaluation.quick import Part, learn
 from samplemix_core.evaluation.streams import had_before
@@ -23,6 +26,9 @@ from samplemix_core.worker.artifacts import download
 from samplemix_core.worker.compare import sample_texts
 from samplemix_core.worker.jobs import EncodeTask, LearnTask, StoredFile, VocabularyTask
 from samplemix_core.worker.texts import read_texts
+
+if TYPE_CHECKING:
+    from samplemix_core.evaluation.transformer import State
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +95,106 @@ def learn_stream(task: LearnTask, on_progress: Callable[[int], None] = lambda _:
     seconds = time.monotonic() - started
     event(log, "learnt", run=task.run, stream=task.name, tokens=int(learnt.tokens[-1]), seconds=seconds)
     return Checked(learnt.tokens, nats), seconds
+
+
+_PUT_ASIDE_SECONDS = 300.0
+
+
+def train_stream(task: LearnTask, on_progress: Callable[[int], None] = lambda _: None) -> tuple[Checked, float]:
+    """Train a transformer on a stream; returns as learn_stream. It goes on where it was put aside, by whichever worker.
+
+    Raises ConfigError if a GPU is asked for and this worker has none.
+    """
+    import torch
+
+    from samplemix_core.evaluation.transformer import Recipe, Training
+
+    assert task.training is not None
+    own, started = task.training, time.monotonic()
+    has_gpu = torch.cuda.is_available()
+    if own.device == "cuda" and not has_gpu:
+        raise ConfigError(
+            "This worker sees no GPU.", "Start a worker on a GPU node with the resource GPU=1, or choose device auto."
+        )
+    device = "cuda" if has_gpu and own.device != "cpu" else "cpu"
+    half = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    ids, begins = _documents(task.documents)
+    texts = _table(task.texts)
+    text_ids, text_ends = _flat(texts["ids"])
+    places = _table(task.stream)["place"].to_numpy().astype(np.int64)
+    # What every document begins with counts as a token, for training spends it.
+    ends = np.cumsum(np.diff(begins)[places] + 1)
+    places = places[: int(np.searchsorted(ends, task.tokens + 1)) + 1]
+    start = np.array([task.size], dtype=np.uint16)
+    parts = [part for place in places.tolist() for part in (start, ids[begins[place] : begins[place + 1]])]
+    stream = np.concatenate(parts)[: task.tokens + 1]
+    recipe = Recipe.of(own.parameters, own.sequence, task.tokens, "bfloat16" if half else "float32")
+    training, kept = Training(task.size, recipe, device, own.seed), _Aside(Deployment.load(), own.checkpoint)
+    if (state := kept.taken_up()) is not None:
+        training.go_on(state)
+        event(log, "training goes on", run=task.run, stream=task.name, step=training.step)
+
+    def stepped() -> None:
+        on_progress(training.step * recipe.batch)
+        if time.monotonic() - kept.at > _PUT_ASIDE_SECONDS:
+            kept.put(training.state)
+
+    tokens, each = training.learn(stream, text_ids.astype(np.uint16), text_ends, stepped)
+    group = texts["group"].to_numpy()
+    nats = np.array([np.bincount(group, nats, minlength=task.groups) for nats in each], dtype=np.float64)
+    kept.drop()
+    seconds = time.monotonic() - started
+    event(log, "trained", run=task.run, stream=task.name, tokens=int(tokens[-1]), device=device, seconds=seconds)
+    return Checked(tokens, nats), seconds
+
+
+@dataclass
+class _Aside:
+    """A training's state in the object store, as tensors and nothing that could be run; `at`: when it was last put there."""
+
+    deployment: Deployment
+    key: str
+    at: float = field(default_factory=time.monotonic)
+
+    def put(self, state: "State") -> None:
+        """Put a state there, in place of an earlier one."""
+        from safetensors.torch import save_file
+
+        about = {
+            "step": str(state.step),
+            "tokens": json.dumps(state.tokens),
+            "nats": json.dumps([each.tolist() for each in state.nats]),
+        }
+        with self.deployment.scratch() as directory:
+            path = directory / "training.safetensors"
+            save_file({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}, path, about)
+            self.deployment.state.upload(self.key, path)
+        self.at = time.monotonic()
+
+    def taken_up(self) -> "State | None":
+        """The state that is there, if it can be read."""
+        from safetensors import SafetensorError, safe_open
+
+        from samplemix_core.evaluation.transformer import State
+
+        if self.deployment.state.head(self.key) is None:
+            return None
+        with self.deployment.scratch() as directory:
+            path = directory / "training.safetensors"
+            path.write_bytes(self.deployment.state.get(self.key)[0])
+            try:
+                with safe_open(path, "pt") as file:
+                    about, names = file.metadata(), file.keys()
+                    tensors = {name: file.get_tensor(name) for name in names}
+                nats = [np.array(each) for each in json.loads(about["nats"])]
+                return State(int(about["step"]), tensors, json.loads(about["tokens"]), nats)
+            except (SafetensorError, KeyError, TypeError, ValueError) as error:
+                event(log, "training begins anew", key=self.key, error=repr(error))
+                return None
+
+    def drop(self) -> None:
+        """Forget it: the training is done."""
+        self.deployment.state.delete(self.key)
 
 
 def _parts(

@@ -280,3 +280,15 @@ class LearnTask:
     groups: int
     size: int
     tokens: int
+    training: "TrainingTask | None" = None
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """How a transformer learns from the stream, and where it puts aside how far it is, below the state root."""
+
+    parameters: int
+    sequence: int
+    device: str
+    seed: int
+    checkpoint: str

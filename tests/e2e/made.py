@@ -16,7 +16,7 @@ from samplemix_core.manifest.format import Manifest
 from samplemix_core.pipeline.assign import assign_clusters, measure_clusters
 from samplemix_core.pipeline.context import RunContext
 from samplemix_core.pipeline.fit import fit_diversity
-from samplemix_core.pipeline.handoff import Registered
+from samplemix_core.pipeline.handoff import DraftRef, Registered
 from samplemix_core.pipeline.mix import mix
 from samplemix_core.pipeline.publish import publish, verify
 from samplemix_core.pipeline.register import register
@@ -63,12 +63,16 @@ class Made:
         score(run, registered)
         return registered
 
-    def mixed(self, registered: Registered, **settings: Any) -> tuple[Manifest, dict[Place, Place]]:
+    def drafted(self, registered: Registered, **settings: Any) -> tuple[RunContext, DraftRef]:
         run = self.run(**settings)
         model = fit_diversity(run, registered)
         assign_clusters(run, registered, model)
         measure_clusters(run, registered, model)
-        published = publish(run, mix(run, registered, model))
+        return run, mix(run, registered, model)
+
+    def mixed(self, registered: Registered, **settings: Any) -> tuple[Manifest, dict[Place, Place]]:
+        run, draft = self.drafted(registered, **settings)
+        published = publish(run, draft)
         verify(run, published)
         found = open_version(self.platform, published.name, published.version)
         with self.platform.transaction() as cursor:

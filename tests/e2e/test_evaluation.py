@@ -1,19 +1,30 @@
 """Mixtures compared through the real steps: on texts where it is known what learns faster."""
 
 import json
+import logging
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 
 from samplemix_core.config.run import RunConfig
 from samplemix_core.config.variants import VARIANTS
 from samplemix_core.database.connection import scalar
 from samplemix_core.database.query import ask
 from samplemix_core.deployment import Deployment
+from samplemix_core.errors import ConfigError, GateError, ManifestError
 from samplemix_core.frozen import load_config
-from samplemix_core.pipeline.evaluate import settings_of
+from samplemix_core.pipeline.evaluate import _Files, settings_of
+from samplemix_core.pipeline.gate import gate as pipeline_gate
+from samplemix_core.pipeline.publish import publish
+from samplemix_core.reading.versions import open_version
+from samplemix_core.worker import evaluate
+from samplemix_core.worker.jobs import LearnTask, TrainingTask
 from tests.e2e.conftest import Command
 from tests.e2e.made import Made, write
 
@@ -145,6 +156,42 @@ def test_mixtures_are_compared_on_targets(
     refused = command("mixture", "frontier", mixture, "--target", clean, check=False)
     assert "A frontier needs a target that was drawn from the corpus, too" in refused.stderr
 
+    # A transformer learns the same streams, and finds the same of what is clear.
+    small = ("--tokens", "10000", "--draws", "2", "--target", clean, "--sequence", "64", "--confirm")
+    told = command("evaluate", mixture, places[1], *small, "--json")
+    confirmed = json.loads(told.stdout)
+    by_it = confirmed["confirmation"]
+    assert set(by_it["gains"]) == {"natural", f"{mixture}@1", "junk"}
+    assert by_it["gains"]["junk"][0]["steps"]["mean"] < 1
+    assert (by_it["agreement"]["pairs"], by_it["tokens"]) == (3, confirmed["tokens"])
+    assert any("order" in line and "pairs of mixtures alike" in line for line in confirmed["said"])
+    curves = ask(reader, "learning_curves", comparison=confirmed["comparison"])
+    assert {(row["method"], row["draw"]) for row in curves} == {(way, draw) for way in ("quick", "transformer") for draw in (0, 1)}
+    before = evaluations(platform)
+    assert json.loads(command("evaluate", mixture, places[1], *small, "--json").stdout)["confirmation"] == by_it
+    assert evaluations(platform) == before
+    assert "The same, by a transformer of about 1,000,000 parameters" in command("evaluate", mixture, places[1], *small).stdout
+
+    # A draft from which less is learnt than is asked for is not published, and one that passes says what it showed.
+    gate = {"targets": [clean], "tokens": 10_000, "draws": 2}
+    bad = {**settings, "gate": {**gate, "most_worse": 0.1}, **files["junk"]}
+    run, draft = own.drafted(registered, **bad)
+    with pytest.raises(ManifestError, match="has not passed the gate"):
+        publish(run, draft)
+    with pytest.raises(GateError, match=f"under 0.9 on {clean}"):
+        pipeline_gate(run, draft)
+    with pytest.raises(ManifestError, match="has not passed the gate"):
+        publish(run, draft)
+    assert ask(reader, "comparisons")[0]["version"] is None
+    run, draft = own.drafted(registered, **{**settings, "gate": {**gate, "most_worse": 0.5}, "mixture_name": "gated"})
+    found_good = pipeline_gate(run, draft)
+    passed = publish(run, draft)
+    evaluated = open_version(platform, passed.name, passed.version).manifest.lineage.evaluation
+    assert evaluated is not None
+    assert evaluated == found_good.record
+    assert [(each.target, each.view) for each in evaluated.gains] == [(clean, "all")]
+    assert (ask(reader, "comparisons")[0]["version"], ask(reader, "comparisons")[0]["comparison"]) == (1, found_good.comparison)
+
     twice = [lines(tmp_path / place / "same.json", [{}]) for place in ("a", "b")]
     refused = command("evaluate", mixture, *map(str, twice), "--target", clean, check=False)
     assert "Two files are called same" in refused.stderr
@@ -155,6 +202,50 @@ def test_mixtures_are_compared_on_targets(
     command("target", "drop", held)
     refused = command("evaluate", mixture, check=False)
     assert "none was drawn from" in refused.stderr
+
+
+def test_a_training_that_was_cut_off_goes_on_where_it_was_put_aside(
+    platform: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SAMPLEMIX_HOME", str(platform.home))
+    monkeypatch.setattr(evaluate, "_PUT_ASIDE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO)
+    chance = np.random.default_rng(0)
+    lengths = chance.integers(20, 60, 300)
+    ids, ends = chance.zipf(1.5, int(lengths.sum())).astype(np.int64) % 500, np.cumsum(lengths)
+    documents = pa.table([np.arange(300), evaluate.as_lists(ids, ends)], schema=evaluate.DOCUMENTS)
+    texts = pa.table(
+        [evaluate.as_lists(ids[: ends[9]], ends[:10]), lengths[:10] * 4, np.arange(10, dtype=np.int32) % 2], schema=evaluate.TEXTS
+    )
+    with _Files.of(platform, tmp_path) as files:
+        stream = files.put(pa.table({"place": np.arange(300, dtype=np.int32)}))
+        task = LearnTask("run", "draw 1", files.put(documents), stream, files.put(texts), 2, 500, int(lengths.sum()))
+
+        def train(name: str, cut_at: int = 0) -> tuple[Any, ...]:
+            def progress(tokens: int) -> None:
+                if cut_at and tokens >= cut_at:
+                    raise KeyboardInterrupt
+
+            caplog.clear()
+            key = f"{files.prefix}/{name}.safetensors"
+            with_training = replace(task, training=TrainingTask(50_000, 64, "auto", 0, key))
+            try:
+                checked, _ = evaluate.train_stream(with_training, progress)
+            finally:
+                is_kept = platform.state.head(key) is not None
+            return checked.tokens.tolist(), checked.nats.tolist(), is_kept, "training goes on" in caplog.text
+
+        whole = train("whole")
+        assert whole[2:] == (False, False)
+        with pytest.raises(KeyboardInterrupt):
+            train("cut", cut_at=5_000)
+        assert platform.state.head(f"{files.prefix}/cut.safetensors") is not None
+        assert train("cut") == (*whole[:2], False, True)
+        platform.state.put(f"{files.prefix}/damaged.safetensors", b"not tensors")
+        assert train("damaged") == whole
+        if not torch.cuda.is_available():
+            with pytest.raises(ConfigError, match="This worker sees no GPU"):
+                evaluate.train_stream(replace(task, training=TrainingTask(50_000, 64, "cuda", 0, "key")))
 
 
 def evaluations(platform: Deployment) -> int:

@@ -41,7 +41,7 @@ COMMENT ON TABLE evaluation IS 'What a model learns from one draw of a mixture; 
 COMMENT ON COLUMN evaluation.evaluation_id IS 'Surrogate key';
 COMMENT ON COLUMN evaluation.evaluation_key IS 'Identity: fingerprint of the method, the vocabulary, the targets, and the stream of documents';
 COMMENT ON COLUMN evaluation.corpus_uri IS 'The corpus that the mixture is of';
-COMMENT ON COLUMN evaluation.method IS 'quick: a 4-gram model that has each document once';
+COMMENT ON COLUMN evaluation.method IS 'quick: a 4-gram model that has each document once; transformer: a small one that is trained on the stream';
 COMMENT ON COLUMN evaluation.vocabulary_key IS 'Vocabulary of its tokens';
 COMMENT ON COLUMN evaluation.policy IS 'The mixture''s policy';
 COMMENT ON COLUMN evaluation.settings IS 'What it was solved by: the policy with its parameters, constraints, budget and the rest';
@@ -80,17 +80,17 @@ CREATE TABLE comparison (
     comparison_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     corpus_uri text NOT NULL COLLATE "C",
     mixture text NOT NULL COLLATE "C",
-    version int NOT NULL,
+    version int,
     report jsonb NOT NULL,
     run text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX ON comparison (mixture, version);
-COMMENT ON TABLE comparison IS 'Comparisons of mixtures over the scores of a published version';
+COMMENT ON TABLE comparison IS 'Comparisons of mixtures over the scores of a published version or a draft';
 COMMENT ON COLUMN comparison.comparison_id IS 'Surrogate key';
 COMMENT ON COLUMN comparison.corpus_uri IS 'Corpus';
-COMMENT ON COLUMN comparison.mixture IS 'The published mixture whose scores all were solved over';
-COMMENT ON COLUMN comparison.version IS 'Its version';
+COMMENT ON COLUMN comparison.mixture IS 'The mixture whose scores all were solved over';
+COMMENT ON COLUMN comparison.version IS 'Its version; empty for a draft that was not published';
 COMMENT ON COLUMN comparison.report IS 'Gains on each target with their errors, losses by group, and what can be concluded';
 COMMENT ON COLUMN comparison.run IS 'The run that had it done';
 COMMENT ON COLUMN comparison.created_at IS 'When it was done';
@@ -100,7 +100,7 @@ CREATE TABLE comparison_evaluation (
     contender text NOT NULL COLLATE "C",
     draw int NOT NULL,
     evaluation_id int NOT NULL REFERENCES evaluation,
-    PRIMARY KEY (comparison_id, contender, draw)
+    PRIMARY KEY (comparison_id, contender, draw, evaluation_id)
 );
 CREATE INDEX ON comparison_evaluation (evaluation_id);
 COMMENT ON TABLE comparison_evaluation IS 'The evaluations that a comparison is made of';

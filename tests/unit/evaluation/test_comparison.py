@@ -1,5 +1,7 @@
 """Figures of a comparison, on losses whose curves are known."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,9 +14,12 @@ from samplemix_core.evaluation.comparison import (
     Comparison,
     Contender,
     Gain,
+    Losses,
     Measured,
     TargetFacts,
     TextGroup,
+    View,
+    agreement,
     gains,
     group_losses,
     noise,
@@ -183,3 +188,28 @@ def test_an_interval_says_better_or_worse_only_beyond_the_neutral_value() -> Non
     assert Measured.of([1.2, 1.21, 1.19]).verdict(1.0, higher_is_better=False) == "worse"
     assert Measured.of([0.5, 1.7, 1.4]).verdict(1.0, higher_is_better=True) == "open"
     assert Measured.of([3.0]).verdict(1.0, higher_is_better=True) == "open"
+
+
+def test_two_checks_agree_on_the_pairs_that_both_order_alike() -> None:
+    n_bytes = np.array([100])
+    seen = [View("clean", "all", np.ones(1))]
+
+    def losses(**by_mixture: Sequence[float]) -> Losses:
+        points = np.array([10, 20])
+        return Losses(
+            {name: [Checked(points, np.array([[900.0], [each]])) for each in draws] for name, draws in by_mixture.items()},
+            n_bytes,
+            seen,
+        )
+
+    quick = losses(natural=[100, 101], best=[80, 81], worst=[120, 121])
+    found = agreement(quick, losses(natural=[100, 100.1], best=[90, 90.2], worst=[95, 105]))
+    # natural and worst differ by -5 and 4.9: in the mean as the quick check says or not, but not for certain.
+    assert (found.pairs, found.sure, found.sure_alike) == (3, 1, 1)
+    assert found.alike == 2
+    assert found.spearman == pytest.approx(0.5)
+    own = agreement(quick, quick)
+    assert (own.pairs, own.alike, own.sure, own.sure_alike) == (3, 3, 3, 3)
+    assert own.spearman == pytest.approx(1)
+    opposite = losses(natural=[100, 101], best=[120, 121], worst=[80, 81])
+    assert agreement(quick, opposite).alike == 0
