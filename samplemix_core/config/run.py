@@ -18,7 +18,7 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
 from samplemix_core.policies.policy import POLICIES, Policy
-from samplemix_core.policies.registry import AnyRegistered, WithPolicy, gathered, parameter_schemas, with_name
+from samplemix_core.policies.registry import AnyRegistered, WithPolicy, gathered, parameter_schemas, with_name, without_brought
 
 SHIPPED_MODEL, E5_MODEL = "all-MiniLM-L6-v2", "multilingual-e5-small"
 """The encoders that come in wheels."""
@@ -474,6 +474,7 @@ def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
     base, values = gathered(base, RunConfig.model_fields), gathered(values, RunConfig.model_fields)
     old, new = base.get("policy"), values.get("policy")
     if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):
+        base = without_brought(base)
         del base["policy"]
     return _over(base, values)
 

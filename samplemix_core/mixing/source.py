@@ -221,6 +221,7 @@ class Source:
             kind=self._labels["content_type"].codes[part] if "content_type" in self._labels else None,
             uniform=self.uniform[part],
             closest=None if self.closest is None else self.closest[part],
+            tokens=self.tokens[part],
         )
 
     def rows(self, copies: UInt16Array, others: Mapping[str, UInt16Array] | None = None) -> Iterator[pa.Table]:

@@ -25,7 +25,7 @@ from samplemix_core.mixing.line import Weights
 from samplemix_core.mixing.rollup import LABELS
 from samplemix_core.mixing.shard_samples import SCALE
 from samplemix_core.mixing.survey import SurveyPart, survey
-from samplemix_core.policies.policy import Columns, Policy, Scale, Targets
+from samplemix_core.policies.policy import Columns, Policy, Ranks, Scale, Targets
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -188,6 +188,14 @@ class Estimator:
             )
         return replace(found, by_copies=np.pad(found.by_copies, (0, max_copies - low)))
 
+    def ranked(self, scale: Scale) -> Scale:
+        """A scale by the ranks of quality and diversity, as far as the cells tell."""
+        columns, documents = self._halves(()).part[:2]
+        counts = np.maximum(np.rint(documents), 1).astype(np.int64)
+        return scale._replace(
+            quality_ranks=Ranks.over(columns.quality, counts), diversity_ranks=Ranks.over(columns.diversity, counts)
+        )
+
     def _tokens_of_documents(self, policy: Policy, scale: Scale, budget: int, max_copies: int) -> int:
         """The tokens of as many copies as the budget's share of all documents."""
         columns, documents, tokens = self._halves(()).part[:3]
@@ -265,6 +273,7 @@ class _Halves:
             cluster=np.tile(columns["cluster"].codes, times),
             distance=np.tile(np.rint(apart * SCALE).astype(np.int64), times),
             kind=np.tile(columns["content_type"].codes, times) if "content_type" in columns else None,
+            tokens=np.tile(tokens / documents, times),
         )
         part = SurveyPart(parts, np.tile(documents, times) / times, np.tile(tokens, times) / times)
         return cls(columns, part, np.tile(apart_spread * SCALE, times), cell)

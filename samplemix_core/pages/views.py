@@ -379,6 +379,8 @@ def _shares(groups: EstimatedGroups) -> list[tuple[str, dict[str, float]]]:
 
 def _estimate(estimator: Estimator, scale: Scale, wanted: Settings) -> EstimatedMixture:
     budget = round(wanted.budget_percent / 100 * estimator.source_tokens)
+    if scale.quality_ranks is None and wanted.policy.brings.get("normalise") == "ranks":
+        scale = estimator.ranked(scale)
     return estimator.estimate(wanted.policy, scale, budget, wanted.max_copies, wanted.constraints)
 
 

@@ -30,14 +30,14 @@ def gate(run: RunContext, draft: DraftRef) -> Gated:
 
     Raises GateError if the draft is worse on any target than the configuration allows, in the mean over draws.
     """
-    # Most runs ask for nothing, and this compiles.
-    from samplemix_core.pipeline.evaluate import Base, Entrant, evaluate
-    from samplemix_core.pipeline.plan import Known
-
     wanted, store = run.config.gate, run.deployment.mixtures.store
     if wanted.most_worse is None:
         run.tell(1, 1, "nothing is required", unit="drafts")
         return Gated()
+    # These take seconds to import, and most runs ask for nothing.
+    from samplemix_core.pipeline.evaluate import Base, Entrant, evaluate
+    from samplemix_core.pipeline.plan import Known
+
     read = read_draft(store, draft.draft)
     manifest = read.manifest
     with run.deployment.transaction() as cursor:

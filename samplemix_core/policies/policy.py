@@ -75,7 +75,7 @@ class Columns:
 
     Policies that need more are given it: codes of domains, clusters and kinds (content types); distance to the cluster's centroid,
     in ten-thousandths; uniform: the sample's own number in [0, 1); closest: the highest cosine to a document of its cluster that is
-    farther from the centroid, in ten-thousandths, 0 if it is under .9.
+    farther from the centroid, in ten-thousandths, 0 if it is under .9; tokens, which may be means.
     """
 
     quality: "Float32Array"
@@ -86,6 +86,15 @@ class Columns:
     kind: "IntegerArray | None" = None
     uniform: "Float64Array | None" = None
     closest: "IntegerArray | None" = None
+    tokens: "npt.NDArray[Any] | None" = None
+
+    def known_tokens(self) -> "Float64Array":
+        """Tokens of each sample. ConfigError where they aren't known."""
+        import numpy as np
+
+        if self.tokens is None:
+            raise ConfigError("By this policy, weights depend on tokens.", "The mixture's rows have the weights they were given.")
+        return np.asarray(np.maximum(self.tokens, 1), dtype=np.float64)
 
     def finite_quality(self) -> "Float64Array":
         """Quality as it is. ConfigError for one that is not finite."""
@@ -237,6 +246,9 @@ class Policy(IdentifiedModel):
 
     draws: ClassVar[bool] = False
     """Whether weights depend on samples' own numbers."""
+
+    brings: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a run that belong to it: a run has them wherever it would have the default. See registry.with_brought()."""
 
     name: str
     """In a subclass, a Literal with its default, by which it is registered."""

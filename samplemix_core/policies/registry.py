@@ -70,7 +70,51 @@ class WithPolicy(IdentifiedModel):
     @classmethod
     def as_fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """See FrozenModel.as_fields."""
-        return with_name(gathered(values, cls.model_fields))
+        return with_brought(with_name(gathered(values, cls.model_fields)), cls)
+
+
+def with_brought(values: Mapping[str, Any], kind: type[WithPolicy]) -> dict[str, Any]:
+    """Settings with those that its policy brings, or one of its phases', where they are the default."""
+    result = dict(values)
+    for policy in _named(values):
+        for name, brought in policy.brings.items():
+            if name not in kind.model_fields:
+                continue
+            default, own = kind.model_fields[name].default, result.get(name)
+            if isinstance(brought, Mapping):
+                inside = own.model_dump() if isinstance(own, IdentifiedModel) else dict(own or {})
+                result[name] = {**inside, **{key: value for key, value in brought.items() if not inside.get(key)}}
+            elif own is None or own == default:
+                result[name] = brought
+    return result
+
+
+def without_brought(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that its policy brought: another one would not have them."""
+    result = dict(values)
+    for policy in _named(values):
+        for name, brought in policy.brings.items():
+            own = result.get(name)
+            if isinstance(brought, Mapping) and isinstance(own, Mapping):
+                alike = {key for key, value in brought.items() if list(own.get(key) or ()) == list(value)}
+                result[name] = {key: value for key, value in own.items() if key not in alike}
+            elif own == brought:
+                del result[name]
+    return result
+
+
+def _named(values: Mapping[str, Any]) -> list[type[Policy]]:
+    """The policies that settings name, the run's and its phases'."""
+    phases = values.get("phases")
+    holders = [values, *(phase for phase in (phases if isinstance(phases, list | tuple) else ()) if isinstance(phase, Mapping))]
+    found = []
+    for holder in holders:
+        policy = holder.get("policy")
+        name = policy if isinstance(policy, str) else policy.get("name") if isinstance(policy, Mapping) else None
+        name = policy.name if isinstance(policy, Policy) else name
+        if name in POLICIES:
+            found.append(POLICIES[name])
+    return found
 
 
 def all_parameters() -> dict[str, list[type[Policy]]]:

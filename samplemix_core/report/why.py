@@ -198,7 +198,11 @@ _MOST_TWINS = 50
 
 def _chances(deployment: Deployment, mixture: dict[str, Any], document: dict[str, Any]) -> list[Chance]:
     manifest = open_version(deployment, mixture["mixture"], mixture["version"]).manifest
-    columns = Columns(np.array([document["quality"]], dtype=np.float32), np.array([document["diversity"]], dtype=np.float32))
+    columns = Columns(
+        np.array([document["quality"]], dtype=np.float32),
+        np.array([document["diversity"]], dtype=np.float32),
+        tokens=np.array([document["n_tokens"]]),
+    )
     rows = np.array([document["row"]], dtype=np.int64)
     u = float(uniforms(manifest.seed, sample_keys(document["snapshot"], document["shard"], rows))[0])
     parts: list[tuple[str | None, PolicyRecord, SolverRecord]] = [(item.name, item.policy, item.solver) for item in manifest.phases]

@@ -18,16 +18,15 @@ from samplemix_core.database.near_duplicates import row_blocks, texts_at
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import ConfigError, CorpusError
 from samplemix_core.evaluation.comparison import Checked
-from samplemix_core.evaluation.quick import Part, learn
 from samplemix_core.evaluation.streams import had_before
 from samplemix_core.evaluation.vocabulary import Vocabulary, train
 from samplemix_core.logs import event
 from samplemix_core.worker.artifacts import download
-from samplemix_core.worker.compare import sample_texts
 from samplemix_core.worker.jobs import EncodeTask, LearnTask, StoredFile, VocabularyTask
 from samplemix_core.worker.texts import read_texts
 
 if TYPE_CHECKING:
+    from samplemix_core.evaluation.quick import Part
     from samplemix_core.evaluation.transformer import State
 
 log = logging.getLogger(__name__)
@@ -46,6 +45,8 @@ Int64Array = npt.NDArray[np.int64]
 
 def train_vocabulary(task: VocabularyTask) -> str:
     """Train a vocabulary on a corpus, and return it as JSON. Raises CorpusError if no document can be read."""
+    from samplemix_core.worker.compare import sample_texts
+
     texts = sample_texts(Deployment.load().store(task.corpus_uri), task.paths, task.reader, task.documents)
     if not texts:
         raise CorpusError(f"{task.corpus_uri} has no document to train a vocabulary on.", "See 'samplemix quarantine'.")
@@ -84,6 +85,8 @@ def as_lists(ids: Int64Array, ends: Int64Array) -> pa.LargeListArray:
 
 def learn_stream(task: LearnTask, on_progress: Callable[[int], None] = lambda _: None) -> tuple[Checked, float]:
     """Learn from a stream; returns the losses on each group of texts, and the seconds it took."""
+    from samplemix_core.evaluation.quick import learn
+
     started = time.monotonic()
     ids, begins = _documents(task.documents)
     texts = _table(task.texts)
@@ -199,8 +202,10 @@ class _Aside:
 
 def _parts(
     stream: Int64Array, ids: npt.NDArray[np.uint16], begins: Int64Array, on_progress: Callable[[int], None]
-) -> Iterator[Part]:
+) -> "Iterator[Part]":
     """The stream's documents, about a million tokens at a time."""
+    from samplemix_core.evaluation.quick import Part
+
     lengths = np.diff(begins)[stream]
     again, ends = had_before(stream), np.cumsum(lengths)
     first = 0

@@ -96,7 +96,7 @@ def test_the_form_has_every_field_self_contained_and_only_the_corpus_is_not_opti
         assert field["default"] is None, name
         assert "null" in field["type"], name
         jsonschema.validate(None, field)
-    assert "or 0.8" in schema["alpha"]["description"]
+    assert "policy samplemix; default 0.8" in schema["alpha"]["description"]
 
 
 def test_the_form_takes_phases_as_people_write_them() -> None:
@@ -186,3 +186,19 @@ def test_a_benchmark_is_kept_out_in_one_version() -> None:
     with pytest.raises(ConfigError, match="one benchmark is there in two versions"):
         load_config(RunConfig, values)
     assert load_config(RunConfig, {**values, "decontaminate": ["exam@0123", "other"]}).decontaminate == ("exam@0123", "other")
+
+
+def test_a_policy_brings_settings_where_a_run_has_the_default_and_takes_them_with_it() -> None:
+    base = {"corpus_uri": "s3://bucket/corpus"}
+    safe = load_config(RunConfig, {**base, "policy": "samplemix_safe", "normalise": "range", "constraints": {}})
+    assert (safe.normalise, safe.constraints.hold) == ("ranks", ("content_type",))
+    assert load_config(RunConfig, safe.model_dump(mode="json")) == safe
+    own = load_config(RunConfig, {**base, "policy": "samplemix_safe", "tau": 0.3, "constraints": {"hold": ["language"]}})
+    assert (own.policy.parameters()["tau"], own.constraints.hold) == (0.3, ("language",))
+    in_a_phase = [{"name": "broad", "share": 0.5, "policy": "samplemix_safe"}, {"name": "clean", "share": 0.5}]
+    assert load_config(RunConfig, {**base, "phases": in_a_phase}).normalise == "ranks"
+    for policy, brought in (("samplemix", ("range", ())), ("samplemix_calibrated", ("ranks", ("content_type",)))):
+        other = load_config(RunConfig, merged(safe.model_dump(mode="json"), {"policy": policy}))
+        assert (other.policy.name, other.normalise, other.constraints.hold) == (policy, *brought)
+    kept = load_config(RunConfig, merged(own.model_dump(mode="json"), {"policy": "samplemix"}))
+    assert kept.constraints.hold == ("language",)

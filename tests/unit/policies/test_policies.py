@@ -56,6 +56,7 @@ def source(n: int, seed: int = 3) -> Columns:
         uniform=rng.random(n),
         kind=rng.choice(3, n, p=[0.2, 0.1, 0.7]).astype(np.uint16),
         closest=np.where(rng.random(n) < 0.5, 0, rng.integers(9_000, 10_001, n)).astype(np.int16),
+        tokens=rng.integers(0, 9_000, n).astype(np.int32),
     )
 
 
@@ -118,6 +119,28 @@ def test_semdedup_leaves_out_what_is_closer_to_another_than_eps(eps: float, most
     assert whole.closest is not None
     weights = weighed(SemDeDup(semdedup_eps=eps))(whole)
     assert weights.tolist() == [float(value <= most) for value in whole.closest.tolist()]
+
+
+def test_brevity_divides_by_a_power_of_the_tokens() -> None:
+    whole = source(200)
+    assert whole.tokens is not None
+    plain, brief = (SampleMix(brevity=power).weights(whole, SCALE) for power in (0.0, 0.5))
+    np.testing.assert_allclose(brief, plain / np.sqrt(np.maximum(whole.tokens, 1)), rtol=1e-14)
+    with pytest.raises(ConfigError, match="weights depend on tokens"):
+        SampleMix(brevity=0.5).weights(columns([1], [1]), SCALE)
+    # At its default it is in no record: published manifests have none.
+    assert record(SampleMix(), SCALE).keys() == {"alpha", "tau", "q_low", "q_high"}
+    assert record(SampleMix(brevity=0.5), SCALE)["brevity"] == 0.5
+
+
+def test_the_policies_that_comparisons_made_are_samplemix_by_ranks() -> None:
+    whole, ranks = source(300), Ranks((0.0, 10.0), (0.0, 1.0))
+    scale = SCALE._replace(quality_ranks=ranks, diversity_ranks=Ranks((0.0, 1.0), (0.0, 1.0)))
+    for name, tau in (("samplemix_safe", 0.5), ("samplemix_calibrated", 0.27)):
+        own = POLICIES[name].model_validate({})
+        found = SampleMix(alpha=0.5, tau=tau, brevity=0.5).weights(whole, scale)
+        assert own.weights(whole, scale).tolist() == found.tolist()
+        assert record(own, SCALE).keys() >= {"alpha", "tau", "brevity"}
 
 
 def test_every_policy_says_its_formula() -> None:
