@@ -1,8 +1,8 @@
 """How mixtures are compared: targets, tokens, draws."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from samplemix_core.errors import ConfigError
 from samplemix_core.frozen import NAME, FrozenModel
@@ -69,14 +69,20 @@ class GateConfig(FrozenModel):
         None,
         ge=0,
         lt=1,
-        description="Most that a draft may be worse than every document alike on any target, as a share of the steps: with 0.1, a"
-        " draft stops the run that takes 11 % more tokens for the same loss. None: nothing is required",
+        description="Most that a draft may be worse than every document alike on any target, as a share: with 0.1, the run stops"
+        " if a steps ratio is below 0.9. None: nothing is required",
     )
     targets: Annotated[tuple[str, ...], AfterValidator(_distinct_names)] = Field(
         (), description="Targets to evaluate on, by name; without any, all that were drawn from the corpus"
     )
     tokens: int = Field(6_000_000, ge=10_000, le=100_000_000, description="Most tokens that are read of the draft")
     draws: int = Field(3, ge=1, le=100, description="Draws of each of the two")
+
+    @model_validator(mode="after")
+    def _requires_something(self) -> Self:
+        if self.most_worse is None and self.model_fields_set - {"most_worse"} and self != GateConfig():
+            raise ValueError("most_worse is missing, without which nothing is required")
+        return self
 
 
 BESIDE = ("temperature", "unimax")

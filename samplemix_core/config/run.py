@@ -18,7 +18,15 @@ from samplemix_core.config.reader import ReaderConfig
 from samplemix_core.frozen import NAME, FrozenModel, IdentifiedModel
 from samplemix_core.identity import fingerprint
 from samplemix_core.policies.policy import POLICIES, Policy
-from samplemix_core.policies.registry import AnyRegistered, WithPolicy, gathered, parameter_schemas, with_name, without_brought
+from samplemix_core.policies.registry import (
+    AnyRegistered,
+    WithPolicy,
+    brought_by,
+    gathered,
+    parameter_schemas,
+    with_name,
+    without_brought,
+)
 
 SHIPPED_MODEL, E5_MODEL = "all-MiniLM-L6-v2", "multilingual-e5-small"
 """The encoders that come in wheels."""
@@ -472,9 +480,16 @@ class RunConfig(WithPolicy):
 def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Merge a run's settings over a base, nested settings one by one; a different policy replaces the base's as a whole."""
     base, values = gathered(base, RunConfig.model_fields), gathered(values, RunConfig.model_fields)
-    old, new = base.get("policy"), values.get("policy")
+    result = _merged(base, values)
+    if brought_by(base) != brought_by(result):
+        # What came with a policy goes with it.
+        result = _merged(without_brought(base), values)
+    return result
+
+
+def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    base, old, new = dict(base), base.get("policy"), values.get("policy")
     if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):
-        base = without_brought(base)
         del base["policy"]
     return _over(base, values)
 

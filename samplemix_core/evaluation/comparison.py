@@ -264,7 +264,7 @@ class Agreement(FrozenModel):
     """How often two checks order mixtures alike: of all pairs of mixtures in all views, `alike`.
 
     sure: pairs that the second check tells apart for certain (95 %, paired draws), and sure_alike: those of these that the first
-    orders alike. spearman: mean over views of the rank correlation of the losses; None for two mixtures.
+    orders alike. spearman: mean over views of the rank correlation of the losses; None for two mixtures, or if all are the same.
     """
 
     pairs: int
@@ -286,11 +286,14 @@ def agreement(first: Losses, second: Losses) -> Agreement:
         for i in range(mine.size):
             for j in range(i):
                 apart = theirs[i] - theirs[j]
+                if mine[i] == mine[j] and not apart.any():
+                    # The same stream: there is nothing to order.
+                    continue
                 is_alike = bool((mine[i] - mine[j]) * apart.mean() > 0)
                 is_sure = Measured.of(apart.tolist()).verdict(0.0, higher_is_better=False) != "open"
                 pairs, alike = pairs + 1, alike + is_alike
                 sure, sure_alike = sure + is_sure, sure_alike + (is_sure and is_alike)
-        if mine.size > 2:
+        if mine.size > 2 and np.ptp(mine) > 0 and np.ptp(theirs.mean(axis=1)) > 0:
             correlations.append(float(spearmanr(mine, theirs.mean(axis=1)).statistic))
     spearman = float(np.mean(correlations)) if correlations else None
     return Agreement(pairs=pairs, alike=alike, sure=sure, sure_alike=sure_alike, spearman=spearman)

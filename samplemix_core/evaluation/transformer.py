@@ -35,6 +35,9 @@ _WARM_UP = 0.05
 _AVERAGED = 9.0
 """A step's part in the averaged weights is (1 + this) / (steps + this): about a tenth of the steps so far count."""
 
+_TOKENS_AT_ONCE = {"cpu": 4_096, "cuda": 65_536}
+"""Most tokens in one pass forward and back, but at least a sequence: the rest of a step is added up."""
+
 _TEXTS_AT_ONCE = 16_384
 
 
@@ -185,30 +188,38 @@ class Training:
         if not steps:
             raise ModelError(
                 f"A stream of {stream.size:,} tokens is shorter than a step of {batch:,}.",
-                "Read more tokens, or make steps smaller.",
+                "Read more tokens, or take a smaller --sequence.",
             )
         ahead = np.unique(np.maximum(np.rint(stops(steps * batch) / batch), 1)).astype(np.int64)
+        had = [step * batch for step in ahead.tolist() if step <= self.step]
+        if self.step > steps or self.tokens != had or any(each.shape != ends.shape for each in self.nats):
+            raise ModelError("A training can't go on: it is of another stream.", "Evaluate again.")
+        most = max(sequence, _TOKENS_AT_ONCE[self.device] // sequence * sequence)
         warm = max(1, round(_WARM_UP * steps))
         while self.step < steps:
             start = self.step * batch
             own = torch.from_numpy(stream[start : start + batch + 1].astype(np.int64)).to(self.device, non_blocking=True)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.recipe.rate * min(1.0, (self.step + 1) / warm)
-            with self._products():
-                logits = self.model(own[:-1].view(-1, sequence))
-                loss = functional.cross_entropy(logits.float().flatten(0, 1), own[1:])
-            torch.autograd.backward(loss)
+            for at in range(0, batch, most):
+                part = own[at : at + most + 1]
+                with self._products():
+                    logits = self.model(part[:-1].view(-1, sequence))
+                    loss = functional.cross_entropy(logits.float().flatten(0, 1), part[1:], reduction="sum") / batch
+                torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             self.step += 1
-            part = (1.0 + _AVERAGED) / (self.step + _AVERAGED)
+            share = (1.0 + _AVERAGED) / (self.step + _AVERAGED)
             with torch.no_grad():
                 names, weights = zip(*self.model.named_parameters(), strict=True)
-                torch._foreach_lerp_([self.averaged[name] for name in names], list(weights), part)
+                torch._foreach_lerp_([self.averaged[name] for name in names], list(weights), share)
             if self.step in ahead:
                 if not math.isfinite(loss.item()):
-                    raise ModelError(f"The loss is {loss.item()} after {self.step:,} steps.", "Lower the learning rate.")
+                    raise ModelError(
+                        f"The loss is no longer a number after {self.step:,} steps.", "Choose fewer parameters, or more tokens."
+                    )
                 self.tokens.append(self.step * batch)
                 self.nats.append(self.losses(ids, ends))
             on_step()
@@ -242,10 +253,13 @@ class Training:
         return State(self.step, tensors, self.tokens, self.nats)
 
     def go_on(self, state: State) -> None:
-        """Take a state up. Raises ModelError for one of another model."""
+        """Take a state up. Raises ModelError for one of another model, or that is not of finite numbers."""
         with torch.no_grad():
             try:
                 for name, weight in self.model.named_parameters():
+                    kept = [state.tensors[f"{what}.{name}"] for what in ("model", "averaged", "mean", "square")]
+                    if any(each.shape != weight.shape or not bool(each.isfinite().all()) for each in kept):
+                        raise RuntimeError(f"{name} is of another shape, or damaged")
                     weight.copy_(state.tensors[f"model.{name}"])
                     self.averaged[name].copy_(state.tensors[f"averaged.{name}"])
                     self.optimizer.state[weight] = {

@@ -135,7 +135,7 @@ class GainRecord(FrozenModel):
 class EvaluationRecord(FrozenModel):
     """An evaluation that a mixture had to pass."""
 
-    key: str = Field(description="Identity: of the method, the vocabulary, the targets, and what was read of the mixture")
+    key: str = Field(description="Identity: of the method, the vocabulary, the targets, the tokens and the mixture's content")
     method: str
     tokens: int = Field(ge=1, description="Read of the mixture in each draw, at most")
     draws: int = Field(ge=1)

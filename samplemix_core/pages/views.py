@@ -20,7 +20,7 @@ from samplemix_core.manifest.format import unmet_share
 from samplemix_core.mixing.what_if import EstimatedGroups, EstimatedMixture, Estimator
 from samplemix_core.pages.charts import MixtureCharts, mixture_charts
 from samplemix_core.policies.policy import Policy, Scale, Slider
-from samplemix_core.policies.registry import WithPolicy, gathered
+from samplemix_core.policies.registry import WithPolicy, gathered, without_brought
 from samplemix_core.report.record import DIVERSITY_BINS, QUALITY_BINS
 
 
@@ -283,7 +283,7 @@ def sliders(kind: type[Policy], own: Policy) -> tuple[str, list[SlidingParameter
     found = []
     for name, field in kind.model_fields.items():
         for slider in (item for item in field.metadata if isinstance(item, Slider)):
-            value = getattr(own, name) if isinstance(own, kind) else field.default
+            value = getattr(own, name) if type(own) is kind else field.default
             found.append(
                 SlidingParameter(name, field.title or name, slider, value if isinstance(value, int | float) else slider.low)
             )
@@ -295,7 +295,10 @@ def _changed(own: Settings, changes: Mapping[str, Any]) -> Settings:
     policy = values.get("policy")
     if isinstance(policy, dict) and policy.get("name", own.policy.name) == own.policy.name:
         values["policy"] = {"name": own.policy.name, **own.policy.parameters(), **policy}
-    return load_config(Settings, {**own.model_dump(), **values}, "mixture")
+    base = own.model_dump()
+    if isinstance(policy, dict) and policy.get("name", own.policy.name) != own.policy.name:
+        base = without_brought(base)
+    return load_config(Settings, {**base, **values}, "mixture")
 
 
 def without_sliders(own: Policy) -> dict[str, Any]:
@@ -312,7 +315,7 @@ def what_if(reader_url: str, name: str, version: int | None, changes: Mapping[st
     """
     estimator, scale, found, own = _to_estimate(reader_url, name, version)
     wanted = _changed(own, changes) if changes else own
-    estimated = _estimate(estimator, scale, wanted)
+    estimated = _estimate(estimator, scale, own.policy, wanted)
     return WhatIf(
         settings=wanted,
         total=_figures(estimated.domains.tokens.sum(), estimated.domains.samples.sum(), estimated.copies),
@@ -355,7 +358,7 @@ def _to_estimate(reader_url: str, name: str, version: int | None) -> tuple[Estim
 def _error(estimator: Estimator, scale: Scale, own: Settings) -> float | None:
     """The largest error of a domain's share at the published settings."""
     try:
-        again = _estimate(estimator, scale, own).domains
+        again = _estimate(estimator, scale, own.policy, own).domains
     except (BudgetError, ConfigError):
         return None
     return float(np.abs(again.shares - again.published_tokens / max(1, again.published_tokens.sum())).max())
@@ -377,10 +380,14 @@ def _shares(groups: EstimatedGroups) -> list[tuple[str, dict[str, float]]]:
     return sorted(found, key=lambda item: -item[1]["source_share"])
 
 
-def _estimate(estimator: Estimator, scale: Scale, wanted: Settings) -> EstimatedMixture:
+def _estimate(estimator: Estimator, scale: Scale, own: Policy, wanted: Settings) -> EstimatedMixture:
+    """Estimate a mixture; `own` is the version's policy, and the scale is as that has it."""
     budget = round(wanted.budget_percent / 100 * estimator.source_tokens)
-    if scale.quality_ranks is None and wanted.policy.brings.get("normalise") == "ranks":
+    by_ranks = wanted.policy.brings.get("normalise") == "ranks"
+    if by_ranks and scale.quality_ranks is None:
         scale = estimator.ranked(scale)
+    elif not by_ranks and own.brings.get("normalise") == "ranks":
+        scale = scale._replace(quality_ranks=None, diversity_ranks=None)
     return estimator.estimate(wanted.policy, scale, budget, wanted.max_copies, wanted.constraints)
 
 

@@ -75,6 +75,9 @@ _RECIPE = 1
 _CONFIRMING_BYTES = 1_000_000
 """Most bytes of a target that a transformer's losses are taken on: it takes longer for them than a 4-gram model."""
 
+_ASIDE = "/training-"
+"""Begins the names of files with trainings that were put aside."""
+
 _VOCABULARY_TEXTS = 4_000
 _NEXT_DRAW, _MOST_DRAWS = 1_000_003, 1_000
 """From a draw's seed to the next one's. The first draw has the configuration's own, so it is what would be published."""
@@ -278,7 +281,8 @@ class _Evaluation:
         if not self.targets:
             raise ConfigError(
                 f"There is no target to evaluate on: none was drawn from {uri}, and none is named.",
-                "Draw one: 'samplemix target draw NAME CORPUS'. Or add yours, 'samplemix target add', and name it: --target NAME.",
+                "Draw one: 'samplemix target draw NAME CORPUS'. Or add yours, 'samplemix target add', and name it: --target NAME,"
+                " or gate.targets in a run's settings.",
             )
         self.scored = Scored(deployment, base.known, run.config, files.directory, kept_out, run.cancelled)
         search(run, self.scored.corpus_id, self.scored.scope, benchmarks)
@@ -287,11 +291,21 @@ class _Evaluation:
         self.shards = sorted(states, key=lambda shard: shard.path)
         self.number = {shard.path: number for number, shard in enumerate(self.shards)}
         self.vocabulary, self.vocabulary_file = self._vocabulary()
-        self.checks = [_Check(QUICK, {}, self._texts(config.target_bytes), "samplemix_core.worker.evaluate:learn_stream")]
+        texts, path = self._texts(config.target_bytes), "samplemix_core.worker.evaluate"
+        self.checks = [_Check(QUICK, {"target_bytes": config.target_bytes}, texts, f"{path}:learn_stream")]
         if config.confirm:
-            about = {"parameters": config.parameters, "sequence": config.sequence}
-            texts = self._texts(min(config.target_bytes, _CONFIRMING_BYTES))
-            self.checks.append(_Check(TRANSFORMER, about, texts, "samplemix_core.worker.evaluate:train_stream"))
+            most = min(config.target_bytes, _CONFIRMING_BYTES)
+            # One for all of the comparison: losses in bfloat16 and float32 differ by more than mixtures may.
+            with connect(deployment) as client:
+                work = Work("the device", (config.device,), resources=self._resources)
+                self.device, precision = call_one(client, f"{path}:training_device", work, run.cancelled)
+            about = {"parameters": config.parameters, "sequence": config.sequence, "precision": precision, "target_bytes": most}
+            self.checks.append(_Check(TRANSFORMER, about, self._texts(most), f"{path}:train_stream"))
+
+    @property
+    def _resources(self) -> dict[str, float]:
+        """What a training asks of its worker."""
+        return {"GPU": 1} if self.config.device == "cuda" else {}
 
     def compare(self) -> tuple[int, Comparison]:
         """Draw all mixtures, learn from each draw what wasn't learnt before, and store what it comes to."""
@@ -494,7 +508,7 @@ class _Evaluation:
         """Learn from so many tokens of each draw's stream what wasn't learnt before."""
         about = {
             **{"method": check.method, "recipe": _RECIPE, "vocabulary": self.vocabulary.id, "tokens": tokens, **check.about},
-            **{"targets": sorted(each.benchmark.benchmark_key for each in self.targets), "target_bytes": self.config.target_bytes},
+            "targets": sorted(each.benchmark.benchmark_key for each in self.targets),
         }
         keys = {
             (name, draw): fingerprint({**about, "stream": stream.digest})
@@ -503,6 +517,8 @@ class _Evaluation:
         }
         learnt = self._known(check, keys)
         texts = self.files.put(check.texts.table)
+        state, is_trained = self.run.deployment.state, check.method == TRANSFORMER
+        aside = [info.key for info in state.list(f"{Prefix.DRAFTS}/") if _ASIDE in info.key] if is_trained else []
         works: dict[str, list[tuple[str, int]]] = {}
         for which, key in keys.items():
             if which not in learnt:
@@ -521,10 +537,10 @@ class _Evaluation:
                         groups=len(check.texts.groups),
                         size=self.vocabulary.size,
                         tokens=tokens,
-                        training=self._training(draw, key) if check.method == TRANSFORMER else None,
+                        training=self._training(check, draw, key, aside) if check.method == TRANSFORMER else None,
                     ),
                 ),
-                resources={"GPU": 1} if check.method == TRANSFORMER and self.config.device == "cuda" else {},
+                resources=self._resources if check.method == TRANSFORMER else {},
             )
             for key, ((name, draw), *_) in works.items()
         }
@@ -545,6 +561,9 @@ class _Evaluation:
                     checked, seconds = outcome.result
                     name, draw = works[key][0]
                     number = self._save(check, key, drawn[name], draw, checked, streams[name, draw], seconds)
+                    training = outcome.work.arguments[0].training
+                    for kept in () if training is None else (training.checkpoint, *training.earlier):
+                        state.delete(kept)
                     learnt |= dict.fromkeys(works[key], (number, checked))
                     drawn[name].seconds += seconds
                 self.run.tell(len(learnt), total, outcome.work.name, unit="draws")
@@ -552,13 +571,19 @@ class _Evaluation:
         for name, each in drawn.items():
             each.learnt[check.method] = [learnt[name, draw] for draw in range(len(each.streams))]
 
-    def _training(self, draw: int, key: str) -> TrainingTask:
+    def _training(self, check: _Check, draw: int, key: str, aside: Sequence[str]) -> TrainingTask:
         """How a transformer learns from a draw: all mixtures' begin alike, and one that was cut off goes on."""
-        config, name = self.config, f"training-{key}.safetensors"
-        state = self.run.deployment.state
-        kept = [info.key for info in state.list(f"{Prefix.DRAFTS}/") if info.key.endswith(f"/{name}")]
-        checkpoint = max(kept, default=f"{Prefix.DRAFTS}/{datetime.now(UTC).date().isoformat()}/{name}")
-        return TrainingTask(config.parameters, config.sequence, config.device, config.seed * _MOST_DRAWS + draw, checkpoint)
+        name = f"{_ASIDE}{key}.safetensors"
+        return TrainingTask(
+            parameters=self.config.parameters,
+            sequence=self.config.sequence,
+            device=self.device,
+            precision=check.about["precision"],
+            seed=self.config.seed * _MOST_DRAWS + draw,
+            # Drafts are deleted by their day.
+            checkpoint=f"{Prefix.DRAFTS}/{datetime.now(UTC).date().isoformat()}{name}",
+            earlier=tuple(sorted((kept for kept in aside if kept.endswith(name)), reverse=True)),
+        )
 
     def _known(self, check: _Check, keys: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], tuple[int, Checked]]:
         """What was learnt before."""
@@ -641,7 +666,8 @@ class _Evaluation:
         reference = drawn[NATURAL].checked(TRANSFORMER)
         return Confirmation(
             method=TRANSFORMER,
-            **self.checks[1].about,
+            parameters=self.config.parameters,
+            sequence=self.config.sequence,
             tokens=tokens,
             texts=sum(fact.texts for fact in texts.facts),
             gains={

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from samplemix_core.config.budget import Budget
-from samplemix_core.config.evaluation import EvaluationConfig
+from samplemix_core.config.evaluation import EvaluationConfig, GateConfig
 from samplemix_core.errors import GateError, ManifestError
 from samplemix_core.frozen import FrozenModel
 from samplemix_core.identity import fingerprint
@@ -19,10 +19,14 @@ _DRAFT = "draft"
 
 
 class Gated(FrozenModel):
-    """What a draft showed: the comparison's number, and its record for the manifest; neither where nothing is required."""
+    """What a draft showed: the comparison's number, and its record for the manifest, for what was asked of it.
+
+    None of these where nothing is required.
+    """
 
     comparison: int | None = None
     record: EvaluationRecord | None = None
+    asked: GateConfig | None = None
 
 
 def gate(run: RunContext, draft: DraftRef) -> Gated:
@@ -38,12 +42,16 @@ def gate(run: RunContext, draft: DraftRef) -> Gated:
     from samplemix_core.pipeline.evaluate import Base, Entrant, evaluate
     from samplemix_core.pipeline.plan import Known
 
+    # What it showed when something else was asked.
+    store.delete(f"{draft.draft}/{_RESULT}")
     read = read_draft(store, draft.draft)
     manifest = read.manifest
     with run.deployment.transaction() as cursor:
         known = Known.of_run(cursor, read.registered, read.cluster_model)
     base = Base(manifest.name, None, manifest.budget_tokens, frozenset(read.registered.snapshots), known)
-    own = run.config.model_copy(update={"budget": Budget(tokens=manifest.budget_tokens)})
+    counts_documents = any(policy.counts_documents for policy in run.config.policies)
+    budget = run.config.budget if counts_documents else Budget(tokens=manifest.budget_tokens)
+    own = run.config.model_copy(update={"budget": budget})
     config = EvaluationConfig(targets=wanted.targets, tokens=wanted.tokens, draws=wanted.draws)
     number, found = evaluate(replace(run, config=own), base, {_DRAFT: Entrant(own)}, config)
     if _DRAFT in found.unsolved:
@@ -71,7 +79,7 @@ def gate(run: RunContext, draft: DraftRef) -> Gated:
             f"Comparison {number} has the figures. Choose a gentler policy ('samplemix mixture frontier' places several), or allow"
             " more with gate.most_worse.",
         )
-    gated = Gated(comparison=number, record=record)
+    gated = Gated(comparison=number, record=record, asked=wanted)
     store.put(f"{draft.draft}/{_RESULT}", gated.model_dump_json().encode())
     worst = min(record.gains, key=lambda gain: gain.steps)
     run.tell(1, 1, f"passed; the least gain is on {worst.target} ({worst.view}): {_shown(worst)}", unit="drafts")
@@ -93,6 +101,6 @@ def passed(run: RunContext, draft: DraftRef) -> Gated:
             found = Gated.model_validate_json(store.get(key)[0])
         except ValidationError as error:
             raise ManifestError(f"{store.uri}/{key} is damaged: {error}.", "Run the step gate again.") from None
-        if found.record is not None and found.record.most_worse <= wanted.most_worse:
+        if found.asked == wanted:
             return found
     raise ManifestError("The draft has not passed the gate that the configuration asks for.", "Run the step gate first.")

@@ -13,7 +13,7 @@ from samplemix_core.database import corpora, registration
 from samplemix_core.database.connection import Cursor
 from samplemix_core.database.quality_models import QualityModel, find_quality_model, quality_models
 from samplemix_core.database.scope import Group
-from samplemix_core.database.targets import held_out
+from samplemix_core.database.targets import find_targets, held_out
 from samplemix_core.deployment import Deployment
 from samplemix_core.errors import CancelledRunError, ConfigError, CorpusError
 from samplemix_core.identity import canonical_json
@@ -88,7 +88,14 @@ def register(run: RunContext) -> Registered:
             for entry in registration.unread_entries(cursor, corpus.corpus_id, snapshot, shards)
         ]
     _read_etags(run, unread)
+    gate = run.config.gate
     with run.deployment.transaction() as cursor:
+        drawn = held_out(cursor, run.config.corpus_uri)
+        if gate.most_worse is not None and not find_targets(cursor, gate.targets) and not drawn:
+            raise ConfigError(
+                f"The gate has no target: none was drawn from {run.config.corpus_uri}, and gate.targets names none.",
+                "Draw one with 'samplemix target draw', or add one with 'samplemix target add' and name it in gate.targets.",
+            )
         snapshots = [
             registration.register_snapshot(cursor, corpus.corpus_id, snapshot, shards)
             for snapshot, shards in listing.snapshots.items()
@@ -114,7 +121,7 @@ def register(run: RunContext) -> Registered:
             shards=listing.shards,
             unread=unread_counts(listing.unread),
             last_shard_id=max(snapshot.last_shard_id for snapshot in snapshots),
-            held_out=held_out(cursor, run.config.corpus_uri),
+            held_out=drawn,
         )
     replaced = [path for snapshot in snapshots for path in snapshot.replaced]
     message = _registered_message(listing, models["tokenizer"], first, others, replaced)

@@ -82,7 +82,10 @@ def with_brought(values: Mapping[str, Any], kind: type[WithPolicy]) -> dict[str,
                 continue
             default, own = kind.model_fields[name].default, result.get(name)
             if isinstance(brought, Mapping):
-                inside = own.model_dump() if isinstance(own, IdentifiedModel) else dict(own or {})
+                inside = own.model_dump() if isinstance(own, IdentifiedModel) else own or {}
+                if not isinstance(inside, Mapping):
+                    # It is refused for what it is.
+                    continue
                 result[name] = {**inside, **{key: value for key, value in brought.items() if not inside.get(key)}}
             elif own is None or own == default:
                 result[name] = brought
@@ -96,23 +99,26 @@ def without_brought(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, brought in policy.brings.items():
             own = result.get(name)
             if isinstance(brought, Mapping) and isinstance(own, Mapping):
-                alike = {key for key, value in brought.items() if list(own.get(key) or ()) == list(value)}
+                alike = {key for key, value in brought.items() if own.get(key) in (value, list(value))}
                 result[name] = {key: value for key, value in own.items() if key not in alike}
             elif own == brought:
                 del result[name]
     return result
 
 
+def brought_by(values: Mapping[str, Any]) -> set[str]:
+    """Names of the policies among those of settings that bring others."""
+    return {kind.model_fields["name"].default for kind in _named(values) if kind.brings}
+
+
 def _named(values: Mapping[str, Any]) -> list[type[Policy]]:
     """The policies that settings name, the run's and its phases'."""
     phases = values.get("phases")
-    holders = [values, *(phase for phase in (phases if isinstance(phases, list | tuple) else ()) if isinstance(phase, Mapping))]
     found = []
-    for holder in holders:
-        policy = holder.get("policy")
-        name = policy if isinstance(policy, str) else policy.get("name") if isinstance(policy, Mapping) else None
-        name = policy.name if isinstance(policy, Policy) else name
-        if name in POLICIES:
+    for holder in (values, *(phases if isinstance(phases, list | tuple) else ())):
+        policy = holder.get("policy") if isinstance(holder, Mapping) else getattr(holder, "policy", None)
+        name = policy.get("name") if isinstance(policy, Mapping) else getattr(policy, "name", policy)
+        if isinstance(name, str) and name in POLICIES:
             found.append(POLICIES[name])
     return found
 

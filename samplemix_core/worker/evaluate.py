@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from samplemix_core.database.near_duplicates import row_blocks, texts_at
 from samplemix_core.deployment import Deployment
-from samplemix_core.errors import ConfigError, CorpusError
+from samplemix_core.errors import ConfigError, CorpusError, ModelError, ObjectStoreError
 from samplemix_core.evaluation.comparison import Checked
 from samplemix_core.evaluation.streams import had_before
 from samplemix_core.evaluation.vocabulary import Vocabulary, train
@@ -103,24 +104,30 @@ def learn_stream(task: LearnTask, on_progress: Callable[[int], None] = lambda _:
 _PUT_ASIDE_SECONDS = 300.0
 
 
+def training_device(wanted: str) -> tuple[str, str]:
+    """Where a transformer is trained, cpu or cuda, and in which precision. ConfigError for a GPU that this worker hasn't got."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
+        raise ConfigError(
+            "This worker sees no GPU.", "Start a worker on a GPU node with the resource GPU=1, or choose device auto."
+        )
+    device = "cuda" if has_gpu and wanted != "cpu" else "cpu"
+    halves = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return device, "bfloat16" if halves else "float32"
+
+
 def train_stream(task: LearnTask, on_progress: Callable[[int], None] = lambda _: None) -> tuple[Checked, float]:
     """Train a transformer on a stream; returns as learn_stream. It goes on where it was put aside, by whichever worker.
 
     Raises ConfigError if a GPU is asked for and this worker has none.
     """
-    import torch
-
-    from samplemix_core.evaluation.transformer import Recipe, Training
+    from samplemix_core.evaluation.transformer import Recipe, State, Training
 
     assert task.training is not None
     own, started = task.training, time.monotonic()
-    has_gpu = torch.cuda.is_available()
-    if own.device == "cuda" and not has_gpu:
-        raise ConfigError(
-            "This worker sees no GPU.", "Start a worker on a GPU node with the resource GPU=1, or choose device auto."
-        )
-    device = "cuda" if has_gpu and own.device != "cpu" else "cpu"
-    half = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    device, _ = training_device(own.device)
     ids, begins = _documents(task.documents)
     texts = _table(task.texts)
     text_ids, text_ends = _flat(texts["ids"])
@@ -131,21 +138,32 @@ def train_stream(task: LearnTask, on_progress: Callable[[int], None] = lambda _:
     start = np.array([task.size], dtype=np.uint16)
     parts = [part for place in places.tolist() for part in (start, ids[begins[place] : begins[place + 1]])]
     stream = np.concatenate(parts)[: task.tokens + 1]
-    recipe = Recipe.of(own.parameters, own.sequence, task.tokens, "bfloat16" if half else "float32")
-    training, kept = Training(task.size, recipe, device, own.seed), _Aside(Deployment.load(), own.checkpoint)
-    if (state := kept.taken_up()) is not None:
-        training.go_on(state)
-        event(log, "training goes on", run=task.run, stream=task.name, step=training.step)
+    recipe = Recipe.of(own.parameters, own.sequence, task.tokens, own.precision)
+    kept = _Aside(Deployment.load(), own.checkpoint, own.earlier)
 
-    def stepped() -> None:
-        on_progress(training.step * recipe.batch)
-        if time.monotonic() - kept.at > _PUT_ASIDE_SECONDS:
-            kept.put(training.state)
+    def learnt(state: State | None) -> tuple[Int64Array, npt.NDArray[np.float64]]:
+        training = Training(task.size, recipe, device, own.seed)
 
-    tokens, each = training.learn(stream, text_ids.astype(np.uint16), text_ends, stepped)
+        def stepped() -> None:
+            on_progress(training.step * recipe.batch)
+            if time.monotonic() - kept.at > _PUT_ASIDE_SECONDS:
+                kept.put(training.state)
+
+        if state is not None:
+            training.go_on(state)
+            event(log, "training goes on", run=task.run, stream=task.name, step=training.step)
+        return training.learn(stream, text_ids.astype(np.uint16), text_ends, stepped)
+
+    state = kept.taken_up()
+    try:
+        tokens, each = learnt(state)
+    except ModelError as error:
+        if state is None:
+            raise
+        event(log, "training begins anew", key=own.checkpoint, error=error.what)
+        tokens, each = learnt(None)
     group = texts["group"].to_numpy()
     nats = np.array([np.bincount(group, nats, minlength=task.groups) for nats in each], dtype=np.float64)
-    kept.drop()
     seconds = time.monotonic() - started
     event(log, "trained", run=task.run, stream=task.name, tokens=int(tokens[-1]), device=device, seconds=seconds)
     return Checked(tokens, nats), seconds
@@ -157,6 +175,7 @@ class _Aside:
 
     deployment: Deployment
     key: str
+    earlier: tuple[str, ...]
     at: float = field(default_factory=time.monotonic)
 
     def put(self, state: "State") -> None:
@@ -171,7 +190,11 @@ class _Aside:
         with self.deployment.scratch() as directory:
             path = directory / "training.safetensors"
             save_file({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}, path, about)
-            self.deployment.state.upload(self.key, path)
+            try:
+                self.deployment.state.upload(self.key, path)
+            except ObjectStoreError as error:
+                # The training is fine, and will be put aside the next time.
+                event(log, "training not put aside", key=self.key, error=error.what)
         self.at = time.monotonic()
 
     def taken_up(self) -> "State | None":
@@ -180,24 +203,22 @@ class _Aside:
 
         from samplemix_core.evaluation.transformer import State
 
-        if self.deployment.state.head(self.key) is None:
+        key = next((each for each in (self.key, *self.earlier) if self.deployment.state.head(each) is not None), None)
+        if key is None:
             return None
         with self.deployment.scratch() as directory:
             path = directory / "training.safetensors"
-            path.write_bytes(self.deployment.state.get(self.key)[0])
+            with self.deployment.state.open(key) as stream, path.open("wb") as file:
+                shutil.copyfileobj(stream, file)
             try:
-                with safe_open(path, "pt") as file:
-                    about, names = file.metadata(), file.keys()
-                    tensors = {name: file.get_tensor(name) for name in names}
+                with safe_open(path, "pt") as stored:
+                    about, names = stored.metadata(), stored.keys()
+                    tensors = {name: stored.get_tensor(name) for name in names}
                 nats = [np.array(each) for each in json.loads(about["nats"])]
                 return State(int(about["step"]), tensors, json.loads(about["tokens"]), nats)
             except (SafetensorError, KeyError, TypeError, ValueError) as error:
-                event(log, "training begins anew", key=self.key, error=repr(error))
+                event(log, "training begins anew", key=key, error=repr(error))
                 return None
-
-    def drop(self) -> None:
-        """Forget it: the training is done."""
-        self.deployment.state.delete(self.key)
 
 
 def _parts(

@@ -285,10 +285,15 @@ class LearnTask:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """How a transformer learns from the stream, and where it puts aside how far it is, below the state root."""
+    """How a transformer learns from the stream, and where it puts aside how far it is, below the state root.
+
+    device: cpu or cuda. earlier: where it was put aside on other days, the latest first.
+    """
 
     parameters: int
     sequence: int
     device: str
+    precision: str
     seed: int
     checkpoint: str
+    earlier: tuple[str, ...] = ()

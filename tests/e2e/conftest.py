@@ -57,6 +57,10 @@ def command(platform: Deployment) -> Command:
     return call
 
 
+PATIENCE = 3
+"""How much slower than where these tests were written a machine may be: whoever waits longer loses nothing but time."""
+
+
 @pytest.fixture(scope="session")
 def program(platform: Deployment) -> Command:
     """The command as users start it, a process of its own: several may run at once."""
@@ -66,7 +70,7 @@ def program(platform: Deployment) -> Command:
     def call(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         path = Path(sys.executable).with_name("samplemix")
         done = subprocess.run(
-            [path, *arguments], env=environment | variables, capture_output=True, text=True, timeout=280, check=False
+            [path, *arguments], env=environment | variables, capture_output=True, text=True, timeout=PATIENCE * 180, check=False
         )
         assert not check or done.returncode == 0, f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done
@@ -159,10 +163,6 @@ def s3(platform: Deployment) -> pyarrow.fs.S3FileSystem:
         endpoint_override=str(platform.s3_endpoint),
         region="us-east-1",
     )
-
-
-PATIENCE = 3
-"""How much slower than where these tests were written a machine may be: whoever waits longer loses nothing but time."""
 
 
 ASKED_EVERY_SECONDS = 0.25

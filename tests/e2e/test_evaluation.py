@@ -22,6 +22,7 @@ from samplemix_core.frozen import load_config
 from samplemix_core.pipeline.evaluate import _Files, settings_of
 from samplemix_core.pipeline.gate import gate as pipeline_gate
 from samplemix_core.pipeline.publish import publish
+from samplemix_core.pipeline.register import register
 from samplemix_core.reading.versions import open_version
 from samplemix_core.worker import evaluate
 from samplemix_core.worker.jobs import LearnTask, TrainingTask
@@ -170,6 +171,7 @@ def test_mixtures_are_compared_on_targets(
     before = evaluations(platform)
     assert json.loads(command("evaluate", mixture, places[1], *small, "--json").stdout)["confirmation"] == by_it
     assert evaluations(platform) == before
+    assert not [info.key for info in platform.state.list("drafts/") if "/training-" in info.key]
     assert "The same, by a transformer of about 1,000,000 parameters" in command("evaluate", mixture, places[1], *small).stdout
 
     # A draft from which less is learnt than is asked for is not published, and one that passes says what it showed.
@@ -183,8 +185,13 @@ def test_mixtures_are_compared_on_targets(
     with pytest.raises(ManifestError, match="has not passed the gate"):
         publish(run, draft)
     assert ask(reader, "comparisons")[0]["version"] is None
+    with pytest.raises(ConfigError, match="There is no target 'nobody'"):
+        register(own.run(**settings, gate={"targets": ["nobody"], "most_worse": 0.1}))
     run, draft = own.drafted(registered, **{**settings, "gate": {**gate, "most_worse": 0.5}, "mixture_name": "gated"})
     found_good = pipeline_gate(run, draft)
+    # Asked for something else, it hasn't shown it.
+    with pytest.raises(ManifestError, match="has not passed the gate"):
+        publish(own.run(**{**settings, "gate": {**gate, "most_worse": 0.5, "draws": 1}, "mixture_name": "gated"}), draft)
     passed = publish(run, draft)
     evaluated = open_version(platform, passed.name, passed.version).manifest.lineage.evaluation
     assert evaluated is not None
@@ -221,31 +228,31 @@ def test_a_training_that_was_cut_off_goes_on_where_it_was_put_aside(
         stream = files.put(pa.table({"place": np.arange(300, dtype=np.int32)}))
         task = LearnTask("run", "draw 1", files.put(documents), stream, files.put(texts), 2, 500, int(lengths.sum()))
 
-        def train(name: str, cut_at: int = 0) -> tuple[Any, ...]:
+        def train(name: str, cut_at: int = 0, earlier: tuple[str, ...] = (), parameters: int = 50_000) -> tuple[Any, ...]:
             def progress(tokens: int) -> None:
                 if cut_at and tokens >= cut_at:
                     raise KeyboardInterrupt
 
             caplog.clear()
             key = f"{files.prefix}/{name}.safetensors"
-            with_training = replace(task, training=TrainingTask(50_000, 64, "auto", 0, key))
-            try:
-                checked, _ = evaluate.train_stream(with_training, progress)
-            finally:
-                is_kept = platform.state.head(key) is not None
-            return checked.tokens.tolist(), checked.nats.tolist(), is_kept, "training goes on" in caplog.text
+            training = TrainingTask(parameters, 64, "auto", "float32", 0, key, earlier)
+            checked, _ = evaluate.train_stream(replace(task, training=training), progress)
+            return checked.tokens.tolist(), checked.nats.tolist(), "training goes on" in caplog.text
 
         whole = train("whole")
-        assert whole[2:] == (False, False)
+        assert not whole[-1]
         with pytest.raises(KeyboardInterrupt):
             train("cut", cut_at=5_000)
         assert platform.state.head(f"{files.prefix}/cut.safetensors") is not None
-        assert train("cut") == (*whole[:2], False, True)
+        assert train("moved", earlier=(f"{files.prefix}/cut.safetensors",)) == (*whole[:-1], True)
+        assert train("cut") == (*whole[:-1], True)
         platform.state.put(f"{files.prefix}/damaged.safetensors", b"not tensors")
         assert train("damaged") == whole
+        # A state of another model is of no use.
+        assert train("other", earlier=(f"{files.prefix}/cut.safetensors",), parameters=400_000) == train("own", parameters=400_000)
         if not torch.cuda.is_available():
             with pytest.raises(ConfigError, match="This worker sees no GPU"):
-                evaluate.train_stream(replace(task, training=TrainingTask(50_000, 64, "cuda", 0, "key")))
+                evaluate.train_stream(replace(task, training=TrainingTask(50_000, 64, "cuda", "float32", 0, "key")))
 
 
 def evaluations(platform: Deployment) -> int:

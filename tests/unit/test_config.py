@@ -200,5 +200,20 @@ def test_a_policy_brings_settings_where_a_run_has_the_default_and_takes_them_wit
     for policy, brought in (("samplemix", ("range", ())), ("samplemix_calibrated", ("ranks", ("content_type",)))):
         other = load_config(RunConfig, merged(safe.model_dump(mode="json"), {"policy": policy}))
         assert (other.policy.name, other.normalise, other.constraints.hold) == (policy, *brought)
+    with_phases = load_config(RunConfig, {**base, "phases": in_a_phase}).model_dump(mode="json")
+    assert load_config(RunConfig, merged(with_phases, {"phases": []})).normalise == "range"
+    assert load_config(RunConfig, merged(with_phases, {"policy": "samplemix", "phases": []})).constraints.hold == ()
+    for wrong in ("x", [1], 3):
+        with pytest.raises(ConfigError, match="constraints"):
+            load_config(RunConfig, {**base, "policy": "samplemix_safe", "constraints": wrong})
+    with pytest.raises(ConfigError, match="policy"):
+        load_config(RunConfig, {**base, "policy": {"name": ["x"]}})
     kept = load_config(RunConfig, merged(own.model_dump(mode="json"), {"policy": "samplemix"}))
     assert kept.constraints.hold == ("language",)
+
+
+def test_a_gate_that_requires_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="most_worse is missing"):
+        load_config(RunConfig, {"corpus_uri": "s3://bucket/corpus", "gate": {"targets": ["news"]}})
+    whole = load_config(RunConfig, {"corpus_uri": "s3://bucket/corpus"}).model_dump(mode="json")
+    assert load_config(RunConfig, whole).gate.most_worse is None

@@ -10,6 +10,7 @@ from samplemix_core.evaluation.comparison import (
     ALL,
     LIKE_SOURCE,
     MACRO,
+    Agreement,
     Checked,
     Comparison,
     Contender,
@@ -213,3 +214,6 @@ def test_two_checks_agree_on_the_pairs_that_both_order_alike() -> None:
     assert own.spearman == pytest.approx(1)
     opposite = losses(natural=[100, 101], best=[120, 121], worst=[80, 81])
     assert agreement(quick, opposite).alike == 0
+    # Mixtures with one stream aren't in any order.
+    alike = losses(natural=[100, 101], best=[100, 101], worst=[100, 101])
+    assert agreement(alike, alike) == Agreement(pairs=0, alike=0, sure=0, sure_alike=0, spearman=None)

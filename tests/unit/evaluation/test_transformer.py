@@ -71,6 +71,14 @@ def test_it_learns_what_follows_and_a_training_that_was_cut_off_ends_the_same() 
     again, losses = second.learn(stream, TEXTS, ENDS)
     assert again.tolist() == tokens.tolist()
     assert losses.tolist() == nats.tolist()
+    state.tensors["model.embed.weight"] = torch.full_like(state.tensors["model.embed.weight"], float("nan"))
+    with pytest.raises(ModelError, match="damaged"):
+        Training(SIZE, TINY, "cpu", seed=1).go_on(state)
+    state = first.state
+    third = Training(SIZE, TINY, "cpu", seed=1)
+    third.go_on(state)
+    with pytest.raises(ModelError, match="of another stream"):
+        third.learn(cycles(100), TEXTS, ENDS)
     other = Training(SIZE, TINY._replace(shape=Shape(2, 64)), "cpu", seed=1)
     with pytest.raises(ModelError, match="can't go on"):
         other.go_on(state)
@@ -89,5 +97,5 @@ def test_a_stream_that_is_too_short_and_a_loss_that_is_no_number_are_told() -> N
     broken = Training(SIZE, TINY, "cpu", 0)
     with torch.no_grad():
         broken.model.embed.weight.fill_(float("nan"))
-    with pytest.raises(ModelError, match="The loss is nan"):
+    with pytest.raises(ModelError, match="no longer a number"):
         broken.learn(cycles(100), TEXTS, ENDS)
